@@ -1,0 +1,39 @@
+# Two commands: `make climb` (set up, fetch the model, run the main job, write the report) and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: climb test lint types setup clean
+
+climb: $(VENV)/.climb
+	$(BIN)/rung models pull
+	$(BIN)/rung climb support-intent --report report.html
+
+test: $(VENV)/.dev
+	$(BIN)/rung models pull
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+setup: $(VENV)/.dev
+
+$(VENV)/.venv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rung needs Python 3.11 or newer; got " + sys.version + "\ntype: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	touch $@
+
+$(VENV)/.climb: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[climb]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.climb
+
+clean:
+	rm -rf $(VENV)

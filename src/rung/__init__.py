@@ -1,0 +1,35 @@
+"""rung: climb one ladder from a plain prompt to a tuned, served model, every step measured with one ruler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rung.core.errors import RungError as RungError
+    from rung.core.types import Answer as Answer
+    from rung.core.types import Example as Example
+    from rung.core.types import Form as Form
+    from rung.core.types import Message as Message
+    from rung.core.types import Task as Task
+
+_PUBLIC = {
+    "Answer": "rung.core.types",
+    "Example": "rung.core.types",
+    "Form": "rung.core.types",
+    "Message": "rung.core.types",
+    "RungError": "rung.core.errors",
+    "Task": "rung.core.types",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy (PEP 562), so that `import rung` and `rung --help` load nothing heavy.
+    if name in _PUBLIC:
+        from importlib import import_module
+
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'rung' has no attribute {name!r}")

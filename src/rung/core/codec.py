@@ -1,0 +1,91 @@
+"""Records to JSON and back, and content hashes. One canonical form, so that equal values have equal hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> Any:
+    """A record as plain JSON types; fields at their default are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        out = {}
+        for name, default in _defaults(type(value)):
+            item = getattr(value, name)
+            if default is dataclasses.MISSING or item != default:
+                out[name] = encode(item)
+        return out
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, frozenset | set):
+        return sorted(encode(item) for item in value)
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def decode(kind: type[T], value: Any) -> T:
+    """Rebuild a record of class ``kind`` from what ``encode`` made."""
+    return typing.cast(T, _decode(kind, value))
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    if kind is Any or value is None:
+        return value
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _decode(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)
+    if origin is tuple:
+        return tuple(_decode(typing.get_args(kind)[0], item) for item in value)
+    if origin in (frozenset, list):
+        return origin(_decode(typing.get_args(kind)[0], item) for item in value)
+    if origin is not None and isinstance(value, dict) and len(typing.get_args(kind)) == 2:
+        inner = typing.get_args(kind)[1]
+        return {key: _decode(inner, item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
+    return value
+
+
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+@lru_cache(maxsize=256)
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    out = []
+    for item in dataclasses.fields(kind):
+        default: Any = item.default
+        if default is dataclasses.MISSING and item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        out.append((item.name, default))
+    return tuple(out)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Content hash of a value: 32 hex digits of BLAKE2b over its canonical JSON."""
+    return hashlib.blake2b(canonical(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,96 @@
+"""A program as a folder: ``program.json`` (kind, spec, hashes) and the files that belong to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from rung.core import registry
+from rung.core.codec import canonical, digest, digest_file
+from rung.core.errors import InputError
+from rung.core.protocols import Program, Resources
+
+FORMAT = 1
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
+    return digest_file(path)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, computed once for each size and modification time."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
+
+
+def fingerprint(program: Program) -> str:
+    """A program's identity: hash of its kind, spec, files and model. Equal identity means equal answers are expected."""
+    files = {name: file_hash(path) for name, path in sorted(program.files().items())}
+    model = program.model
+    return digest([program.kind, program.spec(), files, model.fingerprint if model is not None else ""])
+
+
+def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = None) -> Path:
+    """Write the program to ``folder`` (made anew; an existing program there is replaced in one step).
+
+    ``notes`` (task, scores, examples) travel along and change nothing. Raises InputError if ``folder`` holds other things.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "program.json").exists():
+        raise InputError(f"{folder} exists and is not a program folder", remedy="name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        hashes = {}
+        for name, path in program.files().items():
+            shutil.copyfile(path, staging / name)
+            hashes[name] = digest_file(staging / name)
+        document = {
+            "format": FORMAT,
+            "kind": program.kind,
+            "fingerprint": fingerprint(program),
+            "spec": program.spec(),
+            "files": hashes,
+            "notes": dict(notes or {}),
+        }
+        text = json.dumps(json.loads(canonical(document)), indent=2, ensure_ascii=False) + "\n"
+        (staging / "program.json").write_text(text, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The document in ``program.json``, its files' hashes verified. Raises InputError with the remedy when it is not whole."""
+    path = folder / "program.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no program.json", remedy="make one: rung export RUN DIR")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"not valid JSON: {error}", file=path, remedy="export the program again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"expected program format {FORMAT}", file=path, remedy="export the program again")
+    for name, expected in document["files"].items():
+        target = folder / name
+        if Path(name).name != name or not target.is_file() or digest_file(target) != expected:
+            raise InputError(f"{name} is missing or damaged", file=path, remedy="export the program again")
+    return cast(dict[str, Any], document)
+
+
+def load(folder: Path, resources: Resources) -> Program:
+    """Rebuild the program that ``save`` wrote. Raises InputError when the folder is damaged."""
+    document = read(folder)
+    kind = registry.load("program", document["kind"])
+    return cast(Program, kind.load(document["spec"], folder, resources))

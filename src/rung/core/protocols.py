@@ -1,0 +1,157 @@
+"""What each kind of part must do. Structural: nobody has to inherit from these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from rung.core.types import (
+    Answer,
+    Capabilities,
+    Case,
+    Chunk,
+    Example,
+    Input,
+    Progress,
+    Reply,
+    Request,
+    Result,
+    Score,
+    ScoreRequest,
+    Scores,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model. Concurrent calls are welcome: a model coalesces or limits them itself.
+
+    ``name`` is ``provider:name``; ``fingerprint`` changes whenever the answers may (weights, provider, version).
+    ``generate`` returns one Reply a request in order and raises a ModelError only when the whole batch failed for one
+    reason; otherwise a failed request is a Reply with finish "error" and its message as text.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def generate(self, requests: Sequence[Request]) -> list[Reply]: ...
+    def stream(self, request: Request) -> AsyncIterator[Chunk]: ...
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]: ...
+    def count(self, messages: Sequence[Any]) -> int:
+        """Tokens of the messages under the model's own template and tokenizer (hosted: a stated estimate)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Text to vectors: float32 of shape (n, dimensions), rows of unit length."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dimensions(self) -> int: ...
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """Something an agent may call. ``schema`` is the JSON schema of its arguments."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def schema(self) -> Mapping[str, Any]: ...
+    async def call(self, arguments: Mapping[str, Any]) -> str: ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores cases, then reduces the scores to one number, also under resampling."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    async def score(self, cases: Sequence[Case]) -> list[Score]: ...
+
+    def reduce(self, scores: Sequence[Score], draws: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+        """The metric's value for each row of ``draws`` (shape (resamples, n): indices into scores); shape (resamples,).
+        Without draws: shape (1,), the value over all scores."""
+        ...
+
+
+@runtime_checkable
+class Program(Protocol):
+    """What a rung makes and what is served: an input in, an answer out. A failing input gives an Answer with ``failure``.
+
+    ``kind`` is the registry name under which ``load`` finds the class again. ``spec`` is JSON-able state that rebuilds it and
+    whose hash (with the hashes of ``files``) is its identity: equal identity, equal answers.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def model(self) -> Model | None: ...
+    def spec(self) -> dict[str, Any]: ...
+    def files(self) -> Mapping[str, Path]:
+        """Files that belong to it (weights, pickles are refused): name in the folder -> where it lies now."""
+        ...
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer: ...
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Program: ...
+
+
+@runtime_checkable
+class Rung(Protocol):
+    """A technique. A frozen dataclass whose fields are its options, so that its identity is its name and options."""
+
+    def fits(self, task: Task, resources: Resources) -> str:
+        """Empty when the rung can be tried on this task, else the reason why not, as a sentence."""
+        ...
+
+    async def fit(self, task: Task, context: Context) -> Program: ...
+
+
+class Resources(Protocol):
+    """Where programs and rungs get models and embedders by name; opens each once."""
+
+    def model(self, name: str | None = None) -> Model:
+        """The model of that name; None: the task's first model."""
+        ...
+
+    def embedder(self, name: str | None = None) -> Embedder:
+        """The embedder of that name; None: the light default."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rung may use while it fits. ``folder`` is its own, kept between resumed runs of the same fit.
+
+    ``evaluate`` answers and scores examples with a program through the journal and the meter: what a rung needs to choose
+    on dev (never call it on test examples; the ladder refuses).
+    """
+
+    resources: Resources
+    folder: Path
+    evaluate: Callable[[Program, Sequence[Example]], Awaitable[list[Result]]]
+    seed: int = 0
+    progress: Callable[[Progress], None] = field(default=lambda _: None)

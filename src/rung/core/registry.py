@@ -1,0 +1,69 @@
+"""Names to things. Built-ins are a table of ``name -> "module:attribute"``, imported on use; other people's come by entry
+points in the groups ``rung.<kind>`` and need no edit here."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from rung.core.errors import InputError
+
+Kind = Literal["provider", "embedder", "metric", "rung", "program", "pack"]
+
+TABLES: dict[Kind, dict[str, str]] = {
+    "provider": {
+        "openvino": "rung.models.openvino:open_model",
+        "transformers": "rung.models.transformers:open_model",
+        "openai": "rung.models.openai:open_model",
+        "anthropic": "rung.models.anthropic:open_model",
+        "google": "rung.models.google:open_model",
+        "fake": "rung.models.fake:open_model",
+    },
+    "embedder": {
+        "tfidf": "rung.foundations.tfidf:TfidfEmbedder",
+        "static": "rung.models.embed:StaticEmbedder",
+    },
+    "metric": {},
+    "rung": {},
+    "program": {},
+    "pack": {},
+}
+"""Metrics, rungs, programs and packs are many; their rooms list them in the files named in SHELVES."""
+
+SHELVES: dict[Kind, tuple[str, ...]] = {
+    "metric": ("rung.metrics.shelf:METRICS",),
+    "rung": ("rung.foundations.rungs:RUNGS", "rung.prompts.rungs:RUNGS", "rung.tuning.rungs:RUNGS"),
+    "program": ("rung.foundations.rungs:PROGRAMS", "rung.prompts.rungs:PROGRAMS", "rung.tuning.rungs:PROGRAMS"),
+    "pack": ("rung.tasks.shelf:PACKS",),
+}
+
+
+@cache
+def table(kind: Kind) -> dict[str, str]:
+    """Every registered name of a kind and where it is: built-ins first, then entry points (which may not shadow them)."""
+    names = dict(TABLES[kind])
+    for shelf in SHELVES.get(kind, ()):
+        module, _, attribute = shelf.partition(":")
+        names.update(getattr(import_module(module), attribute))
+    for point in entry_points(group=f"rung.{kind}"):
+        names.setdefault(point.name, point.value)
+    return names
+
+
+def load(kind: Kind, name: str) -> Any:
+    """Import the thing registered under ``name``.
+
+    Raises InputError naming the nearest known names when there is none.
+    """
+    known = table(kind)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InputError(
+            f"unknown {kind} {name!r}",
+            remedy=f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known)) or 'none'}",
+        )
+    module, _, attribute = known[name].partition(":")
+    return getattr(import_module(module), attribute)

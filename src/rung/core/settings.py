@@ -1,0 +1,127 @@
+"""Settings: one flat table of typed keys; flags win over the environment, that over the project's file, the user's file and
+the default. ``explain`` tells for each key which of them won."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A setting: its type, default and one line of help. The environment variable is ``RUNG_`` + the name in capitals."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        return "RUNG_" + self.name.upper()
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rung"
+
+
+def user_file() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rung" / "rung.toml"
+
+
+KEYS: dict[str, Key] = {
+    key.name: key
+    for key in (
+        Key("model", str, "openvino:smollm2-135m", "the model that is used when a task or command names none"),
+        Key("store", str, "", "store URL (sqlite:///FILE or postgresql://...); empty: .rung/rung.db in the project"),
+        Key("home", str, ".rung", "folder for runs, reports and artefacts"),
+        Key("cache", str, "", "folder for weights; empty: the user's cache folder"),
+        Key("threads", int, 0, "threads of the embedded engine; 0: all cores"),
+        Key("concurrency", int, 64, "answers in flight at once"),
+        Key("timeout", float, 120.0, "seconds before a hosted call is given up"),
+        Key("retries", int, 5, "how often a failed hosted call is tried again"),
+        Key("rate", float, 0.0, "hosted calls a second at most; 0: no limit"),
+        Key("prices", str, "", "a YAML file of prices that override the built-in table"),
+        Key("host", str, "127.0.0.1", "address that servers listen on"),
+        Key("port", int, 8321, "port that servers listen on"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    value: Any
+    source: str
+
+
+def _convert(key: Key, raw: Any, source: str) -> Any:
+    try:
+        if key.kind is bool and isinstance(raw, str):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[raw.lower()]
+        if isinstance(raw, bool) is not (key.kind is bool):
+            raise ValueError
+        return key.kind(raw)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"setting {key.name} from {source}: got {raw!r}, expected {key.kind.__name__}",
+            remedy=f"correct it there, or override it: {key.variable}={key.default!r}",
+        ) from None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"cannot read settings: {error}", file=path, remedy="correct or remove the file") from None
+    unknown = sorted(set(document) - set(KEYS))
+    if unknown:
+        raise InputError(f"unknown setting {', '.join(unknown)}", file=path, remedy=f"known: {', '.join(sorted(KEYS))}")
+    return document
+
+
+class Settings:
+    """Resolved settings. ``flags`` are values given on the command line or by a caller (None: not given)."""
+
+    def __init__(self, flags: Mapping[str, Any] | None = None, *, folder: Path | None = None) -> None:
+        project = (folder or Path.cwd()) / "rung.toml"
+        layers: list[tuple[str, Mapping[str, Any]]] = [
+            ("flag", {name: value for name, value in (flags or {}).items() if value is not None}),
+            ("environment", {k.name: os.environ[k.variable] for k in KEYS.values() if k.variable in os.environ}),
+            (str(project), _read(project)),
+            (str(user_file()), _read(user_file())),
+        ]
+        self._values: dict[str, Setting] = {}
+        for key in KEYS.values():
+            source, raw = next(((s, layer[key.name]) for s, layer in layers if key.name in layer), ("default", None))
+            value = key.default if source == "default" else _convert(key, raw, source)
+            shown = f"environment {key.variable}" if source == "environment" else source
+            self._values[key.name] = Setting(value, shown)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name].value
+
+    def explain(self) -> dict[str, Setting]:
+        """Every key with its value and where it came from."""
+        return dict(self._values)
+
+    @property
+    def home(self) -> Path:
+        return Path(self["home"])
+
+    @property
+    def cache(self) -> Path:
+        return Path(self["cache"]) if self["cache"] else cache_folder()
+
+    @property
+    def store_url(self) -> str:
+        return self["store"] or f"sqlite:///{self.home / 'rung.db'}"
