@@ -69,8 +69,9 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     out = []
     for item in dataclasses.fields(kind):
         default: Any = item.default
-        if default is dataclasses.MISSING and item.default_factory is not dataclasses.MISSING:
-            default = item.default_factory()
+        factory: Any = item.default_factory
+        if default is dataclasses.MISSING and factory is not dataclasses.MISSING:
+            default = factory()
         out.append((item.name, default))
     return tuple(out)
 

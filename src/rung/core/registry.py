@@ -23,7 +23,6 @@ TABLES: dict[Kind, dict[str, str]] = {
         "fake": "rung.models.fake:open_model",
     },
     "embedder": {
-        "tfidf": "rung.foundations.tfidf:TfidfEmbedder",
         "static": "rung.models.embed:StaticEmbedder",
     },
     "metric": {},
