@@ -1,0 +1,1 @@
+"""Language models and embedders, one file a provider, and what goes around any of them."""
