@@ -1,0 +1,129 @@
+"""From messages to a parsed output: constrained where the model can, parsed where it cannot, a counted failure where both fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from math import exp
+from typing import Any
+
+from rung.core.errors import ContextOverflow, ModelError
+from rung.core.protocols import Model
+from rung.core.types import Failure, Form, Message, Request, Sampling, ScoreRequest, Step
+
+NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The outcome of one question to a model: parsed ``output`` or ``failure``, and the step that shows how."""
+
+    output: Any
+    raw: str
+    step: Step
+    failure: Failure | None = None
+    confidence: float | None = None
+
+
+async def ask(
+    model: Model,
+    messages: tuple[Message, ...],
+    form: Form,
+    sampling: Sampling,
+    *,
+    name: str = "answer",
+    repeat: int = 0,
+) -> Asked:
+    """Ask for an answer of the given form.
+
+    A label set is scored from one prefill where the model can score and decoding is greedy; another closed form is decoded
+    under constraint where the model can; otherwise the reply is free and parsed. Model errors become failures.
+    """
+    try:
+        if form.kind == "labels" and model.capabilities.score and sampling.temperature == 0:
+            scores = (await model.score([ScoreRequest(messages, form.labels)]))[0]
+            label = form.labels[scores.best]
+            step = Step(name, messages, label, note="labels scored", usage=scores.usage)
+            return Asked(label, label, step, confidence=_probability(scores.logprobs[scores.best]))
+        constrained = form if form.kind in model.capabilities.forms else Form()
+        reply = (await model.generate([Request(messages, sampling, constrained, repeat=repeat)]))[0]
+    except ContextOverflow as error:
+        return Asked(None, "", Step(name, messages), Failure("overflow", error.message))
+    except ModelError as error:
+        return Asked(None, "", Step(name, messages), Failure("model", error.message))
+    note = f"{form.kind} constrained" if constrained.closed else ""
+    step = Step(name, messages, reply.text, note=note, usage=reply.usage)
+    if reply.finish == "error":
+        failure = Failure("overflow" if "overflow" in reply.text else "model", reply.text)
+        return Asked(None, "", replace(step, reply=""), failure)
+    output, complaint = parse(form, reply.text)
+    if complaint and reply.finish == "length":
+        complaint += f" (cut off at {sampling.max_tokens} tokens)"
+    return Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
+
+
+def _probability(logprob: float) -> float:
+    return min(1.0, exp(logprob))
+
+
+def parse(form: Form, text: str) -> tuple[Any, str]:
+    """Read a reply as ``form``. Returns (output, "") or (None, why it cannot be read)."""
+    text = text.strip()
+    if form.kind == "labels":
+        return _parse_label(form.labels, text)
+    if form.kind == "json":
+        return _parse_json(form, text)
+    if form.kind == "number":
+        found = NUMBER.findall(text)
+        if not found:
+            return None, f"expected a number, got {_short(text)}"
+        return found[-1].replace(",", "").replace("$", "").lstrip("+"), ""
+    if form.kind == "regex":
+        if re.fullmatch(form.pattern, text):
+            return text, ""
+        if match := re.search(form.pattern, text):
+            return match[0], ""
+        return None, f"expected text matching {form.pattern}, got {_short(text)}"
+    if not text:
+        return None, "the reply is empty"
+    return text, ""
+
+
+def _parse_label(labels: tuple[str, ...], text: str) -> tuple[str | None, str]:
+    plain = text.strip(" .\"'`*\n").casefold()
+    for label in labels:
+        if plain == label.casefold():
+            return label, ""
+    # The longest label is tried first, so that "card_payment_fee" is not read as "card_payment".
+    named = [
+        label
+        for label in sorted(labels, key=len, reverse=True)
+        if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", text, re.IGNORECASE)
+    ]
+    distinct = [label for label in named if not any(label != other and label in other for other in named)]
+    if len(distinct) == 1:
+        return distinct[0], ""
+    return None, f"expected one of {len(labels)} labels, got {_short(text)}"
+
+
+def _parse_json(form: Form, text: str) -> tuple[Any, str]:
+    import jsonschema
+
+    start = text.find("{")
+    if start < 0:
+        return None, f"expected a JSON object, got {_short(text)}"
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text[start:])
+    except (json.JSONDecodeError, RecursionError) as error:
+        return None, f"not valid JSON: {error}"
+    if form.schema:
+        problem = next(iter(jsonschema.Draft202012Validator(dict(form.schema)).iter_errors(value)), None)
+        if problem is not None:
+            where = "/".join(map(str, problem.absolute_path)) or "the object"
+            return None, f"JSON breaks the schema at {where}: {problem.message}"
+    return value, ""
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,14 @@
+"""Rungs and programs of this room, by name."""
+
+RUNGS = {
+    "zero-shot": "rung.prompts.direct:ZERO_SHOT",
+    "constraints": "rung.prompts.direct:CONSTRAINTS",
+    "persona": "rung.prompts.direct:PERSONA",
+    "few-shot-random": "rung.prompts.fewshot:RANDOM",
+    "few-shot-knn": "rung.prompts.fewshot:KNN",
+    "few-shot-mmr": "rung.prompts.fewshot:MMR",
+    "chain-of-thought": "rung.prompts.reason:CHAIN_OF_THOUGHT",
+    "self-consistency": "rung.prompts.reason:SELF_CONSISTENCY",
+}
+
+PROGRAMS = {"prompt": "rung.prompts.program:PromptProgram"}
