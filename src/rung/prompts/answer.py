@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from math import exp
 from typing import Any
@@ -61,6 +63,40 @@ async def ask(
     if complaint and reply.finish == "length":
         complaint += f" (cut off at {sampling.max_tokens} tokens)"
     return Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
+
+
+async def listen(
+    model: Model, messages: tuple[Message, ...], sampling: Sampling, *, name: str = "answer", repeat: int = 0
+) -> AsyncGenerator[str | Asked]:
+    """Ask for free text and pass it on as it comes: pieces, then the Asked. The pieces joined are its output.
+
+    Spaces at either end are no part of an output, so they are held back until more text follows. A model that breaks off
+    makes a failure, whatever came before it.
+    """
+    held, begun, reply = "", False, None
+    try:
+        async with aclosing(model.stream(Request(messages, sampling, repeat=repeat))) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                reply = chunk.reply or reply
+                piece = held + chunk.text if begun else chunk.text.lstrip()
+                body = piece.rstrip()
+                held = piece[len(body) :]
+                if body:
+                    begun = True
+                    yield body
+    except ContextOverflow as error:
+        yield Asked(None, "", Step(name, messages), Failure("overflow", error.message))
+        return
+    except ModelError as error:
+        yield Asked(None, "", Step(name, messages), Failure("model", error.message))
+        return
+    if reply is None or reply.finish == "error":
+        said = reply.text if reply is not None else "the model's stream ended before its reply was complete"
+        yield Asked(None, "", Step(name, messages), Failure("overflow" if "overflow" in said else "model", said))
+        return
+    output, complaint = parse(Form(), reply.text)
+    step = Step(name, messages, reply.text, usage=reply.usage)
+    yield Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
 
 
 def _probability(logprob: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from rung.core.types import (
     Usage,
     as_input,
 )
-from rung.prompts.answer import Asked, ask
+from rung.prompts.answer import Asked, ask, listen
 from rung.prompts.prompt import Prompt
 from rung.prompts.select import Kind, Selector
 
@@ -148,8 +149,28 @@ class PromptProgram:
         )
         return _vote(chains)
 
+    async def stream(self, input: Input | str, *, repeat: int = 0) -> AsyncGenerator[str | Answer]:
+        """Pieces of the output as the model writes them, then the Answer that a call would have given.
+
+        Only free text comes in pieces: a closed form must be whole to be parsed, and a reasoned answer to be found.
+        """
+        if self.options.form.closed or self.options.reasoning is not None:
+            yield await self(input, repeat=repeat)
+            return
+        value = as_input(input, self.options.fields)
+        messages, complaint = self._fit_window(value, self.selector(value) if self.selector is not None else ())
+        if complaint is not None:
+            yield Answer(None, steps=(Step("prompt", messages),), failure=complaint)
+            return
+        async with aclosing(listen(self._model, messages, self._sampling(repeat), repeat=repeat)) as heard:
+            async for piece in heard:
+                yield piece if isinstance(piece, str) else _answer([piece])
+
+    def _sampling(self, repeat: int) -> Sampling:
+        return replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
+
     async def _ask(self, messages: tuple[Message, ...], repeat: int, name: str = "answer") -> Asked:
-        sampling = replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
+        sampling = self._sampling(repeat)
         return await ask(self._model, messages, self.options.form, sampling, name=name, repeat=repeat)
 
     async def _reason(self, messages: tuple[Message, ...], reasoning: Reasoning, repeat: int) -> list[Asked]:
