@@ -1,0 +1,303 @@
+"""The OpenAI wire format (platform.openai.com/docs/api-reference/chat): what is read, what is written, what an error looks like.
+
+Reading is strict about types (a string is not a number) and ignores fields that it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from rung.core.types import Finish, Message, ToolCall, ToolSpec, Usage
+
+
+class Refused(Exception):
+    """A request that gets an error instead of an answer: HTTP ``status`` and the fields of OpenAI's error object.
+
+    ``retry_after`` is in seconds; ``again`` False tells OpenAI's clients that asking again is of no use.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        again: bool = True,
+        extension: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.code, self.param = status, message, kind, code, param
+        self.retry_after, self.again, self.extension = retry_after, again, extension
+
+    def body(self) -> dict[str, Any]:
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": error} if self.extension is None else {"error": error, "rung": dict(self.extension)}
+
+    def headers(self) -> dict[str, str]:
+        headers = {}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(max(1, round(self.retry_after)))
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if not self.again:
+            headers["x-should-retry"] = "false"
+        return headers
+
+
+# ---------------------------------------------------------------- what is read
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+def _flatten(content: Any) -> Any:
+    """Content is a text or a list of text parts; other parts (images, audio) are refused by name."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(text, str):
+            raise PydanticCustomError("part", "only text parts can be read, got {kind}", {"kind": str(kind)[:40]})
+        texts.append(text)
+    return "".join(texts)
+
+
+def _listed(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
+class FunctionCall(_Read):
+    name: str
+    arguments: str = "{}"
+
+
+class CallRead(_Read):
+    id: str
+    function: FunctionCall
+
+
+class ChatMessage(_Read):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[str | None, BeforeValidator(_flatten)] = None
+    tool_calls: list[CallRead] | None = None
+    tool_call_id: str | None = None
+
+    def message(self) -> Message:
+        """As a core Message. Raises Refused when a tool call's arguments are not a JSON object."""
+        calls = []
+        for call in self.tool_calls or ():
+            try:
+                arguments = json.loads(call.function.arguments or "{}")
+            except ValueError:
+                arguments = None
+            if not isinstance(arguments, dict):
+                raise Refused(
+                    400, f"the arguments of tool call {call.id!r} are not a JSON object", param="messages.tool_calls"
+                )
+            calls.append(ToolCall(call.id, call.function.name, arguments))
+        role = "system" if self.role == "developer" else self.role
+        return Message(role, self.content or "", tuple(calls), self.tool_call_id)
+
+
+class StreamOptions(_Read):
+    include_usage: bool | None = None
+
+
+class JsonSchema(_Read):
+    name: str = ""
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
+class ResponseFormat(_Read):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class Function(_Read):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolRead(_Read):
+    type: Literal["function"]
+    function: Function
+
+    def spec(self) -> ToolSpec:
+        schema = self.function.parameters or {"type": "object", "properties": {}}
+        return ToolSpec(self.function.name, self.function.description or "", schema)
+
+
+class ChatRequest(_Read):
+    """The body of POST /v1/chat/completions. ``input``, ``rung`` and ``top_k`` are ours (``extra_body`` in OpenAI's client).
+
+    ``input``: the program's input by field, instead of the last user message. ``rung``: ask for the extension object
+    (parsed output, confidence, steps). The sampling fields steer a bare model; a program answers as it was evaluated.
+    """
+
+    model: str = Field(min_length=1, max_length=512)
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    stop: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(None, max_length=16)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1, le=128)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, float] | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[ToolRead] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    input: str | dict[str, str] | None = None
+    rung: bool | None = None
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """Parse a request body. Raises Refused (400, OpenAI's shape) that names the field and what was wrong with it."""
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    # Of a union's arms, the one that was read furthest is the one that was meant.
+    first = max((one for one in errors if one["loc"][:1] == errors[0]["loc"][:1]), key=lambda one: len(one["loc"]))
+    if first["type"] == "json_invalid":
+        raise Refused(400, "the body is not valid JSON: " + first["msg"].partition(": ")[2], code="invalid_json")
+    # Arms of a union (str, dict[str,str]) appear in the location as type names: they are no part of the field's path.
+    path = [str(part) for part in first["loc"] if isinstance(part, int) or (part.isidentifier() and part not in _ARMS)]
+    param = ".".join(path)
+    if not param:
+        raise Refused(400, "the body must be a JSON object", code="invalid_json")
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    raise Refused(400, f"{param}: {message}", param=param, code=code)
+
+
+_ARMS = frozenset({"str", "dict"})
+
+
+# ---------------------------------------------------------------- what is written
+
+
+class PromptDetails(BaseModel):
+    cached_tokens: int = 0
+
+
+class UsageWire(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails = PromptDetails()
+
+    @classmethod
+    def of(cls, usage: Usage) -> UsageWire:
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.tokens,
+            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens),
+        )
+
+
+FinishWire = Literal["stop", "length", "tool_calls", "content_filter"]
+_FINISH: Mapping[Finish, FinishWire] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "filtered": "content_filter",
+}
+
+
+def finish_wire(finish: Finish) -> FinishWire:
+    return _FINISH.get(finish, "stop")
+
+
+def calls_wire(calls: Sequence[ToolCall], *, streamed: bool = False) -> list[dict[str, Any]]:
+    """Tool calls as OpenAI writes them; in a stream each carries its index."""
+    return [
+        {
+            **({"index": index} if streamed else {}),
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
+        }
+        for index, call in enumerate(calls)
+    ]
+
+
+class MessageWire(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    tool_calls: list[dict[str, Any]] | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class ChoiceWire(BaseModel):
+    index: int
+    message: MessageWire
+    logprobs: dict[str, Any] | None = None
+    finish_reason: FinishWire
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChoiceWire]
+    usage: UsageWire
+    system_fingerprint: str
+    rung: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class DeltaWire(BaseModel):
+    role: Literal["assistant"] | None = Field(None, exclude_if=lambda value: value is None)
+    content: str | None = Field(None, exclude_if=lambda value: value is None)
+    tool_calls: list[dict[str, Any]] | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class ChunkChoiceWire(BaseModel):
+    index: int
+    delta: DeltaWire
+    logprobs: dict[str, Any] | None = None
+    finish_reason: FinishWire | None = None
+
+
+class ChatChunk(BaseModel):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoiceWire]
+    system_fingerprint: str
+    usage: UsageWire | None = Field(None, exclude_if=lambda value: value is None)
+    rung: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class ModelWire(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "rung"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelWire]
