@@ -1,0 +1,178 @@
+"""Group commit: rows of all concurrent callers go to disk in one transaction, by one thread, and each caller is answered when
+its own are durable.
+
+No clock is involved. The thread is woken at the end of the event loop's turn in which the first row came, takes all there
+is, and whatever arrives while it commits makes the next batch. So a lone caller waits for one commit and nothing else, and
+ten thousand callers share a handful of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rung.core.errors import StoreError
+
+LIMIT = 10_000
+"""Rows in one transaction at most (a single call's rows are never split), so that another process gets its turn."""
+
+IDLE = 0.5
+"""Seconds without a row after which book-keeping is written by itself."""
+
+
+class Entry(NamedTuple):
+    """One answer for the journal: hashes of the program and the example, JSON text, and the run that made it."""
+
+    program: str
+    example: str
+    payload: str
+    repeat: int = 0
+    run: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes. ``answers`` and ``responses`` are acknowledged, the rest is book-keeping."""
+
+    answers: list[Entry] = field(default_factory=list)
+    responses: list[tuple[str, str]] = field(default_factory=list)
+    programs: set[str] = field(default_factory=set)
+    hits: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.responses or self.programs or self.hits)
+
+
+@dataclass(slots=True)
+class _Call:
+    answers: Sequence[Entry]
+    responses: Sequence[tuple[str, str]]
+    future: asyncio.Future[None]
+
+
+class Journal:
+    """The writer thread and its queue. ``write`` makes a Batch durable or raises."""
+
+    def __init__(self, write: Callable[[Batch], None]) -> None:
+        self._write = write
+        self._calls: list[_Call] = []
+        self._aside = Batch()
+        self._ready = threading.Condition()
+        self._due = False
+        self._closing = False
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+
+    async def record(self, answers: Sequence[Entry], responses: Sequence[tuple[str, str]] = ()) -> None:
+        """Queue rows and return when they are durable. Raises StoreError when they could not be written.
+
+        Cancelling the wait does not withdraw the rows.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._ready:
+            self._check()
+            first = not self._calls
+            self._calls.append(_Call(answers, responses, future))
+        if first:
+            loop.call_soon(self._wake)
+        await future
+
+    def note(self, *, program: str = "", hit: str = "") -> None:
+        """Queue book-keeping that nobody waits for: it goes with the next rows, or when none have come for IDLE seconds, and
+        is lost rather than ever failing a caller."""
+        with self._ready:
+            if self._closing:
+                return
+            if program:
+                self._aside.programs.add(program)
+            if hit:
+                self._aside.hits[hit] += 1
+            self._start()
+            self._ready.notify()
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+        with self._ready:
+            self._closing = True
+            if self._calls or self._aside:
+                self._start()
+            self._ready.notify()
+        if self._thread is not None and self._pid == os.getpid():
+            self._thread.join()
+
+    def _check(self) -> None:
+        if self._closing:
+            raise StoreError("the store is closed", remedy="open it again: open_store(url)")
+        if self._pid != os.getpid():
+            raise StoreError("the store was opened before this process was forked", remedy="open it anew in the child")
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="rung-journal", daemon=True)
+            self._thread.start()
+
+    def _wake(self) -> None:
+        with self._ready:
+            self._due = True
+            self._start()
+            self._ready.notify()
+
+    def _take(self) -> tuple[list[_Call], Batch]:
+        """Under the lock: the next calls, LIMIT rows of them at most, and their batch."""
+        batch, self._aside = self._aside, Batch()
+        taken = 0
+        for call in self._calls:
+            if taken and len(batch.answers) + len(batch.responses) + len(call.answers) > LIMIT:
+                break
+            batch.answers.extend(call.answers)
+            batch.responses.extend(call.responses)
+            taken += 1
+        calls, self._calls = self._calls[:taken], self._calls[taken:]
+        self._due = bool(self._calls)
+        return calls, batch
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                while not (self._due or self._closing):
+                    if not self._ready.wait(IDLE if self._aside else None) and self._aside:
+                        break
+                if self._closing and not (self._calls or self._aside):
+                    return
+                calls, batch = self._take()
+            error: StoreError | None = None
+            try:
+                self._write(batch)
+            except StoreError as raised:
+                error = raised
+            except Exception as raised:
+                error = StoreError(f"could not write to the store: {type(raised).__name__}: {raised}")
+            _answer(calls, error)
+
+
+def _answer(calls: Sequence[_Call], error: StoreError | None) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for call in calls:
+        by_loop.setdefault(call.future.get_loop(), []).append(call.future)
+    for loop, futures in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, futures, error)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            continue
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            # A new one each: a shared exception would collect the tracebacks of all who raise it.
+            future.set_exception(StoreError(error.message, remedy=error.remedy))

@@ -1,0 +1,14 @@
+"""Run by Alembic, with the caller's connection: the caller holds the lock and commits."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from rung.store.migrations import VERSION_TABLE
+from rung.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE
+)
+with context.begin_transaction():
+    context.run_migrations()

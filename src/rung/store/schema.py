@@ -1,0 +1,80 @@
+"""The tables. Migrations build them; a test holds the two equal."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+_serial = BigInteger().with_variant(Integer, "sqlite")
+
+answers = Table(
+    "answers",
+    metadata,
+    # Rows arrive in id order, so payloads are appended; only the narrow unique index is hit at random places.
+    Column("id", _serial, primary_key=True),
+    Column("program", Text, nullable=False),
+    Column("example", Text, nullable=False),
+    Column("repeat", Integer, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    UniqueConstraint("program", "example", "repeat", name="answers_key"),
+)
+"""The journal: one row an answer, keyed by content. ``run`` is the run that first made it, ``created`` Unix seconds."""
+
+programs = Table(
+    "programs",
+    metadata,
+    Column("program", Text, primary_key=True),
+    Column("used", Double, nullable=False),
+)
+"""When answers of a program were last asked for or recorded: what ``gc`` goes by."""
+
+fits = Table(
+    "fits",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("payload", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("used", Double, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("task_hash", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    # The process that drives the run, so that a dead one can be told from a slow one (process.py).
+    Column("host", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("born", Text, nullable=False),
+)
+
+rungs = Table(
+    "rungs",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("changed", Double, nullable=False),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("payload", Text, nullable=False),
+    Column("hits", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("used", Double, nullable=False),
+)
+"""Exact-key cache of served responses."""

@@ -1,0 +1,631 @@
+"""The store: a journal of answers, results of fitting, runs, cached responses. One class over SQLite and Postgres."""
+
+from __future__ import annotations
+
+import errno
+import random
+import re
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, cast, get_args
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from rung.core.errors import InputError, RungError, StoreError
+from rung.core.extras import require
+from rung.store import migrations, process
+from rung.store.journal import Batch, Entry, Journal
+from rung.store.process import Process
+from rung.store.schema import answers, fits, metadata, programs, responses, rungs, runs
+
+T = TypeVar("T")
+
+Status = Literal["running", "done", "stopped", "failed", "interrupted"]
+"""``interrupted`` is never stored: it is how a running run reads whose process is gone."""
+
+DAY = 86400.0
+
+_CHUNK = 1000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_EPOCH_MS = 1_735_689_600_000  # 2025-01-01
+_LOCK = 0x72756E67
+_BROKEN = (exc.SQLAlchemyError, sqlite3.Error, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One climb or evaluation. ``spec`` and ``summary`` are JSON text, times are Unix seconds."""
+
+    id: str
+    task: str
+    task_hash: str
+    status: Status
+    started: float
+    changed: float
+    spec: str
+    summary: str
+    process: Process
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRung:
+    """A rung of a run; ``payload`` is JSON text."""
+
+    position: int
+    name: str
+    payload: str
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What ``gc`` removed (or would). ``fits`` are the payloads, so that the caller can remove the folders they name."""
+
+    runs: tuple[str, ...]
+    answers: int
+    fits: tuple[str, ...]
+    responses: int
+    bytes: int
+
+
+def open_store(url: str, *, patience: float = 30.0) -> Store:
+    """Open the store at ``url`` and bring its schema up to date.
+
+    ``sqlite:///FILE`` (parent folders are made) or ``postgresql://...``. ``patience``: seconds to wait for another
+    process's lock. Raises InputError for a URL of no known kind, MissingExtra without the Postgres driver, and StoreError
+    when the store cannot be opened: damaged, read-only, full, locked, or written by a newer rung.
+    """
+    store = Store(_parse(url), patience)
+    try:
+        store.migrate()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+class Store:
+    """An open store; a context manager. Its methods may be called from any thread.
+
+    ``record`` and ``put_response`` are awaited and share group commits; the others are short and synchronous.
+    """
+
+    def __init__(self, url: URL, patience: float) -> None:
+        self._url = url
+        self._patience = patience
+        self._lite = url.get_backend_name() == "sqlite"
+        self._engine = self._lite_engine() if self._lite else self._postgres_engine()
+        self._writing = threading.Lock()
+        self._journal = Journal(self._write_batch)
+        self._noted: dict[str, float] = {}
+        self._last_ms = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is; a password is hidden."""
+        return self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=True)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is queued and let go of the database. Harmless when repeated."""
+        self._journal.close()
+        self._engine.dispose()
+
+    # ------------------------------------------------------------ journal
+
+    def recall(self, program: str, examples: Sequence[str], repeat: int = 0) -> dict[str, str]:
+        """The journalled payloads of a program's answers, by example; examples without one are left out."""
+        self._note(program)
+        columns = (answers.c.example, answers.c.payload)
+        query = sa.select(*columns).where(answers.c.program == _text(program), answers.c.repeat == repeat)
+        found: dict[str, str] = {}
+        wanted = list(dict.fromkeys(_text(example) for example in examples))
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = query.where(answers.c.example.in_(wanted[start : start + _CHUNK]))
+            found.update(self._read(partial(_pairs, chunk)))
+        return found
+
+    async def record(self, rows: Sequence[Entry]) -> None:
+        """Journal answers and return when they are durable. An answer that is there already stays as it is.
+
+        Raises StoreError when they could not be written; none of ``rows`` is in the store then, and it can be tried again.
+        """
+        for row in rows:
+            self._note(row.program)
+        await self._journal.record([_entry(row) for row in rows])
+
+    def _note(self, program: str) -> None:
+        now = time.time()
+        if now - self._noted.get(program, 0.0) > DAY / 2:
+            self._noted[program] = now
+            self._journal.note(program=program)
+
+    # ------------------------------------------------------------ fits
+
+    def fit(self, key: str) -> str | None:
+        """What ``put_fit`` stored under ``key``."""
+        now = time.time()
+        row = self._read(
+            lambda link: link.execute(sa.select(fits.c.payload, fits.c.used).where(fits.c.key == key)).first()
+        )
+        if row is None:
+            return None
+        if now - row.used > DAY:
+            self._write(lambda link: link.execute(sa.update(fits).where(fits.c.key == key).values(used=now)))
+        return cast(str, row.payload)
+
+    def put_fit(self, key: str, payload: str) -> None:
+        """Store the result of fitting; the newest under a key counts."""
+        now = time.time()
+        values = {"key": key, "payload": _json(payload), "created": now, "used": now}
+        statement = self._insert(fits).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=["key"], set_={name: statement.excluded[name] for name in ("payload", "created", "used")}
+        )
+        self._write(lambda link: link.execute(statement))
+
+    # ------------------------------------------------------------ runs
+
+    def start_run(self, task_name: str, task_hash: str, spec: str) -> str:
+        """Open a run that this process drives. Returns its id: ten characters that sort by time."""
+        now, who = time.time(), process.this()
+        values = {
+            "task": _text(task_name),
+            "task_hash": task_hash,
+            "spec": _json(spec),
+            "status": "running",
+            "summary": "{}",
+            "started": now,
+            "changed": now,
+            **_columns(who),
+        }
+
+        def add(link: sa.Connection) -> str:
+            while True:
+                id = self._new_id()
+                statement = self._insert(runs).values(id=id, **values).on_conflict_do_nothing()
+                if link.execute(statement).rowcount == 1:
+                    return id
+
+        return self._write(add)
+
+    def update_run(self, id: str, *, status: Status | None = None, summary: str | None = None) -> None:
+        """Set what is given. Status ``running`` also makes this process the run's driver. Raises InputError: no such run."""
+        values: dict[str, Any] = {"changed": time.time()}
+        if status is not None:
+            if status not in get_args(Status) or status == "interrupted":
+                raise ValueError(f"status {status!r} cannot be stored")
+            values["status"] = status
+            if status == "running":
+                values |= _columns(process.this())
+        if summary is not None:
+            values["summary"] = _json(summary)
+        statement = sa.update(runs).where(runs.c.id == id).values(values)
+        if self._write(lambda link: link.execute(statement).rowcount) == 0:
+            raise _no_run(id)
+
+    def put_rung(self, run: str, position: int, name: str, payload: str) -> None:
+        """Store (or replace) the rung at ``position`` of a run."""
+        values = {
+            "run": run,
+            "position": position,
+            "name": _text(name),
+            "payload": _json(payload),
+            "changed": time.time(),
+        }
+        statement = self._insert(rungs).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=["run", "position"],
+            set_={column: statement.excluded[column] for column in ("name", "payload", "changed")},
+        )
+        self._write(lambda link: link.execute(statement))
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """The newest runs, newest first."""
+        query = sa.select(runs).order_by(runs.c.started.desc(), runs.c.id.desc()).limit(limit)
+        return self._read(lambda link: [_run(row) for row in link.execute(query)])
+
+    def run(self, name: str) -> Run:
+        """The run with this id, or the only one whose id begins so, or the newest for ``last``. Raises InputError."""
+        if name == "last":
+            newest = self.runs(1)
+            if not newest:
+                raise InputError("there are no runs yet", remedy="make one: rung climb TASK.yaml")
+            return newest[0]
+        wanted = _text(name.lower())
+        query = sa.select(runs).where(runs.c.id.startswith(wanted, autoescape=True)).order_by(runs.c.id).limit(6)
+        found = self._read(lambda link: [_run(row) for row in link.execute(query)]) if wanted else []
+        exact = [run for run in found if run.id == wanted]
+        if exact or len(found) == 1:
+            return (exact or found)[0]
+        if found:
+            some = ", ".join(run.id for run in found[:5]) + (", ..." if len(found) > 5 else "")
+            raise InputError(f"{name!r} begins the ids of several runs: {some}", remedy="type more of the id")
+        raise _no_run(name)
+
+    def rungs(self, run: str) -> list[StoredRung]:
+        """The rungs of a run (full id), in order."""
+        columns = (rungs.c.position, rungs.c.name, rungs.c.payload, rungs.c.changed)
+        query = sa.select(*columns).where(rungs.c.run == run).order_by(rungs.c.position)
+        return self._read(lambda link: [StoredRung(*row) for row in link.execute(query)])
+
+    # ------------------------------------------------------------ responses
+
+    def response(self, key: str) -> str | None:
+        """The cached response under the exact key; counts a hit."""
+        query = sa.select(responses.c.payload).where(responses.c.key == key)
+        payload = self._read(lambda link: link.execute(query).scalar_one_or_none())
+        if payload is not None:
+            self._journal.note(hit=key)
+        return payload
+
+    async def put_response(self, key: str, payload: str) -> None:
+        """Cache a response and return when it is durable; the first one under a key stays."""
+        await self._journal.record((), ((key, _json(payload)),))
+
+    def hits(self, key: str) -> int:
+        """How often a cached response was used, as far as written (a hit is written within moments, not at once)."""
+        query = sa.select(responses.c.hits).where(responses.c.key == key)
+        return self._read(lambda link: link.execute(query).scalar_one_or_none()) or 0
+
+    # ------------------------------------------------------------ gc
+
+    def gc(self, *, before: float, dry: bool = False) -> Swept:
+        """Forget what was last used before the time ``before`` (Unix seconds); with ``dry`` only count it.
+
+        Runs go by their start, answers by when their program was last climbed, fits and responses by their last use. So
+        all answers of a run that stays do stay; a run that is being driven now stays with everything it has used.
+        """
+        driven = [run for run in self._unfinished() if run.status == "running"]
+        # Uses are noted to the day: a day of grace keeps everything that a kept run has used.
+        unused = min([before, *(run.started for run in driven)]) - DAY
+        old_runs = sa.and_(runs.c.started < before, runs.c.id.not_in([run.id for run in driven]))
+        known = sa.select(programs.c.program).where(programs.c.used >= unused)
+        old_answers = sa.and_(answers.c.created < unused, answers.c.program.not_in(known))
+        old_fits, old_responses = fits.c.used < unused, responses.c.used < before
+
+        def sweep(link: sa.Connection) -> Swept:
+            gone = tuple(link.execute(sa.select(runs.c.id).where(old_runs).order_by(runs.c.id)).scalars())
+            folders = tuple(link.execute(sa.select(fits.c.payload).where(old_fits).order_by(fits.c.key)).scalars())
+            count = sa.func.count
+            counts = [
+                link.execute(sa.select(count()).select_from(table).where(condition)).scalar_one()
+                for table, condition in ((answers, old_answers), (responses, old_responses))
+            ]
+            if not dry:
+                link.execute(sa.delete(rungs).where(rungs.c.run.in_(sa.select(runs.c.id).where(old_runs))))
+                link.execute(sa.delete(runs).where(old_runs))
+                link.execute(sa.delete(answers).where(old_answers))
+                link.execute(sa.delete(programs).where(programs.c.used < unused))
+                link.execute(sa.delete(fits).where(old_fits))
+                link.execute(sa.delete(responses).where(old_responses))
+            return Swept(gone, counts[0], folders, counts[1], 0)
+
+        if dry:
+            return self._read(sweep)
+        size = self._size()
+        swept = self._write(sweep)
+        self._compact()
+        return replace(swept, bytes=max(0, size - self._size()))
+
+    def _unfinished(self) -> list[Run]:
+        query = sa.select(runs).where(runs.c.status == "running")
+        return self._read(lambda link: [_run(row) for row in link.execute(query)])
+
+    def _size(self) -> int:
+        """Bytes on disk of a SQLite store; 0 for Postgres, which gives space back by itself."""
+        if not self._lite:
+            return 0
+        sides = (Path(f"{self._url.database}{end}") for end in ("", "-wal"))
+        return sum(side.stat().st_size for side in sides if side.exists())
+
+    def _compact(self) -> None:
+        """Give the freed pages back to the disk; left for another day when others are at work or space is short."""
+        if not self._lite:
+            return
+        try:
+            with self._writing, self._engine.connect() as link:
+                link.exec_driver_sql("VACUUM")
+                link.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except _BROKEN:
+            return
+
+    # ------------------------------------------------------------ the database underneath
+
+    def migrate(self) -> None:
+        """Bring the schema up to date, under a lock that other processes wait for. ``open_store`` has done it already."""
+        if self._lite:
+            path = Path(cast(str, self._url.database))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._explain(error) from error
+            self._attempt(self._use_wal)
+        if self._read(self._revision) == migrations.revisions()[-1]:
+            return
+        self._write(self._upgrade)
+
+    def _upgrade(self, link: sa.Connection) -> None:
+        if not self._lite:
+            link.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        revision = self._revision(link)
+        if revision == migrations.revisions()[-1]:
+            return  # another process was quicker
+        if revision is None:
+            taken = sorted(set(sa.inspect(link).get_table_names()) & set(metadata.tables))
+            if taken:
+                raise StoreError(
+                    f"{self.url} holds a table {taken[0]!r} that rung did not make",
+                    remedy=f"name another store: {_NAME}",
+                )
+        migrations.upgrade(link)
+
+    def _revision(self, link: sa.Connection) -> str | None:
+        """The schema's revision; None: no schema yet. Raises StoreError when it is newer than this program."""
+        if not sa.inspect(link).has_table(migrations.VERSION_TABLE):
+            return None
+        revision = link.exec_driver_sql(f"SELECT version_num FROM {migrations.VERSION_TABLE}").scalar_one_or_none()  # noqa: S608
+        if revision is not None and revision not in migrations.revisions():
+            raise StoreError(
+                f"{self.url} has schema {revision}, this rung knows {migrations.revisions()[-1]} at most: "
+                "a newer rung wrote it",
+                remedy=f"type: pip install -U rung, or name another store: {_NAME}",
+            )
+        return cast("str | None", revision)
+
+    def _use_wal(self) -> None:
+        with self._engine.connect() as link:
+            if link.exec_driver_sql("PRAGMA journal_mode").scalar_one() != "wal":
+                link.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    def _lite_engine(self) -> sa.Engine:
+        # SQLite's own waiting is cut in slices: between them _attempt sees the clock.
+        engine = sa.create_engine(self._url, connect_args={"timeout": min(self._patience, 2.0)})
+
+        @sa.event.listens_for(engine, "connect")
+        def set_up(link: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+            link.isolation_level = None  # no BEGIN behind our back: see begin
+            link.execute("PRAGMA synchronous=FULL")
+            # Fewer, larger checkpoints: one of the default 1,000 pages would come with nearly every large batch.
+            link.execute("PRAGMA wal_autocheckpoint=4000")
+            link.execute("PRAGMA journal_size_limit=67108864")
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(link: sa.Connection) -> None:
+            # Taking the write lock at once is what makes SQLite wait for it instead of failing half-way.
+            if link.get_execution_options().get("rung_write"):
+                link.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    def _postgres_engine(self) -> sa.Engine:
+        require("psycopg", "postgres", "a Postgres store")
+        engine = sa.create_engine(self._url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        wait = f"{max(1, int(self._patience * 1000))}ms"
+
+        @sa.event.listens_for(engine, "connect")
+        def set_up(link: Any, _: ConnectionPoolEntry) -> None:
+            with link.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, false)", (wait,))
+                # An acknowledged row is durable, whatever the server's default; stricter settings stay.
+                cursor.execute(
+                    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+                )
+            link.commit()
+
+        return engine
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self._lite else postgresql.insert(table)
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        def once() -> T:
+            with self._engine.connect() as link:
+                return work(link)
+
+        return self._attempt(once)
+
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        def once() -> T:
+            with self._writing, self._engine.connect().execution_options(rung_write=True) as link, link.begin():
+                return work(link)
+
+        return self._attempt(once)
+
+    def _attempt(self, once: Callable[[], T]) -> T:
+        """Do it; while another holds the lock or the connection drops, do it again until ``patience`` is over."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return once()
+            except RungError:
+                raise
+            except _BROKEN as error:
+                if not _passing(error) or time.monotonic() >= deadline:
+                    raise self._explain(error) from error
+            time.sleep(random.uniform(0.01, 0.05))
+
+    def _write_batch(self, batch: Batch) -> None:
+        now = time.time()
+        # In key order: two processes that insert the same keys in different orders would deadlock Postgres.
+        rows = [
+            {
+                "program": e.program,
+                "example": e.example,
+                "repeat": e.repeat,
+                "payload": e.payload,
+                "run": e.run,
+                "created": now,
+            }
+            for e in sorted(batch.answers)
+        ]
+        cached = [
+            {"key": key, "payload": p, "hits": 0, "created": now, "used": now} for key, p in sorted(batch.responses)
+        ]
+        used = [{"program": program, "used": now} for program in sorted(batch.programs)]
+        hits = [{"name": key, "more": more, "now": now} for key, more in sorted(batch.hits.items())]
+
+        def work(link: sa.Connection) -> None:
+            if rows:
+                link.execute(self._insert(answers).on_conflict_do_nothing(), rows)
+            if cached:
+                link.execute(self._insert(responses).on_conflict_do_nothing(), cached)
+            if used:
+                statement = self._insert(programs)
+                newer = {"used": statement.excluded.used}
+                link.execute(statement.on_conflict_do_update(index_elements=["program"], set_=newer), used)
+            if hits:
+                count = {"hits": responses.c.hits + sa.bindparam("more"), "used": sa.bindparam("now")}
+                link.execute(sa.update(responses).where(responses.c.key == sa.bindparam("name")).values(count), hits)
+
+        self._write(work)
+
+    def _new_id(self) -> str:
+        """Milliseconds since 2025 (eight digits of base 32) and two random digits; within a process always increasing."""
+        now = max(int(time.time() * 1000) - _EPOCH_MS, self._last_ms + 1)
+        self._last_ms = now
+        number = (now << 10) | random.getrandbits(10)
+        return "".join(_DIGITS[(number >> shift) & 31] for shift in range(45, -1, -5))
+
+    def _explain(self, error: BaseException) -> StoreError:
+        """The error of the database as one of ours."""
+        cause = getattr(error, "orig", None) or error
+        code = getattr(cause, "sqlite_errorcode", None)
+        primary = None if code is None else code & 0xFF
+        state = getattr(cause, "sqlstate", None)
+        reason = str(cause).strip().partition("\n")[0]
+        if _locked(error):
+            return StoreError(
+                f"{self.url} stayed locked by another process for {self._patience:g} s",
+                remedy="see who uses it (rung runs), wait for it or stop it, then type the same command again",
+            )
+        if primary == sqlite3.SQLITE_FULL or state == "53100" or self._cramped(error, primary):
+            return StoreError(
+                f"the disk is full: nothing of the last write was kept in {self.url}, all before it is safe",
+                remedy="free some space (rung gc, or delete files), then type the same command again",
+            )
+        if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            file = self._url.database
+            return StoreError(
+                f"{file} is damaged or is not a rung store ({reason})",
+                remedy=f"restore it from a copy, or start anew: mv {file} {file}.damaged",
+            )
+        if primary == sqlite3.SQLITE_READONLY or state in ("25006", "42501") or isinstance(cause, PermissionError):
+            return StoreError(
+                f"no permission to write to {self.url} ({reason})", remedy=f"name a store elsewhere: {_NAME}"
+            )
+        if primary == sqlite3.SQLITE_CANTOPEN or isinstance(cause, OSError):
+            return StoreError(
+                f"cannot open {self.url} ({reason}): expected a file in a folder that can be written to",
+                remedy=f"name a store elsewhere: {_NAME}",
+            )
+        if isinstance(error, exc.OperationalError) and not self._lite:
+            return StoreError(
+                f"cannot reach {self.url}: {reason}",
+                remedy="start the server, or correct the URL in the setting 'store'",
+            )
+        return StoreError(f"{self.url}: {type(cause).__name__}: {reason}")
+
+    def _cramped(self, error: BaseException, primary: int | None) -> bool:
+        """Whether an I/O error came of a full disk: SQLite cannot always tell (its shared-memory file, say)."""
+        cause = getattr(error, "orig", None) or error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if primary not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            return False
+        folder = Path(cast(str, self._url.database)).parent
+        return folder.exists() and shutil.disk_usage(folder).free < 64 * 1024
+
+
+_NAME = "RUNG_STORE=sqlite:///FILE"
+
+
+def _parse(text: str) -> URL:
+    remedy = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE; type: RUNG_STORE=sqlite:///.rung/rung.db"
+    try:
+        url = make_url(text)
+    except exc.ArgumentError:
+        raise InputError(f"{text!r} is not a store URL", remedy=remedy) from None
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername != "sqlite":
+        raise InputError(f"stores of kind {url.drivername!r} are not known", remedy=remedy)
+    if not url.database or url.database == ":memory:" or url.host or url.query:
+        raise InputError(f"store URL {url.render_as_string()!r} names no plain file", remedy=remedy)
+    # Absolute from here on, so that a later change of folder does not move the store.
+    return URL.create("sqlite", database=str(Path(url.database).expanduser().absolute()))
+
+
+def _locked(error: BaseException) -> bool:
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(cause, "sqlstate", None) in ("55P03", "40P01", "40001") or isinstance(error, exc.TimeoutError)
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether trying again may help: a lock, or a connection that was cut (inserts are idempotent, so this is safe)."""
+    return _locked(error) or bool(getattr(error, "connection_invalidated", False))
+
+
+def _text(value: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return _SURROGATE.sub("\ufffd", value).replace("\0", "\ufffd")
+
+
+def _json(text: str) -> str:
+    """JSON text that every database takes: half surrogate pairs, legal in JSON only as escapes, are escaped."""
+    if "\0" in text:
+        raise ValueError("a payload is JSON text and cannot hold a raw NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return text
+
+
+def _entry(row: Entry) -> Entry:
+    program, example, payload, repeat, run = row
+    if not (program + example + run).isprintable():
+        program, example, run = _text(program), _text(example), _text(run)
+    clean = _json(payload)
+    return row if clean is payload and program is row.program else Entry(program, example, clean, repeat, run)
+
+
+def _columns(who: Process) -> dict[str, Any]:
+    return {"host": who.host, "boot": who.boot, "pid": who.pid, "born": who.born}
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    who = Process(row.host, row.boot, row.pid, row.born)
+    status: Status = "interrupted" if row.status == "running" and process.died(who) else row.status
+    return Run(row.id, row.task, row.task_hash, status, row.started, row.changed, row.spec, row.summary, who)
+
+
+def _pairs(query: sa.Select[Any], link: sa.Connection) -> list[tuple[str, str]]:
+    return [(row[0], row[1]) for row in link.execute(query)]
+
+
+def _no_run(name: str) -> InputError:
+    return InputError(f"there is no run {name!r}", remedy="list them: rung runs")
