@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class NearestProgram:
 @dataclass(frozen=True)
 class Nearest:
     """k nearest neighbours; k is the one of ``ks`` that does best on dev."""
+
+    uses_model: ClassVar[bool] = False
 
     ks: tuple[int, ...] = (1, 3, 7)
 

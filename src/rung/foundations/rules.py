@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rung.core.protocols import Context, Resources
 from rung.core.types import Answer, Failure, Input, Task, text_of
@@ -17,7 +17,7 @@ WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
 class RulesProgram:
-    """First label whose pattern matches, by weight of the matching patterns; else ``fallback``."""
+    """The label whose matching patterns weigh most; the first in the alphabet wins a tie; else ``fallback``."""
 
     kind = "rules"
     model = None
@@ -26,8 +26,9 @@ class RulesProgram:
         self._rules, self._fallback = rules, fallback
         self._compiled = [
             (label, weight, re.compile(pattern, re.IGNORECASE))
-            for label, patterns in rules.items()
-            for pattern, weight in patterns.items()
+            # Sorted, so that sums and ties come out the same after a save, which sorts keys.
+            for label, patterns in sorted(rules.items())
+            for pattern, weight in sorted(patterns.items())
         ]
 
     def spec(self) -> dict[str, Any]:
@@ -136,6 +137,8 @@ class Rules:
     ``keywords`` a label, each in at least ``support`` training examples of it. The log-odds are smoothed with an
     informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, without the variance term).
     """
+
+    uses_model: ClassVar[bool] = False
 
     keywords: int = 12
     support: int = 2

@@ -133,6 +133,17 @@ class PromptProgram:
         value = as_input(input, self.options.fields)
         return self.prompt.render(value, self.selector(value) if self.selector is not None else ())
 
+    def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
+        """What an answer to ``input`` will use (new tokens at their limit) and the first call's messages; asks nothing."""
+        messages = self.messages(input)
+        tokens, options = self._model.count(messages), self.options
+        scored = options.form.kind == "labels" and self._model.capabilities.score
+        new = 0 if scored else options.sampling.max_tokens
+        if (reasoning := options.reasoning) is None:
+            return Usage(calls=1, prompt_tokens=tokens, completion_tokens=new), messages
+        votes, chain = reasoning.votes, reasoning.max_tokens
+        return Usage(2 * votes, votes * (2 * tokens + chain), votes * (chain + new)), messages
+
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         value = as_input(input, self.options.fields)
         examples = self.selector(value) if self.selector is not None else ()

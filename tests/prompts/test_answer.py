@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rung.core.errors import ServerError
+from rung.core.types import Form, Message, Sampling
+from rung.models.fake import CAPABILITIES, Fake
+from rung.prompts.answer import ask, parse
+
+LABELS = Form("labels", labels=("card_payment", "card_payment_fee", "refund"))
+SCHEMA = Form("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "output"),
+    [
+        (LABELS, " Refund. ", "refund"),
+        (LABELS, "The label is card_payment_fee", "card_payment_fee"),
+        (Form("number"), "so 3 + 4 is $1,007.50", "1007.50"),
+        (Form("regex", pattern=r"[A-Z]\d"), "it is B7!", "B7"),
+        (SCHEMA, 'Sure: {"n": 2} ok', {"n": 2}),
+        (Form(), "  free ", "free"),
+    ],
+)
+def test_parse_reads_what_is_there(form: Form, text: str, output: object) -> None:
+    assert parse(form, text) == (output, "")
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "complaint"),
+    [
+        (LABELS, "refund or card_payment", "expected one of 3 labels"),
+        (LABELS, "", "expected one of 3 labels"),
+        (Form("number"), "seven", "expected a number"),
+        (Form("regex", pattern=r"\d{3}"), "12", "matching"),
+        (SCHEMA, "{'n': 2}", "not valid JSON"),
+        (SCHEMA, '{"n": "two"}', "breaks the schema at n"),
+        (SCHEMA, "[" * 100_000, "expected a JSON object"),
+        (SCHEMA, '{"a":' * 100_000, "not valid JSON"),
+        (Form(), " ", "empty"),
+    ],
+)
+def test_parse_says_why_it_cannot(form: Form, text: str, complaint: str) -> None:
+    output, said = parse(form, text)
+    assert output is None
+    assert complaint in said
+
+
+@given(st.text(), st.sampled_from([LABELS, SCHEMA, Form("number"), Form("regex", pattern="a+b"), Form()]))
+def test_parse_never_raises(text: str, form: Form) -> None:
+    output, complaint = parse(form, text)
+    assert (output is None) == bool(complaint)
+
+
+async def test_labels_are_scored_where_the_model_can() -> None:
+    asked = await ask(Fake(), (Message("user", "I want a refund"),), LABELS, Sampling())
+    assert asked.output == "refund"
+    assert asked.step.note == "labels scored"
+    assert asked.confidence is not None
+    assert 0 < asked.confidence <= 1
+
+
+async def test_an_answer_that_cannot_be_read_is_a_failure() -> None:
+    plain = replace(CAPABILITIES, score=False, forms=frozenset[str]())
+    asked = await ask(Fake({"": "no idea"}, capabilities=plain), (Message("user", "?"),), LABELS, Sampling())
+    assert asked.failure is not None
+    assert asked.failure.where == "parse"
+    assert asked.raw == "no idea"
+
+
+async def test_a_model_error_is_a_failure() -> None:
+    model = Fake(failures=[ServerError("it broke", status=500)])
+    asked = await ask(model, (Message("user", "x"),), Form(), Sampling())
+    assert asked.failure is not None
+    assert (asked.failure.where, "it broke" in asked.failure.message) == ("model", True)

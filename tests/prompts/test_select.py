@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from rung.core.types import Example
+from rung.prompts.select import Kind, Selector
+
+POOL = [
+    Example("0", {"text": "my card was stolen yesterday"}, "card"),
+    Example("1", {"text": "my card was stolen on monday"}, "card"),
+    Example("2", {"text": "where is my parcel"}, "parcel"),
+    Example("3", {"text": "the parcel has not come"}, "parcel"),
+    Example("4", {"text": "how do I reset the password"}, "account"),
+    Example("5", {"text": "forgot my login password"}, "account"),
+]
+
+
+def chosen(kind: Kind, k: int, text: str) -> list[str]:
+    return [example.id for example in Selector(kind, k, POOL)({"text": text})]
+
+
+def test_knn_puts_the_nearest_last() -> None:
+    assert chosen("knn", 2, "somebody stole my card, it was stolen yesterday") == ["1", "0"]
+
+
+def test_mmr_avoids_what_repeats() -> None:
+    near = chosen("knn", 2, "card stolen, and where is my parcel")
+    spread = [example.id for example in Selector("mmr", 2, POOL, diversity=0.7)({"text": "card stolen, my parcel"})]
+    assert set(near) == {"0", "1"} or "2" in near
+    assert len({POOL[int(i)].reference for i in spread}) == 2
+
+
+def test_random_is_one_balanced_draw_for_every_input() -> None:
+    selector = Selector("random", 3, POOL, seed=1)
+    assert selector({"text": "a"}) == selector({"text": "b"})
+    assert {example.reference for example in selector("a")} == {"card", "parcel", "account"}
+    assert Selector("random", 3, POOL, seed=1)("a") == selector("a")
+
+
+def test_k_larger_than_the_pool_is_the_pool() -> None:
+    assert len(chosen("knn", 99, "card")) == len(POOL)
+    assert len(chosen("mmr", 99, "card")) == len(POOL)
+
+
+def test_with_k_selects_like_a_new_selector() -> None:
+    for kind in ("random", "knn", "mmr"):
+        wide = Selector(kind, 4, POOL)
+        assert wide.with_k(2)("card stolen") == Selector(kind, 2, POOL)("card stolen")
+
+
+def test_fixed_always_shows_the_same() -> None:
+    assert Selector.fixed(POOL[:2])("anything") == tuple(POOL[:2])
