@@ -1,0 +1,15 @@
+"""Every metric: its name and where it is. What stands there is a Metric, or a function from (argument, resources) to one;
+the argument is what follows the first colon of a spec such as ``judge:helpfulness``."""
+
+METRICS: dict[str, str] = {
+    "exact": "rung.metrics.exact:EXACT",
+    "accuracy": "rung.metrics.exact:ACCURACY",
+    "macro-f1": "rung.metrics.labels:MACRO_F1",
+    "micro-f1": "rung.metrics.labels:MICRO_F1",
+    "token-f1": "rung.metrics.overlap:TOKEN_F1",
+    "squad-em": "rung.metrics.overlap:SQUAD_EM",
+    "json-valid": "rung.metrics.structure:JSON_VALID",
+    "schema-valid": "rung.metrics.structure:open_schema",
+    "field-f1": "rung.metrics.structure:FIELD_F1",
+    "number": "rung.metrics.number:NUMBER",
+}
