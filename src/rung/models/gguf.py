@@ -1,0 +1,101 @@
+"""The metadata at the head of a GGUF file (format: github.com/ggml-org/ggml docs/gguf.md, versions 2 and 3).
+
+Read here because the ``gguf`` package takes seconds over the vocabulary and belongs to another extra.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.core.errors import InputError
+
+_PLAIN = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+CONTROL = 3
+"""Token type of special tokens."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the engine needs: the architecture, the context window in tokens, the chat template, the special tokens by
+    their text, and the ids of the vocabulary's end tokens."""
+
+    architecture: str
+    context: int
+    template: str
+    vocabulary: int
+    control: dict[str, int]
+    eos: int
+    bos: int | None
+    add_bos: bool
+
+
+def read(path: Path) -> Header:
+    """Read a file's header. Raises InputError when it is not a whole GGUF file with a tokenizer."""
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            fields = _fields(data)
+            tokens = fields["tokenizer.ggml.tokens"]
+            kinds = fields.get("tokenizer.ggml.token_type", [])
+            architecture = fields["general.architecture"]
+            return Header(
+                architecture=architecture,
+                context=int(fields[f"{architecture}.context_length"]),
+                template=fields.get("tokenizer.chat_template", ""),
+                vocabulary=len(tokens),
+                control={t: i for i, (t, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind == CONTROL},
+                eos=int(fields["tokenizer.ggml.eos_token_id"]),
+                bos=fields.get("tokenizer.ggml.bos_token_id"),
+                add_bos=bool(fields.get("tokenizer.ggml.add_bos_token", False)),
+            )
+    except (OSError, ValueError, KeyError, IndexError, struct.error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"not a readable GGUF model: {type(error).__name__} {error}",
+            remedy="expected a whole .gguf file; fetch it again: rung models pull smollm2-135m",
+            file=path,
+        ) from None
+
+
+def _fields(data: mmap.mmap) -> dict[str, Any]:
+    if data[:4] != b"GGUF":
+        raise ValueError(f"it starts with {data[:4]!r}, not GGUF")
+    version, _, count = struct.unpack_from("<IQQ", data, 4)
+    if version not in (2, 3):
+        raise ValueError(f"GGUF version {version}, expected 2 or 3")
+    at = 24
+    out: dict[str, Any] = {}
+    for _ in range(count):
+        key, at = _string(data, at)
+        (kind,) = struct.unpack_from("<I", data, at)
+        out[key], at = _value(data, at + 4, kind)
+    return out
+
+
+def _string(data: mmap.mmap, at: int) -> tuple[str, int]:
+    (size,) = struct.unpack_from("<Q", data, at)
+    at += 8
+    if at + size > len(data):
+        raise ValueError("the file ends inside its header")
+    return data[at : at + size].decode("utf-8", "replace"), at + size
+
+
+def _value(data: mmap.mmap, at: int, kind: int) -> tuple[Any, int]:
+    if kind == _STRING:
+        return _string(data, at)
+    if kind == _ARRAY:
+        inner, size = struct.unpack_from("<IQ", data, at)
+        at += 12
+        if inner in _PLAIN:
+            form = f"<{size}{_PLAIN[inner]}"
+            return list(struct.unpack_from(form, data, at)), at + struct.calcsize(form)
+        items = []
+        for _ in range(size):
+            item, at = _value(data, at, inner)
+            items.append(item)
+        return items, at
+    form = f"<{_PLAIN[kind]}"
+    return struct.unpack_from(form, data, at)[0], at + struct.calcsize(form)

@@ -1,0 +1,119 @@
+"""Closed forms of answers as token masks, through llguidance (Microsoft, MIT): regular expressions, JSON schemas, EBNF.
+
+A form that cannot be compiled is an InputError of the one request that asked for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rung.core.codec import canonical
+from rung.core.errors import InputError
+from rung.core.extras import require
+from rung.core.types import Form
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?"
+"""What ``Form(kind="number")`` means: a decimal number without an exponent."""
+
+KINDS = frozenset({"text", "labels", "json", "regex", "number", "grammar"})
+_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
+
+
+def _lark(label: str) -> str:
+    return json.dumps(label, ensure_ascii=False)
+
+
+class Grammars:
+    """Compiles forms for one vocabulary: ``tokens`` are the bytes of every token (specials: their text)."""
+
+    def __init__(
+        self, tokens: Sequence[bytes], specials: Sequence[int], ends: Sequence[int], encode: Callable[[str], Sequence[int]]
+    ) -> None:
+        ll = require("llguidance", "embedded", "a closed form of answer (labels, json, regex, number, grammar)")
+        self._matcher = ll.LLMatcher
+        self._from = ll.grammar_from
+        words = list(tokens)
+
+        class Wrapped:
+            eos_token_id = ends[0]
+            bos_token_id = None
+            special_token_ids = list(specials)
+
+            def __init__(self) -> None:
+                self.tokens = words
+
+            def __call__(self, text: bytes | str) -> list[int]:
+                return list(encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text))
+
+        self._tokenizer = ll.LLTokenizer(ll.TokenizerWrapper(Wrapped()), eos_token=list(ends))
+        self._start = lru_cache(maxsize=128)(self._compile)
+
+    def matcher(self, form: Form) -> Mask | None:
+        """A fresh mask for the form, None for free text. Raises InputError when the form cannot be compiled."""
+        if form.kind == "text":
+            return None
+        key = {
+            "labels": canonical(list(form.labels)),
+            "json": canonical(form.schema),
+            "number": NUMBER,
+        }.get(form.kind, form.pattern)
+        return Mask(self._start(form.kind, key).deep_copy(), self._tokenizer.vocab_size)
+
+    def _compile(self, kind: str, key: str) -> Any:
+        try:
+            if kind == "labels":
+                labels = json.loads(key)
+                if not labels:
+                    raise ValueError("no labels")
+                source = "start: " + " | ".join(_lark(label) for label in labels)
+            elif kind == "json":
+                source = self._matcher.grammar_from_json_schema(key or "{}", overrides=_JSON)
+            elif kind in ("regex", "number"):
+                source = self._matcher.grammar_from_regex(key)
+            else:
+                source = self._from("grammar", key)
+            matcher = self._matcher(self._tokenizer, source, log_level=0)
+            problem = matcher.get_error() if matcher.is_error() else ""
+        except ValueError as error:
+            problem = str(error) or type(error).__name__
+        if problem:
+            raise InputError(
+                f"the {kind} form cannot be compiled: {problem.strip().splitlines()[0]}",
+                remedy=f"correct this {kind}: {key[:200]}",
+            )
+        return matcher
+
+
+class Mask:
+    """The state of one answer under a form."""
+
+    def __init__(self, matcher: Any, vocabulary: int) -> None:
+        self._matcher = matcher
+        self._vocabulary = vocabulary
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocabulary,)."""
+        import numpy as np
+
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return np.unpackbits(bits, count=self._vocabulary, bitorder="little").view(np.bool_)
+
+    def take(self, token: int) -> None:
+        """Advance by a token. Raises RuntimeError when the form does not allow it."""
+        if not self._matcher.consume_token(token):
+            raise RuntimeError(f"the form stopped: {self._matcher.get_error() or self._matcher.stop_reason()}")
+
+    @property
+    def complete(self) -> bool:
+        """Nothing but the end may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def copy(self) -> Mask:
+        return Mask(self._matcher.deep_copy(), self._vocabulary)
