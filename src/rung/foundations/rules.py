@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -16,23 +16,28 @@ from rung.core.types import Answer, Failure, Input, Task, text_of
 WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
+Weighted = Sequence[tuple[str, Sequence[tuple[str, float]]]]
+"""Labels in order, each with its patterns and their weights."""
+
+
 class RulesProgram:
-    """The label whose matching patterns weigh most; the first in the alphabet wins a tie; else ``fallback``."""
+    """The label whose matching patterns weigh most; the one listed first wins a tie; ``fallback`` where nothing matches."""
 
     kind = "rules"
     model = None
 
-    def __init__(self, rules: Mapping[str, Mapping[str, float]], fallback: str) -> None:
+    def __init__(self, rules: Weighted, fallback: str) -> None:
         self._rules, self._fallback = rules, fallback
         self._compiled = [
             (label, weight, re.compile(pattern, re.IGNORECASE))
-            # Sorted, so that sums and ties come out the same after a save, which sorts keys.
-            for label, patterns in sorted(rules.items())
-            for pattern, weight in sorted(patterns.items())
+            for label, patterns in rules
+            for pattern, weight in patterns
         ]
 
     def spec(self) -> dict[str, Any]:
-        return {"rules": {label: dict(patterns) for label, patterns in self._rules.items()}, "fallback": self._fallback}
+        # Lists, not mappings: their order decides ties and must survive a save.
+        rules = [[label, [[pattern, weight] for pattern, weight in patterns]] for label, patterns in self._rules]
+        return {"rules": rules, "fallback": self._fallback}
 
     def files(self) -> Mapping[str, Path]:
         return {}
@@ -158,11 +163,11 @@ class Rules:
         labels = Counter(str(example.reference) for example in task.train)
         fallback = labels.most_common(1)[0][0] if labels else task.form.labels[0]
         if task.rules:
-            given = {label: dict.fromkeys(patterns, 1.0) for label, patterns in task.rules.items()}
+            given = [(label, [(pattern, 1.0) for pattern in patterns]) for label, patterns in task.rules.items()]
             return RulesProgram(given, fallback)
         return RulesProgram(self._learn(task), fallback)
 
-    def _learn(self, task: Task) -> dict[str, dict[str, float]]:
+    def _learn(self, task: Task) -> Weighted:
         by_label: dict[str, Counter[str]] = {}
         everywhere: Counter[str] = Counter()
         for example in task.train:
@@ -170,7 +175,7 @@ class Rules:
             by_label.setdefault(str(example.reference), Counter()).update(words)
             everywhere.update(words)
         total = sum(everywhere.values())
-        rules: dict[str, dict[str, float]] = {}
+        rules: list[tuple[str, list[tuple[str, float]]]] = []
         for label, counts in by_label.items():
             size = sum(counts.values())
             odds = {
@@ -180,5 +185,5 @@ class Rules:
                 if count >= self.support and (p := everywhere[word] / total)
             }
             best = sorted((w for w in odds if odds[w] > 0), key=lambda w: (-odds[w], w))[: self.keywords]
-            rules[label] = {rf"\b{re.escape(word)}\b": round(odds[word], 4) for word in best}
+            rules.append((label, [(rf"\b{re.escape(word)}\b", round(odds[word], 4)) for word in best]))
         return rules
