@@ -44,25 +44,29 @@ class _Labels:
         """The metric for each row of ``draws`` (resamples, n); without draws shape (1,)."""
         check_scores(scores)
         pairs = np.array([score.parts for score in scores], dtype=np.float64).reshape(-1, 2)
-        # Items with the same pair of labels are interchangeable: count pairs, not items.
+        # Items with the same pair of labels are interchangeable: count pairs, not items. ``distinct`` is sorted by reference.
         distinct, kind = np.unique(pairs, axis=0, return_inverse=True)
         kind = kind.reshape(-1)
         if draws is None:
-            counts = np.bincount(kind, minlength=len(distinct))[None, :].astype(np.float32)
+            counts = np.bincount(kind, minlength=len(distinct))[None, :]
         else:
             rows = len(draws)
-            flat = (kind.take(draws) + (np.arange(rows, dtype=np.intp) * len(distinct))[:, None]).ravel()
-            # float32 holds these counts exactly (below 2**24) and halves the time of the product.
-            counts = np.bincount(flat, minlength=rows * len(distinct)).reshape(rows, -1).astype(np.float32)
-        labels = np.unique(distinct[:, 0])
-        expected = (distinct[:, :1] == labels).astype(np.float32)
-        predicted = (distinct[:, 1:] == labels).astype(np.float32)
-        given = (distinct[:, 1] != _NONE).astype(np.float32)
+            flat = kind.take(draws) + (np.arange(rows, dtype=np.intp) * len(distinct))[:, None]
+            counts = np.bincount(flat.ravel(), minlength=rows * len(distinct)).reshape(rows, -1)
+        labels, first = np.unique(distinct[:, 0], return_index=True)
+        right, predicted = (np.zeros((len(counts), len(labels)), dtype=np.intp) for _ in range(2))
+        agree = np.flatnonzero(distinct[:, 0] == distinct[:, 1])
+        right[:, np.searchsorted(labels, distinct[agree, 0])] = counts[:, agree]
+        known = np.flatnonzero(np.isin(distinct[:, 1], labels))
+        known = known[np.argsort(distinct[known, 1], kind="stable")]
+        if len(known):
+            names, start = np.unique(distinct[known, 1], return_index=True)
+            predicted[:, np.searchsorted(labels, names)] = np.add.reduceat(counts[:, known], start, axis=1)
         return self.combine(
-            (counts @ (expected * predicted)).astype(np.float64),
-            (counts @ expected).astype(np.float64),
-            (counts @ predicted).astype(np.float64),
-            (counts @ given).astype(np.float64),
+            right.astype(np.float64),
+            np.add.reduceat(counts, first, axis=1).astype(np.float64),
+            predicted.astype(np.float64),
+            counts[:, distinct[:, 1] != _NONE].sum(axis=1).astype(np.float64),
         )
 
     def combine(
