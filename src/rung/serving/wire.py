@@ -116,7 +116,7 @@ class StreamOptions(_Read):
 
 class JsonSchema(_Read):
     name: str = ""
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
 class ResponseFormat(_Read):
@@ -150,18 +150,18 @@ class ChatRequest(_Read):
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=0)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    stop: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(None, max_length=16)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    n: int | None = Field(None, ge=1, le=128)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    stop: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(default=None, max_length=16)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(default=None, ge=1, le=16)
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[str, float] | None = None
     response_format: ResponseFormat | None = None
     tools: list[ToolRead] | None = None
@@ -246,7 +246,7 @@ class MessageWire(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: None = None
-    tool_calls: list[dict[str, Any]] | None = Field(None, exclude_if=lambda value: value is None)
+    tool_calls: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ChoiceWire(BaseModel):
@@ -264,13 +264,13 @@ class ChatCompletion(BaseModel):
     choices: list[ChoiceWire]
     usage: UsageWire
     system_fingerprint: str
-    rung: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+    rung: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class DeltaWire(BaseModel):
-    role: Literal["assistant"] | None = Field(None, exclude_if=lambda value: value is None)
-    content: str | None = Field(None, exclude_if=lambda value: value is None)
-    tool_calls: list[dict[str, Any]] | None = Field(None, exclude_if=lambda value: value is None)
+    role: Literal["assistant"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    content: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    tool_calls: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ChunkChoiceWire(BaseModel):
@@ -287,8 +287,8 @@ class ChatChunk(BaseModel):
     model: str
     choices: list[ChunkChoiceWire]
     system_fingerprint: str
-    usage: UsageWire | None = Field(None, exclude_if=lambda value: value is None)
-    rung: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+    usage: UsageWire | None = Field(default=None, exclude_if=lambda value: value is None)
+    rung: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ModelWire(BaseModel):

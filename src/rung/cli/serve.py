@@ -1,0 +1,76 @@
+"""``rung serve``: programs (and their bare model) behind an OpenAI-compatible URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=]DIR...", help="Program folders made by: rung export RUN DIR")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: this machine only).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Offer the programs' bare models too.")] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Offer this bare model too (provider:name).")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="File of SHA-256 hashes of API keys (default: $RUNG_API_KEYS).")
+    ] = None,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Print a new API key once, keep its hash, and end.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Score over HTTP on the run's test examples first; refuse on a difference.")
+    ] = False,
+    details: Annotated[
+        bool, typer.Option(help="Let callers ask for the steps behind an answer (prompts included).")
+    ] = True,
+    running: Annotated[int, typer.Option(min=1, help="Requests at work at once.")] = 64,
+    waiting: Annotated[int, typer.Option(min=0, help="Requests in line; more get 503 with Retry-After.")] = 256,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 300.0,
+    grace: Annotated[float, typer.Option(min=1, help="Seconds that requests may go on after SIGTERM.")] = 30.0,
+    body: Annotated[int, typer.Option(min=1024, help="Largest request body in bytes.")] = 4 * 1024 * 1024,
+) -> None:
+    """Serve programs over HTTP as OpenAI-compatible models, named rung/DIR."""
+    from rung.core.errors import InputError
+
+    if new_key:
+        _new_key(key_file)
+        return
+    if not folders and not model:
+        raise InputError("nothing to serve", remedy="name a program folder: rung serve DIR")
+
+    from rung.core.extras import require
+
+    for module in ("fastapi", "uvicorn"):
+        require(module, "serving", "rung serve")
+
+    from rung.serving.gate import Limits
+    from rung.serving.run import Plan, run_server
+
+    limits = Limits(body=body, running=running, waiting=waiting, deadline=deadline, grace=grace)
+    plan = Plan(tuple(folders or ()), tuple(model or ()), raw, host, port, key_file, check, details, limits)
+    run_server(plan, typer.echo)
+
+
+def _new_key(key_file: Path | None) -> None:
+    import os
+
+    from rung.serving.keys import VARIABLE, add_key, new_key
+
+    named = os.environ.get(VARIABLE)
+    path = key_file or (Path(named) if named else None)
+    if path is not None:
+        key = add_key(path)
+        typer.echo(f"its hash was added to {path}; the key itself is shown only now:", err=True)
+        typer.echo(key)
+        return
+    key, line = new_key()
+    typer.echo(f"put this line into a file and pass it with --key-file:\n{line}", err=True)
+    typer.echo("the key, shown only now:", err=True)
+    typer.echo(key)

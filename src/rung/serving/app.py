@@ -1,0 +1,482 @@
+"""The HTTP application: OpenAI's chat completions and models endpoints over what is offered, and health."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from rung import __version__
+from rung.core.errors import InputError, RungError
+from rung.core.meter import metered
+from rung.core.protocols import Model
+from rung.core.types import Message, Sampling, Usage
+from rung.core.types import Request as ModelRequest
+from rung.serving.gate import Gate, Limits
+from rung.serving.keys import Keys
+from rung.serving.offer import Choice, Offer, Piece, refusal
+from rung.serving.wire import (
+    ChatChunk,
+    ChatCompletion,
+    ChatRequest,
+    ChoiceWire,
+    ChunkChoiceWire,
+    DeltaWire,
+    MessageWire,
+    ModelList,
+    ModelWire,
+    Refused,
+    UsageWire,
+    calls_wire,
+    finish_wire,
+    read_chat,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as Event
+
+logger = logging.getLogger("rung.serving")
+access = logging.getLogger("rung.access")
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass
+class State:
+    """What a running server knows of itself. ``warm`` names what is still being opened, ``broken`` what could not be."""
+
+    gate: Gate
+    draining: bool = False
+    warm: set[str] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def make_app(
+    offers: Sequence[Offer],
+    *,
+    keys: Keys | None = None,
+    limits: Limits | None = None,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
+    """The application over ``offers``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
+    itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
+
+    ``warm_up`` opens local models with one token at start; ``/ready`` says when they are.
+    Raises InputError when two offers have one id.
+    """
+    limits = limits or Limits()
+    shelf: dict[str, Offer] = {}
+    for offer in offers:
+        if offer.id in shelf:
+            raise InputError(
+                f"two things to serve are called {offer.id}", remedy="give one another name: rung serve NAME=DIR"
+            )
+        shelf[offer.id] = offer
+    state = State(Gate(limits))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_warm_up(shelf.values(), state)) if warm_up else None
+        yield
+        state.draining = True
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # The interactive pages of FastAPI load scripts from elsewhere: only the schema itself is served.
+    app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.rung = state
+
+    @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
+    async def chat(request: Request) -> Response:
+        """Ask a program or model; ``stream`` sends the answer as server-sent events."""
+        asked = read_chat(await _read_body(request, limits.body))
+        if request.headers.get("x-rung") == "1":
+            asked = asked.model_copy(update={"rung": True})
+        offer = shelf.get(asked.model)
+        if offer is None:
+            raise _unknown(asked.model, shelf)
+        request.scope["rung.model"] = offer.id
+        return Reply(offer, asked, state, limits, int(clock()))
+
+    @app.get("/v1/models")
+    async def models() -> ModelList:
+        """Everything that is offered."""
+        return ModelList(data=[ModelWire(id=offer.id, created=offer.created) for offer in shelf.values()])
+
+    @app.get("/v1/models/{id:path}")
+    async def model(id: str) -> ModelWire:
+        """One thing that is offered."""
+        if id not in shelf:
+            raise _unknown(id, shelf)
+        return ModelWire(id=id, created=shelf[id].created)
+
+    @app.get("/health", response_model=None)
+    async def health() -> dict[str, Any]:
+        """Alive: the process answers."""
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/ready", response_model=None)
+    async def ready() -> Response:
+        """Ready for traffic: models are open and the server is not shutting down."""
+        status = "draining" if state.draining else "failed" if state.broken else "opening" if state.warm else "ready"
+        body: dict[str, Any] = {"status": status, "running": state.gate.running, "waiting": state.gate.waiting}
+        if state.warm:
+            body["opening"] = sorted(state.warm)
+        if state.broken:
+            body["failed"] = dict(state.broken)
+        return JSONResponse(body, 200 if status == "ready" else 503)
+
+    app.add_exception_handler(Refused, _on_refused)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_defect)
+    app.add_middleware(_Guard, keys=keys or Keys())
+    return app
+
+
+def _unknown(id: str, shelf: Mapping[str, Offer]) -> Refused:
+    known = ", ".join(shelf)
+    return Refused(
+        404, f"the model {id[:100]!r} does not exist; there is: {known}", param="model", code="model_not_found"
+    )
+
+
+_CHAT_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}},
+    }
+}
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The body, given up as soon as it is longer than ``limit`` bytes (whatever Content-Length says)."""
+    said = request.headers.get("content-length", "")
+    size = int(said) if said.isdigit() else 0
+    parts = []
+    if size <= limit:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                break
+            parts.append(part)
+    if size > limit:
+        raise Refused(413, f"the body is larger than {limit:,} bytes", code="request_too_large", again=False)
+    return b"".join(parts)
+
+
+async def _warm_up(offers: Iterable[Offer], state: State) -> None:
+    """One token from each local model, so that the first caller does not wait for weights to load. Hosted ones cost money."""
+    models: dict[str, Model] = {}
+    for offer in offers:
+        if offer.model is not None and offer.model.capabilities.local:
+            models[offer.model.name] = offer.model
+    state.warm.update(models)
+    for name, model in models.items():
+        try:
+            await model.generate([ModelRequest((Message("user", "Hi"),), Sampling(max_tokens=1))])
+        except Exception as error:
+            logger.exception("cannot open %s", name)
+            state.broken[name] = error.message if isinstance(error, RungError) else type(error).__name__
+        state.warm.discard(name)
+
+
+# ---------------------------------------------------------------- one answer
+
+
+class Reply(Response):
+    """Runs the request and sends the answer, whole or as events. The status is that of the first thing that happens.
+
+    A client that goes away cancels the work; the deadline ends it with 504, or with an error event once a stream has begun.
+    """
+
+    def __init__(self, offer: Offer, asked: ChatRequest, state: State, limits: Limits, created: int) -> None:
+        super().__init__()
+        self.offer, self.asked, self.gate, self.limits, self.created = offer, asked, state.gate, limits, created
+        self.id = "chatcmpl-" + secrets.token_hex(12)
+        self.started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        work = asyncio.ensure_future(self._work(scope, send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                scope["rung.status"] = 499  # as nginx logs a client that closed the connection
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            results = await asyncio.gather(work, gone, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
+
+    async def _work(self, scope: Scope, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self.limits.deadline):
+                async with self.gate.turn():
+                    with metered() as meter:
+                        await (self._stream if self.asked.stream else self._whole)(scope, send, lambda: meter.total)
+            return
+        except Refused as error:
+            refused = error
+        except RungError as error:
+            refused = refusal(error)
+        except TimeoutError:
+            refused = Refused(
+                504,
+                f"no complete answer within {self.limits.deadline:g} s",
+                kind="server_error",
+                code="deadline_exceeded",
+                again=False,
+            )
+        except Exception:
+            logger.exception("request %s failed", scope.get("rung.id"))
+            refused = _defect(scope)
+        scope["rung.code"] = refused.code
+        if not self.started:
+            await JSONResponse(refused.body(), refused.status, refused.headers())(scope, _never, send)
+            return
+        scope["rung.status"] = refused.status
+        try:
+            # A reader that stopped reading must not hold this task for ever.
+            async with asyncio.timeout(5):
+                await send(_event(_json(refused.body()), more=False))
+        except TimeoutError:
+            pass
+
+    async def _whole(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
+        async with aclosing(self.offer.reply(self.asked, live=False)) as events:
+            choices = [event async for event in events if isinstance(event, Choice)]
+        usage = self._usage(scope, choices, used())
+        completion = ChatCompletion(
+            id=self.id,
+            created=self.created,
+            model=self.offer.id,
+            choices=[
+                ChoiceWire(
+                    index=choice.index,
+                    message=MessageWire(
+                        content=choice.text if choice.text or not choice.tool_calls else None,
+                        tool_calls=calls_wire(choice.tool_calls) or None,
+                    ),
+                    logprobs=_logprobs(choice),
+                    finish_reason=finish_wire(choice.finish),
+                )
+                for choice in choices
+            ],
+            usage=UsageWire.of(usage),
+            system_fingerprint="rung-" + self.offer.fingerprint[:16],
+            rung=_extension(choices, usage),
+        )
+        body = completion.model_dump_json().encode()
+        self.started = True
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
+        choices: list[Choice] = []
+        named: set[int] = set()
+        async with aclosing(self.offer.reply(self.asked, live=True)) as events:
+            async for event in events:
+                if not self.started:
+                    self.started = True
+                    headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                if event.index not in named:
+                    named.add(event.index)
+                    await send(self._chunk(event.index, DeltaWire(role="assistant", content="")))
+                if isinstance(event, Piece):
+                    await send(self._chunk(event.index, DeltaWire(content=event.text)))
+                    continue
+                choices.append(event)
+                if event.tool_calls:
+                    calls = calls_wire(event.tool_calls, streamed=True)
+                    await send(self._chunk(event.index, DeltaWire(tool_calls=calls)))
+                await send(self._chunk(event.index, DeltaWire(), event))
+        usage = self._usage(scope, choices, used())
+        extension = _extension(choices, usage)
+        options = self.asked.stream_options
+        if (options is not None and options.include_usage) or extension is not None:
+            wire = UsageWire.of(usage) if options is not None and options.include_usage else None
+            await send(_event(self._chunk_json([], usage=wire, rung=extension)))
+        await send(_event("[DONE]", more=False))
+
+    def _chunk(self, index: int, delta: DeltaWire, end: Choice | None = None) -> Event:
+        choice = ChunkChoiceWire(
+            index=index,
+            delta=delta,
+            logprobs=_logprobs(end) if end is not None else None,
+            finish_reason=finish_wire(end.finish) if end is not None else None,
+        )
+        return _event(self._chunk_json([choice]))
+
+    def _chunk_json(
+        self, choices: list[ChunkChoiceWire], usage: UsageWire | None = None, rung: dict[str, Any] | None = None
+    ) -> str:
+        return ChatChunk(
+            id=self.id,
+            created=self.created,
+            model=self.offer.id,
+            choices=choices,
+            system_fingerprint="rung-" + self.offer.fingerprint[:16],
+            usage=usage,
+            rung=rung,
+        ).model_dump_json()
+
+    def _usage(self, scope: Scope, choices: Sequence[Choice], metered: Usage) -> Usage:
+        """What the meter saw at the models (inner calls too), else what the answer itself says."""
+        usage = metered if metered.calls else sum((choice.usage for choice in choices), Usage())
+        scope["rung.usage"] = usage
+        return usage
+
+
+def _extension(choices: Sequence[Choice], usage: Usage) -> dict[str, Any] | None:
+    found = next((choice.extension for choice in choices if choice.extension is not None), None)
+    if found is None:
+        return None
+    cost = {"calls": usage.calls, "seconds": usage.seconds, "cpu_seconds": usage.cpu_seconds, "money": usage.money}
+    return {**found, "usage": cost}
+
+
+def _logprobs(choice: Choice) -> dict[str, Any] | None:
+    if choice.logprobs is None:
+        return None
+    # The texts of single tokens are not part of a Reply.
+    content: list[dict[str, Any]] = [
+        {"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in choice.logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _event(data: str, *, more: bool = True) -> Event:
+    return {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": more}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _never() -> Event:
+    raise RuntimeError("the body was read")
+
+
+# ---------------------------------------------------------------- around every request
+
+
+async def _on_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    request.scope["rung.code"] = error.code
+    return JSONResponse(error.body(), error.status, error.headers())
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    said = {404: "there is nothing at this address", 405: "this address does not take this method"}
+    refused = Refused(error.status_code, said.get(error.status_code, str(error.detail)), code="not_found")
+    return JSONResponse(refused.body(), error.status_code, error.headers)
+
+
+async def _on_defect(request: Request, error: Exception) -> Response:
+    refused = _defect(request.scope)
+    return JSONResponse(refused.body(), refused.status, refused.headers())
+
+
+def _defect(scope: Scope) -> Refused:
+    said = f"the server failed on this request ({scope.get('rung.id', '')}); its log says why"
+    return Refused(500, said, kind="server_error", code="internal_error", again=False)
+
+
+class _Guard:
+    """Request id, host and key checks, and one line of access log a request: no contents, no keys, no query."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        scope["rung.id"] = id = "req-" + secrets.token_hex(8)
+        status = 0
+
+        async def sent(event: Event) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+                event["headers"] = [*event["headers"], (b"x-request-id", id.encode())]
+            await send(event)
+
+        refused = self._check(scope)
+        try:
+            if refused is not None:
+                scope["rung.code"] = refused.code
+                await JSONResponse(refused.body(), refused.status, refused.headers())(scope, receive, sent)
+            else:
+                await self.app(scope, receive, sent)
+        finally:
+            if access.isEnabledFor(logging.INFO):
+                self._log(scope, scope.get("rung.status", status), time.perf_counter() - started)
+
+    def _check(self, scope: Scope) -> Refused | None:
+        headers = {name: value for name, value in scope["headers"] if name in (b"host", b"origin", b"authorization")}
+        if not self.keys:
+            host = _hostname("//" + headers.get(b"host", b"").decode("latin-1"))
+            origin = headers.get(b"origin")
+            if host not in LOOPBACK or (origin is not None and _hostname(origin.decode("latin-1")) not in LOOPBACK):
+                said = "this server has no API keys and answers only callers on its own machine, by the name localhost"
+                return Refused(403, said, code="foreign_host", again=False)
+            return None
+        if not scope["path"].startswith("/v1"):
+            return None
+        scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() == "bearer" and self.keys.admit(key.strip()):
+            return None
+        said = "wrong API key" if key else "no API key; send it as: Authorization: Bearer KEY"
+        return Refused(401, said, code="invalid_api_key", again=False)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        usage: Usage | None = scope.get("rung.usage")
+        tokens = f" tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage is not None else ""
+        model = f" model={scope['rung.model']}" if "rung.model" in scope else ""
+        code = f" code={scope['rung.code']}" if scope.get("rung.code") else ""
+        path = getattr(route, "path", "-")
+        access.info(
+            "%s %s %s %d %.1fms%s%s%s",
+            scope["rung.id"],
+            scope["method"],
+            path,
+            status,
+            seconds * 1e3,
+            model,
+            tokens,
+            code,
+        )
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,180 @@
+"""A program folder opened and run on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.core import program as programs
+from rung.core.errors import BudgetExceeded, InputError, RungError
+from rung.core.meter import metered
+from rung.core.protocols import Program, Resources
+from rung.core.types import Answer, Failure, Input
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A program with what its folder says about it. ``fields`` are its inputs in the order that it was evaluated with.
+
+    ``verified`` says whether the parity gate passed it; None: it was not made by ``rung export``.
+    """
+
+    name: str
+    folder: Path
+    program: Program
+    fields: tuple[str, ...]
+    fingerprint: str
+    notes: Mapping[str, Any]
+    verified: bool | None
+
+
+def open_folder(folder: Path, resources: Resources, *, name: str = "") -> Opened:
+    """Load the program in ``folder``. Raises InputError when there is none or it is damaged."""
+    document = programs.read(folder)
+    notes = document.get("notes", {})
+    fields = document["spec"].get("options", {}).get("fields") or notes.get("fields") or ("text",)
+    return Opened(
+        name or folder.resolve().name,
+        folder,
+        programs.load(folder, resources),
+        tuple(fields),
+        document["fingerprint"],
+        notes,
+        notes.get("verified"),
+    )
+
+
+def as_fields(value: Any, fields: Sequence[str]) -> Input:
+    """``value`` (a text for a single field, an object for any) as a program's input, its fields in their order.
+
+    Raises InputError that names what is missing or not a text. Fields that the program does not know are left out.
+    """
+    if isinstance(value, str) and len(fields) == 1:
+        return {fields[0]: value}
+    wanted = json.dumps(dict.fromkeys(fields, "..."), ensure_ascii=False)
+    if not isinstance(value, Mapping):
+        raise InputError(f"expected an object with the fields {', '.join(fields)}", remedy=f"give {wanted}")
+    missing = [name for name in fields if name not in value]
+    if missing:
+        raise InputError(f"the input lacks {', '.join(missing)}", remedy=f"give {wanted}")
+    wrong = [name for name in fields if not isinstance(value[name], str)]
+    if wrong:
+        raise InputError(f"the input's {', '.join(wrong)} is not a text", remedy=f"give {wanted}")
+    return {name: value[name] for name in fields}
+
+
+def read_inputs(given: Sequence[str], fields: Sequence[str]) -> list[Input]:
+    """What ``-i`` was given: texts, each an input of its own, or ``FIELD=TEXT`` for each field of one input."""
+    if len(fields) == 1:
+        start = f"{fields[0]}="
+        return [{fields[0]: text.removeprefix(start)} for text in given]
+    example = " ".join(f"-i {name}=..." for name in fields)
+    value: dict[str, str] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        if not equals or name not in fields:
+            raise InputError(f"got -i {text[:60]!r}, expected one of the fields {', '.join(fields)}", remedy=example)
+        if name in value:
+            raise InputError(f"the field {name} is given twice", remedy=example)
+        value[name] = rest
+    return [as_fields(value, fields)]
+
+
+def read_file(path: Path, fields: Sequence[str]) -> list[Input]:
+    """Inputs from a JSONL file (``-``: standard input): each line a JSON string or an object of the program's fields.
+
+    An object may hold the input under ``input``, as exported examples do. Raises InputError naming file and line.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read it: {error.strerror}", file=path, remedy="name a JSONL file") from None
+    inputs = []
+    for line, raw in enumerate(data.splitlines(), 1):
+        if not raw.strip():
+            continue
+        try:
+            value = json.loads(raw)
+        except ValueError as error:
+            raise InputError(
+                f"not valid JSON: {error}", file=path, line=line, remedy="write one JSON value a line"
+            ) from None
+        if isinstance(value, dict) and isinstance(value.get("input"), dict | str) and "input" not in fields:
+            value = value["input"]
+        try:
+            inputs.append(as_fields(value, fields))
+        except InputError as error:
+            raise InputError(error.message, file=path, line=line, remedy=error.remedy) from None
+    if not inputs:
+        raise InputError("it holds no inputs", file=path, remedy="write one JSON value a line")
+    return inputs
+
+
+async def answer(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:
+    """One answer with its metered usage; whatever the program raises is a failure of this input, not of the run."""
+    with metered() as meter:
+        try:
+            answered = await ask(input)
+        except BudgetExceeded as error:
+            answered = Answer(None, failure=Failure("budget", error.message))
+        except RungError as error:
+            answered = Answer(None, failure=Failure("program", error.message))
+        except Exception as error:  # a third-party program's defect
+            answered = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
+    return answered.with_usage(meter.total) if meter.total.calls else answered
+
+
+async def run_program(
+    ask: Callable[[Input], Awaitable[Answer]], inputs: Sequence[Input], *, concurrency: int = 64
+) -> AsyncGenerator[Answer]:
+    """Answers in the order of ``inputs``, each given out as soon as it and all before it are there."""
+    gate = asyncio.Semaphore(concurrency)
+
+    async def work(input: Input) -> Answer:
+        async with gate:
+            return await answer(ask, input)
+
+    tasks = [asyncio.create_task(work(input)) for input in inputs]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def show_output(output: Any) -> str:
+    """A parsed output as text: a text as it is, anything else as JSON."""
+    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+
+async def stream_answer(program: Program, input: Input) -> AsyncGenerator[str | Answer]:
+    """Pieces of the answer's text, then the Answer. A program that cannot stream gives its whole text as one piece.
+
+    The pieces joined are the text of the output (or its beginning, where the answer failed on the way).
+    """
+    stream = getattr(program, "stream", None)
+    given = False
+    last: Answer | None = None
+    if stream is not None:
+        async with aclosing(stream(input)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    last = piece
+                else:
+                    given = True
+                    yield piece
+    else:
+        last = await program(input)
+    if last is None:
+        last = Answer(None, failure=Failure("program", "the program's stream ended without an answer"))
+    if not given and last.failure is None:
+        yield show_output(last.output)
+    yield last

@@ -1,0 +1,332 @@
+"""What a server offers under a model id: a program, or a bare model. Both turn a chat request into the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from rung.core.codec import encode
+from rung.core.errors import (
+    AuthError,
+    BudgetExceeded,
+    ContextOverflow,
+    InputError,
+    ModelError,
+    ModelTimeout,
+    RateLimited,
+    RungError,
+    Unsupported,
+)
+from rung.core.protocols import Model
+from rung.core.types import Answer, Failure, Finish, Form, Input, Reply, Request, Sampling, ToolCall, Usage
+from rung.serving.local import Opened, as_fields, show_output, stream_answer
+from rung.serving.wire import ChatRequest, Refused
+
+MAX_TOKENS = 1024
+"""How long a bare model's answer may be when the request sets no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of choice ``index`` as it comes."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Choice ``index`` is complete."""
+
+    index: int
+    text: str
+    finish: Finish = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    usage: Usage = Usage()
+    extension: dict[str, Any] | None = field(default=None, compare=False)
+
+
+class Offer(Protocol):
+    """Something that can be asked under ``id``. ``reply`` yields the pieces of each choice and then the choice.
+
+    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces.
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def model(self) -> Model | None: ...
+
+    def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]: ...
+
+
+# ---------------------------------------------------------------- programs
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOffer:
+    """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
+
+    Earlier messages and sampling fields change nothing: the program answers as it was evaluated.
+    """
+
+    opened: Opened
+    created: int
+    detail: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"rung/{self.opened.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.opened.fingerprint
+
+    @property
+    def model(self) -> Model | None:
+        return self.opened.program.model
+
+    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]:
+        if (request.n or 1) > 1:
+            raise Refused(400, "n: a program gives one answer, expected 1", param="n", code="invalid_value")
+        value = self._input(request)
+        wanted = bool(request.rung) and self.detail
+        text = []
+        answer: Answer | None = None
+        if live:
+            async with aclosing(stream_answer(self.opened.program, value)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Answer):
+                        answer = piece
+                    else:
+                        text.append(piece)
+                        yield Piece(0, piece)
+        else:
+            answer = await self.opened.program(value)
+            text.append(_text(answer))
+        assert answer is not None
+        extension = describe(answer, self.opened) if wanted else None
+        if answer.failure is not None:
+            raise failed(answer.failure, extension)
+        yield Choice(0, "".join(text), usage=answer.usage, extension=extension)
+
+    def _input(self, request: ChatRequest) -> Input:
+        fields = self.opened.fields
+        value: Any = request.input
+        param = "input"
+        if value is None:
+            param = "messages"
+            last = next((message for message in reversed(request.messages) if message.role == "user"), None)
+            if last is None or last.content is None:
+                raise Refused(400, "messages: expected a user message with a content", param=param)
+            value = last.content
+            if len(fields) > 1:
+                with suppress(ValueError, RecursionError):
+                    value = json.loads(value)
+        try:
+            return as_fields(value, fields)
+        except InputError as error:
+            raise Refused(400, f"{param}: {error.message}; {error.remedy}", param=param, code="invalid_input") from None
+
+
+def _text(answer: Answer) -> str:
+    return show_output(answer.output) if answer.failure is None else ""
+
+
+def describe(answer: Answer, opened: Opened) -> dict[str, Any]:
+    """The extension object ``rung``: what a program's answer holds beyond its text."""
+    return {
+        "program": opened.fingerprint,
+        "output": answer.output,
+        "raw": answer.raw,
+        "confidence": answer.confidence,
+        "failure": encode(answer.failure) if answer.failure is not None else None,
+        "steps": [encode(step) for step in answer.steps],
+    }
+
+
+_FAILURES: dict[str, tuple[int, str, str, bool]] = {
+    "overflow": (400, "invalid_request_error", "context_length_exceeded", False),
+    "parse": (422, "answer_error", "answer_unparsable", False),
+    "model": (502, "server_error", "model_failed", True),
+    "budget": (429, "insufficient_quota", "budget_exceeded", False),
+    "program": (500, "server_error", "program_failed", False),
+    "metric": (500, "server_error", "program_failed", False),
+}
+
+
+def failed(failure: Failure, extension: dict[str, Any] | None) -> Refused:
+    """A failed answer as an error object: no text is given out that was not the program's answer."""
+    status, kind, code, again = _FAILURES[failure.where]
+    return Refused(status, failure.message, kind=kind, code=code, again=again, extension=extension)
+
+
+def refusal(error: RungError) -> Refused:
+    """An error raised on purpose as an error object: its sentence, never its remedy (which is for whoever runs the server)."""
+    if isinstance(error, ContextOverflow):
+        return Refused(400, error.message, code="context_length_exceeded", again=False)
+    if isinstance(error, Unsupported | InputError):
+        return Refused(400, error.message, code="unsupported", again=False)
+    if isinstance(error, RateLimited):
+        return Refused(
+            429, error.message, kind="rate_limit_error", code="rate_limited", retry_after=error.retry_after or 1
+        )
+    if isinstance(error, BudgetExceeded):
+        return Refused(429, error.message, kind="insufficient_quota", code="budget_exceeded", again=False)
+    if isinstance(error, AuthError):
+        return Refused(
+            502, "the model behind this server refused its key", kind="server_error", code="model_failed", again=False
+        )
+    if isinstance(error, ModelTimeout):
+        return Refused(504, error.message, kind="server_error", code="model_timeout")
+    if isinstance(error, ModelError):
+        return Refused(502, error.message, kind="server_error", code="model_failed", again=error.retryable)
+    return Refused(500, error.message, kind="server_error", code="program_failed", again=False)
+
+
+# ---------------------------------------------------------------- bare models
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOffer:
+    """A bare language model under its own name, with OpenAI's defaults (temperature 1, no seed)."""
+
+    bare: Model
+    created: int
+
+    @property
+    def id(self) -> str:
+        return self.bare.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self.bare.fingerprint
+
+    @property
+    def model(self) -> Model | None:
+        return self.bare
+
+    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]:
+        asked = self._requests(request)
+        if not live:
+            for index, reply in enumerate(await self.bare.generate(asked)):
+                yield _choice(index, reply)
+            return
+        queue: asyncio.Queue[Piece | Choice | BaseException] = asyncio.Queue(maxsize=64)
+        tasks = [asyncio.create_task(self._pump(index, one, queue)) for index, one in enumerate(asked)]
+        try:
+            open_choices = len(asked)
+            while open_choices:
+                event = await queue.get()
+                if isinstance(event, BaseException):
+                    raise event
+                open_choices -= isinstance(event, Choice)
+                yield event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _pump(self, index: int, request: Request, queue: asyncio.Queue[Piece | Choice | BaseException]) -> None:
+        reply: Reply | None = None
+        try:
+            async with aclosing(_closable(self.bare.stream(request))) as chunks:
+                async for chunk in chunks:
+                    if chunk.text:
+                        await queue.put(Piece(index, chunk.text))
+                    reply = chunk.reply or reply
+            if reply is None:
+                raise Refused(502, "the model's stream broke off", kind="server_error", code="model_failed")
+            await queue.put(_choice(index, reply))
+        except Exception as error:
+            await queue.put(error)
+
+    def _requests(self, request: ChatRequest) -> list[Request]:
+        can = self.bare.capabilities
+        messages = tuple(message.message() for message in request.messages)
+        _refuse_unheard(request)
+        if request.logprobs and not can.logprobs:
+            raise _lacks(self.id, "logprobs", "gives no log-probabilities")
+        choice = request.tool_choice
+        tools = () if choice == "none" else tuple(tool.spec() for tool in request.tools or ())
+        if tools and not can.tools:
+            raise _lacks(self.id, "tools", "takes no tools")
+        if choice not in (None, "none", "auto"):
+            raise _lacks(self.id, "tool_choice", "cannot be made to call a tool; expected auto or none")
+        form = _form(request)
+        if form.closed and form.kind not in can.forms:
+            raise _lacks(self.id, "response_format", "cannot decode under a JSON schema")
+        limit = request.max_completion_tokens or request.max_tokens
+        sampling = Sampling(
+            temperature=1.0 if request.temperature is None else request.temperature,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            top_k=request.top_k or 0,
+            max_tokens=limit or max(1, min(MAX_TOKENS, can.context - self.bare.count(messages))),
+            seed=request.seed,
+            stop=tuple(request.stop or ()),
+            logprobs=bool(request.logprobs),
+        )
+        return [
+            Request(
+                messages,
+                # Choices of one seeded request differ from one another, and are the same when it is asked again.
+                sampling if request.seed is None else replace(sampling, seed=request.seed + repeat),
+                form,
+                tools,
+                repeat,
+            )
+            for repeat in range(request.n or 1)
+        ]
+
+
+def _lacks(name: str, param: str, said: str) -> Refused:
+    return Refused(400, f"{param}: {name} {said}", param=param, code="unsupported", again=False)
+
+
+def _refuse_unheard(request: ChatRequest) -> None:
+    """Refuse what would change the answer and is not there: to ignore it would be to answer another question."""
+    for name in ("presence_penalty", "frequency_penalty", "logit_bias", "top_logprobs"):
+        if getattr(request, name):
+            raise Refused(400, f"{name}: not supported here; leave it out", param=name, code="unsupported", again=False)
+
+
+def _form(request: ChatRequest) -> Form:
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return Form()
+    if wanted.type == "json_object":
+        return Form("json", schema={"type": "object"})
+    schema = wanted.json_schema.schema_ if wanted.json_schema is not None else None
+    if schema is None:
+        raise Refused(
+            400,
+            "response_format.json_schema.schema: field required",
+            param="response_format",
+            code="missing_required_parameter",
+        )
+    return Form("json", schema=schema)
+
+
+def _choice(index: int, reply: Reply) -> Choice:
+    if reply.finish == "error":
+        raise failed(Failure("overflow" if "overflow" in reply.text else "model", reply.text), None)
+    return Choice(index, reply.text, reply.finish, reply.tool_calls, reply.logprobs, reply.usage)
+
+
+async def _closable(chunks: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,136 @@
+"""What ``rung serve`` does: open the programs, check them over HTTP where asked, listen, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.metrics import load_metric
+from rung.models import Pool
+from rung.serving.app import make_app
+from rung.serving.client import Remote
+from rung.serving.gate import Limits
+from rung.serving.keys import Keys, read_keys
+from rung.serving.local import Opened, open_folder
+from rung.serving.offer import ModelOffer, Offer, ProgramOffer
+from rung.serving.parity import Parity, check, refuse
+from rung.serving.server import Server, address, listen, running
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``."""
+
+    folders: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    raw: bool = False
+    host: str | None = None
+    port: int | None = None
+    key_file: Path | None = None
+    check: bool = False
+    details: bool = True
+    limits: Limits = Limits()
+    store: str | None = None
+
+
+def run_server(plan: Plan, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    settings = Settings({"host": plan.host, "port": plan.port, "store": plan.store})
+    keys = read_keys(plan.key_file)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(plan, settings, keys, say))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
+    bound = listen(settings["host"], settings["port"], keys)
+    pool = Pool(settings)
+    try:
+        opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
+        offers = make_offers(opened, plan, pool)
+        app = make_app(offers, keys=keys, limits=plan.limits)
+        if plan.check:
+            for parity in await check_served(opened, offers, settings, pool, plan.limits):
+                say(str(parity))
+        for one in opened:
+            if one.verified is False and not plan.check:
+                say(f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)")
+        for offer in offers:
+            say(f"  {offer.id}")
+        say(f"serving at {address(bound)}" + ("" if keys else " (this machine only, no API key)"))
+        server = Server(app, plan.limits)
+        await server.serve(sockets=[bound])
+        say("stopped")
+    finally:
+        bound.close()
+        await pool.close()
+
+
+def make_offers(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Offer]:
+    """The programs, then the bare models that were asked for, each once."""
+    offers: list[Offer] = [
+        ProgramOffer(one, int((one.folder / "program.json").stat().st_mtime), plan.details) for one in opened
+    ]
+    bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
+    chosen = dict(bare) if plan.raw else {}
+    for name in plan.models:
+        chosen[name] = pool.model(name)
+    if plan.raw and not chosen:
+        raise InputError("--raw: none of the programs has a language model", remedy="leave --raw out")
+    offers.extend(ModelOffer(model, int(time.time())) for model in chosen.values())
+    return offers
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, folder = given.partition("=")
+    return (name, Path(folder)) if equals and not Path(given).exists() else ("", Path(given))
+
+
+async def check_served(
+    opened: Sequence[Opened], offers: Sequence[Offer], settings: Settings, pool: Pool, limits: Limits
+) -> list[Parity]:
+    """Score each program over HTTP, on a private socket, on the test examples of the run that it was exported from.
+
+    Raises ParityError for the first that scores otherwise, InputError when its run is not in the store.
+    """
+    from dataclasses import replace
+
+    from rung.ladder.history import read_results, read_run
+    from rung.store import open_store
+
+    full = [replace(offer, detail=True) if isinstance(offer, ProgramOffer) else offer for offer in offers]
+    bound = listen("127.0.0.1", 0, Keys())
+    verdicts = []
+    async with running(make_app(full, limits=limits, warm_up=False), bound, limits):
+        with open_store(settings.store_url) as store:
+            for one in opened:
+                run, rung = one.notes.get("run"), one.notes.get("rung")
+                if not run or not rung:
+                    raise InputError(
+                        f"{one.folder} does not say which run it comes from, so there is nothing to compare with",
+                        remedy="make it with: rung export RUN DIR",
+                    )
+                record = read_run(store, run)
+                metric = load_metric(record.metrics[0], pool)
+                original = await read_results(store, record, rung, pool, [record.metrics[0]])
+                async with Remote(address(bound), f"rung/{one.name}") as remote:
+                    parity = await check(original, remote, metric, where=f"rung/{one.name} over HTTP", concurrency=32)
+                refuse(parity)
+                verdicts.append(parity)
+    return verdicts
