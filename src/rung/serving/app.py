@@ -392,7 +392,8 @@ async def _on_refused(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "there is nothing at this address", 405: "this address does not take this method"}
-    refused = Refused(error.status_code, said.get(error.status_code, str(error.detail)), code="not_found")
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    refused = Refused(error.status_code, said.get(error.status_code, str(error.detail)), code=code)
     return JSONResponse(refused.body(), error.status_code, error.headers)
 
 

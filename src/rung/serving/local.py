@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core import program as programs
+from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, InputError, RungError
 from rung.core.meter import metered
 from rung.core.protocols import Program, Resources
@@ -178,3 +179,59 @@ async def stream_answer(program: Program, input: Input) -> AsyncGenerator[str | 
     if not given and last.failure is None:
         yield show_output(last.output)
     yield last
+
+
+async def run_folder(
+    folder: Path,
+    given: Sequence[str],
+    file: Path | None,
+    resources: Resources,
+    *,
+    whole: bool = False,
+    concurrency: int = 64,
+    write: Callable[[str], None],
+) -> list[Failure]:
+    """What ``rung run DIR`` does: answer ``-i`` texts or a JSONL file and ``write`` the answers; returns the failures.
+
+    A single ``-i`` is written as text while it comes. Several inputs, a file, or ``whole`` (everything that an Answer holds)
+    are written as one JSON object a line, in the order of the inputs.
+    Raises InputError for a damaged folder and for inputs that do not fit the program.
+    """
+    opened = open_folder(folder, resources)
+    if bool(given) == (file is not None):
+        one = " ".join(f"-i {name}=..." for name in opened.fields) if len(opened.fields) > 1 else '-i "..."'
+        raise InputError("expected an input, or a file of inputs", remedy=f"type: rung run {folder} {one}")
+    inputs = read_file(file, opened.fields) if file is not None else read_inputs(given, opened.fields)
+    if len(inputs) == 1 and file is None and not whole:
+        last = await _show(opened.program, inputs[0], write)
+        return [last.failure] if last.failure is not None else []
+    failures = []
+    async with aclosing(run_program(opened.program, inputs, concurrency=concurrency)) as answers:
+        index = 0
+        async for one in answers:
+            row: dict[str, Any] = {"input": dict(inputs[index]), "output": one.output}
+            if one.confidence is not None:
+                row["confidence"] = one.confidence
+            if one.failure is not None:
+                failures.append(one.failure)
+                row["failure"] = encode(one.failure)
+            if whole:
+                row |= {"raw": one.raw, "steps": encode(one.steps), "usage": encode(one.usage)}
+            write(json.dumps(row, ensure_ascii=False) + "\n")
+            index += 1
+    return failures
+
+
+async def _show(program: Program, input: Input, write: Callable[[str], None]) -> Answer:
+    last = Answer(None)
+    begun = False
+    async with aclosing(stream_answer(program, input)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Answer):
+                last = piece
+            else:
+                begun = True
+                write(piece)
+    if begun:
+        write("\n")
+    return last
