@@ -1,0 +1,1 @@
+"""Fine-tuning: rows to batches, a lean LoRA loop, pre-flight checks, and export back to the engine."""

@@ -1,0 +1,298 @@
+"""The lean pieces of a training step over a frozen base. Each computes what the model's own graph would, with less memory and
+less traffic: attention without padding behind a shared prefix, LoRA in one pass, the output head on answer tokens only.
+
+Forward and backward follow the plain formulas; tests check them against autograd over the model's own modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rung.tuning.batches import Batch
+
+NAME = "rung-ragged"
+LONG = 512
+"""Rows longer than this recompute their attention in the backward pass (flash) instead of keeping its weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of like length: ``index`` (rows, longest) into the flat tokens; ``valid`` is false on padding (None: none);
+    ``mask`` (longest, prefix + longest) is true where a query must not look."""
+
+    index: Tensor
+    valid: Tensor | None
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which tokens of a flat micro-batch attend to which: a causal prefix, and rows that see it and themselves."""
+
+    prefix: int
+    causal: Tensor
+    rows: tuple[Rows, ...]
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Layout:
+        rows = []
+        for group in batch.groups:
+            valid = None if group.valid is None else torch.from_numpy(group.valid).to(device)
+            mask = _causal(group.index.shape[1], batch.prefix, device)
+            rows.append(Rows(torch.from_numpy(group.index).to(device), valid, mask))
+        return cls(batch.prefix, _causal(batch.prefix, 0, device), tuple(rows))
+
+
+def _causal(length: int, prefix: int, device: torch.device) -> Tensor:
+    return torch.ones(length, prefix + length, dtype=torch.bool, device=device).triu_(prefix + 1)
+
+
+def register() -> str:
+    """Make the ragged attention known to transformers; returns the name to load a model with.
+
+    The model is then called with one flat sequence, ``position_ids`` and ``layout``.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _interface)
+    return NAME
+
+
+def _interface(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, scaling: float, layout: Layout, **_: Any
+) -> tuple[Tensor, None]:
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return RaggedAttention.apply(q, k, v, scaling, layout)[None], None  # type: ignore[no-untyped-call]
+
+
+class RaggedAttention(torch.autograd.Function):
+    """Grouped-query attention: q (tokens, heads, d), k and v (tokens, key heads, d) -> (tokens, heads, d)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, layout: Layout) -> Tensor:
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        p = layout.prefix
+        weights: list[Tensor | None] = []
+        if p:
+            o, w = _attend(q[None, :p], k[None, :p], v[None, :p], None, None, layout.causal, scale)
+            out[:p] = o[0]
+            weights.append(w)
+        pk, pv = (k[:p], v[:p]) if p else (None, None)
+        for rows in layout.rows:
+            o, w = _attend(q[rows.index], k[rows.index], v[rows.index], pk, pv, rows.mask, scale)
+            if rows.valid is None:
+                out[rows.index.reshape(-1)] = o.reshape(-1, *o.shape[2:])
+            else:
+                out[rows.index[rows.valid]] = o[rows.valid]
+            weights.append(w)
+        ctx.save_for_backward(q, k, v, *weights)
+        ctx.scale, ctx.layout = scale, layout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad = grads[0]
+        q, k, v, *weights = ctx.saved_tensors
+        p, layout, scale = ctx.layout.prefix, ctx.layout, ctx.scale
+        dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        pk, pv = (k[:p], v[:p]) if p else (None, None)
+        if p:
+            w = weights.pop(0)
+            part = _attend_backward(
+                grad[None, :p], q[None, :p], k[None, :p], v[None, :p], None, None, w, layout.causal, scale
+            )
+            dq[:p], sum_k, sum_v = part[0][0], part[1][0].float(), part[2][0].float()
+        for rows, w in zip(layout.rows, weights, strict=True):
+            i, valid = rows.index, rows.valid
+            g = grad[i] if valid is None else grad[i] * valid[..., None, None]
+            a, b, c, d, e = _attend_backward(g, q[i], k[i], v[i], pk, pv, w, rows.mask, scale)
+            flat = i.reshape(-1) if valid is None else i[valid]
+            for whole, piece in ((dq, a), (dk, b), (dv, c)):
+                whole[flat] = piece.reshape(-1, *piece.shape[2:]) if valid is None else piece[valid]
+            if p:
+                sum_k += d
+                sum_v += e
+        if p:
+            dk[:p], dv[:p] = sum_k, sum_v
+        return dq, dk, dv, None, None
+
+
+def _fold(x: Tensor, groups: int) -> Tensor:
+    """(n, s, h, d) -> (n * groups, h / groups * s, d): the query heads of one key head as more query rows."""
+    n, s, h, d = x.shape
+    return x.reshape(n, s, groups, h // groups, d).permute(0, 2, 3, 1, 4).reshape(n * groups, (h // groups) * s, d)
+
+
+def _unfold(x: Tensor, n: int, s: int, h: int) -> Tensor:
+    groups, d = x.shape[0] // n, x.shape[-1]
+    return x.view(n, groups, h // groups, s, d).permute(0, 3, 1, 2, 4).reshape(n, s, h, d)
+
+
+def _keys(x: Tensor, prefix: Tensor | None) -> Tensor:
+    """(n, s, g, d) behind (p, g, d) -> (n * g, p + s, d)."""
+    if prefix is not None:
+        x = torch.cat([prefix.expand(x.shape[0], *prefix.shape), x], 1)
+    return x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Shapes as in ``_attend``, the prefix already in k and v; differentiable, keeps no weights."""
+    repeat = q.shape[2] // k.shape[2]
+    k, v = k.repeat_interleave(repeat, 2).transpose(1, 2), v.repeat_interleave(repeat, 2).transpose(1, 2)
+    return functional.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=~mask, scale=scale).transpose(1, 2)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, pk: Tensor | None, pv: Tensor | None, mask: Tensor, scale: float
+) -> tuple[Tensor, Tensor | None]:
+    n, s, h, _ = q.shape
+    if mask.shape[1] > LONG:
+        if pk is not None and pv is not None:
+            k = torch.cat([pk.expand(n, *pk.shape), k], 1)
+            v = torch.cat([pv.expand(n, *pv.shape), v], 1)
+        return _flash(q, k, v, mask, scale), None
+    groups = k.shape[2]
+    w = torch.bmm(_fold(q, groups), _keys(k, pk).transpose(1, 2)).mul_(scale)
+    w.view(n * groups, h // groups, s, -1).masked_fill_(mask, float("-inf"))
+    w = torch.softmax(w, -1)
+    return _unfold(torch.bmm(w, _keys(v, pv)), n, s, h), w
+
+
+def _attend_backward(
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pk: Tensor | None,
+    pv: Tensor | None,
+    w: Tensor | None,
+    mask: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of q, k, v, and of the prefix's k and v (summed over the rows, float32)."""
+    n, s, h, d = q.shape
+    groups, p = k.shape[2], 0 if pk is None else pk.shape[0]
+    if w is None:
+        if pk is not None and pv is not None:
+            k = torch.cat([pk.expand(n, *pk.shape), k], 1)
+            v = torch.cat([pv.expand(n, *pv.shape), v], 1)
+        with torch.enable_grad():
+            q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+            dq, dk, dv = torch.autograd.grad(_flash(q, k, v, mask, scale), (q, k, v), g)
+    else:
+        folded, key, value = _fold(g, groups), _keys(k, pk), _keys(v, pv)
+        ds = torch.bmm(folded, value.transpose(1, 2))
+        ds = torch._softmax_backward_data(ds, w, -1, w.dtype).mul_(scale)
+        dq = _unfold(torch.bmm(ds, key), n, s, h)
+        dk = torch.bmm(ds.transpose(1, 2), _fold(q, groups)).view(n, groups, p + s, d).transpose(1, 2)
+        dv = torch.bmm(w.transpose(1, 2), folded).view(n, groups, p + s, d).transpose(1, 2)
+    if not p:
+        return dq, dk, dv, None, None
+    return dq, dk[:, p:], dv[:, p:], dk[:, :p].sum(0, dtype=torch.float32), dv[:, :p].sum(0, dtype=torch.float32)
+
+
+class LoraLinear(torch.autograd.Function):
+    """x W^T + bias + scaling (x A^T) B^T with W frozen; A and B are float32 masters computed in x's type."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
+        flat, a, b = x.reshape(-1, x.shape[-1]), a.to(x.dtype), b.to(x.dtype)
+        low = flat @ a.t()
+        out = functional.linear(flat, weight, bias).addmm_(low, b.t(), alpha=scaling)
+        ctx.save_for_backward(flat, weight, a, b, low)
+        ctx.scaling, ctx.shape = scaling, x.shape
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight, a, b, low = ctx.saved_tensors
+        g = grads[0].reshape(-1, grads[0].shape[-1])
+        gb = (g @ b).mul_(ctx.scaling)
+        db = (g.t() @ low).float().mul_(ctx.scaling)
+        da = (gb.t() @ x).float()
+        dx = (g @ weight).addmm_(gb, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        return dx, None, None, da, db, None
+
+
+class SwiGlu(torch.autograd.Function):
+    """silu(gate) * up, keeping only gate and up."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grads[0] * up, gate), functional.silu(gate).mul_(grads[0])
+
+
+class FrozenHead(torch.autograd.Function):
+    """Cross-entropy of each token under a frozen output head: hidden (n, d) -> losses (n,), in chunks of tokens.
+
+    The gradient is made in the forward pass, so that no logits outlive their chunk (as in Liger-Kernel,
+    arXiv:2410.10989); ``weight`` gets none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        grad = torch.empty_like(hidden) if wanted else None
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        for low in range(0, len(hidden), chunk):
+            part, target = hidden[low : low + chunk], targets[low : low + chunk, None]
+            logits = functional.linear(part, weight).float()
+            norm = torch.logsumexp(logits, -1, keepdim=True)
+            losses[low : low + chunk] = (norm - logits.gather(1, target))[:, 0]
+            if grad is not None:
+                logits.sub_(norm).exp_()
+                logits.scatter_add_(1, target, torch.full_like(norm, -1.0))
+                grad[low : low + chunk] = logits.to(weight.dtype) @ weight
+        ctx.grad = grad
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return ctx.grad * grads[0][:, None].to(ctx.grad.dtype), None, None, None
+
+
+def slim(model: Any) -> None:
+    """Give the plain LoRA layers, SwiGLU blocks and RMS norms of a peft model the lean forward; all others keep their own.
+
+    Layers with dropout, DoRA or other variants are left as peft computes them.
+    """
+    from peft.tuners.lora.layer import Linear
+
+    silu = getattr(model.config, "hidden_act", "") in ("silu", "swish")
+    for module in model.modules():
+        if isinstance(module, Linear) and type(module) is Linear:
+            plain = not module.lora_variant and isinstance(module.lora_dropout["default"], torch.nn.Identity)
+            if plain and not module.lora_bias["default"] and not module.fan_in_fan_out:
+                module.forward = MethodType(_lora_forward, module)
+        elif silu and all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
+            module.forward = MethodType(_swiglu_forward, module)
+        elif type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+            module.forward = MethodType(_norm_forward, module)
+
+
+def _lora_forward(self: Any, x: Tensor) -> Tensor:
+    base = self.base_layer
+    a, b = self.lora_A["default"].weight, self.lora_B["default"].weight
+    return LoraLinear.apply(x, base.weight, base.bias, a, b, self.scaling["default"])  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _swiglu_forward(self: Any, x: Tensor) -> Tensor:
+    return self.down_proj(SwiGlu.apply(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _norm_forward(self: Any, x: Tensor) -> Tensor:
+    return functional.rms_norm(x, (x.shape[-1],), self.weight, self.variance_epsilon)
