@@ -15,6 +15,7 @@ from rung.core.types import RungChoice
 from rung.tasks.problem import Problems, nearest
 
 Location = tuple[str | int, ...]
+STDLIB_CORPUS = "python-stdlib"
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset"]
 
 NODES = 200_000

@@ -1,0 +1,17 @@
+"""The built-in packs by name. What stands there is the path of a task file; other people's packs come by entry points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "packs"
+
+SUPPORT_INTENT = _FOLDER / "support-intent" / "task.yaml"
+SUPPORT_EXTRACT = _FOLDER / "support-extract" / "task.yaml"
+STDLIB_QA = _FOLDER / "stdlib-qa" / "task.yaml"
+
+PACKS: dict[str, str] = {
+    "support-intent": "rung.tasks.shelf:SUPPORT_INTENT",
+    "support-extract": "rung.tasks.shelf:SUPPORT_EXTRACT",
+    "stdlib-qa": "rung.tasks.shelf:STDLIB_QA",
+}
