@@ -306,7 +306,7 @@ def _ends(
     # Ties count half: with coarse values many replicates equal the estimate.
     below = float(np.mean(replicates < estimate - 1e-9 * span) + np.mean(replicates <= estimate + 1e-9 * span)) / 2
     bias = _NORMAL.inv_cdf(min(max(below, 1 / (2 * len(replicates))), 1 - 1 / (2 * len(replicates))))
-    wide = _student(1 - tail, n - 1) * math.sqrt(n / (n - 1))
+    wide = student(1 - tail, n - 1) * math.sqrt(n / (n - 1))
 
     def at(z: float) -> float:
         shifted = bias + z
@@ -317,7 +317,7 @@ def _ends(
     return float(low), float(high)
 
 
-def _student(q: float, freedom: int) -> float:
+def student(q: float, freedom: int) -> float:
     """Quantile of Student's t by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5): 0.1% off at 5 degrees."""
     z, v = _NORMAL.inv_cdf(q), max(freedom, 1)
     return (

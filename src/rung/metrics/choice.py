@@ -1,0 +1,213 @@
+"""Which rung is the cheapest that is good enough, and how sure is that?
+
+The rungs were scored on the same items, so all are compared with all under one set of resamples. The rung that looks best
+probably owes part of its lead to luck (the winner's curse), so no rung is taken for "the best": each in turn is supposed
+to be it, as in Hsu's multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981; 12, 1984). For a supposed best j,
+a critical value is found under which the differences of all others to j hold together (Dunnett 1955, by a max-t bootstrap).
+A rung's ``loss`` is the most by which it can be below any j under these bounds.
+
+Guaranteed, up to the bootstrap's own approximation: with probability ``level``, every rung is at most its ``loss`` below the
+truly best of the rungs compared, all at once; so whichever is picked, and also when the pick follows the data. In
+particular, if ``shown`` is true the chosen rung is within ``tolerance`` of the best.
+
+Not guaranteed: that the chosen rung is the best or the cheapest of those truly within the tolerance (with few items it will
+often be a dearer one); that its own score will hold on new data (it was picked for being high: read its interval with that
+in mind); anything about rungs that were not compared, other seeds, other models or shifted data. When ``shown`` is false the
+items are too few: the rung with the least ``loss`` is named, and only that loss is vouched for. Rungs stopped early were
+shown to be out of reach by another test with an error rate of its own (``sequential``): the two add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rung.core.errors import InputError
+from rung.core.protocols import Metric
+from rung.core.types import Score
+from rung.metrics.mean import Mean, tally, values_of
+from rung.metrics.stats import Difference, bootstrap, holm, paired, student
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit.
+
+    A rung with fewer scores than others (stopped early) has those of the first items; it is compared, never chosen.
+    """
+
+    name: str
+    scores: Sequence[Score]
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a rung stands. ``versus`` is its difference to the best-looking rung on their common items: simultaneous
+    interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module; a
+    rung that was stopped has None. ``dominated``: another one costs no more and scores no less, and differs."""
+
+    name: str
+    value: float
+    cost: float
+    n: int
+    versus: Difference | None
+    loss: float | None
+    dominated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``name`` is the rung to take, ``best`` the best-looking one. ``shown``: the chosen one's ``loss`` is within the
+    tolerance at ``level``. ``alternative``: a cheaper rung that shows no difference and looks within the tolerance but is
+    not proven to be (empty: none), ``needed`` about how many items would prove it if it stays as it is. ``why``: sentences."""
+
+    name: str
+    best: str
+    shown: bool
+    loss: float
+    standings: tuple[Standing, ...]
+    alternative: str
+    needed: int
+    why: tuple[str, ...]
+
+
+def choose(
+    metric: Metric,
+    candidates: Sequence[Candidate],
+    *,
+    tolerance: float,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Choice:
+    """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
+
+    Raises InputError without candidates or scores, for two of one name, or a negative tolerance.
+    """
+    if not candidates or len({c.name for c in candidates}) < len(candidates) or tolerance < 0:
+        raise InputError(
+            f"got {len(candidates)} rungs and tolerance {tolerance}, expected rungs of different names and tolerance >= 0",
+            remedy="compare at least one rung",
+        )
+    sign = 1.0 if metric.higher_is_better else -1.0
+    longest = max(len(c.scores) for c in candidates)
+    full = [c for c in candidates if len(c.scores) == longest]
+    values = {c.name: float(metric.reduce(c.scores)[0]) for c in candidates}
+    best = max(full, key=lambda c: (sign * values[c.name], -c.cost))
+    bounds = _bounds(metric, full, sign, level, resamples, seed)
+    at = {c.name: i for i, c in enumerate(full)}
+    dominated = {c.name: any(_dominates(o, c, values, sign) for o in full) for c in candidates}
+    standings = []
+    for c in candidates:
+        versus = None
+        if c.name != best.name:
+            n = len(c.scores)
+            versus = paired(metric, c.scores, best.scores[:n], level=level, resamples=resamples, seed=seed)
+            if c.name in at:
+                half = bounds.wide * bounds.error[at[c.name], at[best.name]]
+                versus = replace(versus, low=versus.value - half, high=versus.value + half)
+        loss = float(bounds.loss[at[c.name]]) if c.name in at else None
+        standings.append(Standing(c.name, values[c.name], c.cost, len(c.scores), versus, loss, dominated[c.name]))
+    adjusted = iter(holm([s.versus.p for s in standings if s.versus is not None]))
+    standings = [s if s.versus is None else replace(s, versus=replace(s.versus, p=next(adjusted))) for s in standings]
+    return _pick(standings, best.name, longest, tolerance, level, sign, metric.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """``loss`` (k,), standard errors of the differences ``error`` (k, k), and the all-pairs critical value ``wide``."""
+
+    loss: NDArray[np.float64]
+    error: NDArray[np.float64]
+    wide: float
+
+
+def _bounds(metric: Metric, full: Sequence[Candidate], sign: float, level: float, resamples: int, seed: int) -> _Bounds:
+    k, n = len(full), len(full[0].scores)
+    estimate = sign * np.array([metric.reduce(c.scores)[0] for c in full])
+    if k == 1:
+        return _Bounds(np.zeros(1), np.zeros((1, 1)), 0.0)
+    if isinstance(metric, Mean):
+        table = sign * np.stack([values_of(c.scores) for c in full], axis=1)
+        drawn = bootstrap(lambda draws: tally(draws, n) @ table / n, n, resamples, seed)
+    else:
+        drawn = sign * bootstrap(
+            lambda draws: np.stack([metric.reduce(c.scores, draws) for c in full], axis=1), n, resamples, seed
+        )
+    spread = np.cov(drawn, rowvar=False)
+    # Two items more, one won by each: where few items or none differ the resamples know nothing of those that might
+    # (Bonett & Price 2012, for paired proportions; negligible when n is large).
+    variance = np.add.outer(np.diag(spread), np.diag(spread)) - 2 * spread
+    error = np.sqrt(np.maximum(variance, 0) * n / max(n - 1, 1) + 2 / (n + 2) ** 2)
+    normal = NormalDist().inv_cdf(level)
+    heavier = student(level, max(n - 1, 1)) / normal if level > 0.5 else 1.0
+    apart = drawn - estimate
+    reach = np.zeros(k)
+    widest = np.zeros(len(drawn))
+    for j in range(k):
+        others = np.arange(k) != j
+        shifts = (apart[:, others] - apart[:, [j]]) / error[others, j]
+        critical = heavier * float(np.quantile(shifts.max(axis=1), level))
+        lower = estimate[others] - estimate[j] - critical * error[others, j]
+        reach[others] = np.minimum(reach[others], lower)
+        widest = np.maximum(widest, np.abs(shifts).max(axis=1))
+    return _Bounds(-reach, error, heavier * float(np.quantile(widest, level)))
+
+
+def _dominates(one: Candidate, other: Candidate, values: dict[str, float], sign: float) -> bool:
+    gain = sign * (values[one.name] - values[other.name])
+    return one.cost <= other.cost and gain >= 0 and (one.cost < other.cost or gain > 0)
+
+
+def _pick(
+    standings: Sequence[Standing], best: str, n: int, tolerance: float, level: float, sign: float, metric: str
+) -> Choice:
+    open_ = [s for s in standings if s.loss is not None and not s.dominated]
+    losses = {s.name: s.loss for s in open_ if s.loss is not None}
+    good = [s for s in open_ if losses[s.name] <= tolerance]
+    if good:
+        chosen = min(good, key=lambda s: (s.cost, -sign * s.value))
+    else:
+        chosen = min(open_, key=lambda s: (losses[s.name], s.cost))
+    loss, sure = losses[chosen.name], f"{100 * level:g}% confidence"
+    top = next(s for s in standings if s.name == best)
+    why = [f"{chosen.name}: {metric} {chosen.value:.3f} on {n} items at cost {chosen.cost:.3g}."]
+    if good:
+        why.append(f"With {sure} it is at most {loss:.3f} below the best rung, within the tolerance of {tolerance:g}.")
+    else:
+        why.append(
+            f"{n} items are too few to show any rung within {tolerance:g} of the best: this one loses least, at most "
+            f"{loss:.3f} with {sure}."
+        )
+    if chosen.versus is not None:
+        v = chosen.versus
+        verdict = "no difference" if v.none else "a difference"
+        why.append(
+            f"To {best} ({top.value:.3f} at cost {top.cost:.3g}) the data show {verdict}: {v.value:+.3f} "
+            f"[{v.low:+.3f}, {v.high:+.3f}]."
+        )
+    alternative, needed = "", 0
+    for s in sorted(open_, key=lambda s: s.cost):
+        if s.cost >= chosen.cost or s.versus is None:
+            continue
+        gap = sign * s.versus.value
+        if s.versus.none and gap >= -tolerance:
+            alternative = s.name
+            room, bound = tolerance + gap, losses[s.name] + gap
+            needed = math.ceil(n * (bound / room) ** 2) if room > 0 else 0
+            more = f" About {needed} items would tell." if needed else ""
+            why.append(
+                f"Cheaper: {s.name} at cost {s.cost:.3g} shows no difference either ({s.versus.value:+.3f}), but a loss of "
+                f"up to {losses[s.name]:.3f} cannot be ruled out.{more}"
+            )
+            break
+    return Choice(chosen.name, best, bool(good), loss, tuple(standings), alternative, needed, tuple(why))
