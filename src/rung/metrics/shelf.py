@@ -17,5 +17,8 @@ METRICS: dict[str, str] = {
     "json-valid": "rung.metrics.structure:JSON_VALID",
     "schema-valid": "rung.metrics.structure:open_schema",
     "field-f1": "rung.metrics.structure:FIELD_F1",
+    "semantic": "rung.metrics.semantic:open_semantic",
+    "judge": "rung.metrics.judge:open_judge",
+    "judge-pair": "rung.metrics.judge:open_pair",
     "number": "rung.metrics.number:NUMBER",
 }
