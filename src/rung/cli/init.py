@@ -1,0 +1,21 @@
+"""``rung init``: a task of one's own, ready to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder, for instance my-task.")],
+    kind: Annotated[str, typer.Option(help="The form of the answers: labels, json or text.")] = "labels",
+) -> None:
+    """Write a commented task file and a small data file that climb at once."""
+    from rung import tasks
+
+    path = tasks.init(folder, kind=kind)
+    rows = next(file for file in sorted(folder.iterdir()) if file.name != "task.yaml")
+    typer.echo(f"wrote {path} and {rows}")
+    typer.echo(f"next: rung climb {path}")
