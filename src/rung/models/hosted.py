@@ -24,6 +24,7 @@ from rung.core.errors import (
     ModelError,
     ModelTimeout,
     RateLimited,
+    RungError,
     ServerError,
     Unsupported,
 )
@@ -162,6 +163,35 @@ class Hosted(ABC):
         if status == 404:
             return ModelError(text, remedy=f"check the model's name {self.model!r} and the address", status=status)
         return ModelError(text, remedy="correct what the provider names", status=status)
+
+    def shaped(self, error: Exception, sdk: Any) -> Exception:
+        """Any exception of a vendor's SDK or of its HTTP client in the one shape; what is neither comes back unchanged.
+
+        ``sdk`` is OpenAI's or Anthropic's module (both name their errors alike), None for Google's.
+        """
+        if isinstance(error, RungError):
+            return error
+        if sdk is not None:
+            if isinstance(error, sdk.APITimeoutError):
+                return self.late()
+            if isinstance(error, sdk.APIConnectionError):
+                return self.unreachable(str(error.__cause__ or error))
+            if isinstance(error, sdk.APIStatusError) and error.status_code >= 400:
+                return self.problem(error.status_code, str(error.message), headers=error.response.headers)
+            if isinstance(error, sdk.APIError):  # an error event inside a stream that had begun with 200
+                kind = str(getattr(error, "type", "") or getattr(error, "code", "") or "")
+                return RateLimited(str(error), status=None) if "rate_limit" in kind else self.broken(str(error))
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return self.late()
+        family = type(error).__module__.partition(".")[0]
+        if family in ("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "anyio", "ssl") or isinstance(
+            error, OSError
+        ):
+            said = f"{type(error).__name__} {error}"
+            return self.unreachable(said) if "Connect" in said else self.broken(said)
+        if isinstance(error, ValueError):  # the SDK could not read what came
+            return self.broken(f"the answer cannot be read: {error}")
+        return error
 
     def unreachable(self, said: str) -> ServerError:
         where = self.url or f"the {self.provider} API"
