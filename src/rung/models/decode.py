@@ -228,9 +228,8 @@ class Beams(_Job):
         raw = log_softmax(logits)
         for i, beam in enumerate(self._beams):
             row = raw[i] if beam.mask is None else np.where(beam.mask.allowed(), raw[i], -np.inf)
-            for token in np.argpartition(row, -2 * width)[-2 * width :]:
-                if np.isfinite(row[token]):
-                    options.append((beam.score + float(row[token]), i, int(token), float(row[token])))
+            best = np.argpartition(row, -2 * width)[-2 * width :]
+            options += [(beam.score + float(row[t]), i, int(t), float(row[t])) for t in best if np.isfinite(row[t])]
         options.sort(key=lambda o: (-o[0], o[1], o[2]))
         live: list[tuple[_Beam, int]] = []
         for rank, (score, i, token, logprob) in enumerate(options):

@@ -34,25 +34,18 @@ class Grammars:
     """Compiles forms for one vocabulary: ``tokens`` are the bytes of every token (specials: their text)."""
 
     def __init__(
-        self, tokens: Sequence[bytes], specials: Sequence[int], ends: Sequence[int], encode: Callable[[str], Sequence[int]]
+        self,
+        tokens: Sequence[bytes],
+        specials: Sequence[int],
+        ends: Sequence[int],
+        encode: Callable[[str], Sequence[int]],
     ) -> None:
         ll = require("llguidance", "embedded", "a closed form of answer (labels, json, regex, number, grammar)")
         self._matcher = ll.LLMatcher
         self._from = ll.grammar_from
-        words = list(tokens)
-
-        class Wrapped:
-            eos_token_id = ends[0]
-            bos_token_id = None
-            special_token_ids = list(specials)
-
-            def __init__(self) -> None:
-                self.tokens = words
-
-            def __call__(self, text: bytes | str) -> list[int]:
-                return list(encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text))
-
-        self._tokenizer = ll.LLTokenizer(ll.TokenizerWrapper(Wrapped()), eos_token=list(ends))
+        self._tokenizer = ll.LLTokenizer(
+            ll.TokenizerWrapper(_Vocabulary(list(tokens), list(specials), ends[0], encode)), eos_token=list(ends)
+        )
         self._start = lru_cache(maxsize=128)(self._compile)
 
     def matcher(self, form: Form) -> Mask | None:
@@ -89,6 +82,23 @@ class Grammars:
                 remedy=f"correct this {kind}: {key[:200]}",
             )
         return matcher
+
+
+class _Vocabulary:
+    """A vocabulary in the shape that llguidance asks for."""
+
+    bos_token_id = None
+
+    def __init__(
+        self, tokens: list[bytes], specials: list[int], end: int, encode: Callable[[str], Sequence[int]]
+    ) -> None:
+        self.tokens = tokens
+        self.special_token_ids = specials
+        self.eos_token_id = end
+        self._encode = encode
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return list(self._encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text))
 
 
 class Mask:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -76,18 +76,17 @@ class Engine:
 
     def load(self) -> None:
         """Load tokenizer and model side by side; returns when both are ready. Cheap when they are."""
-        if self._worker is not None and self._template is not None:
+        if self._worker is not None and not self._worker.closed and self._words is not None:
             return
         with ThreadPoolExecutor(1) as pool:
-            words = pool.submit(lambda: self.template)
-            worker = self.worker
+            words = pool.submit(lambda: self.words)
+            _ = self.worker
             words.result()
-            assert worker is not None
 
     @property
     def worker(self) -> Worker:
         with self._lock:
-            if self._worker is None:
+            if self._worker is None or self._worker.closed:
                 folder = self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{version().partition('-')[0]}"
                 device = Paged(convert(self.path, folder), threads=self._threads, tokens=self.header.context)
                 self._worker = Worker(lambda: device)
@@ -170,7 +169,7 @@ def open_model(name: str, settings: Settings) -> OpenvinoModel:
 
     Raises FetchError when the weights are not there, InputError when the file is no GGUF model.
     """
-    path = hub.locate(name, settings.cache / "models")
+    path = hub.locate(name, settings.cache)
     key = (file_hash(path), int(settings["threads"]))
     with _LOCK:
         engine = _ENGINES.get(key)
@@ -215,13 +214,7 @@ class OpenvinoModel:
 
     async def generate(self, requests: Sequence[Request]) -> list[Reply]:
         """One Reply a request, in order. See the module for overflow, tools and repeatability."""
-        await self._ready()
-        jobs: list[Decode | Beams | Reply | RungError] = []
-        for request in requests:
-            try:
-                jobs.append(self._job(request))
-            except RungError as error:
-                jobs.append(error)
+        jobs = await asyncio.to_thread(self._jobs, requests)
         errors = [job for job in jobs if isinstance(job, RungError)]
         if errors and len(errors) == len(jobs) and all(isinstance(e, ContextOverflow) for e in errors):
             raise errors[0]
@@ -231,11 +224,11 @@ class OpenvinoModel:
         for request, job in zip(requests, jobs, strict=True):
             if isinstance(job, RungError):
                 out.append(_failed(job, self._name))
-            elif isinstance(job, Reply):
-                out.append(job)
             else:
                 result = next(results)
-                out.append(_failed(result, self._name) if isinstance(result, BaseException) else _called(request, result))
+                out.append(
+                    _failed(result, self._name) if isinstance(result, BaseException) else _called(request, result)
+                )
         return out
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -243,19 +236,19 @@ class OpenvinoModel:
 
         Raises ContextOverflow, InputError or Unsupported before the first piece.
         """
-        await self._ready()
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
         def emit(piece: str) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        job = self._job(request, None if request.tools else emit)
-        if isinstance(job, Reply):
-            yield Chunk("", job)
-            return
+        def prepare() -> Decode | Beams:
+            self._ready()
+            return self._job(request, None if request.tools else emit)
+
+        job = await asyncio.to_thread(prepare)
         job.future.add_done_callback(lambda _: loop.call_soon_threadsafe(pieces.put_nowait, None))
-        self._engine.worker.submit([job])
+        self._submit([job])
         sent = ""
         try:
             while (piece := await pieces.get()) is not None:
@@ -272,8 +265,12 @@ class OpenvinoModel:
 
         Raises ContextOverflow when any prompt is too long, InputError when a request has no candidates.
         """
-        await self._ready()
-        jobs = [self._score(request) for request in requests]
+
+        def prepare() -> list[Score]:
+            self._ready()
+            return [self._score(request) for request in requests]
+
+        jobs = await asyncio.to_thread(prepare)
         live = [job for job in jobs if not job.search.done]
         for job in jobs:
             if job.search.done:  # a single candidate: nothing to compute
@@ -297,21 +294,36 @@ class OpenvinoModel:
 
     # ------------------------------------------------------------ inside
 
-    async def _ready(self) -> None:
+    def _ready(self) -> None:
         if self._closed:
             raise ModelError(f"{self._name} was closed", remedy="open the model again")
-        await asyncio.to_thread(self._engine.load)
+        self._engine.load()
+
+    def _jobs(self, requests: Sequence[Request]) -> list[Decode | Beams | RungError]:
+        self._ready()
+        jobs: list[Decode | Beams | RungError] = []
+        for request in requests:
+            try:
+                jobs.append(self._job(request))
+            except RungError as error:
+                jobs.append(error)
+        return jobs
+
+    def _submit(self, jobs: Sequence[Decode | Beams | Score]) -> None:
+        try:
+            self._engine.worker.submit(jobs)
+        except RuntimeError as error:
+            raise ModelError(f"{self._name}: {error}", remedy="open the model again") from None
 
     async def _run(self, jobs: Sequence[Decode | Beams | Score], futures: Sequence[Future[Any]]) -> list[Any]:
         """Submit jobs and wait for all; when the caller is cancelled their slots are freed at once."""
         if not jobs:
             return []
-        worker = self._engine.worker
-        worker.submit(jobs)
+        self._submit(jobs)
         try:
             return await asyncio.gather(*(asyncio.wrap_future(f) for f in futures), return_exceptions=True)
         except asyncio.CancelledError:
-            worker.cancel(jobs)
+            self._engine.worker.cancel(jobs)
             raise
 
     def _prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -324,7 +336,7 @@ class OpenvinoModel:
             )
         return prompt
 
-    def _job(self, request: Request, emit: Any = None) -> Decode | Beams | Reply:
+    def _job(self, request: Request, emit: Callable[[str], None] | None = None) -> Decode | Beams:
         sampling = request.sampling
         if sampling.max_tokens < 1 or sampling.beams < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
             raise InputError(
@@ -383,4 +395,6 @@ async def unstable(model: OpenvinoModel, requests: Sequence[Request]) -> tuple[i
     """Indices of the requests whose reply alone differs from their reply in one batch with all the others."""
     together = await model.generate(requests)
     alone = [(await model.generate([request]))[0] for request in requests]
-    return tuple(i for i, (a, b) in enumerate(zip(together, alone, strict=True)) if (a.text, a.finish) != (b.text, b.finish))
+    return tuple(
+        i for i, (a, b) in enumerate(zip(together, alone, strict=True)) if (a.text, a.finish) != (b.text, b.finish)
+    )

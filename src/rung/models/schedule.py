@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SHARE = 4
+SHARE = 8
 """Fewer common tokens than this inside a block are computed again rather than waited for and copied."""
 
 TAIL = 2
@@ -143,7 +143,8 @@ class Prefixes:
     def match(self, prompt: tuple[int, ...]) -> _Match:
         """The longest reusable prefix of ``prompt``: whole blocks, then part of one more."""
         limit = len(prompt) - TAIL
-        at, nodes, node = 0, [], self._root
+        nodes: list[_Node] = []
+        at, node = 0, self._root
         while at + self.block <= limit:
             child = node.children.get(prompt[at : at + self.block])
             if child is None:
@@ -492,7 +493,13 @@ class Worker:
         self._thread = threading.Thread(target=self._main, name="rung-engine", daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """It takes no more jobs: closed, or its device failed."""
+        return self._closing
+
     def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs. Raises RuntimeError when it is closed."""
         with self._wake:
             if self._closing:
                 raise RuntimeError("the engine is closed")
