@@ -36,7 +36,9 @@ def locate(path_or_pack: str | Path) -> Path:
     from rung.tasks.problem import nearest
 
     if path.is_dir():
-        raise InputError(f"the folder {path} holds no task.yaml", remedy=f"name the task file, or make one: rung init {path}")
+        raise InputError(
+            f"the folder {path} holds no task.yaml", remedy=f"name the task file, or make one: rung init {path}"
+        )
     what = "no such file" if path.suffix or len(path.parts) > 1 else "no such file, folder or pack"
     raise InputError(f"{name!r}: {what}", remedy=f"packs: {nearest(name, packs)}; your own: rung init my-task")
 
@@ -69,7 +71,10 @@ def load(
         rest = f" (and {more} more mistake{'s' if more > 1 else ''})" if more else ""
         advice = f"{first.remedy}; " if first.remedy else ""
         raise InputError(
-            first.message + rest, remedy=f"{advice}type: rung validate {path_or_pack}", file=first.file or path, line=first.line
+            first.message + rest,
+            remedy=f"{advice}type: rung validate {path_or_pack}",
+            file=first.file or path,
+            line=first.line,
         )
     task = examination.task
     if models:
@@ -105,7 +110,10 @@ def cut(task: Task, *, train: int | None = None, dev: int | None = None, test: i
         name: examples if limit is None else examples[:limit]
         for name, examples, limit in (("train", task.train, train), ("dev", task.dev, dev), ("test", task.test, test))
     }
-    if all(len(kept[name]) == len(examples) for name, examples in (("train", task.train), ("dev", task.dev), ("test", task.test))):
+    if all(
+        len(kept[name]) == len(examples)
+        for name, examples in (("train", task.train), ("dev", task.dev), ("test", task.test))
+    ):
         return task
     sizes = [len(kept[name]) for name in ("train", "dev", "test")]
     return replace(task, train=kept["train"], dev=kept["dev"], test=kept["test"], hash=digest([task.hash, sizes]))

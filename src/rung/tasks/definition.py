@@ -37,7 +37,7 @@ for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("merge", r"^(?:<<)$", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def _textual(path: Location) -> bool:
@@ -76,9 +76,9 @@ class _Tree:
             return node.value
         loader = _Loader("")
         try:
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
 
     def _pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
         own, merged = [], []
@@ -106,7 +106,10 @@ def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         problems.add(
-            f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8", "save the file as UTF-8", file=file, line=line
+            f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8",
+            "save the file as UTF-8",
+            file=file,
+            line=line,
         )
         return None
     tree = _Tree(file, problems)
@@ -222,7 +225,9 @@ class Data(_Part):
     def _shape(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "file" not in value:
             if "whole" not in value and "train" not in value:
-                raise ValueError("expected a path, {file: PATH}, or {train: PATH, dev: PATH, test: PATH}; train is missing")
+                raise ValueError(
+                    "expected a path, {file: PATH}, or {train: PATH, dev: PATH, test: PATH}; train is missing"
+                )
             if "train" in value and "test" not in value and "dev" in value:
                 raise ValueError("dev is given and test is not; give test as well, or only train and let both be drawn")
             if "train" in value and "test" not in value:
@@ -264,7 +269,10 @@ class Columns(_Part):
         if isinstance(value, Mapping):
             fields = dict(value)
         else:
-            fields = {re.split(r"[.\[]", str(item))[-1] if "." in str(item) else str(item): item for item in _several(value) or ()}
+            fields = {
+                re.split(r"[.\[]", str(item))[-1] if "." in str(item) else str(item): item
+                for item in _several(value) or ()
+            }
             if len(fields) != len(_several(value) or ()):
                 raise ValueError("two columns would have the same field name; write {field: column, ...}")
         if not fields:
@@ -318,7 +326,9 @@ class Answer(_Part):
             return {"kind": kind, "pattern": _regex(inner) if kind == "regex" else inner}
         if kind in ("text", "number"):
             raise ValueError(f"write it without braces: `answer: {kind}`")
-        raise ValueError(f"unknown form {kind!r}; {nearest(str(kind), ['text', 'number', 'labels', 'json', 'regex', 'grammar'])}")
+        raise ValueError(
+            f"unknown form {kind!r}; {nearest(str(kind), ['text', 'number', 'labels', 'json', 'regex', 'grammar'])}"
+        )
 
     @staticmethod
     def _labels(inner: Any) -> dict[str, Any]:
@@ -332,7 +342,9 @@ class Answer(_Part):
         labels = tuple(str(label).strip() for label in inner)
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice or not all(labels):
-            raise ValueError(f"labels: {', '.join(map(repr, twice)) or 'an empty label'} more than once or empty; keep one")
+            raise ValueError(
+                f"labels: {', '.join(map(repr, twice)) or 'an empty label'} more than once or empty; keep one"
+            )
         return {"kind": "labels", "labels": labels}
 
 
@@ -493,9 +505,7 @@ def _allowed(location: Location) -> list[str]:
     return sorted(set((part or Definition).model_fields) - {"whole"})
 
 
-def check(
-    value: Mapping[str, Any], lines: Mapping[Location, int], file: Path, problems: Problems
-) -> Definition | None:
+def check(value: Mapping[str, Any], lines: Mapping[Location, int], file: Path, problems: Problems) -> Definition | None:
     """The definition, or None with every mistake in ``problems``."""
     try:
         return Definition.model_validate(value)
@@ -509,7 +519,10 @@ def check(
                 problems.add(f"unknown key `{where}`", nearest(key, _allowed(location)), file=file, line=line)
             elif kind == "missing":
                 problems.add(
-                    f"`{where}` is missing", f"add `{location[-1]}:`; what it holds: rung init --help", file=file, line=line
+                    f"`{where}` is missing",
+                    f"add `{location[-1]}:`; what it holds: rung init --help",
+                    file=file,
+                    line=line,
                 )
             else:
                 got = _short(error["input"])

@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
@@ -95,14 +95,8 @@ def examine(path: Path, *, freeze: bool = False) -> Examination:
         return Examination(problems.close(), None, Findings())
     work = _Work(path, definition, parsed[1], problems)
     task, findings = work.run(freeze)
-    findings = _timed(findings, time.perf_counter() - began)
+    findings = replace(findings, seconds=time.perf_counter() - began)
     return Examination(problems.close(), None if problems.failed else task, findings)
-
-
-def _timed(findings: Findings, seconds: float) -> Findings:
-    from dataclasses import replace
-
-    return replace(findings, seconds=seconds)
 
 
 class _Work:
@@ -116,11 +110,17 @@ class _Work:
 
     def tell(self, message: str, remedy: str, *location: str | int, level: str = "error") -> None:
         self.problems.add(
-            message, remedy, file=self.path, line=self.line(*location), level="warning" if level == "warning" else "error"
+            message,
+            remedy,
+            file=self.path,
+            line=self.line(*location),
+            level="warning" if level == "warning" else "error",
         )
 
     def complain(self, item: reader.Row, message: str, remedy: str, kind: str, *, level: str = "error") -> None:
-        lines = item.file.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".txt"))
+        lines = (
+            item.file.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".txt"))
+        )
         self.problems.add(
             message if lines else f"row {item.line:,}: {message}", remedy, file=item.file,
             line=item.line if lines else None, level="warning" if level == "warning" else "error", kind=kind,
@@ -156,7 +156,9 @@ class _Work:
             if name not in metrics:
                 self.tell(f"unknown metric {name!r}", nearest(name, metrics), "metrics", index)
             elif name in FITS and definition.answer.kind not in FITS[name]:
-                fitting = [other for other in metrics if definition.answer.kind in FITS.get(other, (definition.answer.kind,))]
+                fitting = [
+                    other for other in metrics if definition.answer.kind in FITS.get(other, (definition.answer.kind,))
+                ]
                 self.tell(
                     f"metric {name!r} judges answers of the form {' or '.join(FITS[name])}; this task's are {definition.answer.kind}",
                     f"choose from: {', '.join(fitting)}", "metrics", index,
@@ -218,10 +220,14 @@ class _Work:
             try:
                 document = json.loads(place.read_text(encoding="utf-8-sig"))
             except OSError as error:
-                self.tell(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
+                self.tell(
+                    f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json"
+                )
                 return {}
             except ValueError as error:
-                self.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
+                self.problems.add(
+                    f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None)
+                )
                 return {}
         from jsonschema import Draft202012Validator, SchemaError
 
@@ -235,7 +241,9 @@ class _Work:
             )  # fmt: skip
             return {}
         if not isinstance(document, dict) or document.get("type", "object") != "object":
-            self.tell("the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json")
+            self.tell(
+                "the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json"
+            )
             return {}
         return document
 
@@ -370,7 +378,7 @@ class _Work:
                 if isinstance(found, str | bool | int | float):
                     first.setdefault(type(found).__name__, row.row)
             if len(first) > 1:
-                ways = ", ".join(f"{kind} (first in line {row.line:,})" for kind, row in first.items())
+                ways = ", ".join(f"{kind} (first in row {row.line:,})" for kind, row in first.items())
                 self.problems.add(
                     f"column {column!r} mixes types: {ways}", "write all values as text",
                     file=next(iter(first.values())).file, level="error" if role == "reference" else "warning",
@@ -414,7 +422,10 @@ class _Work:
             for row in rows:
                 if row.reference is not None and row.reference not in known:
                     self.complain(
-                        row.row, f"the label {row.reference!r} is not in `answer.labels`", nearest(row.reference, known), "unknown label"
+                        row.row,
+                        f"the label {row.reference!r} is not in `answer.labels`",
+                        nearest(row.reference, known),
+                        "unknown label",
                     )
             for label in labels:
                 if label not in counts and rows:
@@ -455,7 +466,10 @@ class _Work:
                 written = found.strip() if isinstance(found, str) else json.dumps(found)
                 if written not in reference.map:
                     self.complain(
-                        row.row, f"the reference {_short(found)} is not in `map`", nearest(written, reference.map), "reference not mapped"
+                        row.row,
+                        f"the reference {_short(found)} is not in `map`",
+                        nearest(written, reference.map),
+                        "reference not mapped",
                     )
                 found = reference.map.get(written)
             if isinstance(found, list):
@@ -515,7 +529,9 @@ class _Work:
             except ValueError as error:
                 self.complain(row.row, f"the reference is not JSON: {error}", "correct the cell", "reference not JSON")
                 return None
-        failed = next(iter(sorted(validator.iter_errors(found), key=lambda error: list(map(str, error.absolute_path)))), None)
+        failed = next(
+            iter(sorted(validator.iter_errors(found), key=lambda error: list(map(str, error.absolute_path)))), None
+        )
         if failed is not None:
             where = ".".join(str(part) for part in failed.absolute_path)
             self.complain(
@@ -541,7 +557,7 @@ class _Work:
             elif row.id in seen:
                 first = seen[row.id]
                 self.complain(
-                    row.row, f"the id {row.id!r} is there twice (first: {first.file.name} line {first.line:,})",
+                    row.row, f"the id {row.id!r} is there twice (first in row {first.line:,} of {first.file.name})",
                     "make ids distinct, or remove `columns.id`", "id twice",
                 )  # fmt: skip
             else:
@@ -549,12 +565,9 @@ class _Work:
 
     def split(self, rows: Sequence[_Read], form: Form, freeze: bool) -> tuple[dict[Split, list[_Read]], Findings]:
         settings = self.definition.split
-        exact, whole = near.clusters(
+        exact, alike, whole = near.clusters(
             [tuple(row.input.values()) for row in rows], settings.near, [row.group for row in rows]
         )
-        _, alike = (exact, whole) if self.definition.columns.group is None else near.clusters(
-            [tuple(row.input.values()) for row in rows], settings.near
-        )  # fmt: skip
         sizes = Counter(alike.tolist())
         given = {row.split for row in rows if row.split}
         answers: defaultdict[int, dict[str, _Read]] = defaultdict(dict)
@@ -565,8 +578,8 @@ class _Work:
         if conflicts and form.kind in ("labels", "number"):
             pair = conflicts[0]
             self.complain(
-                pair[1].row, f"{len(conflicts):,} inputs have more than one answer; here {_short(pair[1].reference)}, in {pair[0].row.file.name} "
-                f"line {pair[0].row.line:,} {_short(pair[0].reference)} for the same input", "correct the wrong one", "", level="warning",
+                pair[1].row, f"{len(conflicts):,} inputs have more than one answer; here {_short(pair[1].reference)}, in row "
+                f"{pair[0].row.line:,} of {pair[0].row.file.name} {_short(pair[0].reference)} for the same input", "correct the wrong one", "", level="warning",
             )  # fmt: skip
         dropped: Counter[str] = Counter()
         straddling = 0
@@ -574,7 +587,9 @@ class _Work:
         added = gone = 0
         if given:
             if any(not row.split for row in rows) and "train" in given:
-                self.tell("some sources have a split and others have none", "name the split of each under `data`", "data")
+                self.tell(
+                    "some sources have a split and others have none", "name the split of each under `data`", "data"
+                )
             straddling, drops = self.straddle(rows, whole.tolist())
             for index in drops if settings.duplicates == "drop" else ():
                 dropped[rows[index].split] += 1
@@ -650,7 +665,11 @@ class _Work:
         try:
             lock = read_lock(path)
         except (ValueError, OSError) as error:
-            self.problems.add(f"cannot read the frozen splits: {error}", f"restore it, or delete it to draw anew: rm {path}", file=path)
+            self.problems.add(
+                f"cannot read the frozen splits: {error}",
+                f"restore it, or delete it to draw anew: rm {path}",
+                file=path,
+            )
             return 0, 0
         if lock is not None and dict(lock.settings) != agreed:
             self.tell(
@@ -660,7 +679,12 @@ class _Work:
             return 0, 0
         stratified = settings.stratify and form.kind == "labels"
         items = [
-            Item(rows[index].id, rows[index].group or rows[index].key, whole[index], str(rows[index].reference) if stratified else "")
+            Item(
+                rows[index].id,
+                rows[index].group or rows[index].key,
+                whole[index],
+                str(rows[index].reference) if stratified else "",
+            )
             for index in chosen
         ]
         locked = lock.splits if lock else {}
@@ -678,7 +702,9 @@ class _Work:
         gone = sum(id not in present for id in locked)
         if freeze and not self.problems.failed and (lock is None or added):
             try:
-                write_lock(path, Lock(agreed, {**locked, **result}), digest(sorted(rows[index].key for index in chosen)))
+                write_lock(
+                    path, Lock(agreed, {**locked, **result}), digest(sorted(rows[index].key for index in chosen))
+                )
             except OSError as error:
                 # A read-only folder is no reason to fail: the draw depends on nothing but the content.
                 self.problems.add(
@@ -696,15 +722,22 @@ class _Work:
                 self.tell(
                     f"the {name} split is empty", "add rows, give it a larger share in `split`, or name a file for it under `data`", "split" if not self.definition.data.train else "data"
                 )  # fmt: skip
-        for name in ("dev", "test"):
-            for row in splits[cast(Split, name)]:
+        for name in SPLITS[1:]:
+            for row in splits[name]:
                 if row.reference is None and self.definition.columns.reference is not None:
-                    self.complain(row.row, f"a row of {name} has no reference", "fill it, or move the row to train", "no reference")
+                    self.complain(
+                        row.row,
+                        f"a row of {name} has no reference",
+                        "fill it, or move the row to train",
+                        "no reference",
+                    )
         if form.kind != "labels":
             return
         in_train = Counter(row.reference for row in splits["train"])
-        for name in ("dev", "test"):
-            unseen = Counter(row.reference for row in splits[cast(Split, name)] if row.reference not in in_train and row.reference is not None)
+        for name in SPLITS[1:]:
+            unseen = Counter(
+                row.reference for row in splits[name] if row.reference not in in_train and row.reference is not None
+            )
             if unseen:
                 shown = ", ".join(repr(label) for label in sorted(unseen)[:5]) + (", ..." if len(unseen) > 5 else "")
                 self.tell(
@@ -714,7 +747,11 @@ class _Work:
         for name, members in splits.items():
             seen = {row.reference for row in members if row.reference is not None}
             if members and len(seen) == 1:
-                self.tell(f"all rows of {name} have the one label {next(iter(seen))!r}", "add rows of other labels, or split anew", "data")
+                self.tell(
+                    f"all rows of {name} have the one label {next(iter(seen))!r}",
+                    "add rows of other labels, or split anew",
+                    "data",
+                )
 
     # ------------------------------------------------------------ the task
 

@@ -30,26 +30,27 @@ def normal(text: str) -> str:
 
 def clusters(
     rows: Sequence[Sequence[str]], threshold: float | None = 0.8, groups: Sequence[str | None] | None = None
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Which rows belong together. ``rows[i]`` are the texts of row i's fields.
 
     Two rows are exact duplicates when all fields are equal after ``normal``, near-duplicates when in every field the
     Jaccard similarity is at least ``threshold`` (None: exact only). Rows with the same group (not None) belong together.
-    Returns (exact, whole), each of shape (n,): the index of the first row of the row's cluster; ``exact`` joins exact
-    duplicates only, ``whole`` exact and near-duplicates and groups, transitively.
+    Returns (exact, near, whole), each of shape (n,): the index of the first row of the row's cluster; ``exact`` joins exact
+    duplicates only, ``near`` exact and near-duplicates, ``whole`` these and groups, transitively.
     """
     fields = [[normal(text) for text in row] for row in rows]
     exact = _firsts(["\x1f".join(texts) for texts in fields])
-    whole = exact.copy()
+    near = exact.copy()
     if threshold is not None and len(rows):
         kept = np.unique(exact)
-        near = _connected([[fields[row][index] for row in kept] for index in range(len(fields[0]))], threshold)
-        _join(whole, kept, kept[near])
+        first = _connected([[fields[row][index] for row in kept] for index in range(len(fields[0]))], threshold)
+        _join(near, kept, kept[first])
+    whole = near.copy()
     if groups is not None:
         firsts: dict[str, int] = {}
         linked = [(firsts.setdefault(group, index), index) for index, group in enumerate(groups) if group is not None]
         _join(whole, np.array([a for a, _ in linked], np.intp), np.array([b for _, b in linked], np.intp))
-    return exact, whole
+    return exact, near, whole
 
 
 def _firsts(keys: Sequence[str]) -> NDArray[np.intp]:

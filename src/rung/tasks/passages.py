@@ -15,19 +15,19 @@ from rung.tasks.reader import ABSENT, guess, read, value
 
 TEXT = (".txt", ".md", ".rst")
 
-MODULES = (
-    "abc argparse array ast asyncio base64 bisect bz2 calendar cmath codecs collections collections.abc colorsys compileall "
-    "concurrent.futures configparser contextlib contextvars copy csv ctypes dataclasses datetime decimal difflib dis "
-    "doctest email enum errno fileinput filecmp fnmatch fractions ftplib functools gc getopt getpass gettext glob graphlib "
-    "gzip hashlib heapq hmac html html.parser http http.client http.server imaplib importlib importlib.metadata "
-    "importlib.resources inspect io ipaddress itertools json keyword linecache locale logging logging.handlers lzma mailbox "
-    "math mimetypes mmap multiprocessing numbers operator os os.path pathlib pickle pkgutil platform plistlib poplib pprint "
-    "profile queue quopri random re reprlib runpy sched secrets select selectors shelve shlex shutil signal site smtplib "
-    "socket socketserver sqlite3 ssl stat statistics string stringprep struct subprocess symtable sys sysconfig "
-    "tarfile tempfile textwrap threading time timeit tokenize tomllib trace traceback tracemalloc types typing "
-    "unicodedata unittest unittest.mock urllib.error urllib.parse urllib.request uuid venv warnings wave weakref "
-    "webbrowser wsgiref xml.dom.minidom xml.etree.ElementTree xml.sax xmlrpc.client zipapp zipfile zipimport zlib zoneinfo"
-).split()  # fmt: skip
+MODULES: tuple[str, ...] = tuple(
+    """abc argparse array ast asyncio base64 bisect bz2 calendar cmath codecs collections collections.abc colorsys compileall
+    concurrent.futures configparser contextlib contextvars copy csv ctypes dataclasses datetime decimal difflib dis
+    doctest email enum errno fileinput filecmp fnmatch fractions ftplib functools gc getopt getpass gettext glob graphlib
+    gzip hashlib heapq hmac html html.parser http http.client http.server imaplib importlib importlib.metadata
+    importlib.resources inspect io ipaddress itertools json keyword linecache locale logging logging.handlers lzma mailbox
+    math mimetypes mmap multiprocessing numbers operator os os.path pathlib pickle pkgutil platform plistlib poplib pprint
+    profile queue quopri random re reprlib runpy sched secrets select selectors shelve shlex shutil signal site smtplib
+    socket socketserver sqlite3 ssl stat statistics string stringprep struct subprocess symtable sys sysconfig
+    tarfile tempfile textwrap threading time timeit tokenize tomllib trace traceback tracemalloc types typing
+    unicodedata unittest unittest.mock urllib.error urllib.parse urllib.request uuid venv warnings wave weakref
+    webbrowser wsgiref xml.dom.minidom xml.etree.ElementTree xml.sax xmlrpc.client zipapp zipfile zipimport zlib zoneinfo""".split()  # noqa: SIM905
+)  # fmt: skip
 """Public modules of the standard library whose import does nothing visible; those this interpreter lacks are skipped."""
 
 
@@ -54,7 +54,11 @@ def stdlib() -> dict[str, str]:
                 for method, thing in sorted(vars(member).items()):
                     if not method.startswith("_"):
                         inner = thing.__func__ if isinstance(thing, classmethod | staticmethod) else thing
-                        _describe(out, f"{name}.{attribute}.{method}" if name != "builtins" else f"{attribute}.{method}", inner)
+                        _describe(
+                            out,
+                            f"{name}.{attribute}.{method}" if name != "builtins" else f"{attribute}.{method}",
+                            inner,
+                        )
     return {id: text for id, text in sorted(out.items()) if text}
 
 
@@ -64,7 +68,12 @@ def _public(module: types.ModuleType) -> list[str]:
 
 
 def _describe(out: dict[str, str], name: str, thing: Any) -> None:
-    if not (inspect.isroutine(thing) or inspect.isclass(thing) or isinstance(thing, property) or inspect.isdatadescriptor(thing)):
+    if not (
+        inspect.isroutine(thing)
+        or inspect.isclass(thing)
+        or isinstance(thing, property)
+        or inspect.isdatadescriptor(thing)
+    ):
         return
     own = thing.__doc__ if not inspect.isclass(thing) else vars(thing).get("__doc__")
     if not isinstance(own, str) or not own.strip() or name in out:
@@ -102,11 +111,16 @@ def corpus(source: Corpus, place: Path, problems: Problems, *, task: Path, line:
         out = _rows(source, place, problems, task=task, line=line)
     else:
         problems.add(
-            f"passages: cannot tell what {place.name} holds", "expected a folder, .txt, .md, or a data file", file=task, line=line
+            f"passages: cannot tell what {place.name} holds",
+            "expected a folder, .txt, .md, or a data file",
+            file=task,
+            line=line,
         )
         return {}
     if not out and not problems.failed:
-        problems.add(f"passages: {place} holds no text", "add .txt or .md files, or name a data file", file=task, line=line)
+        problems.add(
+            f"passages: {place} holds no text", "add .txt or .md files, or name a data file", file=task, line=line
+        )
     return out
 
 
@@ -128,13 +142,23 @@ def _rows(source: Corpus, place: Path, problems: Problems, *, task: Path, line: 
             lacking = [column for column, part in zip(source.text, parts, strict=True) if part is ABSENT]
             if lacking:
                 problems.add(
-                    f"passages: no column {lacking[0]!r}", nearest(lacking[0], table.columns), file=place, line=row.line, kind="no column"
+                    f"passages: no column {lacking[0]!r}",
+                    nearest(lacking[0], table.columns),
+                    file=place,
+                    line=row.line,
+                    kind="no column",
                 )
                 continue
             text = "\n".join(str(part).strip() for part in parts if part not in (None, "")).strip()
             id = str(value(row, source.id)) if source.id else f"{place.name}-{row.line}"
             if id in out:
-                problems.add(f"passages: the id {id!r} is there twice", "make ids distinct", file=place, line=row.line, kind="ids twice")
+                problems.add(
+                    f"passages: the id {id!r} is there twice",
+                    "make ids distinct",
+                    file=place,
+                    line=row.line,
+                    kind="ids twice",
+                )
             elif text:
                 out[id] = text
     return out

@@ -59,7 +59,9 @@ class Problems:
     def close(self) -> tuple[Problem, ...]:
         """All problems, errors first, with one line for each kind that was cut short."""
         cut = [
-            Problem(f"{count - SHOWN:,} more rows: {kind}", "", file, None, "warning" if level == "warning" else "error")
+            Problem(
+                f"{count - SHOWN:,} more rows: {kind}", "", file, None, "warning" if level == "warning" else "error"
+            )
             for (kind, file, level), count in self._seen.items()
             if count > SHOWN
         ]

@@ -51,7 +51,9 @@ class Table:
     split: str = ""
 
 
-def read(source: Source, file: Path, problems: Problems, *, line: int | None = None, task: Path | None = None) -> list[Table]:
+def read(
+    source: Source, file: Path, problems: Problems, *, line: int | None = None, task: Path | None = None
+) -> list[Table]:
     """Tables of one source: one, or one a split for a dataset folder. Empty when nothing could be read.
 
     ``task`` and ``line`` say where the source is named, for problems that are about the name itself.
@@ -163,7 +165,10 @@ def _csv(text: str, kind: str, source: Source, file: Path, problems: Problems) -
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         problems.add(
-            f"the column {', '.join(twice)} is there more than once", "rename one", file=file, line=records[0][0] if records else 1
+            f"the column {', '.join(twice)} is there more than once",
+            "rename one",
+            file=file,
+            line=records[0][0] if records else 1,
         )
     table = Table(columns)
     for line, cells in records:
@@ -338,7 +343,10 @@ def _classes(metadata: Mapping[bytes, bytes] | None, folder: Path) -> dict[str, 
     features: Any = None
     if metadata and b"huggingface" in metadata:
         features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features")
-    info = next((place / "dataset_info.json" for place in (folder, folder.parent) if (place / "dataset_info.json").is_file()), None)
+    info = next(
+        (place / "dataset_info.json" for place in (folder, folder.parent) if (place / "dataset_info.json").is_file()),
+        None,
+    )
     if not features and info is not None:
         try:
             features = json.loads(info.read_text(encoding="utf-8")).get("features")
@@ -385,7 +393,12 @@ def _folder(source: Source, folder: Path, problems: Problems) -> list[Table]:
 def _ignored(file: Path) -> bool:
     if any(part.startswith((".", "cache-")) for part in file.parts):
         return True
-    return guess(file) is None or file.name in ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
+    return guess(file) is None or file.name in (
+        "dataset_info.json",
+        "dataset_dict.json",
+        "dataset_infos.json",
+        "state.json",
+    )
 
 
 def _split(file: Path) -> str:

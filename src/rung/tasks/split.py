@@ -15,6 +15,7 @@ from rung.core.types import Split
 
 Place = Literal["train", "dev", "test", "out"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+PLACES: tuple[Place, ...] = ("train", "dev", "test", "out")
 FORMAT = 1
 
 
@@ -97,7 +98,7 @@ def read_lock(path: Path) -> Lock | None:
         if document["format"] != FORMAT:
             raise ValueError(f"got format {document['format']}, expected {FORMAT}")
         splits: dict[str, Place] = {}
-        for place in (*SPLITS, "out"):
+        for place in PLACES:
             for id in document["splits"].get(place, ()):
                 if not isinstance(id, str) or id in splits:
                     raise ValueError(f"{id!r} is there twice or is not text")
@@ -109,7 +110,7 @@ def read_lock(path: Path) -> Lock | None:
 
 def write_lock(path: Path, lock: Lock, data: str) -> None:
     """Replace the lock file in one step. ``data`` is the hash of the rows the splits were drawn for."""
-    by_place: dict[Place, list[str]] = {place: [] for place in (*SPLITS, "out")}
+    by_place: dict[Place, list[str]] = {place: [] for place in PLACES}
     for id, place in lock.splits.items():
         by_place[place].append(id)
     document = {

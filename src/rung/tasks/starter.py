@@ -22,7 +22,9 @@ def write(folder: Path, kind: str) -> Path:
         raise InputError(f"unknown kind {kind!r}", remedy=nearest(kind, KINDS))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
-        raise InputError(f"{folder} exists and {what}; nothing was written", remedy="name a new folder: rung init my-task")
+        raise InputError(
+            f"{folder} exists and {what}; nothing was written", remedy="name a new folder: rung init my-task"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted((_FOLDER / kind).iterdir()):
@@ -32,5 +34,7 @@ def write(folder: Path, kind: str) -> Path:
         text = (_FOLDER / kind / "task.yaml").read_text(encoding="utf-8").replace("NAME", name)
         (folder / "task.yaml").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}", remedy="name a folder that you may write to") from None
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}", remedy="name a folder that you may write to"
+        ) from None
     return folder / "task.yaml"
