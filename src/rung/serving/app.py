@@ -163,20 +163,26 @@ _CHAT_SCHEMA = {
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    """The body, given up as soon as it is longer than ``limit`` bytes (whatever Content-Length says)."""
-    said = request.headers.get("content-length", "")
-    size = int(said) if said.isdigit() else 0
-    parts = []
-    if size <= limit:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                break
+    """The body; nothing of it is kept once it is longer than ``limit`` bytes (whatever Content-Length says).
+
+    A body that is too long is read on for a while, because most clients look for an answer only after they have sent it all.
+    """
+    size = 0
+    parts: list[bytes] = []
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
             parts.append(part)
+        else:
+            parts.clear()
+        if size > _PATIENCE * limit:
+            break
     if size > limit:
         raise Refused(413, f"the body is larger than {limit:,} bytes", code="request_too_large", again=False)
     return b"".join(parts)
+
+
+_PATIENCE = 8
 
 
 async def _warm_up(offers: Iterable[Offer], state: State) -> None:

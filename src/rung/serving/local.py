@@ -84,6 +84,8 @@ def read_inputs(given: Sequence[str], fields: Sequence[str]) -> list[Input]:
         if name in value:
             raise InputError(f"the field {name} is given twice", remedy=example)
         value[name] = rest
+    if missing := [name for name in fields if name not in value]:
+        raise InputError(f"the input lacks {', '.join(missing)}", remedy=example)
     return [as_fields(value, fields)]
 
 
@@ -199,8 +201,8 @@ async def run_folder(
     """
     opened = open_folder(folder, resources)
     if bool(given) == (file is not None):
-        one = " ".join(f"-i {name}=..." for name in opened.fields) if len(opened.fields) > 1 else '-i "..."'
-        raise InputError("expected an input, or a file of inputs", remedy=f"type: rung run {folder} {one}")
+        example = " ".join(f"-i {name}=..." for name in opened.fields) if len(opened.fields) > 1 else '-i "..."'
+        raise InputError("expected an input, or a file of inputs", remedy=f"type: rung run {folder} {example}")
     inputs = read_file(file, opened.fields) if file is not None else read_inputs(given, opened.fields)
     if len(inputs) == 1 and file is None and not whole:
         last = await _show(opened.program, inputs[0], write)

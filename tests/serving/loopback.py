@@ -1,0 +1,82 @@
+"""Programs over the fake model, and a real server for them on a loopback socket, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rung.core import program as programs
+from rung.core.errors import ModelError
+from rung.core.protocols import Model
+from rung.core.types import Chunk, Form, Reply, Request
+from rung.models import Pool
+from rung.models.fake import Fake
+from rung.models.wrap import wrap
+from rung.prompts.program import Options, PromptProgram
+from rung.prompts.prompt import Prompt
+from rung.serving.app import make_app
+from rung.serving.gate import Limits
+from rung.serving.keys import Keys
+from rung.serving.local import Opened
+from rung.serving.offer import ModelOffer, Offer, ProgramOffer
+from rung.serving.server import address, listen, running
+
+LABELS = ("refund", "delivery", "card")
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "who": {"type": "string"}},
+    "required": ["n", "who"],
+}
+
+
+class Halting(Fake):
+    """Streams ``before`` and then stops: by raising ``error``, or by waiting for ever. ``freed`` says that it was let go."""
+
+    def __init__(self, before: Sequence[str] = (), error: ModelError | None = None) -> None:
+        super().__init__(name="halting")
+        self.before, self.error = before, error
+        self.entered, self.freed = asyncio.Event(), asyncio.Event()
+
+    async def _halt(self) -> None:
+        self.entered.set()
+        try:
+            if self.error is not None:
+                raise self.error
+            await asyncio.Event().wait()
+        finally:
+            self.freed.set()
+
+    async def generate(self, requests: Sequence[Request]) -> list[Reply]:
+        await self._halt()
+        raise AssertionError("never comes here")
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        for text in self.before:
+            yield Chunk(text)
+        await self._halt()
+
+
+def program(model: Model | None = None, form: Form | None = None, fields: tuple[str, ...] = ("text",)) -> PromptProgram:
+    return PromptProgram(
+        Prompt("Answer."), model or wrap(Fake(), Pool().settings), Options(form=form or Form(), fields=fields)
+    )
+
+
+def offer(made: PromptProgram, name: str = "echo", *, detail: bool = True) -> ProgramOffer:
+    opened = Opened(name, Path("nowhere"), made, made.options.fields, programs.fingerprint(made), {}, None)
+    return ProgramOffer(opened, 1_700_000_000, detail)
+
+
+def bare(model: Fake) -> ModelOffer:
+    return ModelOffer(wrap(model, Pool().settings), 1_700_000_000)
+
+
+@asynccontextmanager
+async def serving(*offers: Offer, keys: Keys | None = None, limits: Limits | None = None) -> AsyncIterator[str]:
+    """The base URL of a server over ``offers``."""
+    bound = listen("127.0.0.1", 0, Keys())
+    limits = limits or Limits(grace=1)
+    async with running(make_app(offers, keys=keys, limits=limits, warm_up=False), bound, limits):
+        yield address(bound)
