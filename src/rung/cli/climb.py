@@ -1,0 +1,78 @@
+"""``rung climb``: try every technique on a task, measure, recommend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def climb(
+    task: Annotated[str, typer.Argument(help="A task file (task.yaml), its folder, or a built-in pack.")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model, as provider:name; may be repeated.")
+    ] = None,
+    rung: Annotated[list[str] | None, typer.Option("--rung", "-r", help="Try only this rung; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many test examples.", min=1)] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print expected calls, tokens, money and time; ask nothing.")
+    ] = False,
+    exhaustive: Annotated[bool, typer.Option("--exhaustive", help="Never stop a rung early.")] = False,
+    tokens: Annotated[int | None, typer.Option(help="Hard budget in tokens.", min=1)] = None,
+    money: Annotated[float | None, typer.Option(help="Hard budget in US dollars.", min=0)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Hard budget in seconds.", min=0)] = None,
+    store: Annotated[str | None, typer.Option(help="Store URL (sqlite:///FILE, postgresql://...).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live display.")] = False,
+) -> None:
+    """Climb a task: try every technique on it, measure each with one ruler, recommend the cheapest good enough."""
+    import asyncio
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from rung import tasks
+    from rung.core.settings import Settings
+    from rung.core.types import Budget
+    from rung.ladder.climb import Climber, Silent
+    from rung.ladder.estimate import estimate
+    from rung.ladder.live import Display
+    from rung.ladder.report import write_report
+    from rung.ladder.table import whole
+    from rung.models import Pool
+    from rung.store import open_store
+
+    console = Console()
+    settings = Settings({"store": store})
+    loaded = tasks.load(task, models=model, rungs=rung)
+    if limit is not None:
+        loaded = tasks.cut(loaded, test=limit)
+    given = loaded.budget
+    loaded = replace(
+        loaded,
+        budget=Budget(
+            tokens if tokens is not None else given.tokens,
+            money if money is not None else given.money,
+            seconds if seconds is not None else given.seconds,
+        ),
+    )
+
+    async def work() -> None:
+        pool = Pool(settings)
+        try:
+            if dry_run:
+                console.print(await estimate(loaded, settings, pool))
+                return
+            with open_store(settings.store_url) as opened, Display(console, quiet=quiet) as display:
+                climber = Climber(loaded, opened, pool, settings, display, not exhaustive, seed)
+                run = await climber.climb()
+                target = report or settings.home / "reports" / f"{run.id}.html"
+                await write_report(run, opened, pool, target)
+            console.print(whole(run))
+            console.print(f"\nReport: {target}\nTake it: rung export {run.id} my-program && rung serve my-program")
+        finally:
+            await pool.close()
+
+    asyncio.run(work())

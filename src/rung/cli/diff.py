@@ -1,0 +1,36 @@
+"""``rung diff``: two runs, rung by rung, on the examples that both answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")],
+    second: Annotated[str, typer.Argument(help="The run to compare it with.")],
+    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+) -> None:
+    """Compare two runs: the paired difference of each rung they share, and the examples that changed."""
+    import asyncio
+
+    from rich.console import Console
+
+    from rung.core.settings import Settings
+    from rung.ladder.history import compare_runs
+    from rung.ladder.table import changes
+    from rung.models import Pool
+    from rung.store import open_store
+
+    settings = Settings({"store": store})
+
+    async def work() -> None:
+        pool = Pool(settings)
+        try:
+            with open_store(settings.store_url) as opened:
+                Console().print(changes(await compare_runs(opened, first, second, pool)))
+        finally:
+            await pool.close()
+
+    asyncio.run(work())

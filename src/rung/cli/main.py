@@ -1,0 +1,51 @@
+"""``rung``: the verbs, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rung.cli import climb, config, diff, export, init, models, run, runs, serve, show, validate
+
+app = typer.Typer(
+    name="rung",
+    help="Climb one ladder: from a plain prompt to a tuned, served model, every step measured with one ruler.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("climb")(climb.climb)
+app.command("init")(init.init)
+app.command("validate")(validate.validate)
+app.command("runs")(runs.runs)
+app.command("show")(show.show)
+app.command("diff")(diff.diff)
+app.command("run")(run.run)
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.add_typer(models.app, name="models")
+app.command("config")(config.config)
+
+
+def main() -> None:
+    """Entry point of the ``rung`` command: errors made on purpose are printed as one message, without a traceback."""
+    from rung.core.errors import RungError
+
+    try:
+        app()
+    except RungError as error:
+        print(f"rung: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(
+            "\nrung: stopped; everything answered so far is kept. The same command goes on from here.", file=sys.stderr
+        )  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Answer examples with a program, journal each answer as it arrives, score them: the only way anything is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rung.core import program as programs
+from rung.core.codec import canonical, decode, digest, encode
+from rung.core.errors import BudgetExceeded, RungError
+from rung.core.meter import metered
+from rung.core.protocols import Metric, Program
+from rung.core.types import Answer, Case, Example, Failure, Result, Score
+from rung.store import Entry, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Progress inside an evaluation: results so far, in order of arrival."""
+
+    done: int
+    total: int
+    fresh: int
+
+
+def example_hash(example: Example) -> str:
+    """Identity of an example: its input and reference."""
+    return digest([dict(example.input), example.reference])
+
+
+class Evaluator:
+    """Runs programs over examples for one run. Answers that the journal holds are not asked again.
+
+    ``concurrency`` answers are in flight at once. The journal's key is (program, example, repeat), so a killed run loses
+    at most what was in flight, and repeats are never served from it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        metrics: Sequence[Metric],
+        *,
+        concurrency: int = 64,
+        forbidden: frozenset[str] = frozenset(),
+    ) -> None:
+        self.store, self.run, self.metrics, self.concurrency = store, run, tuple(metrics), concurrency
+        self._forbidden = forbidden
+
+    async def fitting(self, program: Program, examples: Sequence[Example]) -> list[Result]:
+        """``evaluate`` for rungs while they fit: refuses examples of the test split."""
+        leaked = [example.id for example in examples if example_hash(example) in self._forbidden]
+        if leaked:
+            raise RungError(
+                f"a rung tried to look at test example {leaked[0]!r} while fitting",
+                remedy="choose on task.dev; test examples are answered once, by the ladder",
+            )
+        return await self(program, examples)
+
+    async def __call__(
+        self,
+        program: Program,
+        examples: Sequence[Example],
+        *,
+        repeat: int = 0,
+        alone: int = 0,
+        on_tick: Callable[[Tick], None] | None = None,
+    ) -> list[Result]:
+        """Results in the order of ``examples``. The first ``alone`` of them are answered one at a time (a latency)."""
+        identity = programs.fingerprint(program)
+        hashes = [example_hash(example) for example in examples]
+        known = self.store.recall(identity, hashes, repeat)
+        answered: dict[int, tuple[Answer, float, bool, bool]] = {}
+        fresh: list[int] = []
+        for index, key in enumerate(hashes):
+            if (payload := known.get(key)) is not None:
+                stored = json.loads(payload)
+                answer = decode(Answer, stored["answer"])
+                answered[index] = (answer, stored["seconds"], stored.get("alone", False), True)
+            else:
+                fresh.append(index)
+        if on_tick is not None and answered:
+            on_tick(Tick(len(answered), len(examples), 0))
+        count = 0
+
+        async def work(index: int, solo: bool) -> None:
+            nonlocal count
+            answer, seconds = await _answer(program, examples[index], repeat)
+            if answer.failure is not None and answer.failure.where == "budget":
+                raise BudgetExceeded(answer.failure.message)
+            # A model that could not be reached may answer next time: such a failure is shown but not remembered.
+            if answer.failure is None or answer.failure.where != "model":
+                stored = {"answer": encode(answer), "seconds": round(seconds, 6), **({"alone": True} if solo else {})}
+                payload = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+                await self.store.record([Entry(identity, hashes[index], payload, repeat, self.run)])
+            answered[index] = (answer, seconds, solo, False)
+            count += 1
+            if on_tick is not None:
+                on_tick(Tick(len(answered), len(examples), count))
+
+        alone_now = [index for index in fresh if index < alone]
+        for index in alone_now:
+            await work(index, True)
+        await _pool(work, [index for index in fresh if index >= alone], self.concurrency)
+        cases = [
+            Case(example.input, answered[i][0].output, example.reference, answered[i][0].raw, answered[i][0].failure)
+            for i, example in enumerate(examples)
+        ]
+        scores = await self.score(identity, hashes, repeat, cases)
+        return [
+            Result(
+                example,
+                answered[i][0],
+                {metric.name: scores[metric.name][i] for metric in self.metrics},
+                *answered[i][1:],
+            )
+            for i, example in enumerate(examples)
+        ]
+
+    async def score(
+        self, identity: str, hashes: Sequence[str], repeat: int, cases: Sequence[Case]
+    ) -> Mapping[str, list[Score]]:
+        """Scores by metric. Those that ask a model (judges) are journalled like answers; the others are cheap to redo."""
+        out: dict[str, list[Score]] = {}
+        for metric in self.metrics:
+            if not getattr(metric, "asks_model", False):
+                out[metric.name] = await metric.score(cases)
+                continue
+            key = digest([identity, "score", metric.name])
+            known = self.store.recall(key, hashes, repeat)
+            missing = [index for index, one in enumerate(hashes) if one not in known]
+            fresh = await metric.score([cases[index] for index in missing])
+            rows = [
+                Entry(key, hashes[i], canonical(score), repeat, self.run)
+                for i, score in zip(missing, fresh, strict=True)
+            ]
+            await self.store.record(rows)
+            found = {one: decode(Score, json.loads(text)) for one, text in known.items()}
+            found |= {hashes[i]: score for i, score in zip(missing, fresh, strict=True)}
+            out[metric.name] = [found[one] for one in hashes]
+        return out
+
+
+async def _answer(program: Program, example: Example, repeat: int) -> tuple[Answer, float]:
+    """One answer with its metered usage; whatever goes wrong inside is a failure of this example, not of the run."""
+    started, cpu = time.perf_counter(), time.thread_time()
+    with metered() as meter:
+        try:
+            answer = await program(example.input, repeat=repeat)
+        except BudgetExceeded as error:
+            answer = Answer(None, failure=Failure("budget", error.message))
+        except RungError as error:
+            answer = Answer(None, failure=Failure("program", error.message))
+        except Exception as error:  # a third-party rung's defect must not end the climb
+            answer = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
+    usage = meter.total
+    if program.model is None:  # runs in this thread without waiting, so that its CPU time is what passed here
+        usage = replace(usage, cpu_seconds=usage.cpu_seconds + time.thread_time() - cpu)
+    return answer.with_usage(usage), time.perf_counter() - started
+
+
+async def _pool(work: Callable[[int, bool], Any], indices: Sequence[int], size: int) -> None:
+    """Run ``work`` over ``indices`` with at most ``size`` in flight; the first error cancels the rest."""
+    queue = iter(indices)
+
+    async def worker() -> None:
+        for index in queue:
+            await work(index, False)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(size, len(indices))):
+                group.create_task(worker())
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None

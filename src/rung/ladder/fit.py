@@ -1,0 +1,155 @@
+"""Make a rung's program once: fitted programs are kept in a folder named by everything that could change them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rung import __version__
+from rung.core import program as programs
+from rung.core import registry
+from rung.core.codec import decode, digest, encode
+from rung.core.errors import FitError, InputError, RungError
+from rung.core.meter import metered
+from rung.core.protocols import Context, Program, Resources, Rung
+from rung.core.types import Example, Progress, RungChoice, Task
+from rung.ladder.records import Offline
+from rung.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    program: Program
+    folder: Path
+    offline: Offline
+    reused: bool
+
+
+def make_rung(choice: RungChoice) -> Rung:
+    """The registered rung with the choice's options in place of its defaults.
+
+    Raises InputError for an unknown rung or option, or an option's value of the wrong kind.
+    """
+    found = registry.load("rung", choice.name)
+    rung = found() if isinstance(found, type) else found
+    if not choice.options:
+        return cast(Rung, rung)
+    fields = {field.name: field for field in dataclasses.fields(rung)}
+    changes: dict[str, Any] = {}
+    for name, value in choice.options.items():
+        if name not in fields:
+            raise InputError(
+                f"rung {choice.name} has no option {name!r}",
+                remedy=f"its options: {', '.join(fields) or 'none'}",
+            )
+        default = getattr(rung, name)
+        if isinstance(default, tuple) and not isinstance(value, str):
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if default is not None and type(value) is not type(default):
+            raise InputError(
+                f"rung {choice.name}: option {name} is {value!r}, expected {type(default).__name__}",
+                remedy=f"for example {name}: {json.dumps(encode(default))}",
+            )
+        changes[name] = value
+    try:
+        return cast(Rung, dataclasses.replace(rung, **changes))
+    except ValueError as error:
+        raise InputError(f"rung {choice.name}: {error}", remedy="correct its options in the task file") from None
+
+
+def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -> str:
+    """Identity of a fit: technique, options, what it may see of the task, model, seed and version. Not the test split."""
+    seen = [[[dict(example.input), example.reference] for example in part] for part in (task.train, task.dev)]
+    definition = [
+        task.instruction,
+        encode(task.form),
+        list(task.fields),
+        list(task.constraints),
+        task.persona,
+        task.answer_prefix,
+        dict(task.label_notes),
+        [[name, list(patterns)] for name, patterns in task.rules.items()],  # order decides ties
+        task.max_tokens,
+        task.overflow,
+        task.metrics[0],
+    ]
+    options = encode(rung) if dataclasses.is_dataclass(rung) else dict(choice.options)
+    kind = f"{type(rung).__module__}:{type(rung).__qualname__}"
+    return digest([kind, options, digest(seen), definition, model, seed, __version__])
+
+
+async def fit(
+    choice: RungChoice,
+    rung: Rung,
+    task: Task,
+    *,
+    store: Store,
+    resources: Resources,
+    evaluate: Callable[[Program, Sequence[Example]], Any],
+    home: Path,
+    model: str,
+    progress: Callable[[Progress], None],
+    seed: int = 0,
+) -> Fitted:
+    """Fit, or load what an earlier climb fitted under the same key.
+
+    Raises FitError (or what the rung raised on purpose) when it cannot be fitted; work in ``folder`` is kept for a resume.
+    """
+    key = fit_key(choice, rung, task, model, seed)
+    folder, work = home / "programs" / key, home / "fits" / key
+    stored = store.fit(key)
+    if stored is not None and (folder / "program.json").exists():
+        offline = decode(Offline, json.loads(stored)["offline"])
+        return Fitted(programs.load(folder, resources), folder, offline, True)
+    work.mkdir(parents=True, exist_ok=True)
+    async with _locked(work / ".lock", progress):
+        started, cpu = time.perf_counter(), time.process_time()
+        with metered() as meter:
+            context = Context(resources, work, evaluate, seed, progress)
+            try:
+                program = await rung.fit(task, context)
+            except RungError:
+                raise
+            except Exception as error:
+                raise FitError(
+                    f"{type(error).__name__}: {error}", remedy="see the log, or leave this rung out"
+                ) from error
+        offline = Offline(time.perf_counter() - started, time.process_time() - cpu, meter.total)
+        notes = {"rung": choice.title, "task": task.name, "task_hash": task.hash, "metric": task.metrics[0]}
+        programs.save(program, folder, notes=notes, link=True)
+        store.put_fit(key, json.dumps({"offline": encode(offline), "folder": str(folder)}))
+    return Fitted(programs.load(folder, resources), folder, offline, False)
+
+
+@asynccontextmanager
+async def _locked(path: Path, progress: Callable[[Progress], None]) -> AsyncIterator[None]:
+    """One fit of a key at a time, also between processes; the lock falls with the process that holds it."""
+    try:
+        import fcntl
+    except ImportError:  # no fcntl on Windows: two climbs there would fit twice, and the last one wins whole
+        yield
+        return
+    with path.open("w") as stream:
+        waited = 0
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if waited % 10 == 0:
+                    progress(Progress("wait", waited, None, "another climb is fitting this rung"))
+                waited += 1
+                await asyncio.sleep(0.5)
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)

@@ -1,0 +1,121 @@
+"""What a climb leaves behind. The report, the tables and the comparison of runs are views of these records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rung.core.types import Interval, Usage
+from rung.metrics.stats import Difference
+
+Status = Literal["done", "stopped", "skipped", "failed", "budget"]
+
+
+def verdict(difference: Difference) -> str:
+    """What a paired difference says in words, at its interval's level."""
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference"
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """What fitting cost, once: wall and CPU seconds and what models used (training tokens count as prompt tokens)."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """What one answer costs, on average over ``n`` answers.
+
+    Latencies are seconds of answers that ran alone (``alone`` of them; None where there were none). ``cpu_seconds`` is the
+    process's CPU time an answer, ``peak_mb`` the largest resident memory of the process while the rung was climbed. ``cost`` is US dollars an answer: provider's money plus CPU time at the setting
+    ``core_hour``.
+    """
+
+    n: int
+    tokens: float
+    prompt_tokens: float
+    completion_tokens: float
+    cached_tokens: float
+    money: float
+    cpu_seconds: float
+    cost: float
+    alone: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    peak_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RungRecord:
+    """One rung of one run: what it was, how it did, what it cost, why it stopped.
+
+    ``baseline`` and ``best`` are paired differences to those rungs in the primary metric, with p-values corrected over
+    the run's comparisons (Holm). ``payback`` is the number of answers after which the fit has paid for itself against the
+    cheapest untuned rung that is as good; None where there is none or it never does.
+    """
+
+    title: str
+    name: str
+    status: Status
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    about: str = ""
+    model: str = ""
+    program: str = ""
+    folder: str = ""
+    n: int = 0
+    planned: int = 0
+    metrics: Mapping[str, Interval] = field(default_factory=dict)
+    baseline: Difference | None = None
+    best: Difference | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
+    offline: Offline = Offline()
+    online: Online | None = None
+    pareto: bool = False
+    payback: float | None = None
+    tuned: bool = False
+
+    @property
+    def scored(self) -> bool:
+        return bool(self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The rung to take and the sentences that say why; ``rung`` is empty where nothing could be measured."""
+
+    rung: str
+    best: str
+    why: tuple[str, ...]
+    good_enough: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A whole run."""
+
+    id: str
+    task: str
+    task_hash: str
+    task_path: str
+    model: str
+    metrics: tuple[str, ...]
+    tolerance: float
+    target: float | None
+    counts: Mapping[str, int]
+    rungs: tuple[RungRecord, ...] = ()
+    recommendation: Recommendation | None = None
+    status: str = "running"
+    created: str = ""
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    machine: str = ""
+    version: str = ""
+    notes: tuple[str, ...] = ()
+
+    def rung(self, title: str) -> RungRecord | None:
+        return next((record for record in self.rungs if record.title == title), None)
