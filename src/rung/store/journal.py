@@ -64,6 +64,8 @@ class Journal:
         self._aside = Batch()
         self._ready = threading.Condition()
         self._due = False
+        # The loop that has promised to wake the thread. Another one makes its own promise: the first may have stopped.
+        self._waker: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
@@ -77,9 +79,9 @@ class Journal:
         future: asyncio.Future[None] = loop.create_future()
         with self._ready:
             self._check()
-            first = not self._calls
             self._calls.append(_Call(answers, responses, future))
-        if first:
+            wake, self._waker = self._waker is not loop, loop
+        if wake:
             loop.call_soon(self._wake)
         await future
 
@@ -134,7 +136,7 @@ class Journal:
             batch.responses.extend(call.responses)
             taken += 1
         calls, self._calls = self._calls[:taken], self._calls[taken:]
-        self._due = bool(self._calls)
+        self._due, self._waker = bool(self._calls), None
         return calls, batch
 
     def _run(self) -> None:

@@ -157,7 +157,7 @@ class Store:
         now = time.time()
         if now - self._noted.get(program, 0.0) > DAY / 2:
             self._noted[program] = now
-            self._journal.note(program=program)
+            self._journal.note(program=_text(program))
 
     # ------------------------------------------------------------ fits
 
@@ -200,11 +200,13 @@ class Store:
         }
 
         def add(link: sa.Connection) -> str:
-            while True:
+            for _ in range(100):
                 id = self._new_id()
                 statement = self._insert(runs).values(id=id, **values).on_conflict_do_nothing()
-                if link.execute(statement).rowcount == 1:
+                # SQLAlchemy drops the row count of an INSERT unless asked to keep it.
+                if link.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1:
                     return id
+            raise StoreError("found no free run id in 100 tries", remedy="type the same command again")
 
         return self._write(add)
 
@@ -607,6 +609,8 @@ def _json(text: str) -> str:
 
 def _entry(row: Entry) -> Entry:
     program, example, payload, repeat, run = row
+    if not 0 <= repeat < 1 << 31:
+        raise ValueError(f"repeat is {repeat}, expected 0 or more")
     if not (program + example + run).isprintable():
         program, example, run = _text(program), _text(example), _text(run)
     clean = _json(payload)
