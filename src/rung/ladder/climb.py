@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -32,9 +33,11 @@ from rung.ladder.evaluate import Evaluator, Tick, example_hash
 from rung.ladder.fit import Fitted, fit, make_rung
 from rung.ladder.history import keep_examples
 from rung.ladder.recommend import compare
-from rung.ladder.records import Online, RungRecord, RunRecord
+from rung.ladder.records import BASELINE, Online, RungRecord, RunRecord, Status
 from rung.metrics import load_metric
+from rung.metrics.sequential import Race
 from rung.metrics.stats import interval
+from rung.store import Status as RunStatus
 from rung.store import Store
 
 ALONE = 12
@@ -122,7 +125,7 @@ class Climber:
         records: list[RungRecord] = []
         scored: dict[str, list[Result]] = {}
         self.observer.run_started(run, [entry.title for entry in entries])
-        status = "failed"
+        status: RunStatus = "failed"
         try:
             with metered(task.budget) as meter:
                 for position, entry in enumerate(entries):
@@ -188,7 +191,8 @@ class Climber:
             return replace(blank, status="budget", reason="the budget was spent before this rung's turn"), []
         using = Using(self.pool, entry.model)
         results: list[Result] = []
-        status, reason = "done", ""
+        status: Status = "done"
+        reason = ""
         fitted: Fitted | None = None
         with watching() as peak:
             try:
@@ -217,7 +221,8 @@ class Climber:
             record = replace(
                 record, program=fingerprint(fitted.program), folder=str(fitted.folder), offline=fitted.offline
             )
-        if results:
+        if results and fitted is not None:
+            peak.mb = await evaluator.peak(fitted.program, peak.mb, fresh=not all(r.reused for r in results))
             record = replace(
                 record,
                 metrics={m.name: interval(m, [result.scores[m.name] for result in results]) for m in metrics},
@@ -249,11 +254,13 @@ class Climber:
         scored: dict[str, list[Result]],
         deadline: float | None,
         results: list[Result],
-    ) -> tuple[Any, str]:
+    ) -> tuple[Status, str]:
         """Answer in waves into ``results``; returns the status and, where it stopped early, why."""
         primary = metrics[0]
+        await self._warm(program, evaluator, test)
         rival = best_of(primary, scored, len(test))
-        race = None
+        early = self.early and rival is not None and entry.choice.name != BASELINE
+        race = Race(self.task.tolerance, rivals=len(scored)) if early else None
         with metered() as meter:
 
             def tick(base: int, done: Tick) -> None:
@@ -264,10 +271,7 @@ class Climber:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise BudgetExceeded(f"the budget of {self.task.budget.seconds:g} seconds is spent")
                 wave = await evaluator(
-                    program,
-                    test[start:stop],
-                    alone=ALONE if start == 0 else 0,
-                    on_tick=lambda done, base=start: tick(base, done),
+                    program, test[start:stop], alone=ALONE if start == 0 else 0, on_tick=partial(tick, start)
                 )
                 results.extend(wave)
                 if race is None or rival is None or stop == len(test):
@@ -277,6 +281,13 @@ class Climber:
                     left = len(test) - stop
                     return "stopped", f"{said} {rival}; {left} of {len(test)} test examples were not asked"
         return "done", ""
+
+    async def _warm(self, program: Program, evaluator: Evaluator, test: Sequence[Example]) -> None:
+        """Load the model and its prompt's common part before the clock of the first answers runs: a latency is of a
+        server that is up. Not needed where all answers come from the journal."""
+        spare = self.task.train or self.task.dev
+        if program.model is not None and spare and not evaluator.knows(program, test):
+            await program(spare[-1].input)
 
 
 def _scores(results: Sequence[Result], metric: Metric) -> list[Score]:

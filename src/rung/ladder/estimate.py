@@ -17,7 +17,7 @@ from rung.core.types import Answer, Example, Message, Request, Result, Sampling,
 from rung.ladder.climb import Using, plan
 from rung.ladder.fit import make_rung
 from rung.ladder.table import count, money, seconds
-from rung.models import price
+from rung.models.prices import find
 
 SAMPLE = 8
 """Examples whose prompts are rendered and counted; the rest is taken to be like them."""
@@ -85,7 +85,8 @@ async def forecast(task: Task, settings: Settings, resources: Resources) -> list
         speed = speeds.get(entry.model) if entry.model else None
         took = uncached / speed.prefill + total.completion_tokens / (4 * speed.decode) if speed else None
         if total.calls and entry.model:
-            total = replace(total, money=price(using.model().name, total, settings) or 0.0)
+            price = find(using.model().name, settings["prices"])
+            total = replace(total, money=price.money(total) if price is not None else 0.0)
         out.append(Forecast(entry.title, total, took if total.calls else 0.0))
     return out
 

@@ -17,6 +17,9 @@ from rung.core.protocols import Metric, Program
 from rung.core.types import Answer, Case, Example, Failure, Result, Score
 from rung.store import Entry, Store
 
+PEAK = "peak"
+"""The journal's key of a program's peak memory, beside the hashes of examples."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -60,6 +63,21 @@ class Evaluator:
                 remedy="choose on task.dev; test examples are answered once, by the ladder",
             )
         return await self(program, examples)
+
+    def knows(self, program: Program, examples: Sequence[Example]) -> bool:
+        """Whether the journal holds an answer of the program to each of ``examples``."""
+        hashes = {example_hash(example) for example in examples}
+        return len(self.store.recall(programs.fingerprint(program), list(hashes), 0)) == len(hashes)
+
+    async def peak(self, program: Program, mb: float | None, *, fresh: bool) -> float | None:
+        """The program's peak memory: ``mb`` where its answers are fresh, else what was measured when they were."""
+        identity = programs.fingerprint(program)
+        known = self.store.recall(identity, [PEAK], 0)
+        if PEAK in known:
+            return float(json.loads(known[PEAK]))
+        if fresh and mb is not None:
+            await self.store.record([Entry(identity, PEAK, json.dumps(round(mb, 1)), 0, self.run)])
+        return mb if fresh else None
 
     async def __call__(
         self,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Result, Score, Task
-from rung.ladder.records import Recommendation, RungRecord
+from rung.ladder.records import BASELINE, Recommendation, RungRecord
+from rung.ladder.table import count, seconds
+from rung.metrics.choice import Candidate, Choice, choose
 from rung.metrics.stats import Difference, holm, paired
-
-BASELINE = "zero-shot"
 
 
 def compare(
@@ -21,60 +21,64 @@ def compare(
     scored: Mapping[str, Sequence[Result]],
     settings: Settings,
 ) -> tuple[list[RungRecord], Recommendation]:
-    """Fill in what only the whole run can tell: paired differences with corrected p, Pareto front, payback; and recommend."""
+    """Fill in what only the whole run can tell: paired differences with corrected p, Pareto front, payback; and recommend.
+
+    Rungs cut short by the budget are compared where they have answers, and never chosen.
+    """
     scores = {title: [result.scores[metric.name] for result in results] for title, results in scored.items()}
     if not scores:
         why = ("No rung could be measured; the notes beside the rungs say why.",)
         return list(records), Recommendation("", "", why)
-    whole = [record for record in records if record.status == "done" and record.scored] or [
-        record for record in records if record.scored
+    by_title = {record.title: record for record in records}
+    candidates = [Candidate(title, mine, _cost(by_title[title]) * 1000) for title, mine in scores.items()]
+    choice = choose(metric, candidates, tolerance=task.tolerance)
+    baseline = next((r.title for r in records if r.name == BASELINE and r.scored), next(iter(scores)))
+    standings = {standing.name: standing for standing in choice.standings}
+    changes = _to_baseline(metric, scores, baseline)
+    out = [
+        replace(record, baseline=changes.get(record.title), best=standing.versus, pareto=not standing.dominated)
+        if (standing := standings.get(record.title)) is not None
+        else record
+        for record in records
     ]
     sign = 1.0 if metric.higher_is_better else -1.0
-    best = max(whole, key=lambda record: sign * record.metrics[metric.name].value)
-    first = next((r for r in records if r.name == BASELINE and r.scored), next(r for r in records if r.scored))
-    out = _differences(metric, records, scores, first.title, best.title)
-    out = [replace(record, pareto=_undominated(record, out, metric, sign)) for record in out]
     out = [replace(record, payback=_payback(record, out, task, metric, sign, settings)) for record in out]
-    return out, _recommend(task, metric, out, best.title, sign, settings)
+    return out, Recommendation(choice.name, choice.best, tuple(_why(task, metric, choice, out, sign)))
 
 
-def _differences(
-    metric: Metric,
-    records: Sequence[RungRecord],
-    scores: Mapping[str, Sequence[Score]],
-    baseline: str,
-    best: str,
-) -> list[RungRecord]:
-    """Paired differences of every rung to the baseline and to the best, Holm over all of them together."""
-    found: list[tuple[str, str, Difference]] = []
-    for title, mine in scores.items():
-        for field, rival in (("baseline", baseline), ("best", best)):
-            if title == rival:
-                continue
-            n = min(len(mine), len(scores[rival]))
-            found.append((title, field, paired(metric, mine[:n], scores[rival][:n])))
-    corrected = holm([change.p for _, _, change in found])
-    changes = {(title, field): replace(change, p=p) for (title, field, change), p in zip(found, corrected, strict=True)}
-    return [
-        replace(r, baseline=changes.get((r.title, "baseline")), best=changes.get((r.title, "best"))) for r in records
-    ]
+def _to_baseline(metric: Metric, scores: Mapping[str, Sequence[Score]], baseline: str) -> dict[str, Difference]:
+    """Paired difference of every other rung to the baseline on common items, p-values corrected together (Holm)."""
+    found = {
+        title: paired(metric, mine[: len(scores[baseline])], scores[baseline][: len(mine)])
+        for title, mine in scores.items()
+        if title != baseline
+    }
+    corrected = holm([change.p for change in found.values()])
+    return {title: replace(change, p=p) for (title, change), p in zip(found.items(), corrected, strict=True)}
+
+
+def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecord], sign: float) -> Iterator[str]:
+    """The evidence in sentences: the choice's own, then target, payback, and what the budget cut off."""
+    yield from choice.why
+    chosen = next(record for record in records if record.title == choice.name)
+    if task.target is not None:
+        value = chosen.metrics[metric.name].value
+        met = "reaches" if sign * (value - task.target) >= 0 else "misses"
+        yield f"It {met} the target of {task.target:g} ({value:.3f})."
+    for record in records:
+        if record.tuned and record.scored and record.status == "done":
+            spent = seconds(record.offline.seconds)
+            if record.payback is not None:
+                yield f"{record.title}: its fit ({spent}) pays back after {count(record.payback)} answers."
+            else:
+                yield f"{record.title}: its fit ({spent}) never pays back by saving alone; it buys quality or nothing."
+    cut = [record.title for record in records if record.status == "budget"]
+    if cut:
+        yield f"The budget was spent before these rungs were done: {', '.join(cut)}."
 
 
 def _cost(record: RungRecord) -> float:
     return record.online.cost if record.online is not None else float("inf")
-
-
-def _undominated(record: RungRecord, records: Sequence[RungRecord], metric: Metric, sign: float) -> bool:
-    if not record.scored:
-        return False
-    mine, cost = sign * record.metrics[metric.name].value, _cost(record)
-    return not any(
-        other.scored
-        and sign * other.metrics[metric.name].value >= mine
-        and _cost(other) <= cost
-        and (sign * other.metrics[metric.name].value > mine or _cost(other) < cost)
-        for other in records
-    )
 
 
 def offline_cost(record: RungRecord, core_hour: float) -> float:
@@ -95,17 +99,3 @@ def _payback(
         return None
     saved = min(_cost(rival) for rival in rivals) - _cost(record)
     return offline_cost(record, settings["core_hour"]) / saved if saved > 0 else None
-
-
-def _recommend(
-    task: Task, metric: Metric, records: Sequence[RungRecord], best: str, sign: float, settings: Settings
-) -> Recommendation:
-    top = next(record for record in records if record.title == best)
-    value = top.metrics[metric.name].value
-    enough = [
-        r
-        for r in records
-        if r.scored and r.status == "done" and sign * (r.metrics[metric.name].value - value) >= -task.tolerance
-    ]
-    chosen = min(enough, key=_cost)
-    return Recommendation(chosen.title, best, (f"{chosen.title} it is",), tuple(r.title for r in enough))

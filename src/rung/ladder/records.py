@@ -11,6 +11,9 @@ from rung.metrics.stats import Difference
 
 Status = Literal["done", "stopped", "skipped", "failed", "budget"]
 
+BASELINE = "zero-shot"
+"""The rung that the others are compared with; it always gets all test examples."""
+
 
 def verdict(difference: Difference) -> str:
     """What a paired difference says in words, at its interval's level."""

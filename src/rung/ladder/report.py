@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.protocols import Resources
-from rung.core.types import Result
+from rung.core.types import Result, text_of
 from rung.ladder import table
 from rung.ladder.history import read_results
 from rung.ladder.records import RungRecord, RunRecord
@@ -60,7 +60,7 @@ def pack(run: RunRecord, results: Mapping[str, Sequence[Result]]) -> dict[str, A
             example, answer = result.example, result.answer
             examples.setdefault(
                 example.id,
-                {"input": keep(table.text_of(example.input)), "reference": keep(table.show_value(example.reference))},
+                {"input": keep(text_of(example.input)), "reference": keep(table.show_value(example.reference))},
             )
             rungs[title].append(
                 {
