@@ -349,6 +349,16 @@ async def test_a_large_body_is_refused_whatever_its_header_says() -> None:
         assert (await post(url, {"model": "rung/echo", "messages": HI})).status_code == 200
 
 
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    async with serving(offer(program()), limits=Limits(deadline=0.2, grace=1)) as url:
+        host, _, port = url.removeprefix("http://").removesuffix("/v1").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+        said = await asyncio.wait_for(reader.read(), 5)  # to the end: the server hangs up
+        writer.close()
+    assert said.startswith(b"HTTP/1.1 408")
+
+
 async def test_over_the_queue_is_refused_at_once() -> None:
     model = Halting()
     limits = Limits(running=1, waiting=1, grace=1)

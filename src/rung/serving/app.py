@@ -103,7 +103,7 @@ def make_app(
     @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
     async def chat(request: Request) -> Response:
         """Ask a program or model; ``stream`` sends the answer as server-sent events."""
-        asked = read_chat(await _read_body(request, limits.body))
+        asked = read_chat(await _read_body(request, limits.body, min(limits.deadline, 60.0)))
         if request.headers.get("x-rung") == "1":
             asked = asked.model_copy(update={"rung": True})
         offer = shelf.get(asked.model)
@@ -162,21 +162,25 @@ _CHAT_SCHEMA = {
 }
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
     """The body; nothing of it is kept once it is longer than ``limit`` bytes (whatever Content-Length says).
 
     A body that is too long is read on for a while, because most clients look for an answer only after they have sent it all.
     """
     size = 0
     parts: list[bytes] = []
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        else:
-            parts.clear()
-        if size > _PATIENCE * limit:
-            break
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size <= limit:
+                    parts.append(part)
+                else:
+                    parts.clear()
+                if size > _PATIENCE * limit:
+                    break
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {seconds:g} s", code="body_timeout") from None
     if size > limit:
         raise Refused(413, f"the body is larger than {limit:,} bytes", code="request_too_large", again=False)
     return b"".join(parts)

@@ -47,7 +47,7 @@ class Refused(Exception):
             headers["retry-after"] = str(max(1, round(self.retry_after)))
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
-        if self.status == 413:  # what is still being sent is not read any more
+        if self.status in (408, 413):  # what is still being sent is not read any more
             headers["connection"] = "close"
         if not self.again:
             headers["x-should-retry"] = "false"
