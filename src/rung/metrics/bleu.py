@@ -51,7 +51,7 @@ class Bleu(Corpus):
         for case in cases:
             found = _sacrebleu().sentence_score(_hypothesis(case), [str(option) for option in references(case)])
             parts = (found.sys_len, found.ref_len, *found.counts, *found.totals)
-            value = found.score / 100
+            value = min(found.score / 100, 1.0)
             scores.append(Score(value, _why("BLEU", value, case), tuple(map(float, parts))))
         return scores
 
@@ -64,7 +64,7 @@ class Bleu(Corpus):
         smoothed = np.where(right == 0, 0.5**missed, right)
         with np.errstate(divide="ignore"):
             logs = np.where(total > 0, np.log(smoothed / np.maximum(total, 1)), -np.inf)
-        value = penalty * np.exp(logs.mean(axis=1))
+        value = np.minimum(penalty * np.exp(logs.mean(axis=1)), 1.0)
         result: NDArray[np.float64] = np.where(right.any(axis=1) & (given > 0), value, 0.0)
         return result
 

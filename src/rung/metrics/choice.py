@@ -3,10 +3,10 @@
 The rungs were scored on the same items, so all are compared with all under one set of resamples. The rung that looks best
 probably owes part of its lead to luck (the winner's curse), so no rung is taken for "the best": each in turn is supposed
 to be it, as in Hsu's multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981; 12, 1984). For a supposed best j,
-a critical value is found under which the differences of all others to j hold together (Dunnett 1955, by a max-t bootstrap).
+a critical value is found under which the differences of all others to j hold together (Dunnett 1955, by drawing the largest shift).
 A rung's ``loss`` is the most by which it can be below any j under these bounds.
 
-Guaranteed, up to the bootstrap's own approximation: with probability ``level``, every rung is at most its ``loss`` below the
+Guaranteed, up to the approximation of large samples: with probability ``level``, every rung is at most its ``loss`` below the
 truly best of the rungs compared, all at once; so whichever is picked, and also when the pick follows the data. In
 particular, if ``shown`` is true the chosen rung is within ``tolerance`` of the best.
 
@@ -30,7 +30,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.protocols import Metric
 from rung.core.types import Score
-from rung.metrics.mean import Mean, tally, values_of
+from rung.metrics.mean import Mean, values_of
 from rung.metrics.stats import Difference, bootstrap, holm, paired, student
 
 if TYPE_CHECKING:
@@ -91,8 +91,10 @@ def choose(
 ) -> Choice:
     """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
 
-    Raises InputError without candidates or scores, for two of one name, or a negative tolerance.
+    Raises InputError without candidates or scores, for two of one name, a negative tolerance or a level outside (0.5, 1).
     """
+    if not 0.5 < level < 1:
+        raise InputError(f"got level {level}, expected a number between 0.5 and 1", remedy="write level=0.95")
     if not candidates or len({c.name for c in candidates}) < len(candidates) or tolerance < 0:
         raise InputError(
             f"got {len(candidates)} rungs and tolerance {tolerance}, expected rungs of different names and tolerance >= 0",
@@ -137,30 +139,37 @@ def _bounds(metric: Metric, full: Sequence[Candidate], sign: float, level: float
     if k == 1:
         return _Bounds(np.zeros(1), np.zeros((1, 1)), 0.0)
     if isinstance(metric, Mean):
+        # Means of n items are close to normal with the covariance of the items: drawing from that is resampling, but cheaper.
         table = sign * np.stack([values_of(c.scores) for c in full], axis=1)
-        drawn = bootstrap(lambda draws: tally(draws, n) @ table / n, n, resamples, seed)
+        spread = np.atleast_2d(np.cov(table, rowvar=False)) / n if n > 1 else np.zeros((k, k))
+        apart = np.random.default_rng(seed).multivariate_normal(np.zeros(k), spread, resamples, method="eigh")
     else:
-        drawn = sign * bootstrap(
+        drawn = bootstrap(
             lambda draws: np.stack([metric.reduce(c.scores, draws) for c in full], axis=1), n, resamples, seed
         )
-    spread = np.cov(drawn, rowvar=False)
+        apart = sign * drawn - estimate
+        spread = np.cov(apart, rowvar=False)
+    variance = np.maximum(np.add.outer(np.diag(spread), np.diag(spread)) - 2 * spread, 0.0)
     # Two items more, one won by each: where few items or none differ the resamples know nothing of those that might
     # (Bonett & Price 2012, for paired proportions; negligible when n is large).
-    variance = np.add.outer(np.diag(spread), np.diag(spread)) - 2 * spread
-    error = np.sqrt(np.maximum(variance, 0) * n / max(n - 1, 1) + 2 / (n + 2) ** 2)
-    normal = NormalDist().inv_cdf(level)
-    heavier = student(level, max(n - 1, 1)) / normal if level > 0.5 else 1.0
-    apart = drawn - estimate
+    error = np.sqrt(variance + 2 / (n + 2) ** 2)
+    scale = np.where(variance > 1e-18, np.sqrt(variance), np.inf)
+    heavier = student(level, max(n - 1, 1)) / NormalDist().inv_cdf(level)
     reach = np.zeros(k)
-    widest = np.zeros(len(drawn))
+    widest = np.zeros(len(apart))
     for j in range(k):
         others = np.arange(k) != j
-        shifts = (apart[:, others] - apart[:, [j]]) / error[others, j]
-        critical = heavier * float(np.quantile(shifts.max(axis=1), level))
-        lower = estimate[others] - estimate[j] - critical * error[others, j]
-        reach[others] = np.minimum(reach[others], lower)
+        shifts = (apart[:, others] - apart[:, [j]]) / scale[others, j]
+        critical = heavier * _quantile(shifts.max(axis=1), level, 1 - level)
+        reach[others] = np.minimum(reach[others], estimate[others] - estimate[j] - critical * error[others, j])
         widest = np.maximum(widest, np.abs(shifts).max(axis=1))
-    return _Bounds(-reach, error, heavier * float(np.quantile(widest, level)))
+    wide = heavier * _quantile(widest, level, (1 - level) / 2)
+    return _Bounds(-reach, error, wide)
+
+
+def _quantile(largest: NDArray[np.float64], level: float, tail: float) -> float:
+    """The critical value of the largest shift, never below that of a single comparison."""
+    return max(float(np.quantile(largest, level)), NormalDist().inv_cdf(1 - tail))
 
 
 def _dominates(one: Candidate, other: Candidate, values: dict[str, float], sign: float) -> bool:

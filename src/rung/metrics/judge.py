@@ -181,7 +181,7 @@ async def _ask(model: Model, prompts: Sequence[tuple[Message, ...]], candidates:
         if reply.finish == "error":
             marks.append(_Mark(error=reply.text))
             continue
-        found = re.fullmatch(rf"\W*({'|'.join(candidates)})(?:\s*/\s*5|\s+of\s+5)?\W*", reply.text.strip())
+        found = re.fullmatch(rf"\W*({'|'.join(candidates)})\W*(?:(?:/|of)\s*5)?\W*", reply.text)
         if found is None:
             marks.append(_Mark(error=f"expected one of {', '.join(candidates)}, got {reply.text[:60]!r}"))
         else:

@@ -39,7 +39,7 @@ class JsonValid(Mean):
 class SchemaValid(Mean):
     """1 when the answer is valid under the JSON schema, else 0 with the first offence."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any], name: str = "schema-valid") -> None:
         from jsonschema.validators import validator_for
 
         kind = validator_for(schema)
@@ -47,7 +47,7 @@ class SchemaValid(Mean):
             kind.check_schema(schema)
         except Exception as error:
             raise InputError(f"not a JSON schema: {error}", remedy="correct the schema of schema-valid") from None
-        self.name = "schema-valid"
+        self.name = name
         self._validator = kind(schema)
 
     def grade(self, case: Case) -> Score:
@@ -69,7 +69,7 @@ def open_schema(argument: str, resources: Resources) -> SchemaValid:
     try:
         if not text.startswith("{"):
             text = Path(text).read_text(encoding="utf-8")
-        return SchemaValid(json.loads(text))
+        return SchemaValid(json.loads(text), f"schema-valid:{argument}")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the schema of schema-valid: {error}", remedy="name a JSON file") from None
 

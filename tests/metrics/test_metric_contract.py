@@ -1,0 +1,116 @@
+"""Every metric keeps the contract of core.protocols.Metric."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from metric_material import Shelf, pairs
+
+from rung.core.codec import decode, encode
+from rung.core.errors import InputError
+from rung.core.protocols import Metric
+from rung.core.types import Case, Failure, Score
+from rung.metrics import load_metric
+from rung.metrics.shelf import METRICS
+
+ARGUMENTS = {
+    "schema-valid": '{"type": "object", "required": ["item"]}',
+    "judge": "helpfulness",
+    "judge-pair": "helpfulness",
+}
+JSON = ("json-valid", "schema-valid", "field-f1")
+LABELS = ("accuracy", "macro-f1", "micro-f1")
+
+
+def spec_of(name: str) -> str:
+    return f"{name}:{ARGUMENTS[name]}" if name in ARGUMENTS else name
+
+
+def cases_for(name: str) -> list[Case]:
+    """Right, wrong and half right ones, and two failures."""
+    failure = Failure("parse", "no answer in the reply")
+    if name in JSON:
+        order = {"item": "lamp", "count": 2}
+        outputs = [order, {"item": "lamp", "count": 3}, "not json", {"count": 2}, '{"item": "Lamp"}', order]
+        cases = [Case({"text": "two lamps"}, output, order) for output in outputs]
+    elif name in LABELS:
+        labels = ["card lost", "pin", "fee", "pin", "fee", "card lost"]
+        cases = [Case({"text": "…"}, got, want) for got, want in zip(["pin", *labels[1:5], "?"], labels, strict=True)]
+    elif name == "number":
+        cases = [Case({"q": "…"}, f"so it is {i % 3}.", f"#### {i % 2}") for i in range(6)]
+    else:
+        cases = [Case({"text": b[:80]}, a, b) for a, b in pairs(6)] + [Case({"text": "x"}, "the same", "the same")]
+    return [*cases, Case({"text": "x"}, None, cases[0].reference, failure=failure), cases[0]]
+
+
+@pytest.fixture(params=sorted(METRICS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def metric(name: str) -> Metric:
+    return load_metric(spec_of(name), Shelf())
+
+
+async def test_scores_are_complete_and_readable(name: str, metric: Metric) -> None:
+    cases = cases_for(name)
+    scores = await metric.score(cases)
+    assert metric.name == spec_of(name)
+    assert len(scores) == len(cases)
+    assert all(0 <= score.value <= 1 and isinstance(score.value, float) and score.why for score in scores)
+    assert scores[0] == scores[-1], "the same case scores the same wherever it stands"
+    assert len({score.value for score in scores}) > 1, "the cases differ, so should the scores"
+
+
+async def test_a_failure_is_the_worst_score_and_says_why(name: str, metric: Metric) -> None:
+    scores = await metric.score(cases_for(name))
+    assert scores[-2].value == 0 == min(score.value for score in scores)
+    assert "no answer in the reply" in scores[-2].why
+
+
+async def test_reduce_on_draws_is_reduce_on_the_drawn_scores(name: str, metric: Metric) -> None:
+    scores = await metric.score(cases_for(name))
+    draws = np.random.default_rng(0).integers(0, len(scores), (50, len(scores)))
+    whole = metric.reduce(scores)
+    assert whole.shape == (1,)
+    assert metric.reduce(scores, np.arange(len(scores))[None, :]) == pytest.approx(whole)
+    found = metric.reduce(scores, draws)
+    assert found.shape == (50,)
+    assert found == pytest.approx([metric.reduce([scores[i] for i in row])[0] for row in draws])
+    assert metric.reduce(scores, draws[:, :3]).shape == (50,), "rows may be shorter: the jackknife needs it"
+
+
+async def test_scores_survive_the_journal(name: str, metric: Metric) -> None:
+    scores = await metric.score(cases_for(name))
+    back = [decode(Score, json.loads(json.dumps(encode(score)))) for score in scores]
+    assert metric.reduce(back) == pytest.approx(metric.reduce(scores), abs=0)
+
+
+def test_no_scores_is_an_error_not_a_nan(metric: Metric) -> None:
+    with pytest.raises(InputError, match="no scores"):
+        metric.reduce([])
+
+
+def test_an_empty_batch_is_fine(metric: Metric) -> None:
+    import asyncio
+
+    assert asyncio.run(metric.score([])) == []
+
+
+def test_loading_explains_mistakes() -> None:
+    with pytest.raises(InputError, match="unknown metric") as caught:
+        load_metric("acuracy", Shelf())
+    assert "accuracy" in caught.value.remedy
+    with pytest.raises(InputError, match="takes no argument"):
+        load_metric("accuracy:strict", Shelf())
+    with pytest.raises(InputError, match="expected nothing or 'stem'"):
+        load_metric("rouge-l:porter", Shelf())
+    with pytest.raises(InputError, match="no rubric"):
+        load_metric("judge", Shelf())
+    with pytest.raises(InputError, match="cannot read the schema"):
+        load_metric("schema-valid:missing.json", Shelf())
+    with pytest.raises(InputError, match="not a JSON schema"):
+        load_metric('schema-valid:{"type": "objekt"}', Shelf())
