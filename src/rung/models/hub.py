@@ -174,7 +174,8 @@ def locate(name: str, cache: Path) -> Path:
             f"there is no model file or folder {name}",
             remedy="correct the path; a Hugging Face model is written hf:owner/name",
         )
-    known = sorted({*(w.name for w in CATALOGUE.values() if w.kind == "language model"), *pulled(cache)})
+    mine = {other for other in pulled(cache) if other not in CATALOGUE}
+    known = sorted(mine | {weights.name for weights in CATALOGUE.values() if weights.kind == "language model"})
     raise InputError(
         f"unknown local model {name!r}",
         remedy=f"known: {', '.join(known)}; or give a path to a *.gguf file, or hf:owner/name. See: rung models list",

@@ -240,7 +240,7 @@ class TransformersModel:
         for row, prompt in enumerate(prompts):
             tokens = out.sequences[row, width:].tolist()
             end = next((at for at, token in enumerate(tokens) if token in loaded.ends), None)
-            kept = tokens if end is None else tokens[:end]
+            kept = tokens if end is None else tokens[:end]  # what is read; the end token is counted, not read
             text = _decode(loaded, kept)
             cut = _cut(text, sampling.stop)
             finish: Finish = (
@@ -254,7 +254,7 @@ class TransformersModel:
                 kept = tokens[:written]
             logprobs = None
             if sampling.logprobs:
-                logprobs = _logprobs(torch, out, row, kept, beams=sampling.beams)
+                logprobs = _logprobs(torch, out, row, tokens[:written], beams=sampling.beams)
             share = 1 / len(prompts)
             usage = Usage(1, len(prompt), written, 0, seconds * share, cpu_seconds * share)
             replies.append(Reply(text if cut is None else text[:cut], finish, usage, self.name, (), logprobs))
