@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.core.errors import FitError
+from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
 from rung.core.types import Message
+from rung.models import gguf
+from rung.models.template import Template
+from rung.tuning.weights import Base, quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +40,34 @@ class Row:
 
 
 class Chat:
-    """The chat template and tokenizer of a base: text and ids exactly as the engine makes them."""
+    """The chat template and tokenizer of a base: ids exactly as the engine makes them (its template code, the base's own
+    tokenizer; pre-flight compares them with the engine's)."""
 
-    def __init__(self, folder: Path) -> None:
-        transformers = require("transformers", "tuning", "reading a chat template")
-        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
-        if not self._tokenizer.chat_template:
-            raise FitError(
-                f"the base in {folder.name} has no chat template", remedy="choose an instruction-tuned base model"
-            )
-        self.stop: int = self._tokenizer.eos_token_id
-        self.specials = frozenset(self._tokenizer.all_special_ids)
+    def __init__(self, base: Base) -> None:
+        transformers = require("transformers", "tuning", "reading a tokenizer")
+        with quiet():
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base.folder)
+        if base.gguf is not None:
+            header = gguf.read(base.gguf)
+            names = {index: text for text, index in header.control.items()}
+            source, control = header.template, header.control
+            eos, bos = names.get(header.eos, ""), names.get(header.bos, "") if header.bos is not None else ""
+            stop = header.eos
+            self.window = header.context
+        else:
+            added = self._tokenizer.added_tokens_decoder
+            control = {token.content: index for index, token in added.items() if token.special}
+            source, stop = self._tokenizer.chat_template or "", self._tokenizer.eos_token_id
+            eos, bos = self._tokenizer.eos_token or "", self._tokenizer.bos_token or ""
+            self.window = _window(base)
+        try:
+            self.template = Template(source, control, self._encode, bos=bos, eos=eos)
+        except Unsupported as error:
+            raise FitError(error.message, remedy=error.remedy) from None
+        self.stop: int = stop if self.template.turn_end is None else self.template.turn_end
+        """The token that ends an assistant turn: the last one trained, and the one at which the engine stops."""
 
-    def render(self, messages: Sequence[Message], *, ask: bool) -> str:
-        """The chat text; with ``ask`` it ends where the assistant's answer begins."""
-        plain = [{"role": message.role, "content": message.content} for message in messages]
-        return str(self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=ask))
-
-    def encode(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -63,46 +75,34 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The ids that the engine is sent for ``messages``."""
-        return self.encode(self.render(messages, ask=True))
+        return list(self.template.tokens(messages))
 
     def rows(self, id: str, messages: Sequence[Message]) -> list[Row]:
         """Training rows of a conversation: every assistant turn with its end-of-turn token is trained, nothing else.
 
         One row when the turns' tokens are the same one by one and together, else a row for each assistant turn, so that
-        each is trained behind exactly the ids that the engine would send. Raises FitError when the template changes or
-        hides an answer, or when the conversation has none.
+        each is trained behind exactly the ids that the engine would send. Raises FitError when an answer is empty or there
+        is none.
         """
         turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
         if not turns:
             raise FitError(f"row {id} has no assistant turn, so there is nothing to learn", remedy="correct the row")
         parts = []
         for index in turns:
-            before = self.render(messages[:index], ask=True)
-            whole = self.render(messages[: index + 1], ask=False)
             answer = messages[index].content
-            if not whole.startswith(before + answer):
-                raise FitError(
-                    f"row {id}: the chat template does not put the answer {answer[:40]!r} behind the prompt as it is",
-                    remedy="strip the answers' outer spaces, or repair the base's chat template",
-                )
-            tail = self.encode(whole[len(before) + len(answer) :])
-            if not tail or tail[0] != self.stop:
-                raise FitError(
-                    f"row {id}: after the answer the chat template writes {whole[len(before) + len(answer) :][:20]!r}, "
-                    f"not the stop token {self.decode([self.stop])!r}, so the tuned model would never stop",
-                    remedy="set the base's eos_token to the template's end of turn",
-                )
-            parts.append((self.encode(before), [*self.encode(answer), self.stop]))
+            if not answer.strip():
+                raise FitError(f"row {id} has an empty answer", remedy="fill it in, or remove the row")
+            parts.append((self.prompt(messages[:index]), [*self.template.plain(answer), self.stop]))
         ids, trained = list(parts[0][0]), [False] * len(parts[0][0])
-        for place, (before_ids, answer_ids) in enumerate(parts):
-            if before_ids[: len(ids)] != ids:
+        for place, (before, answer_ids) in enumerate(parts):
+            if before[: len(ids)] != ids:
                 return [
                     Row(f"{id}#{number}", (*one, *two), (False,) * len(one) + (True,) * len(two))
                     for number, (one, two) in enumerate(parts)
                 ]
             if place:
-                trained += [False] * (len(before_ids) - len(ids))
-                ids = list(before_ids)
+                trained += [False] * (len(before) - len(ids))
+                ids = list(before)
             ids += answer_ids
             trained += [True] * len(answer_ids)
         return [Row(id, tuple(ids), tuple(trained))]
@@ -242,3 +242,28 @@ def _computed(rows: Sequence[Row]) -> int:
 def shuffle(count: int, epoch: int, seed: int) -> list[int]:
     """The order of rows in an epoch: a function of seed and epoch alone, so that a resumed run meets the same rows."""
     return [int(place) for place in np.random.default_rng([seed, epoch]).permutation(count)]
+
+
+def encode(
+    chat: Chat, conversations: Sequence[tuple[str, Sequence[Message]]], window: int = 0
+) -> tuple[list[Row], int]:
+    """Rows of (id, messages) conversations, and how many were longer than ``window`` tokens (0: the base's) and left out.
+
+    Raises FitError when there were some and none is left.
+    """
+    window = window or chat.window
+    rows = [row for name, messages in conversations for row in chat.rows(name, messages)]
+    kept = [row for row in rows if len(row) <= window]
+    if rows and not kept:
+        raise FitError(
+            f"all {len(rows)} rows are longer than the window of {window:,} tokens (shortest {min(map(len, rows)):,})",
+            remedy="shorten the rows, or choose a base with a longer context",
+        )
+    return kept, len(rows) - len(kept)
+
+
+def _window(base: Base) -> int:
+    import json
+
+    config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings", 2048))

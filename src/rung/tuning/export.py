@@ -41,6 +41,32 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
     return folder
 
 
+def load_adapter(session: Session, folder: Path) -> None:
+    """Read an adapter that ``save_adapter`` or plain peft wrote into the session. Raises FitError when it does not belong
+    to this base and recipe."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "adapter_model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FitError(
+            f"cannot read the adapter {path}: {error}", remedy=f"delete {folder.parent} and tune again"
+        ) from None
+    offset = 0
+    for name, shape in session.names:
+        size, found = int(np.prod(shape)), tensors.get(name.replace(".default", ""))
+        if found is None or tuple(found.shape) != shape:
+            got = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise FitError(
+                f"the adapter has {got} for {name}, expected shape {shape}",
+                remedy="give the adapter's own base and recipe",
+            )
+        session.vector[offset : offset + size] = found.reshape(-1).to(session.vector)
+        offset += size
+
+
 def merge(session: Session) -> dict[str, torch.Tensor]:
     """The base's weights with the adapter added, in float32, by the base's own names: W + scaling B A.
 
@@ -98,7 +124,9 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
     return folder
 
 
-def save_gguf(weights: dict[str, torch.Tensor], base: Base, path: Path, precision: Precision, *, name: str = "") -> Path:
+def save_gguf(
+    weights: dict[str, torch.Tensor], base: Base, path: Path, precision: Precision, *, name: str = ""
+) -> Path:
     """Write merged weights as GGUF: tensor names by the gguf package's map, metadata (tokenizer, chat template) from the base's
     own file. Matrices become F16 or Q8_0 (32 values a block; a matrix that does not divide stays F16), vectors stay F32.
 
@@ -176,7 +204,9 @@ def _names(gguf: Any, architecture: str, layers: int, weights: dict[str, torch.T
     """GGUF tensor name -> Hugging Face name, for every weight."""
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     if architecture not in kinds:
-        raise Unsupported(f"GGUF architecture {architecture!r} is not known", remedy="tune a llama, qwen2 or qwen3 model")
+        raise Unsupported(
+            f"GGUF architecture {architecture!r} is not known", remedy="tune a llama, qwen2 or qwen3 model"
+        )
     table = gguf.get_tensor_name_map(kinds[architecture], layers)
     out = {}
     for name in weights:

@@ -68,10 +68,10 @@ def _interface(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, scaling: float, layout: Layout, **_: Any
 ) -> tuple[Tensor, None]:
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return RaggedAttention.apply(q, k, v, scaling, layout)[None], None  # type: ignore[no-untyped-call]
+    return RaggedAttention.apply(q, k, v, scaling, layout)[None], None
 
 
-class RaggedAttention(torch.autograd.Function):
+class RaggedAttention(torch.autograd.Function):  # type: ignore[misc]
     """Grouped-query attention: q (tokens, heads, d), k and v (tokens, key heads, d) -> (tokens, heads, d)."""
 
     @staticmethod
@@ -145,7 +145,9 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tenso
     """Shapes as in ``_attend``, the prefix already in k and v; differentiable, keeps no weights."""
     repeat = q.shape[2] // k.shape[2]
     k, v = k.repeat_interleave(repeat, 2).transpose(1, 2), v.repeat_interleave(repeat, 2).transpose(1, 2)
-    return functional.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=~mask, scale=scale).transpose(1, 2)
+    return functional.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=~mask, scale=scale).transpose(
+        1, 2
+    )
 
 
 def _attend(
@@ -197,7 +199,7 @@ def _attend_backward(
     return dq, dk[:, p:], dv[:, p:], dk[:, :p].sum(0, dtype=torch.float32), dv[:, :p].sum(0, dtype=torch.float32)
 
 
-class LoraLinear(torch.autograd.Function):
+class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     """x W^T + bias + scaling (x A^T) B^T with W frozen; A and B are float32 masters computed in x's type."""
 
     @staticmethod
@@ -222,7 +224,7 @@ class LoraLinear(torch.autograd.Function):
         return dx, None, None, da, db, None
 
 
-class SwiGlu(torch.autograd.Function):
+class SwiGlu(torch.autograd.Function):  # type: ignore[misc]
     """silu(gate) * up, keeping only gate and up."""
 
     @staticmethod
@@ -236,7 +238,7 @@ class SwiGlu(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grads[0] * up, gate), functional.silu(gate).mul_(grads[0])
 
 
-class FrozenHead(torch.autograd.Function):
+class FrozenHead(torch.autograd.Function):  # type: ignore[misc]
     """Cross-entropy of each token under a frozen output head: hidden (n, d) -> losses (n,), in chunks of tokens.
 
     The gradient is made in the forward pass, so that no logits outlive their chunk (as in Liger-Kernel,
@@ -287,11 +289,11 @@ def slim(model: Any) -> None:
 def _lora_forward(self: Any, x: Tensor) -> Tensor:
     base = self.base_layer
     a, b = self.lora_A["default"].weight, self.lora_B["default"].weight
-    return LoraLinear.apply(x, base.weight, base.bias, a, b, self.scaling["default"])  # type: ignore[no-untyped-call,no-any-return]
+    return LoraLinear.apply(x, base.weight, base.bias, a, b, self.scaling["default"])
 
 
 def _swiglu_forward(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(SwiGlu.apply(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-untyped-call,no-any-return]
+    return self.down_proj(SwiGlu.apply(self.gate_proj(x), self.up_proj(x)))
 
 
 def _norm_forward(self: Any, x: Tensor) -> Tensor:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.codec import decode, digest, encode
-from rung.core.errors import FitError, InputError, RungError
+from rung.core.errors import FitError, InputError
 from rung.core.extras import require
 from rung.core.types import Progress, Usage
-from rung.tuning.batches import Batch, Chat, Row, shuffle, split
+from rung.tuning.batches import Batch, Row, shuffle, split
 from rung.tuning.weights import Base, open_base
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 class Recipe:
     """How to tune. ``batch`` rows make a step; ``tokens`` is how many are computed at once (memory, not result);
     ``warmup`` is a fraction of all steps; ``patience`` is how many dev checks without a new best end the training
-    (0: never); ``checks`` is how many dev checks an epoch has; ``precision`` is that of the frozen base."""
+    (0: never); ``checks`` is how many dev checks an epoch has; ``steps`` cuts the training short of its epochs (0: no cut); ``precision`` is that of the frozen base."""
 
     rank: int = 16
     alpha: float = 32.0
@@ -44,6 +44,7 @@ class Recipe:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
     epochs: int = 6
+    steps: int = 0
     batch: int = 16
     tokens: int = 1024
     decay: float = 0.0
@@ -56,9 +57,19 @@ class Recipe:
 
     def validate(self) -> None:
         """Raise InputError for a value that cannot train."""
-        for name, low in (("rank", 1), ("epochs", 1), ("batch", 1), ("tokens", 1), ("checks", 1), ("patience", 0)):
+        for name, low in (
+            ("rank", 1),
+            ("epochs", 1),
+            ("batch", 1),
+            ("tokens", 1),
+            ("checks", 1),
+            ("patience", 0),
+            ("steps", 0),
+        ):
             if getattr(self, name) < low:
-                raise InputError(f"{name} must be at least {low}, got {getattr(self, name)}", remedy=f"set {name}: {low}")
+                raise InputError(
+                    f"{name} must be at least {low}, got {getattr(self, name)}", remedy=f"set {name}: {low}"
+                )
         if not 0 <= self.warmup < 1 or not 0 <= self.dropout < 1 or self.rate <= 0 or self.clip <= 0:
             raise InputError(
                 f"got warmup {self.warmup}, dropout {self.dropout}, rate {self.rate}, clip {self.clip}; "
@@ -177,7 +188,7 @@ def losses(session: Session, batch: Batch) -> torch.Tensor:
     picked = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
     targets = torch.from_numpy(batch.targets).to(device)
     head = causal.get_output_embeddings().weight
-    return kernels.FrozenHead.apply(picked, head, targets, 256)  # type: ignore[no-untyped-call,no-any-return]
+    return kernels.FrozenHead.apply(picked, head, targets, 256)
 
 
 def dev_loss(session: Session, batches: Sequence[Batch]) -> float:
@@ -237,7 +248,7 @@ def train(
         raise FitError("there is no row to train on", remedy="give the task a train split")
     recipe.validate()
     steps = math.ceil(len(rows) / recipe.batch)
-    total = steps * recipe.epochs
+    total = min(steps * recipe.epochs, recipe.steps or steps * recipe.epochs)
     marks = {math.ceil(steps * (index + 1) / recipe.checks) for index in range(recipe.checks)}
     held = split(dev, recipe.tokens)
     store = Checkpoints(folder, identity(base, rows, dev, recipe), session)
@@ -324,7 +335,8 @@ def train(
             computed=state.computed + sum(len(batch.ids) for batch in batches),
         )
         ended = ""
-        if place + 1 in marks and held:
+        due = place + 1 in marks or step == total
+        if due and held:
             mark = Mark(step, dev_loss(session, held))
             checks.append(mark)
             if state.best is None or mark.loss < state.best.loss:
@@ -340,7 +352,7 @@ def train(
         now = snapshot(step, ended)
         progress(_progress(now, before, note))
         halt = stop is not None and stop.is_set()
-        if ended or halt or time.perf_counter() - saved > every or (place + 1 in marks and held):
+        if ended or halt or time.perf_counter() - saved > every or (due and held):
             store.save(now, tensors)
             saved = time.perf_counter()
         if ended:
@@ -463,21 +475,3 @@ def write(path: Path, data: bytes) -> None:
             os.close(folder)
     finally:
         part.unlink(missing_ok=True)
-
-
-def encode_rows(chat: Chat, conversations: Sequence[tuple[str, Sequence[Any]]], window: int) -> tuple[list[Row], int]:
-    """Rows of (id, messages) conversations. Returns them and how many were longer than ``window`` tokens and left out.
-
-    Raises FitError when nothing is left.
-    """
-    rows = [row for name, messages in conversations for row in chat.rows(name, messages)]
-    kept = [row for row in rows if len(row) <= window]
-    if rows and not kept:
-        raise FitError(
-            f"all {len(rows)} rows are longer than the window of {window:,} tokens (shortest {min(map(len, rows)):,})",
-            remedy="shorten the rows, or choose a base with a longer context",
-        )
-    return kept, len(rows) - len(kept)
-
-
-__all__ = ["LINEAR", "Checkpoints", "Mark", "Recipe", "RungError", "Session", "Trained", "encode_rows", "train"]
