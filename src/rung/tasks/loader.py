@@ -35,10 +35,10 @@ FITS: dict[str, tuple[str, ...]] = {
     "squad-em": ("text", "number", "regex", "grammar"),
     "bleu": ("text",),
     "chrf": ("text",),
-    "rouge": ("text",),
-    "rouge1": ("text",),
-    "rouge2": ("text",),
-    "rougel": ("text",),
+    "rouge-1": ("text",),
+    "rouge-2": ("text",),
+    "rouge-l": ("text",),
+    "rouge-lsum": ("text",),
 }
 """The forms of answer that built-in metrics can judge; a metric that is not listed judges any."""
 
@@ -104,6 +104,7 @@ class _Work:
 
     def __init__(self, path: Path, definition: Definition, lines: Mapping[Location, int], problems: Problems) -> None:
         self.path, self.definition, self.lines, self.problems = path, definition, lines, problems
+        self.drawn: tuple[Path, Lock, str] | None = None
 
     def line(self, *location: str | int) -> int | None:
         return line_of(self.lines, *location)
@@ -139,10 +140,12 @@ class _Work:
             if not self.problems.failed:
                 self.tell("the data hold no rows", "add rows", "data")
             return None, Findings()
-        splits, findings = self.split(rows, form, freeze)
+        splits, findings = self.split(rows, form)
         self.balance(splits, form)
         if self.problems.failed:
             return None, findings
+        if freeze:
+            self.freeze()
         return self.task(splits, form, passages), findings
 
     # ------------------------------------------------------------ names
@@ -563,7 +566,7 @@ class _Work:
             else:
                 seen[row.id] = row.row
 
-    def split(self, rows: Sequence[_Read], form: Form, freeze: bool) -> tuple[dict[Split, list[_Read]], Findings]:
+    def split(self, rows: Sequence[_Read], form: Form) -> tuple[dict[Split, list[_Read]], Findings]:
         settings = self.definition.split
         exact, alike, whole = near.clusters(
             [tuple(row.input.values()) for row in rows], settings.near, [row.group for row in rows]
@@ -612,7 +615,7 @@ class _Work:
             chosen = [index for index, row in enumerate(rows) if not given or (places[index] == "train")]
             if given and "train" not in given:
                 chosen = [index for index, row in enumerate(rows) if not row.split]
-            added, gone = self.place_rows(rows, chosen, whole.tolist(), drawn, form, places, freeze)
+            added, gone = self.place_rows(rows, chosen, whole.tolist(), drawn, form, places)
         splits: dict[Split, list[_Read]] = {}
         for name in SPLITS:
             members = [row for row, place in zip(rows, places, strict=True) if place == name]
@@ -652,7 +655,7 @@ class _Work:
 
     def place_rows(
         self, rows: Sequence[_Read], chosen: Sequence[int], whole: Sequence[int], drawn: set[Split], form: Form,
-        places: list[Place], freeze: bool,
+        places: list[Place],
     ) -> tuple[int, int]:  # fmt: skip
         """Draw the splits of the chosen rows, keeping to the lock file. Returns how many rows were added and are gone."""
         settings = self.definition.split
@@ -700,18 +703,26 @@ class _Work:
         present = {item.id for item in items}
         added = sum(id not in locked for id in present) if lock else 0
         gone = sum(id not in present for id in locked)
-        if freeze and not self.problems.failed and (lock is None or added):
-            try:
-                write_lock(
-                    path, Lock(agreed, {**locked, **result}), digest(sorted(rows[index].key for index in chosen))
-                )
-            except OSError as error:
-                # A read-only folder is no reason to fail: the draw depends on nothing but the content.
-                self.problems.add(
-                    f"cannot write the frozen splits: {error.strerror}", "make the folder writable, or keep the data as they are",
-                    file=path, level="warning",
-                )  # fmt: skip
+        if lock is None or added:
+            content = digest(sorted(rows[index].key for index in chosen))
+            self.drawn = (path, Lock(agreed, {**locked, **result}), content)
         return added, gone
+
+    def freeze(self) -> None:
+        """Write down newly drawn splits; called when everything else is good."""
+        if self.drawn is None:
+            return
+        path, lock, content = self.drawn
+        try:
+            write_lock(path, lock, content)
+        except OSError as error:
+            # A read-only folder is no reason to fail: the draw depends on nothing but the content.
+            self.problems.add(
+                f"cannot write the frozen splits: {error.strerror}",
+                "make the folder writable, or keep the data as they are",
+                file=path,
+                level="warning",
+            )
 
     def balance(self, splits: Mapping[Split, Sequence[_Read]], form: Form) -> None:
         """Empty splits, and labels that nothing can learn."""
@@ -751,6 +762,7 @@ class _Work:
                     f"all rows of {name} have the one label {next(iter(seen))!r}",
                     "add rows of other labels, or split anew",
                     "data",
+                    level="error" if name == "train" else "warning",
                 )
 
     # ------------------------------------------------------------ the task

@@ -49,8 +49,8 @@ def draw(
 
     Items in ``locked`` stay where they are. A cluster with locked items goes to their split; when these lie in several
     splits, its new items are left "out", as they would tie the splits together. The other clusters are taken stratum by
-    stratum in hash order, and each goes to the split that is furthest behind its share of the stratum so far: exact shares
-    to within one cluster, and no row added later moves an earlier one.
+    stratum in hash order, and each goes to the split that is furthest behind its share of the stratum so far: shares are
+    kept to within a cluster or two, and no row added later moves an earlier one.
     """
     clusters: defaultdict[int, list[Item]] = defaultdict(list)
     for item in items:
@@ -70,12 +70,24 @@ def draw(
             out[item.id] = locked.get(item.id, place)
             if out[item.id] != "out":
                 have[item.stratum][out[item.id]] += 1
+    overall: Counter[Place] = Counter()
+    for counted in have.values():
+        overall.update(counted)
+    names = [name for name in SPLITS if name in shares]
     for _, stratum, members in sorted(free, key=lambda entry: entry[0]):
-        counted = have[stratum]
-        total = sum(counted.values()) + len(members)
-        names = [name for name in SPLITS if name in shares]
-        chosen = max(names, key=lambda name: shares[name] * total - counted[name])
-        counted[chosen] += len(members)
+        counted, size = have[stratum], len(members)
+        total, everything = sum(counted.values()) + size, sum(overall.values()) + size
+        # Behind in the stratum, then (by at most half a row) behind overall: else many small strata would all round the
+        # same way and starve dev. What a label has first goes to train, where it can be learnt from.
+        chosen = max(
+            names,
+            key=lambda name: (
+                ("train" in names and name == "train" and not counted["train"]),
+                shares[name] * total - counted[name] + max(-0.5, min(0.5, shares[name] * everything - overall[name])),
+            ),
+        )
+        counted[chosen] += size
+        overall[chosen] += size
         for item in members:
             out[item.id] = chosen
     return out
