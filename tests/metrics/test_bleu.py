@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sacrebleu
-from metric_material import pairs
 
 from rung.core.types import Case, Failure
 from rung.metrics.bleu import BLEU, CHRF, Bleu, Chrf
+
+from .material import pairs
 
 PEERS = [(BLEU, sacrebleu.BLEU(), "bleu"), (CHRF, sacrebleu.CHRF(), "chrf")]
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from metric_material import Shelf
 
 from rung.core.errors import AuthError, ContextOverflow, InputError
 from rung.core.types import Case, Failure, Reply, Request, ScoreRequest, Scores
@@ -13,13 +12,15 @@ from rung.metrics import load_metric
 from rung.metrics.judge import RUBRICS, Judge, PairJudge, prefer, read_rubric, unjudged
 from rung.models.fake import CAPABILITIES, Fake
 
+from .material import Shelf
+
 WRITES = replace(CAPABILITIES, score=False)
 
 
 class Grader(Fake):
     """Gives candidate probabilities by a table: the first key found in the last message."""
 
-    def __init__(self, table: dict[str, Sequence[float]]) -> None:
+    def __init__(self, table: Mapping[str, Sequence[float]]) -> None:
         super().__init__()
         self.table = table
 
@@ -115,6 +116,8 @@ async def test_runs_with_the_fake_model_from_its_spec() -> None:
     shelf = Shelf()
     metric = load_metric("judge:summary@openai:gpt-4o", shelf)
     assert shelf.asked == ["openai:gpt-4o"]
+    load_metric("judge:summary@openai:qwen@http://127.0.0.1:8000/v1", shelf)
+    assert shelf.asked[-1] == "openai:qwen@http://127.0.0.1:8000/v1"
     (score,) = await metric.score([Case({"text": "long text"}, "short", None)])
     assert 0 <= score.value <= 1
     assert len(score.parts) == 3

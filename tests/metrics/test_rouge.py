@@ -5,13 +5,14 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_material import pairs, texts
 from nltk.stem import PorterStemmer  # type: ignore[import-untyped]
 from rouge_score import rouge_scorer
 
 from rung.core.types import Case
 from rung.metrics.rouge import RougeMetric, rouge, tokenize
 from rung.metrics.stem import stem
+
+from .material import pairs, texts
 
 KINDS = {"rouge1": "1", "rouge2": "2", "rouge3": "3", "rougeL": "l", "rougeLsum": "lsum"}
 SCORERS = {on: rouge_scorer.RougeScorer(list(KINDS), use_stemmer=on) for on in (False, True)}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from metric_material import Shelf, WordEmbedder
 
 from rung.core.types import Case, Failure
 from rung.metrics import load_metric
 from rung.metrics.semantic import Semantic
+
+from .material import Shelf, WordEmbedder
 
 
 async def test_cosine_with_the_nearest_reference() -> None:

@@ -5,10 +5,10 @@ import time
 
 import numpy as np
 import pytest
-import scipy.stats as peer  # type: ignore[import-untyped]
+import scipy.stats as peer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from scipy.optimize import minimize_scalar
 
 from rung.core.errors import InputError
 from rung.core.types import Score

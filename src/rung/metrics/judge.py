@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rung.core import registry
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Form, Message, Request, Sampling, Score, ScoreRequest, text_of
@@ -235,9 +236,10 @@ def _comparing(rubric: Rubric, case: Case, first: str, second: str) -> tuple[Mes
 
 
 def _open(argument: str, resources: Resources) -> tuple[Model, Rubric]:
-    text, at, model = argument.rpartition("@")
-    if at and re.fullmatch(r"[a-z_]+:\S+", model):
-        return resources.model(model), read_rubric(text)
+    # A model's own name may hold an @ (openai:NAME@URL): the first @ before a known provider divides.
+    found = re.search(rf"@((?:{'|'.join(registry.table('provider'))}):\S+)$", argument)
+    if found:
+        return resources.model(found[1]), read_rubric(argument[: found.start()])
     return resources.model(None), read_rubric(argument)
 
 

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from metric_material import Shelf, pairs
 
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
@@ -14,6 +13,8 @@ from rung.core.protocols import Metric
 from rung.core.types import Case, Failure, Score
 from rung.metrics import load_metric
 from rung.metrics.shelf import METRICS
+
+from .material import Shelf, pairs
 
 ARGUMENTS = {
     "schema-valid": '{"type": "object", "required": ["item"]}',
