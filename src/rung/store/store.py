@@ -523,7 +523,7 @@ class Store:
         if primary == sqlite3.SQLITE_FULL or state == "53100" or self._cramped(error, primary):
             return StoreError(
                 f"the disk is full: nothing of the last write was kept in {self.url}, all before it is safe",
-                remedy="free some space (rung gc, or delete files), then type the same command again",
+                remedy="free some space on that disk, then type the same command again",
             )
         if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             file = self._url.database
