@@ -14,7 +14,7 @@ import pytest
 from rung import tasks
 from rung.core import registry
 from rung.core.errors import InputError
-from rung.core.types import RungChoice
+from rung.core.types import RungChoice, Task
 from rung.tasks.problem import Problem
 
 NOUNS = [
@@ -72,7 +72,7 @@ def edit(folder: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def ids(task: tasks.Task) -> dict[str, set[str]]:
+def ids(task: Task) -> dict[str, set[str]]:
     return {
         name: {example.id for example in examples}
         for name, examples in (("train", task.train), ("dev", task.dev), ("test", task.test))
