@@ -9,11 +9,10 @@ import typer
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")],
-    rung_or_folder: Annotated[
-        str, typer.Argument(metavar="[RUNG] DIR", help="Rung (default: the recommended one), folder.")
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    where: Annotated[
+        list[str], typer.Argument(metavar="[RUNG] DIR", help="The rung (default: the recommended one) and the folder.")
     ],
-    folder: Annotated[Path | None, typer.Argument(metavar="", show_default=False)] = None,
     parity: Annotated[
         bool, typer.Option(help="Ask the exported program the run's test examples again; refuse on a difference.")
     ] = True,
@@ -25,11 +24,16 @@ def export(
     """Write the recommended rung's program (or the named one's) to a folder that `rung run` and `rung serve` take."""
     import asyncio
 
+    from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.serving.promote import promote
     from rung.store import open_store
 
-    rung, target = ("", Path(rung_or_folder)) if folder is None else (rung_or_folder, folder)
+    if len(where) > 2:
+        raise InputError(
+            f"got {len(where) + 1} arguments, expected RUN [RUNG] DIR", remedy="rung export last my-program"
+        )
+    rung, target = where[0] if len(where) == 2 else "", Path(where[-1])
     settings = Settings({"store": store})
     with open_store(settings.store_url) as opened:
         exported, verdict = asyncio.run(

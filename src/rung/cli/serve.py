@@ -34,6 +34,7 @@ def serve(
     waiting: Annotated[int, typer.Option(min=0, help="Requests in line; more get 503 with Retry-After.")] = 256,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 300.0,
     grace: Annotated[float, typer.Option(min=1, help="Seconds that requests may go on after SIGTERM.")] = 30.0,
+    store: Annotated[str | None, typer.Option(help="Store URL of the runs that --check compares with.")] = None,
     body: Annotated[int, typer.Option(min=1024, help="Largest request body in bytes.")] = 4 * 1024 * 1024,
 ) -> None:
     """Serve programs over HTTP as OpenAI-compatible models, named rung/DIR."""
@@ -54,7 +55,7 @@ def serve(
     from rung.serving.run import Plan, run_server
 
     limits = Limits(body=body, running=running, waiting=waiting, deadline=deadline, grace=grace)
-    plan = Plan(tuple(folders or ()), tuple(model or ()), raw, host, port, key_file, check, details, limits)
+    plan = Plan(tuple(folders or ()), tuple(model or ()), raw, host, port, key_file, check, details, limits, store)
     run_server(plan, typer.echo)
 
 

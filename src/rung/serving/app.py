@@ -69,12 +69,13 @@ def make_app(
     keys: Keys | None = None,
     limits: Limits | None = None,
     warm_up: bool = True,
+    log: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The application over ``offers``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
     itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
-    ``warm_up`` opens local models with one token at start; ``/ready`` says when they are.
+    ``warm_up`` opens local models with one token at start; ``/ready`` says when they are. ``log`` writes the access log.
     Raises InputError when two offers have one id.
     """
     limits = limits or Limits()
@@ -143,7 +144,7 @@ def make_app(
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_defect)
-    app.add_middleware(_Guard, keys=keys or Keys())
+    app.add_middleware(_Guard, keys=keys or Keys(), log=log)
     return app
 
 
@@ -420,8 +421,8 @@ def _defect(scope: Scope) -> Refused:
 class _Guard:
     """Request id, host and key checks, and one line of access log a request: no contents, no keys, no query."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self.app, self.keys = app, keys
+    def __init__(self, app: ASGIApp, keys: Keys, log: bool) -> None:
+        self.app, self.keys, self.log = app, keys, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -446,8 +447,8 @@ class _Guard:
             else:
                 await self.app(scope, receive, sent)
         finally:
-            if access.isEnabledFor(logging.INFO):
-                self._log(scope, scope.get("rung.status", status), time.perf_counter() - started)
+            if self.log and access.isEnabledFor(logging.INFO):
+                self._write(scope, scope.get("rung.status", status), time.perf_counter() - started)
 
     def _check(self, scope: Scope) -> Refused | None:
         headers = {name: value for name, value in scope["headers"] if name in (b"host", b"origin", b"authorization")}
@@ -466,7 +467,7 @@ class _Guard:
         said = "wrong API key" if key else "no API key; send it as: Authorization: Bearer KEY"
         return Refused(401, said, code="invalid_api_key", again=False)
 
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+    def _write(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
         usage: Usage | None = scope.get("rung.usage")
         tokens = f" tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage is not None else ""

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.core.errors import InputError
@@ -109,15 +109,13 @@ async def check_served(
 
     Raises ParityError for the first that scores otherwise, InputError when its run is not in the store.
     """
-    from dataclasses import replace
-
     from rung.ladder.history import read_results, read_run
     from rung.store import open_store
 
     full = [replace(offer, detail=True) if isinstance(offer, ProgramOffer) else offer for offer in offers]
     bound = listen("127.0.0.1", 0, Keys())
     verdicts = []
-    async with running(make_app(full, limits=limits, warm_up=False), bound, limits):
+    async with running(make_app(full, limits=limits, warm_up=False, log=False), bound, limits):
         with open_store(settings.store_url) as store:
             for one in opened:
                 run, rung = one.notes.get("run"), one.notes.get("rung")
