@@ -97,6 +97,7 @@ def test_stopped_rungs_are_compared_on_common_items_and_not_chosen() -> None:
     assert poor.versus is not None
     assert poor.versus.n == 40
     assert poor.versus.value == pytest.approx(-0.75)
+    assert 0 < poor.versus.p < 1e-4
 
 
 def test_metrics_that_are_no_mean() -> None:

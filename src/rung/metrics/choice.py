@@ -31,7 +31,8 @@ from rung.core.errors import InputError
 from rung.core.protocols import Metric
 from rung.core.types import Score
 from rung.metrics.mean import Mean, values_of
-from rung.metrics.stats import Difference, bootstrap, holm, paired, student
+from rung.metrics.sequential import evidence
+from rung.metrics.stats import Difference, bootstrap, holm, paired, significance, student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +53,11 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a rung stands. ``versus`` is its difference to the best-looking rung on their common items: simultaneous
-    interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module; a
-    rung that was stopped has None. ``dominated``: another one costs no more and scores no less, and differs."""
+    interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module. ``dominated``: another
+    one costs no more and scores no less, and differs.
+
+    A rung with fewer items has no ``loss``. Its p (of a mean: is it worse?) allows for having been stopped because it looked
+    bad (``sequential.evidence``); its interval does not, and only describes the items it has."""
 
     name: str
     value: float
@@ -111,12 +115,18 @@ def choose(
     standings = []
     for c in candidates:
         versus = None
-        if c.name != best.name:
-            n = len(c.scores)
-            versus = paired(metric, c.scores, best.scores[:n], level=level, resamples=resamples, seed=seed)
-            if c.name in at:
-                half = bounds.wide * bounds.error[at[c.name], at[best.name]]
-                versus = replace(versus, low=versus.value - half, high=versus.value + half)
+        if c.name in at and c.name != best.name:
+            value = values[c.name] - values[best.name]
+            half = bounds.wide * float(bounds.error[at[c.name], at[best.name]])
+            p = significance(metric, c.scores, best.scores, resamples=resamples, seed=seed)
+            versus = Difference(value, value - half, value + half, p, longest, level)
+        elif c.name != best.name:
+            some = best.scores[: len(c.scores)]
+            versus = paired(metric, c.scores, some, level=level, resamples=resamples, seed=seed)
+            if isinstance(metric, Mean):
+                # It may have been stopped because it looked bad; only evidence that allows for looking gives an honest p.
+                path = evidence(sign * (values_of(c.scores) - values_of(some)), 0.0)
+                versus = replace(versus, p=float(min(1.0, np.exp(-path.max()))))
         loss = float(bounds.loss[at[c.name]]) if c.name in at else None
         standings.append(Standing(c.name, values[c.name], c.cost, len(c.scores), versus, loss, dominated[c.name]))
     adjusted = iter(holm([s.versus.p for s in standings if s.versus is not None]))

@@ -129,32 +129,50 @@ def paired(
     Methods as the module says. p is of the hypothesis that a's and b's outcomes could be swapped on every item.
     Raises InputError when the lengths differ or are 0.
     """
-    check_scores(scores_a)
+    n = _check_pairs(scores_a, scores_b)
     _check_level(level)
-    n = len(scores_a)
-    if len(scores_b) != n:
-        raise InputError(
-            f"got {n} and {len(scores_b)} scores, expected pairs", remedy="compare the rungs on their common items"
-        )
+    p = significance(metric, scores_a, scores_b, resamples=resamples, seed=seed)
     if isinstance(metric, Mean):
         a, b = values_of(scores_a), values_of(scores_b)
         if method == "auto" and _binary(a) and _binary(b):
-            only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
-            span = tango(only_a, only_b, n, level)
-            return Difference(span.value, span.low, span.high, _mcnemar(only_a, only_b), n, level)
-        span = _mean_interval(a - b, level, resamples, seed, method, -1.0, 1.0)
-        return Difference(span.value, span.low, span.high, permutation(a - b, resamples, seed), n, level)
+            span = tango(int((a > b).sum()), int((b > a).sum()), n, level)
+        else:
+            span = _mean_interval(a - b, level, resamples, seed, method, -1.0, 1.0)
+        return Difference(span.value, span.low, span.high, p, n, level)
 
     def reduce(draws: NDArray[np.intp]) -> NDArray[np.float64]:
         return metric.reduce(scores_a, draws) - metric.reduce(scores_b, draws)
 
     value = float(metric.reduce(scores_a)[0] - metric.reduce(scores_b)[0])
     if n == 1:
-        return Difference(value, value, value, 1.0, 1, level)
+        return Difference(value, value, value, p, 1, level)
     replicates = bootstrap(reduce, n, resamples, seed)
     skew = 0.0 if method == "percentile" else _acceleration(_jackknife(reduce, n, seed))
     low, high = _ends(value, replicates, skew, n, level, method)
-    return Difference(value, low, high, _swap(metric, scores_a, scores_b, value, resamples, seed), n, level)
+    return Difference(value, low, high, p, n, level)
+
+
+def significance(
+    metric: Metric, scores_a: Sequence[Score], scores_b: Sequence[Score], *, resamples: int = 10_000, seed: int = 0
+) -> float:
+    """The p-value of ``paired`` alone. Raises InputError when the lengths differ or are 0."""
+    _check_pairs(scores_a, scores_b)
+    if not isinstance(metric, Mean):
+        return _swap(metric, scores_a, scores_b, resamples, seed)
+    a, b = values_of(scores_a), values_of(scores_b)
+    if _binary(a) and _binary(b):
+        return _mcnemar(int((a > b).sum()), int((b > a).sum()))
+    return permutation(a - b, resamples, seed)
+
+
+def _check_pairs(scores_a: Sequence[Score], scores_b: Sequence[Score]) -> int:
+    check_scores(scores_a)
+    if len(scores_b) != len(scores_a):
+        raise InputError(
+            f"got {len(scores_a)} and {len(scores_b)} scores, expected pairs",
+            remedy="compare the rungs on their common items",
+        )
+    return len(scores_a)
 
 
 def tango(only_a: int, only_b: int, n: int, level: float = 0.95) -> Interval:
@@ -232,11 +250,12 @@ def permutation(differences: Sequence[float] | NDArray[np.float64], resamples: i
     return (1 + hits) / (1 + resamples)
 
 
-def _swap(metric: Metric, a: Sequence[Score], b: Sequence[Score], value: float, resamples: int, seed: int) -> float:
+def _swap(metric: Metric, a: Sequence[Score], b: Sequence[Score], resamples: int, seed: int) -> float:
     """Permutation p for any metric: on each item a's and b's scores change places with probability one half."""
     n, both, hits = len(a), [*a, *b], 0
     rng = np.random.default_rng([seed, 1])
-    items, bound = np.arange(n, dtype=np.intp), abs(value) - 1e-12
+    items = np.arange(n, dtype=np.intp)
+    bound = abs(float(metric.reduce(a)[0] - metric.reduce(b)[0])) - 1e-12
     for rows in _chunks(resamples, 2 * n):
         swapped = rng.integers(0, 2, (rows, n), dtype=np.int8).astype(np.intp) * n
         change = metric.reduce(both, items + swapped) - metric.reduce(both, items + (n - swapped))
