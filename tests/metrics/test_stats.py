@@ -222,11 +222,11 @@ def test_bad_input_says_what_was_got(call: object) -> None:
 
 
 def test_bootstrap_is_fast_enough() -> None:
-    """10,000 resamples over 1,000 items take 0.03 s on an idle core; ten times that here, so that a busy machine passes."""
+    """10,000 resamples over 1,000 items take 0.03 s of CPU on an idle machine; ten times that passes here, as a busy one shares its caches."""
     scores = of(graded(np.random.default_rng(0), 1000))
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         stats.interval(TOKEN_F1, scores)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.4
+        took.append(time.process_time() - start)
+    assert min(took) < 0.3

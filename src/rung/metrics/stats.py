@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 Method = Literal["auto", "percentile", "bca"]
 
 _NORMAL = NormalDist()
-_CHUNK = 1 << 19
-"""Indices drawn at once: 4 MiB, so that a chunk and what is gathered through it stay in the cache."""
+_CHUNK = 1 << 16
+"""Indices drawn at once: half a MiB, so that a chunk and what is gathered through it stay in a core's cache."""
 _EXACT = 13
 """Up to this many differing items every one of the 2**m sign flips is tried."""
 
