@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rung.core.codec import canonical, digest
-from rung.core.errors import ContextOverflow, InputError, ModelError, ServerError
+from rung.core.errors import ContextOverflow, InputError, ModelError, ServerError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import (
     Capabilities,
@@ -109,6 +109,12 @@ class Fake:
 
     async def _begin(self, request: Request | ScoreRequest) -> None:
         self.calls.append(request)
+        form = request.form.kind if isinstance(request, Request) else "text"
+        if form != "text" and form not in self.capabilities.forms:
+            raise Unsupported(
+                f"{self.name} cannot decode under the form {form!r}",
+                remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}",
+            )
         if self.latency:
             await asyncio.sleep(self.latency)
         if (failure := next(self._failures, None)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from rung.core import meter
-from rung.core.errors import AuthError, BudgetExceeded, ModelError, ModelTimeout, RateLimited, ServerError
+from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
 from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage
@@ -111,6 +112,8 @@ class Wrapped:
         """
         if not requests:
             return []
+        for request in requests:
+            _sensible(request)
         if self.policy is None:
             meter.check()
             replies = await self.inner.generate(requests)
@@ -135,12 +138,13 @@ class Wrapped:
         elapsed = (time.monotonic() - started) / len(scores)
         return [replace(item, usage=self._report(item.usage, elapsed)) for item in scores]
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Pieces as they come; the last one carries the metered Reply.
 
         A hosted stream is tried again only while nothing of it was given out. One that breaks off, or that the caller
         leaves early, is metered by what was received: prompt and text are then counted by the model's own ``count``.
         """
+        _sensible(request)
         meter.check()
         started = time.monotonic()
         given: list[str] = []
@@ -300,6 +304,19 @@ class Gate:
         self._filled = now
         if self._tokens < 0:  # the debt is this caller's own place in the queue
             await asyncio.sleep(-self._tokens / self._rate)
+
+
+def _sensible(request: Request) -> None:
+    """Raise InputError for sampling that means nothing, before any provider reads it in its own way."""
+    sampling = request.sampling
+    if not request.messages:
+        raise InputError("no messages", remedy="give at least one message with role user")
+    counts = sampling.max_tokens >= 1 and sampling.beams >= 1 and sampling.top_k >= 0
+    if not (counts and 0 < sampling.top_p <= 1 and 0 <= sampling.temperature < math.inf):
+        raise InputError(
+            f"got {sampling}",
+            remedy="expected max_tokens >= 1, beams >= 1, temperature >= 0, top_k >= 0, top_p above 0 and at most 1",
+        )
 
 
 async def _closable(pieces: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:

@@ -1,0 +1,104 @@
+"""Every test runs with a home, cache and configuration of its own and cannot reach the network.
+
+Weights that were pulled before (``rung models pull``) are linked into the tests' cache; tests marked ``model`` need them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rung.core.settings import Settings
+
+_REAL_CACHE = Settings().cache  # read before any test changes where home is
+_KEYS = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "RUNG_", "HF_", "AWS_", "AZURE_")
+
+
+class NetworkBlockedError(RuntimeError):
+    """Not an OSError, so that no library takes it for a host that happens to be down."""
+
+
+def _check(host: object, port: object) -> None:
+    name = host.decode() if isinstance(host, bytes) else str(host or "")
+    if name in ("", "localhost"):
+        return
+    try:
+        if ipaddress.ip_address(name.partition("%")[0]).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise NetworkBlockedError(
+        f"a test tried to reach {name}:{port}; tests must not use the network: start a server on 127.0.0.1 instead"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple):
+            _check(*address[:2])
+        return connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        if isinstance(address, tuple):
+            _check(*address[:2])
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, port: Any, *args: Any, **named: Any) -> Any:
+        _check(host, port)
+        return getaddrinfo(host, port, *args, **named)
+
+    patch.setattr(socket.socket, "connect", guarded_connect)
+    patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with links to the weights that were pulled and to what was derived from them (named by content)."""
+    cache = tmp_path_factory.mktemp("cache")
+    for shelf in ("models", "openvino", "bases"):
+        for entry in sorted((_REAL_CACHE / shelf).glob("[!.]*")) if (_REAL_CACHE / shelf).is_dir() else ():
+            target = cache / "rung" / shelf / entry.name
+            if shelf == "models":
+                target.mkdir(parents=True)
+                for file in entry.iterdir():
+                    (target / file.name).symlink_to(file)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(entry)
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def _own_home(_session_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(_KEYS):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.getbasetemp() / "home"
+    home.mkdir(exist_ok=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(_session_cache))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if (_REAL_CACHE / "models" / "smollm2-135m").is_dir():
+        return
+    absent = pytest.mark.skip(reason="the embedded model is not on this machine; type: rung models pull")
+    for item in items:
+        if item.get_closest_marker("model") is not None:
+            item.add_marker(absent)
