@@ -45,8 +45,9 @@ class _Labels:
         check_scores(scores)
         pairs = np.array([score.parts for score in scores], dtype=np.float64).reshape(-1, 2)
         # Items with the same pair of labels are interchangeable: count pairs, not items. ``distinct`` is sorted by reference.
-        distinct, kind = np.unique(pairs, axis=0, return_inverse=True)
-        kind = kind.reshape(-1)
+        # As complex numbers: they sort by both parts, and faster than rows do.
+        both, kind = np.unique(pairs.view(np.complex128).reshape(-1), return_inverse=True)
+        distinct = np.stack([both.real, both.imag], axis=1)
         if draws is None:
             counts = np.bincount(kind, minlength=len(distinct))[None, :]
         else:

@@ -37,7 +37,9 @@ Method = Literal["auto", "percentile", "bca"]
 
 _NORMAL = NormalDist()
 _CHUNK = 1 << 16
-"""Indices drawn at once: half a MiB, so that a chunk and what is gathered through it stay in a core's cache."""
+"""Indices drawn at once for means: half a MiB, so that a chunk and what is gathered through it stay in a core's cache."""
+_CALL = 1 << 19
+"""Indices handed to one call of a metric's ``reduce``: enough that reading the scores anew for each call does not count."""
 _EXACT = 13
 """Up to this many differing items every one of the 2**m sign flips is tried."""
 
@@ -242,7 +244,7 @@ def permutation(differences: Sequence[float] | NDArray[np.float64], resamples: i
         flips = (np.arange(1 << len(values))[:, None] >> np.arange(len(values))) & 1
         return float((np.abs((1 - 2 * flips) @ values) >= bound).mean())
     rng, hits = np.random.default_rng(seed), 0
-    for rows in _chunks(resamples, len(values)):
+    for rows in _chunks(resamples, len(values), _CHUNK):
         bits = np.unpackbits(rng.integers(0, 256, (rows, -(-len(values) // 8)), dtype=np.uint8), axis=1)
         # A flip takes a value off twice: sum - 2 * (flipped part).
         flipped = bits[:, : len(values)].astype(np.float64) @ values
@@ -256,7 +258,7 @@ def _swap(metric: Metric, a: Sequence[Score], b: Sequence[Score], resamples: int
     rng = np.random.default_rng([seed, 1])
     items = np.arange(n, dtype=np.intp)
     bound = abs(float(metric.reduce(a)[0] - metric.reduce(b)[0])) - 1e-12
-    for rows in _chunks(resamples, 2 * n):
+    for rows in _chunks(resamples, 2 * n, _CALL):
         swapped = rng.integers(0, 2, (rows, n), dtype=np.int8).astype(np.intp) * n
         change = metric.reduce(both, items + swapped) - metric.reduce(both, items + (n - swapped))
         hits += int((np.abs(change) >= bound).sum())
@@ -278,23 +280,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bootstrap(
-    reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, resamples: int, seed: int
+    reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]],
+    n: int,
+    resamples: int,
+    seed: int,
+    chunk: int = _CALL,
 ) -> NDArray[np.float64]:
-    """``reduce`` over ``resamples`` rows of ``n`` item indices drawn with replacement; its rows joined.
-
-    The draws depend on (n, resamples, seed) alone, so two calls with the same ones are paired.
-    """
+    """``reduce`` over ``resamples`` rows of ``n`` item indices drawn with replacement, about ``chunk`` indices at a time;
+    its rows joined. The draws depend on (n, resamples, seed, chunk) alone."""
     rng = np.random.default_rng(seed)
     kind = np.uint16 if n < 1 << 16 else np.uint32
     return np.concatenate(
-        [reduce(rng.integers(0, n, (rows, n), dtype=kind).astype(np.intp)) for rows in _chunks(resamples, n)]
+        [reduce(rng.integers(0, n, (rows, n), dtype=kind).astype(np.intp)) for rows in _chunks(resamples, n, chunk)]
     )
 
 
-def _chunks(rows: int, width: int) -> list[int]:
+def _chunks(rows: int, width: int, chunk: int) -> list[int]:
     if rows < 1:
         raise InputError(f"got {rows} resamples, expected at least 1", remedy="leave resamples at 10,000")
-    step = max(1, min(rows, _CHUNK // max(width, 1)))
+    step = max(1, min(rows, chunk // max(width, 1)))
     return [min(step, rows - start) for start in range(0, rows, step)]
 
 
@@ -307,7 +311,7 @@ def _mean_interval(
         # differs from what was seen (as in the rule of three); at worst it lies at an end of the scale.
         share = 1 - ((1 - level) / 2) ** (1 / n)
         return Interval(mean, mean - share * (mean - least), mean + share * (most - mean), level)
-    replicates = bootstrap(lambda draws: values.take(draws).mean(axis=1), n, resamples, seed)
+    replicates = bootstrap(lambda draws: values.take(draws).mean(axis=1), n, resamples, seed, _CHUNK)
     skew = 0.0 if method == "percentile" else _acceleration(-values)
     low, high = _ends(mean, replicates, skew, n, level, method)
     return Interval(mean, max(low, least), min(high, most), level)
@@ -353,7 +357,7 @@ def _jackknife(reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int
     size = n // groups
     order = np.random.default_rng([seed, 2]).permutation(n)
     rows = np.stack([np.delete(order, np.s_[g * size : (g + 1) * size]) for g in range(groups)])
-    step = max(1, _CHUNK // n)
+    step = max(1, _CALL // n)
     return np.concatenate([reduce(rows[start : start + step]) for start in range(0, groups, step)])
 
 
