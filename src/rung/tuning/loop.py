@@ -20,7 +20,7 @@ from rung.core.errors import FitError, InputError
 from rung.core.extras import require
 from rung.core.types import Progress, Usage
 from rung.tuning.batches import Batch, Row, shuffle, split
-from rung.tuning.weights import Base, open_base
+from rung.tuning.weights import Base, load_torch, open_base
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
 
     Raises InputError naming the modules there are when none of ``recipe.targets`` is among them.
     """
-    torch = require("torch", "tuning", "fine-tuning")
+    torch = load_torch()
     peft = require("peft", "tuning", "LoRA")
     from rung.tuning import kernels
 

@@ -118,12 +118,14 @@ class Lora:
         self, task: Task, prompt: Prompt, model: str, context: Context, halt: threading.Event
     ) -> tuple[Path, Trained]:
         """Train unless it is done, then write the GGUF unless it is there."""
+        from rung.tuning.weights import find_base, load_torch
+
+        load_torch()
         from rung.tuning import export
         from rung.tuning.batches import Chat
         from rung.tuning.batches import encode as encode_rows
         from rung.tuning.loop import identity, open_session, train
         from rung.tuning.preflight import inspect
-        from rung.tuning.weights import find_base
 
         say = context.progress
         say(Progress("read the base", 0, None))

@@ -61,7 +61,7 @@ def unpack(gguf: Path, cache: Path) -> Base:
     folder = cache / "bases" / key[:32]
     if _whole(folder):
         return Base(folder, gguf, key)
-    torch = require("torch", "tuning", "fine-tuning")
+    torch = load_torch()
     transformers = require("transformers", "tuning", "fine-tuning")
     require("gguf", "tuning", "reading a GGUF for fine-tuning")
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
@@ -109,8 +109,16 @@ def _whole(folder: Path) -> bool:
         return False
 
 
+def load_torch() -> Any:
+    """torch, told before its first import to let idle threads sleep: spinning ones (the default of its OpenMP) make two
+    threads on a busy 2-core machine several times slower than one."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return require("torch", "tuning", "fine-tuning")
+
+
 def open_base(base: Base, dtype: torch.dtype) -> Any:
     """The model in ``dtype`` with every parameter frozen, ready for adapters; attention is the loop's ragged one."""
+    load_torch()
     from rung.tuning import kernels
 
     transformers = require("transformers", "tuning", "fine-tuning")
