@@ -63,6 +63,8 @@ def test_bootstrap_agrees_with_scipy(method: str) -> None:
 
 
 def test_generic_path_agrees_with_the_mean_path() -> None:
+    """The two draw in other chunks, so they agree but for the noise of 10,000 resamples (a tenth of a standard error)."""
+
     class Same:
         """The mean, but not known to be one."""
 
@@ -72,9 +74,9 @@ def test_generic_path_agrees_with_the_mean_path() -> None:
     rng = np.random.default_rng(5)
     a, b = of(graded(rng, 120)), of(graded(rng, 120))
     mine, theirs = stats.interval(Same(), a), stats.interval(TOKEN_F1, a)
-    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=1e-3)
+    assert (mine.low, mine.high) == pytest.approx((theirs.low, theirs.high), abs=4e-3)
     general, special = stats.paired(Same(), a, b), stats.paired(TOKEN_F1, a, b)
-    assert (general.low, general.high) == pytest.approx((special.low, special.high), abs=1e-3)
+    assert (general.low, general.high) == pytest.approx((special.low, special.high), abs=4e-3)
     assert general.p == pytest.approx(special.p, abs=0.02)
 
 
