@@ -465,3 +465,45 @@ def test_unknown_kind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean labels"):
         tasks.init(tmp_path / "x", kind="label")
     assert not (tmp_path / "x").exists()
+
+
+ODD: list[Any] = [
+    None,
+    -1,
+    1.5,
+    True,
+    "",
+    "/nowhere",
+    [],
+    [None],
+    {},
+    {"a": [{}]},
+    {"file": "."},
+    {"labels": []},
+    {"json": "x"},
+    "a" * 5000,
+    "\0",
+]
+
+
+@pytest.mark.parametrize("key", ["", "name", "instruction", "data", "columns", "columns.input", "columns.reference", "answer", "metrics", "split",
+                                 "split.near", "limit", "passages", "models", "rungs", "budget", "rules", "reader", "reader.path"])  # fmt: skip
+def test_no_value_of_any_key_is_an_exception(folder: Path, key: str) -> None:
+    import yaml
+
+    for odd in ODD:
+        document: Any = yaml.safe_load(TASK.replace("near: off", "near: 0.8"))
+        if key:
+            inner = document
+            *above, last = key.split(".")
+            for part in above:
+                inner = inner.setdefault(part, {})
+            inner[last] = odd
+        else:
+            document = odd
+        (folder / "task.yaml").write_text(yaml.safe_dump(document))
+        examination = tasks.examine(folder / "task.yaml")
+        assert (examination.task is None) is any(problem.level == "error" for problem in examination.problems), (
+            key,
+            odd,
+        )

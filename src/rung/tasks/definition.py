@@ -520,7 +520,7 @@ def check(value: Mapping[str, Any], lines: Mapping[Location, int], file: Path, p
             elif kind == "missing":
                 problems.add(
                     f"`{where}` is missing",
-                    f"add `{location[-1]}:`; what it holds: rung init --help",
+                    f"add `{location[-1]}:`; see a whole task file: rung init my-task",
                     file=file,
                     line=line,
                 )

@@ -17,6 +17,19 @@ def corpus(source: Corpus, place: Path, problems: Problems, *, task: Path, line:
     """Passages by id. ``place`` is where the source's path leads. Problems say what is missing or empty."""
     if source.file == STDLIB_CORPUS:
         return read_stdlib()
+    try:
+        return _gather(source, place, problems, task, line)
+    except OSError as error:
+        problems.add(
+            f"passages: cannot read {place.name[:80]}: {error.strerror or error}",
+            "check the path, the files and their permissions",
+            file=task,
+            line=line,
+        )
+        return {}
+
+
+def _gather(source: Corpus, place: Path, problems: Problems, task: Path, line: int | None) -> dict[str, str]:
     if not place.exists():
         problems.add(
             f"passages: there is no {place}", f"correct the path, or use {STDLIB_CORPUS}", file=task, line=line

@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +32,9 @@ SPLITS = {
     "test": "test",
 }  # fmt: skip
 """Names under which splits are known elsewhere, and ours."""
+
+FILES = 20_000
+"""No dataset folder has more entries; a path that leads to a whole disk does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,27 @@ def read(
 
     ``task`` and ``line`` say where the source is named, for problems that are about the name itself.
     """
+    try:
+        return _read(source, file, problems, line, task or file)
+    except MissingExtra as missing:
+        problems.add(missing.message, missing.remedy, file=file)
+    except OSError as error:
+        problems.add(
+            f"cannot read {file.name[:80]}: {error.strerror or error}",
+            "check the path, the file and its permissions",
+            file=task or file,
+            line=line,
+        )
+    return []
+
+
+def _read(source: Source, file: Path, problems: Problems, line: int | None, named: Path) -> list[Table]:
     if not file.exists():
         there = sorted(item.name for item in file.parent.iterdir()) if file.parent.is_dir() else []
         problems.add(
             f"there is no {file}",
             nearest(file.name, there) if there else f"there is no folder {file.parent} either; correct the path",
-            file=task or file,
+            file=named,
             line=line,
         )
         return []
@@ -72,31 +91,25 @@ def read(
         problems.add(
             f"cannot tell the format of {file.name}",
             "add `reader: {format: F}`; F is one of csv, tsv, jsonl, json, parquet, arrow, dataset",
-            file=task or file,
+            file=named,
             line=line,
         )
         return []
     if kind == "dataset":
         return _folder(source, file, problems)
     if file.is_dir():
-        problems.add(f"{file} is a folder, expected a {kind} file", "name the file", file=task or file, line=line)
+        problems.add(f"{file} is a folder, expected a {kind} file", "name the file", file=named, line=line)
         return []
-    try:
-        if kind in ("parquet", "arrow"):
-            return [_arrow(file, kind, problems)]
-        text = _text(file, source.encoding, problems)
-        if text is None:
-            return []
-        if kind in ("csv", "tsv"):
-            return [_csv(text, kind, source, file, problems)]
-        if kind == "jsonl":
-            return [_jsonl(text, source, file, problems)]
-        return _json(text, source, file, problems)
-    except MissingExtra as missing:
-        problems.add(missing.message, missing.remedy, file=file)
-    except OSError as error:
-        problems.add(f"cannot read it: {error.strerror or error}", "check the file and its permissions", file=file)
-    return []
+    if kind in ("parquet", "arrow"):
+        return [_arrow(file, kind, problems)]
+    text = _text(file, source.encoding, problems)
+    if text is None:
+        return []
+    if kind in ("csv", "tsv"):
+        return [_csv(text, kind, source, file, problems)]
+    if kind == "jsonl":
+        return [_jsonl(text, source, file, problems)]
+    return _json(text, source, file, problems)
 
 
 def guess(file: Path) -> str | None:
@@ -363,7 +376,11 @@ def _classes(metadata: Mapping[bytes, bytes] | None, folder: Path) -> dict[str, 
 
 def _folder(source: Source, folder: Path, problems: Problems) -> list[Table]:
     """A dataset folder: what ``save_to_disk`` writes (one folder a split) or the hub's layout (``train-00000-of-00001``)."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _ignored(file.relative_to(folder))]
+    files = [
+        file
+        for file in sorted(islice(folder.rglob("*"), FILES))
+        if file.is_file() and not _ignored(file.relative_to(folder))
+    ]
     if not files:
         problems.add(
             "the folder holds no data file", "expected .arrow, .parquet, .csv, .tsv, .jsonl or .json files", file=folder
