@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from loopback import LABELS, SCHEMA, Halting, bare, offer, program, serving
 from pydantic import BaseModel
 
 from rung.core.errors import AuthError, InputError, ModelError, RateLimited, ServerError
@@ -20,6 +19,8 @@ from rung.models.wrap import wrap
 from rung.serving.app import make_app
 from rung.serving.gate import Limits
 from rung.serving.keys import Keys, hash_key
+from rung.serving.offer import ModelOffer
+from tests.serving.loopback import LABELS, SCHEMA, Halting, bare, offer, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -477,8 +478,6 @@ async def test_the_embedded_model_behind_the_official_client() -> None:
     pool = Pool()
     model = pool.model()
     made = offer(program(model, Form("labels", labels=LABELS)), "intent")
-    from rung.serving.offer import ModelOffer
-
     try:
         async with serving(made, ModelOffer(model, 0)) as url, client(url) as api:
             said = await api.chat.completions.create(model="rung/intent", messages=HI)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import LABELS, program
 
 from rung.core import program as programs
 from rung.core.errors import InputError, ServerError
@@ -13,6 +12,7 @@ from rung.core.types import Answer, Form
 from rung.models import Pool
 from rung.models.fake import Fake
 from rung.serving.local import as_fields, read_file, read_inputs, run_folder, run_program, stream_answer
+from tests.serving.loopback import LABELS, program
 
 
 @pytest.fixture

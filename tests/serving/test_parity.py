@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import LABELS, bare, offer, program, serving
 
 from rung.core.errors import InputError, ParityError, ServerError
 from rung.core.types import Answer, Case, Example, Failure, Form, Result
@@ -15,6 +14,7 @@ from rung.models import Pool
 from rung.models.fake import Fake
 from rung.serving.client import Remote
 from rung.serving.parity import check, read_parity, refuse
+from tests.serving.loopback import LABELS, bare, offer, program, serving
 
 METRIC = load_metric("accuracy", Pool())
 
