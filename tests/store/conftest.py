@@ -18,6 +18,9 @@ import pytest
 
 from rung.store import Store, open_store
 
+# Read now: the tests' own environment is cleared of everything that begins with RUNG_.
+_GIVEN = os.environ.get("RUNG_TEST_POSTGRES_URL")
+
 
 def _binaries() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
@@ -28,9 +31,8 @@ def _binaries() -> Path | None:
 def postgres_server() -> Iterator[str]:
     """The URL of a database that tests may fill. Skips where there is none."""
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    given = os.environ.get("RUNG_TEST_POSTGRES_URL")
-    if given:
-        yield given
+    if _GIVEN:
+        yield _GIVEN
         return
     binaries = _binaries()
     if binaries is None:
@@ -58,7 +60,19 @@ def postgres_server() -> Iterator[str]:
     ]
     subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder, timeout=60)
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"],
+        [
+            binaries / "postgres",
+            "-D",
+            data,
+            "-p",
+            str(port),
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=log.open("wb"),
         user=user,
@@ -79,7 +93,7 @@ def postgres_server() -> Iterator[str]:
                 time.sleep(0.05)
         yield url
     finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown: does not wait for clients
+        server.send_signal(signal.SIGQUIT)  # at once: the data are thrown away
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 

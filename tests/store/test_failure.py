@@ -39,8 +39,9 @@ def intact(file: Path) -> bool:
 
 
 def test_killed_at_random_points_nothing_acknowledged_is_lost_or_torn(url: str) -> None:
+    kills = "5" if url.startswith("sqlite") else "2"
     done = subprocess.run(
-        [sys.executable, str(CRASH), "--kills", "5", "--url", url],
+        [sys.executable, str(CRASH), "--kills", kills, "--url", url],
         capture_output=True,
         text=True,
         timeout=150,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ T = TypeVar("T")
 
 
 def encode(value: Any) -> Any:
-    """A record as plain JSON types; fields at their default are left out."""
+    """A record as plain JSON types; fields at their default are left out. JSON has no infinities and no NaN: they become
+    the texts ``inf``, ``-inf`` and ``nan``, which a float field reads back."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         out = {}
         for name, default in _defaults(type(value)):
@@ -32,6 +34,8 @@ def encode(value: Any) -> Any:
         return sorted(encode(item) for item in value)
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
     return value
 
 
@@ -43,6 +47,8 @@ def decode(kind: type[T], value: Any) -> T:
 def _decode(kind: Any, value: Any) -> Any:
     if kind is Any or value is None:
         return value
+    if kind is float and isinstance(value, str):
+        return float(value)
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         return _decode(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)

@@ -9,13 +9,17 @@ from rung.core.errors import MissingExtra
 
 
 def require(module: str, extra: str, why: str) -> ModuleType:
-    """Import ``module`` or raise MissingExtra naming the extra that brings it and ``why`` it is needed."""
+    """Import ``module`` or raise MissingExtra naming the extra that brings it and ``why`` it is needed.
+
+    A package that is there and fails to import (a broken install, or a dependency of its own that is missing) raises its own
+    error: "not installed" would send the user the wrong way.
+    """
     try:
         return import_module(module)
-    except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise MissingExtra(
-            f"{why} needs the Python package {module.partition('.')[0]!r}, which is not installed",
+            f"{why} needs the Python package {error.name!r}, which is not installed",
             remedy=f"type: pip install 'rung[{extra}]'",
         ) from None

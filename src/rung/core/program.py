@@ -36,21 +36,27 @@ def fingerprint(program: Program) -> str:
     return digest([program.kind, program.spec(), files, model.fingerprint if model is not None else ""])
 
 
-def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = None) -> Path:
+def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = None, link: bool = False) -> Path:
     """Write the program to ``folder`` (made anew; an existing program there is replaced in one step).
 
-    ``notes`` (task, scores, examples) travel along and change nothing. Raises InputError if ``folder`` holds other things.
+    ``notes`` (task, scores, examples) travel along and change nothing. ``link`` shares big files with where they lie now
+    instead of copying them, where the file system can. Raises InputError if ``folder`` holds other things.
     """
+    if folder.name in ("", ".."):
+        raise InputError(
+            f"{str(folder)!r} cannot be replaced in one step", remedy="name a new folder inside it: ./program"
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / "program.json").exists():
         raise InputError(f"{folder} exists and is not a program folder", remedy="name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging, aside = (folder.with_name(f".{folder.name}.{word}{os.getpid()}") for word in ("part", "old"))
+    for litter in (staging, aside):
+        shutil.rmtree(litter, ignore_errors=True)
     staging.mkdir()
     try:
         hashes = {}
         for name, path in program.files().items():
-            shutil.copyfile(path, staging / name)
+            _place(path, staging / name, link)
             hashes[name] = digest_file(staging / name)
         document = {
             "format": FORMAT,
@@ -62,13 +68,28 @@ def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = No
         }
         text = json.dumps(json.loads(canonical(document)), indent=2, ensure_ascii=False) + "\n"
         (staging / "program.json").write_text(text, encoding="utf-8")
+        # The old program is moved aside, not deleted, until the new one is in its place.
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(aside)
         staging.rename(folder)
     except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _place(source: Path, target: Path, link: bool) -> None:
+    if link:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    shutil.copyfile(source, target)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -82,6 +103,9 @@ def read(folder: Path) -> dict[str, Any]:
         raise InputError(f"not valid JSON: {error}", file=path, remedy="export the program again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"expected program format {FORMAT}", file=path, remedy="export the program again")
+    for key, kind in (("kind", str), ("spec", dict), ("files", dict)):
+        if not isinstance(document.get(key), kind):
+            raise InputError(f"{key!r} is missing or damaged", file=path, remedy="export the program again")
     for name, expected in document["files"].items():
         target = folder / name
         if Path(name).name != name or not target.is_file() or digest_file(target) != expected:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from rung.core.errors import InputError
@@ -64,5 +64,5 @@ def load(kind: Kind, name: str) -> Any:
             f"unknown {kind} {name!r}",
             remedy=f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known)) or 'none'}",
         )
-    module, _, attribute = known[name].partition(":")
-    return getattr(import_module(module), attribute)
+    # An entry point's own loading: it knows dotted attributes and extras in brackets.
+    return EntryPoint(name=name, value=known[name], group=f"rung.{kind}").load()

@@ -49,6 +49,7 @@ KEYS: dict[str, Key] = {
         Key("retries", int, 5, "how often a failed hosted call is tried again"),
         Key("rate", float, 0.0, "hosted calls a second at most; 0: no limit"),
         Key("prices", str, "", "a YAML file of prices that override the built-in table"),
+        Key("core_hour", float, 0.05, "US dollars that an hour of one core counts when rungs' costs are compared"),
         Key("host", str, "127.0.0.1", "address that servers listen on"),
         Key("port", int, 8321, "port that servers listen on"),
     )
@@ -67,8 +68,13 @@ def _convert(key: Key, raw: Any, source: str) -> Any:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[raw.lower()]
         if isinstance(raw, bool) is not (key.kind is bool):
             raise ValueError
-        return key.kind(raw)
-    except (KeyError, ValueError, TypeError):
+        if key.kind is str and not isinstance(raw, str | os.PathLike):
+            raise ValueError
+        value = key.kind(raw)
+        if isinstance(raw, float) and value != raw:  # 2.5 threads
+            raise ValueError
+        return value
+    except (KeyError, ValueError, TypeError, OverflowError):
         raise InputError(
             f"setting {key.name} from {source}: got {raw!r}, expected {key.kind.__name__}",
             remedy=f"correct it there, or override it: {key.variable}={key.default!r}",
@@ -81,7 +87,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             document = tomllib.load(stream)
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not TOML, or not UTF-8
         raise InputError(f"cannot read settings: {error}", file=path, remedy="correct or remove the file") from None
     unknown = sorted(set(document) - set(KEYS))
     if unknown:
