@@ -225,7 +225,6 @@ class Task:
     hash: str
     constraints: tuple[str, ...] = ()
     persona: str = ""
-    answer_prefix: str = ""
     label_notes: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     passages: Mapping[str, str] = field(default_factory=dict)
@@ -301,12 +300,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One example answered and scored: ``scores`` by metric name."""
+    """One example answered and scored: ``scores`` by metric name.
+
+    ``seconds`` is what the caller waited; ``alone`` says that nothing else was in flight meanwhile (only such waits are a
+    latency). ``reused`` says that the answer came from the journal.
+    """
 
     example: Example
     answer: Answer
     scores: Mapping[str, Score]
     seconds: float = 0.0
+    alone: bool = False
     reused: bool = False
 
 

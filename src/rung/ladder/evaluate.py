@@ -76,7 +76,7 @@ class Evaluator:
         if PEAK in known:
             return float(json.loads(known[PEAK]))
         if fresh and mb is not None:
-            await self.store.record([Entry(identity, PEAK, json.dumps(round(mb, 1)), 0, self.run)])
+            await self.store.record([Entry(identity, PEAK, json.dumps(mb), 0, self.run)])
         return mb if fresh else None
 
     async def __call__(
@@ -112,7 +112,7 @@ class Evaluator:
                 raise BudgetExceeded(answer.failure.message)
             # A model that could not be reached may answer next time: such a failure is shown but not remembered.
             if answer.failure is None or answer.failure.where != "model":
-                stored = {"answer": encode(answer), "seconds": round(seconds, 6), **({"alone": True} if solo else {})}
+                stored = {"answer": encode(answer), "seconds": seconds, **({"alone": True} if solo else {})}
                 payload = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
                 await self.store.record([Entry(identity, hashes[index], payload, repeat, self.run)])
             answered[index] = (answer, seconds, solo, False)
@@ -178,7 +178,7 @@ async def _answer(program: Program, example: Example, repeat: int) -> tuple[Answ
     usage = meter.total
     if program.model is None:  # runs in this thread without waiting, so that its CPU time is what passed here
         usage = replace(usage, cpu_seconds=usage.cpu_seconds + time.thread_time() - cpu)
-    return answer.with_usage(usage), time.perf_counter() - started
+    return answer.with_usage(usage), round(time.perf_counter() - started, 6)
 
 
 async def _pool(work: Callable[[int, bool], Any], indices: Sequence[int], size: int) -> None:

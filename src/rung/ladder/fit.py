@@ -75,7 +75,6 @@ def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -
         list(task.fields),
         list(task.constraints),
         task.persona,
-        task.answer_prefix,
         dict(task.label_notes),
         [[name, list(patterns)] for name, patterns in task.rules.items()],  # order decides ties
         task.max_tokens,

@@ -446,7 +446,6 @@ class Definition(_Part):
     licence: Text = ""
     constraints: Texts = ()
     persona: Text = ""
-    answer_prefix: Text = ""
     reader: Reader = Reader()
     rules: dict[str, Texts] = Field(default_factory=dict)
     max_tokens: int = Field(default=64, gt=0)
