@@ -91,8 +91,12 @@ class Wide(Greedy):
 
     width = 2
 
+    def __init__(self, prompt: Sequence[int], room: int) -> None:
+        super().__init__(prompt, room)
+        self.lines: list[tuple[int, ...]] = []
+
     def advance(self, logits: NDArray[np.float32]) -> Sequence[Feed]:
-        lines = self.lines if hasattr(self, "lines") else [()]
+        lines: list[tuple[int, ...]] = self.lines or [()]
         assert len(logits) == len(lines)
         for row, line in zip(logits, lines, strict=True):
             assert (row == reference((*self.prompt, *line))).all()

@@ -228,7 +228,8 @@ class Beams(_Job):
         raw = log_softmax(logits)
         for i, beam in enumerate(self._beams):
             row = raw[i] if beam.mask is None else np.where(beam.mask.allowed(), raw[i], -np.inf)
-            best = np.argpartition(row, -2 * width)[-2 * width :]
+            most = min(2 * width, len(row))
+            best = np.argpartition(row, -most)[-most:]
             options += [(beam.score + float(row[t]), i, int(t), float(row[t])) for t in best if np.isfinite(row[t])]
         options.sort(key=lambda o: (-o[0], o[1], o[2]))
         live: list[tuple[_Beam, int]] = []
@@ -303,7 +304,7 @@ class Score(_Job):
             return ()
         chain = self.search.chain[len(self._lead) :]
         keep = 0
-        while keep < min(len(chain), len(self._fed)) - 0 and chain[keep] == self._fed[keep]:
+        while keep < min(len(chain), len(self._fed)) and chain[keep] == self._fed[keep]:
             keep += 1
         keep = min(keep, len(chain) - 1)
         self._fed = chain
