@@ -51,7 +51,10 @@ def main() -> None:
             for name in results:
                 results[name].append(run(name, options, plan, Path(scratch) / "out.json"))
                 last = results[name][-1]
-                print(f"  run {repeat + 1} {name}: {last['speed']:.0f} tokens/s, {last['cpu_speed']:.0f} a CPU-second", flush=True)
+                print(
+                    f"  run {repeat + 1} {name}: {last['speed']:.0f} tokens/s, {last['cpu_speed']:.0f} a CPU-second",
+                    flush=True,
+                )
         table(results)
 
 
@@ -71,7 +74,9 @@ def make_plan(options: argparse.Namespace, scratch: Path) -> Path:
             row = json.loads(line)
             asked = row["prompt"].partition("### Instruction:\n")[2].partition("\n\n### Response")[0] or row["prompt"]
             if row["response"].strip():
-                conversations.append((str(number), [Message("user", asked), Message("assistant", row["response"].strip())]))
+                conversations.append(
+                    (str(number), [Message("user", asked), Message("assistant", row["response"].strip())])
+                )
     rows = [row for row in encode(chat, conversations[: options.rows * 4])[0] if 20 <= len(row) <= 300][: options.rows]
     order = [rows[index] for index in shuffle(len(rows), 0, 0)]
     document = {
@@ -117,13 +122,16 @@ def work(name: str, plan: str, out: str) -> None:
 
 def work_ours(document: dict[str, Any]) -> dict[str, Any]:
     import torch
+
     from rung.tuning.batches import Row, split
     from rung.tuning.loop import Recipe, dev_loss, open_session, train
     from rung.tuning.weights import Base
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")
     rows = [Row(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]
-    recipe = Recipe(rank=RANK, alpha=ALPHA, rate=RATE, schedule="constant", warmup=0.0, epochs=1, batch=BATCH, patience=0)
+    recipe = Recipe(
+        rank=RANK, alpha=ALPHA, rate=RATE, schedule="constant", warmup=0.0, epochs=1, batch=BATCH, patience=0
+    )
     session = open_session(base, recipe)
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()
@@ -214,7 +222,10 @@ def mean_loss(model: Any, rows: list[Any]) -> float:
 
 def table(results: dict[str, list[dict[str, Any]]]) -> None:
     middle = {
-        name: {key: statistics.median(run[key] for run in runs) for key in ("speed", "cpu_speed", "peak", "loss", "first", "steps")}
+        name: {
+            key: statistics.median(run[key] for run in runs)
+            for key in ("speed", "cpu_speed", "peak", "loss", "first", "steps")
+        }
         for name, runs in results.items()
     }
     versions = {runs[0]["version"] for runs in results.values()}
@@ -228,7 +239,9 @@ def table(results: dict[str, list[dict[str, Any]]]) -> None:
     ours = middle.get("ours")
     for name, row in middle.items():
         if ours is not None and name != "ours":
-            ratios = [mine["speed"] / other["speed"] for mine, other in zip(results["ours"], results[name], strict=True)]
+            ratios = [
+                mine["speed"] / other["speed"] for mine, other in zip(results["ours"], results[name], strict=True)
+            ]
             print(
                 f"ours / {name}: {statistics.median(ratios):.2f}x tokens/s, {ours['cpu_speed'] / row['cpu_speed']:.2f}x a CPU-second, "
                 f"{ours['peak'] / row['peak']:.2f}x memory, loss {100 * (ours['loss'] / row['loss'] - 1):+.2f}%"

@@ -37,7 +37,10 @@ def test_control_tokens_in_text_are_text(chat: Chat) -> None:
 
 @pytest.mark.parametrize(
     ("messages", "said"),
-    [([Message("user", "hi")], "no assistant turn"), ([Message("user", "a"), Message("assistant", "  ")], "empty answer")],
+    [
+        ([Message("user", "hi")], "no assistant turn"),
+        ([Message("user", "a"), Message("assistant", "  ")], "empty answer"),
+    ],
 )
 def test_bad_rows_are_named(chat: Chat, messages: list[Message], said: str) -> None:
     with pytest.raises(FitError, match=f"row bad.*{said}"):
@@ -77,8 +80,7 @@ def test_split_keeps_every_token_and_target(specs: list[tuple[int, int]], shared
         assert batch.tokens == sum(map(len, held))
         expected = [(row.ids[at - 1], row.ids[at]) for row in held for at in range(len(row)) if row.trained[at]]
         assert [
-            (int(batch.ids[source]), int(target))
-            for source, target in zip(batch.sources, batch.targets, strict=True)
+            (int(batch.ids[source]), int(target)) for source, target in zip(batch.sources, batch.targets, strict=True)
         ] == expected
         # Behind the prefix, each group's valid tokens are each row's own rest, in order and at its own positions.
         rest = []

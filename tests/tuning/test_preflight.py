@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rung.core.errors import FitError
+from rung.core.types import Message
+from rung.tuning import preflight
+from rung.tuning.batches import Chat, Row
+from rung.tuning.loop import Session
+from rung.tuning.weights import Base
+from tests.tuning.conftest import RECIPE, Conversations
+
+
+def test_good_rows_pass_and_nothing_is_changed(
+    session: Session, tiny: Base, chat: Chat, rows: list[Row], conversations: Conversations
+) -> None:
+    before = session.vector.clone()
+    checks = preflight.inspect(session, tiny, chat, rows, conversations, RECIPE)
+    checks.demand()
+    assert {check.name: check.passed for check in checks.checks} == {
+        "stop token": True,
+        "mask": True,
+        "template": True,
+        "computation": True,
+        "overfit": True,
+        "memory": True,
+    }
+    assert torch.equal(session.vector, before)
+    assert not session.grad.any()
+    assert checks.example.count("⟦") == 1
+    assert 0 < checks.seconds < 600
+    assert "passed  mask: only answers are trained" in str(checks)
+
+
+def test_stop_token_left_out(chat: Chat, rows: list[Row]) -> None:
+    short = [Row(row.id, row.ids[:-1], row.trained[:-1]) for row in rows]
+    check = preflight.check_stop(chat, short)
+    assert check.passed is False
+    untrained = [Row(row.id, row.ids, (*row.trained[:-1], False)) for row in rows]
+    assert preflight.check_stop(chat, untrained).passed is False
+    with pytest.raises(FitError, match="pre-flight check 'stop token' failed: row row0 does not end"):
+        preflight.Preflight((check,), "", 0, 0).demand()
+
+
+def test_mask_over_the_prompt(chat: Chat, rows: list[Row], conversations: Conversations) -> None:
+    row = rows[0]
+    wide = Row(row.id, row.ids, tuple(place >= row.start - 3 for place in range(len(row))))
+    check = preflight.check_mask(chat, [wide], conversations)
+    assert check.passed is False
+    assert "its answers are ['red']" in check.detail
+    talk = [Message("user", "a"), Message("assistant", "1"), Message("user", "b"), Message("assistant", "2")]
+    assert preflight.check_mask(chat, chat.rows("talk", talk), [("talk", talk)]).passed is True
+
+
+def test_another_tokenizer_is_seen(tiny: Base, chat: Chat, conversations: Conversations) -> None:
+    class Other(Chat):
+        def __init__(self) -> None:
+            self.__dict__.update(chat.__dict__)
+
+        def prompt(self, messages: object) -> list[int]:
+            ids = chat.prompt(messages)  # type: ignore[arg-type]
+            return [*ids[:5], ids[5] + 1, *ids[6:]]
+
+    check = preflight.check_template(tiny, Other(), conversations)
+    assert check.passed is False
+    assert "first at 5" in check.detail
+
+
+def test_a_model_the_lean_step_gets_wrong(session: Session, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    from rung.tuning import loop
+
+    monkeypatch.setattr(preflight, "losses", lambda *args: loop.losses(*args) * 1.5)
+    check = preflight.check_math(session, rows)
+    assert check.passed is False
+    assert "llama" in check.remedy
+
+
+def test_rows_that_cannot_be_learnt(session: Session, rows: list[Row]) -> None:
+    """One prompt, contradicting answers: no adapter can give each."""
+    start = rows[0].start
+    torn = [Row(f"t{tail}", (*rows[0].ids[:start], 10 + 31 * tail), (False,) * start + (True,)) for tail in range(4)]
+    check, speed = preflight.check_overfit(session, torn, replace(RECIPE, rate=1e-3))
+    assert check.passed is False
+    assert speed > 0
+
+
+def test_memory_that_is_not_there() -> None:
+    check = preflight.check_memory(10**15, 60.0)
+    assert check.passed is False
+    assert "lower tokens" in check.remedy
