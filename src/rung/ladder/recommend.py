@@ -9,7 +9,7 @@ from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Result, Score, Task
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
-from rung.ladder.table import count, seconds
+from rung.ladder.table import count, money, seconds
 from rung.metrics.choice import Candidate, Choice, choose
 from rung.metrics.stats import Difference, holm, paired
 
@@ -31,7 +31,7 @@ def compare(
         return list(records), Recommendation("", "", why)
     by_title = {record.title: record for record in records}
     candidates = [Candidate(title, mine, _cost(by_title[title]) * 1000) for title, mine in scores.items()]
-    choice = choose(metric, candidates, tolerance=task.tolerance)
+    choice = choose(metric, candidates, tolerance=task.tolerance, say=lambda cost: f"{money(cost)} per 1,000 answers")
     baseline = next((r.title for r in records if r.name == BASELINE and r.scored), next(iter(scores)))
     standings = {standing.name: standing for standing in choice.standings}
     changes = _to_baseline(metric, scores, baseline)

@@ -20,7 +20,7 @@ shown to be out of reach by another test with an error rate of its own (``sequen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -92,8 +92,11 @@ def choose(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    say: Callable[[float], str] = "cost {:.3g}".format,
 ) -> Choice:
     """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
+
+    ``say`` writes a cost with its unit into the sentences of ``why``.
 
     Raises InputError without candidates or scores, for two of one name, a negative tolerance or a level outside (0.5, 1).
     """
@@ -131,7 +134,7 @@ def choose(
         standings.append(Standing(c.name, values[c.name], c.cost, len(c.scores), versus, loss, dominated[c.name]))
     adjusted = iter(holm([s.versus.p for s in standings if s.versus is not None]))
     standings = [s if s.versus is None else replace(s, versus=replace(s.versus, p=next(adjusted))) for s in standings]
-    return _pick(standings, best.name, longest, tolerance, level, sign, metric.name)
+    return _pick(standings, best.name, longest, tolerance, level, sign, metric.name, say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,14 @@ def _dominates(one: Candidate, other: Candidate, values: dict[str, float], sign:
 
 
 def _pick(
-    standings: Sequence[Standing], best: str, n: int, tolerance: float, level: float, sign: float, metric: str
+    standings: Sequence[Standing],
+    best: str,
+    n: int,
+    tolerance: float,
+    level: float,
+    sign: float,
+    metric: str,
+    say: Callable[[float], str],
 ) -> Choice:
     open_ = [s for s in standings if s.loss is not None and not s.dominated]
     losses = {s.name: s.loss for s in open_ if s.loss is not None}
@@ -199,9 +209,11 @@ def _pick(
         chosen = min(open_, key=lambda s: (losses[s.name], s.cost))
     loss, sure = losses[chosen.name], f"{100 * level:g}% confidence"
     top = next(s for s in standings if s.name == best)
-    why = [f"{chosen.name}: {metric} {chosen.value:.3f} on {n} items at cost {chosen.cost:.3g}."]
+    why = [f"{chosen.name}: {metric} {chosen.value:.3f} on {n} items at {say(chosen.cost)}."]
     if good:
-        why.append(f"With {sure} it is at most {loss:.3f} below the best rung, within the tolerance of {tolerance:g}.")
+        why.append(
+            f"With {sure} it is at most {max(loss, 0.0):.3f} below the best rung, within the tolerance of {tolerance:g}."
+        )
     else:
         why.append(
             f"{n} items are too few to show any rung within {tolerance:g} of the best: this one loses least, at most "
@@ -211,7 +223,7 @@ def _pick(
         v = chosen.versus
         verdict = "no difference" if v.none else "a difference"
         why.append(
-            f"To {best} ({top.value:.3f} at cost {top.cost:.3g}) the data show {verdict}: {v.value:+.3f} "
+            f"To {best} ({top.value:.3f} at {say(top.cost)}) the data show {verdict}: {v.value:+.3f} "
             f"[{v.low:+.3f}, {v.high:+.3f}]."
         )
     alternative, needed = "", 0
@@ -225,7 +237,7 @@ def _pick(
             needed = math.ceil(n * (bound / room) ** 2) if room > 0 else 0
             more = f" About {needed} items would tell." if needed else ""
             why.append(
-                f"Cheaper: {s.name} at cost {s.cost:.3g} shows no difference either ({s.versus.value:+.3f}), but a loss of "
+                f"Cheaper: {s.name} at {say(s.cost)} shows no difference either ({s.versus.value:+.3f}), but a loss of "
                 f"up to {losses[s.name]:.3f} cannot be ruled out.{more}"
             )
             break
