@@ -9,18 +9,30 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rung.core.errors import RungError as RungError
     from rung.core.types import Answer as Answer
+    from rung.core.types import Budget as Budget
     from rung.core.types import Example as Example
     from rung.core.types import Form as Form
     from rung.core.types import Message as Message
+    from rung.core.types import Sampling as Sampling
     from rung.core.types import Task as Task
+    from rung.front import answer as answer
+    from rung.front import ask as ask
+    from rung.front import climb as climb
+    from rung.tasks import load as load
 
 _PUBLIC = {
     "Answer": "rung.core.types",
+    "Budget": "rung.core.types",
     "Example": "rung.core.types",
     "Form": "rung.core.types",
     "Message": "rung.core.types",
     "RungError": "rung.core.errors",
+    "Sampling": "rung.core.types",
     "Task": "rung.core.types",
+    "answer": "rung.front",
+    "ask": "rung.front",
+    "climb": "rung.front",
+    "load": "rung.tasks",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

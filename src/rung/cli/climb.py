@@ -28,51 +28,32 @@ def climb(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live display.")] = False,
 ) -> None:
     """Climb a task: try every technique on it, measure each with one ruler, recommend the cheapest good enough."""
-    import asyncio
-    from dataclasses import replace
-
     from rich.console import Console
 
-    from rung import tasks
+    from rung import front, tasks
     from rung.core.settings import Settings
     from rung.core.types import Budget
-    from rung.ladder.climb import Climber, Silent
     from rung.ladder.estimate import estimate
     from rung.ladder.live import Display
-    from rung.ladder.report import write_report
     from rung.ladder.table import whole
-    from rung.models import Pool
-    from rung.store import open_store
 
     console = Console()
     settings = Settings({"store": store})
     loaded = tasks.load(task, models=model, rungs=rung)
-    if limit is not None:
-        loaded = tasks.cut(loaded, test=limit)
-    given = loaded.budget
-    loaded = replace(
-        loaded,
-        budget=Budget(
-            tokens if tokens is not None else given.tokens,
-            money if money is not None else given.money,
-            seconds if seconds is not None else given.seconds,
-        ),
-    )
-
-    async def work() -> None:
-        pool = Pool(settings)
-        try:
-            if dry_run:
-                console.print(await estimate(loaded, settings, pool))
-                return
-            with open_store(settings.store_url) as opened, Display(console, quiet=quiet) as display:
-                climber = Climber(loaded, opened, pool, settings, display, not exhaustive, seed)
-                run = await climber.climb()
-                target = report or settings.home / "reports" / f"{run.id}.html"
-                await write_report(run, opened, pool, target)
-            console.print(whole(run))
-            console.print(f"\nReport: {target}\nTake it: rung export {run.id} my-program && rung serve my-program")
-        finally:
-            await pool.close()
-
-    asyncio.run(work())
+    if dry_run:
+        console.print(estimate(loaded if limit is None else tasks.cut(loaded, test=limit), settings))
+        return
+    with Display(console, quiet=quiet) as display:
+        run = front.climb(
+            loaded,
+            limit=limit,
+            budget=Budget(tokens, money, seconds),
+            early=not exhaustive,
+            seed=seed,
+            report=report,
+            settings=settings,
+            observer=display,
+        )
+    target = report or front.report_path(settings, run.id)
+    console.print(whole(run))
+    console.print(f"\nReport: {target}\nTake it: rung export {run.id} my-program && rung serve my-program")

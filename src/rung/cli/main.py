@@ -36,12 +36,10 @@ def main() -> None:
     try:
         app()
     except RungError as error:
-        print(f"rung: {error}", file=sys.stderr)  # noqa: T201
+        typer.echo(f"rung: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(
-            "\nrung: stopped; everything answered so far is kept. The same command goes on from here.", file=sys.stderr
-        )  # noqa: T201
+        typer.echo("\nrung: stopped; what was answered is kept, and the same command goes on from here.", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)

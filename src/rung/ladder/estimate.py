@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from rung.core.types import Answer, Example, Message, Request, Result, Sampling,
 from rung.ladder.climb import Using, plan
 from rung.ladder.fit import make_rung
 from rung.ladder.table import count, money, seconds
+from rung.models import Pool
 from rung.models.prices import find
 
 SAMPLE = 8
@@ -60,7 +62,7 @@ async def forecast(task: Task, settings: Settings, resources: Resources) -> list
         own = getattr(rung, "forecast", None)
         if own is not None:
             usage, took = own(task, using)
-            out.append(Forecast(entry.title, usage, took, "training"))
+            out.append(Forecast(entry.title, usage, took, "training; its answers come on top"))
             continue
         asked: list[tuple[Program, int]] = []
 
@@ -135,10 +137,18 @@ async def measure(model: Model) -> Speed | None:
     )
 
 
-async def estimate(task: Task, settings: Settings, resources: Resources) -> Table:
+def estimate(task: Task, settings: Settings) -> Table:
     """The forecast as a table with a sum."""
+
+    async def work() -> list[Forecast]:
+        pool = Pool(settings)
+        try:
+            return await forecast(task, settings, pool)
+        finally:
+            await pool.close()
+
+    rows = asyncio.run(work())
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)
-    rows = await forecast(task, settings, resources)
     total = sum((row.usage for row in rows), Usage())
     known = [row.seconds for row in rows if row.seconds is not None]
     table.add_column("rung", footer="sum (upper bound for new tokens)")

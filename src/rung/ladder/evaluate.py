@@ -17,6 +17,8 @@ from rung.core.protocols import Metric, Program
 from rung.core.types import Answer, Case, Example, Failure, Result, Score
 from rung.store import Entry, Store
 
+ALONE_SECONDS = 8.0
+"""A slow program's latency is taken from fewer answers, so that measuring it does not hold up the climb."""
 PEAK = "peak"
 """The journal's key of a program's peak memory, beside the hashes of examples."""
 
@@ -88,7 +90,8 @@ class Evaluator:
         alone: int = 0,
         on_tick: Callable[[Tick], None] | None = None,
     ) -> list[Result]:
-        """Results in the order of ``examples``. The first ``alone`` of them are answered one at a time (a latency)."""
+        """Results in the order of ``examples``. The first ``alone`` of them, or as many as ALONE_SECONDS allow, are answered one
+        at a time (a latency)."""
         identity = programs.fingerprint(program)
         hashes = [example_hash(example) for example in examples]
         known = self.store.recall(identity, hashes, repeat)
@@ -120,10 +123,10 @@ class Evaluator:
             if on_tick is not None:
                 on_tick(Tick(len(answered), len(examples), count))
 
-        alone_now = [index for index in fresh if index < alone]
-        for index in alone_now:
-            await work(index, True)
-        await _pool(work, [index for index in fresh if index >= alone], self.concurrency)
+        started, waiting = time.monotonic(), list(fresh)
+        while waiting and waiting[0] < alone and time.monotonic() - started < ALONE_SECONDS:
+            await work(waiting.pop(0), True)
+        await _pool(work, waiting, self.concurrency)
         cases = [
             Case(example.input, answered[i][0].output, example.reference, answered[i][0].raw, answered[i][0].failure)
             for i, example in enumerate(examples)

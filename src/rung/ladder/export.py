@@ -72,6 +72,7 @@ async def export_program(store: Store, run: str, rung: str, folder: Path, *, ver
     }
     staging = folder.with_name(f".{folder.name}.export{os.getpid()}")
     try:
+        document = {**document, "fingerprint": chosen.program}
         _stage(source, staging, {**document, "notes": notes})
         if verify is not None:
             await verify(staging, record, chosen)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rung.tasks.loader import Examination
     from rung.tasks.problem import Problem
 
-__all__ = ["cut", "examine", "init", "load", "locate", "validate"]
+__all__ = ["change", "cut", "examine", "init", "load", "locate", "validate"]
 
 
 def locate(path_or_pack: str | Path) -> Path:
@@ -76,7 +76,11 @@ def load(
             file=first.file or path,
             line=first.line,
         )
-    task = examination.task
+    return change(examination.task, models=models or (), rungs=rungs or ())
+
+
+def change(task: Task, *, models: Sequence[str] = (), rungs: Sequence[str | RungChoice] = ()) -> Task:
+    """The same task with other models or rungs where some are given; its hash stays. Raises InputError for unknown names."""
     if models:
         known = registry.table("provider")
         for model in models:

@@ -1,0 +1,102 @@
+"""The front door for Python code: what the command line does, as plain functions that wait for the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rung import tasks
+from rung.core.settings import Settings
+from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
+from rung.ladder.climb import Climber, Observer, Silent
+from rung.ladder.records import RunRecord
+from rung.ladder.report import write_report
+from rung.models import Pool
+from rung.serving import local
+from rung.store import open_store
+
+
+def climb(
+    task: str | Path | Task,
+    *,
+    models: Sequence[str] = (),
+    rungs: Sequence[str | RungChoice] = (),
+    limit: int | None = None,
+    budget: Budget | None = None,
+    early: bool = True,
+    seed: int = 0,
+    report: Path | None = None,
+    settings: Settings | None = None,
+    observer: Observer | None = None,
+) -> RunRecord:
+    """Climb a task (a Task, a task file, its folder, or a pack's name) and return what was measured.
+
+    ``models``, ``rungs`` and each limit that is set in ``budget`` replace those of the task; ``limit`` is the largest number
+    of test examples; ``early`` stops rungs that cannot win any more. The HTML report goes to ``report``, or beside the store.
+    Raises InputError for a task that does not load; a rung that fails is a row of the result.
+    """
+    settings = settings or Settings()
+    loaded = task if isinstance(task, Task) else tasks.load(task)
+    loaded = tasks.change(loaded, models=models, rungs=rungs)
+    if limit is not None:
+        loaded = tasks.cut(loaded, test=limit)
+    if budget is not None:
+        old = loaded.budget
+        tokens = old.tokens if budget.tokens is None else budget.tokens
+        money = old.money if budget.money is None else budget.money
+        seconds = old.seconds if budget.seconds is None else budget.seconds
+        loaded = replace(loaded, budget=Budget(tokens, money, seconds))
+
+    async def work() -> RunRecord:
+        pool = Pool(settings)
+        try:
+            with open_store(settings.store_url) as store:
+                climber = Climber(loaded, store, pool, settings, observer or Silent(), early, seed)
+                run = await climber.climb()
+                await write_report(run, store, pool, report or report_path(settings, run.id))
+                return run
+        finally:
+            await pool.close()
+
+    return asyncio.run(work())
+
+
+def report_path(settings: Settings, run: str) -> Path:
+    """Where a run's report goes when nobody says."""
+    return settings.home / "reports" / f"{run}.html"
+
+
+def answer(folder: str | Path, input: Input | str, *, settings: Settings | None = None) -> Answer:
+    """Answer one input with an exported program. A failure is in the answer; a damaged folder raises InputError."""
+
+    async def work() -> Answer:
+        pool = Pool(settings)
+        try:
+            opened = local.open_folder(Path(folder), pool)
+            return await local.answer(opened.program, local.as_fields(input, opened.fields))
+        finally:
+            await pool.close()
+
+    return asyncio.run(work())
+
+
+def ask(
+    prompt: str | Sequence[Message],
+    *,
+    model: str | None = None,
+    sampling: Sampling | None = None,
+    settings: Settings | None = None,
+) -> Reply:
+    """One reply of a model (``provider:name``; the setting ``model`` where none is named). Raises ModelError."""
+    messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+
+    async def work() -> Reply:
+        pool = Pool(settings)
+        try:
+            return (await pool.model(model).generate([Request(messages, sampling or Sampling())]))[0]
+        finally:
+            await pool.close()
+
+    return asyncio.run(work())
