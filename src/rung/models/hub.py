@@ -304,6 +304,10 @@ def _pip_failed(weights: Weights, log: str, staging: Path) -> FetchError:
     # pip's own last word, without the addresses of the index: they may hold a user's credentials.
     errors = [line for line in log.splitlines() if line.startswith("ERROR:") or "error" in line.lower()]
     said = re.sub(r"\w+://\S+", "<index>", errors[-1] if errors else "it wrote no wheel").removeprefix("ERROR: ")
+    if re.search(
+        r"NewConnectionError|NameResolutionError|ConnectTimeout|connection broken|Max retries exceeded|SSLError", log
+    ):
+        said = f"no connection to the package index ({said})"
     if "No space left" in log or shutil.disk_usage(staging).free < 1_000_000:
         return _disk_full(staging.parent)
     return FetchError(
