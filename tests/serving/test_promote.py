@@ -121,6 +121,17 @@ async def test_a_program_that_answers_otherwise_is_not_promoted(
         await check_served(opened, make_offers(opened, Plan(()), pool), settings, pool, Limits(grace=1))
 
 
+async def test_an_edited_program_is_not_what_was_verified(
+    run: RunRecord, store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    await promote(store, run.id, "zero-shot", tmp_path / "p", settings)
+    document = json.loads((tmp_path / "p" / "program.json").read_text())
+    document["spec"]["prompt"]["instruction"] = "Say the opposite."
+    (tmp_path / "p" / "program.json").write_text(json.dumps(document))
+    opened = open_folder(tmp_path / "p", Pool(settings))
+    assert (opened.intact, opened.verified) == (False, False)
+
+
 async def test_without_the_check_it_is_marked_unverified(
     run: RunRecord, store: Store, settings: Settings, tmp_path: Path
 ) -> None:

@@ -23,7 +23,8 @@ from rung.core.types import Answer, Failure, Input
 class Opened:
     """A program with what its folder says about it. ``fields`` are its inputs in the order that it was evaluated with.
 
-    ``verified`` says whether the parity gate passed it; None: it was not made by ``rung export``.
+    ``verified`` says whether the parity gate passed it; None: it was not made by ``rung export``. ``intact`` is False when
+    the program is not the one that was saved: program.json was edited, or the model behind it is another one now.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Opened:
     fingerprint: str
     notes: Mapping[str, Any]
     verified: bool | None
+    intact: bool = True
 
 
 def open_folder(folder: Path, resources: Resources, *, name: str = "") -> Opened:
@@ -40,14 +42,19 @@ def open_folder(folder: Path, resources: Resources, *, name: str = "") -> Opened
     document = programs.read(folder)
     notes = document.get("notes", {})
     fields = document["spec"].get("options", {}).get("fields") or notes.get("fields") or ("text",)
+    program = programs.load(folder, resources)
+    fingerprint = programs.fingerprint(program)
+    intact = fingerprint == document["fingerprint"]
+    verified = notes.get("verified")
     return Opened(
         name or folder.resolve().name,
         folder,
-        programs.load(folder, resources),
+        program,
         tuple(fields),
-        document["fingerprint"],
+        fingerprint,
         notes,
-        notes.get("verified"),
+        None if verified is None else bool(verified) and intact,
+        intact,
     )
 
 

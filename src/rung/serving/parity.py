@@ -137,7 +137,7 @@ async def check(
     )
 
 
-def refuse(parity: Parity) -> None:
+def refuse(parity: Parity, *, remedy: str = "") -> None:
     """Raise ParityError, naming the items, unless ``parity`` passed."""
     if parity.passed:
         return
@@ -154,7 +154,8 @@ def refuse(parity: Parity) -> None:
     noted = "".join(f"\n    {note}" for note in parity.notes)
     raise ParityError(
         f"{parity}: {why}{noted}\n{listed}{more}",
-        remedy="climb the task again with this model and version, then export; --no-parity exports it unverified",
+        remedy=remedy
+        or "climb the task again with this model and version, then export; --no-parity exports it unverified",
     )
 
 

@@ -69,7 +69,11 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
             for parity in await check_served(opened, offers, settings, pool, plan.limits):
                 say(str(parity))
         for one in opened:
-            if one.verified is False and not plan.check:
+            if not one.intact:
+                say(
+                    f"rung/{one.name} is not what was saved: its program.json was edited, or its model is another one now"
+                )
+            elif one.verified is False and not plan.check:
                 say(f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)")
         for offer in offers:
             say(f"  {offer.id}")
@@ -129,6 +133,6 @@ async def check_served(
                 original = await read_results(store, record, rung, pool, [record.metrics[0]])
                 async with Remote(address(bound), f"rung/{one.name}") as remote:
                     parity = await check(original, remote, metric, where=f"rung/{one.name} over HTTP", concurrency=32)
-                refuse(parity)
+                refuse(parity, remedy=f"export it again: rung export {run} {rung} DIR")
                 verdicts.append(parity)
     return verdicts
