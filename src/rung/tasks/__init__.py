@@ -1,4 +1,4 @@
-"""Tasks: a task file and its data become a Task in frozen splits. packs/README.md describes the file."""
+"""Tasks: a task file and its data become a Task in frozen splits. docs/task.md describes the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task file: YAML read with line numbers, checked by a pydantic model. packs/README.md describes every key."""
+"""The task file: YAML read with line numbers, checked by a pydantic model. docs/task.md describes every key."""
 
 from __future__ import annotations
 

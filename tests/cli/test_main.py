@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("numpy", "pydantic", "sqlalchemy", "sklearn", "jinja2", "openvino", "torch", "rich.live", "yaml", "fastapi")
+
+
+def rung(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.argv = ['rung', *{list(words)!r}]; from rung.cli.main import main; main()"
+    env = {**os.environ, "COLUMNS": "400", "RUNG_MODEL": "fake:echo", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['rung', '--help']\n"
+        "from rung.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip().splitlines()[-1] == "[]", done.stdout + done.stderr
+    assert "climb" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("climb", "nothing-here"), 2, "rung init my-task"),
+        (("climb", "support-intent", "--rung", "zero-shoot"), 2, "zero-shot"),
+        (("climb", "support-intent", "--model", "opnai:x"), 2, "openai"),
+        (("show", "zzz"), 2, "zzz"),
+        (("export", "last", "x"), 2, "rung climb"),
+        (("run", "nowhere", "-i", "x"), 2, "rung export"),
+        (("serve", "nowhere"), 2, "rung export"),
+        (("config", "colour"), 2, "known:"),
+        (("validate", "nothing-here"), 2, "no such"),
+    ],
+)
+def test_mistakes_are_one_message_that_says_what_to_type(
+    words: tuple[str, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    done = rung(*words, folder=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_config_names_the_winner(tmp_path: Path) -> None:
+    (tmp_path / "rung.toml").write_text('model = "fake:slow"\nport = 9000\n')
+    done = rung("config", folder=tmp_path, RUNG_MODEL="fake:echo")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "environment RUNG_MODEL" in rows["model"]
+    assert "rung.toml" in rows["port"]
+    assert "default" in rows["retries"]
+
+
+def test_a_climb_from_the_shell_and_back(tmp_path: Path) -> None:
+    words = ("climb", "support-intent", "-r", "rules", "-r", "zero-shot", "--limit", "40", "--report", "out.html")
+    first = rung(*words, folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "Recommendation" in first.stdout
+    assert (tmp_path / "out.html").stat().st_size > 10_000
+    second = rung(*words, folder=tmp_path)
+    assert second.returncode == 0
+    runs = rung("runs", folder=tmp_path).stdout
+    assert runs.count("support-intent") == 2
+    dry = rung("climb", "support-intent", "-r", "zero-shot", "--limit", "10", "--dry-run", folder=tmp_path)
+    assert dry.returncode == 0, dry.stderr
+    assert "sum" in dry.stdout
+    assert rung("diff", "last", "last", folder=tmp_path).returncode == 0
+
+
+def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
+    """kill -9 in the middle: what was answered is kept, and the same command ends the climb."""
+    import signal
+    import sqlite3
+    import time
+
+    words = ["climb", "support-intent", "-r", "zero-shot", "--limit", "120", "-m", "fake:slow", "-q"]
+    code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
+    env = {**os.environ, "RUNG_CONCURRENCY": "4"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    database = tmp_path / ".rung" / "rung.db"
+
+    def journalled() -> int:
+        try:
+            with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1) as link:
+                return int(link.execute("select count(*) from answers where length(example) = 32").fetchone()[0])
+        except sqlite3.Error:
+            return 0
+
+    deadline = time.monotonic() + 60
+    while journalled() < 30 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = journalled()
+    assert 30 <= kept < 120
+    assert "interrupted" in rung("runs", folder=tmp_path).stdout
+    done = rung(*words, folder=tmp_path, RUNG_CONCURRENCY="4")
+    assert done.returncode == 0, done.stderr
+    assert journalled() == 120

@@ -1,0 +1,75 @@
+"""The pages are run: every Python block, every `rung` line, and the names that the tables promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rung.core import registry
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "RUNG_MODEL": "fake:echo", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+PYTHON = [(page.name, code) for page in PAGES for code in blocks(page, "python")]
+
+
+@pytest.mark.parametrize("code", [code for _, code in PYTHON], ids=[name for name, _ in PYTHON])
+def test_python_blocks_run(code: str, tmp_path: Path) -> None:
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
+    use = next(block for block in blocks(ROOT / "README.md", "sh") if "rung init" in block)
+    lines = [part.strip() for line in use.splitlines() for part in line.partition("#")[0].split(";") if part.strip()]
+    assert len(lines) > 12
+    example = ""
+    for line in lines:
+        words = [word if word != "EXAMPLE" else example for word in shlex.split(line)]
+        words = ["last" if word == "RUN" else word for word in words]
+        if words[1] == "serve":  # it does not end; tests/serving talks to it
+            continue
+        words = ["fake:echo" if word.startswith("openvino:") else word for word in words]
+        done = python(f"import sys; sys.argv = {words!r}; from rung.cli.main import main; main()", tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        if words[1:4] == ["show", "last", "zero-shot"] and not example:
+            rows = done.stdout.strip().splitlines()[1:]
+            example = rows[0].split()[0]
+            assert example, "the fake model got everything right: nothing to show"
+
+
+def test_every_rung_is_on_the_page_and_every_name_there_exists() -> None:
+    page = (ROOT / "docs" / "rungs.md").read_text(encoding="utf-8")
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([\w-]+)`", rows)) == set(registry.table("rung"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    tree = next(block for block in blocks(ROOT / "README.md", "text") if "src/rung/" in block)
+    named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    rooms = {path.name for path in (ROOT / "src" / "rung").iterdir() if (path / "__init__.py").exists()}
+    assert named == rooms
