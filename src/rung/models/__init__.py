@@ -83,7 +83,7 @@ class Pool:
         return self._models[name]
 
     def embedder(self, name: str | None = None) -> Embedder:
-        """The embedder of that name; None: ``static`` (256 dimensions, no network, about 8,000 short texts a second)."""
+        """The embedder of that name; None: ``static`` (256 dimensions, no network once its vectors are pulled)."""
         name = name or "static"
         if name not in self._embedders:
             factory = registry.load("embedder", name)

@@ -1,8 +1,7 @@
 """Text to vectors without a language model: static word vectors, averaged.
 
 The vectors are WordLlama's (256 dimensions, token embeddings of a large model reduced and trained for similarity), whose two
-files come out of its wheel (see hub.py); its own code is not needed. About 8,000 short texts a second on two cores, nearly all
-of it the tokenizer.
+files come out of its wheel (see hub.py); its own code is not needed. Most of the time goes to the tokenizer.
 """
 
 from __future__ import annotations
