@@ -310,7 +310,7 @@ def waves(total: int) -> Iterator[tuple[int, int]]:
 
 def plan(task: Task, settings: Settings) -> list[Entry]:
     """The rungs to climb in order, with each of the task's models; rungs without a model come once."""
-    choices = task.rungs or tuple(RungChoice(name) for name in registry.table("rung"))
+    choices = task.rungs or tuple(choice for choice in map(RungChoice, registry.table("rung")) if not optional(choice))
     models = task.models or (settings["model"],)
     entries: list[Entry] = []
     for index, model in enumerate(models):
@@ -321,6 +321,11 @@ def plan(task: Task, settings: Settings) -> list[Entry]:
             title = f"{choice.title}@{model.partition(':')[2] or model}" if uses and len(models) > 1 else choice.title
             entries.append(Entry(title, choice, model if uses else ""))
     return entries
+
+
+def optional(choice: RungChoice) -> bool:
+    """Whether a rung is climbed only where it is named: the prompt patterns, of which most tasks want a few."""
+    return bool(getattr(make_rung(choice), "optional", False))
 
 
 def best_of(metric: Metric, scored: dict[str, list[Result]], total: int) -> str | None:
