@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from math import exp
@@ -12,7 +12,7 @@ from typing import Any
 
 from rung.core.errors import ContextOverflow, ModelError
 from rung.core.protocols import Model
-from rung.core.types import Failure, Form, Message, Request, Sampling, ScoreRequest, Step
+from rung.core.types import Answer, Failure, Form, Message, Request, Sampling, ScoreRequest, Step, Usage
 
 NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
 
@@ -97,6 +97,14 @@ async def listen(
     output, complaint = parse(Form(), reply.text)
     step = Step(name, messages, reply.text, usage=reply.usage)
     yield Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
+
+
+def conclude(asked: Sequence[Asked]) -> Answer:
+    """The answer that a row of questions ends in: the last one's output, with every step and what all of them used."""
+    last = asked[-1]
+    steps = tuple(item.step for item in asked)
+    usage = sum((step.usage for step in steps), Usage())
+    return Answer(last.output, last.raw, steps, usage, last.failure, last.confidence)
 
 
 def _probability(logprob: float) -> float:

@@ -27,7 +27,7 @@ from rung.core.types import (
     Usage,
     as_input,
 )
-from rung.prompts.answer import Asked, ask, listen
+from rung.prompts.answer import Asked, ask, conclude, listen
 from rung.prompts.prompt import Prompt
 from rung.prompts.select import Kind, Selector
 
@@ -152,9 +152,9 @@ class PromptProgram:
             return Answer(None, steps=(Step("prompt", messages),), failure=complaint)
         reasoning = self.options.reasoning
         if reasoning is None:
-            return _answer([await self._ask(messages, repeat)])
+            return conclude([await self._ask(messages, repeat)])
         if reasoning.votes == 1:
-            return _answer(await self._reason(messages, reasoning, repeat))
+            return conclude(await self._reason(messages, reasoning, repeat))
         chains = await asyncio.gather(
             *(self._reason(messages, reasoning, repeat * reasoning.votes + vote) for vote in range(reasoning.votes))
         )
@@ -175,7 +175,7 @@ class PromptProgram:
             return
         async with aclosing(listen(self._model, messages, self._sampling(repeat), repeat=repeat)) as heard:
             async for piece in heard:
-                yield piece if isinstance(piece, str) else _answer([piece])
+                yield piece if isinstance(piece, str) else conclude([piece])
 
     def _sampling(self, repeat: int) -> Sampling:
         return replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
@@ -238,16 +238,9 @@ class PromptProgram:
         return messages, None
 
 
-def _answer(asked: Sequence[Asked]) -> Answer:
-    last = asked[-1]
-    steps = tuple(item.step for item in asked)
-    usage = sum((step.usage for step in steps), Usage())
-    return Answer(last.output, last.raw, steps, usage, last.failure, last.confidence)
-
-
 def _vote(chains: Sequence[Sequence[Asked]]) -> Answer:
     """Majority over the chains that gave an answer; the earliest wins a tie. Fails only when every chain failed."""
-    answers = [_answer(chain) for chain in chains]
+    answers = [conclude(chain) for chain in chains]
     steps = tuple(step for answer in answers for step in answer.steps)
     usage = sum((answer.usage for answer in answers), Usage())
     valid = [answer for answer in answers if answer.failure is None]

@@ -9,6 +9,10 @@ RUNGS = {
     "few-shot-mmr": "rung.prompts.fewshot:MMR",
     "chain-of-thought": "rung.prompts.reason:CHAIN_OF_THOUGHT",
     "self-consistency": "rung.prompts.reason:SELF_CONSISTENCY",
+    "react": "rung.prompts.react:React",
 }
 
-PROGRAMS = {"prompt": "rung.prompts.program:PromptProgram"}
+PROGRAMS = {
+    "prompt": "rung.prompts.program:PromptProgram",
+    "react": "rung.prompts.react:ReactProgram",
+}
