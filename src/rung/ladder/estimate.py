@@ -47,7 +47,7 @@ async def forecast(task: Task, settings: Settings, resources: Resources) -> list
     """A forecast for every rung of the climb. Prompts are really built and counted; no answer is asked.
 
     New tokens are counted at their limit, so that the forecast is an upper bound there. A rung whose fit is a training
-    tells its own expected cost.
+    says how many tokens it will train on; how long that takes, its pre-flight tells.
     """
     speeds: dict[str, Speed | None] = {}
     out: list[Forecast] = []
@@ -61,8 +61,7 @@ async def forecast(task: Task, settings: Settings, resources: Resources) -> list
             speeds[entry.model] = await measure(using.model())
         own = getattr(rung, "forecast", None)
         if own is not None:
-            usage, took = own(task, using)
-            out.append(Forecast(entry.title, usage, took, "training; its answers come on top"))
+            out.append(Forecast(entry.title, own(task, using), None, "tokens to train on; answers come on top"))
             continue
         asked: list[tuple[Program, int]] = []
 

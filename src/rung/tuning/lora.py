@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError
@@ -19,7 +19,7 @@ from rung.core.meter import report
 from rung.core.program import file_hash
 from rung.core.protocols import Context, Resources
 from rung.core.settings import Settings
-from rung.core.types import Example, Message, Progress, Task
+from rung.core.types import Example, Message, Progress, Task, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt, show
 from rung.tuning.loop import LINEAR, Recipe, Trained, write
@@ -37,6 +37,7 @@ class Lora:
     every answer cheaper; full: the zero-shot prompt. The other options are those of ``Recipe``.
     """
 
+    tuned: ClassVar[bool] = True
     precision: str = "f16"
     instruction: str = "short"
     rank: int = 16
@@ -100,8 +101,19 @@ class Lora:
             return f"only models of the embedded engine can be tuned and run again, and {model} is not one"
         return ""
 
+    def forecast(self, task: Task, resources: Resources) -> Usage:
+        """Tokens that training will read at most (early stopping may end it sooner); trains nothing."""
+        model, prompt = resources.model(), self.prompt(task)
+        rows = [model.count(messages) for _, messages in converse(prompt, task.train)]
+        passes = min(float(self.epochs), self.steps * self.batch / max(len(rows), 1))
+        return Usage(prompt_tokens=round(sum(rows) * passes))
+
+    def prompt(self, task: Task) -> Prompt:
+        """What is said before the input, in training and in use."""
+        return Prompt(instruction=task.instruction) if self.instruction == "short" else Prompt.of(task)
+
     async def fit(self, task: Task, context: Context) -> PromptProgram:
-        prompt = Prompt(instruction=task.instruction) if self.instruction == "short" else Prompt.of(task)
+        prompt = self.prompt(task)
         model = context.resources.model()
         halt = threading.Event()
         work = asyncio.create_task(asyncio.to_thread(self._tune, task, prompt, model.name, context, halt))
