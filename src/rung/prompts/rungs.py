@@ -4,15 +4,18 @@ RUNGS = {
     "zero-shot": "rung.prompts.direct:ZERO_SHOT",
     "constraints": "rung.prompts.direct:CONSTRAINTS",
     "persona": "rung.prompts.direct:PERSONA",
+    "rendering": "rung.prompts.direct:RENDERING",
     "few-shot-random": "rung.prompts.fewshot:RANDOM",
     "few-shot-knn": "rung.prompts.fewshot:KNN",
     "few-shot-mmr": "rung.prompts.fewshot:MMR",
     "chain-of-thought": "rung.prompts.reason:CHAIN_OF_THOUGHT",
     "self-consistency": "rung.prompts.reason:SELF_CONSISTENCY",
     "react": "rung.prompts.react:React",
+    "output-template": "rung.prompts.outline:OutputTemplate",
 }
 
 PROGRAMS = {
     "prompt": "rung.prompts.program:PromptProgram",
     "react": "rung.prompts.react:ReactProgram",
+    "outline": "rung.prompts.outline:OutlineProgram",
 }
