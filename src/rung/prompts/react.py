@@ -13,17 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Resources
 from rung.core.types import Answer, Form, Input, Message, Task, as_input
-from rung.foundations.tfidf import Tfidf
 from rung.prompts.answer import Asked, ask, conclude, parse
 from rung.prompts.calculator import calculate
 from rung.prompts.program import Options
 from rung.prompts.prompt import Prompt
+from rung.prompts.search import Search
 
 THOUGHT = 100
 """Characters of a thought at most."""
@@ -132,17 +130,9 @@ class ReactProgram:
         )
 
     @cached_property
-    def _index(self) -> tuple[list[str], Tfidf, Any]:
-        names = list(self.passages)
-        texts = [f"{name}\n{self.passages[name]}" for name in names]
-        tfidf = Tfidf.fit(texts)
-        return names, tfidf, tfidf.transform(texts)
-
-    def search(self, words: str, k: int = 2) -> list[str]:
-        """Names of the ``k`` passages nearest to ``words``, nearest first; fewer where nothing matches."""
-        names, tfidf, rows = self._index
-        similar = np.asarray((rows @ tfidf.transform([words]).T).toarray())[:, 0]
-        return [names[i] for i in np.argsort(-similar, kind="stable")[:k] if similar[i] > 0]
+    def search(self) -> Search:
+        """The index over the passages, made on first use."""
+        return Search(self.passages)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """What the first call sends."""

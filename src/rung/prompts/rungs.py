@@ -11,6 +11,8 @@ RUNGS = {
     "chain-of-thought": "rung.prompts.reason:CHAIN_OF_THOUGHT",
     "self-consistency": "rung.prompts.reason:SELF_CONSISTENCY",
     "react": "rung.prompts.react:React",
+    "question-refinement": "rung.prompts.refine:Refine",
+    "cognitive-verifier": "rung.prompts.verify:Verify",
     "output-template": "rung.prompts.outline:OutputTemplate",
 }
 
@@ -18,4 +20,6 @@ PROGRAMS = {
     "prompt": "rung.prompts.program:PromptProgram",
     "react": "rung.prompts.react:ReactProgram",
     "outline": "rung.prompts.outline:OutlineProgram",
+    "refined": "rung.prompts.refine:RefinedProgram",
+    "verified": "rung.prompts.verify:VerifiedProgram",
 }
