@@ -31,6 +31,10 @@ _CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TICKS = re.compile("`+")
 _FENCES = re.compile("`{3,}|~{3,}")
 _HEADING = re.compile("(^|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029])([^\\S\n\r]*)(?=[#=-])")
+_LABEL = re.compile(r"(?m)^[ \t]*([^\W\d_][^\n:{}<>\[\]]{0,60}?)[ \t]*:")
+_LEAD = re.compile(r"(?m)^[ \t]*(#{1,6}(?=\s)|-{3,}|={3,}|\*{2,}|`{3,}|~{3,})")
+_ANGLE = re.compile(r"</?\s*([A-Za-z][\w.-]*)")
+_SQUARE = re.compile(r"\[/?\s*([A-Za-z][\w.-]*)")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 
 
@@ -43,6 +47,43 @@ def style_of(name: str) -> Style:
 
 
 # ---------------------------------------------------------------- data
+
+
+@lru_cache(maxsize=256)
+def guard(around: str) -> Callable[[str], str]:
+    """An escape for data inside the text ``around`` it, which changes nothing in data that does not imitate that text.
+
+    A value one of whose later lines begins like a line of ``around`` (a label with its colon, a heading, a rule, a fence) is
+    moved in by four spaces; tags and bracketed names that occur in ``around`` lose their bracket, quotation fences
+    (three backticks, tildes or quotes) are taken apart.
+    """
+    labels = {" ".join(found[1].split()).casefold() for found in _LABEL.finditer(around)}
+    leads = {found[1] for found in _LEAD.finditer(around)}
+    tags = {found[1].casefold() for found in _ANGLE.finditer(around)}
+    names = {found[1].casefold() for found in _SQUARE.finditer(around)}
+    fences = [found for found in ("`" * 3, "~" * 3, '"' * 3, "'" * 3) if found in around]
+    if not (labels or leads or tags or names or fences):
+        return str
+    angle = re.compile(rf"<(?=[^\w<]*(?:{_any(tags)})\b)", re.I) if tags else None
+    square = re.compile(rf"\[(?=[^\w\[]*(?:{_any(names)})\b)", re.I) if names else None
+    starts = [*(rf"{re.escape(label)}\s*:".replace("\\ ", r"\s+") for label in sorted(labels)), *map(re.escape, leads)]
+    line = re.compile(rf"(?:{_BREAK.pattern})\s*(?:{'|'.join(starts)})", re.I) if starts else None
+
+    def escape(text: str) -> str:
+        if angle is not None:
+            text = angle.sub("&lt;", text)
+        if square is not None:
+            text = square.sub("&#91;", text)
+        for fence in fences:
+            if fence in text:
+                text = re.sub(f"{fence}{fence[0]}*", lambda found: "".join(f"\\{mark}" for mark in found[0]), text)
+        return indent(text, "    ") if line is not None and line.search(text) else text
+
+    return escape
+
+
+def _any(words: set[str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words))
 
 
 def indent(text: str, by: str = "  ") -> str:
@@ -242,7 +283,7 @@ class Rendering:
             if name == "rules":
                 text = layout.rules([_clean(layout.own(rule)) for rule in value])
             elif name == "context":
-                text = layout.data(value)
+                text = layout.data(_clean(value))
             else:
                 text = layout.own(value)
             pieces.append(layout.section(name, text))
@@ -308,11 +349,5 @@ def turn_text(input: Input | str) -> str:
         return input
     if len(input) == 1:
         return next(iter(input.values()))
-    forged = _forgery(tuple(input))
-    return "\n".join(f"{name}: {indent(value) if forged.search(value) else value}" for name, value in input.items())
-
-
-@lru_cache(maxsize=64)
-def _forgery(names: tuple[str, ...]) -> re.Pattern[str]:
-    fields = "|".join(re.escape(name) for name in names)
-    return re.compile(rf"[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]\s*(?:{fields})\s*:", re.I)
+    escape = guard("\n".join(f"{name}:" for name in input))
+    return "\n".join(f"{name}: {escape(value)}" for name, value in input.items())
