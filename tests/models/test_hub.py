@@ -27,7 +27,7 @@ from rung.core.errors import FetchError, InputError
 from rung.core.types import Progress
 from rung.models import hub
 
-CONTENT = b"GGUF" + bytes(range(256)) * 2000
+CONTENT = b"GGUF" + bytes(range(256)) * 12_000  # more than pip reads at once, so that a half arrives on the disk
 
 
 @pytest.fixture
