@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -24,10 +26,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "river stone market letter window garden bridge winter money engine paper silver island doctor village music answer "
-    "kitchen number forest history question teacher machine travel summer bottle language mountain station morning colour"
-).split()
+WORDS = re.findall(
+    r"\w+",
+    """river stone market letter window garden bridge winter money engine paper silver island doctor village music
+    answer kitchen number forest history question teacher machine travel summer bottle language mountain station morning colour""",
+)
 
 
 def text(source: random.Random, words: int) -> str:
@@ -61,11 +64,8 @@ def _llama(path: Path, threads: int) -> tuple[Callable[[list[list[int]], int], N
 
     def run(prompts: list[list[int]], new: int) -> None:
         for prompt in prompts:
-            count = 0
-            for _ in model.generate(prompt, temp=0.0):
-                count += 1
-                if count == new:
-                    break
+            made = sum(1 for _ in itertools.islice(model.generate(prompt, temp=0.0), new))
+            assert made == new
 
     return run, f"llama-cpp-python {llama_cpp.__version__}"
 
@@ -187,7 +187,7 @@ def main() -> None:
     limits.cache_size, limits.enable_prefix_caching, limits.max_num_batched_tokens = 2, True, 2048
     limits.max_num_seqs = 64
     pipe = genai.ContinuousBatchingPipeline(path, limits, "CPU", {"INFERENCE_NUM_THREADS": threads})
-    single = genai.LLMPipeline(path, "CPU", {"INFERENCE_NUM_THREADS": threads})
+    single = genai.LLMPipeline(path, "CPU", INFERENCE_NUM_THREADS=threads)
     print(
         f"openvino {openvino.__version__}, openvino-genai {genai.__version__}, {threads} threads, model {given.model}"
     )
@@ -241,6 +241,7 @@ def main() -> None:
             prompts = [prefix + engine.encode(f" {i}. {text(source, 12)}?") for i in range(given.prompts)]
             order = list(rounds)
             for name in order[index % 4 :] + order[: index % 4]:
+                print(f"  round {index + 1}: {name}", file=sys.stderr, flush=True)
                 if name == "rung":
                     rounds[name].append(await ours(prompts, given.new))
                 elif name == "openvino-genai":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -320,8 +319,3 @@ class Score(_Job):
             self.scores.set_exception(error)
         else:
             self.scores.set_exception(ModelError(f"the embedded engine failed: {type(error).__name__}: {error}"))
-
-
-def finite(scores: Scores) -> dict[int, float]:
-    """The candidates whose probability was computed: index to log-probability."""
-    return {i: value for i, value in enumerate(scores.logprobs) if value > -math.inf}
