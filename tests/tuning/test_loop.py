@@ -16,7 +16,7 @@ import torch
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
 from rung.tuning import loop
-from rung.tuning.batches import Row, assemble, split
+from rung.tuning.batches import Batch, Row, assemble, split
 from rung.tuning.loop import Checkpoints, Session, Trained, dev_loss, losses, open_session, rate_at, train
 from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops(
 ) -> None:
     real, made = loop.losses, []
 
-    def broken(session: Session, batch: loop.Batch) -> torch.Tensor:
+    def broken(session: Session, batch: Batch) -> torch.Tensor:
         made.append(batch.rows)
         return real(session, batch) * (float("nan") if len(made) == 4 else 1.0)
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     import torch
 
 MANIFEST = "rung.json"
-FORMAT = 1
+FORMAT = 2
+DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
+"""Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
+``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends before
+a digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,12 @@ def unpack(gguf: Path, cache: Path) -> Base:
     The folder appears by one rename and is verified by SHA-256 when it is used again; a damaged one is made anew.
     """
     key = file_hash(gguf)
-    folder = cache / "bases" / key[:32]
+    folder = cache / "bases" / f"{key[:32]}-{FORMAT}"
     if _whole(folder):
         return Base(folder, gguf, key)
     torch = load_torch()
     transformers = require("transformers", "tuning", "fine-tuning")
-    require("gguf", "tuning", "reading a GGUF for fine-tuning")
+    gguf_package = require("gguf", "tuning", "reading a GGUF for fine-tuning")
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -79,17 +83,27 @@ def unpack(gguf: Path, cache: Path) -> Base:
                 del model.config.quantization_config
             model.hf_quantizer = None
             model.to(torch.bfloat16).save_pretrained(staging)
-            transformers.AutoTokenizer.from_pretrained(**where).save_pretrained(staging)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+            pre = gguf_package.GGUFReader(gguf).fields.get("tokenizer.ggml.pre")
+            if pre is not None and pre.contents() in DIGITS:
+                from tokenizers import pre_tokenizers
+
+                tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+                )
+            tokenizer.save_pretrained(staging)
         files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
         document = {"format": FORMAT, "source": key, "files": files}
         (staging / MANIFEST).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        if folder.is_symlink():
+            folder.unlink()
         shutil.rmtree(folder, ignore_errors=True)
         try:
             staging.rename(folder)
         except OSError:
             if not _whole(folder):  # another process may have finished it first
                 raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # readers of damaged files raise whatever they stumble over
         raise FitError(
             f"cannot read {gguf.name} for training: {error}",
             remedy="a model of the llama, qwen2 or qwen3 family as GGUF can be trained; see that the disk has 1 GB free",
@@ -134,16 +148,19 @@ def quiet() -> Iterator[None]:
     """transformers without progress bars and advice on stderr."""
     import warnings
 
+    from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level, bars, bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), getattr(reader, "tqdm", None)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    reader.tqdm = logging.tqdm  # its own bar does not heed the line above
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         logging.set_verbosity(level)
+        reader.tqdm = bar
         if bars:
             logging.enable_progress_bar()
