@@ -24,6 +24,7 @@ BETTER = "In which year did Humphry Davy invent the safety lamp?"
     [
         (BETTER, ""),
         ("When was the lamp invented?", "Davy"),
+        ("Davy invented the lamp. When was it invented?", "one sentence"),
         ("Who is Davy and what are mines?", "words"),
     ],
 )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from rung.cli import climb, config, diff, export, init, models, run, runs, serve, show, validate
+from rung.cli import climb, config, diff, export, init, models, pattern, run, runs, serve, show, validate
 
 app = typer.Typer(
     name="rung",
@@ -26,6 +26,7 @@ app.command("run")(run.run)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
+app.add_typer(pattern.app, name="pattern")
 app.command("config")(config.config)
 
 

@@ -188,7 +188,9 @@ class ReactProgram:
             messages = (*messages[:-1], replace(last, content=f"{last.content}\n\n{closing.content}"))
         else:
             messages = (*messages, closing)
-        final = replace(self.options.sampling, seed=seed)
+        # A model in the habit of steps goes on with them after its answer.
+        stop = self.options.sampling.stop if self.options.form.closed else (*self.options.sampling.stop, "\n")
+        final = replace(self.options.sampling, seed=seed, stop=stop)
         asked.append(await ask(self._model, messages, self.options.form, final, repeat=repeat))
         return conclude(asked)
 

@@ -35,6 +35,8 @@ def lost(original: str, refined: str) -> str:
 
     Checked: numbers, names (words with a capital inside the text) and at least half of the other words that mean something.
     """
+    if re.search(r"[\w)][.!?]\s+[A-Z]", refined) and not re.search(r"[\w)][.!?]\s+[A-Z]", original):
+        return "it is no longer one sentence"
     there = set(re.findall(r"\w+", refined.casefold()))
     for number in re.findall(r"\d+(?:[.,]\d+)*", original):
         if number not in refined:

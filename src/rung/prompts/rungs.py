@@ -13,6 +13,7 @@ RUNGS = {
     "react": "rung.prompts.react:React",
     "question-refinement": "rung.prompts.refine:Refine",
     "cognitive-verifier": "rung.prompts.verify:Verify",
+    "combined": "rung.prompts.combine:Combined",
     "output-template": "rung.prompts.outline:OutputTemplate",
 }
 

@@ -1,7 +1,8 @@
 """Cognitive verifier: a text is split into claims, and each claim is held against a source.
 
 The evidence of a verdict is a span of the source, given by its offsets: it cannot be made up. What a rule can decide is not
-asked: a number or name of the claim that the source does not have makes the claim unsupported. As a program: answer, verify,
+asked: a number or name of the claim that the source does not have makes the claim unsupported, and a claim that repeats a
+sentence but for a "not" contradicts it. As a program: answer, verify,
 and answer once more with the findings where a claim does not hold (chain of verification; Dhuliawala et al. 2023,
 arXiv:2309.11495).
 """
@@ -32,6 +33,8 @@ Verdict = Literal["supported", "contradicted", "not stated"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 NEAR = 0.1
 """Cosine that a sentence must have with a claim to speak of it: shared endings of words alone give less."""
+ALIKE = 0.7
+"""Cosine above which a claim and a sentence say the same words, so that a "not" in one of them alone makes the difference."""
 _ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Fig|ca|approx|e\.g|i\.e)|\b[A-Z])\.$|^\s*\d+\.$")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]*[a-z]\w*")
@@ -125,10 +128,17 @@ async def verify(
         if rules and (missing := unfounded(claim, source)):
             findings.append(Finding(claim, "not stated", near[0], f"{missing} is not in the source"))
             continue
+        if rules and _negative(claim) != _negative(near[0].text) and similar.max() > ALIKE:
+            findings.append(Finding(claim, "contradicted", near[0], "one of the two is negated, the other is not"))
+            continue
         finding, asked = await _judge(model, claim, near, repeat)
         findings.append(finding)
         steps += asked
     return Verification(tuple(findings), tuple(steps))
+
+
+def _negative(text: str) -> bool:
+    return len(re.findall(r"\b(?:not|never|no|cannot)\b|n['’]t\b", text.casefold())) % 2 == 1
 
 
 async def _judge(model: Model, claim: str, near: Sequence[Span], repeat: int) -> tuple[Finding, list[Step]]:
@@ -352,12 +362,13 @@ class Verify:
         return inner_rung(self.inner).fits(task, resources)
 
     async def fit(self, task: Task, context: Context) -> VerifiedProgram:
-        inner = await inner_rung(self.inner).fit(task, context)
+        return self.around(await inner_rung(self.inner).fit(task, context), task, context.resources.model())
+
+    def around(self, inner: Program, task: Task, model: Model) -> VerifiedProgram:
+        """The verifier around a program that is there already."""
         source = self.source
         if not source and len(task.fields) > 1:
             # The field with the longest texts is the source; the question is short.
             seen = task.train or task.dev
             source = max(task.fields, key=lambda name: sum(len(item.input[name]) for item in seen))
-        return VerifiedProgram(
-            inner, context.resources.model(), task.fields, source=source, passages=task.passages if not source else None
-        )
+        return VerifiedProgram(inner, model, task.fields, source=source, passages=task.passages if not source else None)
