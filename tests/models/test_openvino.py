@@ -62,6 +62,13 @@ async def test_one_right_answer(model: OpenvinoModel) -> None:
     assert reply.usage.seconds > 0
 
 
+async def test_log_probabilities_are_those_of_other_engines(model: OpenvinoModel) -> None:
+    """llama.cpp on the same file gives -1.973, -0.018, -0.009; transformers in fp32 -1.883, -0.020, -0.011."""
+    messages = (Message("user", "What is the capital of France?"),)
+    reply = (await model.generate([Request(messages, Sampling(max_tokens=3, logprobs=True))]))[0]
+    assert reply.logprobs == pytest.approx((-1.97, -0.02, -0.01), abs=0.12)
+
+
 async def test_answers_do_not_depend_on_the_batch(model: OpenvinoModel) -> None:
     shared = "Here is a long story about a farmer, his two dogs and the river behind the old mill. " * 4
     requests = [

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.extras import require
 
 _PLAIN = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 CONTROL = 3
 """Token type of special tokens."""
+OFFSET_KINDS = frozenset({"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"})
+"""Quantizations whose blocks carry an offset as a floating-point number."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,35 @@ def _value(data: mmap.mmap, at: int, kind: int) -> tuple[Any, int]:
         return items, at
     form = f"<{_PLAIN[kind]}"
     return struct.unpack_from(form, data, at)[0], at + struct.calcsize(form)
+
+
+def recode(source: Path, target: Path) -> bool:
+    """Write ``source`` to ``target`` with every tensor of OFFSET_KINDS as Q8_0; False (and nothing written) without any.
+
+    openvino-genai 2026.4 rounds such an offset to a whole zero point, which changes what the model says: the log-probability
+    of one and the same token was -0.9 there, -1.97 in llama.cpp and -1.88 in fp32. Q8_0 has no offset and comes out right.
+    """
+    gguf = require("gguf", "embedded", "reading this GGUF file's quantization")
+    reader = gguf.GGUFReader(source)
+    kinds = gguf.GGMLQuantizationType
+    if not any(tensor.tensor_type.name in OFFSET_KINDS for tensor in reader.tensors):
+        return False
+    writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
+    for key, item in reader.fields.items():
+        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
+            continue
+        kind = item.types[0]
+        inner = item.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(key, item.contents(), kind, inner)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    for tensor in reader.tensors:
+        if tensor.tensor_type.name in OFFSET_KINDS:
+            plain = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            writer.add_tensor(tensor.name, gguf.quants.quantize(plain, kinds.Q8_0), raw_dtype=kinds.Q8_0)
+        else:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return True

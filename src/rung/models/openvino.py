@@ -52,7 +52,7 @@ from rung.models.schedule import Worker
 from rung.models.template import Template, tools_schema, with_tools
 from rung.models.trie import Trie
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when what the engine computes changes for the same weights: part of the fingerprint."""
 
 
@@ -87,7 +87,8 @@ class Engine:
     def worker(self) -> Worker:
         with self._lock:
             if self._worker is None or self._worker.closed:
-                folder = self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{version().partition('-')[0]}"
+                engine = f"{version().partition('-')[0]}-{LAYOUT}"
+                folder = self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}"
                 device = Paged(convert(self.path, folder), threads=self._threads, tokens=self.header.context)
                 self._worker = Worker(lambda: device)
             return self._worker

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError, ModelError
 from rung.core.extras import require
+from rung.models.gguf import recode
 from rung.models.schedule import Span
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def convert(gguf: Path, folder: Path) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         source = staging / "model.gguf"
-        try:
-            os.link(gguf.resolve(), source)
-        except OSError:
-            shutil.copyfile(gguf, source)
+        if not recode(gguf, source):
+            try:
+                os.link(gguf.resolve(), source)
+            except OSError:
+                shutil.copyfile(gguf, source)
         limits = genai.SchedulerConfig()
         limits.num_kv_blocks = 1
         try:
