@@ -20,8 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rung import __version__
-from rung.core import registry
+from rung.core import __version__, registry
 from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, MissingExtra, RungError
 from rung.core.meter import metered

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from rung import __version__
+from rung.core import __version__, registry
 from rung.core import program as programs
-from rung.core import registry
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError, InputError, RungError
 from rung.core.meter import metered

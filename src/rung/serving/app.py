@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from rung import __version__
+from rung.core import __version__
 from rung.core.errors import InputError, RungError
 from rung.core.meter import metered
 from rung.core.protocols import Model
