@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rung.core.codec import canonical, decode, encode
-from rung.core.errors import ModelError
+from rung.core.errors import InputError, ModelError
 from rung.core.protocols import Model, Resources
 from rung.core.types import (
     Answer,
@@ -30,6 +30,7 @@ from rung.core.types import (
 from rung.prompts.answer import Asked, ask, conclude, listen
 from rung.prompts.prompt import Prompt
 from rung.prompts.select import Kind, Selector
+from rung.prompts.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class PromptProgram:
 
     def __init__(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Template,
         model: Model,
         options: Options,
         selector: Selector | None = None,
@@ -85,7 +86,7 @@ class PromptProgram:
 
     def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = {
-            "prompt": encode(self.prompt),
+            "template" if isinstance(self.prompt, Template) else "prompt": encode(self.prompt),
             "options": encode(self.options),
             # Weights that travel with the program are named by their file, wherever the folder is carried.
             "model": f"{self._model.name.partition(':')[0]}:" if self.weights else self._model.name,
@@ -100,6 +101,7 @@ class PromptProgram:
                 "diversity": selector.diversity,
                 "embedder": selector.embedder.name if selector.embedder is not None else None,
                 "pool": encode(selector.shown),
+                **({"exclude": selector.exclude} if selector.exclude else {}),
             }
         return spec
 
@@ -116,7 +118,7 @@ class PromptProgram:
             embedder = resources.embedder(select["embedder"]) if select["embedder"] else None
             kind: Kind = select["kind"]
             if kind == "random":  # saved as drawn
-                selector = Selector.fixed(pool, seed=select["seed"])
+                selector = Selector.fixed(pool, seed=select["seed"], exclude=select.get("exclude", 0.0))
             else:
                 selector = Selector(
                     kind,
@@ -125,8 +127,10 @@ class PromptProgram:
                     embedder=embedder,
                     seed=select["seed"],
                     diversity=select["diversity"],
+                    exclude=select.get("exclude", 0.0),
                 )
-        return cls(decode(Prompt, spec["prompt"]), model, decode(Options, spec["options"]), selector, weights)
+        prompt = decode(Template, spec["template"]) if "template" in spec else decode(Prompt, spec["prompt"])
+        return cls(prompt, model, decode(Options, spec["options"]), selector, weights)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """The exact messages that the first call sends for ``input`` (before any cut that the overflow policy makes)."""
@@ -207,7 +211,10 @@ class PromptProgram:
 
     def _fit_window(self, value: Input, examples: Sequence[Example]) -> tuple[tuple[Message, ...], Failure | None]:
         """Render; when the prompt is longer than the window, drop examples and then cut the longest field, or fail."""
-        messages = self.prompt.render(value, examples)
+        try:
+            messages = self.prompt.render(value, examples)
+        except InputError as error:  # a value that the template's variable cannot take
+            return (), Failure("program", error.message)
         reserve = self.options.sampling.max_tokens
         if self.options.reasoning is not None:
             reserve += self.options.reasoning.max_tokens + 64

@@ -67,7 +67,11 @@ def guard(around: str) -> Callable[[str], str]:
     angle = re.compile(rf"<(?=[^\w<]*(?:{_any(tags)})\b)", re.I) if tags else None
     square = re.compile(rf"\[(?=[^\w\[]*(?:{_any(names)})\b)", re.I) if names else None
     starts = [*(rf"{re.escape(label)}\s*:".replace("\\ ", r"\s+") for label in sorted(labels)), *map(re.escape, leads)]
-    line = re.compile(rf"(?:{_BREAK.pattern})\s*(?:{'|'.join(starts)})", re.I) if starts else None
+    line = (
+        re.compile(rf"(?:{_BREAK.pattern})[^\S\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]*(?:{'|'.join(starts)})", re.I)
+        if starts
+        else None
+    )
 
     def escape(text: str) -> str:
         if angle is not None:

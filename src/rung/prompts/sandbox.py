@@ -224,6 +224,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _refuse("too large a power")
         return _checked(super().call_binop(context, operator, left, right))
 
+    def wrap_str_format(self, value: Any) -> None:
+        """No formatted widths: ``format`` is then an attribute like others, which is not safe."""
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr in _METHODS if callable(value) else super().is_safe_attribute(obj, attr, value)
 

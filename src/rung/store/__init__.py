@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from rung.store.journal import Entry
-from rung.store.store import Run, Status, Store, StoredRung, Swept, open_store
+from rung.store.store import Run, Status, Store, StoredPrompt, StoredRung, Swept, open_store
 
-__all__ = ["Entry", "Run", "Status", "Store", "StoredRung", "Swept", "open_store"]
+__all__ = ["Entry", "Run", "Status", "Store", "StoredPrompt", "StoredRung", "Swept", "open_store"]

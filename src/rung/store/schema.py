@@ -78,3 +78,17 @@ responses = Table(
     Column("used", Double, nullable=False),
 )
 """Exact-key cache of served responses."""
+
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("root_hash", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+"""Versions of prompts, from 1. ``hash`` covers the root's content as it was then (``root_hash``), ``root`` is its name."""

@@ -27,7 +27,7 @@ from rung.core.extras import require
 from rung.store import migrations, process
 from rung.store.journal import Batch, Entry, Journal
 from rung.store.process import Process
-from rung.store.schema import answers, fits, metadata, programs, responses, rungs, runs
+from rung.store.schema import answers, fits, metadata, programs, prompts, responses, rungs, runs
 
 T = TypeVar("T")
 
@@ -67,6 +67,20 @@ class StoredRung:
     name: str
     payload: str
     changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrompt:
+    """A version of a prompt; ``payload`` is JSON text. ``version`` 0: not stored yet."""
+
+    name: str
+    hash: str
+    root: str
+    root_hash: str
+    payload: str
+    note: str = ""
+    version: int = 0
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +283,50 @@ class Store:
         columns = (rungs.c.position, rungs.c.name, rungs.c.payload, rungs.c.changed)
         query = sa.select(*columns).where(rungs.c.run == run).order_by(rungs.c.position)
         return self._read(lambda link: [StoredRung(*row) for row in link.execute(query)])
+
+    # ------------------------------------------------------------ prompts
+
+    def put_prompts(self, given: Sequence[StoredPrompt]) -> list[StoredPrompt]:
+        """Store each as the next version of its name, all or none; one that says what its newest version says is that one.
+
+        Returned as they are in the store.
+        """
+
+        def add(link: sa.Connection) -> list[StoredPrompt]:
+            kept = []
+            for prompt in given:
+                newest = self._prompt(link, prompt.name, None)
+                if newest is not None and (newest.hash, newest.payload) == (prompt.hash, _json(prompt.payload)):
+                    kept.append(newest)
+                    continue
+                version = 1 if newest is None else newest.version + 1
+                row = replace(prompt, payload=_json(prompt.payload), version=version, created=time.time())
+                values = {column.name: getattr(row, column.name) for column in prompts.columns}
+                values |= {key: _text(values[key]) for key in ("name", "root", "note")}
+                link.execute(self._insert(prompts).values(values))
+                kept.append(row)
+            return kept
+
+        return self._write(add)
+
+    def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None:
+        """A version of a prompt, the newest where none is given; None where there is none."""
+        return self._read(lambda link: self._prompt(link, name, version))
+
+    def prompts(self, name: str | None = None) -> list[StoredPrompt]:
+        """Every version of one prompt, or the newest version of each; by name, newest first."""
+        query = sa.select(*prompts.columns).order_by(prompts.c.name, prompts.c.version.desc())
+        if name is not None:
+            query = query.where(prompts.c.name == _text(name))
+        rows = self._read(lambda link: [StoredPrompt(**row._mapping) for row in link.execute(query)])
+        return rows if name is not None else list({row.name: row for row in reversed(rows)}.values())[::-1]
+
+    def _prompt(self, link: sa.Connection, name: str, version: int | None) -> StoredPrompt | None:
+        query = sa.select(*prompts.columns).where(prompts.c.name == _text(name)).order_by(prompts.c.version.desc())
+        if version is not None:
+            query = query.where(prompts.c.version == version)
+        row = link.execute(query.limit(1)).first()
+        return None if row is None else StoredPrompt(**row._mapping)
 
     # ------------------------------------------------------------ responses
 

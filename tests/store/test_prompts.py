@@ -1,0 +1,59 @@
+"""Versions of prompts in every database, and a store from before there were any."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from rung.store import Store, StoredPrompt, migrations, open_store
+
+
+def version(name: str, text: str, root: str = "", root_hash: str = "") -> StoredPrompt:
+    return StoredPrompt(name, f"hash of {text}", root, root_hash, f'"{text}"')
+
+
+def test_versions_count_from_one_and_what_says_the_same_is_not_stored_twice(store: Store) -> None:
+    saved = store.put_prompts([version("a", "one"), version("b", "uno", "a", "h")])
+    assert [(row.name, row.version) for row in saved] == [("a", 1), ("b", 1)]
+    again = store.put_prompts([version("a", "one"), version("b", "due", "a", "h")])
+    assert [(row.name, row.version) for row in again] == [("a", 1), ("b", 2)]
+    assert store.prompt("b") == again[1]
+    assert store.prompt("b", 1) == saved[1]
+    assert store.prompt("b", 3) is store.prompt("c") is None
+    assert [row.version for row in store.prompts("b")] == [2, 1]
+    assert [(row.name, row.version) for row in store.prompts()] == [("a", 1), ("b", 2)]
+
+
+def test_going_back_is_a_new_version(store: Store) -> None:
+    for text in ("one", "two", "one"):
+        store.put_prompts([version("a", text)])
+    assert [row.payload for row in store.prompts("a")] == ['"one"', '"two"', '"one"']
+
+
+def test_all_or_none_are_stored(store: Store) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        store.put_prompts([version("a", "one"), version("b", "x\0")])
+    assert store.prompts() == []
+
+
+def test_odd_names_and_texts(store: Store) -> None:
+    row = StoredPrompt("ñ% _", "h", "", "", '"\\ud800 é"', "a note\0")
+    (saved,) = store.put_prompts([row])
+    assert store.prompt("ñ% _") is not None
+    assert store.prompt("ñ%") is None
+    assert saved.payload == row.payload
+
+
+def test_a_store_from_before_prompts_gets_their_table(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import command
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "revisions", lambda: ("0001",))
+        real = command.upgrade
+        patch.setattr(command, "upgrade", lambda config, _: real(config, "0001"))
+        with open_store(url) as store, store._engine.connect() as link:
+            run = store.start_run("t", "h", "{}")
+            assert not sa.inspect(link).has_table("prompts")
+    with open_store(url) as store:
+        assert store.put_prompts([version("a", "one")])[0].version == 1
+        assert store.run(run).task == "t"
