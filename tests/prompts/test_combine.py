@@ -16,6 +16,7 @@ from rung.models import Pool
 from rung.models.fake import CAPABILITIES, Fake
 from rung.prompts.combine import ALIASES, Combined, compose, factorial, read, unfit
 from rung.prompts.program import PromptProgram
+from rung.prompts.prompt import Prompt
 from rung.prompts.refine import RefinedProgram
 from rung.prompts.verify import VerifiedProgram
 
@@ -36,6 +37,7 @@ def pool() -> Pool:
 def test_any_order_is_one_program(order: tuple[str, ...], pool: Pool) -> None:
     program = compose(TASK, "+".join(order), pool)
     assert isinstance(program, PromptProgram)
+    assert isinstance(program.prompt, Prompt)
     assert program.prompt.persona == "a teacher"
     assert program.prompt.constraints == ("Write digits.",)
     assert program.selector is not None

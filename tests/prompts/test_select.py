@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from typing import get_args
+
+import pytest
+
+from rung.core.errors import InputError
 from rung.core.types import Example
 from rung.prompts.select import Kind, Selector
 
@@ -41,10 +46,36 @@ def test_k_larger_than_the_pool_is_the_pool() -> None:
 
 
 def test_with_k_selects_like_a_new_selector() -> None:
-    for kind in ("random", "knn", "mmr"):
+    for kind in get_args(Kind):
         wide = Selector(kind, 4, POOL)
         assert wide.with_k(2)("card stolen") == Selector(kind, 2, POOL)("card stolen")
 
 
 def test_fixed_always_shows_the_same() -> None:
     assert Selector.fixed(POOL[:2])("anything") == tuple(POOL[:2])
+
+
+def test_coverage_shows_each_part_of_the_input() -> None:
+    text = "my card was stolen yesterday, and I forgot my login password"
+    assert set(chosen("coverage", 2, text)) == {"0", "5"}
+    assert len(chosen("coverage", 99, text)) == len(POOL)
+    assert len(chosen("coverage", 3, "zzz qqq")) == 3  # nothing to cover: labels in turn
+    assert len({POOL[int(i)].reference for i in chosen("coverage", 3, "zzz qqq")}) == 3
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_near_duplicates_of_the_input_are_not_shown(kind: Kind) -> None:
+    twin = "My card was stolen yesterday!"
+    shown = Selector(kind, 6, POOL, exclude=0.8)(twin)
+    assert "0" not in [example.id for example in shown]
+    assert len(shown) == 5
+    assert "0" in [example.id for example in Selector(kind, 6, POOL)(twin)]
+    with pytest.raises(InputError, match="0 to 1"):
+        Selector(kind, 2, POOL, exclude=2.0)
+
+
+def test_twins_of_the_input_do_not_cost_places() -> None:
+    pool = [Example(f"twin{i}", {"text": "the same words again and again" + "!" * i}, "x") for i in range(300)] + POOL
+    shown = Selector("knn", 4, pool, exclude=0.8)("the same words again and again")
+    assert len(shown) == 4
+    assert not any(example.id.startswith("twin") for example in shown)

@@ -18,7 +18,8 @@ class FewShot:
     """Demonstrations chosen by ``select``; k is the one of ``ks`` that does best on (at most ``dev``) dev examples.
 
     The smallest k wins a tie: fewer tokens for the same quality. ``embedder`` names the vectors of knn and mmr; empty means
-    TF-IDF over the training pool. ``notes`` keeps the labels' explanations in the prompt beside the demonstrations.
+    TF-IDF over the training pool. ``exclude`` > 0 shows no near-duplicate of the input (see Selector): for splits that were not
+    made by this program. ``notes`` keeps the labels' explanations in the prompt beside the demonstrations.
     """
 
     select: Kind = "knn"
@@ -27,6 +28,11 @@ class FewShot:
     embedder: str = ""
     diversity: float = 0.3
     notes: bool = True
+    exclude: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exclude <= 1:
+            raise ValueError(f"exclude is {self.exclude}, expected 0 to 1")
 
     def fits(self, task: Task, resources: Resources) -> str:
         return "" if task.train else "there are no training examples to show"
@@ -36,7 +42,13 @@ class FewShot:
         embedder = context.resources.embedder(self.embedder) if self.embedder else None
         prompt = Prompt.of(task if self.notes else replace(task, label_notes={}))
         widest = Selector(
-            self.select, max(self.ks), task.train, embedder=embedder, seed=context.seed, diversity=self.diversity
+            self.select,
+            max(self.ks),
+            task.train,
+            embedder=embedder,
+            seed=context.seed,
+            diversity=self.diversity,
+            exclude=self.exclude,
         )
         programs = [
             PromptProgram(prompt, model, Options.of(task), widest.with_k(k))
@@ -57,3 +69,4 @@ class FewShot:
 RANDOM = FewShot(select="random")
 KNN = FewShot(select="knn")
 MMR = FewShot(select="mmr")
+COVERAGE = FewShot(select="coverage")

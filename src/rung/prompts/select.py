@@ -1,18 +1,20 @@
-"""Which examples go into a prompt: random, nearest (kNN), or near and diverse (MMR)."""
+"""Which examples go into a prompt: random, nearest (kNN), near and diverse (MMR), or covering the input (coverage)."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from rung.core.errors import InputError
 from rung.core.protocols import Embedder
 from rung.core.types import Example, Input, text_of
 from rung.foundations.tfidf import Tfidf
+from rung.tasks.near import SHINGLE, normal
 
-Kind = Literal["random", "knn", "mmr"]
+Kind = Literal["random", "knn", "mmr", "coverage"]
 
 
 class Selector:
@@ -21,6 +23,10 @@ class Selector:
     ``random`` is one fixed draw (every input sees the same examples, so their prefix is shared); it takes labels in turn.
     ``knn`` takes the most similar, the nearest one last (closest to the question; Liu et al. 2022, arXiv:2101.06804).
     ``mmr`` trades similarity against redundancy with weight ``diversity`` (Carbonell and Goldstein 1998).
+    ``coverage`` takes, greedily, the examples that together cover most of the input's n-grams, each weighted by its TF-IDF
+    (set coverage; Gupta et al. 2023, arXiv:2305.14907); among equals the one whose label is not yet shown.
+    ``exclude`` > 0 leaves out examples that are near-duplicates of the input: those whose sets of 5-character shingles have
+    at least that Jaccard similarity with its set. A test item's twin in the pool would give its answer away.
     Similarity is the cosine over ``embedder``'s vectors, or over TF-IDF fitted on the pool where there is none.
     """
 
@@ -33,9 +39,15 @@ class Selector:
         embedder: Embedder | None = None,
         seed: int = 0,
         diversity: float = 0.3,
+        exclude: float = 0.0,
     ) -> None:
+        if not 0 <= exclude <= 1:
+            raise InputError(f"got exclude {exclude}, expected 0 to 1", remedy="write exclude: 0.8")
         self.kind, self.k, self.pool, self.embedder = kind, min(k, len(pool)), tuple(pool), embedder
-        self.seed, self.diversity = seed, diversity
+        if kind == "coverage":
+            self.embedder = embedder = None  # dense vectors have no n-grams to cover
+        self.seed, self.diversity, self.exclude = seed, diversity, exclude
+        self._sets: dict[int, frozenset[str]] = {}
         self._fixed = self._draw() if kind == "random" else ()
         if kind != "random" and self.k:
             texts = [text_of(example.input) for example in pool]
@@ -43,9 +55,9 @@ class Selector:
             self._rows: Any = self._vectors(texts)
 
     @classmethod
-    def fixed(cls, examples: Sequence[Example], *, seed: int = 0) -> Selector:
+    def fixed(cls, examples: Sequence[Example], *, seed: int = 0, exclude: float = 0.0) -> Selector:
         """Always these examples, in this order."""
-        selector = cls("random", 0, (), seed=seed)
+        selector = cls("random", 0, (), seed=seed, exclude=exclude)
         selector.pool = selector._fixed = tuple(examples)
         selector.k = len(selector.pool)
         return selector
@@ -64,13 +76,65 @@ class Selector:
         return other
 
     def __call__(self, input: Input | str) -> tuple[Example, ...]:
+        text = text_of(input)
         if self.kind == "random" or not self.k:
-            return self._fixed
-        query = self._vectors([text_of(input)])
+            if not self.exclude:
+                return self._fixed
+            own = _shingles(text)
+            return tuple(e for e in self._fixed if not _alike(own, _shingles(text_of(e.input)), self.exclude))
+        query = self._vectors([text])
         product = self._rows @ query.T
         similar = np.asarray(product.toarray() if hasattr(product, "toarray") else product)[:, 0]
-        chosen = self._spread(similar) if self.kind == "mmr" else _top(similar, self.k)
+        if self.exclude:
+            similar = self._without_twins(similar.copy(), text)
+        k = min(self.k, int(np.isfinite(similar).sum()))
+        if self.kind == "coverage":
+            chosen = self._cover(similar, query, k)
+        else:
+            chosen = self._spread(similar, k) if self.kind == "mmr" else _top(similar, k)
         return tuple(self.pool[row] for row in reversed(chosen))
+
+    def _without_twins(self, similar: np.ndarray[Any, Any], text: str) -> np.ndarray[Any, Any]:
+        """Minus infinity where an example is a near-duplicate of ``text``. Only the nearest can be: the search goes down
+        the ranking until as many as are wanted (and as many as MMR and coverage look at) are none."""
+        own = _shingles(text)
+        wanted = max(8 * self.k, 32)
+        kept = 0
+        for row in self._ranking(similar, 4 * wanted):
+            if kept == wanted:
+                break
+            if row not in self._sets:
+                self._sets[row] = _shingles(text_of(self.pool[row].input))
+            if _alike(own, self._sets[row], self.exclude):
+                similar[row] = -np.inf
+            else:
+                kept += 1
+        return similar
+
+    @staticmethod
+    def _ranking(similar: np.ndarray[Any, Any], first: int) -> Iterator[int]:
+        """Rows from the most similar on; those after the ``first`` are only sorted when they are asked for."""
+        top = _top(similar, min(first, len(similar)))
+        yield from top
+        if len(top) < len(similar):
+            yield from (int(row) for row in np.argsort(-similar, kind="stable") if int(row) not in set(top))
+
+    def _cover(self, similar: np.ndarray[Any, Any], query: Any, k: int) -> list[int]:
+        candidates = _top(similar, min(int(np.isfinite(similar).sum()), max(8 * k, 32)))
+        weights = query.data
+        held = self._rows[candidates][:, query.indices].toarray() > 0  # candidate i has the input's n-gram j
+        covered = np.zeros(len(weights), dtype=bool)
+        labels: set[str] = set()
+        chosen: list[int] = []
+        while len(chosen) < k:
+            gain = (held & ~covered) @ weights
+            fresh = [str(self.pool[row].reference) not in labels for row in candidates]
+            order = [(float(gain[i]), fresh[i], -i) for i in range(len(candidates))]
+            best = max((i for i in range(len(candidates)) if i not in chosen), key=order.__getitem__)
+            covered |= held[best]
+            labels.add(str(self.pool[candidates[best]].reference))
+            chosen.append(best)
+        return sorted((candidates[i] for i in chosen), key=lambda row: -similar[row])
 
     def _vectors(self, texts: list[str]) -> Any:
         if self.embedder is not None:
@@ -78,12 +142,12 @@ class Selector:
         assert self._tfidf is not None
         return self._tfidf.transform(texts)
 
-    def _spread(self, similar: np.ndarray[Any, Any]) -> list[int]:
-        candidates = _top(similar, min(len(similar), max(4 * self.k, 16)))
+    def _spread(self, similar: np.ndarray[Any, Any], k: int) -> list[int]:
+        candidates = _top(similar, min(int(np.isfinite(similar).sum()), max(4 * k, 16)))
         product = self._rows[candidates] @ self._rows[candidates].T
         alike = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         chosen: list[int] = []
-        while len(chosen) < self.k:
+        while len(chosen) < k:
             redundancy = alike[:, chosen].max(axis=1) if chosen else np.zeros(len(candidates))
             value = (1 - self.diversity) * similar[candidates] - self.diversity * redundancy
             value[chosen] = -np.inf
@@ -105,6 +169,16 @@ class Selector:
                 if queue and len(drawn) < self.k:
                     drawn.append(queue.pop())
         return tuple(drawn)
+
+
+def _shingles(text: str) -> frozenset[str]:
+    plain = normal(text)
+    return frozenset(plain[i : i + SHINGLE] for i in range(max(1, len(plain) - SHINGLE + 1)))
+
+
+def _alike(one: frozenset[str], other: frozenset[str], threshold: float) -> bool:
+    shared = len(one & other)
+    return shared >= threshold * (len(one) + len(other) - shared)
 
 
 def _top(similar: np.ndarray[Any, Any], k: int) -> list[int]:
