@@ -1,0 +1,175 @@
+"""Flipped interaction: the model asks until it has what it needs, then answers (White et al. 2023, arXiv:2302.11382).
+
+What is needed is a list of slots. A value is only filled with words that the user said: what a model makes up does not fill
+a slot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rung.core.errors import InputError
+from rung.core.protocols import Model
+from rung.core.types import Answer, Form, Message, Sampling, Step, Usage
+from rung.prompts.answer import ask, parse
+
+User = Callable[[str], Awaitable[str]]
+"""Answers a question; an empty text ends the dialogue."""
+
+_UNKNOWN = re.compile(r"\W*(?:i (?:do not|don['’]t) know|no idea|not sure|unknown|skip|pass|none|\?)\W*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Something that must be known. ``form`` is what a value must be: free text, one of some labels, a number or a pattern."""
+
+    name: str
+    about: str = ""
+    form: Form = Form()
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or self.form.kind in ("json", "grammar"):
+            raise InputError(
+                f"got slot {self.name!r} of the form {self.form.kind}",
+                remedy="name it; use text, labels, number or regex",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Slot:
+        """``size: small|large``, ``people: number``, ``city`` or ``city: where the tent is sent``."""
+        name, _, about = (part.strip() for part in text.partition(":"))
+        if about == "number":
+            return cls(name, "", Form("number"))
+        if "|" in about:
+            return cls(
+                name, "", Form("labels", labels=tuple(part.strip() for part in about.split("|") if part.strip()))
+            )
+        return cls(name, about)
+
+
+@dataclass(frozen=True, slots=True)
+class Interview:
+    """What came of it: values by slot, the questions asked with their answers, and the final Answer."""
+
+    filled: Mapping[str, str]
+    missing: tuple[str, ...]
+    dialogue: tuple[tuple[str, str], ...]
+    answer: Answer
+
+    @property
+    def turns(self) -> int:
+        return len(self.dialogue)
+
+    @property
+    def rate(self) -> float:
+        """Share of the slots that were filled."""
+        return len(self.filled) / (len(self.filled) + len(self.missing))
+
+
+async def interview(
+    model: Model,
+    goal: str,
+    slots: Sequence[Slot],
+    user: User,
+    *,
+    opening: str = "",
+    turns: int = 0,
+    sampling: Sampling | None = None,
+) -> Interview:
+    """Ask ``user`` until every slot is filled, then do ``goal`` with them.
+
+    ``opening`` is what the user said first; what it holds is not asked again. ``turns`` limits the questions (0: two a slot);
+    whatever is still missing then is named to the model as unknown. Raises InputError without a goal or slots, or with two of
+    one name.
+    """
+    names = [slot.name for slot in slots]
+    if not goal.strip() or not names or len(set(names)) != len(names):
+        raise InputError(
+            f"got the goal {goal[:40]!r} and slots {', '.join(names) or 'none'}", remedy="give each a name of its own"
+        )
+    steps: list[Step] = []
+    filled: dict[str, str] = {}
+    dialogue: list[tuple[str, str]] = []
+    left = turns or 2 * len(slots)
+    if opening:
+        for slot in slots:
+            if (value := find(slot, opening, asked=False)) is not None:
+                filled[slot.name] = value
+    waiting = [slot for slot in slots if slot.name not in filled]
+    while waiting and left > 0:
+        slot = waiting.pop(0)
+        question, step = await _question(model, goal, slot, sampling or Sampling())
+        steps.append(step)
+        said = (await user(question)).strip()
+        left -= 1
+        dialogue.append((question, said))
+        if not said:
+            waiting.append(slot)
+            break
+        for other in [slot, *waiting]:
+            if other.name not in filled and (value := find(other, said, asked=other is slot)) is not None:
+                filled[other.name] = value
+        waiting = [other for other in waiting if other.name not in filled]
+        if slot.name not in filled:
+            waiting.append(slot)
+    missing = tuple(name for name in names if name not in filled)
+    known = "\n".join([*(f"{n}: {filled[n]}" for n in names if n in filled), *(f"{n}: unknown" for n in missing)])
+    first = f"{opening}\n\n" if opening else ""
+    messages = (Message("system", goal), Message("user", f"{first}{known}"))
+    asked = await ask(model, messages, Form(), sampling or Sampling())
+    steps.append(asked.step)
+    usage = sum((step.usage for step in steps), Usage())
+    answer = Answer(asked.output, asked.raw, tuple(steps), usage, asked.failure)
+    return Interview(filled, missing, tuple(dialogue), answer)
+
+
+def find(slot: Slot, said: str, *, asked: bool) -> str | None:
+    """The slot's value in what the user said, or None. Free text only fills the slot that was asked for, or one that is named
+    (``city: Oslo``)."""
+    if named := re.search(rf"\b{re.escape(slot.name)}\b\s*(?:is|are|=|:)\s*([^,;.\n]+)", said, re.IGNORECASE):
+        value, complaint = parse(slot.form, named[1].strip())
+        if not complaint:
+            return str(value)
+    if _UNKNOWN.fullmatch(said):
+        return None
+    if slot.form.kind == "text":
+        return said if asked else None
+    if slot.form.kind in ("number", "regex") and not asked:
+        return None  # a number in another answer is likely another slot's
+    value, complaint = parse(slot.form, said)
+    return None if complaint else str(value)
+
+
+async def _question(model: Model, goal: str, slot: Slot, sampling: Sampling) -> tuple[str, Step]:
+    about = f" ({slot.about})" if slot.about else ""
+    choice = f" It must be one of: {', '.join(slot.form.labels)}." if slot.form.labels else ""
+    order = f"You are helping with this: {goal}\nYou need to know the {slot.name}{about}. Ask the user for it in one short question.{choice}"
+    form = Form("regex", pattern=r"[A-Z][^\n?]{8,120}\?")
+    asked = await ask(
+        model, (Message("user", order),), form, replace(sampling, max_tokens=512), name=f"ask for {slot.name}"
+    )
+    plain = f"What is the {slot.name}{about}?{choice}"
+    if asked.output is None or slot.name.casefold() not in asked.output.casefold():
+        # A question that does not name what is wanted gets no answer to it.
+        return plain, replace(asked.step, note=f"asked instead: {plain}")
+    return asked.output, asked.step
+
+
+class Script:
+    """A user who knows some facts, for tests and measurements: answers a question with the facts that it names.
+
+    ``chatty``: adds one more fact each time. Questions about anything else get "I don't know".
+    """
+
+    def __init__(self, facts: Mapping[str, str], *, chatty: bool = False) -> None:
+        self.facts, self.chatty = dict(facts), chatty
+
+    async def __call__(self, question: str) -> str:
+        asked = [name for name in self.facts if re.search(rf"\b{re.escape(name)}\b", question, re.IGNORECASE)]
+        if not asked:
+            return "I don't know"
+        said = self.facts[asked[0]]
+        others = [name for name in self.facts if name not in asked]
+        return f"{said}, {others[0]}: {self.facts[others[0]]}" if self.chatty and others else said
