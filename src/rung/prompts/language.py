@@ -1,0 +1,335 @@
+"""Meta language: a small language of the user's own, given as BNF, taught to the model, enforced, parsed and interpreted.
+
+BNF as in ``<order> ::= "move " <where> | <order> "; " <order>``: rules in angle brackets, terminals in quotes, ``|`` between
+alternatives, ``/[0-9]{1,3}/`` for a terminal by regular expression, ``#`` before a remark. The first rule is the whole text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from rung.core.errors import InputError
+from rung.core.protocols import Model
+from rung.core.types import Answer, Failure, Form, Message, Sampling
+from rung.prompts.answer import ask, conclude
+
+LONGEST = 2000
+"""Characters of a text that is parsed at most: the parser takes time by their cube."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    kind: Literal["rule", "text", "regex"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A piece of a parsed text: the rule it is (empty: a terminal), its text and its parts."""
+
+    rule: str
+    text: str
+    parts: tuple[Node, ...] = ()
+
+    def shown(self) -> Any:
+        """Nested lists: rule, then parts; a terminal is its text."""
+        return self.text if not self.rule else [self.rule, *(part.shown() for part in self.parts)]
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language: alternatives by rule, the first rule is the start; ``source`` is the BNF it was read from."""
+
+    rules: Mapping[str, tuple[tuple[Symbol, ...], ...]]
+    source: str
+
+    @classmethod
+    def parse(cls, source: str) -> Language:
+        """Read BNF. Raises InputError (with the line) for what cannot be read, a rule that is used and not defined, and a
+        rule that no text can satisfy."""
+        rules: dict[str, tuple[tuple[Symbol, ...], ...]] = {}
+        pending = ""
+        lines: list[tuple[int, str]] = []
+        for number, line in enumerate(source.splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            if re.match(r"\s*<[^<>]+>\s*::=", line):
+                lines.append((number, line.strip()))
+            elif lines:
+                lines[-1] = (lines[-1][0], f"{lines[-1][1]} {line.strip()}")
+            else:
+                pending = line
+        if pending or not lines:
+            raise InputError(
+                f'expected a rule such as <name> ::= "text" | <other>, got {pending.strip()[:60]!r}',
+                line=1,
+                remedy="write BNF",
+            )
+        for number, line in lines:
+            found = re.match(r"<([^<>]+)>\s*::=\s*(.*)$", line)
+            assert found is not None
+            name = found[1].strip()
+            rules[name] = rules.get(name, ()) + tuple(_alternatives(found[2], number))
+        language = cls(rules, source)
+        used = {s.value for options in rules.values() for option in options for s in option if s.kind == "rule"}
+        if missing := sorted(used - set(rules)):
+            raise InputError(f"<{missing[0]}> is used and not defined", remedy=f"add <{missing[0]}> ::= ...")
+        if endless := [name for name in rules if name not in language._depths]:
+            raise InputError(
+                f"<{endless[0]}> never ends: every alternative needs itself", remedy="add one that does not"
+            )
+        return language
+
+    @property
+    def start(self) -> str:
+        return next(iter(self.rules))
+
+    @cached_property
+    def _depths(self) -> dict[str, int]:
+        """By rule, the nesting that its shallowest text needs."""
+        depths: dict[str, int] = {}
+        while True:
+            before = dict(depths)
+            for name, options in self.rules.items():
+                needs = [
+                    1 + max((before[s.value] for s in option if s.kind == "rule"), default=0)
+                    for option in options
+                    if all(s.kind != "rule" or s.value in before for s in option)
+                ]
+                if needs:
+                    depths[name] = min(needs)
+            if depths == before:
+                return depths
+
+    def form(self, depth: int = 8) -> Form:
+        """The closed form of a text, nested ``depth`` rules deep at most: so that a model that goes on and on comes to an end.
+
+        Raises InputError where even the shallowest text is deeper.
+        """
+        if self._depths[self.start] > depth:
+            raise InputError(
+                f"a text is nested {self._depths[self.start]} rules deep, more than {depth}",
+                remedy=f"write depth={self._depths[self.start]} or more",
+            )
+        numbers = {name: f"r{index}" for index, name in enumerate(self.rules)}
+        wanted = [(self.start, depth)]
+        done: set[tuple[str, int]] = set()
+        lines = [f"start: {numbers[self.start]}_{depth}"]
+        while wanted:
+            name, left = wanted.pop()
+            if (name, left) in done:
+                continue
+            done.add((name, left))
+            options = []
+            for option in self.rules[name]:
+                if any(s.kind == "rule" and self._depths[s.value] > left - 1 for s in option):
+                    continue
+                wanted += [(s.value, left - 1) for s in option if s.kind == "rule"]
+                words = [f"{numbers[s.value]}_{left - 1}" if s.kind == "rule" else _lark(s) for s in option]
+                options.append(" ".join(words) or '""')
+            lines.append(f"{numbers[name]}_{left}: {' | '.join(options)}")
+        return Form("grammar", pattern="\n".join(lines))
+
+    def read(self, text: str) -> Node | None:
+        """The parse of ``text`` as the start rule, or None where it is not of the language. Of several parses, the one by
+        the alternatives that stand first. Raises InputError for a text above ``LONGEST`` characters."""
+        if len(text) > LONGEST:
+            raise InputError(f"got {len(text):,} characters, expected at most {LONGEST:,}", remedy="parse it in pieces")
+        chart = _Chart(self.rules, text, self.start)
+        return chart.tree(self.start, 0, len(text), frozenset()) if (self.start, 0, len(text)) in chart.whole else None
+
+
+def _lark(symbol: Symbol) -> str:
+    return json.dumps(symbol.value, ensure_ascii=False) if symbol.kind == "text" else f"/{symbol.value}/"
+
+
+def _alternatives(text: str, line: int) -> Iterator[tuple[Symbol, ...]]:
+    option: list[Symbol] = []
+    at = 0
+    token = re.compile(r'\s*(?:<([^<>]+)>|"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|/((?:[^/\\]|\\.)+)/|(\|))')
+    text = text.rstrip()
+    while at < len(text):
+        found = token.match(text, at)
+        if found is None:
+            raise InputError(
+                f"cannot read {text[at:].strip()[:40]!r}", line=line, remedy='write <rule>, "text", /regex/ or |'
+            )
+        rule, double, single, pattern, bar = found.groups()
+        at = found.end()
+        if bar:
+            yield tuple(option)
+            option = []
+        elif rule is not None:
+            option.append(Symbol("rule", rule.strip()))
+        elif pattern is not None:
+            try:
+                empty = re.fullmatch(pattern, "") is not None
+            except re.error as error:
+                raise InputError(f"/{pattern}/: {error}", line=line, remedy="correct the regular expression") from None
+            if empty:
+                raise InputError(f"/{pattern}/ matches nothing at all", line=line, remedy='write "" for nothing')
+            option.append(Symbol("regex", pattern))
+        elif literal := (_unescape(double) if double is not None else single):
+            option.append(Symbol("text", literal))
+    yield tuple(option)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text)
+
+
+class _Chart:
+    """Earley's recogniser (1970) over characters. ``whole``: every (rule, start, stop) that was completed."""
+
+    def __init__(self, rules: Mapping[str, tuple[tuple[Symbol, ...], ...]], text: str, start: str) -> None:
+        self.rules, self.text = rules, text
+        self.whole: set[tuple[str, int, int]] = set()
+        self._ends: dict[tuple[Symbol, int], list[int]] = {}
+        # An item: (rule, alternative, position in it, where it began).
+        sets: list[dict[tuple[str, int, int, int], None]] = [{} for _ in range(len(text) + 1)]
+        sets[0].update({(start, index, 0, 0): None for index in range(len(rules[start]))})
+        for at in range(len(text) + 1):
+            queue = list(sets[at])
+            empty: set[str] = set()
+            while queue:
+                name, option, dot, began = queue.pop()
+                symbols = rules[name][option]
+                found: list[tuple[str, int, int, int]] = []
+                if dot == len(symbols):
+                    self.whole.add((name, began, at))
+                    if began == at:
+                        empty.add(name)
+                    found = [
+                        (n, o, d + 1, b)
+                        for n, o, d, b in sets[began]
+                        if d < len(rules[n][o]) and rules[n][o][d] == Symbol("rule", name)
+                    ]
+                elif symbols[dot].kind == "rule":
+                    wanted = symbols[dot].value
+                    found = [(wanted, index, 0, at) for index in range(len(rules[wanted]))]
+                    if wanted in empty:  # completed here already, before this item asked for it
+                        found.append((name, option, dot + 1, began))
+                else:
+                    for end in self.ends(symbols[dot], at):
+                        sets[end][(name, option, dot + 1, began)] = None
+                for item in found:
+                    if item not in sets[at]:
+                        sets[at][item] = None
+                        queue.append(item)
+
+    def ends(self, symbol: Symbol, at: int) -> list[int]:
+        """Where a terminal that begins at ``at`` can end, the longest first."""
+        key = (symbol, at)
+        if key not in self._ends:
+            if symbol.kind == "text":
+                self._ends[key] = [at + len(symbol.value)] if self.text.startswith(symbol.value, at) else []
+            else:
+                pattern = re.compile(symbol.value)
+                longest = range(len(self.text), at, -1)
+                self._ends[key] = [end for end in longest if pattern.fullmatch(self.text, at, end)]
+        return self._ends[key]
+
+    def tree(self, name: str, start: int, stop: int, above: frozenset[tuple[str, int, int]]) -> Node | None:
+        key = (name, start, stop)
+        if key not in self.whole or key in above:
+            return None
+        for option in self.rules[name]:
+            parts = self._parts(option, start, stop, above | {key})
+            if parts is not None:
+                return Node(name, self.text[start:stop], parts)
+        return None
+
+    def _parts(
+        self, symbols: Sequence[Symbol], start: int, stop: int, above: frozenset[tuple[str, int, int]]
+    ) -> tuple[Node, ...] | None:
+        if not symbols:
+            return () if start == stop else None
+        first, rest = symbols[0], symbols[1:]
+        ends = range(stop, start - 1, -1) if first.kind == "rule" else self.ends(first, start)
+        for end in ends:
+            if end > stop or (not rest and end != stop):
+                continue
+            if first.kind == "rule":
+                if (first.value, start, end) not in self.whole:
+                    continue
+                others = self._parts(rest, end, stop, above)
+                node = self.tree(first.value, start, end, above) if others is not None else None
+            else:
+                others = self._parts(rest, end, stop, above)
+                node = Node("", self.text[start:end])
+            if others is not None and node is not None:
+                return (node, *others)
+        return None
+
+
+Action = Callable[[Sequence[Any]], Any]
+"""What a rule means: from its parts' values (a terminal's value is its text) to its own."""
+
+
+def interpret(node: Node, actions: Mapping[str, Action]) -> Any:
+    """The value of a parsed text, from the leaves up. A rule without an action is the value of its only part, else its text.
+
+    Raises InputError when an action fails, naming its rule.
+    """
+    if not node.rule:
+        return node.text
+    values = [interpret(part, actions) for part in node.parts]
+    if node.rule not in actions:
+        return values[0] if len(values) == 1 else node.text
+    try:
+        return actions[node.rule](values)
+    except Exception as error:
+        raise InputError(
+            f"the action of <{node.rule}> failed on {node.text[:60]!r}: {error}", remedy="correct the action"
+        ) from error
+
+
+def template_action(template: str) -> Action:
+    """An action from a text such as ``go {0} by {2}``: parts by their number."""
+    return lambda values: re.sub(
+        r"\{(\d+)\}", lambda found: str(values[int(found[1])]) if int(found[1]) < len(values) else found[0], template
+    )
+
+
+async def speak(
+    model: Model,
+    language: Language,
+    order: str,
+    *,
+    shots: Sequence[tuple[str, str]] = (),
+    depth: int = 8,
+    sampling: Sampling | None = None,
+    repeat: int = 0,
+) -> Answer:
+    """Teach the language and say ``order`` in it. The output is the parsed Node, ``raw`` the text.
+
+    ``shots`` are orders with their text; each must be of the language (InputError). Under constrained decoding every reply
+    that is not cut at ``max_tokens`` parses.
+    """
+    for _, text in shots:
+        if language.read(text) is None:
+            raise InputError(f"the example {text[:60]!r} is not of the language", remedy="correct it or the BNF")
+    taught = (
+        "Translate what the user says into a small language. Write one text of the language and nothing else. "
+        f"Its grammar in BNF, the first rule is the whole text:\n{language.source.strip()}"
+    )
+    messages = [Message("system", taught)]
+    for said, text in shots:
+        messages += [Message("user", said), Message("assistant", text)]
+    messages.append(Message("user", order))
+    form = language.form(depth) if "grammar" in model.capabilities.forms else Form()
+    sampling = sampling or Sampling()
+    sampling = replace(sampling, seed=(sampling.seed or 0) + repeat)
+    answer = conclude([await ask(model, tuple(messages), form, sampling, repeat=repeat)])
+    if answer.failure is not None:
+        return answer
+    node = language.read(answer.raw) or language.read(answer.raw.strip())
+    if node is None:
+        said = f"not of the language: {answer.raw[:80]!r}"
+        return replace(answer, output=None, failure=Failure("parse", said))
+    return replace(answer, output=node)
