@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rung import tasks
+from rung.core import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
 from rung.ladder.climb import Climber, Observer, Silent
@@ -75,7 +76,7 @@ def answer(folder: str | Path, input: Input | str, *, settings: Settings | None 
         pool = Pool(settings)
         try:
             opened = local.open_folder(Path(folder), pool)
-            return await local.answer(opened.program, local.as_fields(input, opened.fields))
+            return await programs.attempt(opened.program, local.as_fields(input, opened.fields))
         finally:
             await pool.close()
 

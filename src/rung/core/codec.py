@@ -82,6 +82,11 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(out)
 
 
+def spell(value: Any) -> str:
+    """A parsed output as text for people: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(encode(value), ensure_ascii=False)
+
+
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces."""
     return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

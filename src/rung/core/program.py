@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from rung.core import registry
 from rung.core.codec import canonical, digest, digest_file
-from rung.core.errors import InputError
+from rung.core.errors import BudgetExceeded, InputError, RungError
+from rung.core.meter import metered
 from rung.core.protocols import Program, Resources
+from rung.core.types import Answer, Failure, Input
 
 FORMAT = 1
 
@@ -118,3 +120,17 @@ def load(folder: Path, resources: Resources) -> Program:
     document = read(folder)
     kind = registry.load("program", document["kind"])
     return cast(Program, kind.load(document["spec"], folder, resources))
+
+
+async def attempt(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:
+    """One answer with its metered usage. Whatever goes wrong inside is a failure of this input, not of the caller's work."""
+    with metered() as meter:
+        try:
+            answer = await ask(input)
+        except BudgetExceeded as error:
+            answer = Answer(None, failure=Failure("budget", error.message))
+        except RungError as error:
+            answer = Answer(None, failure=Failure("program", error.message))
+        except Exception as error:  # a defect of somebody's program
+            answer = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
+    return answer.with_usage(meter.total) if meter.total.calls else answer

@@ -7,14 +7,14 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rung.core import program as programs
 from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import BudgetExceeded, RungError
-from rung.core.meter import metered
 from rung.core.protocols import Metric, Program
-from rung.core.types import Answer, Case, Example, Failure, Result, Score
+from rung.core.types import Answer, Case, Example, Result, Score
 from rung.store import Entry, Store
 
 ALONE_SECONDS = 8.0
@@ -169,16 +169,8 @@ class Evaluator:
 async def _answer(program: Program, example: Example, repeat: int) -> tuple[Answer, float]:
     """One answer with its metered usage; whatever goes wrong inside is a failure of this example, not of the run."""
     started, cpu = time.perf_counter(), time.thread_time()
-    with metered() as meter:
-        try:
-            answer = await program(example.input, repeat=repeat)
-        except BudgetExceeded as error:
-            answer = Answer(None, failure=Failure("budget", error.message))
-        except RungError as error:
-            answer = Answer(None, failure=Failure("program", error.message))
-        except Exception as error:  # a third-party rung's defect must not end the climb
-            answer = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
-    usage = meter.total
+    answer = await programs.attempt(partial(program, repeat=repeat), example.input)
+    usage = answer.usage
     if program.model is None:  # runs in this thread without waiting, so that its CPU time is what passed here
         usage = replace(usage, cpu_seconds=usage.cpu_seconds + time.thread_time() - cpu)
     return answer.with_usage(usage), round(time.perf_counter() - started, 6)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from rung.core.codec import spell
 from rung.core.protocols import Resources
 from rung.core.types import Result, text_of
 from rung.ladder import table
@@ -60,12 +61,12 @@ def pack(run: RunRecord, results: Mapping[str, Sequence[Result]]) -> dict[str, A
             example, answer = result.example, result.answer
             examples.setdefault(
                 example.id,
-                {"input": keep(text_of(example.input)), "reference": keep(table.show_value(example.reference))},
+                {"input": keep(text_of(example.input)), "reference": keep(spell(example.reference))},
             )
             rungs[title].append(
                 {
                     "id": example.id,
-                    "output": keep("" if answer.failure else table.show_value(answer.output)),
+                    "output": keep("" if answer.failure else spell(answer.output)),
                     "failure": keep(f"{answer.failure.where}: {answer.failure.message}") if answer.failure else None,
                     "steps": [
                         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rung.core.codec import encode
+from rung.core.codec import spell
 from rung.core.types import Interval, Result, text_of
 from rung.ladder.history import Comparison
 from rung.ladder.records import RungRecord, RunRecord, verdict
@@ -176,10 +175,8 @@ def one_example(result: Result) -> RenderableType:
         for message in step.messages:
             lines += [Text(f"{message.role}:", style="dim"), Text(message.content)]
         lines += [Text("reply:", style="dim"), Text(step.reply)]
-    output = (
-        f"{answer.failure.where} failure: {answer.failure.message}" if answer.failure else show_value(answer.output)
-    )
-    lines += [Text("\noutput:    " + output), Text(f"reference: {show_value(result.example.reference)}")]
+    output = f"{answer.failure.where} failure: {answer.failure.message}" if answer.failure else spell(answer.output)
+    lines += [Text("\noutput:    " + output), Text(f"reference: {spell(result.example.reference)}")]
     lines += [Text(f"{name}: {score.value:.3f}  {score.why}") for name, score in result.scores.items()]
     usage = answer.usage
     lines.append(
@@ -213,10 +210,6 @@ def names(ids: Sequence[str]) -> str:
     return f"{len(ids)}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}" if ids else ""
 
 
-def show_value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(encode(value), ensure_ascii=False)
-
-
 def short(value: object) -> str:
-    text = " ".join(show_value(value).split())
+    text = " ".join(spell(value).split())
     return text if len(text) <= 96 else text[:95] + "…"

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.core import program as programs
-from rung.core.codec import encode
-from rung.core.errors import BudgetExceeded, InputError, RungError
-from rung.core.meter import metered
+from rung.core.codec import encode, spell
+from rung.core.errors import InputError
 from rung.core.protocols import Program, Resources
 from rung.core.types import Answer, Failure, Input
 
@@ -126,20 +125,6 @@ def read_file(path: Path, fields: Sequence[str]) -> list[Input]:
     return inputs
 
 
-async def answer(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:
-    """One answer with its metered usage; whatever the program raises is a failure of this input, not of the run."""
-    with metered() as meter:
-        try:
-            answered = await ask(input)
-        except BudgetExceeded as error:
-            answered = Answer(None, failure=Failure("budget", error.message))
-        except RungError as error:
-            answered = Answer(None, failure=Failure("program", error.message))
-        except Exception as error:  # a third-party program's defect
-            answered = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
-    return answered.with_usage(meter.total) if meter.total.calls else answered
-
-
 async def run_program(
     ask: Callable[[Input], Awaitable[Answer]], inputs: Sequence[Input], *, concurrency: int = 64
 ) -> AsyncGenerator[Answer]:
@@ -148,7 +133,7 @@ async def run_program(
 
     async def work(input: Input) -> Answer:
         async with gate:
-            return await answer(ask, input)
+            return await programs.attempt(ask, input)
 
     tasks = [asyncio.create_task(work(input)) for input in inputs]
     try:
@@ -158,11 +143,6 @@ async def run_program(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def show_output(output: Any) -> str:
-    """A parsed output as text: a text as it is, anything else as JSON."""
-    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
 async def stream_answer(program: Program, input: Input) -> AsyncGenerator[str | Answer]:
@@ -186,7 +166,7 @@ async def stream_answer(program: Program, input: Input) -> AsyncGenerator[str | 
     if last is None:
         last = Answer(None, failure=Failure("program", "the program's stream ended without an answer"))
     if not given and last.failure is None:
-        yield show_output(last.output)
+        yield spell(last.output)
     yield last
 
 

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from rung.core.codec import encode
+from rung.core.codec import encode, spell
 from rung.core.errors import (
     AuthError,
     BudgetExceeded,
@@ -23,7 +23,7 @@ from rung.core.errors import (
 )
 from rung.core.protocols import Model
 from rung.core.types import Answer, Failure, Finish, Form, Input, Reply, Request, Sampling, ToolCall, Usage
-from rung.serving.local import Opened, as_fields, show_output, stream_answer
+from rung.serving.local import Opened, as_fields, stream_answer
 from rung.serving.wire import ChatRequest, Refused
 
 MAX_TOKENS = 1024
@@ -139,7 +139,7 @@ class ProgramOffer:
 
 
 def _text(answer: Answer) -> str:
-    return show_output(answer.output) if answer.failure is None else ""
+    return spell(answer.output) if answer.failure is None else ""
 
 
 def describe(answer: Answer, opened: Opened) -> dict[str, Any]:

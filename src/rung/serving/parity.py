@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from rung.core.codec import canonical, encode
+from rung.core.codec import canonical, encode, spell
 from rung.core.errors import InputError, ParityError, RungError
 from rung.core.protocols import Metric
 from rung.core.types import Answer, Case, Example, Input, Result, Score
 from rung.metrics.stats import Difference, paired
-from rung.serving.local import run_program, show_output
+from rung.serving.local import run_program
 
 AGREEMENT = 0.95
 FILE = "parity.json"
@@ -182,7 +182,7 @@ def _case(example: Example, answer: Answer) -> Case:
 def _said(answer: Answer) -> str:
     if answer.failure is not None:
         return f"[{answer.failure.where} failure] {answer.failure.message}"
-    return show_output(answer.output)
+    return spell(answer.output)
 
 
 def _short(text: str) -> str:
