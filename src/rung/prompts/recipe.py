@@ -1,0 +1,153 @@
+"""Recipes and alternative approaches: several lists of steps for one goal, distinct by measure, ranked by constraints.
+
+(White et al. 2023, arXiv:2302.11382.) Each list is decoded under a form of numbered steps. One that is too much like an
+earlier one is thrown away and asked for again, with another seed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rung.core.errors import InputError
+from rung.core.protocols import Model
+from rung.core.types import Failure, Form, Message, Sampling, Step, Usage
+from rung.prompts.answer import ask
+
+WIDTH = 120
+"""Characters of a step at most."""
+_SMALL = re.compile(r"a|an|and|as|at|for|from|in|into|is|it|of|on|or|over|the|them|then|to|until|with|your?")
+
+
+def form(fewest: int, most: int) -> Form:
+    """``1. ...`` to ``n. ...``, a step a line."""
+    step = rf"\. [A-Z][^\n]{{4,{WIDTH}}}"
+    needed = r"\n".join(f"{number}{step}" for number in range(1, fewest + 1))
+    more = ""
+    for number in range(most, fewest, -1):
+        more = rf"(\n{number}{step}{more})?"
+    return Form("regex", pattern=needed + more)
+
+
+def read_steps(text: str) -> tuple[str, ...]:
+    """The steps of a numbered list, in order; what is not numbered is left out."""
+    return tuple(found[1].strip() for found in re.finditer(r"^\s*\d+[.)]\s+(.+)$", text, re.MULTILINE))
+
+
+def likeness(one: Sequence[str], other: Sequence[str]) -> float:
+    """Jaccard similarity of the two lists' words that mean something, 0 to 1."""
+    words = [
+        {word for word in re.findall(r"\w+", " ".join(steps).casefold()) if not _SMALL.fullmatch(word)}
+        for steps in (one, other)
+    ]
+    union = words[0] | words[1]
+    return len(words[0] & words[1]) / len(union) if union else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """One list of steps; ``fit`` is by constraint the model's probability that it holds (or 1 and 0 where it gives none)."""
+
+    steps: tuple[str, ...]
+    fit: tuple[float, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Mean over the constraints; 0 without any."""
+        return sum(self.fit) / len(self.fit) if self.fit else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Approaches:
+    """The best first. ``likest`` is the highest similarity between two of them; ``rejected`` counts those that were too much
+    like another or no list; ``failure`` says why there are fewer than asked for."""
+
+    found: tuple[Approach, ...]
+    likest: float
+    rejected: int
+    steps: tuple[Step, ...]
+    failure: Failure | None = None
+
+    @property
+    def usage(self) -> Usage:
+        return sum((step.usage for step in self.steps), Usage())
+
+
+async def approaches(
+    model: Model,
+    goal: str,
+    *,
+    n: int = 3,
+    constraints: Sequence[str] = (),
+    fewest: int = 3,
+    most: int = 6,
+    alike: float = 0.5,
+    attempts: int = 0,
+    sampling: Sampling | None = None,
+) -> Approaches:
+    """``n`` ways to the goal whose likeness stays below ``alike``, ranked by how well they keep the constraints.
+
+    ``attempts`` limits the lists asked for (0: three for each wanted). Raises InputError for impossible numbers or no goal.
+    """
+    if not goal.strip() or n < 1 or not 1 <= fewest <= most <= 20 or not 0 < alike <= 1:
+        raise InputError(
+            f"got the goal {goal[:40]!r}, n {n}, {fewest} to {most} steps, alike {alike}",
+            remedy="expected a goal, n >= 1, 1 <= fewest <= most <= 20 and 0 < alike <= 1",
+        )
+    base = sampling or Sampling(temperature=0.8, top_p=0.95)
+    asked: list[Step] = []
+    kept: list[tuple[str, ...]] = []
+    rejected = 0
+    failure: Failure | None = None
+    rules = "\n".join(f"- {rule}" for rule in constraints)
+    for attempt in range(attempts or 3 * n):
+        if len(kept) == n:
+            break
+        order = "Write a recipe: numbered steps, one a line, and nothing else."
+        if rules:
+            order += f"\nRules:\n{rules}"
+        wish = f"Goal: {goal}"
+        if kept:
+            known = "\n\n".join("\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1)) for steps in kept)
+            wish += f"\n\nThese ways are known:\n{known}\n\nWrite one that goes about it in another way."
+        messages = (Message("system", order), Message("user", wish))
+        at = replace(base, seed=(base.seed or 0) + attempt, max_tokens=4 * most * (WIDTH + 6))
+        one = await ask(model, messages, form(fewest, most), at, name=f"way {len(kept) + 1}", repeat=attempt)
+        asked.append(one.step)
+        if one.failure is not None and one.failure.where != "parse":
+            failure = one.failure
+            break
+        steps = read_steps(one.raw)
+        near = max((likeness(steps, other) for other in kept), default=0.0)
+        if len(steps) < fewest or near >= alike:
+            rejected += 1
+            why = f"{near:.2f} like another" if len(steps) >= fewest else f"{len(steps)} steps"
+            asked[-1] = replace(asked[-1], note=f"{asked[-1].note}; thrown away: {why}".lstrip("; "))
+            continue
+        kept.append(steps)
+    found = []
+    for steps in kept:
+        fits, more = await _fits(model, goal, steps, constraints)
+        asked += more
+        found.append(Approach(steps, fits))
+    found.sort(key=lambda item: -item.score)
+    likest = max((likeness(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]), default=0.0)
+    if failure is None and len(kept) < n:
+        failure = Failure("program", f"{len(kept)} of {n} distinct ways were found in {len(asked)} calls")
+    return Approaches(tuple(found), likest, rejected, tuple(asked), failure)
+
+
+async def _fits(
+    model: Model, goal: str, steps: Sequence[str], constraints: Sequence[str]
+) -> tuple[tuple[float, ...], list[Step]]:
+    text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    values, asked = [], []
+    for rule in constraints:
+        question = f"Goal: {goal}\nSteps:\n{text}\n\nRule: {rule}\nDo the steps keep the rule? Answer yes or no."
+        labels = Form("labels", labels=("yes", "no"))
+        said = await ask(model, (Message("user", question),), labels, Sampling(max_tokens=4), name="constraint")
+        asked.append(said.step)
+        sure = 1.0 if said.confidence is None else said.confidence
+        values.append(0.0 if said.output is None else sure if said.output == "yes" else 1 - sure)
+    return tuple(values), asked
