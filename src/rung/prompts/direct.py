@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Resources
@@ -56,6 +57,7 @@ class Rendered:
     ``whole`` writes every part that the task has (persona, constraints); without it the prompt is zero-shot's.
     """
 
+    optional: ClassVar[bool] = True
     styles: tuple[str, ...] = STYLES
     dev: int = 48
     whole: bool = False

@@ -34,6 +34,11 @@ class FewShot:
         if not 0 <= self.exclude <= 1:
             raise ValueError(f"exclude is {self.exclude}, expected 0 to 1")
 
+    @property
+    def optional(self) -> bool:
+        """Three ways of choosing are climbed unasked; coverage only where it is named."""
+        return self.select == "coverage"
+
     def fits(self, task: Task, resources: Resources) -> str:
         return "" if task.train else "there are no training examples to show"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from rung.core.protocols import Context, Resources
 from rung.core.settings import Settings
@@ -33,33 +33,34 @@ class Saved:
 
 @dataclass(frozen=True)
 class Written:
-    """A template of your own: ``use`` names its file, or a saved prompt (``NAME`` or ``NAME@VERSION``).
+    """A template of your own: ``prompt`` names its file, or a saved prompt (``NAME`` or ``NAME@VERSION``).
 
     ``values`` are for variables that are not fields of the task. ``k`` training examples, chosen by ``select``, are shown
     before the input. ``hash`` is the content's and is found, not given: an edited template, or root, is another rung.
     """
 
-    use: str = ""
+    optional: ClassVar[bool] = True
+    prompt: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     k: int = 0
     select: Kind = "knn"
     hash: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        if self.use:
+        if self.prompt:
             object.__setattr__(self, "hash", self.found().hash)
 
     def found(self) -> Found:
         """The template joined with its roots. Raises InputError when there is none, or a mistake in it."""
-        return find(self.use, Saved())
+        return find(self.prompt, Saved())
 
     def template(self) -> Template:
         """The template with ``values`` bound."""
         return self.found().flat.with_values(self.values)
 
     def fits(self, task: Task, resources: Resources) -> str:
-        if not self.use:
-            return "it needs a prompt: in the task file, template: {use: FILE or NAME}"
+        if not self.prompt:
+            return "it needs a prompt: in the task file, template: {prompt: FILE or NAME}"
         template = self.template()
         known = {variable.name for variable in template.variables}
         if missing := [name for name in template.required if name not in task.fields]:
