@@ -470,7 +470,7 @@ def desk() -> Task:
 
 async def test_a_template_is_a_rung(tmp_path: Path) -> None:
     file = files(tmp_path, triage=PARTS) / "triage.md"
-    rung = make_rung(RungChoice("template", {"use": str(file), "values": {"limit": 5}, "k": 2}))
+    rung = make_rung(RungChoice("template", {"prompt": str(file), "values": {"limit": 5}, "k": 2}))
     assert isinstance(rung, Written)
     pool = Pool(default="fake:echo")
     model = Fake()
@@ -490,7 +490,7 @@ async def test_a_template_is_a_rung(tmp_path: Path) -> None:
 
 def test_an_edit_of_the_template_is_another_fit(tmp_path: Path) -> None:
     file = files(tmp_path, triage=PARTS) / "triage.md"
-    choice = RungChoice("template", {"use": str(file)})
+    choice = RungChoice("template", {"prompt": str(file)})
     first = fit_key(choice, make_rung(choice), desk(), "m", 0)
     assert fit_key(choice, make_rung(choice), desk(), "m", 0) == first
     file.write_text(PARTS + "\nBe kind.")

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from rung.cli import climb, config, diff, export, init, models, pattern, run, runs, serve, show, sweep, validate
+from rung.cli import climb, config, diff, export, init, models, pattern, prompt, run, runs, serve, show, sweep, validate
 
 app = typer.Typer(
     name="rung",
@@ -27,6 +27,7 @@ app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(pattern.app, name="pattern")
+app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
 app.command("config")(config.config)
 

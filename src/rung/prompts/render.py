@@ -111,8 +111,8 @@ def fence(text: str) -> str:
 
 
 def entities(text: str) -> str:
-    """Character data of XML 1.0: ``& < >`` and quotes as entities; characters that XML cannot hold become U+FFFD."""
-    return _entities(_CONTROL.sub("\ufffd", text), quote=True)
+    """Character data of XML 1.0: ``& < >`` as entities; characters that XML cannot hold become U+FFFD."""
+    return _entities(_CONTROL.sub("\ufffd", text), quote=False)
 
 
 def _inline(text: str) -> str:
@@ -198,7 +198,8 @@ def _plain_section(name: str, text: str) -> str:
 def _xml_field(name: str, slot: str) -> str:
     if _NAME.fullmatch(name) and name.lower() not in ("input", "output", "field"):
         return f"<{name}>{slot}</{name}>"
-    return f'<field name="{entities(name)}">{slot}</field>'
+    quoted = entities(name).replace('"', "&quot;")
+    return f'<field name="{quoted}">{slot}</field>'
 
 
 def _brackets_section(name: str, text: str) -> str:
