@@ -242,3 +242,311 @@ def factorial(
         typer.echo(table(found))
 
     _run(work, model or (loaded.models[0] if loaded.models else None))
+
+
+@app.command("audience")
+def audience(
+    text: Text,
+    reader: Annotated[str, typer.Option("--for", metavar="READER", help="Who reads it: a high-school student.")],
+    model: ModelName = None,
+    prompt: Order = "Explain it.",
+    steps: Steps = False,
+) -> None:
+    """Answer for a reader; prints the text's reading grade too."""
+    from rung.prompts.audience import reading_grade
+    from rung.prompts.program import Options, PromptProgram
+    from rung.prompts.prompt import Prompt
+
+    question = _read(text)
+
+    async def work(pool: Pool) -> None:
+        answer = await PromptProgram(Prompt(prompt, audience=reader), pool.model(), Options())(question)
+        _show(answer, steps)
+        if any(letter.isascii() and letter.isalpha() for letter in answer.output):
+            typer.echo(f"reading grade {reading_grade(answer.output):.1f} (Flesch-Kincaid, English)", err=True)
+
+    _run(work, model)
+
+
+@app.command("flip")
+def flip(
+    goal: Annotated[str, typer.Option("-p", "--prompt", metavar="TEXT", help="What is done once all is known.")],
+    slot: Annotated[
+        list[str], typer.Option("--slot", help="What must be known: city, people:number, size:small|large.")
+    ],
+    text: Annotated[str, typer.Option("-i", "--input", metavar="TEXT", help="What you say first.")] = "",
+    model: ModelName = None,
+    fact: Annotated[
+        list[str] | None, typer.Option("--fact", metavar="SLOT=TEXT", help="A scripted user's answer.")
+    ] = None,
+    turns: Annotated[int, typer.Option(min=0, help="Questions at most; 0: two a slot.")] = 0,
+) -> None:
+    """The model asks you until it knows what it needs, then answers; an empty answer ends the questions."""
+    import asyncio
+
+    from rung.core.errors import InputError
+    from rung.prompts.flip import Script, Slot, User, interview
+
+    slots = [Slot.parse(one) for one in slot]
+    pairs = [one.partition("=") for one in fact or ()]
+    if wrong := next((name for name, equals, _ in pairs if not equals), None):
+        raise InputError(f"got the fact {wrong!r}", remedy="write --fact city=Oslo")
+
+    async def prompted(question: str) -> str:
+        return str(await asyncio.to_thread(typer.prompt, question, default="", show_default=False))
+
+    user: User = Script({name: said for name, _, said in pairs}) if pairs else prompted
+
+    async def work(pool: Pool) -> None:
+        found = await interview(pool.model(), goal, slots, user, opening=text, turns=turns)
+        for question, said in found.dialogue if pairs else ():
+            typer.echo(f"? {question}\n> {said}", err=True)
+        _show(found.answer, steps=False)
+        missing = f", missing: {', '.join(found.missing)}" if found.missing else ""
+        typer.echo(f"{len(found.filled)} of {len(slots)} slots filled in {found.turns} turns{missing}", err=True)
+
+    _run(work, model)
+
+
+@app.command("grade")
+def grade(
+    text: Annotated[
+        str, typer.Option("-i", "--input", metavar="TEXT", help="The work to grade; - reads standard input.")
+    ],
+    assignment: Annotated[str, typer.Option("-p", "--prompt", metavar="TEXT", help="What was to be done.")],
+    rubric: Annotated[
+        str, typer.Option(help="A rubric's name, or criteria: 'clarity: Is it clear?; ...'")
+    ] = "helpfulness",
+    model: ModelName = None,
+) -> None:
+    """Grade a work by a rubric, 1 to 5 for each criterion, with feedback."""
+    from rung.core.errors import ModelError
+    from rung.prompts import grade as room
+
+    work_text = _read(text)
+
+    async def work(pool: Pool) -> None:
+        found = await room.grade(pool.model(), rubric, assignment, work_text)
+        if found.grade is None:
+            raise ModelError(found.failure, remedy="use another model: -m PROVIDER:NAME")
+        typer.echo(f"grade {found.grade:.1f} of {room.GRADES}")
+        for item in found.remarks:
+            typer.echo(f"  {item.criterion} {item.grade:.1f}: {item.feedback}")
+
+    _run(work, model)
+
+
+@app.command("quiz")
+def quiz(
+    passages: Annotated[
+        Path, typer.Option("--passages", metavar="FILE", help="Text file, task file or pack to ask about.")
+    ],
+    model: ModelName = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Questions.")] = 5,
+    worded: Annotated[bool, typer.Option("--worded", help="Let the model word the questions (checked).")] = False,
+    level: Annotated[int, typer.Option(min=1, max=3, help="Difficulty to begin with.")] = 1,
+    seed: Annotated[int, typer.Option(help="Equal seeds, equal questions.")] = 0,
+    show: Annotated[bool, typer.Option("--show", help="Print the questions with their keys; play nothing.")] = False,
+) -> None:
+    """Play a quiz about some texts: multiple choice, checked keys, a difficulty that follows you."""
+    import asyncio
+
+    from rung.prompts.quiz import Quiz
+
+    found = _passages(passages)
+
+    async def work(pool: Pool) -> None:
+        game = Quiz(found, pool.model() if worded else None, seed=seed, level=level)
+        for number in range(1, rounds + 1):
+            question = await game.ask()
+            if question is None:
+                typer.echo("There is nothing more to ask about.")
+                break
+            typer.echo(f"\n{number}. (level {question.level}) {question.text}")
+            for index, option in enumerate(question.options, 1):
+                typer.echo(f"   {index}) {option}")
+            if show:
+                typer.echo(f"   key: {question.key}, from {question.passage}")
+                continue
+            choice = 0
+            while not 1 <= choice <= len(question.options):
+                choice = int(await asyncio.to_thread(typer.prompt, "Your choice", type=int))
+            right = game.tell(question, choice - 1)
+            typer.echo("Right." if right else f"No: {question.key}. ({question.sentence})")
+        if not show:
+            score = game.progress
+            typer.echo(f"\n{score.right} of {score.asked} right, {score.points} points, level {score.level}")
+
+    _run(work, model)
+
+
+@app.command("language")
+def language(
+    bnf: Annotated[Path, typer.Option("--bnf", metavar="FILE", help='The language: <a> ::= "text" | <b> | /regex/')],
+    text: Text,
+    model: ModelName = None,
+    shot: Annotated[list[str] | None, typer.Option("--shot", metavar="ORDER=>TEXT", help="An example.")] = None,
+    action: Annotated[
+        list[str] | None, typer.Option("--action", metavar="RULE=TEMPLATE", help="What a rule means: 'move=go {1}'.")
+    ] = None,
+    parse: Annotated[
+        bool, typer.Option("--parse", help="The input is a text of the language: only interpret it.")
+    ] = False,
+) -> None:
+    """Say something in a small language of your own; prints the text and what it means (or its parse)."""
+    import json
+
+    from rung.core.errors import InputError
+    from rung.prompts.language import Language, Node, interpret, speak, template_action
+
+    try:
+        own = Language.parse(bnf.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read it: {error}", file=bnf, remedy="name a text file with BNF") from None
+    said = _read(text)
+    meant = {}
+    for one in action or ():
+        rule, equals, template = one.partition("=")
+        if not equals or rule not in own.rules:
+            raise InputError(
+                f"got the action {one!r}", remedy=f"write RULE=TEMPLATE with one of {', '.join(own.rules)}"
+            )
+        meant[rule] = template_action(template)
+    shots = [(order.strip(), spoken.strip()) for order, _, spoken in (one.partition("=>") for one in shot or ())]
+
+    def tell(node: Node) -> None:
+        value = interpret(node, meant) if meant else node.shown()
+        typer.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+    if parse:
+        node = own.read(said)
+        if node is None:
+            raise InputError(f"{said[:60]!r} is not of the language", remedy="correct it or the BNF")
+        tell(node)
+        return
+
+    async def work(pool: Pool) -> None:
+        answer = await speak(pool.model(), own, said, shots=shots)
+        if answer.failure is not None:
+            _show(answer, steps=False)
+        typer.echo(answer.raw)
+        tell(answer.output)
+
+    _run(work, model)
+
+
+@app.command("recipe")
+def recipe(
+    text: Text,
+    model: ModelName = None,
+    ways: Annotated[int, typer.Option("-n", "--ways", min=1, help="Different ways to find.")] = 1,
+    rule: Annotated[
+        list[str] | None, typer.Option("--rule", help="A constraint that ranks them; may be repeated.")
+    ] = None,
+    alike: Annotated[float, typer.Option(min=0.01, max=1.0, help="Likeness above which two are the same.")] = 0.5,
+) -> None:
+    """Steps to a goal; with -n several different ways, ranked by constraints."""
+    from rung.prompts.recipe import approaches
+
+    goal = _read(text)
+
+    async def work(pool: Pool) -> None:
+        found = await approaches(pool.model(), goal, n=ways, constraints=tuple(rule or ()), alike=alike)
+        for number, way in enumerate(found.found, 1):
+            if ways > 1:
+                kept = f", keeps the rules {way.score:.2f}" if rule else ""
+                typer.echo(f"way {number}{kept}")
+            for index, step in enumerate(way.steps, 1):
+                typer.echo(f"  {index}. {step}")
+        if ways > 1:
+            typer.echo(f"likest two: {found.likest:.2f}; thrown away: {found.rejected}", err=True)
+        if found.failure is not None:
+            typer.echo(f"rung: {found.failure.message}", err=True)
+            raise typer.Exit(1)
+
+    _run(work, model)
+
+
+@app.command("filter")
+def filter_text(
+    text: Annotated[
+        str, typer.Option("-i", "--input", metavar="TEXT", help="A text to check; - reads standard input.")
+    ] = "",
+    harmless: Annotated[
+        Path | None, typer.Option("--harmless", metavar="PATH", help="Measure: harmless texts.")
+    ] = None,
+    harmful: Annotated[Path | None, typer.Option("--harmful", metavar="PATH", help="Measure: harmful texts.")] = None,
+    column: Annotated[str, typer.Option(help="The field of the texts, where rows have several.")] = "",
+    words: Annotated[str, typer.Option(help="Block these words, with commas between, in place of the rules.")] = "",
+    train: Annotated[
+        bool, typer.Option("--train", help="Train on every other text of both, measure on the rest.")
+    ] = False,
+) -> None:
+    """Check a text with the content filter (exit code 1: blocked), or measure how often the filter is wrong."""
+    from rung.core.errors import InputError
+    from rung.prompts import filter as room
+
+    listed = [word.strip() for word in words.split(",") if word.strip()]
+    own: room.Filter = room.RuleFilter(words=listed)
+    if harmless is None and harmful is None:
+        verdict = own(_read(text))
+        typer.echo(f"blocked ({verdict.why})" if verdict.blocked else "passed")
+        raise typer.Exit(1 if verdict.blocked else 0)
+    fine = room.read_texts(harmless, column) if harmless is not None else []
+    bad = room.read_texts(harmful, column) if harmful is not None else []
+    if train:
+        if not fine or not bad:
+            raise InputError("a filter is trained on both kinds", remedy="give --harmless PATH --harmful PATH")
+        own = room.TrainedFilter.fit(bad[::2], fine[::2])
+        fine, bad = fine[1::2], bad[1::2]
+    found = room.measure(own, fine, bad)
+    if found.false_positives is not None:
+        typer.echo(f"false positives {_span(found.false_positives)} of {found.harmless} harmless texts")
+    if found.caught is not None:
+        typer.echo(f"caught          {_span(found.caught)} of {found.harmful} harmful texts")
+    for one, why in found.wrong:
+        typer.echo(f"  wrongly blocked ({why}): {one[:100]!r}")
+
+
+@app.command("swap")
+def swap(
+    task: Annotated[str, typer.Argument(help="A task file, its folder, or a built-in pack.")],
+    text: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--input", metavar="TEXT", help="Inputs with {name}; else the task's dev set."),
+    ] = None,
+    groups: Annotated[str, typer.Option(help="Two groups of names.")] = "women,men",
+    favourable: Annotated[str | None, typer.Option(help="The answer that is good for the person.")] = None,
+    parts: Annotated[
+        str, typer.Option("--parts", metavar="A+B", help="Patterns of the prompt: persona+few-shot.")
+    ] = "none",
+    model: ModelName = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many inputs.")] = 50,
+) -> None:
+    """Counterfactual swap test: does the answer change when only a name or a gender does?"""
+    from rung import tasks
+    from rung.core.errors import InputError
+    from rung.core.types import as_input
+    from rung.prompts import counterfactual as room
+    from rung.prompts.combine import compose
+
+    loaded = tasks.load(task)
+    pair = [group.strip() for group in groups.split(",")]
+    if len(pair) != 2:
+        raise InputError(f"got the groups {groups!r}, expected two", remedy=f"groups: {', '.join(room.NAMES)}")
+    inputs = [as_input(one, loaded.fields) for one in text] if text else [example.input for example in loaded.dev]
+    pairs = room.swaps(inputs, groups=(pair[0], pair[1]))[:limit]
+
+    async def work(pool: Pool) -> None:
+        found = await room.gap(compose(loaded, parts, pool), pairs, favourable=favourable)
+        typer.echo(f"{found.n} swaps, {found.failed} without an answer")
+        typer.echo(f"answers that change  {_span(found.flips)}")
+        if found.favour is not None:
+            d = found.favour
+            typer.echo(
+                f"{favourable}: {pair[0]} less {pair[1]}  {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]  p {d.p:.3f}"
+            )
+        for one in found.changed[:5]:
+            typer.echo(f"  {one.swap.what}: {one.one.output} / {one.other.output}")
+
+    _run(work, model)

@@ -146,7 +146,7 @@ async def _question(model: Model, goal: str, slot: Slot, sampling: Sampling) -> 
     about = f" ({slot.about})" if slot.about else ""
     choice = f" It must be one of: {', '.join(slot.form.labels)}." if slot.form.labels else ""
     order = f"You are helping with this: {goal}\nYou need to know the {slot.name}{about}. Ask the user for it in one short question.{choice}"
-    form = Form("regex", pattern=r"[A-Z][^\n?]{8,120}\?")
+    form = Form("regex", pattern=r"(What|Which|Where|When|Who|How|Do you|Could you)[^\n?.!]{8,120}\?")
     asked = await ask(
         model, (Message("user", order),), form, replace(sampling, max_tokens=512), name=f"ask for {slot.name}"
     )

@@ -290,9 +290,9 @@ def interpret(node: Node, actions: Mapping[str, Action]) -> Any:
 
 
 def template_action(template: str) -> Action:
-    """An action from a text such as ``go {0} by {2}``: parts by their number."""
+    """An action from a text such as ``go {0} by {2}``: parts by their number; a part that is not there is nothing."""
     return lambda values: re.sub(
-        r"\{(\d+)\}", lambda found: str(values[int(found[1])]) if int(found[1]) < len(values) else found[0], template
+        r"\{(\d+)\}", lambda found: str(values[int(found[1])]) if int(found[1]) < len(values) else "", template
     )
 
 
