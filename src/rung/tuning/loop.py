@@ -20,7 +20,7 @@ from rung.core.errors import FitError, InputError
 from rung.core.extras import require
 from rung.core.types import Progress, Usage
 from rung.tuning.batches import Batch, Row, shuffle, split
-from rung.tuning.weights import Base, load_torch, open_base
+from rung.tuning.weights import Base, load_torch, open_base, quiet
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
             f"the base has no module {', '.join(unknown)} to adapt",
             remedy=f"choose targets among: {', '.join(sorted(linear))}",
         )
-    with torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = peft.get_peft_model(model, lora_config(recipe))
     kernels.slim(model)
