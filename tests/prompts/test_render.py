@@ -233,6 +233,17 @@ def test_the_same_examples_are_rendered_once_and_others_again() -> None:
     assert [m.content for m in prompt.render("b")] == ["Sort.", "b"]
 
 
+def test_turns_of_examples_are_made_once_and_never_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.prompts.render.KEPT", 4)
+    prompt = Prompt("Sort them.")
+    for at in range(50):  # examples that live for one rendering only: their identities are used again
+        shown = [Example("", {"text": f"in {at} {j}"}, f"out {at} {j}") for j in range(3)]
+        contents = [message.content for message in prompt.render("x", shown)]
+        assert contents == ["Sort them.", *(f"{side} {at} {j}" for j in range(3) for side in ("in", "out")), "x"]
+    kept = [Example("", {"text": "a"}, "b")]
+    assert prompt.render("x", kept)[1] is prompt.render("y", list(kept))[1]
+
+
 def test_a_mark_is_a_slot_and_nothing_else_is() -> None:
     pairs = Pairs.of(f"a{mark(1)}b{mark(0)}c", ["x", "y"])
     assert pairs.pairs == (("a", "y"), ("b", "x"))

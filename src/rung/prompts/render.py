@@ -23,6 +23,9 @@ STYLES: tuple[Style, ...] = get_args(Style)
 OUTPUT = "\0output"
 """The slot of an example's answer: no field of an input can be called so."""
 
+KEPT = 16_384
+"""Examples whose chat turns are kept ready, for selections that show now these, now those of one pool."""
+
 _BREAK = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 _TAG = re.compile(
     r"&(?=#)|\[(?=[^\w\[]*(?:/|(?:persona|audience|instruction|context|rules|format|example|input|output)\b))", re.I
@@ -278,6 +281,7 @@ class Rendering:
             head = [Message("system", system)] if system else []
             self._head = (*head, *(turn for shot in shots for turn in _turns(*shot)))
             self._last: tuple[Any, tuple[Message, ...]] = ((), self._head)
+            self._turns: dict[int, tuple[Example, tuple[Message, Message]]] = {}
             return
         self._layout = layout = LAYOUTS[style]
         pieces = []
@@ -307,10 +311,16 @@ class Rendering:
         last, head = self._last
         if examples is not last:
             if examples:
-                head = (
-                    *self._head,
-                    *(turn for shown in examples for turn in _turns(shown.input, show(shown.reference))),
-                )
+                turns = list(self._head)
+                for shown in examples:
+                    known = self._turns.get(id(shown))
+                    # The example is kept beside its turns, so that its identity is not given to another one.
+                    if known is None or known[0] is not shown:
+                        if len(self._turns) >= KEPT:
+                            self._turns.clear()
+                        known = self._turns[id(shown)] = (shown, _turns(shown.input, show(shown.reference)))
+                    turns += known[1]
+                head = tuple(turns)
             else:
                 head = self._head
             if isinstance(examples, tuple):  # the same examples for every input: their turns are made once
