@@ -55,6 +55,12 @@ async def test_ways_that_repeat_are_thrown_away_and_the_rest_ranked() -> None:
     assert seeds == [0, 1, 2, 3]
 
 
+async def test_a_recipe_that_repeats_a_step_is_none() -> None:
+    found = await approaches(Fake(lambda _: "1. Stir it\n2. Stir it\n3. Bake it"), "a cake", n=1, attempts=2)
+    assert (len(found.found), found.rejected) == (0, 2)
+    assert "3 steps, 2 different" in found.steps[0].note
+
+
 async def test_fewer_than_asked_is_said() -> None:
     found = await approaches(Fake(lambda _: WAYS[0]), "a cake", n=2, attempts=4)
     assert len(found.found) == 1

@@ -120,9 +120,10 @@ async def approaches(
             break
         steps = read_steps(one.raw)
         near = max((likeness(steps, other) for other in kept), default=0.0)
-        if len(steps) < fewest or near >= alike:
+        different = len({step.casefold() for step in steps})
+        if different < max(fewest, len(steps)) or near >= alike:
             rejected += 1
-            why = f"{near:.2f} like another" if len(steps) >= fewest else f"{len(steps)} steps"
+            why = f"{near:.2f} like another" if near >= alike else f"{len(steps)} steps, {different} different"
             asked[-1] = replace(asked[-1], note=f"{asked[-1].note}; thrown away: {why}".lstrip("; "))
             continue
         kept.append(steps)
