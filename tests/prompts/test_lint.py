@@ -101,6 +101,9 @@ def shots(*pairs: tuple[str, str]) -> list[Example]:
         (parts(format="Answer with JSON.", examples=shots(("a", "{'a': 1}"))), (), "example-format"),
         (parts(examples=shots(("a", "One."), ("b", "Two."), ("c", "Three"))), (), "example-style"),
         (parts(constraints=["A lost parcel is lost_parcel."]), ("parcel_lost", "refund"), "unknown-label"),
+        (parts(), ("refund", "cancel"), "labels-unsaid"),
+        (parts(format="Answer with refund."), ("refund", "cancel"), "labels-unsaid"),
+        (parts(instruction=""), (), "missing-instruction"),
         (parts(persona="You have ten years of practice."), (), "persona-form"),
     ],
 )
@@ -115,6 +118,8 @@ def test_good_parts_and_examples_pass() -> None:
         examples=shots(("a", "parcel_lost"), ("b", "refund")),
     )
     assert lint_prompt(prompt, ("parcel_lost", "refund")).findings == ()
+    noted = parts(format="Answer with exactly one of these labels:\n- refund: wants some money for something")
+    assert lint_prompt(noted, ("refund",)).findings == ()
 
 
 TEMPLATE = """---

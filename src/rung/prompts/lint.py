@@ -101,7 +101,7 @@ def lint_task(task: Task, raw: str) -> Report:
     """A task's instruction, constraints and persona; ``raw`` is the task file's text. Its answer's form is stated by rung."""
     labels = task.form.labels if task.form.kind == "labels" else ()
     pieces = [*_pieces(Prompt.whole(task).drop("format")), *(Piece("note", note) for note in task.label_notes.values())]
-    return _report(pieces, raw, (), labels, stated=bool(describe(task.form)))
+    return _report(pieces, raw, (), labels, stated=bool(describe(task.form)), task_file=True)
 
 
 def _pieces(prompt: Prompt) -> list[Piece]:
@@ -120,6 +120,7 @@ def _report(
     *,
     stated: bool,
     variables: Sequence[Variable] = (),
+    task_file: bool = False,
 ) -> Report:
     asked = [piece for piece in pieces if piece.kind not in ("persona", "audience", "context", "note", "assistant")]
     whole = "\n".join(piece.text for piece in asked)
@@ -134,9 +135,16 @@ def _report(
         )
     else:
         placed += [(first, hit) for hit in _missing(whole, first, stated)]
+        if all(piece.kind in ("format", "constraints") for piece in asked):
+            reason = "nothing says what is to be done, only what an answer looks like"
+            placed.append(
+                (first, ("missing-instruction", "warning", 0, 0, reason, "Say which one intent the message has."))
+            )
     placed += _conflicts(asked)
     placed += [(first, hit) for hit in _examples(shots, whole, labels)]
     if labels:
+        if not task_file:
+            placed += [(first, hit) for hit in _unsaid(whole, shots, labels)]
         placed += [(piece, hit) for piece in asked for hit in _strangers(piece, labels)]
     findings = {_place(raw, piece, hit) for piece, hit in placed}
     return Report(tuple(sorted(findings, key=lambda finding: (finding.start, finding.rule, finding.end))))
@@ -208,6 +216,9 @@ def _piece_hits(piece: Piece, asked: Sequence[Piece], variables: Sequence[Variab
         for pattern, reason, instead in _VAGUE_WORDS:
             for found in islice(pattern.finditer(text), MOST):
                 if re.search(r"\bat (?:most|least)\b[^.]{0,25}$", text[max(0, found.start() - 60) : found.start()]):
+                    continue
+                line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+                if piece.kind == "format" and line.startswith("- "):  # what a label means, not how to answer
                     continue
                 yield "vague-word", "warning", *found.span(), f"{found[0]!r}: {reason}", f"write {instead}"
         yield from _pointers(text, piece is (asked[0] if asked else None))
@@ -375,6 +386,16 @@ def _strangers(piece: Piece, labels: Sequence[str]) -> Iterator[Hit]:
         if found[0].lower() not in known:
             near = min(labels, key=lambda label: -len(set(label.lower().split("_")) & set(found[0].lower().split("_"))))
             yield "unknown-label", "error", *found.span(), f"{found[0]!r} is not one of the labels", near
+
+
+def _unsaid(whole: str, shots: Sequence[Shot], labels: Sequence[str]) -> Iterator[Hit]:
+    """Labels that the prompt never names."""
+    named = {shot.output.strip() for shot in shots}
+    absent = [label for label in labels if label not in named and label.casefold() not in whole.casefold()]
+    if absent:
+        level: Level = "error" if len(absent) == len(labels) else "warning"
+        said = f"{len(absent)} of {len(labels)} labels are not named, {absent[0]} for one"
+        yield "labels-unsaid", level, 0, 0, said, f"Answer with exactly one of: {', '.join(labels[:3])}, ..."
 
 
 def _examples(shots: Sequence[Shot], whole: str, labels: Sequence[str]) -> Iterator[Hit]:
