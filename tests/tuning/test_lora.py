@@ -19,6 +19,7 @@ from rung.core.settings import Settings
 from rung.core.types import Capabilities, Example, Form, Progress, Task
 from rung.models.fake import open_model
 from rung.prompts.program import PromptProgram
+from rung.prompts.prompt import Prompt
 from rung.tuning.batches import Chat
 from rung.tuning.lora import LORA_F16, LORA_Q8, Lora, converse
 from rung.tuning.weights import Base
@@ -123,13 +124,13 @@ async def test_program_carries_its_weights(tiny: Base, task: Task, tmp_path: Pat
     # Short: the labels are in the weights, not in the prompt; what was trained is what is sent.
     assert [message.content for message in loaded.messages("a rose")] == ["Name the colour.", "a rose"]
     chat = Chat(tiny)
+    assert isinstance(made.prompt, Prompt)
     (id, talk), *_ = converse(made.prompt, task.train)
     (row,) = chat.rows(id, talk)
     assert list(row.ids[: row.start]) == chat.prompt(made.messages(task.train[0].input))
 
 
 async def test_full_instruction_lists_the_labels(task: Task) -> None:
-    from rung.prompts.prompt import Prompt
 
     talk = converse(Prompt.of(task), task.train)[0][1]
     assert "red, green, blue" in talk[0].content
