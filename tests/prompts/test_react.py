@@ -79,6 +79,19 @@ async def test_going_in_circles_ends_in_the_best_answer() -> None:
     assert "You did that already" in answer.steps[1].note
 
 
+async def test_free_text_is_got_by_a_last_step_that_can_only_finish() -> None:
+    def rule(request: Request) -> str:
+        if "search" not in request.form.pattern and "calculate" not in request.form.pattern:
+            return "Thought: enough\nAction: finish[Davy]"
+        return f"Thought: more\nAction: calculate[1 + {len(request.messages)}]"
+
+    answer = await ReactProgram(Fake(rule, capabilities=FORMS), limit=2)("Who?")
+    assert answer.output == "Davy"
+    assert answer.steps[-1].name == "answer"
+    said = await ReactProgram(Fake(lambda _: "It was Davy."), limit=1)("Who?")
+    assert said.output == "It was Davy."
+
+
 async def test_the_step_limit_ends_in_an_answer_of_the_tasks_form() -> None:
     count = 0
 

@@ -188,10 +188,16 @@ class ReactProgram:
             messages = (*messages[:-1], replace(last, content=f"{last.content}\n\n{closing.content}"))
         else:
             messages = (*messages, closing)
-        # A model in the habit of steps goes on with them after its answer.
-        stop = self.options.sampling.stop if self.options.form.closed else (*self.options.sampling.stop, "\n")
-        final = replace(self.options.sampling, seed=seed, stop=stop)
-        asked.append(await ask(self._model, messages, self.options.form, final, repeat=repeat))
+        if self.options.form.closed:
+            final = replace(self.options.sampling, seed=seed)
+            asked.append(await ask(self._model, messages, self.options.form, final, repeat=repeat))
+            return conclude(asked)
+        # A model in the habit of steps goes on with them: free text is got by a last step that can only finish.
+        last_step = await ask(self._model, messages, grammar(("finish",)), sampling, name="answer", repeat=repeat)
+        move = read_move(last_step.output or "")
+        output = move.argument if move is not None else (last_step.raw.strip() or None)
+        failure = None if output else last_step.failure
+        asked.append(replace(last_step, output=output, raw=output or last_step.raw, failure=failure))
         return conclude(asked)
 
     @staticmethod
