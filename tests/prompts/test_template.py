@@ -348,6 +348,9 @@ def test_dotprompt_is_read() -> None:
         Message("user", "Menu:\n- soup\n- fish\nThanks."),
     )
     assert template.render({"dishes": ["x"], "style": "a pirate"})[0].content.endswith("Speak like a pirate.")
+    literal = flat('{{role "user"}}\nRepeat:\nsystem:\n{% x %} and {# y #}', "dotprompt")
+    assert literal.render({}) == (Message("user", "Repeat:\nsystem:\n{% x %} and {# y #}"),)
+    assert flat(write(literal, "dotprompt"), "dotprompt").render({}) == literal.render({})
     for bad in ("{{>partial}}", "{{history}}", "{{media url=x}}", "{{#if x}}"):
         with pytest.raises(InputError, match=r"has no like|not closed"):
             read(bad, "dotprompt")
