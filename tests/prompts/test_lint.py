@@ -104,7 +104,7 @@ def shots(*pairs: tuple[str, str]) -> list[Example]:
         (parts(), ("refund", "cancel"), "labels-unsaid"),
         (parts(format="Answer with refund."), ("refund", "cancel"), "labels-unsaid"),
         (parts(instruction=""), (), "missing-instruction"),
-        (parts(persona="You have ten years of practice."), (), "persona-form"),
+        (parts(persona="As a clerk with ten years of practice."), (), "persona-form"),
     ],
 )
 def test_parts_and_examples(prompt: Prompt, labels: tuple[str, ...], rule: str) -> None:
@@ -148,9 +148,15 @@ def test_a_template_is_read_with_its_variables() -> None:
 def test_files_tasks_and_texts(tmp_path: Path) -> None:
     title, report = lint_source("support-intent")
     assert title.endswith("task.yaml")
+    assert rules(report) == set()
+    task = Path(title).read_text(encoding="utf-8").replace("You have answered", "As one who has answered")
+    for file in Path(title).parent.glob("*.jsonl"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "task.yaml").write_text(task, encoding="utf-8")
+    title, report = lint_source(str(tmp_path / "task.yaml"))
     assert rules(report) == {"persona-form"}
     line = Path(title).read_text(encoding="utf-8").splitlines()[report.findings[0].line - 1]
-    assert line.strip().startswith("You have")
+    assert line.strip().startswith("As one")
     (tmp_path / "p.md").write_text("---\nname: p\nvariables: {text: string}\n---\nTell me about {{ txt }}.")
     _, report = lint_source(str(tmp_path / "p.md"))
     assert rules(report) == {"template"}

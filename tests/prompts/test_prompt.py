@@ -15,6 +15,11 @@ def test_render_puts_parts_then_examples_then_input() -> None:
     assert (messages[1].content, messages[2].content, messages[3].content) == ("hello", "greeting", "hi")
 
 
+def test_a_persona_may_be_a_phrase_or_a_sentence() -> None:
+    assert Prompt("Do.", persona="a clerk").system.startswith("You are a clerk.\n")
+    assert Prompt("Do.", persona="You have seen it all.").system.startswith("You have seen it all.\n")
+
+
 def test_several_fields_are_named() -> None:
     last = Prompt("Answer.").render({"passage": "Oslo is big.", "question": "What is big?"})[-1]
     assert last.content == "passage: Oslo is big.\nquestion: What is big?"

@@ -204,9 +204,8 @@ def _piece_hits(piece: Piece, asked: Sequence[Piece], variables: Sequence[Variab
     text = piece.text
     if piece.kind == "assistant":
         return
-    if piece.kind == "persona" and (found := re.match(r"\s*(?:You (?:are|have|were)|I am|As)\b", text)):
-        noun = re.sub(r"^\s*(?:You are|I am|As)\s+", "", text).strip().rstrip(".") or "an experienced clerk"
-        said = noun if not re.match(r"\s*You\b", noun) else "an experienced clerk who ..."
+    if piece.kind == "persona" and (found := re.match(r"\s*(?:I am|As)\b", text)):
+        said = re.sub(r"^\s*(?:I am|As)\s+", "", text).strip().rstrip(".") or "an experienced clerk"
         yield "persona-form", "warning", *found.span(), "the persona is written after `You are`", said
     if piece.kind not in ("context", "note", "persona", "audience"):
         for found in islice(_VAGUE_TASK.finditer(text), MOST):

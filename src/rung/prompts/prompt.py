@@ -103,7 +103,11 @@ class Prompt:
         return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
     def _persona(self) -> str:
-        return f"You are {self.persona.strip().rstrip('.')}." if self.persona else ""
+        """A noun phrase goes behind "You are"; a persona that is written as sentences to "you" stays as it is."""
+        said = self.persona.strip().rstrip(".")
+        if not said:
+            return ""
+        return f"{said}." if said.casefold().startswith("you ") else f"You are {said}."
 
     def _audience(self) -> str:
         return f"Write for {self.audience.strip().rstrip('.')}." if self.audience else ""
