@@ -109,3 +109,36 @@ def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
     done = rung(*words, folder=tmp_path, RUNG_CONCURRENCY="4")
     assert done.returncode == 0, done.stderr
     assert journalled() == 120
+
+
+def test_two_climbs_on_one_store_at_once(tmp_path: Path) -> None:
+    words = ["climb", "support-intent", "-r", "linear", "-r", "zero-shot", "--limit", "60", "-m", "fake:slow", "-q"]
+    code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    runs = rung("runs", folder=tmp_path).stdout
+    assert runs.count("done") == 2
+    changes = rung("diff", "last", runs.splitlines()[2].split()[0], folder=tmp_path).stdout
+    assert changes.count("the same program and examples") == 2
+
+
+def test_a_window_too_small_is_rows_or_a_cut_as_the_task_says(tmp_path: Path) -> None:
+    long = "word " * 9000
+    rows = "".join(f'"{long if i % 5 == 0 else ""}message {i}",{"a" if i % 2 else "b"}\n' for i in range(60))
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    task = (
+        "name: long\ninstruction: Say a or b.\ndata: rows.csv\ncolumns: {input: text, reference: label}\n"
+        "answer: labels\nmetrics: [accuracy]\nmax_tokens: 8\nsplit: {near: off}\n"
+    )
+    for policy, failures in (("fail", True), ("truncate", False)):
+        (tmp_path / f"{policy}.yaml").write_text(task + f"overflow: {policy}\n")
+        done = rung("climb", f"{policy}.yaml", "-r", "zero-shot", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("overflow failures" in done.stdout) is failures

@@ -92,7 +92,24 @@ def test_the_filter_is_measured() -> None:
 
 
 def test_a_task_is_combined_swept_and_swapped() -> None:
-    things = ["tent", "lamp", "stove", "rope", "boot", "sock", "hat", "knife", "cup", "pot", "map", "bag", "axe", "net", "oar", "sled"]
+    things = [
+        "tent",
+        "lamp",
+        "stove",
+        "rope",
+        "boot",
+        "sock",
+        "hat",
+        "knife",
+        "cup",
+        "pot",
+        "map",
+        "bag",
+        "axe",
+        "net",
+        "oar",
+        "sled",
+    ]
     who = ["Peter asks", "she says", "tell Anna", "his mother wonders"]
     rows = [
         f"{who[n % 4]} {text} {thing},{label}"
