@@ -16,8 +16,10 @@ BASELINE = "zero-shot"
 
 
 def verdict(difference: Difference) -> str:
-    """What a paired difference says in words, at its interval's level."""
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference"
+    """What a paired difference says in words: one must be seen in its interval and survive the correction of its p-value."""
+    if difference.low <= 0 <= difference.high or difference.p > 1 - difference.level:
+        return "no difference"
+    return "better" if difference.low > 0 else "worse"
 
 
 @dataclass(frozen=True, slots=True)
