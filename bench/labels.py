@@ -78,7 +78,10 @@ def main() -> None:
     limits = genai.SchedulerConfig()
     limits.cache_size, limits.enable_prefix_caching, limits.max_num_batched_tokens = 1, False, 2048
     properties = {"INFERENCE_NUM_THREADS": threads} if threads else {}
-    pipe = genai.ContinuousBatchingPipeline(path, limits, "CPU", properties)
+    ours[0]._engine.load()
+    # The same graph for everybody: openvino-genai's own reading of Q4_1 rounds the weights (rung.models.gguf.recode).
+    graph = ours[0]._engine.graph().parent
+    pipe = genai.ContinuousBatchingPipeline(graph, genai.Tokenizer(path), limits, "CPU", **properties)
     one, closed = genai.GenerationConfig(), genai.GenerationConfig()
     one.max_new_tokens, closed.max_new_tokens = 1, 24
     pattern = "(" + "|".join(re.escape(name).replace("\\_", "_") for name in names) + ")"

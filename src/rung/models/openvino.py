@@ -87,11 +87,14 @@ class Engine:
     def worker(self) -> Worker:
         with self._lock:
             if self._worker is None or self._worker.closed:
-                engine = f"{version().partition('-')[0]}-{LAYOUT}"
-                folder = self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}"
-                device = Paged(convert(self.path, folder), threads=self._threads, tokens=self.header.context)
+                device = Paged(self.graph(), threads=self._threads, tokens=self.header.context)
                 self._worker = Worker(lambda: device)
             return self._worker
+
+    def graph(self) -> Path:
+        """The .xml file of the converted model; converts on first use."""
+        engine = f"{version().partition('-')[0]}-{LAYOUT}"
+        return convert(self.path, self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}")
 
     @property
     def tokenizer(self) -> Any:

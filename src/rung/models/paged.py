@@ -105,7 +105,7 @@ class Paged:
         del graph
         caches = [(p, p.partial_shape) for p in compiled.inputs if "_cache." in p.any_name]
         size = sum(p.element_type.size * int(np.prod([d.get_length() for d in list(s)[1:]])) for p, s in caches)
-        if not caches or any(list(s)[2].get_length() != BLOCK for _, s in caches):
+        if not caches or any(list(s)[2].get_length() != BLOCK for p, s in caches if "value" in p.any_name):
             raise ModelError("OpenVINO compiled another cache layout than 32 tokens a block, which this version needs")
         self._blocks: int = max(-(-tokens // BLOCK) + 2, MEMORY // size)
         self._request = compiled.create_infer_request()
