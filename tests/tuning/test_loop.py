@@ -113,7 +113,7 @@ from rung.tuning.batches import Row
 from rung.tuning.loop import Recipe, open_session, train
 from rung.tuning.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
-base = Base(Path(plan["folder"]), None, "tiny")
+base = Base(Path(plan["folder"]), None, plan["key"])
 rows = [decode(Row, row) for row in plan["rows"]]
 recipe = decode(Recipe, plan["recipe"])
 out = train(open_session(base, recipe), base, rows, rows[:2], recipe, Path(sys.argv[2]), every=0.0,
@@ -128,7 +128,9 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path:
 
     recipe = replace(RECIPE, epochs=24, batch=2)
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"folder": str(tiny.folder), "rows": encode(rows), "recipe": encode(recipe)}))
+    plan.write_text(
+        json.dumps({"folder": str(tiny.folder), "key": tiny.key, "rows": encode(rows), "recipe": encode(recipe)})
+    )
     script = tmp_path / "train.py"
     script.write_text(KILLED)
 
@@ -137,10 +139,12 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path:
             [sys.executable, str(script), str(plan), str(tmp_path / folder)], stdout=subprocess.PIPE, text=True
         )
 
-    alone = start("alone")
-    alone.communicate()
-    assert alone.returncode == 0
-    want = json.loads((tmp_path / "alone" / "out.json").read_text())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        want = encode(train(open_session(tiny, recipe), tiny, rows, rows[:2], recipe, tmp_path / "alone"))
+    finally:
+        torch.set_num_threads(threads)
     killed = 0
     for seconds in (0.0, 0.2, None):
         process = start("killed")
@@ -252,3 +256,16 @@ def test_recipes_that_cannot_train(tiny: Base, change: dict[str, float]) -> None
 def test_no_rows(session: Session, tiny: Base, tmp_path: Path) -> None:
     with pytest.raises(FitError, match="no row to train on"):
         train(session, tiny, [], [], RECIPE, tmp_path)
+
+
+def test_identity_names_every_setting(tiny: Base, rows: list[Row]) -> None:
+    from rung.tuning.loop import Recipe, identity
+
+    keys = {
+        identity(tiny, rows, rows[:1], Recipe()),
+        identity(tiny, rows[::-1], rows[:1], Recipe()),
+        identity(tiny, rows[1:], rows[:2], Recipe()),
+        identity(tiny, rows, rows[:1], Recipe(epochs=Recipe().epochs + 1)),
+        identity(replace(tiny, key="other"), rows, rows[:1], Recipe()),
+    }
+    assert len(keys) == 5

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -217,8 +217,9 @@ def rate_at(recipe: Recipe, step: int, total: int) -> float:
 
 def identity(base: Base, rows: Sequence[Row], dev: Sequence[Row], recipe: Recipe) -> str:
     """Content key of a training: base, rows in order, and recipe (``tokens`` too: it decides the order of sums)."""
+    # asdict, not the codec: that leaves out what is at its default, and a default may change.
     texts = [[row.ids, [place for place, on in enumerate(row.trained) if on]] for row in (*rows, *dev)]
-    return digest([base.key, len(rows), texts, recipe])
+    return digest([base.key, len(rows), texts, asdict(recipe)])
 
 
 def train(
