@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rung.models.schedule import TAIL, Cost, Feed, Scheduler, Span, Worker
+from rung.models.schedule import TAIL, Cost, Feed, Prefixes, Scheduler, Span, Worker
 
 VOCABULARY = 23
 
@@ -313,3 +313,20 @@ def test_closing_fails_what_is_left() -> None:
     closer.join(5)
     with pytest.raises(RuntimeError, match="closed"):
         job.done.result(5)
+
+
+def test_forgetting_frees_every_block_that_no_job_uses() -> None:
+    prefixes = Prefixes(block=4, blocks=16)
+    done, running = tuple(range(12)), tuple(range(100, 108))
+    path = prefixes.claim(done, [])
+    for node in path:
+        node.ready = True
+    prefixes.release(path)
+    kept = prefixes.claim(running, [])
+    for node in kept:
+        node.ready = True
+    assert prefixes.match((*done, 1)).nodes
+    prefixes.forget()
+    assert not prefixes.match((*done, 1)).nodes
+    assert len(prefixes.match((*running, 1, 2, 3)).nodes) == 2
+    assert prefixes.free == 14

@@ -193,22 +193,23 @@ class Climber:
         status: Status = "done"
         reason = ""
         fitted: Fitted | None = None
-        with watching() as peak:
-            try:
-                rung = make_rung(entry.choice)
-                blank = replace(blank, about=about(rung), tuned=bool(getattr(rung, "tuned", False)))
-                if unfit := rung.fits(self.task, using):
-                    return replace(blank, reason=unfit), []
-                fitted = await self._fit(entry, rung, using, evaluator)
+        peak = Peak()
+        try:
+            rung = make_rung(entry.choice)
+            blank = replace(blank, about=about(rung), tuned=bool(getattr(rung, "tuned", False)))
+            if unfit := rung.fits(self.task, using):
+                return replace(blank, reason=unfit), []
+            fitted = await self._fit(entry, rung, using, evaluator)
+            with watching(peak):
                 status, reason = await self._answer(
                     entry, fitted.program, evaluator, metrics, test, scored, deadline, results
                 )
-            except BudgetExceeded as error:
-                status, reason = "budget", error.message
-            except MissingExtra as error:
-                return replace(blank, reason=str(error)), []
-            except RungError as error:
-                status, reason = "failed", str(error)
+        except BudgetExceeded as error:
+            status, reason = "budget", error.message
+        except MissingExtra as error:
+            return replace(blank, reason=str(error)), []
+        except RungError as error:
+            status, reason = "failed", str(error)
         record = replace(
             blank,
             status=status,
@@ -285,7 +286,12 @@ class Climber:
         """Load the model and its prompt's common part before the clock of the first answers runs: a latency is of a
         server that is up. Not needed where all answers come from the journal."""
         spare = self.task.train or self.task.dev
-        if program.model is not None and spare and not evaluator.knows(program, test):
+        if program.model is None or evaluator.knows(program, test):
+            return
+        # Prompts of an earlier rung must not make this one cheaper than it will be when it is served alone.
+        if (forget := getattr(program.model, "forget", None)) is not None:
+            forget()
+        if spare:
             await program(spare[-1].input)
 
 
@@ -346,12 +352,12 @@ class Peak:
 
 
 @contextmanager
-def watching() -> Iterator[Peak]:
+def watching(peak: Peak) -> Iterator[None]:
     """Sample resident memory 20 times a second during the block."""
-    peak, done = Peak(), Event()
+    done = Event()
     statm = Path("/proc/self/statm")
     if not statm.exists():  # not Linux: not measured, and shown as such
-        yield peak
+        yield
         return
     page = os.sysconf("SC_PAGE_SIZE")
 
@@ -364,7 +370,7 @@ def watching() -> Iterator[Peak]:
     thread = Thread(target=sample, daemon=True)
     thread.start()
     try:
-        yield peak
+        yield
     finally:
         done.set()
         thread.join()

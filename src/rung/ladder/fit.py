@@ -121,7 +121,10 @@ async def fit(
                 raise FitError(
                     f"{type(error).__name__}: {error}", remedy="see the log, or leave this rung out"
                 ) from error
-        offline = Offline(time.perf_counter() - started, time.process_time() - cpu, meter.total)
+        spent, used = meter.total, (time.perf_counter() - started, time.process_time() - cpu)
+        if getattr(rung, "tuned", False):  # a training that another rung shares has been paid for all the same
+            used = (max(used[0], spent.seconds), max(used[1], spent.cpu_seconds))
+        offline = Offline(*used, spent)
         notes = {"rung": choice.title, "task": task.name, "task_hash": task.hash, "metric": task.metrics[0]}
         programs.save(program, folder, notes=notes, link=True)
         store.put_fit(key, json.dumps({"offline": encode(offline), "folder": str(folder)}))

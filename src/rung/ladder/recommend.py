@@ -70,8 +70,10 @@ def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecor
             spent = seconds(record.offline.seconds)
             if record.payback is not None:
                 yield f"{record.title}: its fit ({spent}) pays back after {count(record.payback)} answers."
+            elif _as_good(record, records, task, metric, sign):
+                yield f"{record.title}: its fit ({spent}) never pays back: an untuned rung as good costs less an answer."
             else:
-                yield f"{record.title}: its fit ({spent}) never pays back by saving alone; it buys quality or nothing."
+                yield f"{record.title}: its fit ({spent}) buys quality: no untuned rung comes within the tolerance of it."
     cut = [record.title for record in records if record.status == "budget"]
     if cut:
         yield f"The budget was spent before these rungs were done: {', '.join(cut)}."
@@ -79,6 +81,14 @@ def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecor
 
 def _cost(record: RungRecord) -> float:
     return record.online.cost if record.online is not None else float("inf")
+
+
+def _as_good(
+    record: RungRecord, records: Sequence[RungRecord], task: Task, metric: Metric, sign: float
+) -> list[RungRecord]:
+    """Untuned rungs that are within the tolerance of a tuned one, or better."""
+    wanted = sign * record.metrics[metric.name].value - task.tolerance
+    return [r for r in records if r.scored and not r.tuned and sign * r.metrics[metric.name].value >= wanted]
 
 
 def offline_cost(record: RungRecord, core_hour: float) -> float:
@@ -93,8 +103,7 @@ def _payback(
     """Answers after which a tuned rung has earned its fit, against the cheapest untuned rung that is as good."""
     if not record.tuned or not record.scored:
         return None
-    wanted = sign * record.metrics[metric.name].value - task.tolerance
-    rivals = [r for r in records if r.scored and not r.tuned and sign * r.metrics[metric.name].value >= wanted]
+    rivals = _as_good(record, records, task, metric, sign)
     if not rivals:
         return None
     saved = min(_cost(rival) for rival in rivals) - _cost(record)

@@ -154,6 +154,11 @@ class Engine:
         sequences = [self.template.plain(text) for text in candidates]
         return Trie(sequences, self.header.eos if end is None else end), max(map(len, sequences)) + 1
 
+    def forget(self) -> None:
+        """Forget cached prompts, so that what comes next is measured by itself."""
+        if self._worker is not None:
+            self._worker.forget()
+
     def close(self) -> None:
         with self._lock:
             worker, self._worker = self._worker, None
@@ -281,6 +286,10 @@ class OpenvinoModel:
                 job.finish(None)
         await self._run(live, [job.scores for job in live])
         return [job.scores.result() for job in jobs]
+
+    def forget(self) -> None:
+        """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""
+        self._engine.forget()
 
     async def close(self) -> None:
         """Let go of the engine; the last model on it stops its thread and frees its memory."""

@@ -205,6 +205,12 @@ class Prefixes:
         self._nodes.remove(node)
         self._free.append(node.block)
 
+    def forget(self) -> None:
+        """Give up every block that no job uses: the next prompt finds nothing of what was computed before."""
+        while leaves := [node for node in self._nodes if node.refs == 0 and not node.children]:
+            for node in leaves:
+                self._drop(node)
+
     def take(self) -> int:
         """A free block; the least recently used unshared leaves are given up when there is none."""
         if not self._free:
@@ -261,6 +267,10 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         return bool(self._waiting or self._running)
+
+    def forget(self) -> None:
+        """Forget shared prefixes that no job uses now."""
+        self._prefixes.forget()
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Queue jobs: those that arrive together are ordered so that common prefixes are neighbours."""
@@ -488,7 +498,7 @@ class Worker:
         self._wake = threading.Condition()
         self._inbox: list[Job] = []
         self._cancelled: list[Job] = []
-        self._closing = False
+        self._closing = self._forgetting = False
         self.scheduler: Scheduler | None = None
         self._thread = threading.Thread(target=self._main, name="rung-engine", daemon=True)
         self._thread.start()
@@ -511,6 +521,11 @@ class Worker:
         with self._wake:
             self._cancelled.extend(jobs)
             self._wake.notify()
+
+    def forget(self) -> None:
+        """Have the scheduler forget shared prefixes before it plans the next jobs."""
+        with self._wake:
+            self._forgetting = True
 
     def close(self) -> None:
         """Stop the thread and free the device; jobs still there finish with an error."""
@@ -553,6 +568,9 @@ class Worker:
         with self._wake:
             jobs, self._inbox = self._inbox, []
             cancelled, self._cancelled = self._cancelled, []
+            forgetting, self._forgetting = self._forgetting, False
+        if forgetting:
+            scheduler.forget()
         if jobs:
             scheduler.add(job for job in jobs if job not in cancelled)
         for job in cancelled:

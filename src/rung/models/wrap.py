@@ -102,6 +102,12 @@ class Wrapped:
     def count(self, messages: Sequence[Message]) -> int:
         return self.inner.count(messages)
 
+    def forget(self) -> None:
+        """Forget cached prompts where the model keeps any of its own."""
+        forget = getattr(self.inner, "forget", None)
+        if forget is not None:
+            forget()
+
     async def close(self) -> None:
         await self.inner.close()
 
