@@ -98,7 +98,7 @@ def plot(run: RunRecord) -> dict[str, Any] | None:
     costs = {record.title: _cost(record) for record in points}
     if not points:
         return None
-    width, height, left, right, top, bottom = 760.0, 380.0, 60.0, 24.0, 18.0, 44.0
+    width, height, left, right, top, bottom = 860.0, 380.0, 60.0, 124.0, 18.0, 44.0
     low, high = math.floor(math.log10(min(costs.values()))), math.ceil(math.log10(max(costs.values())))
     high = max(high, low + 1)
     values = [record.metrics[primary] for record in points]
