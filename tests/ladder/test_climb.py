@@ -244,6 +244,15 @@ def test_the_fit_key_ignores_test_and_sees_everything_else(task: Task) -> None:
     assert len({key, *changed}) == 6
 
 
+def test_a_changed_default_is_another_fit(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rung.foundations.linear import Linear
+
+    choice = RungChoice("linear")
+    key = fit_key(choice, make_rung(choice), task, "m", 0)
+    monkeypatch.setattr(Linear.__init__, "__defaults__", ((2.0, 20.0),))
+    assert fit_key(choice, make_rung(choice), task, "m", 0) != key
+
+
 def test_several_models_repeat_only_the_rungs_that_use_them(task: Task, settings: Settings) -> None:
     entries = plan(replace(task, models=("fake:echo", "fake:slow")), settings)
     titles = [entry.title for entry in entries]

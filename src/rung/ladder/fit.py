@@ -80,7 +80,10 @@ def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -
         task.overflow,
         task.metrics[0],
     ]
-    options = encode(rung) if dataclasses.is_dataclass(rung) else dict(choice.options)
+    # Every option by name, also those at their default (which encode leaves out): a changed default is another fit.
+    options: Any = dict(choice.options)
+    if dataclasses.is_dataclass(rung):
+        options = {field.name: getattr(rung, field.name) for field in dataclasses.fields(rung)}
     kind = f"{type(rung).__module__}:{type(rung).__qualname__}"
     return digest([kind, options, digest(seen), definition, model, seed, __version__])
 
