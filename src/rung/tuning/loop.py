@@ -43,7 +43,7 @@ class Recipe:
     rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
-    epochs: int = 6
+    epochs: int = 5
     steps: int = 0
     batch: int = 16
     tokens: int = 1024

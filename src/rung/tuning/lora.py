@@ -49,7 +49,7 @@ class Lora:
     rate: float = 1e-3
     schedule: str = "cosine"
     warmup: float = 0.1
-    epochs: int = 6
+    epochs: int = 5
     steps: int = 200
     batch: int = 16
     tokens: int = 1024
