@@ -81,9 +81,7 @@ def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -
         task.metrics[0],
     ]
     # Every option by name, also those at their default (which encode leaves out): a changed default is another fit.
-    options: Any = dict(choice.options)
-    if dataclasses.is_dataclass(rung):
-        options = {field.name: getattr(rung, field.name) for field in dataclasses.fields(rung)}
+    options = {name: getattr(rung, name) for name in getattr(rung, "__dataclass_fields__", {})} or dict(choice.options)
     kind = f"{type(rung).__module__}:{type(rung).__qualname__}"
     return digest([kind, options, digest(seen), definition, model, seed, __version__])
 
