@@ -117,9 +117,18 @@ def read(folder: Path) -> dict[str, Any]:
 
 def load(folder: Path, resources: Resources) -> Program:
     """Rebuild the program that ``save`` wrote. Raises InputError when the folder is damaged."""
-    document = read(folder)
-    kind = registry.load("program", document["kind"])
-    return cast(Program, kind.load(document["spec"], folder, resources))
+    return unnest(read(folder), folder, resources)
+
+
+def nest(program: Program) -> dict[str, Any]:
+    """A program as part of another one's spec; its files are the outer one's to list."""
+    return {"kind": program.kind, "spec": program.spec()}
+
+
+def unnest(nested: Mapping[str, Any], folder: Path, resources: Resources) -> Program:
+    """Rebuild what ``nest`` wrote, from the outer program's folder."""
+    kind = registry.load("program", nested["kind"])
+    return cast(Program, kind.load(nested["spec"], folder, resources))
 
 
 async def attempt(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:

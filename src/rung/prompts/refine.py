@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rung.core import program as programs
 from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources, Rung
@@ -109,7 +110,7 @@ class RefinedProgram:
 
     def spec(self) -> dict[str, Any]:
         return {
-            "inner": {"kind": self.inner.kind, "spec": self.inner.spec()},
+            "inner": programs.nest(self.inner),
             "model": self._model.name,
             "fields": list(self.fields),
             "field": self.field,
@@ -121,7 +122,7 @@ class RefinedProgram:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> RefinedProgram:
-        inner = registry.load("program", spec["inner"]["kind"]).load(spec["inner"]["spec"], folder, resources)
+        inner = programs.unnest(spec["inner"], folder, resources)
         model = resources.model(spec["model"])
         return cls(inner, model, tuple(spec["fields"]), field=spec["field"], rounds=spec["rounds"])
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from rung.core import registry
+from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
 from rung.core.types import Answer, Form, Input, Interval, Message, Sampling, Step, Task, Usage, as_input
@@ -283,7 +283,7 @@ class VerifiedProgram:
 
     def spec(self) -> dict[str, Any]:
         return {
-            "inner": {"kind": self.inner.kind, "spec": self.inner.spec()},
+            "inner": programs.nest(self.inner),
             "model": self._model.name,
             "fields": list(self.fields),
             "source": self.source,
@@ -295,7 +295,7 @@ class VerifiedProgram:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> VerifiedProgram:
-        inner = registry.load("program", spec["inner"]["kind"]).load(spec["inner"]["spec"], folder, resources)
+        inner = programs.unnest(spec["inner"], folder, resources)
         model = resources.model(spec["model"])
         return cls(inner, model, tuple(spec["fields"]), source=spec["source"], passages=spec["passages"])
 
