@@ -66,6 +66,47 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
+Filter = Mapping[str, Any]
+"""Which metadata a hit must have: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``. All
+fields must hold. Operators: eq (a bare value), ne, in, gt, gte, lt, lte, exists. A list in the metadata holds when one of its
+items does; a missing field holds only under ``{"exists": false}`` and ``ne``. ``{"any": [filter, ...]}`` holds when one does."""
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Vectors by id, with metadata to filter by. Vectors are float32 of shape (n, dimensions), rows of unit length; a score is
+    their inner product, so the cosine. Ids are unique. What ``flush`` has returned from survives a crash of the process."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dimensions(self) -> int: ...
+    def __len__(self) -> int: ...
+
+    def add(
+        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Add new rows. Raises InputError for an id that is there (or twice in the call), wrong dimensions, or vectors that
+        are not finite; then nothing was added."""
+        ...
+
+    def upsert(
+        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None: ...
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete the rows that are there; how many were."""
+        ...
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """For each query vector the k nearest ids that pass the filter and their scores, best first (ties by id)."""
+        ...
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
 @runtime_checkable
 class Tool(Protocol):
     """Something an agent may call. ``schema`` is the JSON schema of its arguments."""

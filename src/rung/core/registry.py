@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rung.core.errors import InputError
 
-Kind = Literal["provider", "embedder", "metric", "rung", "program", "pack"]
+Kind = Literal["provider", "embedder", "metric", "rung", "program", "pack", "index", "reader"]
 
 TABLES: dict[Kind, dict[str, str]] = {
     "provider": {
@@ -29,8 +29,10 @@ TABLES: dict[Kind, dict[str, str]] = {
     "rung": {},
     "program": {},
     "pack": {},
+    "index": {},
+    "reader": {},
 }
-"""Metrics, rungs, programs and packs are many; their rooms list them in the files named in SHELVES."""
+"""Metrics, rungs, programs, packs, readers and indexes are many; their rooms list them in the files named in SHELVES."""
 
 SHELVES: dict[Kind, tuple[str, ...]] = {
     "metric": ("rung.metrics.shelf:METRICS",),

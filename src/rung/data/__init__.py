@@ -1,0 +1,1 @@
+"""From raw sources to training rows: import, clean, profile, split, export."""

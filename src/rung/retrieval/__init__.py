@@ -1,0 +1,1 @@
+"""From documents to passages found: chunks, indexes behind one protocol, search, and answers with citations."""
