@@ -6,8 +6,7 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from rung.core import __version__, registry
 from rung.core import program as programs
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError, InputError, RungError
+from rung.core.lock import hold_async
 from rung.core.meter import metered
 from rung.core.protocols import Context, Program, Resources, Rung
 from rung.core.types import Example, Progress, RungChoice, Task
@@ -110,7 +110,17 @@ async def fit(
         offline = decode(Offline, json.loads(stored)["offline"])
         return Fitted(programs.load(folder, resources), folder, offline, True)
     work.mkdir(parents=True, exist_ok=True)
-    async with _locked(work / ".lock", progress):
+
+    said = 0.0
+
+    async def pause(waited: float) -> None:
+        nonlocal said
+        if waited >= said:
+            progress(Progress("wait", round(waited), None, "another climb is fitting this rung"))
+            said = waited + 5
+        await asyncio.sleep(0.5)
+
+    async with hold_async(work / ".lock", pause):  # one fit of a key at a time
         started, cpu = time.perf_counter(), time.process_time()
         with metered() as meter:
             context = Context(resources, work, evaluate, seed, progress)
@@ -130,28 +140,3 @@ async def fit(
         programs.save(program, folder, notes=notes, link=True)
         store.put_fit(key, json.dumps({"offline": encode(offline), "folder": str(folder)}))
     return Fitted(programs.load(folder, resources), folder, offline, False)
-
-
-@asynccontextmanager
-async def _locked(path: Path, progress: Callable[[Progress], None]) -> AsyncIterator[None]:
-    """One fit of a key at a time, also between processes; the lock falls with the process that holds it."""
-    try:
-        import fcntl
-    except ImportError:  # no fcntl on Windows: two climbs there would fit twice, and the last one wins whole
-        yield
-        return
-    with path.open("w") as stream:
-        waited = 0
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waited % 10 == 0:
-                    progress(Progress("wait", waited, None, "another climb is fitting this rung"))
-                waited += 1
-                await asyncio.sleep(0.5)
-        try:
-            yield
-        finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)

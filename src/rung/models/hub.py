@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from rung.core.errors import FetchError, InputError, MissingExtra
 from rung.core.extras import require
+from rung.core.lock import hold
 from rung.core.program import file_hash
 from rung.core.types import Progress
 
@@ -203,7 +203,12 @@ def pull(name: str, cache: Path, progress: Report = _silent, *, source: Path | N
     models = cache / "models"
     with _disk_errors(models):
         models.mkdir(parents=True, exist_ok=True)
-    with _locked(models / f".{name}.lock", progress):
+
+    def pause(waited: float) -> None:
+        progress(Progress("wait", 0, None, f"another pull is at work, {waited:.0f} s"))
+        time.sleep(0.2)
+
+    with hold(models / f".{name}.lock", pause):
         if present(name, cache):
             try:
                 return _verified(weights, cache)
@@ -462,30 +467,3 @@ def _disk_errors(where: Path) -> Iterator[None]:
             f"cannot write weights to {where}: {error.strerror}",
             remedy="make the folder writable, or name another: RUNG_CACHE=/path",
         ) from None
-
-
-@contextmanager
-def _locked(path: Path, progress: Report) -> Iterator[None]:
-    """An exclusive lock of the operating system, which it lets go when the process dies."""
-    started = time.monotonic()
-    with path.open("a+b") as stream:
-        while not _try_lock(stream):
-            progress(Progress("wait", 0, None, f"another pull is at work, {time.monotonic() - started:.0f} s"))
-            time.sleep(0.2)
-        yield
-
-
-def _try_lock(stream: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            stream.seek(0)
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -6,8 +6,7 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import ClassVar, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError
+from rung.core.lock import hold
 from rung.core.meter import report
 from rung.core.program import file_hash
 from rung.core.protocols import Context, Resources
@@ -151,7 +151,12 @@ class Lora:
         folder = context.folder.parent / f"lora-{key}"
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"lora-{self.precision}.gguf"
-        with locked(folder / ".lock", halt):
+
+        def pause(_: float) -> None:
+            if halt.wait(1.0):
+                raise FitError("stopped while waiting for another training", remedy="run the same again")
+
+        with hold(folder / ".lock", pause):  # one training of a key at a time
             trained = _done(folder)
             if trained is not None and _kept(target):
                 return target, trained
@@ -201,25 +206,6 @@ def _kept(target: Path) -> bool:
         return target.with_suffix(".sha256").read_text(encoding="ascii") == file_hash(target)
     except OSError:
         return False
-
-
-@contextmanager
-def locked(path: Path, halt: threading.Event) -> Iterator[None]:
-    """One training of a key at a time, also between processes; the lock falls with the process that holds it."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with path.open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if halt.wait(1.0):
-                    raise FitError("stopped while waiting for another training", remedy="run the same again") from None
-        yield
 
 
 LORA_F16 = Lora(precision="f16")
