@@ -9,10 +9,11 @@ import pytest
 from rung.core import registry
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Context, Program, Resources
+from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, RungChoice, Task
 from rung.ladder.climb import Climber, plan
-from rung.ladder.fit import fit_key, make_rung
+from rung.ladder.fit import fit_key
 from rung.ladder.history import compare_runs, read_results, read_run
 from rung.models import Pool
 from rung.models.fake import Fake

@@ -9,10 +9,10 @@ import pytest
 from rung.core import program as programs
 from rung.core import registry
 from rung.core.protocols import Context, Rung
+from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Form, RungChoice, Task
 from rung.ladder.climb import plan
-from rung.ladder.fit import make_rung
 from rung.models import Pool
 
 PATTERNS = sorted(name for name in registry.table("rung") if getattr(make_rung(RungChoice(name)), "optional", False))

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context
+from rung.core.rung import make_rung
 from rung.core.types import Example, Form, Message, RungChoice, Task
-from rung.ladder.fit import fit_key, make_rung
+from rung.ladder.fit import fit_key
 from rung.models import Pool
 from rung.models.fake import Fake
 from rung.prompts import library, sandbox

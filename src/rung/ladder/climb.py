@@ -26,10 +26,11 @@ from rung.core.errors import BudgetExceeded, MissingExtra, RungError
 from rung.core.meter import metered
 from rung.core.program import fingerprint
 from rung.core.protocols import Embedder, Metric, Model, Program, Resources, Rung
+from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, Result, RungChoice, Score, Task, Usage
 from rung.ladder.evaluate import Evaluator, Tick, example_hash
-from rung.ladder.fit import Fitted, fit, make_rung
+from rung.ladder.fit import Fitted, fit
 from rung.ladder.history import keep_examples
 from rung.ladder.recommend import compare
 from rung.ladder.records import BASELINE, Online, RungRecord, RunRecord, Status

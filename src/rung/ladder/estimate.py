@@ -13,10 +13,10 @@ from rich.table import Table
 
 from rung.core.errors import RungError
 from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
 from rung.ladder.climb import Using, plan
-from rung.ladder.fit import make_rung
 from rung.ladder.table import count, money, seconds
 from rung.models import Pool
 from rung.models.prices import find

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from rung.core import __version__, registry
+from rung.core import __version__
 from rung.core import program as programs
 from rung.core.codec import decode, digest, encode
-from rung.core.errors import FitError, InputError, RungError
+from rung.core.errors import FitError, RungError
 from rung.core.lock import hold_async
 from rung.core.meter import metered
 from rung.core.protocols import Context, Program, Resources, Rung
@@ -29,40 +28,6 @@ class Fitted:
     folder: Path
     offline: Offline
     reused: bool
-
-
-def make_rung(choice: RungChoice) -> Rung:
-    """The registered rung with the choice's options in place of its defaults.
-
-    Raises InputError for an unknown rung or option, or an option's value of the wrong kind.
-    """
-    found = registry.load("rung", choice.name)
-    rung = found() if isinstance(found, type) else found
-    if not choice.options:
-        return cast(Rung, rung)
-    fields = {field.name: field for field in dataclasses.fields(rung)}
-    changes: dict[str, Any] = {}
-    for name, value in choice.options.items():
-        if name not in fields:
-            raise InputError(
-                f"rung {choice.name} has no option {name!r}",
-                remedy=f"its options: {', '.join(fields) or 'none'}",
-            )
-        default = getattr(rung, name)
-        if isinstance(default, tuple) and not isinstance(value, str):
-            value = tuple(value) if isinstance(value, list | tuple) else (value,)
-        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if default is not None and type(value) is not type(default):
-            raise InputError(
-                f"rung {choice.name}: option {name} is {value!r}, expected {type(default).__name__}",
-                remedy=f"for example {name}: {json.dumps(encode(default))}",
-            )
-        changes[name] = value
-    try:
-        return cast(Rung, dataclasses.replace(rung, **changes))
-    except ValueError as error:
-        raise InputError(f"rung {choice.name}: {error}", remedy="correct its options in the task file") from None
 
 
 def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.core import program as programs
-from rung.core import registry
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Program, Resources, Rung
-from rung.core.types import Answer, Form, Input, Message, Sampling, Step, Task, Usage, as_input
+from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.rung import make_rung
+from rung.core.types import Answer, Form, Input, Message, RungChoice, Sampling, Step, Task, Usage, as_input
 from rung.prompts.answer import ask
 
 WIDTH = 240
@@ -134,12 +134,6 @@ class RefinedProgram:
         return replace(answer, steps=found.steps + answer.steps, usage=usage + answer.usage)
 
 
-def inner_rung(name: str) -> Rung:
-    """The rung ``name`` that a pattern is put around. Raises InputError for an unknown name."""
-    found = registry.load("rung", name)
-    return found() if isinstance(found, type) else found  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True)
 class Refine:
     """The question is rewritten to be clear and complete, then answered by the rung ``inner``."""
@@ -153,8 +147,8 @@ class Refine:
     def fits(self, task: Task, resources: Resources) -> str:
         if task.form.kind == "labels":
             return "the input is a text to be labelled, not a question to be put better"
-        return inner_rung(self.inner).fits(task, resources)
+        return make_rung(RungChoice(self.inner)).fits(task, resources)
 
     async def fit(self, task: Task, context: Context) -> RefinedProgram:
-        inner = await inner_rung(self.inner).fit(task, context)
+        inner = await make_rung(RungChoice(self.inner)).fit(task, context)
         return RefinedProgram(inner, context.resources.model(), task.fields, field=self.field, rounds=self.rounds)

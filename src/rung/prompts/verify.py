@@ -22,11 +22,11 @@ import numpy as np
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
-from rung.core.types import Answer, Form, Input, Interval, Message, Sampling, Step, Task, Usage, as_input
+from rung.core.rung import make_rung
+from rung.core.types import Answer, Form, Input, Interval, Message, RungChoice, Sampling, Step, Task, Usage, as_input
 from rung.foundations.tfidf import Tfidf
 from rung.metrics.stats import wilson
 from rung.prompts.answer import ask
-from rung.prompts.refine import inner_rung
 from rung.prompts.search import Search
 
 Verdict = Literal["supported", "contradicted", "not stated"]
@@ -359,10 +359,10 @@ class Verify:
             return f"an answer of the form {task.form.kind} makes no claims that a source could hold"
         if not task.passages and len(task.fields) < 2:
             return "there is no source to verify against: no passages: in the task file and one input field only"
-        return inner_rung(self.inner).fits(task, resources)
+        return make_rung(RungChoice(self.inner)).fits(task, resources)
 
     async def fit(self, task: Task, context: Context) -> VerifiedProgram:
-        return self.around(await inner_rung(self.inner).fit(task, context), task, context.resources.model())
+        return self.around(await make_rung(RungChoice(self.inner)).fit(task, context), task, context.resources.model())
 
     def around(self, inner: Program, task: Task, model: Model) -> VerifiedProgram:
         """The verifier around a program that is there already."""
