@@ -1,4 +1,4 @@
-"""``rung prompt``: save, list, show, compare, roll back, export, lint and ablate prompts."""
+"""``rung prompt``: save, list, show, compare, roll back, export, lint, ablate and optimize prompts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rung.cli import optimize
+
 if TYPE_CHECKING:
     from rung.core.types import Message
     from rung.prompts.library import Found
 
 app = typer.Typer(
-    help="Versioned prompts: save, list, show, diff, rollback, export, lint, ablate.",
+    help="Versioned prompts: save, list, show, diff, rollback, export, lint, ablate, optimize.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -22,6 +24,9 @@ StoreUrl = Annotated[str | None, typer.Option("--store", help="Store URL.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable's value; may be repeated.")
 ]
+
+
+app.command("optimize")(optimize.optimize)
 
 
 @app.command("save")

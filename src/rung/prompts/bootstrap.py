@@ -71,7 +71,7 @@ class Bootstrap:
         tried: set[tuple[str, ...]] = {_key(first)}
         kept = 0
         for trial in range(1, self.trials + 1):
-            shots = _swapped(best, task.train, results, metric.name, rng)
+            shots = swapped(best, task.train, results, metric.name, rng)
             if _key(shots) in tried:
                 continue
             tried.add(_key(shots))
@@ -105,7 +105,7 @@ def _mean(results: Sequence[Result], metric: str) -> float:
     return float(np.mean([result.scores[metric].value for result in results]))
 
 
-def _swapped(
+def swapped(
     shots: Sequence[Example], pool: Sequence[Example], results: Sequence[Result], metric: str, rng: random.Random
 ) -> list[Example]:
     """One shot replaced, by an example of a reference that is often missed half of the time, else by any other."""

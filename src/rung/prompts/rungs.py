@@ -19,6 +19,7 @@ RUNGS = {
     "audience": "rung.prompts.audience:Audience",
     "combined": "rung.prompts.combine:Combined",
     "output-template": "rung.prompts.outline:OutputTemplate",
+    "optimized": "rung.prompts.optimize:Optimized",
 }
 
 PROGRAMS = {
