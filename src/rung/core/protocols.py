@@ -57,10 +57,16 @@ class Model(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Text to vectors: float32 of shape (n, dimensions), rows of unit length."""
+    """Text to vectors: float32 of shape (n, dimensions), rows of unit length.
+
+    ``name`` opens it again (``Resources.embedder``); ``fingerprint`` changes whenever its vectors may. A text's vector does
+    not depend on the texts beside it.
+    """
 
     @property
     def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
     @property
     def dimensions(self) -> int: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
@@ -150,8 +156,8 @@ class Program(Protocol):
     @property
     def model(self) -> Model | None: ...
     def spec(self) -> dict[str, Any]: ...
-    def files(self) -> Mapping[str, Path]:
-        """Files that belong to it (weights, pickles are refused): name in the folder -> where it lies now."""
+    def files(self) -> Mapping[str, Path | bytes]:
+        """Files that belong to it (weights, a pool; no pickles): name in the folder -> where it lies now, or its content."""
         ...
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer: ...
