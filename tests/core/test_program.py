@@ -21,14 +21,14 @@ from rung.core.types import Answer, Input
 @dataclass(frozen=True)
 class Echo:
     word: str
-    weights: Mapping[str, Path] = field(default_factory=dict)
+    weights: Mapping[str, Path | bytes] = field(default_factory=dict)
     kind: str = "echo-of-the-tests"
     model: Model | None = None
 
     def spec(self) -> dict[str, Any]:
         return {"word": self.word}
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> Mapping[str, Path | bytes]:
         return self.weights
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
@@ -71,7 +71,8 @@ def test_what_is_saved_is_loaded(saved: Path, weights: Path) -> None:
     assert isinstance(program, Echo)
     assert isinstance(program, Program)
     assert program.word == "Grüße \n"
-    assert program.files()["w.bin"].read_bytes() == weights.read_bytes()
+    assert program.files() == {"w.bin": saved / "w.bin"}
+    assert (saved / "w.bin").read_bytes() == weights.read_bytes()
     assert folders.fingerprint(program) == folders.read(saved)["fingerprint"]
     assert folders.read(saved)["notes"] == {"score": 0.5}
     assert [path.name for path in saved.parent.iterdir()] == ["program"]
@@ -119,7 +120,8 @@ def test_saving_again_replaces_the_program_whole(saved: Path) -> None:
 def test_a_loaded_program_may_be_saved_over_itself(saved: Path, weights: Path) -> None:
     folders.save(folders.load(saved, Nothing()), saved)
     program = folders.load(saved, Nothing())
-    assert program.files()["w.bin"].read_bytes() == weights.read_bytes()
+    assert program.files() == {"w.bin": saved / "w.bin"}
+    assert (saved / "w.bin").read_bytes() == weights.read_bytes()
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -239,3 +241,24 @@ def test_a_program_of_an_unknown_kind(saved: Path) -> None:
     with pytest.raises(InputError, match="unknown program") as caught:
         folders.load(saved, Nothing())
     assert "echo-of-the-tests" in caught.value.remedy
+
+
+def test_content_is_saved_as_a_file_and_has_the_identity_of_that_file(tmp_path: Path, weights: Path) -> None:
+    content = weights.read_bytes()
+    saved = folders.save(Echo("a", {"w.bin": content}), tmp_path / "p")
+    assert (saved / "w.bin").read_bytes() == content
+    assert folders.fingerprint(Echo("a", {"w.bin": content})) == folders.fingerprint(Echo("a", {"w.bin": weights}))
+    assert folders.fingerprint(folders.load(saved, Nothing())) == folders.read(saved)["fingerprint"]
+
+
+def test_rows_are_named_by_content_and_read_back(tmp_path: Path) -> None:
+    items: list[list[object]] = [["a\u2028b", {"x": 1.5}], ["Grüße \n", None]]
+    rows = folders.Rows("pool", items)
+    assert rows.name == folders.Rows("pool", [list(item) for item in items]).name
+    assert rows.name != folders.Rows("pool", items[::-1]).name
+    (tmp_path / rows.name).write_bytes(rows.files()[rows.name])
+    assert folders.Rows.read(tmp_path / rows.name) == items
+    assert folders.Rows("pool", []).data == b""
+    (tmp_path / rows.name).write_bytes(rows.data[:-3])
+    with pytest.raises(InputError, match="cannot read it"):
+        folders.Rows.read(tmp_path / rows.name)

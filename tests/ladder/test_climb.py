@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from rung.core import program as programs
 from rung.core import registry
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Context, Program, Resources
@@ -260,3 +262,19 @@ def test_several_models_repeat_only_the_rungs_that_use_them(task: Task, settings
     assert titles.count("rules") == 1
     assert "zero-shot@echo" in titles
     assert "zero-shot@slow" in titles
+
+
+async def test_a_program_is_hashed_once_a_rung(
+    task: Task, store: Store, pool: Pool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def counted(program: Program) -> str:
+        hashed.append(program.kind)
+        return programs.fingerprint(program)
+
+    monkeypatch.setattr("rung.ladder.evaluate.programs", SimpleNamespace(fingerprint=counted, attempt=programs.attempt))
+    task = replace(task, rungs=(RungChoice("zero-shot"), RungChoice("rules")), test=task.test * 3)
+    run = await climb(task, store, pool, settings)
+    assert all(record.n == len(task.test) for record in run.rungs)
+    assert hashed == ["prompt", "rules"]

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from rung.core import program as programs
+from rung.core.errors import InputError
 from rung.core.types import Example, Form, Message, Reply, Request, Sampling
 from rung.models import Pool
 from rung.models.fake import CAPABILITIES, Fake
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.prompt import Prompt
 from rung.prompts.select import Kind, Selector
+from rung.prompts.verify import VerifiedProgram
 
 LABELS = Form("labels", labels=("yes", "no"))
 POOL = [
@@ -85,7 +88,7 @@ async def test_truncation_drops_examples_before_the_input() -> None:
     assert len(answer.steps[0].messages) < 10
 
 
-@pytest.mark.parametrize("kind", ["random", "knn", "mmr"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 async def test_saved_and_loaded_it_sends_the_same_messages(kind: Kind, tmp_path: Path) -> None:
     pool = Pool(default="fake:echo")
     selector = Selector(kind, 2, POOL, seed=3)
@@ -96,6 +99,25 @@ async def test_saved_and_loaded_it_sends_the_same_messages(kind: Kind, tmp_path:
     assert loaded.messages("tea or dogs") == program.messages("tea or dogs")
     assert (await loaded("no tea")).output == (await program("no tea")).output == "no"
     assert programs.fingerprint(loaded) == programs.fingerprint(program)
+
+
+async def test_programs_in_one_folder_keep_their_own_pools(tmp_path: Path) -> None:
+    pool = Pool(default="fake:echo")
+    inner = PromptProgram(Prompt("Say."), pool.model(), Options(LABELS), Selector("knn", 2, POOL))
+    program = VerifiedProgram(inner, pool.model(), ("text",), passages={"tea": "Tea is hot.", "dog": "Dogs bark."})
+    folder = programs.save(program, tmp_path / "p")
+    assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == ["passages", "pool", "program.json"]
+    assert (folder / "program.json").stat().st_size < 3000
+    loaded = programs.load(folder, pool)
+    assert isinstance(loaded, VerifiedProgram)
+    assert loaded.passages == program.passages
+    assert isinstance(loaded.inner, PromptProgram)
+    assert loaded.inner.messages("tea or dogs") == inner.messages("tea or dogs")
+    assert programs.fingerprint(loaded) == programs.fingerprint(program)
+    for path in folder.glob("pool-*"):
+        path.write_bytes(path.read_bytes().replace(b"tea", b"sea"))
+    with pytest.raises(InputError, match="missing or damaged"):
+        programs.load(folder, pool)
 
 
 async def test_forecast_counts_what_is_then_used() -> None:

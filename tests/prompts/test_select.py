@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from rung.core.codec import canonical
 from rung.core.errors import InputError
 from rung.core.types import Example
 from rung.prompts.select import Kind, Selector
@@ -79,3 +83,37 @@ def test_twins_of_the_input_do_not_cost_places() -> None:
     shown = Selector("knn", 4, pool, exclude=0.8)("the same words again and again")
     assert len(shown) == 4
     assert not any(example.id.startswith("twin") for example in shown)
+
+
+class Halves:
+    """Vectors by hand: how much of a text is about cards."""
+
+    name = fingerprint = "halves"
+    dimensions = 2
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = np.array([[1.0, 4.0 * text.count("card")] for text in texts], np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows
+
+
+@pytest.mark.parametrize("kind", ["knn", "mmr"])
+def test_an_embedder_is_searched_in_the_same_way(kind: Kind) -> None:
+    shown = Selector(kind, 2, POOL, embedder=Halves(), diversity=0.0)("card")
+    assert {example.reference for example in shown} == {"card"}
+    shown = Selector(kind, 2, POOL, embedder=Halves(), diversity=0.0, exclude=0.8)("My card was stolen yesterday!")
+    assert "0" not in [example.id for example in shown]
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_pool_lies_in_a_file_and_a_draw_in_the_spec(kind: Kind) -> None:
+    selector = Selector(kind, 2, POOL)
+    assert len(selector.files()) == (kind != "random")
+    assert ("parcel has not" in canonical(selector.spec())) == (kind == "random" and POOL[3] in selector.shown)
+    for name, content in selector.files().items():
+        assert selector.spec()["pool"] == name
+        assert content.count(b"\n") == len(POOL)
+    if kind != "random":
+        assert selector.with_k(1).files() == selector.files()
+        assert Selector(kind, 2, POOL[:5]).files().keys() != selector.files().keys()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,11 +32,45 @@ def file_hash(path: Path) -> str:
     return _file_hash(path, stat.st_size, stat.st_mtime_ns)
 
 
+class Rows:
+    """Many records that belong to a program, in a file of their own: a pool of examples, passages.
+
+    JSON Lines, named by ``stem`` and content, so that programs inside one another can lie in one folder. Made once, when it
+    is first asked for.
+    """
+
+    def __init__(self, stem: str, items: Sequence[Any]) -> None:
+        self.stem, self.items = stem, items
+
+    @cached_property
+    def data(self) -> bytes:
+        return "".join(f"{canonical(item)}\n" for item in self.items).encode("utf-8", "surrogatepass")
+
+    @cached_property
+    def name(self) -> str:
+        return f"{self.stem}-{hashlib.sha256(self.data).hexdigest()[:16]}.jsonl"
+
+    def files(self) -> dict[str, bytes]:
+        return {self.name: self.data}
+
+    @staticmethod
+    def read(path: Path) -> list[Any]:
+        """The items as plain JSON. Raises InputError when the file is not whole."""
+        try:
+            return [json.loads(line) for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n") if line]
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read it: {error}", file=path, remedy="export the program again") from None
+
+
 def fingerprint(program: Program) -> str:
     """A program's identity: hash of its kind, spec, files and model. Equal identity means equal answers are expected."""
-    files = {name: file_hash(path) for name, path in sorted(program.files().items())}
+    files = {name: _hash(file) for name, file in sorted(program.files().items())}
     model = program.model
     return digest([program.kind, program.spec(), files, model.fingerprint if model is not None else ""])
+
+
+def _hash(file: Path | bytes) -> str:
+    return hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file_hash(file)
 
 
 def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = None, link: bool = False) -> Path:
@@ -57,8 +92,8 @@ def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = No
     staging.mkdir()
     try:
         hashes = {}
-        for name, path in program.files().items():
-            _place(path, staging / name, link)
+        for name, file in program.files().items():
+            _place(file, staging / name, link)
             hashes[name] = digest_file(staging / name)
         document = {
             "format": FORMAT,
@@ -83,7 +118,10 @@ def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = No
     return folder
 
 
-def _place(source: Path, target: Path, link: bool) -> None:
+def _place(source: Path | bytes, target: Path, link: bool) -> None:
+    if isinstance(source, bytes):
+        target.write_bytes(source)
+        return
     if link:
         try:
             os.link(source, target)

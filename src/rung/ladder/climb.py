@@ -24,7 +24,6 @@ from rung.core import __version__, registry
 from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, MissingExtra, RungError
 from rung.core.meter import metered
-from rung.core.program import fingerprint
 from rung.core.protocols import Embedder, Metric, Model, Program, Resources, Rung
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
@@ -220,7 +219,7 @@ class Climber:
         )
         if fitted is not None:
             record = replace(
-                record, program=fingerprint(fitted.program), folder=str(fitted.folder), offline=fitted.offline
+                record, program=evaluator.identity(fitted.program), folder=str(fitted.folder), offline=fitted.offline
             )
         if results and fitted is not None:
             peak.mb = await evaluator.peak(fitted.program, peak.mb, fresh=not all(r.reused for r in results))

@@ -55,6 +55,13 @@ class Evaluator:
     ) -> None:
         self.store, self.run, self.metrics, self.concurrency = store, run, tuple(metrics), concurrency
         self._forbidden = forbidden
+        self._identified: tuple[Program, str] | None = None
+
+    def identity(self, program: Program) -> str:
+        """The program's fingerprint, hashed once while the same program is asked about: a pool may be megabytes."""
+        if self._identified is None or self._identified[0] is not program:
+            self._identified = program, programs.fingerprint(program)
+        return self._identified[1]
 
     async def fitting(self, program: Program, examples: Sequence[Example]) -> list[Result]:
         """``evaluate`` for rungs while they fit: refuses examples of the test split."""
@@ -69,11 +76,11 @@ class Evaluator:
     def knows(self, program: Program, examples: Sequence[Example]) -> bool:
         """Whether the journal holds an answer of the program to each of ``examples``."""
         hashes = {example_hash(example) for example in examples}
-        return len(self.store.recall(programs.fingerprint(program), list(hashes), 0)) == len(hashes)
+        return len(self.store.recall(self.identity(program), list(hashes), 0)) == len(hashes)
 
     async def peak(self, program: Program, mb: float | None, *, fresh: bool) -> float | None:
         """The program's peak memory: ``mb`` where its answers are fresh, else what was measured when they were."""
-        identity = programs.fingerprint(program)
+        identity = self.identity(program)
         known = self.store.recall(identity, [PEAK], 0)
         if PEAK in known:
             return float(json.loads(known[PEAK]))
@@ -92,7 +99,7 @@ class Evaluator:
     ) -> list[Result]:
         """Results in the order of ``examples``. The first ``alone`` of them, or as many as ALONE_SECONDS allow, are answered one
         at a time (a latency)."""
-        identity = programs.fingerprint(program)
+        identity = self.identity(program)
         hashes = [example_hash(example) for example in examples]
         known = self.store.recall(identity, hashes, repeat)
         answered: dict[int, tuple[Answer, float, bool, bool]] = {}

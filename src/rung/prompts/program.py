@@ -29,7 +29,7 @@ from rung.core.types import (
 )
 from rung.prompts.answer import Asked, ask, conclude, listen
 from rung.prompts.prompt import Prompt
-from rung.prompts.select import Kind, Selector
+from rung.prompts.select import Selector
 from rung.prompts.template import Template
 
 
@@ -93,42 +93,19 @@ class PromptProgram:
         }
         if self.weights is not None:
             spec["weights"] = self.weights.name
-        if (selector := self.selector) is not None:
-            spec["select"] = {
-                "kind": selector.kind,
-                "k": selector.k,
-                "seed": selector.seed,
-                "diversity": selector.diversity,
-                "embedder": selector.embedder.name if selector.embedder is not None else None,
-                "pool": encode(selector.shown),
-                **({"exclude": selector.exclude} if selector.exclude else {}),
-            }
+        if self.selector is not None:
+            spec["select"] = self.selector.spec()
         return spec
 
-    def files(self) -> Mapping[str, Path]:
-        return {} if self.weights is None else {self.weights.name: self.weights}
+    def files(self) -> Mapping[str, Path | bytes]:
+        weights = {} if self.weights is None else {self.weights.name: self.weights}
+        return {**weights, **(self.selector.files() if self.selector is not None else {})}
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> PromptProgram:
         weights = folder / spec["weights"] if "weights" in spec else None
         model = resources.model(f"{spec['model']}{weights}" if weights is not None else spec["model"])
-        selector = None
-        if (select := spec.get("select")) is not None:
-            pool = [decode(Example, item) for item in select["pool"]]
-            embedder = resources.embedder(select["embedder"]) if select["embedder"] else None
-            kind: Kind = select["kind"]
-            if kind == "random":  # saved as drawn
-                selector = Selector.fixed(pool, seed=select["seed"], exclude=select.get("exclude", 0.0))
-            else:
-                selector = Selector(
-                    kind,
-                    select["k"],
-                    pool,
-                    embedder=embedder,
-                    seed=select["seed"],
-                    diversity=select["diversity"],
-                    exclude=select.get("exclude", 0.0),
-                )
+        selector = Selector.load(spec["select"], folder, resources) if "select" in spec else None
         prompt = decode(Template, spec["template"]) if "template" in spec else decode(Prompt, spec["prompt"])
         return cls(prompt, model, decode(Options, spec["options"]), selector, weights)
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
+from rung.core.program import Rows
 from rung.core.protocols import Context, Model, Resources
 from rung.core.types import Answer, Form, Input, Message, Task, as_input
 from rung.prompts.answer import Asked, ask, conclude, parse
@@ -96,6 +97,7 @@ class ReactProgram:
         self.prompt = prompt or Prompt("Answer the question.")
         self.options = options or Options()
         self.passages = dict(passages or {})
+        self._rows = Rows("passages", list(self.passages.items()))
         self.limit = limit
         self.tools = (*(("search",) if self.passages else ()), "calculate", "finish")
 
@@ -103,27 +105,23 @@ class ReactProgram:
     def model(self) -> Model:
         return self._model
 
-    @cached_property
-    def _spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         return {
             "prompt": encode(self.prompt),
             "options": encode(self.options),
             "model": self._model.name,
-            "passages": self.passages,
+            **({"passages": self._rows.name} if self.passages else {}),
             "limit": self.limit,
         }
 
-    def spec(self) -> dict[str, Any]:
-        return self._spec
-
-    def files(self) -> Mapping[str, Path]:
-        return {}
+    def files(self) -> Mapping[str, bytes]:
+        return self._rows.files() if self.passages else {}
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> ReactProgram:
         return cls(
             resources.model(spec["model"]),
-            passages=spec["passages"],
+            passages=dict(Rows.read(folder / spec["passages"])) if "passages" in spec else None,
             prompt=decode(Prompt, spec["prompt"]),
             options=decode(Options, spec["options"]),
             limit=spec["limit"],

@@ -117,7 +117,7 @@ class RefinedProgram:
             "rounds": self.rounds,
         }
 
-    def files(self) -> Mapping[str, Path]:
+    def files(self) -> Mapping[str, Path | bytes]:
         return self.inner.files()
 
     @classmethod

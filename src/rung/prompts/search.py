@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from rung.core.errors import InputError
-from rung.foundations.tfidf import Tfidf
+from rung.foundations.tfidf import Similar, top
 
 
 class Search:
@@ -18,10 +16,9 @@ class Search:
             raise InputError("there are no passages to search", remedy="give the task file passages:")
         self._names = list(passages)
         texts = [f"{name}\n{text}" for name, text in passages.items()]
-        self._tfidf = Tfidf.fit(texts)
-        self._rows = self._tfidf.transform(texts)
+        self._similar = Similar(texts)
 
     def __call__(self, words: str, k: int = 2) -> list[str]:
         """Names of the ``k`` passages nearest to ``words``, nearest first; fewer where nothing matches."""
-        similar = np.asarray((self._rows @ self._tfidf.transform([words]).T).toarray())[:, 0]
-        return [self._names[i] for i in np.argsort(-similar, kind="stable")[:k] if similar[i] > 0]
+        similar = self._similar(words)
+        return [self._names[row] for row in top(similar, k) if similar[row] > 0]

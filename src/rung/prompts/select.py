@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.protocols import Embedder
+from rung.core.program import Rows
+from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
-from rung.foundations.tfidf import Tfidf
+from rung.foundations.tfidf import Similar, top
 from rung.tasks.near import SHINGLE, normal
 
 Kind = Literal["random", "knn", "mmr", "coverage"]
@@ -49,10 +53,14 @@ class Selector:
         self.seed, self.diversity, self.exclude = seed, diversity, exclude
         self._sets: dict[int, frozenset[str]] = {}
         self._fixed = self._draw() if kind == "random" else ()
+        self._rows = Rows("pool", self.pool)
         if kind != "random" and self.k:
             texts = [text_of(example.input) for example in pool]
-            self._tfidf = Tfidf.fit(texts) if embedder is None else None
-            self._rows: Any = self._vectors(texts)
+            if embedder is None:
+                self._words: Similar | None = Similar(texts)
+                self._vectors: Any = self._words.rows
+            else:
+                self._words, self._vectors = None, embedder.embed(texts)
 
     @classmethod
     def fixed(cls, examples: Sequence[Example], *, seed: int = 0, exclude: float = 0.0) -> Selector:
@@ -64,8 +72,38 @@ class Selector:
 
     @property
     def shown(self) -> tuple[Example, ...]:
-        """What must be kept to select again: the drawn examples, or the pool that is searched."""
+        """What it can show: the drawn examples, or the pool that is searched."""
         return self._fixed if self.kind == "random" else self.pool
+
+    def spec(self) -> dict[str, Any]:
+        """What ``load`` needs to choose the same again: the drawn examples, or the name of the file that holds the pool."""
+        spec: dict[str, Any] = {"kind": self.kind, "seed": self.seed}
+        if self.exclude:
+            spec["exclude"] = self.exclude
+        if self.kind == "random":
+            return {**spec, "examples": encode(self._fixed)}
+        embedder = self.embedder.name if self.embedder is not None else None
+        return {**spec, "k": self.k, "diversity": self.diversity, "embedder": embedder, "pool": self._rows.name}
+
+    def files(self) -> Mapping[str, bytes]:
+        """The pool that is searched."""
+        return {} if self.kind == "random" else self._rows.files()
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Selector:
+        """The selector that ``spec`` describes; its pool lies in ``folder``."""
+        exclude = spec.get("exclude", 0.0)
+        if spec["kind"] == "random":
+            return cls.fixed([decode(Example, item) for item in spec["examples"]], seed=spec["seed"], exclude=exclude)
+        return cls(
+            spec["kind"],
+            spec["k"],
+            [decode(Example, item) for item in Rows.read(folder / spec["pool"])],
+            embedder=resources.embedder(spec["embedder"]) if spec["embedder"] else None,
+            seed=spec["seed"],
+            diversity=spec["diversity"],
+            exclude=exclude,
+        )
 
     def with_k(self, k: int) -> Selector:
         """The same selector choosing ``k``, sharing the pool's vectors."""
@@ -82,26 +120,32 @@ class Selector:
                 return self._fixed
             own = _shingles(text)
             return tuple(e for e in self._fixed if not _alike(own, _shingles(text_of(e.input)), self.exclude))
-        query = self._vectors([text])
-        product = self._rows @ query.T
-        similar = np.asarray(product.toarray() if hasattr(product, "toarray") else product)[:, 0]
+        if self._words is not None:
+            similar = self._words(text)
+        else:
+            assert self.embedder is not None
+            similar = self._vectors @ self.embedder.embed([text])[0]
         if self.exclude:
-            similar = self._without_twins(similar.copy(), text)
+            similar = self._without_twins(similar, text)
         k = min(self.k, int(np.isfinite(similar).sum()))
         if self.kind == "coverage":
-            chosen = self._cover(similar, query, k)
+            chosen = self._cover(similar, text, k)
         else:
-            chosen = self._spread(similar, k) if self.kind == "mmr" else _top(similar, k)
+            chosen = self._spread(similar, k) if self.kind == "mmr" else top(similar, k)
         return tuple(self.pool[row] for row in reversed(chosen))
 
-    def _without_twins(self, similar: np.ndarray[Any, Any], text: str) -> np.ndarray[Any, Any]:
+    @property
+    def _looked_at(self) -> int:
+        """How many of the nearest are candidates."""
+        return {"mmr": max(4 * self.k, 16), "coverage": max(8 * self.k, 32)}.get(self.kind, self.k)
+
+    def _without_twins(self, similar: NDArray[np.float32], text: str) -> NDArray[np.float32]:
         """Minus infinity where an example is a near-duplicate of ``text``. Only the nearest can be: the search goes down
-        the ranking until as many as are wanted (and as many as MMR and coverage look at) are none."""
+        the ranking until as many as are looked at are none."""
         own = _shingles(text)
-        wanted = max(8 * self.k, 32)
         kept = 0
-        for row in self._ranking(similar, 4 * wanted):
-            if kept == wanted:
+        for row in self._ranking(similar, 2 * self._looked_at):
+            if kept == self._looked_at:
                 break
             if row not in self._sets:
                 self._sets[row] = _shingles(text_of(self.pool[row].input))
@@ -112,17 +156,20 @@ class Selector:
         return similar
 
     @staticmethod
-    def _ranking(similar: np.ndarray[Any, Any], first: int) -> Iterator[int]:
+    def _ranking(similar: NDArray[np.float32], first: int) -> Iterator[int]:
         """Rows from the most similar on; those after the ``first`` are only sorted when they are asked for."""
-        top = _top(similar, min(first, len(similar)))
-        yield from top
-        if len(top) < len(similar):
-            yield from (int(row) for row in np.argsort(-similar, kind="stable") if int(row) not in set(top))
+        similar = similar.copy()
+        nearest = top(similar, min(first, len(similar)))
+        yield from nearest
+        if len(nearest) < len(similar):
+            seen = set(nearest)
+            yield from (int(row) for row in np.argsort(-similar, kind="stable") if int(row) not in seen)
 
-    def _cover(self, similar: np.ndarray[Any, Any], query: Any, k: int) -> list[int]:
-        candidates = _top(similar, min(int(np.isfinite(similar).sum()), max(8 * k, 32)))
-        weights = query.data
-        held = self._rows[candidates][:, query.indices].toarray() > 0  # candidate i has the input's n-gram j
+    def _cover(self, similar: NDArray[np.float32], text: str, k: int) -> list[int]:
+        assert self._words is not None
+        candidates = top(similar, min(int(np.isfinite(similar).sum()), self._looked_at))
+        features, weights = self._words.tfidf.row(text)
+        held = self._vectors[candidates][:, features].toarray() > 0  # candidate i has the input's n-gram j
         covered = np.zeros(len(weights), dtype=bool)
         labels: set[str] = set()
         chosen: list[int] = []
@@ -136,15 +183,10 @@ class Selector:
             chosen.append(best)
         return sorted((candidates[i] for i in chosen), key=lambda row: -similar[row])
 
-    def _vectors(self, texts: list[str]) -> Any:
-        if self.embedder is not None:
-            return self.embedder.embed(texts)
-        assert self._tfidf is not None
-        return self._tfidf.transform(texts)
-
-    def _spread(self, similar: np.ndarray[Any, Any], k: int) -> list[int]:
-        candidates = _top(similar, min(int(np.isfinite(similar).sum()), max(4 * k, 16)))
-        product = self._rows[candidates] @ self._rows[candidates].T
+    def _spread(self, similar: NDArray[np.float32], k: int) -> list[int]:
+        candidates = top(similar, min(int(np.isfinite(similar).sum()), self._looked_at))
+        rows = self._vectors[candidates]
+        product = rows @ rows.T
         alike = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         chosen: list[int] = []
         while len(chosen) < k:
@@ -179,13 +221,3 @@ def _shingles(text: str) -> frozenset[str]:
 def _alike(one: frozenset[str], other: frozenset[str], threshold: float) -> bool:
     shared = len(one & other)
     return shared >= threshold * (len(one) + len(other) - shared)
-
-
-def _top(similar: np.ndarray[Any, Any], k: int) -> list[int]:
-    """Indices of the k largest, largest first; ties by position, so that selection is deterministic."""
-    if k < len(similar):
-        cut = np.partition(similar, -k)[-k]
-        rows = np.flatnonzero(similar >= cut)
-    else:
-        rows = np.arange(len(similar))
-    return [int(row) for row in rows[np.argsort(-similar[rows], kind="stable")][:k]]

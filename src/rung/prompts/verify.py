@@ -276,6 +276,7 @@ class VerifiedProgram:
             raise InputError("there is no source to verify against", remedy="name an input field, or give passages")
         self.inner, self._model, self.fields, self.source = inner, model, fields, source
         self.passages = dict(passages or {}) if not source else {}
+        self._rows = programs.Rows("passages", list(self.passages.items()))
 
     @property
     def model(self) -> Model:
@@ -287,17 +288,18 @@ class VerifiedProgram:
             "model": self._model.name,
             "fields": list(self.fields),
             "source": self.source,
-            "passages": self.passages,
+            **({"passages": self._rows.name} if self.passages else {}),
         }
 
-    def files(self) -> Mapping[str, Path]:
-        return self.inner.files()
+    def files(self) -> Mapping[str, Path | bytes]:
+        return {**self.inner.files(), **(self._rows.files() if self.passages else {})}
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> VerifiedProgram:
         inner = programs.unnest(spec["inner"], folder, resources)
         model = resources.model(spec["model"])
-        return cls(inner, model, tuple(spec["fields"]), source=spec["source"], passages=spec["passages"])
+        passages = dict(programs.Rows.read(folder / spec["passages"])) if "passages" in spec else None
+        return cls(inner, model, tuple(spec["fields"]), source=spec["source"], passages=passages)
 
     @cached_property
     def search(self) -> Search:
