@@ -24,6 +24,9 @@ def optimize(
         typer.Option(metavar="MODEL", help="The model that rewrites instructions; without it, the one that answers."),
     ] = "",
     rung: Annotated[str, typer.Option("--rung", "-r", help="Begin with the prompt of this rung.")] = "zero-shot",
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="Begin with this template file or saved prompt instead.")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Program folder to write (default: TASK-optimized).")
     ] = None,
@@ -63,7 +66,7 @@ def optimize(
     if limit is not None:
         loaded = tasks.cut(loaded, test=limit)
     try:
-        options = Optimized(calls, rung, reflector, dev, width, alpha, tuple(source or ()))
+        options = Optimized(calls, rung, prompt, reflector, dev, width, alpha, tuple(source or ()))
     except ValueError as error:
         raise InputError(str(error), remedy="type: rung prompt optimize --help") from None
     n = min(dev, len(loaded.dev))

@@ -29,8 +29,9 @@ from rung.core import program as programs
 from rung.core import registry
 from rung.core.codec import canonical, digest
 from rung.core.errors import InputError, ModelError
-from rung.core.protocols import Context, Metric, Program, Resources
-from rung.core.types import Example, Progress, Result, Score, Task
+from rung.core.protocols import Context, Metric, Program, Resources, Rung
+from rung.core.rung import make_rung
+from rung.core.types import Example, Progress, Result, RungChoice, Score, Task
 from rung.metrics import load_metric
 from rung.metrics.sequential import Race
 from rung.metrics.stats import Difference, paired
@@ -45,6 +46,7 @@ from rung.prompts.propose import (
     rewritten,
     written,
 )
+from rung.prompts.written import Written
 
 STEPS = "steps.jsonl"
 """The log in the fit's folder, a line a step; the last line says how the search ended."""
@@ -66,7 +68,7 @@ class Optimized:
     """Searches instructions and demonstrations under a budget of model calls; keeps edits that win on dev in a paired test.
 
     ``calls`` is the hard budget of the search, the reflector's calls included. ``start`` is the rung whose prompt it begins
-    with. ``reflector`` names the model that rewrites instructions; empty: the one that answers. ``dev``: examples used at
+    with; ``prompt``, a template file or saved prompt, is used instead where it is given. ``reflector`` names the model that rewrites instructions; empty: the one that answers. ``dev``: examples used at
     most. ``width``: edits in a step. ``alpha``: an edit is kept when its one-sided p is at most this. ``sources``: where
     edits may come from; empty: everywhere.
     """
@@ -75,11 +77,13 @@ class Optimized:
 
     calls: int = 400
     start: str = "zero-shot"
+    prompt: str = ""
     reflector: str = ""
     dev: int = 48
     width: int = 8
     alpha: float = 0.1
     sources: tuple[str, ...] = ()
+    hash: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         if self.calls < 1 or self.dev < 8 or self.width < 2 or not 0 < self.alpha < 1:
@@ -88,23 +92,23 @@ class Optimized:
             raise ValueError(f"there is no source {', '.join(unknown)}; sources: {', '.join(SOURCES)}")
         if self.start == "optimized" or self.start not in registry.table("rung"):
             raise ValueError(f"start is {self.start!r}, expected the name of a rung that asks with a prompt")
+        if self.prompt:  # an edited template, or root, is another search
+            object.__setattr__(self, "hash", Written(self.prompt).hash)
 
     def fits(self, task: Task, resources: Resources) -> str:
         if len(task.dev) < 8:
             return f"{len(task.dev)} dev examples are too few to tell better from worse"
-        if why := registry_rung(self.start).fits(task, resources):
-            return f"{self.start}, which it starts with: {why}"
+        if why := self.first().fits(task, resources):
+            return f"{self.prompt or self.start}, which it starts with: {why}"
         dev = min(self.dev, len(task.dev))
         return too_small(self.calls, dev, 1)
 
+    def first(self) -> Rung:
+        """The rung whose prompt the search begins with. Raises InputError for a template with a mistake in it."""
+        return Written(self.prompt) if self.prompt else make_rung(RungChoice(self.start))
+
     async def fit(self, task: Task, context: Context) -> PromptProgram:
         return await _Search(self, task, context).run()
-
-
-def registry_rung(name: str) -> Any:
-    """The registered rung of that name with its default options."""
-    found = registry.load("rung", name)
-    return found() if isinstance(found, type) else found
 
 
 # ---------------------------------------------------------------- what a step costs
@@ -262,7 +266,7 @@ class _Search:
         if self.used + len(examples) * self.each > self.rung.calls:
             needed = self.used + len(examples) * self.each
             raise InputError(
-                f"a budget of {self.rung.calls} calls is too small: {self.rung.start} alone asks for {needed}",
+                f"a budget of {self.rung.calls} calls is too small: the start prompt alone asks for {needed}",
                 remedy=f"give more: --calls {needed + step_calls(self.rung.width, len(self.dev), 1)}",
             )
         results = await self.context.evaluate(program, examples)
@@ -276,11 +280,11 @@ class _Search:
         return results
 
     async def _start(self) -> Candidate:
-        rung = registry_rung(self.rung.start)
-        made = await rung.fit(self.task, replace(self.context, evaluate=self._evaluate))
+        made = await self.rung.first().fit(self.task, replace(self.context, evaluate=self._evaluate))
         if not isinstance(made, PromptProgram):
             raise InputError(
-                f"{self.rung.start} makes no prompt that could be edited", remedy="start with zero-shot, or a template"
+                f"{self.rung.prompt or self.rung.start} makes no prompt that could be edited",
+                remedy="start with zero-shot, or a template",
             )
         programs.save(made, self.context.folder / START)
         reasoning = made.options.reasoning
@@ -288,7 +292,7 @@ class _Search:
         if said := too_small(self.rung.calls, len(self.dev), self.each, self.used):
             enough = self.used + len(self.dev) * self.each + step_calls(self.rung.width, len(self.dev), self.each)
             raise InputError(said, remedy=f"give at least that, better {enough} for a step of {self.rung.width} edits")
-        start = Candidate(0, made, "start", self.rung.start, 0)
+        start = Candidate(0, made, "start", self.rung.prompt or self.rung.start, 0)
         self._remember(start)
         await self._answer(start, range(len(self.dev)))
         start.fate = "the start"
@@ -425,9 +429,7 @@ class _Search:
             wave, before = order[before:seen], seen
             if not wave:
                 continue
-            for done in asyncio.as_completed([self._raced(one, wave) for one in racing]):
-                one = await done
-                self._say("race", f"{one.source} {self._value(one):.3f} after {len(one.scores)}")
+            await self._race(racing, wave)
             alive = []
             for one in racing:
                 mine, theirs = [one.scores[i] for i in wave], [best.scores[i] for i in wave]
@@ -457,9 +459,19 @@ class _Search:
         change = f"{self._gain(shown):+.3f}, one-sided p {test.p / 2:.3f}" if test else "all were worse"
         self._say("step", f"{'kept' if won else 'not kept'} {shown.source} ({shown.note}): {change}")
 
-    async def _raced(self, candidate: Candidate, wave: Sequence[int]) -> Candidate:
-        await self._answer(candidate, wave)
-        return candidate
+    async def _race(self, racing: Sequence[Candidate], wave: Sequence[int]) -> None:
+        """All of them answer the wave at once; the first error cancels the rest."""
+
+        async def answer(one: Candidate) -> None:
+            await self._answer(one, wave)
+            self._say("race", f"{one.source} {self._value(one):.3f} after {len(one.scores)}")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in racing:
+                    group.create_task(answer(one))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
 
     def _order(self) -> list[int]:
         """Dev examples in another order at each step, so that not always the same few decide who goes on."""

@@ -394,16 +394,17 @@ def _said_instead(result: Result) -> str:
     return _short(show(answer.output) if answer.failure is None else answer.raw or answer.failure.message, 200)
 
 
+_LEADING = re.compile(
+    r"^(?:text\n)?(?:\W*(?:here(?:'s| is)[^\n:]*|(?:(?:new|better|improved|revised|the) )*instruction)\W*:\W*)?",
+    re.IGNORECASE,
+)
+"""What stands before an instruction in a chatty reply: the mark of a code block, "Here is a better instruction:"."""
+
+
 def rewritten(parent: PromptProgram, material: Material, reply: str) -> tuple[Proposal | None, str]:
     """The reflector's reply as a proposal, or why it cannot be one: empty, nothing new, too long, a case repeated."""
-    text = reply.strip().strip("`").strip()
-    text = re.sub(
-        r"^(?:text\n)?(?:\*\*)?(?:here(?:'s| is)[^\n:]*|(?:(?:new|better|improved|revised|the) )*instruction)(?:\*\*)?\s*:\s*",
-        "",
-        text,
-        flags=re.IGNORECASE,
-    )
-    text = text.partition("\n\n")[0].strip().strip('"“”`').strip()
+    text = _LEADING.sub("", reply.strip().strip("`").strip())
+    text = text.partition("\n\n")[0].strip().strip('"“”`*').strip()
     parts = parts_of(parent)
     if len(text) < 12:
         return None, "the reflector wrote next to nothing"
