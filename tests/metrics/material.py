@@ -45,6 +45,7 @@ class WordEmbedder:
     """Hashed bags of words, rows of unit length."""
 
     name = "words"
+    fingerprint = "words-64"
     dimensions = 64
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

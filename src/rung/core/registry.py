@@ -23,7 +23,7 @@ TABLES: dict[Kind, dict[str, str]] = {
         "fake": "rung.models.fake:open_model",
     },
     "embedder": {
-        "static": "rung.models.embed:StaticEmbedder",
+        "static": "rung.models.embed.static:open_static",
     },
     "metric": {},
     "rung": {},
@@ -39,6 +39,8 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
     "rung": ("rung.foundations.rungs:RUNGS", "rung.prompts.rungs:RUNGS", "rung.tuning.rungs:RUNGS"),
     "program": ("rung.foundations.rungs:PROGRAMS", "rung.prompts.rungs:PROGRAMS", "rung.tuning.rungs:PROGRAMS"),
     "pack": ("rung.tasks.shelf:PACKS",),
+    "index": ("rung.retrieval.backends.shelf:INDEXES",),
+    "reader": ("rung.documents.shelf:READERS",),
 }
 
 

@@ -1,6 +1,6 @@
 """Language models and embedders, one file a provider, and what goes around any of them.
 
-``open_model("provider:name")`` opens one; ``Pool`` opens each once and hands it to rungs and programs.
+``open_model("provider:name")`` opens a model, ``open_embedder("kind:argument")`` an embedder; ``Pool`` opens each once and hands it to rungs and programs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Model
 from rung.core.settings import Settings
+from rung.models.embed import open_embedder
 
 if TYPE_CHECKING:
     from rung.models.wrap import Wrapped
 
-__all__ = ["Pool", "open_model"]
+__all__ = ["Pool", "open_embedder", "open_model"]
 
 
 def open_model(name: str, settings: Settings | None = None) -> Wrapped:
@@ -86,8 +87,7 @@ class Pool:
         """The embedder of that name; None: ``static`` (256 dimensions, no network once its vectors are pulled)."""
         name = name or "static"
         if name not in self._embedders:
-            factory = registry.load("embedder", name)
-            self._embedders[name] = factory.open(self.settings) if hasattr(factory, "open") else factory()
+            self._embedders[name] = open_embedder(name, self.settings)
         return self._embedders[name]
 
     async def close(self) -> None:

@@ -1,0 +1,214 @@
+"""Text to vectors without a language model: static word vectors, averaged.
+
+The vectors are WordLlama's (256 dimensions, token embeddings of a large model reduced and trained for similarity), whose two
+files come out of its wheel (see hub.py); its own code is not needed.
+
+Most of the time went to the tokenizer, and texts repeat their words. So the tokens of words, and of the letters-only and other
+pieces that unknown words are made of, are remembered. That changes no result: no token of this vocabulary has a space after
+another character, or a line break at all, so byte-pair merges never cross the place before a space or a line break, and a
+text's tokens are its words' tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.core.extras import require
+from rung.core.settings import Settings
+from rung.models import hub
+from rung.models.embed import Spec, unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 512
+WORDS = 1 << 17
+"""Words that are remembered at most, but for those of one batch. When they are too many, all are forgotten: to count their
+uses would cost more than to learn them anew."""
+CHARACTERS = 1 << 23
+"""Characters of remembered words at most."""
+
+SPACE = "▁"
+_WORDS = re.compile(r" +[^ \n]*|\n[^ \n]*")
+_PIECES = re.compile(rf"{SPACE}*(?:[a-zA-Z]+|[^a-zA-Z{SPACE}]+)|{SPACE}+")
+_SPECIAL = re.compile(r"</?s>|<unk>")
+
+
+class _Words(dict[str, int]):
+    """Words to consecutive numbers; a new word gets the next one and is noted in ``fresh``. ``size`` is their characters."""
+
+    def __init__(self) -> None:
+        self.fresh: list[str] = []
+        self.size = 0
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        self.fresh.append(word)
+        self.size += len(word)
+        return number
+
+
+class StaticEmbedder:
+    """Mean of the static vectors of a text's tokens, scaled to unit length. ``folder`` holds the two files."""
+
+    name = "static"
+    dimensions = 256
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tokenizer: Any = None
+        self._lock = threading.Lock()
+        self._words = _Words()
+        self._pieces: dict[str, list[int]] = {}
+        self._start: NDArray[np.int64]
+        self._flat: NDArray[np.int32]
+
+    @property
+    def fingerprint(self) -> str:
+        return hub.CATALOGUE["static"].members[0].sha256[:32]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), 256), float32, rows of unit length. A text without tokens gets the vector of
+        equal components, so that no row is zero or NaN."""
+        import numpy as np
+
+        out = np.empty((len(texts), self.dimensions), np.float32)
+        with self._lock:
+            if self._tokenizer is None:
+                self._load()
+            for start in range(0, len(texts), BATCH):
+                out[start : start + BATCH] = self._sums(texts[start : start + BATCH])
+        return unit(out)
+
+    def tokens(self, text: str) -> list[int]:
+        """The text's token ids, as the tokenizer gives them."""
+        with self._lock:
+            if self._tokenizer is None:
+                self._load()
+            return list(self._tokenizer.encode(_clean(text), add_special_tokens=False).ids)
+
+    def vocabulary(self) -> tuple[list[str], NDArray[np.float32]]:
+        """The words that are one token (letters only, after a space), and their unit vectors of shape (words, 256)."""
+        with self._lock:
+            if self._tokenizer is None:
+                self._load()
+        known = self._tokenizer.get_vocab()
+        words = sorted(token[1:] for token in known if token.startswith(SPACE) and token[1:].isalpha())
+        return words, unit(self._table[[known[SPACE + word] for word in words]])
+
+    def _sums(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The sums of the texts' token vectors, shape (len(texts), 256)."""
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        words = self._words
+        if len(words) > WORDS or words.size > CHARACTERS:
+            words.clear()
+            words.size = 0
+            self._start, self._flat = self._start[:1], self._flat[:0]
+        lists = [split(text) for text in texts]
+        rows = np.fromiter(map(words.__getitem__, chain.from_iterable(lists)), np.int64)
+        if words.fresh:
+            self._learn(words.fresh)
+            words.fresh.clear()
+        # The token ids of all words, one after another: runs of ``flat`` that begin at ``start[row]``.
+        first = self._start[rows]
+        counts = self._start[rows + 1] - first
+        past = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(counts, out=past[1:])
+        ids = self._flat[np.repeat(first - past[:-1], counts) + np.arange(past[-1])]
+        ends = np.zeros(len(lists) + 1, np.int64)
+        np.cumsum([len(item) for item in lists], out=ends[1:])
+        shape = (len(lists), len(self._table))
+        ends = past[ends]
+        if past[-1] < 1 << 31:
+            ends = ends.astype(np.int32)
+        return np.asarray(csr_matrix((np.ones(len(ids), np.float32), ids, ends), shape=shape) @ self._table)
+
+    def _learn(self, words: list[str]) -> None:
+        """Append the token ids of ``words``."""
+        import numpy as np
+
+        if len(self._pieces) > WORDS:
+            self._pieces.clear()
+        parts = [[""] if _SPECIAL.search(word) else _pieces(word) for word in words]
+        missing = list(dict.fromkeys(piece for part in parts for piece in part if piece not in self._pieces))
+        for start in range(0, len(missing), 8192):
+            some = missing[start : start + 8192]
+            found = self._bare.encode_batch_fast(some, add_special_tokens=False)
+            self._pieces.update(zip(some, (item.ids for item in found), strict=True))
+        known = self._pieces
+        ids: list[int] = []
+        ends: list[int] = []
+        for word, part in zip(words, parts, strict=True):
+            if part == [""]:
+                ids += self._tokenizer.encode(_clean(word), add_special_tokens=False).ids
+            else:
+                for piece in part:
+                    ids += known[piece]
+            ends.append(len(ids))
+        self._start = np.concatenate([self._start, len(self._flat) + np.array(ends, np.int64)])
+        self._flat = np.concatenate([self._flat, np.array(ids, np.int32)])
+
+    def _load(self) -> None:
+        import numpy as np
+
+        why = "the static embedder"
+        weights, config = hub.CATALOGUE["static"].members
+        make = require("tokenizers", "embedded", why).Tokenizer
+        text = (self._folder / config.file).read_text(encoding="utf-8")
+        tokenizer = make.from_str(text)
+        # The same without the step that puts a space before a text and writes spaces as ▁: words bring theirs.
+        self._bare = make.from_str(json.dumps(json.loads(text) | {"normalizer": None}))
+        for item in (tokenizer, self._bare):
+            item.no_padding()
+            item.no_truncation()
+        table = require("safetensors.numpy", "embedded", why).load_file(self._folder / weights.file)["embedding.weight"]
+        self._table = np.ascontiguousarray(table, np.float32)
+        self._start, self._flat = np.zeros(1, np.int64), np.empty(0, np.int32)
+        self._tokenizer = tokenizer
+
+
+def split(text: str) -> list[str]:
+    """A text's words: their tokens, one word after another, are the text's.
+
+    A word is what follows a space (the text counts as following one), and may begin with more spaces; one that begins with a
+    line break follows none. A text with the name of a special token is one word: the tokenizer looks for those first.
+    """
+    if not text:
+        return []
+    if not text.isascii():
+        text = text.replace(SPACE, " ")  # what the tokenizer makes of a space
+    if "<" in text and _SPECIAL.search(text):
+        return [text]
+    if "\n" in text or "  " in text or text[0] == " " or text[-1] == " ":
+        return [piece[1:] if piece[0] == " " else piece for piece in _WORDS.findall(f" {text}")]
+    return text.split(" ")
+
+
+def _pieces(word: str) -> list[str]:
+    """A word as the tokenizer spells it; if it is all ASCII, cut between letters and other characters: no token has both."""
+    spelled = _clean(word if word.startswith("\n") else f" {word}").replace(" ", SPACE)
+    return _PIECES.findall(spelled) if word.isascii() else [spelled]
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates become question marks: the tokenizer takes none."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def open_static(spec: Spec, settings: Settings) -> StaticEmbedder:
+    """``static``: the embedder over the pulled vectors. Raises FetchError when they are not there."""
+    if spec.argument:
+        from rung.core.errors import InputError
+
+        raise InputError(f"got {spec.name!r}: static takes no argument", remedy="write static")
+    spec.read({})
+    return StaticEmbedder(hub.locate("static", settings.cache))
