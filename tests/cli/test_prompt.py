@@ -14,7 +14,7 @@ from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Example, Form, RungChoice, Task
 from rung.ladder.climb import Climber
-from rung.ladder.history import read_results
+from rung.ladder.history import read_results, read_run
 from rung.models import Pool
 from rung.prompts import library
 from rung.prompts.output import as_openai, as_python
@@ -226,3 +226,28 @@ def test_ablate_and_show_of_a_task() -> None:
         run("ablate", "task.yaml", "--drop", "persona")
     assert "Be quick" not in run("show", "task.yaml", "--drop", "constraints")
     assert "[RULES]\n- Be quick.\n[/RULES]" in run("show", "task.yaml", "--style", "brackets")
+
+
+def test_a_task_elsewhere_is_climbed_with_its_template_and_with_one_saved_in_another_store(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    words = ["hat", "lamp", "sock", "boot", "tent", "pot", "cup", "map", "rope", "oar"]
+    rows = [f"where is my {one} with the {two},parcel\nI want money for {one} and {two},refund" for one, two in
+            zip(words * 2, words[3:] * 3, strict=False)]  # fmt: skip
+    (project / "rows.csv").write_text("text,label\n" + "\n".join(rows))
+    (project / "own.md").write_text("---\nname: own\nvariables: {text: string}\n---\nSay parcel or refund, kindly.")
+    (project / "task.yaml").write_text(
+        "name: shop\ninstruction: Say it.\nanswer: labels\ndata: rows.csv\ncolumns: {input: text, reference: label}\n"
+        "metrics: [accuracy]\nrungs: [{label: a-file, use: template, prompt: own.md}, "
+        "{label: saved, use: template, prompt: base}]\n"
+    )
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    run("save", "base.md", "--store", other)
+    words = ["climb", str(project), "-m", "fake:echo", "-q", "--store", other]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    with open_store(other) as store:
+        record = read_run(store, store.runs()[0].id)
+    assert [rung.status for rung in record.rungs] == ["done", "done"]
+    with pytest.raises(InputError, match="'base' is neither a file nor a saved prompt"):
+        CliRunner().invoke(app, words[:-2], catch_exceptions=False)

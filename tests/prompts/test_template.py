@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context
 from rung.core.rung import make_rung
+from rung.core.settings import Settings
 from rung.core.types import Example, Form, Message, RungChoice, Task
 from rung.ladder.fit import fit_key
 from rung.models import Pool
@@ -23,7 +25,7 @@ from rung.prompts.forms import FORMS, FormName, read, read_file, write
 from rung.prompts.program import PromptProgram
 from rung.prompts.prompt import Prompt
 from rung.prompts.template import TURN, Template, Variable, slots, sources
-from rung.prompts.written import Written
+from rung.prompts.written import Written, beside
 from rung.store import open_store
 
 PARTS = """---
@@ -499,6 +501,43 @@ def test_an_edit_of_the_template_is_another_fit(tmp_path: Path) -> None:
     assert fit_key(choice, make_rung(choice), desk(), "m", 0) == first
     file.write_text(PARTS + "\nBe kind.")
     assert fit_key(choice, make_rung(choice), desk(), "m", 0) != first
+
+
+def test_a_template_named_in_a_task_lies_beside_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    files(
+        tmp_path / "project", base="---\nname: base\n---\nBe kind.", kid="---\nname: kid\nroot: base.md\n---\nBy task."
+    )
+    files(tmp_path / "elsewhere", kid="---\nname: kid\n---\nBy user.", own="---\nname: own\n---\nBy user.")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = Settings({"store": f"sqlite:///{tmp_path / 'other.db'}"})
+    project = replace(desk(), path=str(tmp_path / "project" / "task.yaml"))
+
+    def text(prompt: str) -> str:
+        return Written(prompt).found().own.parts.instruction
+
+    assert text("kid.md") == "By user."
+    with beside(project, settings):
+        assert text("kid.md") == "By task."  # and its root is found beside it
+        assert text("own.md") == "By user."  # no such file beside the task: where the user is
+        assert text(str(tmp_path / "elsewhere" / "kid.md")) == "By user."
+        with pytest.raises(InputError, match=r"project.none\.md: no such file"):
+            Written("none.md")
+        with beside(desk(), settings):  # a task made in code has no folder
+            assert text("kid.md") == "By user."
+    assert text("kid.md") == "By user."
+
+
+def test_a_saved_prompt_is_found_in_the_store_of_the_climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings({"store": f"sqlite:///{tmp_path / 'other.db'}"})
+    with open_store(settings.store_url) as store:
+        library.save(library.read(read("---\nname: mine\n---\nSay."), store), store)
+    with pytest.raises(InputError, match="neither a file nor a saved prompt"):
+        Written("mine")
+    with beside(desk(), settings):
+        assert Written("mine").found().version == 1
 
 
 def test_a_template_that_does_not_fit_the_task_says_why(tmp_path: Path) -> None:

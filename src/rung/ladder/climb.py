@@ -36,6 +36,7 @@ from rung.ladder.records import BASELINE, Online, RungRecord, RunRecord, Status
 from rung.metrics import load_metric
 from rung.metrics.sequential import Race
 from rung.metrics.stats import interval
+from rung.prompts.written import beside
 from rung.store import Status as RunStatus
 from rung.store import Store
 
@@ -108,6 +109,10 @@ class Climber:
         Raises InputError for options that do not fit; a rung that fails is a row, not an exception. Cancelling (Ctrl-C)
         leaves everything answered so far in the journal, and the same climb goes on from there.
         """
+        with beside(self.task, self.settings):
+            return await self._climb()
+
+    async def _climb(self) -> RunRecord:
         task = self.task
         entries = plan(task, self.settings)
         metrics = [load_metric(name, self.pool) for name in task.metrics]

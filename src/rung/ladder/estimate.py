@@ -20,6 +20,7 @@ from rung.ladder.climb import Using, plan
 from rung.ladder.table import count, money, seconds
 from rung.models import Pool
 from rung.models.prices import find
+from rung.prompts.written import beside
 
 SAMPLE = 8
 """Examples whose prompts are rendered and counted; the rest is taken to be like them."""
@@ -49,6 +50,11 @@ async def forecast(task: Task, settings: Settings, resources: Resources) -> list
     New tokens are counted at their limit, so that the forecast is an upper bound there. A rung whose fit is a training
     says how many tokens it will train on; how long that takes, its pre-flight tells.
     """
+    with beside(task, settings):
+        return await _forecast(task, settings, resources)
+
+
+async def _forecast(task: Task, settings: Settings, resources: Resources) -> list[Forecast]:
     speeds: dict[str, Speed | None] = {}
     out: list[Forecast] = []
     for entry in plan(task, settings):

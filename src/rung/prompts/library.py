@@ -51,12 +51,14 @@ class Found:
         return StoredPrompt(own.name, self.hash, root, self.root_hash, canonical(own), note)
 
 
-def find(use: str, store: Shelf | None = None) -> Found:
+def find(use: str, store: Shelf | None = None, folder: Path | None = None) -> Found:
     """The template that ``use`` names: a file, or a saved name with or without ``@VERSION``; found good.
 
-    Raises InputError: no such template, a mistake in it or in a root, roots in a ring.
+    A relative file is looked for in ``folder``, then where the user is. Raises InputError: no such template, a mistake in it or in a root, roots in a ring.
     """
-    found = _find(use, store, Path(), ())
+    folder = folder or Path()
+    here = Path(use).is_file() and not (folder / use).is_file()
+    found = _find(use, store, Path() if here else folder, ())
     found.flat.check(found.file)
     return found
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.core.protocols import Context, Resources
@@ -16,8 +19,29 @@ from rung.prompts.template import Template
 from rung.store import Store, StoredPrompt, open_store
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a template that is named in a task is looked up: the folder of the task file, and a store's URL."""
+
+    folder: Path | None = None
+    store: str = ""
+
+
+_place: ContextVar[Place] = ContextVar("rung_templates", default=Place())  # noqa: B039 - frozen
+
+
+@contextmanager
+def beside(task: Task, settings: Settings) -> Iterator[None]:
+    """Within the block, templates named in ``task`` are looked up beside its file and in the store of ``settings``."""
+    token = _place.set(Place(Path(task.path).parent if task.path else None, settings.store_url))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
 class Saved:
-    """The saved prompts of the store that the settings name, opened only when one is looked up."""
+    """The saved prompts of the store at hand (see ``beside``), opened only when one is looked up."""
 
     def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None:
         with self._store() as store:
@@ -28,15 +52,16 @@ class Saved:
             return store.prompts(name)
 
     def _store(self) -> Store:
-        return open_store(Settings().store_url)
+        return open_store(_place.get().store or Settings().store_url)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A template of your own: ``prompt`` names its file, or a saved prompt (``NAME`` or ``NAME@VERSION``).
+    """A template of your own: ``prompt`` names its file, or a saved prompt.
 
-    ``values`` are for variables that are not fields of the task. ``k`` training examples, chosen by ``select``, are shown
-    before the input. ``hash`` is the content's and is found, not given: an edited template, or root, is another rung.
+    A file is looked for beside the task file; a saved prompt is ``NAME`` or ``NAME@VERSION``. ``values`` are for variables
+    that are not fields of the task. ``k`` training examples, chosen by ``select``, are shown before the input. ``hash`` is the
+    content's and is found, not given: an edited template, or root, is another rung.
     """
 
     optional: ClassVar[bool] = True
@@ -52,7 +77,7 @@ class Written:
 
     def found(self) -> Found:
         """The template joined with its roots. Raises InputError when there is none, or a mistake in it."""
-        return find(self.prompt, Saved())
+        return find(self.prompt, Saved(), _place.get().folder)
 
     def template(self) -> Template:
         """The template with ``values`` bound."""
