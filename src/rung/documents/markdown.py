@@ -1,0 +1,52 @@
+"""Markdown: the text as it stands, its front matter (YAML between ``---``, TOML between ``+++``) as metadata."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from rung.core.types import Document
+from rung.documents.source import Source, Trouble, flat
+from rung.documents.text import noted, text_of
+
+_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
+_TITLE = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkdownReader:
+    """One document a file. ``title`` is the front matter's, else the first heading's."""
+
+    suffixes: tuple[str, ...] = (".md", ".markdown", ".mdx", ".mkd")
+
+    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
+        found = text_of(source, troubles)
+        metadata: dict[str, Any] = dict(noted(found))
+        text = found.text
+        if (front := _FRONT.match(text)) is not None:
+            values, complaint = _front(front[1], front[2])
+            if complaint:
+                troubles.append(Trouble(source.id, f"the front matter is not readable: {complaint}", 1, lost=False))
+            elif values is not None:
+                metadata |= flat(values)
+                text = text[front.end() :]
+        if "title" not in metadata and (heading := _TITLE.search(text, 0, 4096)) is not None:
+            metadata["title"] = heading[1]
+        yield Document(source.id, text, metadata)
+
+
+def _front(mark: str, text: str) -> tuple[dict[Any, Any] | None, str]:
+    """Values, or None for a block between rules that is no front matter; and a complaint."""
+    try:
+        values = tomllib.loads(text) if mark == "+++" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return None, " ".join(str(error).split())[:120]
+    return (values, "") if isinstance(values, dict) else (None, "")
+
+
+MARKDOWN = MarkdownReader()

@@ -1,0 +1,59 @@
+"""Folders watched for change."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.core.errors import InputError
+from rung.core.extras import require
+from rung.documents.scan import scan
+from rung.documents.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened since the last one: sources that are new or changed, and the ids of those that are gone."""
+
+    changed: tuple[Source, ...]
+    gone: tuple[str, ...] = ()
+
+
+def watch(
+    paths: Sequence[str | Path],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    stop: threading.Event | None = None,
+) -> Iterator[Change]:
+    """Yields a Change after each burst of changes under ``paths``, until ``stop`` is set or Ctrl-C (KeyboardInterrupt).
+
+    The system tells that something happened (watchfiles); what it was is found by scanning again, so that nothing is missed
+    when events are dropped. Patterns are those of ``scan``. Raises InputError when a path does not exist.
+    """
+    watchfiles = require("watchfiles", "documents", "watching folders for change")
+    before = _scan(paths, include, exclude)
+    folders = {str(path if path.is_dir() else path.parent) for path in map(Path, paths)}
+    for events in watchfiles.watch(*folders, stop_event=stop, debounce=400, rust_timeout=500, yield_on_timeout=True):
+        if stop is not None and stop.is_set():
+            return
+        if not events:
+            continue
+        after = _scan(paths, include, exclude)
+        changed = tuple(source for id, source in after.items() if before.get(id) != source)
+        gone = tuple(id for id in before if id not in after)
+        before = after
+        if changed or gone:
+            yield Change(changed, gone)
+
+
+def _scan(paths: Sequence[str | Path], include: Sequence[str], exclude: Sequence[str]) -> dict[str, Source]:
+    there = [path for path in map(Path, paths) if path.exists()]
+    if not there:
+        raise InputError(f"there is no {', '.join(map(str, paths))}", remedy="correct the path")
+    try:
+        return {source.id: source for source in scan(there, include=include, exclude=exclude)}
+    except InputError:  # an empty folder may fill
+        return {}

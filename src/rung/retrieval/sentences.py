@@ -1,0 +1,62 @@
+"""Where sentences begin and end, and how long a text is in words: what every chunker counts with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rung.core.types import Span
+
+WORD = 32
+"""Characters of a word at most: a longer run without spaces (a key, a 200 MB line) counts, and is cut, as several."""
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_UNIT = re.compile(rf"[{_CJK}]|[^\s{_CJK}]{{1,{WORD}}}")
+_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’]*|\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•]|\d+[.)])\s)|\Z")
+_ABBREVIATED = re.compile(
+    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Nos|Fig|Figs|Eq|Sec|Ch|Vol|pp|cf|al|ca|approx|Inc|Ltd|Co|Gen|Col|Rev|"
+    r"e\.g|i\.e|a\.m|p\.m|U\.S)|\b[A-Z])\.$|(?:^|\n)\s*\d+\.$"
+)
+
+
+def each_unit(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """The (start, end) of each word of ``text[start:end]``: a run without spaces of up to WORD characters; a Chinese, Japanese
+    or Korean character is a word of its own."""
+    return (found.span() for found in _UNIT.finditer(text, start, len(text) if end is None else end))
+
+
+def weigh(text: str) -> int:
+    """How many words a text has, quickly: exact save for ASCII runs longer than WORD, which are counted by their length."""
+    if text.isascii():
+        return max(len(text.split()), len(text) // WORD)
+    return len(_UNIT.findall(text))
+
+
+def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
+    """The sentences of ``text[start:end]`` in order, without the spaces around them. They end at a full stop, question or
+    exclamation mark before a space, at an empty line and before a list's next item; not behind an abbreviation."""
+    stop = len(text) if end is None else end
+    begin = start
+    for found in _END.finditer(text, start, stop):
+        close = found.end()
+        if found[0].startswith(".") and _ABBREVIATED.search(text, max(begin, close - 12), close):
+            continue
+        span = trim(text, begin, close)
+        if span is not None:
+            yield span
+        begin = close
+    span = trim(text, begin, stop)
+    if span is not None:
+        yield span
+
+
+_LEAD = re.compile(r"\s*")
+
+
+def trim(text: str, start: int, end: int) -> Span | None:
+    """The span without spaces at its ends; None when nothing else is in it."""
+    found = _LEAD.match(text, start, end)
+    if found is not None:
+        start = found.end()
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return Span(start, end) if end > start else None
