@@ -124,7 +124,9 @@ def work_ours(document: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from rung.tuning.batches import Row, split
-    from rung.tuning.loop import Recipe, dev_loss, open_session, train
+    from rung.tuning.loop import dev_loss, train
+    from rung.tuning.recipe import Recipe
+    from rung.tuning.session import open_session
     from rung.tuning.weights import Base
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")

@@ -10,7 +10,8 @@ import pytest
 
 from rung.core.types import Message
 from rung.tuning.batches import Chat, Row, encode
-from rung.tuning.loop import Recipe, Session, open_session
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import Session, open_session
 from rung.tuning.weights import Base, unpack
 
 CHATML = (

@@ -10,7 +10,7 @@ import torch
 from rung.core.errors import FitError, Unsupported
 from rung.tuning import export
 from rung.tuning.batches import Chat, Row, assemble
-from rung.tuning.loop import Session, losses, open_session
+from rung.tuning.session import Session, losses, open_session
 from rung.tuning.weights import Base, unpack
 from tests.tuning.conftest import RECIPE
 

@@ -17,14 +17,16 @@ from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
 from rung.tuning import loop
 from rung.tuning.batches import Batch, Row, assemble, split
-from rung.tuning.loop import Checkpoints, Session, Trained, dev_loss, losses, open_session, rate_at, train
+from rung.tuning.loop import Checkpoints, Trained, dev_loss, train
+from rung.tuning.recipe import rate_at
+from rung.tuning.session import Session, losses, open_session
 from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 
 def plain_loss(session: Session, rows: list[Row]) -> torch.Tensor:
     """Summed loss of the trained tokens by the model's own code, a row at a time."""
-    causal = session.model.get_base_model()
+    causal = session.causal
     causal.set_attn_implementation("eager")
     total = torch.zeros(())
     for row in rows:
@@ -110,7 +112,9 @@ from pathlib import Path
 torch.set_num_threads(1)
 from rung.core.codec import decode, encode
 from rung.tuning.batches import Row
-from rung.tuning.loop import Recipe, open_session, train
+from rung.tuning.loop import train
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import open_session
 from rung.tuning.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
 base = Base(Path(plan["folder"]), None, plan["key"])
@@ -167,7 +171,7 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path:
 def test_a_loss_that_is_not_finite_stops(
     session: Session, tiny: Base, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, made = loop.losses, []
+    real, made = losses, []
 
     def broken(session: Session, batch: Batch) -> torch.Tensor:
         made.append(batch.rows)
@@ -247,7 +251,9 @@ def test_unknown_targets_name_those_there_are(tiny: Base) -> None:
         open_session(tiny, replace(RECIPE, targets=("query", "v_proj")))
 
 
-@pytest.mark.parametrize("change", [{"rank": 0}, {"batch": 0}, {"warmup": 1.0}, {"rate": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"rank": 0}, {"batch": 0}, {"warmup": -1.0}, {"rate": -1.0}, {"method": "magic"}, {"bits": 3}]
+)
 def test_recipes_that_cannot_train(tiny: Base, change: dict[str, float]) -> None:
     with pytest.raises(InputError):
         replace(RECIPE, **change).validate()  # type: ignore[arg-type]
@@ -259,7 +265,8 @@ def test_no_rows(session: Session, tiny: Base, tmp_path: Path) -> None:
 
 
 def test_identity_names_every_setting(tiny: Base, rows: list[Row]) -> None:
-    from rung.tuning.loop import Recipe, identity
+    from rung.tuning.loop import identity
+    from rung.tuning.recipe import Recipe
 
     keys = {
         identity(tiny, rows, rows[:1], Recipe()),

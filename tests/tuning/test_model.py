@@ -14,7 +14,9 @@ from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models.openvino import open_model
 from rung.tuning import export, preflight
 from rung.tuning.batches import Chat, encode
-from rung.tuning.loop import Recipe, open_session, train
+from rung.tuning.loop import train
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import open_session
 from rung.tuning.weights import Base, find_base
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]

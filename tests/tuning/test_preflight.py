@@ -9,7 +9,7 @@ from rung.core.errors import FitError
 from rung.core.types import Message
 from rung.tuning import preflight
 from rung.tuning.batches import Chat, Row
-from rung.tuning.loop import Session
+from rung.tuning.session import Session, losses
 from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE, Conversations
 
@@ -70,9 +70,7 @@ def test_another_tokenizer_is_seen(tiny: Base, chat: Chat, conversations: Conver
 
 
 def test_a_model_the_lean_step_gets_wrong(session: Session, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
-    from rung.tuning import loop
-
-    monkeypatch.setattr(preflight, "losses", lambda *args: loop.losses(*args) * 1.5)
+    monkeypatch.setattr(preflight, "losses", lambda *args: losses(*args) * 1.5)
     check = preflight.check_math(session, rows)
     assert check.passed is False
     assert "llama" in check.remedy

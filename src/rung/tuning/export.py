@@ -1,7 +1,8 @@
-"""Tuned weights out: PEFT adapter, merged Hugging Face folder, and GGUF (F16, Q8_0) that the engine reads."""
+"""Tuned weights out: adapter folder, merged Hugging Face folder, and GGUF (F16, Q8_0) that the engine reads."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
-from rung.tuning.loop import Recipe, Session, lora_config, write
+from rung.models import adapters
+from rung.tuning.loop import write
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import TASK, Session, lora_config
 from rung.tuning.weights import Base
 
 if TYPE_CHECKING:
@@ -23,78 +27,128 @@ PERMUTED = ("llama", "mistral")
 """Model types whose q and k rows GGUF keeps interleaved for rotary embedding."""
 
 
+MERGED = ("lora", "qlora", "full")
+"""Methods whose result is one set of weights of the base's own shape."""
+
+
 def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> Path:
-    """Write the adapter as plain peft reads it: ``adapter_model.safetensors`` and ``adapter_config.json``."""
+    """Write what was trained beside the base: ``adapter_model.safetensors`` and ``adapter_config.json``, which plain peft reads
+    (LoRA, prompt, prefix) or ``models.adapters`` does (bottleneck).
+
+    Raises Unsupported for a full fine-tuning, which has no adapter.
+    """
     from safetensors.torch import save
 
+    tensors = {name: part.cpu().clone() for name, part in session.named().items()}
+    config: Any = None
+    heads = session.causal.config
+    place = str(base.gguf or base.folder)
+    if recipe.method in ("lora", "qlora"):
+        tensors = {name.replace(".default", ""): part for name, part in tensors.items()}
+        config = lora_config(recipe)
+    elif recipe.method in ("prompt", "prefix"):
+        peft = require("peft", "tuning", "an adapter")
+        width = heads.hidden_size
+        if recipe.method == "prefix":
+            stacked = np.stack([part.numpy() for part in tensors.values()])  # (layers, 2, virtual, heads, size)
+            width = stacked.shape[3] * stacked.shape[4]
+            import torch
+
+            flat = torch.from_numpy(np.ascontiguousarray(stacked.transpose(2, 0, 1, 3, 4))).reshape(recipe.virtual, -1)
+            tensors = {"prompt_embeddings": flat}
+        kind = peft.PromptTuningConfig if recipe.method == "prompt" else peft.PrefixTuningConfig
+        config = kind(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=recipe.virtual,
+            token_dim=width,
+            num_layers=heads.num_hidden_layers,
+            num_attention_heads=heads.num_attention_heads if recipe.method == "prompt" else heads.num_key_value_heads,
+            num_transformer_submodules=1,
+        )
+    elif recipe.method == "full":
+        raise Unsupported(
+            "a full fine-tuning has no adapter: every weight changed", remedy="write it as a folder or a GGUF"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    offset, tensors = 0, {}
-    for name, shape in session.names:
-        size = int(np.prod(shape))
-        tensors[name.replace(".default", "")] = session.vector[offset : offset + size].view(shape).cpu().clone()
-        offset += size
-    config = lora_config(recipe)
-    config.base_model_name_or_path = str(base.gguf or base.folder)
-    config.inference_mode = True
-    _guard(lambda: write(folder / "adapter_model.safetensors", save(tensors, {"format": "pt"})), folder)
-    config.save_pretrained(folder)
+    _guard(lambda: write(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"})), folder)
+    if config is None:
+        width = max(1, int(heads.hidden_size) // recipe.reduction)
+        document = adapters.Modules({TASK: width}).document(place)
+        _guard(lambda: write(folder / adapters.CONFIG, json.dumps(document, indent=1).encode()), folder)
+    else:
+        config.base_model_name_or_path = place
+        config.inference_mode = True
+        config.save_pretrained(folder)
     return folder
 
 
 def load_adapter(session: Session, folder: Path) -> None:
-    """Read an adapter that ``save_adapter`` or plain peft wrote into the session. Raises FitError when it does not belong
-    to this base and recipe."""
+    """Read an adapter that ``save_adapter`` (or, for LoRA, plain peft) wrote into the session. Raises FitError when it does not
+    belong to this base and recipe."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / "adapter_model.safetensors"
+    path = folder / adapters.WEIGHTS
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise FitError(
             f"cannot read the adapter {path}: {error}", remedy=f"delete {folder.parent} and tune again"
         ) from None
-    offset = 0
-    for name, shape in session.names:
-        size, found = int(np.prod(shape)), tensors.get(name.replace(".default", ""))
-        if found is None or tuple(found.shape) != shape:
+    if session.method == "prefix" and "prompt_embeddings" in tensors:
+        flat, shape = tensors["prompt_embeddings"], session.names[0][1]
+        if flat.numel() == session.vector.numel():
+            parts = flat.reshape(shape[1], len(session.names), 2, *shape[2:]).permute(1, 2, 0, 3, 4)
+            tensors = {name: part for (name, _), part in zip(session.names, parts, strict=True)}
+    for name, part in session.named().items():
+        found = tensors.get(name.replace(".default", "") if session.method in ("lora", "qlora") else name)
+        if found is None or found.shape != part.shape:
             got = "nothing" if found is None else f"shape {tuple(found.shape)}"
             raise FitError(
-                f"the adapter has {got} for {name}, expected shape {shape}",
+                f"the adapter has {got} for {name}, expected shape {tuple(part.shape)}",
                 remedy="give the adapter's own base and recipe",
             )
-        session.vector[offset : offset + size] = found.reshape(-1).to(session.vector)
-        offset += size
+        part.copy_(found)
+    session.push()
 
 
 def merge(session: Session) -> dict[str, torch.Tensor]:
-    """The base's weights with the adapter added, in float32, by the base's own names: W + scaling B A.
+    """The base's weights with what was trained in them, in float32, by the base's own names: for LoRA W + scaling B A, over a
+    packed base with W as it was opened in training.
 
-    The session is left as it is. Raises FitError when a merged weight is not finite.
+    The session is left as it is. Raises Unsupported for a method that adds parts which the base has no place for, FitError when
+    a weight is not finite.
     """
     import torch
 
-    model = session.model
+    if session.method not in MERGED:
+        raise Unsupported(
+            f"what {session.method} tuning adds cannot be merged into the base's weights",
+            remedy="serve the adapter folder (transformers:FOLDER), or tune with lora, qlora or full",
+        )
+    causal = session.causal
     out: dict[str, torch.Tensor] = {}
-    causal = model.get_base_model()
     tied = bool(causal.config.tie_word_embeddings)
     for name, tensor in causal.state_dict().items():
         if ".lora_" in name or (tied and name == "lm_head.weight"):
             continue
         out[name.replace(".base_layer", "")] = tensor
     with torch.no_grad():
+        if session.method == "full":
+            out.update(session.named())
         for name, module in causal.named_modules():
             if hasattr(module, "lora_A") and "default" in module.lora_A:
+                packed = getattr(module, "rung_packed", None)
+                own = packed.open(torch.float32) if packed is not None else out[f"{name}.weight"].float()
                 if module.lora_variant:
-                    clone = out[f"{name}.weight"].float().clone()
-                    merged = module.lora_variant["default"].merge_safe(module, "default", clone)
+                    merged = module.lora_variant["default"].merge_safe(module, "default", own.clone())
                 else:
-                    merged = out[f"{name}.weight"].float() + module.get_delta_weight("default").float()
-                if not torch.isfinite(merged).all():
-                    raise FitError(
-                        f"the merged weight of {name} is not finite", remedy="train again at a lower learning rate"
-                    )
+                    low, high = module.lora_A["default"].weight, module.lora_B["default"].weight
+                    merged = own + module.scaling["default"] * (high.float() @ low.float())
                 out[f"{name}.weight"] = merged
+    for name, tensor in out.items():
+        if not torch.isfinite(tensor).all():
+            raise FitError(f"the weight {name} is not finite", remedy="train again at a lower learning rate")
     return {name: tensor.float().cpu() for name, tensor in out.items()}
 
 

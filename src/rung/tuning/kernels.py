@@ -1,4 +1,4 @@
-"""The lean pieces of a training step over a frozen base. Each computes what the model's own graph would, with less memory and
+"""The lean pieces of a training step. Each computes what the model's own graph would, with less memory and
 less traffic: attention without padding behind a shared prefix, LoRA in one pass, the output head on answer tokens only.
 
 Forward and backward follow the plain formulas; tests check them against autograd over the model's own modules.
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rung.tuning.batches import Batch
+from rung.tuning.packed import BLOCK, Packed
 
 NAME = "rung-ragged"
 LONG = 512
@@ -68,6 +69,10 @@ def _interface(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, scaling: float, layout: Layout, **_: Any
 ) -> tuple[Tensor, None]:
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    own = getattr(module, "rung_prefix", None)
+    if own is not None:  # prefix tuning: the virtual tokens, which always come first, have keys and values of their own
+        k = torch.cat([own[0].to(k.dtype), k[own.shape[1] :]])
+        v = torch.cat([own[1].to(v.dtype), v[own.shape[1] :]])
     return RaggedAttention.apply(q, k, v, scaling, layout)[None], None
 
 
@@ -200,28 +205,35 @@ def _attend_backward(
 
 
 class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scaling (x A^T) B^T with W frozen; A and B are float32 masters computed in x's type."""
+    """x W^T + bias + scaling (x A^T) B^T with W frozen (a tensor, or packed and opened each time it is needed); A and B are
+    float32 masters computed in x's type."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+        ctx: Any, x: Tensor, weight: Tensor | Packed, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
     ) -> Tensor:
         flat, a, b = x.reshape(-1, x.shape[-1]), a.to(x.dtype), b.to(x.dtype)
         low = flat @ a.t()
-        out = functional.linear(flat, weight, bias).addmm_(low, b.t(), alpha=scaling)
-        ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.scaling, ctx.shape = scaling, x.shape
+        out = functional.linear(flat, _opened(weight, x.dtype), bias).addmm_(low, b.t(), alpha=scaling)
+        ctx.save_for_backward(flat, a, b, low)
+        ctx.weight, ctx.scaling, ctx.shape = weight, scaling, x.shape  # frozen, so it needs no guard of autograd's
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, a, b, low = ctx.saved_tensors
+        x, a, b, low = ctx.saved_tensors
         g = grads[0].reshape(-1, grads[0].shape[-1])
         gb = (g @ b).mul_(ctx.scaling)
         db = (g.t() @ low).float().mul_(ctx.scaling)
         da = (gb.t() @ x).float()
-        dx = (g @ weight).addmm_(gb, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (g @ _opened(ctx.weight, g.dtype)).addmm_(gb, a).view(ctx.shape)
         return dx, None, None, da, db, None
+
+
+def _opened(weight: Tensor | Packed, dtype: Any) -> Tensor:
+    return weight.open(dtype) if isinstance(weight, Packed) else weight
 
 
 class SwiGlu(torch.autograd.Function):  # type: ignore[misc]
@@ -238,37 +250,62 @@ class SwiGlu(torch.autograd.Function):  # type: ignore[misc]
         return torch.ops.aten.silu_backward(grads[0] * up, gate), functional.silu(gate).mul_(grads[0])
 
 
-class FrozenHead(torch.autograd.Function):  # type: ignore[misc]
-    """Cross-entropy of each token under a frozen output head: hidden (n, d) -> losses (n,), in chunks of tokens.
+class Head(torch.autograd.Function):  # type: ignore[misc]
+    """Cross-entropy of each token under the output head: hidden (n, d) -> losses (n,), in chunks of tokens.
 
-    The gradient is made in the forward pass, so that no logits outlive their chunk (as in Liger-Kernel,
-    arXiv:2410.10989); ``weight`` gets none.
+    The gradients are made in the forward pass, so that no logits outlive their chunk (as in Liger-Kernel,
+    arXiv:2410.10989). A weight that is trained gets its gradient too; then all losses must be weighed alike, as a sum or mean
+    of them does (else RuntimeError).
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        grad = torch.empty_like(hidden) if wanted else None
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for low in range(0, len(hidden), chunk):
             part, target = hidden[low : low + chunk], targets[low : low + chunk, None]
             logits = functional.linear(part, weight).float()
             norm = torch.logsumexp(logits, -1, keepdim=True)
             losses[low : low + chunk] = (norm - logits.gather(1, target))[:, 0]
-            if grad is not None:
+            if grad is not None or weight_grad is not None:
                 logits.sub_(norm).exp_()
                 logits.scatter_add_(1, target, torch.full_like(norm, -1.0))
-                grad[low : low + chunk] = logits.to(weight.dtype) @ weight
-        ctx.grad = grad
+                error = logits.to(weight.dtype)
+                if grad is not None:
+                    grad[low : low + chunk] = error @ weight
+                if weight_grad is not None:
+                    weight_grad += error.t() @ part
+        ctx.grad, ctx.weight_grad, ctx.dtype = grad, weight_grad, weight.dtype
         return losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return ctx.grad * grads[0][:, None].to(ctx.grad.dtype), None, None, None
+        hidden = weight = None
+        if ctx.grad is not None:
+            hidden = ctx.grad * grads[0][:, None].to(ctx.grad.dtype)
+        if ctx.weight_grad is not None:
+            if not bool((grads[0] == grads[0][0]).all()):
+                raise RuntimeError("losses under a trained head must be weighed alike")
+            weight = (ctx.weight_grad * grads[0][0]).to(ctx.dtype)
+        return hidden, weight, None, None
+
+
+def pack(model: Any, bits: int) -> None:
+    """Keep the frozen matrix under every LoRA layer in ``bits``; the layer opens it each time it computes."""
+    from peft.tuners.lora.layer import Linear
+
+    for module in model.modules():
+        if isinstance(module, Linear):
+            weight = module.base_layer.weight
+            if weight.numel() % BLOCK:
+                continue
+            module.rung_packed = Packed.of(weight, bits)
+            module.base_layer.weight = torch.nn.Parameter(weight.new_empty(0), requires_grad=False)
 
 
 def slim(model: Any) -> None:
-    """Give the plain LoRA layers, SwiGLU blocks and RMS norms of a peft model the lean forward; all others keep their own.
+    """Give the plain LoRA layers, SwiGLU blocks and RMS norms of a model the lean forward; all others keep their own.
 
     Layers with dropout, DoRA or other variants are left as peft computes them.
     """
@@ -289,7 +326,8 @@ def slim(model: Any) -> None:
 def _lora_forward(self: Any, x: Tensor) -> Tensor:
     base = self.base_layer
     a, b = self.lora_A["default"].weight, self.lora_B["default"].weight
-    return LoraLinear.apply(x, base.weight, base.bias, a, b, self.scaling["default"])
+    weight = getattr(self, "rung_packed", base.weight)
+    return LoraLinear.apply(x, weight, base.bias, a, b, self.scaling["default"])
 
 
 def _swiglu_forward(self: Any, x: Tensor) -> Tensor:

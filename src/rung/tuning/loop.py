@@ -1,4 +1,4 @@
-"""The training loop: LoRA over a frozen base, token-weighted steps, early stopping, and checkpoints that resume bit for bit."""
+"""The training loop of every method: token-weighted steps, early stopping, and checkpoints that resume bit for bit."""
 
 from __future__ import annotations
 
@@ -11,71 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import decode, digest, encode
-from rung.core.errors import FitError, InputError
-from rung.core.extras import require
+from rung.core.errors import FitError
+from rung.core.program import file_hash
 from rung.core.types import Progress, Usage
 from rung.tuning.batches import Batch, Row, shuffle, split
-from rung.tuning.weights import Base, load_torch, open_base, quiet
+from rung.tuning.recipe import Recipe, rate_at
+from rung.tuning.session import Session, losses
+from rung.tuning.weights import Base
 
 if TYPE_CHECKING:
     import torch
-
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to tune. ``batch`` rows make a step; ``tokens`` is how many are computed at once (memory, not result);
-    ``warmup`` is a fraction of all steps; ``patience`` is how many dev checks without a new best end the training
-    (0: never); ``checks`` is how many dev checks an epoch has; ``steps`` cuts the training short of its epochs (0: no cut); ``precision`` is that of the frozen base."""
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] = LINEAR
-    rslora: bool = False
-    dora: bool = False
-    rate: float = 1e-3
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = 0.1
-    epochs: int = 5
-    steps: int = 0
-    batch: int = 16
-    tokens: int = 1024
-    decay: float = 0.0
-    betas: tuple[float, ...] = (0.9, 0.999)
-    clip: float = 1.0
-    patience: int = 2
-    checks: int = 1
-    seed: int = 0
-    precision: Literal["bf16", "fp32"] = "bf16"
-
-    def validate(self) -> None:
-        """Raise InputError for a value that cannot train."""
-        for name, low in (
-            ("rank", 1),
-            ("epochs", 1),
-            ("batch", 1),
-            ("tokens", 1),
-            ("checks", 1),
-            ("patience", 0),
-            ("steps", 0),
-        ):
-            if getattr(self, name) < low:
-                raise InputError(
-                    f"{name} must be at least {low}, got {getattr(self, name)}", remedy=f"set {name}: {low}"
-                )
-        if not 0 <= self.warmup < 1 or not 0 <= self.dropout < 1 or self.rate <= 0 or self.clip <= 0:
-            raise InputError(
-                f"got warmup {self.warmup}, dropout {self.dropout}, rate {self.rate}, clip {self.clip}; "
-                "expected warmup and dropout in [0, 1), rate and clip above 0",
-                remedy="correct the recipe",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,110 +59,57 @@ class Trained:
         return Usage(calls=self.step, prompt_tokens=self.tokens, seconds=self.seconds, cpu_seconds=self.cpu_seconds)
 
 
-@dataclass
-class Session:
-    """A base with a fresh adapter, laid out for training: all adapter weights are views of one float32 vector."""
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes that train together (torchrun): each computes its share of a step's micro-batches, gradients are summed.
+    Their number changes the order of sums, not the result."""
 
-    model: Any
-    vector: torch.Tensor
-    grad: torch.Tensor
-    names: list[tuple[str, tuple[int, ...]]]
-    device: Any = field(repr=False, default=None)
+    rank: int = 0
+    size: int = 1
 
+    @classmethod
+    def here(cls) -> World:
+        """As torch.distributed says, when it has been started."""
+        import torch.distributed as distributed
 
-def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
-    """Load the base and put a LoRA adapter on it (peft; Hu et al. 2021, arXiv:2106.09685), seeded.
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(), distributed.get_world_size())
 
-    Raises InputError naming the modules there are when none of ``recipe.targets`` is among them.
-    """
-    torch = load_torch()
-    peft = require("peft", "tuning", "LoRA")
-    from rung.tuning import kernels
+    def share(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        return batches if self.size == 1 else batches[self.rank :: self.size]
 
-    recipe.validate()
-    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    model = open_base(base, dtype).to(device)
-    linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-    linear.discard("lm_head")
-    if unknown := sorted(set(recipe.targets) - linear):
-        raise InputError(
-            f"the base has no module {', '.join(unknown)} to adapt",
-            remedy=f"choose targets among: {', '.join(sorted(linear))}",
-        )
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = peft.get_peft_model(model, lora_config(recipe))
-    kernels.slim(model)
-    parameters = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
-    size = sum(part.numel() for _, part in parameters)
-    vector, grad = torch.empty(size, device=device), torch.zeros(size, device=device)
-    offset = 0
-    for _, part in parameters:
-        view = vector[offset : offset + part.numel()].view(part.shape)
-        view.copy_(part.data)
-        part.data = view
-        part.grad = grad[offset : offset + part.numel()].view(part.shape)
-        offset += part.numel()
-    names = [(name, tuple(part.shape)) for name, part in parameters]
-    return Session(model, vector, grad, names, torch.device(device))
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, in place."""
+        if self.size > 1:
+            import torch.distributed as distributed
+
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def add(self, value: float) -> float:
+        import torch
+
+        return value if self.size == 1 else float(self.sum(torch.tensor(value, dtype=torch.float64)))
+
+    def wait(self) -> None:
+        if self.size > 1:
+            import torch.distributed as distributed
+
+            distributed.barrier()
 
 
-def lora_config(recipe: Recipe) -> Any:
-    """The peft configuration of a recipe."""
-    peft = require("peft", "tuning", "LoRA")
-    return peft.LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=list(recipe.targets),
-        use_rslora=recipe.rslora,
-        use_dora=recipe.dora,
-        task_type="CAUSAL_LM",
-    )
-
-
-def losses(session: Session, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its targets."""
-    import torch
-
-    from rung.tuning import kernels
-
-    device = session.device
-    causal = session.model.get_base_model()
-    hidden = causal.base_model(
-        input_ids=torch.from_numpy(batch.ids)[None].to(device),
-        position_ids=torch.from_numpy(batch.positions)[None].to(device),
-        use_cache=False,
-        layout=kernels.Layout.of(batch, device),
-    ).last_hidden_state[0]
-    picked = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
-    targets = torch.from_numpy(batch.targets).to(device)
-    head = causal.get_output_embeddings().weight
-    return kernels.FrozenHead.apply(picked, head, targets, 256)
-
-
-def dev_loss(session: Session, batches: Sequence[Batch]) -> float:
+def dev_loss(session: Session, batches: Sequence[Batch], world: World = World()) -> float:
     """Mean loss a trained token, without gradients and dropout."""
     import torch
 
     total, count = 0.0, 0
     session.model.eval()
     with torch.no_grad():
-        for batch in batches:
+        for batch in world.share(batches):
             total += float(losses(session, batch).sum())
             count += len(batch.targets)
-    return total / max(1, count)
-
-
-def rate_at(recipe: Recipe, step: int, total: int) -> float:
-    """Learning rate of 0-based ``step``: linear warm-up, then cosine or linear to zero, or constant."""
-    warm = math.ceil(recipe.warmup * total)
-    if step < warm:
-        return recipe.rate * (step + 1) / warm
-    done = (step - warm) / max(1, total - warm)
-    if recipe.schedule == "cosine":
-        return recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
-    return recipe.rate * (1 - done) if recipe.schedule == "linear" else recipe.rate
+    return world.add(total) / max(1.0, world.add(count))
 
 
 def identity(base: Base, rows: Sequence[Row], dev: Sequence[Row], recipe: Recipe) -> str:
@@ -231,32 +128,35 @@ def train(
     folder: Path,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
+    record: Callable[[Trained, float], None] = lambda _state, _rate: None,
     stop: threading.Event | None = None,
     every: float = 20.0,
 ) -> Trained:
-    """Train the session's adapter on ``rows``; afterwards it holds the best step by loss on ``dev`` (the last, without dev).
+    """Train the session on ``rows``; afterwards it holds the best step by loss on ``dev`` (the last, without dev).
 
     A step is ``recipe.batch`` rows, its loss the mean over all their trained tokens however they are cut into
-    micro-batches. ``folder`` keeps a checkpoint (at most ``every`` seconds old, and one at each dev check): the same call
-    goes on from it after any kind of death, to the same losses bit for bit on the same machine and thread count.
-    A loss that is not finite stops with the last good state kept. ``stop`` ends it after the step in progress, resumable.
+    micro-batches. ``folder`` keeps a checkpoint (at most ``every`` seconds old, longer where writing takes long, and one at each
+    dev check): the same call goes on from it after any kind of death, to the same losses bit for bit on the same machine and
+    thread count. A loss that is not finite stops with the last good state kept. ``stop`` ends it after the step in progress,
+    resumable. ``record`` gets the state after every step and the learning rate it used. Under torchrun every process calls
+    this alike; the first one writes.
 
-    Raises FitError for no rows, a diverged loss, a checkpoint of another training, a full disk, or a stop.
+    Raises FitError for no rows, a diverged loss, too little memory, a checkpoint of another training, a full disk, or a stop.
     """
     import torch
 
     if not rows:
         raise FitError("there is no row to train on", remedy="give the task a train split")
     recipe.validate()
-    steps = math.ceil(len(rows) / recipe.batch)
-    total = min(steps * recipe.epochs, recipe.steps or steps * recipe.epochs)
+    world = World.here()
+    steps, total = math.ceil(len(rows) / recipe.batch), recipe.total(len(rows))
     marks = {math.ceil(steps * (index + 1) / recipe.checks) for index in range(recipe.checks)}
-    held = split(dev, recipe.tokens)
     store = Checkpoints(folder, identity(base, rows, dev, recipe), session)
+    rows, held = session.front(rows), split(session.front(dev), recipe.tokens)
     parameter = torch.nn.Parameter(session.vector)
     parameter.grad = session.grad
     optimizer = torch.optim.AdamW(
-        [parameter], lr=recipe.rate, betas=(recipe.betas[0], recipe.betas[1]), weight_decay=recipe.decay, fused=True
+        [parameter], lr=recipe.peak, betas=(recipe.betas[0], recipe.betas[1]), weight_decay=recipe.decay, fused=True
     )
     optimizer.state[parameter] = {
         "step": torch.zeros((), dtype=torch.float32, device=session.device),
@@ -264,13 +164,15 @@ def train(
         "exp_avg_sq": torch.zeros_like(session.vector),
     }
     tensors = {"vector": session.vector, **optimizer.state[parameter]}
-    best = session.vector.clone()
-    tensors["best"] = best
+    best = session.vector.clone() if held else session.vector
+    if held:
+        tensors["best"] = best
     state, note = store.restore(tensors)
+    session.push()
     state = replace(state, total=total, resumed=state.step)
     losses_so_far, checks = list(state.losses), list(state.checks)
-    began, cpu, saved = time.perf_counter(), time.process_time(), time.perf_counter()
-    before = state
+    began, cpu = time.perf_counter(), time.process_time()
+    before, saved, cost = state, time.perf_counter(), 0.0
 
     def snapshot(step: int, stopped: str = "") -> Trained:
         return replace(
@@ -284,8 +186,26 @@ def train(
             stopped=stopped,
         )
 
+    def keep(state: Trained) -> None:
+        nonlocal saved, cost
+        start = time.perf_counter()
+        if world.rank == 0:
+            store.save(state, tensors)
+        world.wait()
+        saved = time.perf_counter()
+        cost = saved - start
+
+    def fail(what: str, value: float, step: int, names: Sequence[str]) -> FitError:
+        session.grad.zero_()
+        keep(snapshot(step))
+        return FitError(
+            f"the {what} became {value} at step {step + 1} on rows {_named(names)}; "
+            f"the state after step {step} is kept in {folder}",
+            remedy=f"lower the learning rate (it is {recipe.peak:g}), or look at those rows",
+        )
+
     if state.stopped:
-        session.vector.copy_(best)
+        session.set(best)
         return state
     session.grad.zero_()
     order: list[int] = []
@@ -298,47 +218,55 @@ def train(
         chosen = [rows[index] for index in order[place * recipe.batch : (place + 1) * recipe.batch]]
         batches = split(chosen, recipe.tokens)
         count = sum(len(batch.targets) for batch in batches)
-        loss = 0.0
+        loss, bad = 0.0, [row.id for row in chosen]
         session.model.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(recipe.seed, step))  # dropout is a function of the step: nothing to save
-            for batch in batches:
-                part = losses(session, batch).sum() / count
-                if not math.isfinite(float(part.detach())):
-                    session.grad.zero_()
-                    store.save(snapshot(step), tensors)
-                    raise FitError(
-                        f"the loss became {float(part.detach())} at step {step + 1} on rows {_named(batch.rows)}; "
-                        f"the state after step {step} is kept in {folder}",
-                        remedy=f"lower the learning rate (it is {recipe.rate:g}), or look at those rows",
-                    )
-                part.backward()
-                loss += float(part.detach())
+        try:
+            with torch.random.fork_rng(devices=[]):
+                # Dropout is a function of the step (and process): nothing to save.
+                torch.manual_seed(_mix(recipe.seed, step, world.rank))
+                for batch in world.share(batches):
+                    part = losses(session, batch).sum() / count
+                    value = float(part.detach())
+                    loss += value
+                    if not math.isfinite(value):
+                        bad = list(batch.rows)
+                        break
+                    part.backward()
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not any(word in str(error) for word in SHORT_OF_MEMORY):
+                raise
+            session.grad.zero_()
+            raise FitError(
+                f"out of memory at step {step + 1} on rows {_named(bad)} (longest {max(map(len, chosen)):,} tokens)",
+                remedy=f"lower tokens (they are {recipe.tokens}), set checkpointing: true, leave out the longest rows, or take "
+                "method: qlora",
+            ) from None
+        loss = world.add(loss)
+        if not math.isfinite(loss):
+            raise fail("loss", loss, step, bad)
+        world.sum(session.grad)
         norm = float(torch.linalg.vector_norm(session.grad))
         if not math.isfinite(norm):
-            session.grad.zero_()
-            store.save(snapshot(step), tensors)
-            raise FitError(
-                f"the gradient became {norm} at step {step + 1} on rows {_named([row.id for row in chosen])}; "
-                f"the state after step {step} is kept in {folder}",
-                remedy=f"lower the learning rate (it is {recipe.rate:g}), or look at those rows",
-            )
+            raise fail("gradient", norm, step, bad)
         if norm > recipe.clip:
             session.grad.mul_(recipe.clip / norm)
-        optimizer.param_groups[0]["lr"] = rate_at(recipe, step, total)
+        rate = rate_at(recipe, step, total)
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
+        session.push()
         session.grad.zero_()
         step += 1
         losses_so_far.append(loss)
+        virtual = session.virtual * len(chosen)
         state = replace(
             state,
-            tokens=state.tokens + sum(batch.tokens for batch in batches),
+            tokens=state.tokens + sum(batch.tokens for batch in batches) - virtual,
             computed=state.computed + sum(len(batch.ids) for batch in batches),
         )
         ended = ""
         due = place + 1 in marks or step == total
         if due and held:
-            mark = Mark(step, dev_loss(session, held))
+            mark = Mark(step, dev_loss(session, held, world))
             checks.append(mark)
             if state.best is None or mark.loss < state.best.loss:
                 best.copy_(session.vector)
@@ -346,26 +274,28 @@ def train(
             since = sum(1 for check in checks if check.step > (state.best or mark).step)
             if recipe.patience and since >= recipe.patience:
                 ended = f"dev loss has not fallen for {since} checks"
-        if not held:
-            best.copy_(session.vector)
         if step == total and not ended:
             ended = "all epochs done"
         now = snapshot(step, ended)
+        record(now, rate)
         progress(_progress(now, before, note))
         halt = stop is not None and stop.is_set()
-        if ended or halt or time.perf_counter() - saved > every or (due and held):
-            store.save(now, tensors)
-            saved = time.perf_counter()
+        if ended or halt or time.perf_counter() - saved > max(every, 20 * cost) or (due and held):
+            keep(now)
         if ended:
-            session.vector.copy_(best)
+            session.set(best)
             return now
         if halt:
             raise FitError(f"training was stopped at step {step} of {total}", remedy="run the same again to go on")
     raise AssertionError("unreachable: the last step ends the training")
 
 
-def _mix(seed: int, step: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{step}".encode(), digest_size=7).digest(), "big")
+SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    key = f"{seed}:{step}" + (f":{rank}" if rank else "")
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest(), "big")
 
 
 def _named(rows: Sequence[str]) -> str:
@@ -401,19 +331,28 @@ class Checkpoints:
 
     def save(self, state: Trained, tensors: dict[str, torch.Tensor]) -> None:
         """Write a state. Raises FitError when the disk refuses; the one before stays whole."""
-        from safetensors.torch import save
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
 
         name = f"step-{state.step:06d}.safetensors"
         known = [entry for entry in self._entries() if entry["file"] != name][:1]
+        part = self._folder / f".{name}.part{os.getpid()}"
         try:
-            data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-            write(self._folder / name, data)
-            entry = {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "state": encode(state)}
+            try:
+                # Straight to the disk: a full fine-tuning's state is gigabytes.
+                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, part)
+                hashed = file_hash(part)
+                with part.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+                part.replace(self._folder / name)
+            finally:
+                part.unlink(missing_ok=True)
+            entry = {"file": name, "sha256": hashed, "state": encode(state)}
             document = {"key": self._key, "checkpoints": [entry, *known]}
             write(self._folder / "checkpoint.json", json.dumps(document).encode())
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
             raise FitError(
-                f"cannot write a checkpoint to {self._folder}: {error.strerror or error}; the one before it is intact",
+                f"cannot write a checkpoint to {self._folder}: {getattr(error, 'strerror', None) or error}; the one before it is intact",
                 remedy="free some disk space and run the same again to go on",
             ) from error
         keep = {name, *(entry["file"] for entry in known)}
@@ -424,15 +363,14 @@ class Checkpoints:
     def restore(self, tensors: dict[str, torch.Tensor]) -> tuple[Trained, str]:
         """Fill ``tensors`` from the newest whole state. Returns it and, when something was damaged, a note that says so."""
         from safetensors import SafetensorError
-        from safetensors.torch import load
+        from safetensors.torch import load_file
 
         note = ""
         for entry in self._entries():
             try:
-                data = (self._folder / entry["file"]).read_bytes()
-                if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+                if file_hash(self._folder / entry["file"]) != entry["sha256"]:
                     raise ValueError("its checksum does not match")
-                loaded = load(data)
+                loaded = load_file(self._folder / entry["file"])
                 for name, tensor in tensors.items():
                     if loaded[name].shape != tensor.shape:
                         raise ValueError(f"{name} has another shape")

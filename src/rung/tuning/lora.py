@@ -22,7 +22,8 @@ from rung.core.settings import Settings
 from rung.core.types import Example, Message, Progress, Task, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt, show
-from rung.tuning.loop import LINEAR, Recipe, Trained, write
+from rung.tuning.loop import Trained, write
+from rung.tuning.recipe import LINEAR, Recipe
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
 DEV_ROWS = 200
@@ -136,8 +137,9 @@ class Lora:
         from rung.tuning import export
         from rung.tuning.batches import Chat
         from rung.tuning.batches import encode as encode_rows
-        from rung.tuning.loop import identity, open_session, train
+        from rung.tuning.loop import identity, train
         from rung.tuning.preflight import inspect
+        from rung.tuning.session import open_session
 
         say = context.progress
         say(Progress("read the base", 0, None))

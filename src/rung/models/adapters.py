@@ -1,0 +1,244 @@
+"""Adapters beside a base that is left as it is: PEFT folders (LoRA, prompt and prefix tuning), and bottleneck adapter modules of
+our own, one or several composed (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
+
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``; the config names the base. Bottleneck modules sit
+behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so that a fresh one changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rung.core.errors import InputError
+from rung.core.extras import require
+from rung.core.program import file_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BOTTLENECK = "BOTTLENECK"
+Composition = Literal["stack", "fuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Bottleneck modules of one or several tasks: ``widths`` by name, in the order they are applied. ``stack``: one behind the
+    other; ``fuse``: side by side, weighed by trained attention over their outputs (AdapterFusion; Pfeiffer et al. 2021,
+    arXiv:2005.00247)."""
+
+    widths: Mapping[str, int]
+    composition: Composition = "stack"
+
+    def document(self, base: str) -> dict[str, Any]:
+        """What ``adapter_config.json`` says."""
+        return {
+            "peft_type": BOTTLENECK,
+            "base_model_name_or_path": base,
+            "widths": dict(self.widths),
+            "composition": self.composition,
+        }
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder is an adapter rather than a whole model."""
+    return (path / CONFIG).is_file() and not (path / "config.json").is_file()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The adapter's configuration. Raises InputError for a folder that is no adapter."""
+    try:
+        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not document.get("base_model_name_or_path"):
+            raise ValueError("it names no base_model_name_or_path")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} holds no readable {CONFIG}: {error}", remedy="name a folder that `rung tune` or peft wrote"
+        ) from None
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(
+            f"{folder} holds no {WEIGHTS} (pickled weights are refused: loading them runs code)",
+            remedy="save the adapter again with safe_serialization=True",
+        )
+    return document
+
+
+def attach(model: Any, folder: Path) -> Any:
+    """Put the folder's adapter on a loaded base; the model to call. Raises InputError when it does not belong to this base."""
+    config = read_config(folder)
+    expected = config.get("base_sha256")
+    if expected and expected != getattr(model, "rung_base", expected):
+        raise InputError(
+            f"the adapter {folder} was tuned on another base than {config['base_model_name_or_path']} is now",
+            remedy="give the adapter its own base, or tune again",
+        )
+    if config.get("peft_type") != BOTTLENECK:
+        peft = require("peft", "tuning", f"the adapter {folder}")
+        try:
+            return peft.PeftModel.from_pretrained(model, str(folder)).eval()
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise _mismatch(folder, str(error)) from None
+    insert(model, Modules(config["widths"], config["composition"]))
+    load(model, folder)
+    return model
+
+
+def _mismatch(folder: Path, said: str) -> InputError:
+    return InputError(
+        f"the adapter {folder} does not fit this base: {' '.join(said.split())[:200]}",
+        remedy="give the adapter its own base, or tune again",
+    )
+
+
+def layers_of(model: Any) -> Any:
+    """The decoder layers of a causal language model. Raises InputError for a model whose layers have no ``mlp``."""
+    layers = getattr(model.base_model, "layers", None)
+    if layers is None or not all(hasattr(layer, "mlp") for layer in layers):
+        raise InputError(
+            f"{type(model).__name__} has no layers with an mlp to put adapters behind",
+            remedy="use LoRA, or a model of the llama, qwen2 or qwen3 family",
+        )
+    return layers
+
+
+def insert(model: Any, modules: Modules) -> list[tuple[str, Any]]:
+    """Put fresh bottleneck modules behind every layer's MLP (seed torch before); their parameters by name, float32."""
+    torch = require("torch", "tuning", "adapter modules")
+    block = _block_class(torch)
+    named = []
+    for index, layer in enumerate(layers_of(model)):
+        width = next(parameter.shape[0] for name, parameter in layer.mlp.named_parameters() if "down_proj" in name)
+        layer.mlp.adapters = block(width, modules).to(next(layer.parameters()).device)
+        layer.mlp.register_forward_hook(lambda module, _, output: module.adapters(output))
+        named += [(f"layers.{index}.{name}", part) for name, part in layer.mlp.adapters.named_parameters()]
+    return named
+
+
+def parameters(model: Any) -> dict[str, Tensor]:
+    """The modules' parameters by the names they have in a file."""
+    return {
+        f"layers.{index}.{name}": part
+        for index, layer in enumerate(layers_of(model))
+        for name, part in layer.mlp.adapters.named_parameters()
+    }
+
+
+def load(model: Any, folder: Path) -> None:
+    """Read a folder's weights into inserted modules of the same names and widths."""
+    _fill(parameters(model), _tensors(folder), folder)
+
+
+def fill(model: Any, name: str, folder: Path) -> None:
+    """Read the one module of ``folder`` into the module called ``name``: how tasks' adapters come together."""
+    tensors = _tensors(folder)
+    names = {key.split(".")[3] for key in tensors if key.split(".")[2] == "tasks"}
+    if len(names) != 1:
+        raise InputError(
+            f"{folder} holds {len(names)} modules ({', '.join(sorted(names))}), expected one",
+            remedy="compose folders of one adapter each",
+        )
+    [old] = names
+    renamed = {key.replace(f".tasks.{old}.", f".tasks.{name}."): tensor for key, tensor in tensors.items()}
+    here = {key: part for key, part in parameters(model).items() if f".tasks.{name}." in key}
+    _fill(here, renamed, folder)
+
+
+def blend(folders: Sequence[Path], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """One module out of several of one width: the weighted mean of their parameters (all alike without ``weights``; as in
+    AdapterSoup, Chronopoulou et al. 2023, arXiv:2302.07027), named as the first's."""
+    if not folders:
+        raise InputError("no adapter to merge", remedy="name at least one folder")
+    shares = list(weights or [1.0] * len(folders))
+    if len(shares) != len(folders) or sum(shares) <= 0 or min(shares) < 0:
+        raise InputError(
+            f"got {len(shares)} weights for {len(folders)} adapters: {shares}",
+            remedy="give each a weight, none negative",
+        )
+    all_tensors = [_tensors(folder) for folder in folders]
+    first = all_tensors[0]
+    flat = [list(tensors.values()) for tensors in all_tensors]
+    for folder, tensors in zip(folders[1:], flat[1:], strict=True):
+        if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in flat[0]]:
+            raise _mismatch(folder, f"its modules have other widths than those of {folders[0]}")
+    total = sum(shares)
+    return {
+        key: sum((share / total * tensors[place] for share, tensors in zip(shares, flat, strict=True)), 0 * first[key])
+        for place, key in enumerate(first)
+    }
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    read_config(folder)
+    try:
+        return dict(sorted(load_file(folder / WEIGHTS).items()))
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"cannot read the adapter {folder / WEIGHTS}: {error}", remedy="tune again, or copy it again"
+        ) from None
+
+
+def _fill(here: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    import torch
+
+    for name, part in here.items():
+        found = tensors.get(name)
+        if found is None or found.shape != part.shape:
+            got = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise _mismatch(folder, f"it has {got} for {name}, expected {tuple(part.shape)}")
+        with torch.no_grad():
+            part.copy_(found)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Hashes of the adapter's files."""
+    return {name: file_hash(folder / name) for name in (CONFIG, WEIGHTS)}
+
+
+def _block_class(torch: Any) -> Any:
+    """The module classes, made when torch is there."""
+    functional = torch.nn.functional
+
+    def linear(x: Any, part: Any) -> Any:
+        bias = None if part.bias is None else part.bias.to(x.dtype)
+        return functional.linear(x, part.weight.to(x.dtype), bias)
+
+    class Bottleneck(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, hidden: int, width: int) -> None:
+            super().__init__()
+            self.down, self.up = torch.nn.Linear(hidden, width), torch.nn.Linear(width, hidden)
+            torch.nn.init.zeros_(self.up.weight)
+            torch.nn.init.zeros_(self.up.bias)
+
+        def forward(self, x: Any) -> Any:
+            return x + linear(functional.relu(linear(x, self.down)), self.up)
+
+    class Block(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, hidden: int, modules: Modules) -> None:
+            super().__init__()
+            self.tasks = torch.nn.ModuleDict(
+                {name: Bottleneck(hidden, width) for name, width in modules.widths.items()}
+            )
+            self.fuse = modules.composition == "fuse"
+            if self.fuse:
+                self.query, self.key = (torch.nn.Linear(hidden, hidden, bias=False) for _ in range(2))
+                self.value = torch.nn.Linear(hidden, hidden, bias=False)
+                torch.nn.init.eye_(self.value.weight)
+
+        def forward(self, x: Any) -> Any:
+            if not self.fuse:
+                for part in self.tasks.values():
+                    x = part(x)
+                return x
+            outs = torch.stack([part(x) for part in self.tasks.values()], -2)
+            scores = (linear(x, self.query).unsqueeze(-2) * linear(outs, self.key)).sum(-1, keepdim=True)
+            weights = torch.softmax(scores.float(), -2).to(x.dtype)
+            return (weights * linear(outs, self.value)).sum(-2)
+
+    return Block

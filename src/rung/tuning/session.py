@@ -1,0 +1,252 @@
+"""A base laid out for training by one method: whatever is trained lies in one float32 vector, its gradient in another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rung.core.errors import InputError
+from rung.core.extras import require
+from rung.models import adapters
+from rung.tuning.batches import Batch, Row
+from rung.tuning.recipe import Method, Recipe
+from rung.tuning.weights import Base, load_torch, open_base, quiet
+
+if TYPE_CHECKING:
+    import torch
+
+TASK = "default"
+"""Name of the one module that a bottleneck training trains."""
+
+Named = list[tuple[str, Any]]
+
+
+@dataclass
+class Session:
+    """``model`` is what training switches on and off, ``causal`` the language model inside it. ``names`` are the trained
+    parameters and their shapes in the order in which they lie in ``vector``. ``copies`` are the parameters that are computed
+    in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand before every row."""
+
+    model: Any
+    causal: Any
+    vector: torch.Tensor
+    grad: torch.Tensor
+    names: list[tuple[str, tuple[int, ...]]]
+    method: Method = "lora"
+    virtual: int = 0
+    copies: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
+    device: Any = field(repr=False, default=None)
+
+    def push(self) -> None:
+        """Bring the computed parameters up to the vector."""
+        for part, view in self.copies:
+            part.data.copy_(view)
+
+    def set(self, vector: torch.Tensor) -> None:
+        """Take other values for what is trained."""
+        self.vector.copy_(vector)
+        self.push()
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """Trained values by parameter name: views of the vector."""
+        out, offset = {}, 0
+        for name, shape in self.names:
+            size = 1
+            for length in shape:
+                size *= length
+            out[name] = self.vector[offset : offset + size].view(shape)
+            offset += size
+        return out
+
+    def front(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows with the method's virtual tokens before them: ids behind the vocabulary, never predicted."""
+        if not self.virtual:
+            return list(rows)
+        low = int(self.causal.config.vocab_size)
+        ids, blank = tuple(range(low, low + self.virtual)), (False,) * self.virtual
+        return [replace(row, ids=ids + row.ids, trained=blank + row.trained) for row in rows]
+
+
+def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
+    """Load the base and make ready what ``recipe.method`` trains, seeded.
+
+    Raises InputError naming the modules there are when none of ``recipe.targets`` is among them, or when the base is of a
+    kind that the method cannot work on.
+    """
+    torch = load_torch()
+    from rung.tuning import kernels
+
+    recipe.validate()
+    causal = open_base(base, torch.bfloat16 if recipe.precision == "bf16" else torch.float32).to(device)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model, trained = OPENERS[recipe.method](causal, recipe)
+    kernels.slim(causal)
+    if recipe.checkpointing:
+        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        causal.enable_input_require_grads()
+    return lay_out(model, causal, trained, recipe, device)
+
+
+def lay_out(model: Any, causal: Any, trained: Named, recipe: Recipe, device: str = "cpu") -> Session:
+    """Put the trained parameters into one vector, and have every backward pass add to one gradient."""
+    import torch
+
+    size = sum(part.numel() for _, part in trained)
+    vector, grad = torch.empty(size, device=device), torch.zeros(size, device=device)
+    copies, offset = [], 0
+    for _, part in trained:
+        view = vector[offset : offset + part.numel()].view(part.shape)
+        slot = grad[offset : offset + part.numel()].view(part.shape)
+        view.copy_(part.data)
+        if part.dtype == torch.float32:
+            part.data, part.grad = view, slot
+        else:
+            copies.append((part, view))
+            part.register_post_accumulate_grad_hook(_collector(slot))
+        offset += part.numel()
+    names = [(name, tuple(part.shape)) for name, part in trained]
+    return Session(model, causal, vector, grad, names, recipe.method, recipe.wanted, copies, torch.device(device))
+
+
+def _collector(slot: torch.Tensor) -> Callable[[Any], None]:
+    def collect(part: Any) -> None:
+        slot.add_(part.grad)
+        part.grad = None
+
+    return collect
+
+
+def losses(session: Session, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its targets."""
+    import torch
+
+    from rung.tuning import kernels
+
+    device, causal = session.device, session.causal
+    ids = torch.from_numpy(batch.ids).to(device)
+    given: dict[str, Any] = {"input_ids": ids[None]}
+    if session.virtual:
+        embed = causal.get_input_embeddings()
+        words = embed(ids[session.virtual :])
+        front = (
+            causal.rung_virtual.to(words.dtype)
+            if session.method == "prompt"
+            else words.new_zeros(session.virtual, words.shape[1])
+        )
+        given = {"inputs_embeds": torch.cat([front, words])[None]}
+    hidden = causal.base_model(
+        **given,
+        position_ids=torch.from_numpy(batch.positions)[None].to(device),
+        use_cache=False,
+        layout=kernels.Layout.of(batch, device),
+    ).last_hidden_state[0]
+    picked = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
+    targets = torch.from_numpy(batch.targets).to(device)
+    return kernels.Head.apply(picked, causal.get_output_embeddings().weight, targets, 256)
+
+
+# ------------------------------------------------------------ one opener a method: (what train() switches, trained parameters)
+
+
+def _trainable(model: Any) -> Named:
+    return [(name, part) for name, part in model.named_parameters() if part.requires_grad]
+
+
+def _lora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    import torch
+
+    peft = require("peft", "tuning", "LoRA")
+    linear = {name.rpartition(".")[2] for name, part in causal.named_modules() if isinstance(part, torch.nn.Linear)}
+    linear.discard("lm_head")
+    if unknown := sorted(set(recipe.targets) - linear):
+        raise InputError(
+            f"the base has no module {', '.join(unknown)} to adapt",
+            remedy=f"choose targets among: {', '.join(sorted(linear))}",
+        )
+    model = peft.get_peft_model(causal, lora_config(recipe))
+    return model, _trainable(model)
+
+
+def _qlora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    """LoRA over packed matrices. Embeddings, head and norms stay as they are, as in the paper."""
+    if recipe.dora or recipe.dropout:
+        raise InputError(
+            "qlora takes neither dora nor dropout: the packed base is computed by a kernel of its own",
+            remedy="set dora: false and dropout: 0, or method: lora",
+        )
+    from rung.tuning import kernels
+
+    model, trained = _lora(causal, recipe)
+    kernels.pack(causal, recipe.bits)
+    return model, trained
+
+
+def _full(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    causal.requires_grad_(True)
+    return causal, _trainable(causal)
+
+
+def _bottleneck(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    width = max(1, int(causal.config.hidden_size) // recipe.reduction)
+    return causal, adapters.insert(causal, adapters.Modules({TASK: width}))
+
+
+def _prompt(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    """Virtual tokens begin as embeddings of tokens drawn from the vocabulary (Lester et al., section 3.2)."""
+    import torch
+
+    table = causal.get_input_embeddings().weight
+    drawn = torch.randint(table.shape[0], (recipe.virtual,))
+    causal.rung_virtual = torch.nn.Parameter(table.detach()[drawn].float().clone())
+    return causal, [("prompt_embeddings", causal.rung_virtual)]
+
+
+def _prefix(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
+    """Keys and values of the virtual tokens in each layer begin as what the layer computes for drawn tokens, without which
+    training is unsteady (Li & Liang, section 7.4)."""
+    import torch
+
+    config = causal.config
+    heads = config.num_key_value_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    drawn = torch.randint(config.vocab_size, (1, recipe.virtual), device=causal.device)
+    held = config._attn_implementation
+    causal.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        cache = causal(input_ids=drawn, use_cache=True).past_key_values
+    causal.set_attn_implementation(held)
+    named: Named = []
+    for index, layer in enumerate(adapters.layers_of(causal)):
+        entry = cache.layers[index]
+        both = torch.stack([entry.keys[0], entry.values[0]]).transpose(1, 2).float().contiguous()
+        if both.shape != (2, recipe.virtual, heads, size):
+            raise InputError("this base's key-value cache has a layout of its own", remedy="use method: lora")
+        layer.self_attn.rung_prefix = torch.nn.Parameter(both)
+        named.append((f"layers.{index}.prefix", layer.self_attn.rung_prefix))
+    return causal, named
+
+
+OPENERS: dict[Method, Callable[[Any, Recipe], tuple[Any, Named]]] = {
+    "lora": _lora,
+    "qlora": _qlora,
+    "full": _full,
+    "bottleneck": _bottleneck,
+    "prompt": _prompt,
+    "prefix": _prefix,
+}
+
+
+def lora_config(recipe: Recipe) -> Any:
+    """The peft configuration of a recipe."""
+    peft = require("peft", "tuning", "LoRA")
+    return peft.LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=list(recipe.targets),
+        use_rslora=recipe.rslora,
+        use_dora=recipe.dora,
+        task_type="CAUSAL_LM",
+    )
