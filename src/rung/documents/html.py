@@ -123,8 +123,8 @@ def _close(tag: str, out: list[str]) -> None:
         out.append(" | ")
     elif tag == "pre":
         out.append("\1\0```\0\0")
-    elif tag in ("tr", "li", "dt", "dd"):
-        out.append("\0")
+    elif tag in ("tr", "dt", "dd"):  # the next one's beginning breaks the line
+        pass
     elif tag in _HEADINGS or tag in _BLOCKS:
         out.append("\0\0")
 

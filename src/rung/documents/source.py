@@ -96,7 +96,7 @@ def read(source: Source, troubles: list[Trouble] | None = None) -> Iterator[Docu
                         source.id, f"the id {document.id[len(source.id) + 1 :]!r} is there twice; the first is kept"
                     )
                 )
-            elif not document.text.strip():
+            elif not document.text or document.text.isspace():
                 heard.append(Trouble(source.id, "holds no text"))
             else:
                 taken.add(document.id)
@@ -108,6 +108,8 @@ def read(source: Source, troubles: list[Trouble] | None = None) -> Iterator[Docu
         raise
     except InputError as error:
         heard.append(Trouble(source.id, error.message))
+    except (EOFError, zlib.error) as error:
+        heard.append(Trouble(source.id, f"is not a whole gzip file: {error}"))
     except OSError as error:
         heard.append(Trouble(source.id, f"cannot be read: {error.strerror or error}"))
     if troubles is None:

@@ -74,7 +74,7 @@ def _jsonl(lines: IO[str]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, _load(line)
             except (ValueError, RecursionError) as error:
                 yield number, error
 
@@ -88,7 +88,7 @@ class JsonReader:
     def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
         text = text_of(source, troubles).text
         try:
-            value = json.loads(text)
+            value = _load(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"is not valid JSON: {str(error)[:120]}") from None
         if isinstance(value, dict):
@@ -98,6 +98,14 @@ class JsonReader:
             yield from _documents(source, enumerate(value, 1), troubles)
         else:
             yield Document(source.id, text)
+
+
+def _load(text: str) -> Any:
+    """JSON, with a question mark for each half of a surrogate pair that stands alone: no file could hold it."""
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
 
 
 def _documents(

@@ -11,7 +11,9 @@ WORD = 32
 """Characters of a word at most: a longer run without spaces (a key, a 200 MB line) counts, and is cut, as several."""
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _UNIT = re.compile(rf"[{_CJK}]|[^\s{_CJK}]{{1,{WORD}}}")
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’]*|\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•]|\d+[.)])\s)|\Z")
+_END = re.compile(
+    r"[.!?…]+[\"'”’»)\]]*(?=\s)(?![ \t]{1,4}[a-z])|[。！？]+[」』”’]*|\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•]|\d+[.)])\s)|\Z"
+)
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Nos|Fig|Figs|Eq|Sec|Ch|Vol|pp|cf|al|ca|approx|Inc|Ltd|Co|Gen|Col|Rev|"
     r"e\.g|i\.e|a\.m|p\.m|U\.S)|\b[A-Z])\.$|(?:^|\n)\s*\d+\.$"
@@ -33,12 +35,13 @@ def weigh(text: str) -> int:
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
     """The sentences of ``text[start:end]`` in order, without the spaces around them. They end at a full stop, question or
-    exclamation mark before a space, at an empty line and before a list's next item; not behind an abbreviation."""
+    exclamation mark before a space, at an empty line and before a list's next item; not behind an abbreviation or before a
+    small letter."""
     stop = len(text) if end is None else end
     begin = start
     for found in _END.finditer(text, start, stop):
         close = found.end()
-        if found[0].startswith(".") and _ABBREVIATED.search(text, max(begin, close - 12), close):
+        if found[0].startswith(".") and _ABBREVIATED.search(text[max(begin, close - 12) : close]):
             continue
         span = trim(text, begin, close)
         if span is not None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from rung.core.errors import InputError, MissingExtra
+from rung.core.types import Document
+from rung.documents import Trouble, scan
+from rung.documents import read as read_documents
 from rung.tasks.corpus import read_stdlib
 from rung.tasks.definition import STDLIB_CORPUS, Corpus
 from rung.tasks.problem import Problems, nearest
 from rung.tasks.reader import ABSENT, guess, read, value
 
-TEXT = (".txt", ".md", ".rst")
+KINDS = ("text", "markdown", "html", "pdf", "docx")
+"""Readers whose files are passages; tables are named by themselves, with their columns."""
 
 
 def corpus(source: Corpus, place: Path, problems: Problems, *, task: Path, line: int | None) -> dict[str, str]:
@@ -37,38 +43,55 @@ def _gather(source: Corpus, place: Path, problems: Problems, task: Path, line: i
         return {}
     out: dict[str, str] = {}
     if place.is_dir() and source.format is None:
-        for file in sorted(item for item in place.rglob("*") if item.suffix.lower() in TEXT and item.is_file()):
-            text = _text(file, problems)
-            if text.strip():
-                out[file.relative_to(place).as_posix()] = text.strip()
-    elif place.suffix.lower() in TEXT:
-        paragraphs = [part.strip() for part in re.split(r"\n\s*\n", _text(place, problems)) if part.strip()]
-        out = {f"{place.stem}-{number}": text for number, text in enumerate(paragraphs, 1)}
+        for document in _documents(place, problems):
+            out[document.id.removeprefix(f"{place.resolve().name}/")] = document.text.strip()
+    elif place.is_file() and source.format is None and not guess(place):
+        for document in _documents(place, problems):
+            paragraphs = [part.strip() for part in re.split(r"\n\s*\n", document.text) if part.strip()]
+            out |= {f"{place.stem}-{number}": text for number, text in enumerate(paragraphs, 1)}
     elif source.format or guess(place):
         out = _rows(source, place, problems, task=task, line=line)
     else:
         problems.add(
             f"passages: cannot tell what {place.name} holds",
-            "expected a folder, .txt, .md, or a data file",
+            "expected a folder, a text (.txt, .md, .html, .pdf, .docx), or a data file",
             file=task,
             line=line,
         )
         return {}
     if not out and not problems.failed:
         problems.add(
-            f"passages: {place} holds no text", "add .txt or .md files, or name a data file", file=task, line=line
+            f"passages: {place} holds no text",
+            "add .txt, .md, .html, .pdf or .docx files, or name a data file",
+            file=task,
+            line=line,
         )
     return out
 
 
-def _text(file: Path, problems: Problems) -> str:
-    raw = file.read_bytes()
+def _documents(place: Path, problems: Problems) -> Iterator[Document]:
+    """The texts under a folder, or of a file, in the order of their names."""
+    troubles: list[Trouble] = []
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        at = raw.count(b"\n", 0, error.start) + 1
-        problems.add(f"byte {error.start:,} is not UTF-8", "save the file as UTF-8", file=file, line=at)
-        return ""
+        sources = scan(place, troubles=troubles)
+    except InputError:  # nothing there: the caller says so
+        return
+    for item in sources:
+        if item.kind in KINDS:
+            before = len(troubles)
+            try:
+                yield from read_documents(item, troubles)
+            except MissingExtra as missing:
+                problems.add(missing.message, missing.remedy, file=item.path)
+            for trouble in troubles[before:]:
+                if trouble.message != "holds no text":
+                    problems.add(
+                        trouble.message,
+                        "mend the file or take it away" if trouble.lost else "save the file as UTF-8",
+                        file=item.path,
+                        line=trouble.line,
+                        level="error" if trouble.lost else "warning",
+                    )
 
 
 def _rows(source: Corpus, place: Path, problems: Problems, *, task: Path, line: int | None) -> dict[str, str]:

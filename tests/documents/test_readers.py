@@ -1,0 +1,358 @@
+"""Every reader, on good files and bad ones."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rung.core import registry
+from rung.core.errors import InputError
+from rung.core.types import Document
+from rung.documents import Reader, Source, Trouble, read, scan
+
+WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+
+
+def source(path: Path) -> Source:
+    return scan(path)[0]
+
+
+def documents(path: Path) -> tuple[list[Document], list[Trouble]]:
+    troubles: list[Trouble] = []
+    return list(read(source(path), troubles)), troubles
+
+
+def only(path: Path) -> Document:
+    found, troubles = documents(path)
+    assert troubles == []
+    assert len(found) == 1
+    return found[0]
+
+
+def pdf(*pages: str) -> bytes:
+    """A small PDF by hand (ISO 32000-1, section 7.5): one line of text a page."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>"
+        % (b" ".join(b"%d 0 R" % (4 + 2 * n) for n in range(len(pages))), len(pages)),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in enumerate(pages):
+        stream = b"BT /F1 12 Tf 72 720 Td (%s) Tj ET" % text.encode("latin-1") if text else b""
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << /F1 3 0 R >> >> >>"
+            % (5 + 2 * number)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
+    out = io.BytesIO(b"%PDF-1.4\n")
+    out.seek(0, io.SEEK_END)
+    places = []
+    for number, body in enumerate(objects, 1):
+        places.append(out.tell())
+        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, body))
+    start = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
+    out.writelines(b"%010d 00000 n \n" % place for place in places)
+    out.write(b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start))
+    return out.getvalue()
+
+
+def docx(body: str, *, head: str = "") -> bytes:
+    styles = (
+        f'<w:styles xmlns:w="{WORD}"><w:style w:type="paragraph" w:styleId="berschrift1"><w:name w:val="heading 1"/></w:style>'
+        '<w:style w:type="paragraph" w:styleId="Plain"><w:name w:val="Normal"/></w:style></w:styles>'
+    )
+    core = (
+        '<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>The report</dc:title></cp:coreProperties>'
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/styles.xml", styles)
+        archive.writestr("docProps/core.xml", core)
+        archive.writestr(
+            "word/document.xml", f'{head}<w:document xmlns:w="{WORD}"><w:body>{body}</w:body></w:document>'
+        )
+    return out.getvalue()
+
+
+def paragraph(text: str, inside: str = "") -> str:
+    return f"<w:p><w:pPr>{inside}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+GOOD: dict[str, Callable[[Path], Path]] = {}
+
+
+def good(kind: str, name: str, content: bytes) -> None:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    GOOD[kind] = write
+
+
+good("text", "a.txt", b"The Danube flows.\n")
+good("markdown", "a.md", b"# Rivers\n\nThe Danube flows.\n")
+good("html", "a.html", b"<p>The Danube flows.</p>")
+good("pdf", "a.pdf", pdf("The Danube flows."))
+good("docx", "a.docx", docx(paragraph("The Danube flows.")))
+good("csv", "a.csv", b"id,text\n1,The Danube flows.\n")
+good("jsonl", "a.jsonl", b'{"id": 1, "text": "The Danube flows."}\n')
+good("json", "a.json", b'[{"id": 1, "text": "The Danube flows."}]')
+good("code", "a.py", b'"""The Danube flows."""\n')
+
+
+@pytest.mark.parametrize("kind", sorted(registry.table("reader")))
+def test_the_contract_of_every_reader(kind: str, tmp_path: Path) -> None:
+    reader = registry.load("reader", kind)
+    assert isinstance(reader, Reader)
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in reader.suffixes)
+    path = GOOD[kind](tmp_path)
+    found = source(path)
+    assert found.kind == kind
+    assert found.size == path.stat().st_size
+    document = only(path)
+    assert "The Danube flows." in document.text
+    assert document.id.startswith(found.id)
+    assert document.metadata["kind"] == kind
+    assert list(read(found)) == [document]
+    path.unlink()
+    missing, troubles = [], []  # type: ignore[var-annotated]
+    missing = list(read(found, troubles))
+    assert missing == []
+    assert "cannot be read" in troubles[0].message
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read(found))
+
+
+@pytest.mark.parametrize("kind", sorted(registry.table("reader")))
+def test_no_reader_falls_over_bytes_that_are_not_its_format(kind: str, tmp_path: Path) -> None:
+    suffix = registry.load("reader", kind).suffixes[0]
+    for number, content in enumerate(
+        (bytes(range(256)) * 40, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 20, b"PK\x03\x04" + b"\0" * 300)
+    ):
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(content)
+        found, troubles = documents(path)
+        assert found == []
+        assert len(troubles) == 1
+        assert troubles[0].lost
+        assert troubles[0].path == path.name
+        with pytest.raises(InputError) as raised:
+            list(read(source(path)))
+        assert path.name in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "encoding"),
+    [
+        ("naïve – café".encode(), "naïve – café", None),
+        ("\ufeffnaïve".encode(), "naïve", None),
+        ("naïve".encode("utf-16"), "naïve", "utf-16"),
+        ("naïve text of many letters".encode("utf-16-le"), "naïve text of many letters", "utf-16-le"),
+        ("naïve".encode("utf-32"), "naïve", "utf-32"),
+        ("naïve – café “so”".encode("cp1252"), "naïve – café “so”", "cp1252"),
+        ("größer, schöner, naïve, café, über".encode() + " – caf\xe9".encode("latin-1", "ignore"), "größer", "utf-8 and cp1252"),
+        (("Привет, мир! Это текст на русском языке. " * 20).encode("cp1251"), "Привет, мир!", "cp1251"),
+        (b"one\r\ntwo\rthree", "one\ntwo\nthree", None),
+    ],
+)  # fmt: skip
+def test_encodings(content: bytes, text: str, encoding: str | None, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    found, troubles = documents(tmp_path / "a.txt")
+    assert found[0].text.startswith(text)
+    assert "�" not in found[0].text
+    assert found[0].metadata.get("encoding") == encoding
+    told = encoding is not None and not encoding.startswith("utf-16") and not encoding.startswith("utf-32")
+    assert [trouble.lost for trouble in troubles] == ([False] if told else [])
+    if told:
+        assert troubles[0].line == 1
+
+
+def test_a_long_single_line_is_read_without_being_held_twice(tmp_path: Path) -> None:
+    size = 24 << 20
+    (tmp_path / "a.txt").write_bytes(b"word " * (size // 5))
+    found = source(tmp_path / "a.txt")
+    tracemalloc.start()
+    (document,) = read(found)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(document.text) == size // 5 * 5
+    assert peak < 1.5 * size
+
+
+def test_front_matter_becomes_metadata(tmp_path: Path) -> None:
+    page = (
+        "---\ntitle: Rivers\ntags: [a, 2]\ndate: 2024-05-01\ndraft: false\nnested: {a: {b: 1}}\n---\n# Other\n\nText.\n"
+    )
+    (tmp_path / "a.md").write_text(page)
+    document = only(tmp_path / "a.md")
+    assert document.text == "# Other\n\nText.\n"
+    assert document.metadata == {
+        "kind": "markdown", "title": "Rivers", "tags": ["a", "2"], "date": "2024-05-01", "draft": False
+    }  # fmt: skip
+    (tmp_path / "b.md").write_text("+++\ntitle = 'T'\nweight = 3\n+++\nText.")
+    assert only(tmp_path / "b.md").metadata == {"kind": "markdown", "title": "T", "weight": 3}
+    (tmp_path / "c.md").write_text("---\n\nA rule, no front matter.\n\n---\n\n# Title #\n")
+    assert only(tmp_path / "c.md").metadata["title"] == "Title"
+    (tmp_path / "d.md").write_text("---\ntitle: [\n---\nText.")
+    found, troubles = documents(tmp_path / "d.md")
+    assert found[0].text.endswith("Text.")
+    assert "front matter" in troubles[0].message
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(12)
+    )
+    (tmp_path / "e.md").write_text(f"---\n{bomb}---\nText.")
+    assert only(tmp_path / "e.md").metadata == {"kind": "markdown", "a": ["x"] * 9}
+
+
+def test_a_page_without_its_scripts_and_menus(tmp_path: Path) -> None:
+    page = """<!doctype html><html lang="en"><head><title> The
+      Danube </title><style>p {}</style><script>var x = "<p>no</p>";</script></head><body><nav><a>Home</a></nav>
+      <h1>Rivers</h1><p>The <b>Danube</b>&nbsp;flows
+      &amp; bends.</p><p hidden>secret</p><ul><li>one</li><li>two <i>b</i></li></ul>
+      <table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>
+      <pre>x = 1
+  y = 2</pre><script>no()</script><!-- no --><p>Last<br>line</p></body></html>"""
+    (tmp_path / "a.html").write_text(page)
+    document = only(tmp_path / "a.html")
+    assert document.text == (
+        "# Rivers\n\nThe Danube flows & bends.\n\n- one\n- two b\n\na | b\n1 | 2\n\n```\nx = 1\n  y = 2\n```\n\nLast\nline"
+    )
+    assert document.metadata == {"kind": "html", "title": "The Danube", "lang": "en"}
+    (tmp_path / "b.html").write_bytes(b'<meta charset="iso-8859-1"><p>caf\xe9 \x93so\x94</p>')
+    assert only(tmp_path / "b.html").text == "café “so”"
+    (tmp_path / "c.html").write_text("<header>menu</header><main><p>In.</p></main><footer>out</footer>")
+    assert only(tmp_path / "c.html").text == "In."
+    (tmp_path / "d.html").write_text("<div>" * 20_000 + "deep" + "</div>" * 20_000)
+    assert only(tmp_path / "d.html").text == "deep"
+
+
+def test_the_pages_of_a_pdf(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf("The first page.", "", "The third page."))
+    document = only(tmp_path / "a.pdf")
+    spans = [tuple(map(int, span.split("-"))) for span in document.metadata["pages"]]
+    assert [document.text[start:end] for start, end in spans] == ["The first page.", "", "The third page."]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (pdf("Text.")[:200], "not a readable PDF"),
+        (b"%PDF-1.4 garbage", "not a readable PDF"),
+        (b"", "not a readable PDF"),
+        (pdf("", ""), "pictures"),
+    ],
+)
+def test_broken_pdfs(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(content)
+    found, troubles = documents(tmp_path / "a.pdf")
+    assert found == []
+    assert words in troubles[0].message
+
+
+def test_a_word_document(tmp_path: Path) -> None:
+    table = f"<w:tbl><w:tr><w:tc>{paragraph('a')}</w:tc><w:tc>{paragraph('b')}</w:tc></w:tr></w:tbl>"
+    numbered = '<w:numPr><w:ilvl w:val="0"/></w:numPr>'
+    body = (
+        paragraph("Rivers", '<w:pStyle w:val="berschrift1"/>')
+        + "<w:p><w:r><w:t>The </w:t></w:r><w:r><w:t>Danube</w:t><w:tab/><w:t>flows.</w:t></w:r></w:p>"
+        + paragraph("one", numbered)
+        + paragraph("two", numbered)
+        + table
+        + f"<w:sdt><w:sdtContent>{paragraph('In a control.')}</w:sdtContent></w:sdt>"
+    )
+    (tmp_path / "a.docx").write_bytes(docx(body))
+    document = only(tmp_path / "a.docx")
+    assert document.text == "# Rivers\n\nThe Danube\tflows.\n\n- one\n- two\n\na | b\n\nIn a control."
+    assert document.metadata["title"] == "The report"
+
+
+def test_broken_word_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {
+        "cut.docx": docx(paragraph("text"))[:300],
+        "entities.docx": docx("&a;", head='<!DOCTYPE x [<!ENTITY a "b">]>'),
+        "xml.docx": docx("<w:p>"),
+    }
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "no document")
+    bad["zip.docx"] = other.getvalue()
+    bad["bomb.docx"] = docx(paragraph("0" * 3_000_000))
+    monkeypatch.setattr("rung.documents.docx.PART", 1 << 20)
+    words = {
+        "cut": "zip archive",
+        "entities": "document type",
+        "xml": "damaged",
+        "zip": "no Word document",
+        "bomb": "more than 1 MB",
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        found, troubles = documents(tmp_path / name)
+        assert found == []
+        assert words[name.partition(".")[0]] in troubles[0].message
+
+
+def test_a_row_is_a_document(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,title,text,year\nr1,T,"B, with\nlines",2020\n,,C,\n')
+    found, troubles = documents(tmp_path / "a.csv")
+    assert troubles == []
+    assert found == [
+        Document("a.csv:r1", "T\n\nB, with\nlines", {"kind": "csv", "id": "r1", "title": "T", "year": "2020"}),
+        Document("a.csv:4", "C", {"kind": "csv"}),
+    ]
+    (tmp_path / "b.csv").write_text("name;town\nAnna;Köln\n")
+    assert only(tmp_path / "b.csv").text == "name: Anna\ntown: Köln"
+    (tmp_path / "c.tsv").write_bytes("text\tn\ncafé\t1\n".encode("cp1252"))
+    assert documents(tmp_path / "c.tsv")[0][0].text == "café"
+    rows = [{"_id": "1", "text": "A", "n": 2, "tags": ["x"], "nested": {"a": 1}}, {"text": ""}, {"text": "B"}]
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    found, _ = documents(tmp_path / "d.jsonl.gz")
+    assert [(item.id, item.text) for item in found] == [("d.jsonl.gz:1", "A"), ("d.jsonl.gz:3", "B")]
+    assert found[0].metadata == {"kind": "jsonl", "_id": "1", "n": 2, "tags": ["x"]}
+    (tmp_path / "e.json").write_text(json.dumps({"version": 1, "data": [{"text": "A"}]}))
+    assert only(tmp_path / "e.json").text == "A"
+    (tmp_path / "f.json").write_text('{"a": 1}')
+    assert only(tmp_path / "f.json").text == '{"a": 1}'
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b \\ud83d\\ude00", "n": "\\uDC00"}')
+    found = only(tmp_path / "a.jsonl")
+    assert (found.text, found.metadata["n"]) == ("a?b 😀", "?")
+
+
+def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    lines = ['{"id": 1, "text": "A"}', "{", "[]", '{"id": 1, "text": "again"}', '{"id": 2, "text": "B"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found, troubles = documents(tmp_path / "a.jsonl")
+    assert [item.text for item in found] == ["A", "B"]
+    assert [(trouble.line, trouble.message[:9]) for trouble in troubles] == [
+        (2, "not a row"),
+        (3, "not a row"),
+        (None, "the id '1"),
+    ]
+    with pytest.raises(InputError, match=r"a.jsonl:2: not a row"):
+        list(read(source(tmp_path / "a.jsonl")))
+    (tmp_path / "b.csv").write_text("")
+    assert "holds no text" in documents(tmp_path / "b.csv")[1][0].message
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "A"}\n' * 900)[:-20])
+    assert documents(tmp_path / "c.jsonl.gz")[1][-1].lost
+
+
+def test_python_that_does_not_parse_is_read_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def f(:\n  pass\n")
+    found, troubles = documents(tmp_path / "a.py")
+    assert found[0].metadata["language"] == "python"
+    assert not troubles[0].lost
+    assert troubles[0].line == 1
+    (tmp_path / "b.rs").write_text("fn main() {}")
+    assert only(tmp_path / "b.rs").metadata["language"] == "rust"

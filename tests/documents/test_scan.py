@@ -1,0 +1,118 @@
+"""What is found in folders, what is left out, and what changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rung.core.errors import InputError
+from rung.documents import Change, Trouble, scan, watch
+
+
+def make(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("text")
+
+
+def ids(*paths: Path, **options: object) -> list[str]:
+    return [source.id for source in scan(paths, **options)]  # type: ignore[arg-type]
+
+
+def test_names_kinds_and_what_is_left_out(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    make(
+        docs,
+        "b.txt",
+        "a.md",
+        "deep/c.html",
+        "deep/d.py",
+        ".hidden/e.md",
+        "__pycache__/f.txt",
+        "g.png",
+        "LICENSE",
+        ".h.md",
+    )
+    found = scan(docs)
+    assert [(source.id, source.kind) for source in found] == [
+        ("docs/LICENSE", "text"),
+        ("docs/a.md", "markdown"),
+        ("docs/b.txt", "text"),
+        ("docs/deep/c.html", "html"),
+        ("docs/deep/d.py", "code"),
+    ]
+    assert scan(docs) == found
+    assert all(source.size == 4 and source.mtime_ns == source.path.stat().st_mtime_ns for source in found)
+    assert ids(docs, include=["*.md", "deep/*"]) == ["docs/a.md", "docs/deep/c.html", "docs/deep/d.py"]
+    assert ids(docs, exclude=["deep/*", "LICENSE"]) == ["docs/a.md", "docs/b.txt"]
+    assert ids(docs, include=["*.png"]) == ["docs/g.png"]
+    assert ids(docs / "g.png") == ["g.png"]  # named itself
+    assert ids(docs / "a.md", docs) == ["a.md", *(source.id for source in found if source.id != "docs/a.md")]
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    make(tmp_path, "one/docs/a.md", "two/docs/a.md")
+    assert ids(tmp_path / "one" / "docs", tmp_path / "two" / "docs") == ["one/docs/a.md", "two/docs/a.md"]
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    make(tmp_path, "docs/a.md", "secret/b.md")
+    (docs / "out").symlink_to(tmp_path / "secret")
+    (docs / "out.md").symlink_to(tmp_path / "secret" / "b.md")
+    (docs / "in.md").symlink_to(docs / "a.md")
+    (docs / "circle").symlink_to(docs)
+    (docs / "gone.md").symlink_to(docs / "nothing")
+    troubles: list[Trouble] = []
+    assert ids(docs, troubles=troubles) == ["docs/a.md", "docs/in.md"]
+    assert [trouble.path for trouble in troubles] == ["out", "out.md"]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file that can be read"):
+        scan(tmp_path)
+    with pytest.raises(InputError, match="there is no"):
+        scan(tmp_path / "absent")
+    with pytest.raises(InputError, match="were named"):
+        scan([])
+
+
+def test_a_watched_folder_tells_what_changed(tmp_path: Path) -> None:
+    make(tmp_path, "docs/a.md", "docs/b.md")
+    stop, seen, ready = threading.Event(), list[Change](), threading.Event()
+
+    def work() -> None:
+        ready.set()
+        for change in watch([tmp_path / "docs"], stop=stop):
+            seen.append(change)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ready.wait(5)
+    time.sleep(0.5)  # until the system watches
+
+    def until(count: int) -> None:
+        deadline = time.monotonic() + 15
+        while len(seen) < count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(seen) >= count
+
+    try:
+        (tmp_path / "docs" / "a.md").write_text("changed text")
+        (tmp_path / "docs" / "b.md").unlink()
+        until(1)
+        changed = {source.id for change in seen for source in change.changed}
+        gone = {id for change in seen for id in change.gone}
+        assert changed == {"docs/a.md"}
+        assert gone <= {"docs/b.md"}
+        count = len(seen)
+        make(tmp_path, "docs/new/c.md")
+        until(count + 1)
+        assert {source.id for change in seen[count:] for source in change.changed} == {"docs/new/c.md"}
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
