@@ -150,3 +150,26 @@ def test_every_pattern_answers_or_says_why_not(words: tuple[str, ...]) -> None:
     assert result.output.strip()
     with pytest.raises(InputError, match="empty"):
         rung("pattern", words[0], "-i", " ", *words[3:], *FAKE)
+
+
+def test_instructions_are_checked() -> None:
+    rules = ("--rule", "no_comma", "--rule", 'number_words relation="less than" num_words=9')
+    out = rung("pattern", "checked", "-i", "Say something", *rules, *FAKE)
+    assert "Say something" in out
+    assert "followed: punctuation:no_comma (enforced)" in out
+    missed = rung("pattern", "checked", "-i", "One, two.", *rules, "--only", code=1)
+    assert "missed: punctuation:no_comma" in missed
+    with pytest.raises(InputError, match="there is no instruction"):
+        rung("pattern", "checked", "-i", "x", "--rule", "no_commas")
+
+
+def test_a_judge_is_compared_with_people() -> None:
+    row = '{"input": "q", "output_1": "a long answer", "output_2": "b", "label": %d}'
+    Path("pairs.jsonl").write_text("\n".join(row % (1 + i % 2) for i in range(6)))
+    out = rung("pattern", "agree", "pairs.jsonl", *FAKE)
+    assert "6 pairs, 0 not judged" in out
+    assert "kappa" in out
+    Path("grades.jsonl").write_text(
+        '{"input": "q", "output": "a", "grade": 4}\n{"input": "q", "output": "b", "grade": 1}'
+    )
+    assert "weighted kappa" in rung("pattern", "agree", "grades.jsonl", *FAKE)

@@ -39,6 +39,9 @@ def cases_for(name: str) -> list[Case]:
     elif name in LABELS:
         labels = ["card lost", "pin", "fee", "pin", "fee", "card lost"]
         cases = [Case({"text": "…"}, got, want) for got, want in zip(["pin", *labels[1:5], "?"], labels, strict=True)]
+    elif name.startswith("ifeval"):
+        wanted = '["punctuation:no_comma", "startend:quotation"]'
+        cases = [Case({"text": "…"}, text, wanted) for text in ('"a"', "a, b", "a", '"a, b"', '"a', '"b"')]
     elif name == "number":
         cases = [Case({"q": "…"}, f"so it is {i % 3}.", f"#### {i % 2}") for i in range(6)]
     else:

@@ -507,3 +507,21 @@ def test_no_value_of_any_key_is_an_exception(folder: Path, key: str) -> None:
             key,
             odd,
         )
+
+
+def test_several_columns_are_one_json_text(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Write about {noun}.", "ids": ["a"], "kwargs": [{"n": i}]} for i, noun in enumerate(NOUNS)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    text = (
+        "name: t\ninstruction: Do it.\ndata: rows.jsonl\nanswer: text\nmetrics: [exact]\n"
+        'columns: {input: {prompt: prompt, wanted: "json(ids, kwargs)"}, reference: "json(ids, kwargs)"}\n'
+    )
+    (tmp_path / "task.yaml").write_text(text)
+    task = tasks.load(tmp_path / "task.yaml")
+    example = task.train[0]
+    assert task.fields == ("prompt", "wanted")
+    assert example.reference == example.input["wanted"]
+    assert json.loads(example.reference)["ids"] == ["a"]
+    (tmp_path / "task.yaml").write_text(text.replace("json(ids", "json(idz"))
+    with pytest.raises(InputError, match="no column 'json"):
+        tasks.load(tmp_path / "task.yaml")

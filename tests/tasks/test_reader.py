@@ -11,7 +11,7 @@ import pytest
 
 from rung.tasks.definition import Source
 from rung.tasks.problem import Problems
-from rung.tasks.reader import ABSENT, Row, read, value
+from rung.tasks.reader import ABSENT, Row, heads, read, value
 
 ROWS = [
     {"text": "plain", "label": "a"},
@@ -105,6 +105,11 @@ def test_json_path_inherits_what_rows_lie_in(tmp_path: Path) -> None:
     assert value(Row(rows[0], path, 1), "answers[].text") == ["x"]
     assert value(Row(rows[1], path, 2), "answers[].text") == []
     assert value(Row(rows[1], path, 2), "other") is ABSENT
+    assert value(Row(rows[0], path, 1), "json(id, title)") == '{"id": "1", "title": "T"}'
+    assert value(Row(rows[0], path, 1), "json(id, answers[].text)") == '{"id": "1", "answers[].text": ["x"]}'
+    assert value(Row(rows[0], path, 1), "json(other)") is ABSENT
+    assert heads("json(id, answers[].text)") == ["id", "answers"]
+    assert heads("a.b") == ["a"]
     _, told = read_one(path, path="data[].paragraph[]")
     assert "there is no `paragraph`" in told[0]
     assert "title, paragraphs" in told[0]

@@ -336,6 +336,91 @@ def grade(
     _run(work, model)
 
 
+@app.command("agree")
+def agree(
+    judged: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSON or JSONL: input, output_1, output_2, label (1 or 2); or input, output, grade."
+        ),
+    ],
+    rubric: Annotated[
+        str, typer.Option(help="A rubric's name, or criteria: 'clarity: Is it clear?; ...'")
+    ] = "helpfulness",
+    model: ModelName = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="At most this many rows, the first ones.")] = None,
+) -> None:
+    """Does the model judge as people do? Agreement, kappa, and its bias for position and length."""
+    from rung.prompts import agree as room
+
+    rows = room.read_judged(judged)
+    works = [row for row in rows if isinstance(row, room.Work)][:limit]
+    pairs = [row for row in rows if isinstance(row, room.Pair)][:limit]
+
+    async def work(pool: Pool) -> None:
+        if works:
+            graded = await room.grade_agreement(pool.model(), rubric, works)
+            typer.echo(f"{graded.n} works, {graded.failed} not graded")
+            typer.echo(f"weighted kappa  {_span(graded.kappa)}")
+            typer.echo(f"equal grades    {_span(graded.equal)}")
+            return
+        found = await room.agreement(pool.model(), rubric, pairs)
+        typer.echo(f"{found.n} pairs, {found.failed} not judged")
+        for way in found.ways:
+            typer.echo(f"{way.way:<10} agree {_span(way.agree)}  kappa {_span(way.kappa)}  n {way.n}")
+        typer.echo(f"same verdict in both orders       {_span(found.bias.stable)}")
+        typer.echo(f"verdicts for the one shown first  {_span(found.bias.first)}")
+        if found.longer is not None and found.longer_right is not None:
+            typer.echo(f"verdicts for the longer one       {_span(found.longer)}")
+            typer.echo(f"the longer one is the better one  {_span(found.longer_right)}")
+        if found.padding is not None:
+            d = found.padding
+            typer.echo(f"padding adds {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] of the scale, n {d.n}")
+
+    _run(work, model)
+
+
+@app.command("checked")
+def checked(
+    text: Text,
+    rule: Annotated[
+        list[str], typer.Option("--rule", help="no_comma, 'number_bullet_lists num_bullets=3'; may be repeated.")
+    ],
+    model: ModelName = None,
+    free: Annotated[bool, typer.Option("--free", help="Leave the answer's form to the model.")] = False,
+    only: Annotated[bool, typer.Option("--only", help="The input is the answer: check it, ask nothing.")] = False,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer.")] = 224,
+) -> None:
+    """Answer under instructions that a program can check, made part of the answer's form; exit code 1 when one is missed."""
+    from rung.core.types import Sampling
+    from rung.metrics.instructions import parse_instruction
+    from rung.prompts.checked import CheckedProgram
+    from rung.prompts.program import Options
+
+    instructions = [parse_instruction(one) for one in rule]
+    said = _read(text)
+
+    def judge(answer: str, enforced: tuple[Any, ...]) -> None:
+        for one in instructions:
+            verdict = "followed" if one.holds(answer) else "followed loosely" if one.holds_loosely(answer) else "missed"
+            typer.echo(f"{verdict}: {one}" + (" (enforced)" if one in enforced else ""), err=True)
+        if not all(one.holds(answer) for one in instructions):
+            raise typer.Exit(1)
+
+    if only:
+        judge(said, ())
+        return
+
+    async def work(pool: Pool) -> None:
+        options = Options(sampling=Sampling(max_tokens=max_tokens))
+        program = CheckedProgram(pool.model(), options=options, rules=instructions, grammar=not free)
+        answer = await program(said)
+        _show(answer, steps=False)
+        judge(str(answer.output), () if free else program.compiled(said).kept)
+
+    _run(work, model)
+
+
 @app.command("quiz")
 def quiz(
     passages: Annotated[

@@ -21,4 +21,6 @@ METRICS: dict[str, str] = {
     "judge": "rung.metrics.judge:open_judge",
     "judge-pair": "rung.metrics.judge:open_pair",
     "number": "rung.metrics.number:NUMBER",
+    "ifeval": "rung.metrics.instructions:open_instruction_level",
+    "ifeval-prompt": "rung.metrics.instructions:open_prompt_level",
 }

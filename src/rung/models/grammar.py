@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import canonical
-from rung.core.errors import InputError
+from rung.core.errors import InputError, ModelError
 from rung.core.extras import require
 from rung.core.types import Form
 
@@ -109,10 +109,13 @@ class Mask:
         self._vocabulary = vocabulary
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocabulary,)."""
+        """Which tokens may come next, shape (vocabulary,). Raises ModelError for a form that nothing can follow, or that
+        takes too much to work out."""
         import numpy as np
 
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():  # its mask would be the end of the text, as if this one were whole
+            raise ModelError(f"the form broke down here: {self._matcher.get_error().splitlines()[0]}")
         return np.unpackbits(bits, count=self._vocabulary, bitorder="little").view(np.bool_)
 
     def take(self, token: int) -> None:

@@ -151,7 +151,11 @@ async def position_bias(
         raise InputError("expected as many inputs as answers, and at least one", remedy="pass lists of one length")
     rubric = read_rubric(rubric) if isinstance(rubric, str) else rubric
     cases = [Case({"text": text}, one, None) for text, one in zip(inputs, ones, strict=True)]
-    scores = await prefer(model, rubric, cases, list(others))
+    return bias(await prefer(model, rubric, cases, list(others)), better)
+
+
+def bias(scores: Sequence[Score], better: Sequence[int] | None = None) -> Bias:
+    """What verdicts of ``prefer`` say about the judge. Raises InputError where it failed on every pair."""
     good = [i for i, score in enumerate(scores) if score.parts]
     if not good:
         raise InputError(

@@ -19,6 +19,7 @@ RUNGS = {
     "audience": "rung.prompts.audience:Audience",
     "combined": "rung.prompts.combine:Combined",
     "output-template": "rung.prompts.outline:OutputTemplate",
+    "checked": "rung.prompts.checked:Checked",
     "optimized": "rung.prompts.optimize:Optimized",
 }
 
@@ -26,6 +27,7 @@ PROGRAMS = {
     "prompt": "rung.prompts.program:PromptProgram",
     "react": "rung.prompts.react:ReactProgram",
     "outline": "rung.prompts.outline:OutlineProgram",
+    "checked": "rung.prompts.checked:CheckedProgram",
     "refined": "rung.prompts.refine:RefinedProgram",
     "verified": "rung.prompts.verify:VerifiedProgram",
 }

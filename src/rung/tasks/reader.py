@@ -430,22 +430,34 @@ def _split(file: Path) -> str:
 # ---------------------------------------------------------------- values
 
 ABSENT = cast(Any, object())
+_JSON = re.compile(r"json\(([^()]+)\)")
+
+
+def heads(column: str) -> list[str]:
+    """The columns that a column's name or path begins at: for ``a.b`` that is a, for ``json(a, b.c)`` a and b."""
+    parts = found[1].split(",") if (found := _JSON.fullmatch(column)) else [column]
+    return [re.split(r"[.\[]", part.strip())[0] for part in parts]
 
 
 def value(row: Row, column: str) -> Any:
-    """A row's value: the column of that name, or the path ``a.b`` / ``a[].b`` into nested values; ABSENT when not there."""
+    """A row's value: the column of that name, the path ``a.b`` / ``a[].b`` into nested values, or ``json(a, b)``: those
+    columns (or paths) as one JSON object, written as text. ABSENT when not there."""
     if column in row.values:
         return row.values[column]
+    if found := _JSON.fullmatch(column):
+        inside = {name: value(row, name) for name in (part.strip() for part in found[1].split(","))}
+        kept = {name: item for name, item in inside.items() if item is not ABSENT}
+        return json.dumps(kept, ensure_ascii=False) if kept else ABSENT
     if "." not in column and "[" not in column:
         return ABSENT
-    found: list[Any] = [row.values]
+    reached: list[Any] = [row.values]
     several = False
     for segment in _segments(column):
         if segment == "[]":
             several = True
-            found = [inner for item in found if isinstance(item, list) for inner in item]
+            reached = [inner for item in reached if isinstance(item, list) for inner in item]
         else:
-            found = [item[segment] for item in found if isinstance(item, Mapping) and segment in item]
+            reached = [item[segment] for item in reached if isinstance(item, Mapping) and segment in item]
     if several:
-        return found
-    return found[0] if found else ABSENT
+        return reached
+    return reached[0] if reached else ABSENT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -50,8 +49,7 @@ def read_rows(desk: Desk, tables: Sequence[reader.Table]) -> list[Draft]:
     for table in tables:
         lacking = []
         for role, name, column in wanted:
-            head = re.split(r"[.\[]", column)[0]
-            if column not in table.columns and head not in table.columns:
+            if column not in table.columns and not set(reader.heads(column)) <= set(table.columns):
                 lacking.append((role, name, column))
         if not table.rows:
             continue
