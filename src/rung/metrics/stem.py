@@ -28,6 +28,8 @@ _STEP4 = (
     "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate", "iti",
     "ous", "ive", "ize",
 )  # fmt: skip
+# One look at all suffixes is far cheaper than one at each, and most words have none of them.
+_ENDS2, _ENDS3 = (tuple(suffix for suffix, _ in rules) for rules in (_STEP2, _STEP3))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -41,7 +43,7 @@ def stem(word: str) -> str:
     if word.endswith("y") and len(word) > 2 and _shape(word[:-1])[-1] == "c":
         word = word[:-1] + "i"
     word = _step2(word)
-    word = _swap(word, _STEP3)
+    word = _swap(word, _STEP3, _ENDS3)
     word = _step4(word)
     if word.endswith("e"):
         base = word[:-1]
@@ -88,10 +90,12 @@ def _step2(word: str) -> str:
     if word.endswith("logi"):
         # NLTK measures the stem with its l here.
         return word[:-1] if _measure(word[:-3]) > 0 else word
-    return _swap(word, _STEP2)
+    return _swap(word, _STEP2, _ENDS2)
 
 
-def _swap(word: str, rules: tuple[tuple[str, str], ...]) -> str:
+def _swap(word: str, rules: tuple[tuple[str, str], ...], ends: tuple[str, ...]) -> str:
+    if not word.endswith(ends):
+        return word
     for suffix, replacement in rules:
         if word.endswith(suffix):
             base = word[: -len(suffix)]
@@ -100,6 +104,8 @@ def _swap(word: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _step4(word: str) -> str:
+    if not word.endswith(_STEP4):
+        return word
     for suffix in _STEP4:
         if word.endswith(suffix):
             base = word[: -len(suffix)]
