@@ -6,7 +6,24 @@ import sys
 
 import typer
 
-from rung.cli import climb, config, diff, export, init, models, pattern, prompt, run, runs, serve, show, sweep, validate
+from rung.cli import (
+    climb,
+    config,
+    diff,
+    export,
+    index,
+    init,
+    models,
+    pattern,
+    prompt,
+    run,
+    runs,
+    search,
+    serve,
+    show,
+    sweep,
+    validate,
+)
 
 app = typer.Typer(
     name="rung",
@@ -29,6 +46,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(pattern.app, name="pattern")
 app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
+app.add_typer(index.app, name="index")
+app.command("search")(search.search)
 app.command("config")(config.config)
 
 

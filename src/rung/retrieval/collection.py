@@ -7,9 +7,12 @@ written. So a killed build, a full disk or a damaged side file costs time, never
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 Mode = Literal["hybrid", "dense", "keyword"]
 Fusion = Literal["adaptive", "rrf", "weighted"]
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_DOCUMENTS = 1024
 _BATCH_CHARACTERS = 2_000_000
 _FOLLOW_LIMIT = 2000
@@ -289,6 +293,17 @@ class Collection:
             ledger.close()
             raise
 
+    @classmethod
+    def drop(cls, folder: str | Path) -> None:
+        """Delete the collection in ``folder``. Raises InputError when there is none, StoreError when somebody writes it."""
+        with cls.open(folder) as collection, collection._lock("drop"):
+            if collection._meta["index"] != "embedded":
+                with collection._ledger.reading() as link:
+                    index = collection._other(link, collection._current(link))
+                    index.delete([str(row) for row in range(1, collection._ledger.last(link) + 1)])
+                    index.flush()
+        shutil.rmtree(folder)
+
     def close(self) -> None:
         """Bring the side files up to date if this process wrote, and let go of everything."""
         try:
@@ -440,7 +455,8 @@ class Collection:
             raise InputError(f"document id {twice!r} is there twice", remedy="give each document an id of its own")
         with self._ledger.reading() as link:
             known = self._ledger.known(link, ids)
-            changed = []
+            changed: list[tuple[Document, bytes, Known | None]] = []
+            touched: list[tuple[str, str, int]] = []
             for item in items:
                 if not isinstance(item.id, str) or not item.id:
                     raise InputError(f"a document's id is a text, got {item.id!r}", remedy="give it one")
@@ -449,6 +465,8 @@ class Collection:
                 old = known.get(item.id)
                 if old is None or old.hash != hashed:
                     changed.append((item, hashed, old))
+                elif stamps and (item.id in stamps) and stamps[item.id] != (old.source, old.stamp):
+                    touched.append((*stamps[item.id], old.row))
             entries: list[Entry] = []
             fresh: list[str] = []
             reused: dict[str, NDArray[np.float32]] = {}
@@ -460,6 +478,9 @@ class Collection:
                     if old is not None:
                         reused.update(self._old_vectors(link, old.row, {passage.text for passage in passages}))
                     fresh += [passage.text for passage in passages]
+        if touched:  # a file that was written anew with the same content is not read again next time
+            with self._ledger.writing(full=full) as link:
+                self._ledger.touch(link, touched)
         if not entries:
             return Built(unchanged=len(items), seconds=time.perf_counter() - started)
         embedded = 0
@@ -1315,6 +1336,38 @@ def _write(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise _full(path.parent, error) from error
+
+
+def locate(name: str, home: Path) -> Path:
+    """The folder of the collection of that name under ``home``. Raises InputError for a name that could not be a folder's."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"got the name {name!r}, expected letters, digits, dots, dashes and underscores",
+            remedy="name it for instance handbook",
+        )
+    return home / "indexes" / name
+
+
+def names(home: Path) -> list[str]:
+    """The collections under ``home``."""
+    return sorted(path.parent.name for path in (home / "indexes").glob("*/collection.db"))
+
+
+def find(name: str, home: Path) -> Path:
+    """The folder of a collection that is there. Raises InputError naming the nearest ones when it is not."""
+    folder = locate(name, home)
+    if not (folder / "collection.db").is_file():
+        there = names(home)
+        near = difflib.get_close_matches(name, there, n=1)
+        raise InputError(
+            f"there is no collection {name!r} in {home / 'indexes'}",
+            remedy=f"did you mean {near[0]}?"
+            if near
+            else f"there are: {', '.join(there)}"
+            if there
+            else f"make it: rung index build DOCS... --to {name}",
+        )
+    return folder
 
 
 def _embedder(name: str, resources: Resources | None) -> Embedder:

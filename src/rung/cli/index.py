@@ -1,0 +1,240 @@
+"""``rung index``: collections of documents made, listed, checked and dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rung.core.types import Progress
+    from rung.retrieval.collection import Built, Collection
+
+app = typer.Typer(help="Build, list, check and drop collections of documents.", rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection's name.")]
+
+
+@app.command("build")
+def build(
+    docs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DOCS...", help="Files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL, source code."
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The collection; made if it is not there.")],
+    chunk: Annotated[
+        str | None,
+        typer.Option("--chunk", metavar="CHUNKER", help="fixed:256:32, sentences:200, recursive:200, semantic:200."),
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="EMBEDDER", help="static, minilm, ...; none: keyword search only."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", metavar="INDEX", help="embedded, faiss:hnsw, hnsw, qdrant:http://host:6333/name, ..."
+        ),
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Only files like this: '*.md'.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No files like this: 'drafts/*'.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep documents whose file is gone.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on: take in every change until Ctrl-C.")] = False,
+) -> None:
+    """Take documents in. Again: only what is new or changed; what was deleted goes. A killed build goes on from where it was."""
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, locate
+
+    settings = Settings()
+    folder = locate(to, settings.home)
+    if (folder / "collection.db").is_file():
+        collection = Collection.open(folder, chunker=chunk, embedder=None if embedder == "none" else embedder)
+        _same(collection, embedder, backend)
+    else:
+        for path in docs:  # before anything is made
+            _there(path)
+        collection = Collection.create(
+            folder,
+            embedder=None if embedder == "none" else embedder or "static",
+            chunker=chunk,
+            index=backend or "embedded",
+        )
+    with collection:
+        _run(collection, docs, include or [], exclude or [], keep)
+        if not watch:
+            return
+        from rung import documents
+
+        typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
+        for _ in documents.watch(docs, include=include or [], exclude=exclude or []):
+            _run(collection, docs, include or [], exclude or [], keep)
+
+
+def _there(path: Path) -> None:
+    from rung.core.errors import InputError
+
+    if not path.exists():
+        raise InputError(f"there is no {path}", remedy="correct the path")
+
+
+def _same(collection: Collection, embedder: str | None, backend: str | None) -> None:
+    from rung.core.errors import InputError
+
+    stats = collection.stats()
+    for what, given, made in (
+        ("embedder", embedder, stats.embedder or "none"),
+        ("backend", backend, stats.index),
+    ):
+        if given is not None and given != made:
+            raise InputError(
+                f"the collection {collection.name} was made with {what} {made}, not {given}",
+                remedy=f"leave --{what} out, or begin anew: rung index drop {collection.name}",
+            )
+
+
+def _run(collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool) -> None:
+    import sys
+
+    live = sys.stderr.isatty()
+
+    def show(at: Progress) -> None:
+        if live:
+            total = f"/{at.total}" if at.total else ""
+            typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
+
+    try:
+        built = collection.build(docs, show, include=include, exclude=exclude, prune=not keep)
+    finally:
+        if live:
+            typer.echo("\r\033[K", nl=False, err=True)
+    _report(collection, built)
+
+
+def _report(collection: Collection, built: Built) -> None:
+    for source, reason in built.failures[:20]:
+        typer.echo(f"left out {source}: {reason}", err=True)
+    if len(built.failures) > 20:
+        typer.echo(f"left out {len(built.failures) - 20} more", err=True)
+    done = built.added + built.updated
+    speed = (
+        f", {done / built.seconds:,.0f} documents/s, {built.passages / built.seconds:,.0f} passages/s" if done else ""
+    )
+    typer.echo(
+        f"{collection.name}: {built.added} added, {built.updated} updated, {built.unchanged} unchanged, {built.deleted} deleted"
+        f"; {built.passages} passages cut, {built.embedded} embedded; {built.seconds:.2f} s{speed}"
+    )
+    if built.failures and not done and not built.unchanged:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_collections() -> None:
+    """Say which collections there are."""
+    from rung.core.errors import RungError
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, find, names
+
+    settings = Settings()
+    rows = [("name", "documents", "passages", "embedder", "index", "chunker", "size")]
+    for name in names(settings.home):
+        try:
+            with Collection.open(find(name, settings.home)) as collection:
+                stats = collection.stats()
+        except RungError as error:
+            rows.append((name, "-", "-", "-", "-", "-", error.message))
+            continue
+        rows.append(
+            (
+                name,
+                f"{stats.documents:,}",
+                f"{stats.passages:,}",
+                stats.embedder or "none",
+                stats.index,
+                stats.chunker,
+                f"{stats.bytes / 1e6:.1f} MB",
+            )
+        )
+    if len(rows) == 1:
+        typer.echo("no collections; make one: rung index build DOCS... --to NAME")
+        return
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command("stats")
+def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what a collection holds and how large it is."""
+    import json as encoder
+
+    from rung.core.codec import encode
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, find
+
+    with Collection.open(find(name, Settings().home)) as collection:
+        found = collection.stats()
+    if json:
+        typer.echo(encoder.dumps(encode(found), indent=2))
+        return
+    facts = [
+        ("documents", f"{found.documents:,}"),
+        ("passages", f"{found.passages:,}"),
+        ("deleted, still there", f"{found.dead:,} vectors" + (f" (rung index compact {name})" if found.dead else "")),
+        ("embedder", f"{found.embedder or 'none'}, {found.dimensions} dimensions"),
+        ("chunker", found.chunker),
+        ("index", found.index),
+        ("generation", str(found.generation)),
+        ("size", f"{found.bytes / 1e6:.1f} MB"),
+        *((f"  {file}", f"{size / 1e6:.1f} MB") for file, size in found.files.items() if size >= 50_000),
+    ]
+    for key, value in facts:
+        typer.echo(f"{key.ljust(22)}{value}")
+
+
+@app.command("verify")
+def verify(name: Name) -> None:
+    """Check a collection through and through; what is derived and wrong is made again. Exit code 1: the truth is damaged."""
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, find
+
+    with Collection.open(find(name, Settings().home)) as collection:
+        found = collection.verify()
+    for line in found.repaired:
+        typer.echo(f"made again: {line}")
+    for line in found.damage:
+        typer.echo(f"damaged: {line}", err=True)
+    if found.damage:
+        typer.echo(
+            f"{name}: restore {name}/collection.db from a backup, or build it again (rung index drop {name})", err=True
+        )
+        raise typer.Exit(1)
+    typer.echo(f"{name}: whole")
+
+
+@app.command("compact")
+def compact(name: Name) -> None:
+    """Give back the room of deleted documents."""
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, find
+
+    with Collection.open(find(name, Settings().home)) as collection:
+        before = collection.stats().bytes
+        collection.compact()
+        after = collection.stats().bytes
+    typer.echo(f"{name}: {before / 1e6:.1f} MB, now {after / 1e6:.1f} MB")
+
+
+@app.command("drop")
+def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a collection. The documents it was built from stay."""
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, find
+
+    folder = find(name, Settings().home)
+    if not yes:
+        typer.confirm(f"Delete {folder}?", abort=True)
+    Collection.drop(folder)
+    typer.echo(f"{name}: deleted")

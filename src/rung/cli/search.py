@@ -1,0 +1,82 @@
+"""``rung search``: the best passages of a collection for a query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rung.core.types import Hit
+
+WIDTH = 300
+
+
+def search(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
+    mode: Annotated[str, typer.Option(help="hybrid, dense or keyword.")] = "hybrid",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
+    where: Annotated[
+        str | None, typer.Option(metavar="FILTER", help="'lang=en year>=2020 tag in a,b', or JSON.")
+    ] = None,
+    fusion: Annotated[str, typer.Option(help="How hybrid combines: adaptive, rrf or weighted.")] = "adaptive",
+    weight: Annotated[float | None, typer.Option(help="Share of the dense score under weighted, 0 to 1.")] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="MMR: 1 relevance alone, 0 difference alone; not given: no MMR.")
+    ] = None,
+    rerank: Annotated[str | None, typer.Option(metavar="NAME", help="Order the best anew by a reranker.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Whole passages.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: passages, scores and highlights.")] = False,
+) -> None:
+    """Print the best passages for a query: scores with their parts, source, and the text with the query's words marked."""
+    import json as encoder
+    from typing import Any
+
+    from rung.core.codec import encode
+    from rung.core.settings import Settings
+    from rung.retrieval.collection import Collection, Search, find
+
+    condition = None
+    if where is not None:
+        from rung.retrieval.filter import read
+
+        condition = read(where)
+    # A mode or fusion that is none is refused by the collection, with the known ones.
+    options: dict[str, Any] = {"mode": mode, "fusion": fusion}
+    wanted = Search(k=k, where=condition, weight=weight, diversity=diversity, rerank=rerank, **options)
+    with Collection.open(find(name, Settings().home)) as collection:
+        hits = collection.search(query, wanted)
+    if json:
+        typer.echo(encoder.dumps([encode(hit) for hit in hits], indent=2, ensure_ascii=False))
+        return
+    if not hits:
+        typer.echo("nothing found", err=True)
+        raise typer.Exit(1)
+    for place, hit in enumerate(hits, 1):
+        typer.echo(_shown(place, hit, full))
+
+
+def _shown(place: int, hit: Hit, full: bool) -> str:
+    import sys
+
+    passage = hit.passage
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in hit.parts.items())
+    head = f"{place}. {hit.score:.4f}" + (f" ({parts})" if parts else "") + f"  {passage.id}"
+    first = hit.highlights[0].start if hit.highlights else 0
+    start, end = 0, len(passage.text)
+    if not full and end > WIDTH:
+        start = max(0, min(first - WIDTH // 4, end - WIDTH))
+        end = start + WIDTH
+    live = sys.stdout.isatty()
+    pieces: list[str] = []
+    at = start
+    for span in hit.highlights:
+        if live and start <= span.start and span.end <= end:
+            pieces += [passage.text[at : span.start], typer.style(passage.text[span.start : span.end], bold=True)]
+            at = span.end
+    pieces.append(passage.text[at:end])
+    text = ("…" if start else "") + "".join(pieces) + ("…" if end < len(passage.text) else "")
+    extra = {key: value for key, value in passage.metadata.items() if key in ("heading", "page", "title")}
+    about = "".join(f"  {key}: {value}" for key, value in extra.items())
+    return f"{head}{about}\n   " + " ".join(text.split()) + "\n"
