@@ -22,6 +22,7 @@ ARGUMENTS = {
     "judge-pair": "helpfulness",
 }
 JSON = ("json-valid", "schema-valid", "field-f1")
+RANKINGS = ("recall", "precision", "hit", "mrr", "map", "ndcg")
 LABELS = ("accuracy", "macro-f1", "micro-f1")
 
 
@@ -42,6 +43,9 @@ def cases_for(name: str) -> list[Case]:
     elif name.startswith("ifeval"):
         wanted = '["punctuation:no_comma", "startend:quotation"]'
         cases = [Case({"text": "…"}, text, wanted) for text in ('"a"', "a, b", "a", '"a, b"', '"a', '"b"')]
+    elif name in RANKINGS:
+        outputs = [["a", "b", "c"], ["c", "b", "a"], ["x", "a"], ["x"], [], ["b", "a", "a"]]
+        cases = [Case({"query": "…"}, output, {"a": 2, "b": 1, "d": 0}) for output in outputs]
     elif name == "number":
         cases = [Case({"q": "…"}, f"so it is {i % 3}.", f"#### {i % 2}") for i in range(6)]
     else:

@@ -23,4 +23,10 @@ METRICS: dict[str, str] = {
     "number": "rung.metrics.number:NUMBER",
     "ifeval": "rung.metrics.instructions:open_instruction_level",
     "ifeval-prompt": "rung.metrics.instructions:open_prompt_level",
+    "recall": "rung.metrics.ranking:open_recall",
+    "precision": "rung.metrics.ranking:open_precision",
+    "hit": "rung.metrics.ranking:open_hit",
+    "mrr": "rung.metrics.ranking:open_mrr",
+    "map": "rung.metrics.ranking:open_map",
+    "ndcg": "rung.metrics.ranking:open_ndcg",
 }
