@@ -7,6 +7,7 @@ import math
 import random
 import threading
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +31,27 @@ TEXTS = {
 }
 
 
+@lru_cache(maxsize=8)
+def counted(texts: tuple[tuple[str, str], ...], analysis: Analysis) -> dict[str, Counter[str]]:
+    return {id: Counter(analysis.terms(text)) for id, text in texts}
+
+
 def formula(
     texts: dict[str, str], query: str, analysis: Analysis, k1: float = 1.2, b: float = 0.75
 ) -> list[tuple[str, float]]:
     """BM25 as Lucene defines it, straight from its definition."""
-    bags = {id: Counter(analysis.terms(text)) for id, text in texts.items()}
-    mean = sum(sum(bag.values()) for bag in bags.values()) / len(bags)
+    bags = counted(tuple(texts.items()), analysis)
+    mean = sum(bag.total() for bag in bags.values()) / len(bags)
+    lengths = {id: bag.total() for id, bag in bags.items()}
+    terms = analysis.terms(query)
+    df = {term: sum(term in bag for bag in bags.values()) for term in terms}
     scores = {}
     for id, bag in bags.items():
         score = 0.0
-        for term in analysis.terms(query):
+        for term in terms:
             if bag[term]:
-                df = sum(other[term] > 0 for other in bags.values())
-                idf = math.log(1 + (len(bags) - df + 0.5) / (df + 0.5))
-                score += idf * bag[term] / (bag[term] + k1 * (1 - b + b * sum(bag.values()) / mean))
+                idf = math.log(1 + (len(bags) - df[term] + 0.5) / (df[term] + 0.5))
+                score += idf * bag[term] / (bag[term] + k1 * (1 - b + b * lengths[id] / mean))
         if score > 0:
             scores[id] = score
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
