@@ -84,7 +84,7 @@ async def test_what_helps_is_found_kept_and_logged(tmp_path: Path) -> None:
     assert program.selector is not None or program.prompt.examples  # type: ignore[union-attr]
     kept = [step for step in steps if step["kept"] is not None]
     assert len(kept) >= 2
-    assert all(step["test"]["difference"] > 0 and step["test"]["p"] <= 0.1 for step in kept)
+    assert all(step["test"]["difference"] > 0 and step["test"]["p"] <= 0.2 for step in kept)
     values = [step["best"] for step in steps]
     assert values == sorted(values)
     assert end["calls"] == len(model.calls) <= 600

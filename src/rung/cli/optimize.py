@@ -32,7 +32,7 @@ def optimize(
     ] = None,
     dev: Annotated[int, typer.Option(help="Dev examples to search on, at most.", min=8)] = 48,
     width: Annotated[int, typer.Option(help="Edits that race in a step.", min=2)] = 8,
-    alpha: Annotated[float, typer.Option(help="Keep an edit when its one-sided p on dev is at most this.")] = 0.1,
+    alpha: Annotated[float, typer.Option(help="Keep an edit when its one-sided p on dev is at most this.")] = 0.2,
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Take edits from this source only; may be repeated.")
     ] = None,

@@ -2,7 +2,8 @@
 
 A step asks several sources (propose.py) for edits of the best prompt so far or of another on the front, and lets them race:
 all answer a few dev examples, the better half goes on to twice as many, until one has answered all of dev (successive
-halving; Karnin et al. 2013). One that is shown to be worse on the way is stopped at once (metrics.sequential). The edit that
+halving; Karnin et al. 2013). One that is shown to be worse on the way is stopped at once (metrics.sequential); one that was
+halved out although it was ahead comes back in a later step. The edit that
 is left replaces the best prompt only when the paired test on dev says so. Which source is asked next is a bandit too (UCB1;
 Auer et al. 2002). The front and the rewriting after failures are GEPA's (Agrawal et al. 2025, arXiv:2507.19457): every prompt
 that nobody beats on some dev example stays a possible parent. Rewritings are shown mistakes on train, never on dev.
@@ -81,7 +82,7 @@ class Optimized:
     reflector: str = ""
     dev: int = 48
     width: int = 8
-    alpha: float = 0.1
+    alpha: float = 0.2
     sources: tuple[str, ...] = ()
     hash: str = field(default="", init=False)
 
@@ -153,7 +154,8 @@ def too_small(calls: int, dev: int, each: int, spent: int = 0) -> str:
 
 @dataclass
 class Candidate:
-    """A prompt in the search. ``scores`` are by index of the dev example; ``fate`` says what became of it."""
+    """A prompt in the search. ``scores`` are by index of the dev example; ``fate`` says what became of it, ``beaten`` that
+    it was shown to be worse than the best of its day."""
 
     id: int
     program: PromptProgram
@@ -163,6 +165,7 @@ class Candidate:
     scores: dict[int, Score] = field(default_factory=dict)
     tokens: int = 0
     fate: str = ""
+    beaten: bool = False
 
 
 @dataclass
@@ -328,7 +331,8 @@ class _Search:
         return self.metric.higher_is_better and all(score.value >= 1 for score in self.best.scores.values())
 
     async def _propose(self, width: int) -> list[Candidate]:
-        """``width`` new prompts, every other one an edit of the best, the rest of a parent drawn from the front."""
+        """``width`` prompts: some that were ahead of the best when they were halved out, then new ones, every other one an
+        edit of the best, the rest of a parent drawn from the front."""
         rng = random.Random(f"{self.context.seed} {self.steps}")
         front = self.front()
         weights = [len(wins) for wins in front.values()]
@@ -340,7 +344,7 @@ class _Search:
                 materials[parent.id] = replace(
                     self.material, feedback=await self._probe(parent, count), rivals=tuple(rivals)
                 )
-        out: list[Candidate] = []
+        out = self._returning(max(1, width // 4))
         spent: set[tuple[int, str]] = set()
         asked: Counter[str] = Counter()
         reflected = False
@@ -369,6 +373,15 @@ class _Search:
             else:
                 spent.add((parent.id, name))
         return out
+
+    def _returning(self, most: int) -> list[Candidate]:
+        """Prompts that left a race although they were ahead of today's best: they only owe the rest of dev."""
+        halved = [
+            one
+            for one in self.known
+            if len(self.dev) > len(one.scores) >= len(self.dev) / 4 and not one.beaten and self._gain(one) > 0
+        ]
+        return sorted(halved, key=lambda one: (-self._gain(one) * math.sqrt(len(one.scores)), one.id))[:most]
 
     def _index(self, name: str, asked: Mapping[str, int]) -> float:
         """UCB1. What has not been asked comes first, in the order of SOURCES; picks of this step count at once."""
@@ -420,6 +433,7 @@ class _Search:
 
     async def _step(self, racing: list[Candidate]) -> None:
         best, everyone = self.best, list(racing)
+        new = [one for one in racing if not one.fate]
         order = self._order()
         races = {one.id: Race(0.0, rivals=len(racing)) for one in racing}
         before = 0
@@ -434,10 +448,10 @@ class _Search:
             for one in racing:
                 mine, theirs = [one.scores[i] for i in wave], [best.scores[i] for i in wave]
                 if races[one.id].look(self.metric, mine, theirs):
-                    one.fate = f"stopped after {seen}: shown to be worse than the best"
+                    one.fate, one.beaten = f"stopped after {seen}: shown to be worse than the best", True
                 else:
                     alive.append(one)
-            alive.sort(key=lambda one: (-self._value(one), one.tokens / len(one.scores), one.id))
+            alive.sort(key=lambda one: (-self._gain(one), one.tokens / len(one.scores), one.id))
             room = next((n for n, upto in stages(len(everyone), len(self.dev)) if upto > seen), 1)
             for one in alive[room:]:
                 one.fate = f"halved out after {seen}"
@@ -449,14 +463,14 @@ class _Search:
             wins = self.sign * test.value > 0 and test.p / 2 <= self.rung.alpha
             last.fate = "kept" if wins else "not kept: the paired test does not say that it is better"
             won = last if wins else None
-        self._learn(everyone)
+        self._learn(new)
         shown = racing[0] if racing else max(everyone, key=self._gain)
         diff = _diff(best, shown)
         self.log.add(self._record(everyone, shown, test, won, diff))
         name = f"step-{self.steps:02d}-{'kept' if won else 'not-kept'}.diff"
         (self.context.folder / name).write_text(diff, encoding="utf-8")
-        self.best = won or best
         change = f"{self._gain(shown):+.3f}, one-sided p {test.p / 2:.3f}" if test else "all were worse"
+        self.best = won or best
         self._say("step", f"{'kept' if won else 'not kept'} {shown.source} ({shown.note}): {change}")
 
     async def _race(self, racing: Sequence[Candidate], wave: Sequence[int]) -> None:
@@ -589,6 +603,6 @@ def _diff(before: Candidate, after: Candidate) -> str:
         f"prompt {before.id} ({before.source}: {before.note})",
         f"prompt {after.id} ({after.source}: {after.note})",
         lineterm="",
-        n=20,
+        n=2,
     )
     return "\n".join(lines) + "\n"
