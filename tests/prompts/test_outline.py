@@ -53,13 +53,23 @@ def test_what_breaks_the_template_is_named(text: str, why: str) -> None:
     assert not re.fullmatch(REVIEW.form.pattern, text)
 
 
-@given(st.lists(st.from_regex(r"[^\[\]\s][^\[\]\n]{0,39}", fullmatch=True), min_size=3, max_size=3))
+@given(
+    st.lists(
+        st.from_regex(r"[A-Za-z0-9\u00c0-\u1fff\u2c00-\uffff][^\[\]\n]{0,39}", fullmatch=True), min_size=3, max_size=3
+    )
+)
 def test_everything_the_form_allows_validates(bodies: list[str]) -> None:
     text = "\n\n".join(f"[{name}]\n{body}" for name, body in zip(REVIEW.sections, bodies, strict=True))
     assert re.fullmatch(REVIEW.form.pattern, text)
     sections, complaint = REVIEW.read(text)
     assert complaint == ""
     assert list(sections.values()) == [body.strip() for body in bodies]
+
+
+def test_a_section_begins_with_a_word() -> None:
+    text = "\n\n".join(f"[{name}]\n..." for name in REVIEW.sections)
+    assert not re.fullmatch(REVIEW.form.pattern, text)
+    assert "..." not in REVIEW.instruct()  # a small model copies it
 
 
 def test_the_last_section_has_the_tasks_form() -> None:

@@ -20,6 +20,7 @@ from rung.prompts.answer import ask, conclude, parse
 from rung.prompts.program import Options
 from rung.prompts.prompt import Prompt
 
+_FIRST = "[A-Za-z0-9\u00c0-\u1fff\u2c00-\uffff]"
 _NUMBER = r"-?[0-9]{1,15}(\.[0-9]{1,10})?"
 
 
@@ -63,7 +64,8 @@ class Outline:
     @property
     def form(self) -> Form:
         """The closed form of a text under this template: a regular expression."""
-        free = rf"[^\[\]\s][^\[\]\n]{{0,{self.width - 1}}}"
+        # It begins with a word: a small model leaves the first section it can at "...".
+        free = rf"{_FIRST}[^\[\]\n]{{0,{self.width - 1}}}"
         kinds = {
             "text": free,
             "number": _NUMBER,
@@ -84,8 +86,11 @@ class Outline:
 
     def instruct(self) -> str:
         """What the model is told."""
-        listed = "\n".join(f"[{name}]\n..." for name in self.sections)
-        return f"Write your answer under these headings, each on a line of its own, and nothing else:\n{listed}"
+        listed = "\n".join(f"[{name}]" for name in self.sections)
+        return (
+            "Write your answer under these headings, each on a line of its own, a few sentences under each, and nothing "
+            f"else:\n{listed}"
+        )
 
     def read(self, text: str) -> tuple[dict[str, str], str]:
         """(section -> what it says, "") or ({}, what is wrong with the text)."""
