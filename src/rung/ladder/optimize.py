@@ -175,6 +175,11 @@ def summary(found: Optimum) -> str:
         "",
         f"{end['calls']} of {end['budget']} calls, {end['steps']} steps, {end['candidates']} prompts tried; "
         f"ended by: {end['end']}",
+        *(
+            ()
+            if end["chain"]
+            else ("no edit won: the start prompt stays; more dev examples (--dev) tell smaller gains",)
+        ),
         f"dev (the search chose on it): {found.metric} {end['start']:.3f} → {end['best']:.3f} on {end['n']} examples",
     ]
     if found.tested is not None:

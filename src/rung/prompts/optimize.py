@@ -224,7 +224,7 @@ class _Search:
         self.tried: set[str] = set()
         self.tallies = {name: Tally() for name in (rung.sources or SOURCES)}
         # The same question to train twice is free in the journal; it is asked once here, so that it is counted once.
-        self.probed: dict[str, dict[int, Result]] = {}
+        self.probed: dict[int, dict[int, Result]] = {}
         context.folder.mkdir(parents=True, exist_ok=True)
         self.log = Log(context.folder / STEPS)
         tests = {_content(example) for example in task.test}
@@ -395,7 +395,7 @@ class _Search:
 
     async def _probe(self, parent: Candidate, count: int) -> list[Result]:
         """The parent's answers to held-out training examples: all it has given so far, and ``count`` new ones."""
-        known = self.probed.setdefault(programs.fingerprint(parent.program), {})
+        known = self.probed.setdefault(parent.id, {})
         selector = parent.program.selector
         shown = {example.id for example in selector.shown} if selector is not None else set()
         new = [i for i, example in enumerate(self.feedback) if i not in known and example.id not in shown][:count]
