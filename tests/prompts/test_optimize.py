@@ -15,11 +15,13 @@ from rung.core.errors import InputError, ModelError
 from rung.core.program import fingerprint
 from rung.core.protocols import Context, Program
 from rung.core.types import Answer, Case, Example, Failure, Form, Request, Result, Task
+from rung.ladder.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.fake import CAPABILITIES, Fake
 from rung.prompts.optimize import REFLECTIONS, START, STEPS, Log, Optimized, stages, step_calls
 from rung.prompts.program import PromptProgram
+from rung.store import open_store
 
 TRAIN = tuple(Example(f"t{i}", {"text": f"train question {i} of many"}, str(i % 3)) for i in range(60))
 DEV = tuple(Example(f"d{i}", {"text": f"ask {i}"}, "1") for i in range(24))
@@ -103,6 +105,23 @@ async def test_the_budget_is_hard(calls: int, tmp_path: Path) -> None:
     *steps, end = log(tmp_path)
     assert end["calls"] == len(model.calls) <= calls
     assert steps
+
+
+async def test_a_judge_s_calls_count_too(tmp_path: Path) -> None:
+    task = replace(TASK, form=Form(), metrics=("judge:Is it right?",))
+
+    def judging(request: Request) -> str:
+        return "4" if "Is it right?" in request.messages[-1].content else rule(request)
+
+    model = Fake(judging, capabilities=replace(FREE, score=False))
+    pool = Pool(default=model.name)
+    pool.add(model)
+    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
+        evaluator = Evaluator(store, "", [load_metric(task.metrics[0], pool)])
+        rung = Optimized(calls=200, dev=24)
+        assert f"one step needs {48 + step_calls(2, 24, 2)} " in Optimized(calls=120, dev=24).fits(task, pool)
+        await rung.fit(task, Context(pool, tmp_path, evaluator.fitting))
+    assert log(tmp_path)[-1]["calls"] == len(model.calls) <= 200
 
 
 async def test_a_budget_that_buys_no_step_says_how_many_calls_one_needs(tmp_path: Path) -> None:

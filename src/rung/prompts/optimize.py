@@ -30,10 +30,12 @@ from rung.core import program as programs
 from rung.core import registry
 from rung.core.codec import canonical, digest
 from rung.core.errors import InputError, ModelError
+from rung.core.meter import metered
 from rung.core.protocols import Context, Metric, Program, Resources, Rung
 from rung.core.rung import make_rung
 from rung.core.types import Example, Progress, Result, RungChoice, Score, Task
 from rung.metrics import load_metric
+from rung.metrics.judge import Judge, PairJudge
 from rung.metrics.sequential import Race
 from rung.metrics.stats import Difference, paired
 from rung.prompts.program import PromptProgram
@@ -68,7 +70,7 @@ STAY = 0.35
 class Optimized:
     """Searches instructions and demonstrations under a budget of model calls; keeps edits that win on dev in a paired test.
 
-    ``calls`` is the hard budget of the search, the reflector's calls included. ``start`` is the rung whose prompt it begins
+    ``calls`` is the hard budget of the search, the reflector's and judges' calls included. ``start`` is the rung whose prompt it begins
     with; ``prompt``, a template file or saved prompt, is used instead where it is given. ``reflector`` names the model that rewrites instructions; empty: the one that answers. ``dev``: examples used at
     most. ``width``: edits in a step. ``alpha``: an edit is kept when its one-sided p is at most this. ``sources``: where
     edits may come from; empty: everywhere.
@@ -102,7 +104,7 @@ class Optimized:
         if why := self.first().fits(task, resources):
             return f"{self.prompt or self.start}, which it starts with: {why}"
         dev = min(self.dev, len(task.dev))
-        return too_small(self.calls, dev, 1)
+        return too_small(self.calls, dev, 1 + judging(task, resources))
 
     def first(self) -> Rung:
         """The rung whose prompt the search begins with. Raises InputError for a template with a mistake in it."""
@@ -135,6 +137,13 @@ def step_calls(width: int, dev: int, each: int) -> int:
         calls += alive * (seen - before)
         before = seen
     return (calls + PROBE) * each + 1
+
+
+def judging(task: Task, resources: Resources) -> int:
+    """Calls that the task's metrics make for each answer: judges ask a model too."""
+    metrics = [load_metric(name, resources) for name in task.metrics]
+    pairs = sum(2 for metric in metrics if isinstance(metric, PairJudge))
+    return pairs + sum(len(metric.rubric.criteria) for metric in metrics if isinstance(metric, Judge))
 
 
 def too_small(calls: int, dev: int, each: int, spent: int = 0) -> str:
@@ -217,7 +226,7 @@ class _Search:
         self.sign = 1 if self.metric.higher_is_better else -1
         self.dev = task.dev[: rung.dev]
         self.used = 0
-        self.each = 1
+        self.each = 1 + judging(task, context.resources)
         self.steps = 0
         self.best: Candidate
         self.known: list[Candidate] = []
@@ -272,8 +281,11 @@ class _Search:
                 f"a budget of {self.rung.calls} calls is too small: the start prompt alone asks for {needed}",
                 remedy=f"give more: --calls {needed + step_calls(self.rung.width, len(self.dev), 1)}",
             )
-        results = await self.context.evaluate(program, examples)
-        self.used += sum(result.answer.usage.calls for result in results)
+        with metered() as meter:
+            results = await self.context.evaluate(program, examples)
+        now = sum(result.answer.usage.calls for result in results if not result.reused)
+        judged = max(0, meter.total.calls - now)
+        self.used += sum(result.answer.usage.calls for result in results) + judged
         away = [r.answer.failure.message for r in results if r.answer.failure and r.answer.failure.where == "model"]
         if len(away) * 2 > len(results):
             raise ModelError(
@@ -291,7 +303,7 @@ class _Search:
             )
         programs.save(made, self.context.folder / START)
         reasoning = made.options.reasoning
-        self.each = 1 if reasoning is None else 2 * reasoning.votes
+        self.each = judging(self.task, self.context.resources) + (1 if reasoning is None else 2 * reasoning.votes)
         if said := too_small(self.rung.calls, len(self.dev), self.each, self.used):
             enough = self.used + len(self.dev) * self.each + step_calls(self.rung.width, len(self.dev), self.each)
             raise InputError(said, remedy=f"give at least that, better {enough} for a step of {self.rung.width} edits")
