@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 import torch
 
 from rung.core.errors import FitError, InputError, Unsupported
+from rung.core.settings import Settings
+from rung.core.types import Request, Sampling, ScoreRequest
+from rung.models.transformers import open_model
 from rung.tuning import export
-from rung.tuning.batches import Row, assemble, split
+from rung.tuning.batches import Chat, Row, assemble, split
 from rung.tuning.loop import train
 from rung.tuning.packed import Packed
 from rung.tuning.recipe import METHODS, RATES, Method, Recipe
 from rung.tuning.session import Session, losses, open_session
 from rung.tuning.weights import Base
-from tests.tuning.conftest import RECIPE
+from tests.tuning.conftest import RECIPE, Conversations
 
 METHOD = pytest.mark.parametrize("method", METHODS)
 
@@ -106,6 +110,52 @@ def test_adapter_is_read_by_plain_peft(method: Method, tiny: Base, rows: list[Ro
     assert max(float((a - b).abs().max()) for a, b in zip(without, want, strict=True)) > 0.01
     for mine, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt", "prefix"])
+async def test_adapter_folder_answers_as_it_was_trained(
+    method: Method, tiny: Base, chat: Chat, rows: list[Row], conversations: Conversations, tmp_path: Path
+) -> None:
+    """The transformers provider over the adapter's folder gives a turn the probability that training saw."""
+    recipe = recipe_of(method)
+    session = open_session(tiny, recipe)
+    shake(session, 0.2)
+    export.save_adapter(session, tiny, recipe, tmp_path)
+    model = open_model(str(tmp_path), Settings())
+    loaded = model._load()
+    loaded.model.float()
+    for layer in getattr(loaded.model, "base_model", loaded.model).modules():
+        if hasattr(layer, "rung_prefix"):
+            layer.rung_prefix = layer.rung_prefix.float()
+    messages = tuple(conversations[0][1][:-1])
+    with torch.no_grad():
+        for row in rows:
+            ids = (*loaded.front, *row.ids)
+            (want,) = plain_losses(
+                loaded.model, [replace(row, ids=ids, trained=(False,) * len(loaded.front) + row.trained)]
+            )
+            # The provider keeps the base and virtual tokens in bfloat16.
+            torch.testing.assert_close(losses(session, assemble(session.front([row]))), want, rtol=0.02, atol=0.02)
+    prompt = (*loaded.front, *chat.prompt(messages))
+    assert model._prompt(messages, 1) == prompt
+    with torch.no_grad():
+        first = torch.log_softmax(loaded.model(input_ids=torch.tensor([prompt])).logits[0, -1], -1)
+    letters = ("r", "g", "b")
+    scores = (await model.score([ScoreRequest(messages, letters)]))[0]
+    picked = first[[chat.template.plain(letter)[0] for letter in letters]]
+    torch.testing.assert_close(torch.tensor(scores.logprobs), torch.log_softmax(picked, 0), rtol=1e-3, atol=1e-3)
+    label = int(first.argmax())
+    replies = await model.generate([Request(messages, Sampling(max_tokens=4))] * 2)
+    assert replies[0].text == replies[1].text
+    assert replies[0].finish in ("stop", "length")
+    assert replies[0].text.startswith(chat.decode([label])) or label == chat.stop
+    fresh = tmp_path / "other"
+    shake(session, 0.1)
+    export.save_adapter(session, tiny, recipe, fresh)
+    assert open_model(str(fresh), Settings()).fingerprint != model.fingerprint
+    (tmp_path / "rung.json").write_text(json.dumps({"base": str(tiny.gguf), "key": "0" * 64}))
+    with pytest.raises(InputError, match="another base"):
+        open_model(str(tmp_path), Settings())
 
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt", "prefix"])

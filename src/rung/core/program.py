@@ -119,6 +119,7 @@ def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = No
 
 
 def _place(source: Path | bytes, target: Path, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(source, bytes):
         target.write_bytes(source)
         return

@@ -1,7 +1,7 @@
 """Adapters beside a base that is left as it is: PEFT folders (LoRA, prompt and prefix tuning), and bottleneck adapter modules of
 our own, one or several composed (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
 
-A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``; the config names the base. Bottleneck modules sit
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, and ``rung.json`` says which base it was tuned on. Bottleneck modules sit
 behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so that a fresh one changes nothing.
 """
 
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.core.program import file_hash
+from rung.models import hub
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS, NOTE = "adapter_config.json", "adapter_model.safetensors", "rung.json"
 BOTTLENECK = "BOTTLENECK"
 Composition = Literal["stack", "fuse"]
 
@@ -67,24 +68,93 @@ def read_config(folder: Path) -> dict[str, Any]:
     return document
 
 
-def attach(model: Any, folder: Path) -> Any:
-    """Put the folder's adapter on a loaded base; the model to call. Raises InputError when it does not belong to this base."""
+def base_of(folder: Path, cache: Path) -> Path:
+    """Where the base of an adapter lies. Raises InputError when it is not the one that the adapter was tuned on."""
     config = read_config(folder)
-    expected = config.get("base_sha256")
-    if expected and expected != getattr(model, "rung_base", expected):
+    try:
+        said = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        name, key = str(said["base"]), str(said["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        name, key = str(config["base_model_name_or_path"]), ""
+    path = hub.locate(name, cache)
+    if key and path.is_file() and file_hash(path) != key:
         raise InputError(
-            f"the adapter {folder} was tuned on another base than {config['base_model_name_or_path']} is now",
+            f"the adapter {folder} was tuned on another base than {path} (SHA-256 {key[:12]}..., got {file_hash(path)[:12]}...)",
             remedy="give the adapter its own base, or tune again",
         )
-    if config.get("peft_type") != BOTTLENECK:
+    return path
+
+
+def name_of(place: Path, key: str) -> str:
+    """What a base is called: its catalogue name where it has one (an adapter may travel), else its path."""
+    names = [weights.name for weights in hub.CATALOGUE.values() for member in weights.members if member.sha256 == key]
+    return names[0] if names else str(place)
+
+
+def note(folder: Path, base: str, key: str) -> None:
+    """Write down which base the adapter in ``folder`` was tuned on."""
+    document = {"base": base, "key": key}
+    (folder / NOTE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def attach(model: Any, folder: Path) -> tuple[Any, tuple[int, ...]]:
+    """Put the folder's adapter on a loaded base: the model to call, and the ids of virtual tokens that go before every prompt.
+
+    Prompt and prefix tuning are not left to peft, which prepends its tokens again at every call with a cache: the virtual
+    tokens become ids behind the vocabulary, with embeddings of their own (prompt), or with keys and values of their own in
+    every layer (prefix). Raises InputError when the adapter does not belong to this base.
+    """
+    config = read_config(folder)
+    kind = str(config.get("peft_type", ""))
+    try:
+        if kind == BOTTLENECK:
+            insert(model, Modules(config["widths"], config["composition"]))
+            load(model, folder)
+            return model, ()
+        if kind in ("PROMPT_TUNING", "PREFIX_TUNING"):
+            return model, _front(model, _tensors(folder)["prompt_embeddings"], kind == "PREFIX_TUNING")
         peft = require("peft", "tuning", f"the adapter {folder}")
-        try:
-            return peft.PeftModel.from_pretrained(model, str(folder)).eval()
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise _mismatch(folder, str(error)) from None
-    insert(model, Modules(config["widths"], config["composition"]))
-    load(model, folder)
-    return model
+        return peft.PeftModel.from_pretrained(model, str(folder)).eval(), ()
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise _mismatch(folder, str(error)) from None
+
+
+def _front(model: Any, trained: Tensor, prefix: bool) -> tuple[int, ...]:
+    import torch
+
+    table = model.get_input_embeddings().weight.data
+    count, size = len(trained), table.shape[0]
+    rows = table.new_zeros(count, table.shape[1]) if prefix else trained.to(table)
+    grown = torch.nn.Embedding.from_pretrained(torch.cat([table, rows]))  # the output head keeps the old one
+    model.set_input_embeddings(grown)
+    if prefix:
+        config, layers = model.config, layers_of(model)
+        heads = config.num_key_value_heads
+        parts = trained.reshape(count, len(layers), 2, heads, -1).permute(1, 2, 3, 0, 4)
+        for layer, part in zip(layers, parts, strict=True):
+            layer.self_attn.rung_prefix = part.to(table).contiguous()
+        model.set_attn_implementation(_register())
+    return tuple(range(size, size + count))
+
+
+def _register() -> str:
+    """Attention whose first keys and values are the trained ones; the sequence must begin with the virtual tokens."""
+    import torch
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    def attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+        own = module.rung_prefix
+        key, value = (
+            torch.cat([mine.expand(len(seen), -1, -1, -1), seen[:, :, mine.shape[1] :]], 2)
+            for mine, seen in zip(own, (key, value), strict=True)
+        )
+        return sdpa_attention_forward(module, query, key, value, mask, **options)
+
+    AttentionInterface.register("rung-prefix", attend)
+    AttentionMaskInterface.register("rung-prefix", sdpa_mask)
+    return "rung-prefix"
 
 
 def _mismatch(folder: Path, said: str) -> InputError:
@@ -197,8 +267,9 @@ def _fill(here: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Pat
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Hashes of the adapter's files."""
-    return {name: file_hash(folder / name) for name in (CONFIG, WEIGHTS)}
+    """Hash of the adapter's weights by file name."""
+    # Not the config: it names the base by a path, which differs between machines.
+    return {WEIGHTS: file_hash(folder / WEIGHTS)}
 
 
 def _block_class(torch: Any) -> Any:

@@ -1,7 +1,8 @@
 """Any causal language model that Hugging Face transformers reads, on the GPU where there is one, else the CPU.
 
 ``transformers:FOLDER`` (config.json and safetensors), ``transformers:FILE.gguf``, ``transformers:smollm2-135m`` (the embedded
-weights), ``transformers:owner/name`` or ``hf:owner/name`` (pulled before). Weights that are stored quantised (GGUF) are
+weights), ``transformers:owner/name`` or ``hf:owner/name`` (pulled before), or the folder of an adapter (PEFT, or bottleneck
+modules: see adapters.py), which is put on the base that it names. Weights that are stored quantised (GGUF) are
 computed in bfloat16, others in the type they are stored in. One call is computed at a time; greedy requests of a call share
 a left-padded batch, seeded ones run one by one so that their draws depend on nothing else.
 
@@ -31,7 +32,7 @@ from rung.core.extras import require
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ScoreRequest, Scores, Usage
-from rung.models import hub
+from rung.models import adapters, hub
 from rung.models.hosted import settle
 from rung.models.template import Template
 from rung.models.trie import Trie
@@ -54,14 +55,16 @@ class _Loaded:
     pad: int
     context: int
     device: str
+    front: tuple[int, ...] = ()
+    """Virtual tokens of an adapter: they begin every prompt, so such prompts are not padded beside others."""
 
 
 class TransformersModel:
     """``core.protocols.Model`` over a transformers model. Loads on first use; safe for concurrent callers."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, adapter: Path | None = None) -> None:
         self.name = f"transformers:{name}"
-        self.path = path
+        self.path, self.adapter = path, adapter
         self._files = _weight_files(path)
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
@@ -71,7 +74,8 @@ class TransformersModel:
     @property
     def fingerprint(self) -> str:
         version = require("transformers", "transformers", f"the model {self.name}").__version__
-        return digest(["transformers", version, {file.name: file_hash(file) for file in self._files}])
+        beside = adapters.fingerprint(self.adapter) if self.adapter is not None else {}
+        return digest(["transformers", version, {file.name: file_hash(file) for file in self._files}, *beside.values()])
 
     @property
     def capabilities(self) -> Capabilities:
@@ -131,12 +135,12 @@ class TransformersModel:
     def _load(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:
-                self._loaded = _load(self.path, self.name, self._context)
+                self._loaded = _load(self.path, self.name, self._context, self.adapter)
             return self._loaded
 
     def _prompt(self, messages: Sequence[Message], room: int) -> tuple[int, ...]:
         loaded = self._load()
-        prompt = loaded.template.tokens(messages)
+        prompt = (*loaded.front, *loaded.template.tokens(messages))
         if len(prompt) + room > loaded.context:
             raise ContextOverflow(
                 f"context overflow: the prompt has {len(prompt):,} tokens, the context window of {self.name} is "
@@ -177,7 +181,7 @@ class TransformersModel:
             except ModelError as error:
                 results[i] = error
                 continue
-            alone = i if request.sampling.temperature > 0 else -1
+            alone = i if request.sampling.temperature > 0 or self._load().front else -1
             groups.setdefault((request.sampling, alone), []).append((i, prompt))
         for (sampling, _), items in groups.items():
             items.sort(key=lambda item: len(item[1]))
@@ -377,10 +381,30 @@ def open_model(name: str, settings: Settings) -> TransformersModel:
     where = name
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).expanduser().exists():
         where = hub.HF_PREFIX + name
-    return TransformersModel(name, hub.locate(where, settings.cache))
+    path = hub.locate(where, settings.cache)
+    if path.is_dir() and adapters.is_adapter(path):
+        return TransformersModel(name, adapters.base_of(path, settings.cache), path)
+    return TransformersModel(name, path)
 
 
-def _load(path: Path, name: str, context: int) -> _Loaded:
+DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
+"""Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
+``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends before
+a digit."""
+
+
+def mend_digits(tokenizer: Any, path: Path) -> None:
+    """Have a tokenizer that transformers read from the GGUF ``path`` split digits as the file says."""
+    pre = require("gguf", "transformers", f"reading {path.name}").GGUFReader(path).fields.get("tokenizer.ggml.pre")
+    if pre is not None and pre.contents() in DIGITS:
+        from tokenizers import pre_tokenizers
+
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+
+
+def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _Loaded:
     torch = require("torch", "transformers", f"the model {name}")
     transformers = require("transformers", "transformers", f"the model {name}")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path)}
@@ -396,6 +420,8 @@ def _load(path: Path, name: str, context: int) -> _Loaded:
     try:
         with _quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where, local_files_only=True)
+            if path.is_file():
+                mend_digits(tokenizer, path)
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 **where, **extra, dtype=dtype, local_files_only=True, use_safetensors=None if path.is_file() else True
             )
@@ -405,6 +431,9 @@ def _load(path: Path, name: str, context: int) -> _Loaded:
             f"transformers cannot load {path}: {said}",
             remedy="name a folder with config.json, tokenizer and safetensors, or a *.gguf file",
         ) from None
+    front: tuple[int, ...] = ()
+    if adapter is not None:
+        model, front = adapters.attach(model, adapter)
     model.to(device).eval()
     own = model.generation_config.eos_token_id
     ends = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
@@ -423,7 +452,7 @@ def _load(path: Path, name: str, context: int) -> _Loaded:
     unique = tuple(dict.fromkeys(int(end) for end in ends if end is not None))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else unique[0]
     longest = getattr(model.config, "max_position_embeddings", None) or context
-    return _Loaded(model, tokenizer, template, unique, int(pad), int(longest), device)
+    return _Loaded(model, tokenizer, template, unique, int(pad), int(longest), device, front)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Options:
 
 
 class PromptProgram:
-    """Answers with one prompt. ``weights`` are files that the model is read from (a tuned rung's GGUF), if any."""
+    """Answers with one prompt. ``weights`` is what the model is read from (a tuned rung's GGUF, or an adapter's folder), if any."""
 
     kind = "prompt"
 
@@ -98,7 +98,11 @@ class PromptProgram:
         return spec
 
     def files(self) -> Mapping[str, Path | bytes]:
-        weights = {} if self.weights is None else {self.weights.name: self.weights}
+        weights: dict[str, Path] = {}
+        if self.weights is not None and self.weights.is_dir():
+            weights = {f"{self.weights.name}/{file.name}": file for file in self.weights.iterdir() if file.is_file()}
+        elif self.weights is not None:
+            weights = {self.weights.name: self.weights}
         return {**weights, **(self.selector.files() if self.selector is not None else {})}
 
     @classmethod

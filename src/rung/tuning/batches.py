@@ -262,6 +262,21 @@ def encode(
     return kept, len(rows) - len(kept)
 
 
+def texts(chat: Chat, documents: Sequence[tuple[str, str]], window: int = 0) -> list[Row]:
+    """Rows of plain (id, text) documents, for continued pre-training: every token is trained but the first, and a document
+    ends in the stop token. One longer than ``window`` tokens (0: 512, or the base's) becomes several rows, each of which
+    begins with the last token of the one before, so that every token is predicted once."""
+    window = max(2, min(window or 512, chat.window))
+    rows = []
+    for name, text in documents:
+        ids = [*chat.template.plain(text), chat.stop]
+        for number, start in enumerate(range(0, max(1, len(ids) - 1), window - 1)):
+            piece = tuple(ids[start : start + window])
+            if len(piece) > 1:
+                rows.append(Row(f"{name}#{number}", piece, (False,) + (True,) * (len(piece) - 1)))
+    return rows
+
+
 def _window(base: Base) -> int:
     import json
 

@@ -42,7 +42,7 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
     tensors = {name: part.cpu().clone() for name, part in session.named().items()}
     config: Any = None
     heads = session.causal.config
-    place = str(base.gguf or base.folder)
+    place = adapters.name_of(base.gguf or base.folder, base.key)
     if recipe.method in ("lora", "qlora"):
         tensors = {name.replace(".default", ""): part for name, part in tensors.items()}
         config = lora_config(recipe)
@@ -79,6 +79,7 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
         config.base_model_name_or_path = place
         config.inference_mode = True
         config.save_pretrained(folder)
+    adapters.note(folder, place, base.key)
     return folder
 
 
@@ -109,6 +110,22 @@ def load_adapter(session: Session, folder: Path) -> None:
                 remedy="give the adapter's own base and recipe",
             )
         part.copy_(found)
+    session.push()
+
+
+def load_folder(session: Session, folder: Path) -> None:
+    """Read a full fine-tuning's folder into the session. Raises FitError when it does not belong to this base."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        for name, part in session.named().items():
+            if tensors[name].shape != part.shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(part.shape)}")
+            part.copy_(tensors[name])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise FitError(f"cannot read {folder}: {error}", remedy=f"delete {folder.parent} and tune again") from None
     session.push()
 
 

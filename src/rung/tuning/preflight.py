@@ -61,12 +61,16 @@ def inspect(
     colour: bool = False,
 ) -> Preflight:
     """Run every check. The session's adapter is the same afterwards. Raises nothing on purpose: see ``demand``."""
-    checks = [
-        check_stop(chat, rows),
-        check_mask(chat, rows, conversations),
-        check_template(base, chat, conversations),
-        check_math(session, rows),
-    ]
+    checks = [check_math(session, rows)]
+    if conversations:  # plain texts have neither turns nor a template
+        known = {id for id, _ in conversations}
+        talks = [row for row in rows if row.id in known or row.id.rpartition("#")[0] in known]
+        checks = [
+            check_stop(chat, talks),
+            check_mask(chat, talks, conversations),
+            check_template(base, chat, conversations),
+            *checks,
+        ]
     overfit, speed = check_overfit(session, rows, recipe)
     checks.append(overfit)
     seconds = estimate_seconds(rows, recipe, speed)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "rung.json"
 FORMAT = 2
-DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
-"""Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
-``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends before
-a digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,9 @@ def unpack(gguf: Path, cache: Path) -> Base:
         return Base(folder, gguf, key)
     torch = load_torch()
     transformers = require("transformers", "tuning", "fine-tuning")
-    gguf_package = require("gguf", "tuning", "reading a GGUF for fine-tuning")
+    from rung.models.transformers import mend_digits
+
+    require("gguf", "tuning", "reading a GGUF for fine-tuning")
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -84,13 +82,7 @@ def unpack(gguf: Path, cache: Path) -> Base:
             model.hf_quantizer = None
             model.to(torch.bfloat16).save_pretrained(staging)
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-            pre = gguf_package.GGUFReader(gguf).fields.get("tokenizer.ggml.pre")
-            if pre is not None and pre.contents() in DIGITS:
-                from tokenizers import pre_tokenizers
-
-                tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-                    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-                )
+            mend_digits(tokenizer, gguf)
             tokenizer.save_pretrained(staging)
         files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
         document = {"format": FORMAT, "source": key, "files": files}

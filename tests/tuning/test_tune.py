@@ -21,7 +21,7 @@ from rung.models.fake import open_model
 from rung.prompts.program import PromptProgram
 from rung.prompts.prompt import Prompt
 from rung.tuning.batches import Chat
-from rung.tuning.lora import LORA_F16, LORA_Q8, Lora, converse
+from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse
 from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
@@ -77,7 +77,7 @@ def context(shelf: Shelf, folder: Path, seen: list[Progress]) -> Context:
     return Context(shelf, folder, evaluate, 0, seen.append)
 
 
-SMALL = Lora(rank=4, rate=5e-3, epochs=2, batch=4)
+SMALL = Tune(rank=4, rate=5e-3, epochs=2, batch=4)
 
 
 async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_program_carries_its_weights(tiny: Base, task: Task, tmp_path: Pat
     moved = folder.rename(tmp_path / "carried")
     loaded = programs.load(moved, shelf)
     assert isinstance(loaded, PromptProgram)
-    assert shelf.asked[-1] == f"openvino:{moved / 'lora-f16.gguf'}"
+    assert shelf.asked[-1] == f"openvino:{moved / 'tuned-f16.gguf'}"
     assert programs.fingerprint(loaded) == programs.fingerprint(made)
     assert loaded.messages("a rose") == made.messages("a rose")
     # Short: the labels are in the weights, not in the prompt; what was trained is what is sent.
@@ -186,4 +186,4 @@ def test_registered() -> None:
     assert registry.load("rung", "lora-q8") is LORA_Q8
     assert LORA_F16.recipe(0) == LORA_Q8.recipe(0)
     with pytest.raises(ValueError, match="expected f16 or q8"):
-        Lora(precision="q4")
+        Tune(precision="q4")
