@@ -25,7 +25,10 @@ from rung.core.types import Interval
 from rung.models import Pool
 from rung.prompts.agree import Agreement, Pair, agreement, read_judged
 
-LLMBAR = ("natural", "adversarial_neighbor", "adversarial_gptinst", "adversarial_gptout", "adversarial_manual")
+LLMBAR = {
+    "natural": ("natural",),
+    "adversarial": ("adversarial_neighbor", "adversarial_gptinst", "adversarial_gptout", "adversarial_manual"),
+}
 RUBRIC = "instruction: Does the answer do exactly what was asked, correctly?"
 SPOILT = ("cut", "other", "numbers")
 
@@ -91,11 +94,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None)
     given = parser.parse_args()
     sets: list[tuple[str, list[Pair]]] = []
-    for name in LLMBAR:
-        read = read_judged(given.data / "llmbar" / f"{name}.json")
-        sets.append((f"llmbar {name}", [one for one in read if isinstance(one, Pair)]))
-    # All adversarial ones together too: the sets are small.
-    sets.append(("llmbar all", [pair for _, pairs in sets for pair in pairs]))
+    for kind, files in LLMBAR.items():
+        read = [row for name in files for row in read_judged(given.data / "llmbar" / f"{name}.json")]
+        sets.append((f"llmbar {kind}", [one for one in read if isinstance(one, Pair)]))
     sets += [(f"mt_bench {how}", spoilt(given.data / "mt_bench", how)) for how in SPOILT]
     print(
         "| set | pairs | once: agree | kappa | swapped: agree | kappa | graded: agree | kappa | stable | first | longer | longer is better | padding |"

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?"
 """What ``Form(kind="number")`` means: a decimal number without an exponent."""
 
+FUEL = 5_000_000
+"""Work that one mask may take, about 0.3 s: words that are forbidden within a bounded text need more than llguidance allows
+by itself (200,000), and only at their first tokens."""
+
 KINDS = frozenset({"text", "labels", "json", "regex", "number", "grammar"})
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
 
@@ -42,6 +46,7 @@ class Grammars:
     ) -> None:
         ll = require("llguidance", "embedded", "a closed form of answer (labels, json, regex, number, grammar)")
         self._matcher = ll.LLMatcher
+        self._limits = ll.LLParserLimits(step_lexer_fuel=FUEL)
         self._from = ll.grammar_from
         self._tokenizer = ll.LLTokenizer(
             ll.TokenizerWrapper(_Vocabulary(list(tokens), list(specials), ends[0], encode)), eos_token=list(ends)
@@ -72,7 +77,7 @@ class Grammars:
                 source = self._matcher.grammar_from_regex(key)
             else:
                 source = self._from("grammar", key)
-            matcher = self._matcher(self._tokenizer, source, log_level=0)
+            matcher = self._matcher(self._tokenizer, source, log_level=0, limits=self._limits)
             problem = matcher.get_error() if matcher.is_error() else ""
         except ValueError as error:
             problem = str(error) or type(error).__name__
