@@ -482,6 +482,12 @@ class KeywordIndex:
         view = self._settle()
         return {term: view.idf(self._terms.get(term, -1)) for term in self.analysis.terms(query)}
 
+    def reach(self, query: str) -> tuple[float, int]:
+        """The score that no text can quite reach for this query (the sum of its terms' idf), and how many terms it has."""
+        view = self._settle()
+        terms = self.analysis.terms(query)
+        return sum(view.idf(self._terms.get(term, -1)) for term in terms), len(terms)
+
     def highlights(self, query: str, text: str) -> tuple[Span, ...]:
         """Where ``text`` has terms of the query, in order."""
         wanted = set(self.analysis.terms(query))
