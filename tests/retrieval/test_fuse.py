@@ -81,5 +81,5 @@ def test_the_query_s_reach_is_what_no_text_exceeds() -> None:
 
 
 def test_wrong_weights_are_said() -> None:
-    with pytest.raises(InputError, match="got weight 1.5"):
+    with pytest.raises(InputError, match=r"got weight 1\.5"):
         fuse(DENSE, WORDS, "weighted", 1.5)

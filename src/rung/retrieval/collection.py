@@ -28,6 +28,7 @@ from rung.core.errors import InputError, StoreError
 from rung.core.lock import hold
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress
+from rung.retrieval.filter import clean as readable
 from rung.retrieval.ledger import Entry, Known, Ledger, clean
 
 if TYPE_CHECKING:
@@ -461,6 +462,8 @@ class Collection:
                 if not isinstance(item.id, str) or not item.id:
                     raise InputError(f"a document's id is a text, got {item.id!r}", remedy="give it one")
                 item = replace(item, id=clean(item.id), text=clean(item.text))
+                if item.metadata:
+                    readable(item.metadata)
                 hashed = _hash(item)
                 old = known.get(item.id)
                 if old is None or old.hash != hashed:
@@ -506,6 +509,8 @@ class Collection:
         passages = tuple(self._cut(document)) if document.text else ()
         text = document.text
         for passage in passages:
+            if passage.metadata and passage.metadata is not document.metadata:
+                readable(passage.metadata)
             if passage.text != text[passage.start : passage.end] or passage.document != document.id:
                 raise InputError(
                     f"chunker {self._meta['chunker']!r} gave passage {passage.id!r} of document {document.id!r} a text that is not"
@@ -665,7 +670,7 @@ class Collection:
                     key, _, mark = index.checksum.partition(":")
                     if key == self._meta["key"] and floor <= index.generation <= view.generation:
                         words = _Words(index.generation, int(mark), index)
-                except (StoreError, ValueError):  # not there, or not what was written: made again
+                except Exception:  # noqa: S110  whatever a damaged file makes the reader say: it is made again
                     pass
             index, added = words.index, 0
             for batch in self._ledger.after(link, words.watermark):
@@ -940,11 +945,10 @@ class Collection:
         index: KeywordIndex | None,
         search: Search,
     ) -> list[tuple[int, float]]:
-        fused: dict[int, float] = {}
-        for ranked in (dense, words):
-            for place, (row, _) in enumerate(ranked):
-                fused[row] = fused.get(row, 0.0) + 1 / (60 + place + 1)
-        return sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+        from rung.retrieval.fuse import fuse
+
+        reach = index.reach(query) if index is not None else (0.0, 0)
+        return fuse(dense, words, search.fusion, search.weight, reach)
 
     def _rerank(
         self,
@@ -1190,8 +1194,8 @@ class Collection:
         try:
             if (self.folder / "keyword" / "keyword.npz").exists():
                 KeywordIndex.open(self.folder / "keyword")
-        except StoreError as error:
-            out.append(f"keyword: {error.message}")
+        except Exception as error:  # as in _keyword
+            out.append(f"keyword: {error}")
         try:
             view = self._current(link)
             truth = np.array(self._ledger.numbers(link, 0), np.int64)
