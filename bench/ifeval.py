@@ -15,6 +15,7 @@ from collections import Counter
 from rung.core.settings import Settings
 from rung.core.types import Result, Score
 from rung.ladder.history import read_results, read_run
+from rung.ladder.table import pvalue
 from rung.metrics.instructions import Instruction, InstructionLevel, PromptLevel, Way, read_instructions, verdicts
 from rung.metrics.stats import interval, paired
 from rung.models import Pool
@@ -95,13 +96,13 @@ def main() -> None:
             d = paired(metric, b, a)
             total = sum(parts[0][i][1] for i in use)
             print(
-                f"| {group}, {way} | {total} | {spell(interval(metric, a))} | {spell(interval(metric, b))} | {signed(d)} | {d.p:.4f} |"
+                f"| {group}, {way} | {total} | {spell(interval(metric, a))} | {spell(interval(metric, b))} | {signed(d)} | {pvalue(d.p)} |"
             )
         prompt = PromptLevel(way)
         a, b = ([Score(float(all(good for _, good in item))) for item in side] for side in both)
         d = paired(prompt, b, a)
         print(
-            f"| prompts, {way} | {n} | {spell(interval(prompt, a))} | {spell(interval(prompt, b))} | {signed(d)} | {d.p:.4f} |"
+            f"| prompts, {way} | {n} | {spell(interval(prompt, a))} | {spell(interval(prompt, b))} | {signed(d)} | {pvalue(d.p)} |"
         )
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("n", "enforced", "free", "form")}
     for one, other, form in zip(free, formed, compiled, strict=True):
