@@ -118,6 +118,8 @@ def clean(metadata: Mapping[str, Any]) -> dict[str, Scalar | tuple[Scalar, ...]]
     """
     out: dict[str, Scalar | tuple[Scalar, ...]] = {}
     for name, value in metadata.items():
+        if not isinstance(name, str) or not name:
+            raise InputError(f"a metadata field is named {name!r}, expected a text that is not empty")
         if value is None:
             continue
         if isinstance(value, list | tuple | set | frozenset):
@@ -509,7 +511,7 @@ def _among(codes: NDArray[np.int32], holders: Sequence[int] | NDArray[np.int32],
 
 def field_name(name: str) -> str:
     """A metadata field's name inside an Elasticsearch object: dots would make objects of it."""
-    return quote(name, safe=" -_").replace(".", "%2E")
+    return quote(name, safe="-_").replace(".", "%2E")
 
 
 def as_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:

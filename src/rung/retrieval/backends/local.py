@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rung.core.errors import InputError, StoreError
 from rung.core.lock import hold
 from rung.core.protocols import Filter
+from rung.retrieval.backends.check import check_new, check_queries, check_rows
 from rung.retrieval.backends.gate import Gate
 from rung.retrieval.backends.log import Change, Log, read, sync_folder
 from rung.retrieval.backends.matrix import Matrix
@@ -326,7 +328,7 @@ class LocalIndex:
             if self._state() != self._seen:
                 self._load()
             if self._head() is None:
-                self._write_head(0, 0)
+                self._write_head(0, {})
             self._log = Log(self._log_path(self._generation), self._log_size)
         except OSError as error:
             self._writer.close()
@@ -461,6 +463,7 @@ class LocalIndex:
             self._generation = int(head["generation"])
             stem = self._folder / str(self._generation)
             try:
+                self._check_sizes(head)
                 self._ids = json.loads(stem.with_suffix(".ids.json").read_bytes())
                 fields = json.loads(stem.with_suffix(".fields.json").read_bytes())
                 with np.load(stem.with_suffix(".rows.npz"), allow_pickle=False) as rows:
@@ -472,9 +475,9 @@ class LocalIndex:
                     raise ValueError(f"{len(self._engine)} vectors for {len(self._ids)} ids")
             except FileNotFoundError:
                 raise
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
                 raise self._damaged(error) from None
-            self._snapshot_size = int(head.get("bytes", 0))
+            self._snapshot_size = sum(head["files"].values())
         self._dead_rows = int(np.count_nonzero(self._dead))
         self._masked = bool(self._dead_rows) and not self._engine.forgets
         self._log_size = 0
@@ -501,6 +504,13 @@ class LocalIndex:
                 remedy=f"open it as {head.get('name')!r}, or build it again into an empty folder",
             )
 
+    def _check_sizes(self, head: Mapping[str, Any]) -> None:
+        """Files that were cut short are refused here, before a library maps them and reads past their end."""
+        for name, size in head["files"].items():
+            there = (self._folder / name).stat().st_size
+            if there != size:
+                raise ValueError(f"{name} has {there} bytes, {size} were written")
+
     def _snapshot(self) -> None:
         import numpy as np
 
@@ -524,18 +534,19 @@ class LocalIndex:
                 with path.open("r+b") as stream:
                     os.fsync(stream.fileno())
             log = Log(self._log_path(generation), 0)
-            size = sum(path.stat().st_size for path in written)
-            self._write_head(generation, size)
+            sizes = {path.name: path.stat().st_size for path in written}
+            self._write_head(generation, sizes)
         except OSError as error:
             for path in [*written, self._folder / "index.json.new", self._log_path(generation)]:
                 path.unlink(missing_ok=True)
             raise self._cannot("flush", error) from None
         if self._log is not None:
             self._log.close()
-        self._log, self._generation, self._snapshot_size, self._unlogged = log, generation, size, False
+        self._log, self._generation, self._unlogged = log, generation, False
+        self._snapshot_size = sum(sizes.values())
         self._sweep(generation)
 
-    def _write_head(self, generation: int, size: int) -> None:
+    def _write_head(self, generation: int, files: Mapping[str, int]) -> None:
         """From here on the generation is the current one. Generation 0 has a log only."""
         head = {
             "format": _FORMAT,
@@ -543,7 +554,7 @@ class LocalIndex:
             "layout": self._layout,
             "dimensions": self._dimensions,
             "generation": generation,
-            "bytes": size,
+            "files": files,
         }
         fresh = self._folder / "index.json.new"
         with fresh.open("w") as text:
@@ -574,71 +585,6 @@ class LocalIndex:
             f"the index at {self._folder} is damaged: {error}",
             remedy="restore it from a backup, or delete the folder and build the index again",
         )
-
-
-# ---------------------------------------------------------------- checks that every backend makes
-
-
-def check_queries(vectors: NDArray[np.float32], dimensions: int, k: int) -> NDArray[np.float32]:
-    """Query vectors as C-ordered float32 of shape (n, dimensions). Raises InputError for another shape, for values that are
-    not finite, and for k < 1."""
-    import numpy as np
-
-    if k < 1:
-        raise InputError(f"k is {k}, expected at least 1")
-    queries = np.ascontiguousarray(vectors, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != dimensions:
-        raise InputError(
-            f"the queries have shape {np.shape(vectors)}, expected (n, {dimensions})",
-            remedy="use the embedder that the index was built with; one query is an array of shape (1, dimensions)",
-        )
-    # One pass without a temporary: a sum of squares is finite only when every number is (and none is beyond 1e19).
-    flat = queries.reshape(-1)
-    if not np.isfinite(np.dot(flat, flat)):
-        raise InputError("the queries hold numbers that are not finite (NaN or infinity)")
-    return queries
-
-
-def check_rows(
-    ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None, dimensions: int
-) -> NDArray[np.float32]:
-    """Rows to be written, their vectors as C-ordered float32. Raises InputError before anything is changed: lengths that
-    differ, ids that are no texts, empty or twice there, another dimension, numbers that are not finite."""
-    import numpy as np
-
-    rows = np.ascontiguousarray(vectors, np.float32)
-    if not len(ids):
-        rows = rows.reshape(0, dimensions) if rows.size == 0 else rows
-    if rows.ndim != 2 or rows.shape[1] != dimensions:
-        raise InputError(
-            f"the vectors have shape {np.shape(vectors)}, expected (n, {dimensions})",
-            remedy="use the embedder that the index was built with",
-        )
-    if len(rows) != len(ids) or (metadata is not None and len(metadata) != len(ids)):
-        extra = "" if metadata is None else f" and {len(metadata)} metadata"
-        raise InputError(f"got {len(ids)} ids, {len(rows)} vectors{extra}: expected as many of each")
-    if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InputError(f"the id {twice!r} is twice in one call", remedy="give each id once")
-    wrong = next((name for name in ids if not isinstance(name, str) or not name), None)
-    if wrong is not None:
-        raise InputError(f"an id is {wrong!r}, expected a text that is not empty")
-    if rows.size and not np.isfinite(np.dot(rows.reshape(-1), rows.reshape(-1))):
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if len(bad):
-            raise InputError(
-                f"the vector of {ids[int(bad[0])]!r} holds numbers that are not finite ({len(bad)} such vectors)",
-                remedy="embed that text again, or leave it out",
-            )
-    return rows
-
-
-def check_new(ids: Sequence[str], known: Mapping[str, Any]) -> None:
-    """Raises InputError when an id is there already."""
-    there = next((name for name in ids if name in known), None)
-    if there is not None:
-        raise InputError(f"the id {there!r} is there already", remedy="use upsert to replace it")
 
 
 def name_hits(

@@ -1,0 +1,362 @@
+"""Elasticsearch through its official client: kNN over a dense_vector, and BM25 over texts that are given to it.
+
+Elasticsearch has no transactions: an ``add`` looks first whether an id is there, then creates row by row (a row made by
+somebody else in between is refused, and the rows of this call are taken back). What was written is in the translog, synced,
+when the call returns; it is refreshed before the next search, so that it is found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from rung.core.errors import AuthError, InputError, ServerError, StoreError
+from rung.core.extras import require
+from rung.core.protocols import Filter
+from rung.retrieval.backends.check import check_new, check_queries, check_rows, lots
+from rung.retrieval.backends.spec import Spec, read_options
+from rung.retrieval.filter import as_elasticsearch, as_fields, check
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+_WINDOW = 10_000  # hits and candidates that Elasticsearch gives at most
+_LONGEST = 512  # bytes of an id
+
+
+@dataclass(frozen=True, slots=True)
+class Elastic:
+    """``type``: hnsw, int8_hnsw (quantised), or flat (a scan). ``m``, ``build``, ``ef``: links and candidates of HNSW.
+    ``analyzer``: how texts for BM25 are cut. ``timeout``: seconds that a request may take."""
+
+    type: Literal["hnsw", "int8_hnsw", "flat"] = "hnsw"
+    m: int = 16
+    build: int = 100
+    ef: int = 100
+    analyzer: str = "standard"
+    timeout: float = 10.0
+
+
+class ElasticsearchIndex:
+    def __init__(self, spec: Spec, url: str, index: str, options: Elastic, dimensions: int) -> None:
+        package: Any = require("elasticsearch", "elasticsearch", "the index elasticsearch")
+        parts = urlsplit(url)
+        login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+        host = parts.netloc.rpartition("@")[2]
+        self._url = urlunsplit((parts.scheme, host, parts.path, "", ""))
+        self._client: Any = package.Elasticsearch(
+            self._url,
+            basic_auth=login,
+            api_key=None if login else os.environ.get("ELASTICSEARCH_API_KEY"),
+            request_timeout=options.timeout,
+            max_retries=0,
+        )
+        self._package = package
+        self._name = spec.shown
+        self._index = index
+        self._options = options
+        self._dimensions = dimensions
+        self._stale = False
+        self._there = self._inspect()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def dimensions(self) -> int:
+        return self._dimensions
+
+    def __len__(self) -> int:
+        if not self._there and not self._inspect():
+            return 0
+        self._refresh()
+        return int(self._try(lambda: self._client.count(index=self._index))["count"])
+
+    # ------------------------------------------------------------ the server
+
+    def _try(self, work: Callable[[], T]) -> T:
+        """Ask the server; its failures as ours."""
+        package = self._package
+        try:
+            return work()
+        except package.ConnectionTimeout:
+            raise ServerError(
+                f"Elasticsearch at {self._url} did not answer within {self._options.timeout:g} s",
+                remedy="do it again when the server is less busy, or add timeout=SECONDS to the index",
+            ) from None
+        except package.AuthenticationException as error:
+            raise AuthError(
+                f"Elasticsearch at {self._url} refused the login ({error.status_code})",
+                remedy="put user:password@ before the host, or set ELASTICSEARCH_API_KEY",
+                status=error.status_code,
+            ) from None
+        except package.AuthorizationException as error:
+            raise AuthError(
+                f"Elasticsearch at {self._url} does not let this user do that ({error.status_code})",
+                remedy="give the user the rights read, write and create_index on the index",
+                status=error.status_code,
+            ) from None
+        except package.UnsupportedProductError as error:
+            raise StoreError(f"the server at {self._url} is not Elasticsearch: {error}") from None
+        except package.ApiError as error:
+            said = str(error.message) if error.message else str(error)
+            detail = _reason(error.body)
+            if error.status_code >= 500 or error.status_code == 429:
+                raise ServerError(
+                    f"Elasticsearch at {self._url} failed ({error.status_code}): {detail or said}",
+                    remedy="try again later",
+                    status=error.status_code,
+                ) from None
+            raise StoreError(
+                f"Elasticsearch at {self._url} refused the request ({error.status_code}): {detail or said}"
+            ) from None
+        except package.TransportError as error:
+            raise ServerError(
+                f"Elasticsearch at {self._url} cannot be reached: {error.message}",
+                remedy="check that the server runs and the URL is right, then do it again",
+            ) from None
+
+    def _inspect(self) -> bool:
+        if not self._try(lambda: self._client.indices.exists(index=self._index)):
+            return False
+        mapping = self._try(lambda: self._client.indices.get_mapping(index=self._index))
+        # An alias answers with the index it stands for.
+        field = next(iter(mapping.values()))["mappings"].get("properties", {}).get("vector", {})
+        if field.get("type") != "dense_vector" or field.get("dims") != self._dimensions:
+            raise InputError(
+                f"the Elasticsearch index {self._index!r} holds {field.get('type', 'no vectors')} of"
+                f" {field.get('dims')} dimensions, expected dense_vector of {self._dimensions}",
+                remedy="use the embedder that it was built with, or name another index",
+            )
+        self._there = True
+        return True
+
+    def _make(self) -> None:
+        options = self._options
+        kind: dict[str, Any] = {"type": options.type}
+        if options.type != "flat":
+            kind |= {"m": options.m, "ef_construction": options.build}
+        # max_inner_product takes every vector, also those of empty texts, which are all zero.
+        vector = {
+            "type": "dense_vector",
+            "dims": self._dimensions,
+            "index": True,
+            "similarity": "max_inner_product",
+            "index_options": kind,
+        }
+        by_type = {"s": {"type": "keyword", "ignore_above": 8191}, "n": {"type": "double"}, "b": {"type": "boolean"}}
+        mappings = {
+            "dynamic": "strict",
+            "dynamic_templates": [
+                {name: {"path_match": f"{name}.*", "match_mapping_type": "*", "mapping": mapping}}
+                for name, mapping in by_type.items()
+            ],
+            "properties": {
+                "vector": vector,
+                "text": {"type": "text", "analyzer": options.analyzer},
+                "has": {"type": "keyword"},
+                **{name: {"type": "object", "dynamic": True} for name in by_type},
+            },
+        }
+        try:
+            self._try(lambda: self._client.indices.create(index=self._index, mappings=mappings))
+        except StoreError as error:
+            if "resource_already_exists" not in error.message or not self._inspect():
+                raise
+        self._there = True
+
+    def _refresh(self) -> None:
+        if self._stale:
+            self._try(lambda: self._client.indices.refresh(index=self._index))
+            self._stale = False
+
+    # ------------------------------------------------------------ writing
+
+    def add(
+        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        self._write(ids, vectors, metadata, None, "create")
+
+    def upsert(
+        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        self._write(ids, vectors, metadata, None, "index")
+
+    def upsert_texts(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        texts: Sequence[str],
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """``upsert`` with the texts that ``keyword`` searches. Raises InputError as upsert does."""
+        if len(texts) != len(ids):
+            raise InputError(f"got {len(ids)} ids and {len(texts)} texts: expected as many of each")
+        self._write(ids, vectors, metadata, texts, "index")
+
+    def _write(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.float32],
+        metadata: Sequence[Mapping[str, Any]] | None,
+        texts: Sequence[str] | None,
+        action: Literal["create", "index"],
+    ) -> None:
+        rows = check_rows(ids, vectors, metadata, self._dimensions)
+        long = next((name for name in ids if len(name.encode("utf-8", "surrogatepass")) > _LONGEST), None)
+        if long is not None:
+            raise InputError(f"the id {long[:60]!r}... is longer than the {_LONGEST} bytes that Elasticsearch takes")
+        fields = [as_fields(item) for item in metadata] if metadata is not None else [as_fields({})] * len(ids)
+        if not len(ids):
+            return
+        if not self._there and not self._inspect():
+            self._make()
+        elif action == "create":
+            check_new(ids, self._found(ids))
+        written: list[str] = []
+        for part in lots(len(ids), max(1, (2 << 20) // (10 * self._dimensions))):
+            operations: list[dict[str, Any]] = []
+            for at in range(part.start, part.stop):
+                operations.append({action: {"_id": ids[at]}})
+                text = {} if texts is None else {"text": texts[at]}
+                operations.append({"vector": rows[at].tolist(), **text, **fields[at]})
+            failed = self._bulk(operations, action)
+            written += [name for name in ids[part] if name not in failed]
+            if failed:
+                name, (status, reason) = next(iter(failed.items()))
+                if action == "create":
+                    self._bulk([{"delete": {"_id": done}} for done in written], "delete")
+                if status == 409:
+                    raise InputError(f"the id {name!r} is there already", remedy="use upsert to replace it")
+                raise StoreError(
+                    f"Elasticsearch at {self._url} refused {len(failed)} rows, the first is {name!r}: {reason}"
+                    + ("" if action == "create" else f"; {len(written)} rows were written"),
+                    remedy="correct that row, then do it again",
+                )
+
+    def _bulk(self, operations: list[dict[str, Any]], action: str) -> dict[str, tuple[int, str]]:
+        """Send operations; the ids that failed, with status and reason."""
+        if not operations:
+            return {}
+        answer = self._try(lambda: self._client.bulk(index=self._index, operations=operations))
+        self._stale = True
+        out: dict[str, tuple[int, str]] = {}
+        for item in answer["items"]:
+            done = item[action]
+            if "error" in done:
+                out[done["_id"]] = done["status"], _reason({"error": done["error"]})
+        return out
+
+    def _found(self, ids: Sequence[str]) -> dict[str, None]:
+        out: dict[str, None] = {}
+        for part in lots(len(ids), 1000):
+            names = list(ids[part])
+            answer = self._try(lambda: self._client.mget(index=self._index, ids=names, source=False))  # noqa: B023
+            out.update((item["_id"], None) for item in answer["docs"] if item.get("found"))
+        return out
+
+    def delete(self, ids: Sequence[str]) -> int:
+        if not len(ids) or (not self._there and not self._inspect()):
+            return 0
+        names, gone = list(dict.fromkeys(ids)), 0
+        for part in lots(len(names), 1000):
+            operations = [{"delete": {"_id": name}} for name in names[part]]
+            answer = self._try(lambda: self._client.bulk(index=self._index, operations=operations))  # noqa: B023
+            gone += sum(item["delete"].get("result") == "deleted" for item in answer["items"])
+            self._stale = True
+        return gone
+
+    # ------------------------------------------------------------ reading
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
+    ) -> list[list[tuple[str, float]]]:
+        queries = check_queries(vectors, self._dimensions, k)
+        condition = as_elasticsearch(where) if check(where).parts else None
+        count = min(k, _WINDOW)
+        bodies: list[dict[str, Any]] = []
+        for query in queries.tolist():
+            knn: dict[str, Any] = {
+                "field": "vector",
+                "query_vector": query,
+                "k": count,
+                "num_candidates": min(_WINDOW, max(count, self._options.ef)),
+            }
+            if condition is not None:
+                knn["filter"] = condition
+            bodies.append({"knn": knn, "size": count, "_source": False})
+        return [[(name, _product(score)) for name, score in hits] for hits in self._ask(bodies)]
+
+    def keyword(self, query: str, k: int, where: Filter | None = None) -> list[tuple[str, float]]:
+        """The k best ids by BM25 over the texts given to ``upsert_texts``, best first."""
+        if k < 1:
+            raise InputError(f"k is {k}, expected at least 1")
+        match = {"match": {"text": {"query": query}}}
+        condition = {"filter": [as_elasticsearch(where)]} if check(where).parts else {}
+        body = {"query": {"bool": {"must": [match], **condition}}, "size": min(k, _WINDOW), "_source": False}
+        return self._ask([body])[0]
+
+    def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[list[tuple[str, float]]]:
+        if not self._there and not self._inspect():
+            return [[] for _ in bodies]
+        self._refresh()
+        out: list[list[tuple[str, float]]] = []
+        for part in lots(len(bodies), 100):
+            searches = [line for body in bodies[part] for line in ({}, body)]
+            answer = self._try(lambda: self._client.msearch(index=self._index, searches=searches))  # noqa: B023
+            for found in answer["responses"]:
+                if "error" in found:
+                    raise StoreError(
+                        f"Elasticsearch at {self._url} refused a search ({found.get('status')}): {_reason(found)}"
+                    )
+                hits = [(str(hit["_id"]), float(hit["_score"])) for hit in found["hits"]["hits"]]
+                out.append(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
+        return out
+
+    def flush(self) -> None:
+        """Writes are synced when they return; this makes them findable for others too."""
+        if self._there:
+            self._refresh()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _product(score: float) -> float:
+    """The inner product that a max_inner_product score was made of: s < 1 is 1 / (1 - p), else p + 1."""
+    return score - 1.0 if score >= 1.0 else 1.0 - 1.0 / score
+
+
+def _reason(body: Any) -> str:
+    """The innermost sentence of an error's body."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    said = str(error or "")
+    while isinstance(error, Mapping):
+        said = str(error.get("reason") or said)
+        error = error.get("caused_by")
+    return said
+
+
+def open_elasticsearch(spec: Spec, folder: Path, dimensions: int) -> ElasticsearchIndex:
+    parts = urlsplit(spec.what)
+    steps = [step for step in parts.path.split("/") if step]
+    if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
+        raise InputError(
+            f"the index {spec.shown!r} does not name a server and an index",
+            remedy="type elasticsearch:http://host:9200/index",
+        )
+    name = steps[-1]
+    if name != name.lower() or name.startswith(("-", "_", "+", ".")) or any(sign in name for sign in '\\*?"<>| ,#:'):
+        raise InputError(f"Elasticsearch takes no index named {name!r}", remedy="use lower-case letters, digits and -")
+    port = parts.port or (443 if parts.scheme == "https" else 9200)
+    at = f"{parts.netloc.rpartition('@')[0]}@" if parts.username else ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    url = urlunsplit((parts.scheme, f"{at}{host}:{port}", "/".join(steps[:-1]), "", ""))
+    return ElasticsearchIndex(spec, url, name, read_options(spec, Elastic), dimensions)

