@@ -117,3 +117,8 @@ def test_a_pool_lies_in_a_file_and_a_draw_in_the_spec(kind: Kind) -> None:
     if kind != "random":
         assert selector.with_k(1).files() == selector.files()
         assert Selector(kind, 2, POOL[:5]).files().keys() != selector.files().keys()
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_pool_of_nothing_but_twins_shows_nothing(kind: Kind) -> None:
+    assert Selector(kind, 2, POOL[:2], exclude=0.3)("my card was stolen yesterday") == ()

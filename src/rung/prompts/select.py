@@ -125,55 +125,48 @@ class Selector:
         else:
             assert self.embedder is not None
             similar = self._vectors @ self.embedder.embed([text])[0]
-        if self.exclude:
-            similar = self._without_twins(similar, text)
-        k = min(self.k, int(np.isfinite(similar).sum()))
+        rows = self._candidates(similar, text)
         if self.kind == "coverage":
-            chosen = self._cover(similar, text, k)
+            chosen = self._cover(rows, similar, text)
         else:
-            chosen = self._spread(similar, k) if self.kind == "mmr" else top(similar, k)
+            chosen = self._spread(rows, similar) if self.kind == "mmr" else rows
         return tuple(self.pool[row] for row in reversed(chosen))
 
-    @property
-    def _looked_at(self) -> int:
-        """How many of the nearest are candidates."""
-        return {"mmr": max(4 * self.k, 16), "coverage": max(8 * self.k, 32)}.get(self.kind, self.k)
-
-    def _without_twins(self, similar: NDArray[np.float32], text: str) -> NDArray[np.float32]:
-        """Minus infinity where an example is a near-duplicate of ``text``. Only the nearest can be: the search goes down
-        the ranking until as many as are looked at are none."""
+    def _candidates(self, similar: NDArray[np.float32], text: str) -> list[int]:
+        """The rows to choose from, nearest first: as many as ``kind`` looks at, none of them a near-duplicate of ``text``."""
+        wanted = min(
+            {"mmr": max(4 * self.k, 16), "coverage": max(8 * self.k, 32)}.get(self.kind, self.k), len(self.pool)
+        )
+        if not self.exclude:
+            return top(similar, wanted)
         own = _shingles(text)
-        kept = 0
-        for row in self._ranking(similar, 2 * self._looked_at):
-            if kept == self._looked_at:
-                break
+        kept: list[int] = []
+        for row in self._ranking(similar, 2 * wanted):
             if row not in self._sets:
                 self._sets[row] = _shingles(text_of(self.pool[row].input))
-            if _alike(own, self._sets[row], self.exclude):
-                similar[row] = -np.inf
-            else:
-                kept += 1
-        return similar
+            if not _alike(own, self._sets[row], self.exclude):
+                kept.append(row)
+                if len(kept) == wanted:
+                    break
+        return kept
 
     @staticmethod
     def _ranking(similar: NDArray[np.float32], first: int) -> Iterator[int]:
         """Rows from the most similar on; those after the ``first`` are only sorted when they are asked for."""
-        similar = similar.copy()
         nearest = top(similar, min(first, len(similar)))
         yield from nearest
         if len(nearest) < len(similar):
             seen = set(nearest)
             yield from (int(row) for row in np.argsort(-similar, kind="stable") if int(row) not in seen)
 
-    def _cover(self, similar: NDArray[np.float32], text: str, k: int) -> list[int]:
+    def _cover(self, candidates: list[int], similar: NDArray[np.float32], text: str) -> list[int]:
         assert self._words is not None
-        candidates = top(similar, min(int(np.isfinite(similar).sum()), self._looked_at))
         features, weights = self._words.tfidf.row(text)
         held = self._vectors[candidates][:, features].toarray() > 0  # candidate i has the input's n-gram j
         covered = np.zeros(len(weights), dtype=bool)
         labels: set[str] = set()
         chosen: list[int] = []
-        while len(chosen) < k:
+        while len(chosen) < min(self.k, len(candidates)):
             gain = (held & ~covered) @ weights
             fresh = [str(self.pool[row].reference) not in labels for row in candidates]
             order = [(float(gain[i]), fresh[i], -i) for i in range(len(candidates))]
@@ -183,13 +176,12 @@ class Selector:
             chosen.append(best)
         return sorted((candidates[i] for i in chosen), key=lambda row: -similar[row])
 
-    def _spread(self, similar: NDArray[np.float32], k: int) -> list[int]:
-        candidates = top(similar, min(int(np.isfinite(similar).sum()), self._looked_at))
+    def _spread(self, candidates: list[int], similar: NDArray[np.float32]) -> list[int]:
         rows = self._vectors[candidates]
         product = rows @ rows.T
         alike = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
         chosen: list[int] = []
-        while len(chosen) < k:
+        while len(chosen) < min(self.k, len(candidates)):
             redundancy = alike[:, chosen].max(axis=1) if chosen else np.zeros(len(candidates))
             value = (1 - self.diversity) * similar[candidates] - self.diversity * redundancy
             value[chosen] = -np.inf
