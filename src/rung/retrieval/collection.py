@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rung.retrieval.filter import Columns
     from rung.retrieval.keyword import KeywordIndex
     from rung.retrieval.matrix import Matrix
+    from rung.retrieval.rerank import Reranker
 
 Mode = Literal["hybrid", "dense", "keyword"]
 Fusion = Literal["adaptive", "rrf", "weighted"]
@@ -183,6 +184,7 @@ class Collection:
         self._follow_lock = threading.RLock()
         self._write_lock = threading.RLock()
         self._words: _Words | None = None
+        self._reranker: tuple[str, Reranker] | None = None
         self._outer: _Outer | None = None
         self._columns: Columns | None = None
         self._masks: dict[str, _Mask] = {}
@@ -922,7 +924,7 @@ class Collection:
         if search.rerank is not None:
             order = order[: search.depth]
             texts = self._ledger.rows(link, [row for row, _ in order])
-            order = self._rerank(query, order, texts, parts, search)
+            order = self._rerank(query, order, texts, parts, index, search)
         if search.diversity is not None and self.dimensions:
             order = self._spread(view, order, search)
         order = order[: search.k]
@@ -956,9 +958,21 @@ class Collection:
         order: list[tuple[int, float]],
         texts: Mapping[int, Passage],
         parts: dict[int, dict[str, float]],
+        index: KeywordIndex | None,
         search: Search,
     ) -> list[tuple[int, float]]:
-        raise InputError("reranking is not there yet", remedy="leave rerank out")
+        from rung.retrieval.rerank import Candidate, open_reranker
+
+        assert search.rerank is not None
+        if self._reranker is None or self._reranker[0] != search.rerank:
+            self._reranker = search.rerank, open_reranker(search.rerank)
+        held = [(row, score) for row, score in order if row in texts]
+        candidates = [Candidate(texts[row].text, score, dict(parts.get(row, {}))) for row, score in held]
+        scores = self._reranker[1].scores(query, candidates, index.idf(query) if index is not None else {})
+        for (row, _), score in zip(held, scores, strict=True):
+            parts.setdefault(row, {})["rerank"] = score
+        found = [(row, score) for (row, _), score in zip(held, scores, strict=True)]
+        return sorted(found, key=lambda item: -item[1])
 
     def _spread(self, view: _View, order: list[tuple[int, float]], search: Search) -> list[tuple[int, float]]:
         import numpy as np
