@@ -22,6 +22,7 @@ from rung.cli import (
     serve,
     show,
     sweep,
+    tune,
     validate,
 )
 
@@ -46,6 +47,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(pattern.app, name="pattern")
 app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
+app.command("tune")(tune.tune)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("config")(config.config)

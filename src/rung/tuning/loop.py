@@ -131,12 +131,13 @@ def train(
     record: Callable[[Trained, float], None] = lambda _state, _rate: None,
     stop: threading.Event | None = None,
     every: float = 20.0,
+    saves: int = 0,
 ) -> Trained:
     """Train the session on ``rows``; afterwards it holds the best step by loss on ``dev`` (the last, without dev).
 
     A step is ``recipe.batch`` rows, its loss the mean over all their trained tokens however they are cut into
     micro-batches. ``folder`` keeps a checkpoint (at most ``every`` seconds old, longer where writing takes long, and one at each
-    dev check): the same call goes on from it after any kind of death, to the same losses bit for bit on the same machine and
+    dev check and every ``saves`` steps): the same call goes on from it after any kind of death, to the same losses bit for bit on the same machine and
     thread count. A loss that is not finite stops with the last good state kept. ``stop`` ends it after the step in progress,
     resumable. ``record`` gets the state after every step and the learning rate it used. Under torchrun every process calls
     this alike; the first one writes.
@@ -264,7 +265,7 @@ def train(
             computed=state.computed + sum(len(batch.ids) for batch in batches),
         )
         ended = ""
-        due = place + 1 in marks or step == total
+        due = step == total or (step % recipe.interval == 0 if recipe.interval else place + 1 in marks)
         if due and held:
             mark = Mark(step, dev_loss(session, held, world))
             checks.append(mark)
@@ -280,7 +281,8 @@ def train(
         record(now, rate)
         progress(_progress(now, before, note))
         halt = stop is not None and stop.is_set()
-        if ended or halt or time.perf_counter() - saved > max(every, 20 * cost) or (due and held):
+        late = time.perf_counter() - saved > max(every, 20 * cost) or (saves and step % saves == 0)
+        if ended or halt or late or (due and held):
             keep(now)
         if ended:
             session.set(best)

@@ -36,7 +36,8 @@ class Recipe:
     ``rank``, ``alpha``, ``dropout``, ``targets``, ``rslora``, ``dora`` are LoRA's. ``rate`` None: the method's default.
     ``batch`` rows make a step; ``tokens`` is how many are computed at once (gradient accumulation: memory, not result);
     ``warmup`` is a fraction of all steps below 1, a number of steps from 1; ``patience`` is how many dev checks without a new
-    best end the training (0: never); ``checks`` is how many dev checks an epoch has; ``steps`` cuts the training short of its
+    best end the training (0: never); ``checks`` is how many dev checks an epoch has, or ``interval`` how many steps lie between
+    two (0: by checks); ``steps`` cuts the training short of its
     epochs (0: no cut); ``precision`` is that of the base; ``checkpointing`` recomputes activations in the backward pass.
     """
 
@@ -62,6 +63,7 @@ class Recipe:
     clip: float = 1.0
     patience: int = 2
     checks: int = 1
+    interval: int = 0
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: bool = False
@@ -112,6 +114,7 @@ class Recipe:
             ("virtual", 1),
             ("patience", 0),
             ("steps", 0),
+            ("interval", 0),
         ):
             if getattr(self, name) < low:
                 raise InputError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from rung.core.errors import FitError, InputError
 from rung.core.lock import hold
 from rung.core.program import file_hash
 from rung.core.types import Message, Progress
-from rung.tuning.loop import Trained, identity, train, write
+from rung.tuning.loop import Trained, World, identity, train, write
 from rung.tuning.recipe import Recipe
 from rung.tuning.weights import Base, load_torch
 
@@ -64,6 +64,7 @@ def tune(
     progress: Callable[[Progress], None] = lambda _: None,
     record: Callable[[Trained, float], None] = lambda _state, _rate: None,
     stop: threading.Event | None = None,
+    saves: int = 0,
 ) -> Tuned:
     """Train unless it is done, then write what is not there yet.
 
@@ -103,7 +104,10 @@ def tune(
         if stop is not None and stop.wait(1.0):
             raise FitError("stopped while waiting for another training", remedy="run the same again")
 
-    with hold(folder / ".lock", pause):  # one training of a key at a time
+    world = World.here()
+    # One training of a key at a time; of the processes that share one, the first holds the lock and writes.
+    with hold(folder / ".lock", pause) if world.rank == 0 else nullcontext():
+        world.wait()
         key = identity(base, rows, dev, recipe)
         trained = _done(folder, key)
         missing = [kind for kind in exports if not _kept(files[kind])]
@@ -114,14 +118,18 @@ def tune(
             kept: Export = "folder" if recipe.method == "full" else "adapter"
             own = folder / PLACES[kept]
             if trained is None:
-                if preflight and not (folder / "checkpoint.json").exists():
+                if preflight and world.size == 1 and not (folder / "checkpoint.json").exists():
                     progress(Progress("pre-flight", 0, None))
                     checks = inspect(session, base, chat, rows, material.conversations, recipe)
                     (folder / "preflight.txt").write_text(f"{checks}\n", encoding="utf-8")
                     checks.demand()
                     left_out = f"; {dropped} rows too long" if dropped else ""
                     progress(Progress("pre-flight", 1, 1, f"passed; about {checks.seconds:.0f} s to train{left_out}"))
-                trained = train(session, base, rows, dev, recipe, folder, progress=progress, record=record, stop=stop)
+                trained = train(
+                    session, base, rows, dev, recipe, folder, progress=progress, record=record, stop=stop, saves=saves
+                )
+                if world.rank:
+                    return Tuned(trained, files, folder)
                 if kept == "folder":
                     export.save_folder(export.merge(session), base, own)
                 else:
@@ -155,11 +163,6 @@ def tune(
             gc.collect()
             torch.cuda.empty_cache()
     return Tuned(trained, files, folder)
-
-
-def forget(folder: Path) -> None:
-    """Delete a tuning's folder."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _done(folder: Path, key: str) -> Trained | None:

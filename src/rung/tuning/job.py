@@ -1,0 +1,89 @@
+"""From a tune.yaml to what is trained: rows, texts or a task's train split, with dev held out before anything is learnt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rung import tasks
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.core.types import Message
+from rung.data.read import read as read_records
+from rung.data.records import Record
+from rung.documents import read as read_documents
+from rung.documents import scan
+from rung.tuning.config import Config
+from rung.tuning.tune import DEV_ROWS, Tune, converse
+from rung.tuning.weights import Base, find_base
+from rung.tuning.work import Material
+
+T = TypeVar("T")
+
+
+def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
+    """The base and the rows of a configuration. Raises InputError for data that cannot be read or holds nothing to learn."""
+    base = find_base(config.model or settings["model"], settings.cache)
+    if config.task:
+        task = tasks.load(config.task)
+        prompt = Tune().prompt(task)
+        dev = converse(prompt, task.dev[:DEV_ROWS])
+        return base, Material(converse(prompt, task.train), dev, window=config.window)
+    if config.texts:
+        found = scan(config.texts)
+        texts = [(document.id, document.text) for source in found for document in read_documents(source)]
+        rows, held = texts, _texts([config.dev]) if isinstance(config.dev, Path) else []
+        if isinstance(config.dev, float):
+            rows, held = _part(texts, [text for _, text in texts], config.dev)
+        if not rows:
+            raise InputError("there is no text to learn", remedy="name files with text under texts")
+        return base, Material(texts=rows, dev_texts=held, window=config.window)
+    records = _learnable(config.data)
+    rest: Sequence[Record] = []
+    if isinstance(config.dev, Path):
+        rest = _learnable([config.dev])
+        known = {record.content for record in rest}
+        records = [record for record in records if record.content not in known]
+    elif isinstance(config.dev, float):
+        records, rest = _part(records, [record.question for record in records], config.dev)
+    if not records:
+        raise InputError("there is no row to learn from", remedy="name a file with rows under data")
+    return base, Material(_talks(records), _talks(rest), window=config.window)
+
+
+def _learnable(paths: Sequence[Path]) -> list[Record]:
+    out = []
+    for record in read_records(paths):
+        if not record.messages:
+            raise InputError(
+                f"row {record.id} is plain text, not a conversation", remedy="name such files under texts, not data"
+            )
+        if not any(message.role == "assistant" and message.content.strip() for message in record.messages):
+            raise InputError(
+                f"row {record.id} has no answer to learn", remedy="fill it in, or remove it: rung data clean --help"
+            )
+        out.append(record)
+    return out
+
+
+def _talks(records: Sequence[Record]) -> list[tuple[str, Sequence[Message]]]:
+    """Unique ids, empty assistant turns left out of a longer conversation."""
+    return [(f"{place}:{record.id}", record.messages) for place, record in enumerate(records)]
+
+
+def _texts(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    return [(document.id, document.text) for source in scan(paths) for document in read_documents(source)]
+
+
+def _part(items: Sequence[T], keys: Sequence[str], share: float) -> tuple[list[T], list[T]]:
+    """Items by the hash of their key: the same key always falls on the same side, so that no question is on both."""
+    first: list[T] = []
+    second: list[T] = []
+    for item, key in zip(items, keys, strict=True):
+        drawn = int.from_bytes(hashlib.blake2b(key.strip().lower().encode(), digest_size=6).digest(), "big") / 2**48
+        (second if drawn < share else first).append(item)
+    if not second and len(first) > 1:
+        second.append(first.pop())
+    return first, second

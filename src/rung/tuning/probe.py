@@ -1,0 +1,103 @@
+"""Looking before training: the pre-flight checks alone, and a learning-rate range test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rung.tuning.batches import Chat, Row, shuffle, split, texts
+from rung.tuning.batches import encode as encode_rows
+from rung.tuning.preflight import inspect
+from rung.tuning.recipe import RATES, Recipe
+from rung.tuning.session import Session, losses, open_session
+from rung.tuning.weights import Base, load_torch
+from rung.tuning.work import Material
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Rates tried, in rising order, the smoothed loss at each, and the suggestion."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+    def __str__(self) -> str:
+        from rung.tuning.curves import spark
+
+        return (
+            f"loss by learning rate, {self.rates[0]:.1e} to {self.rates[-1]:.1e}: {spark(self.losses)}\n"
+            f"steepest fall near {self.suggestion:.1e}: set rate: {self.suggestion:.1e}"
+        )
+
+
+def find_rate(session: Session, rows: Sequence[Row], recipe: Recipe, steps: int = 30) -> Range:
+    """Learning-rate range test (Smith 2017, arXiv:1506.01186): the rate grows geometrically over ``steps`` from a tenth of the
+    method's lowest usual rate, until the smoothed loss is four times its least. The suggestion is where it falls steepest.
+    The session's weights are as before afterwards."""
+    import torch
+
+    low, _, high = RATES[recipe.method]
+    low, high = low / 10, high * 10
+    rows = session.front(rows)
+    kept = session.vector.clone()
+    parameter = torch.nn.Parameter(session.vector)
+    parameter.grad = session.grad
+    optimizer = torch.optim.AdamW([parameter], lr=low, weight_decay=recipe.decay, fused=True)
+    order = [
+        place
+        for epoch in range(steps * recipe.batch // max(1, len(rows)) + 1)
+        for place in shuffle(len(rows), epoch, recipe.seed)
+    ]
+    rates, smoothed, mean, least = [], [], 0.0, math.inf
+    session.grad.zero_()
+    session.model.train()
+    try:
+        for step in range(steps):
+            rate = low * (high / low) ** (step / max(1, steps - 1))
+            batches = split(
+                [rows[place] for place in order[step * recipe.batch : (step + 1) * recipe.batch]], recipe.tokens
+            )
+            count = sum(len(batch.targets) for batch in batches)
+            loss = 0.0
+            for batch in batches:
+                part = losses(session, batch).sum() / count
+                loss += float(part.detach())
+                if math.isfinite(loss):
+                    part.backward()
+            if not math.isfinite(loss):
+                break
+            mean = 0.7 * mean + 0.3 * loss
+            value = mean / (1 - 0.7 ** (step + 1))
+            rates.append(rate)
+            smoothed.append(value)
+            least = min(least, value)
+            if value > 4 * least:
+                break
+            torch.nn.utils.clip_grad_norm_([parameter], recipe.clip)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+            session.push()
+            session.grad.zero_()
+    finally:
+        session.set(kept)
+        session.grad.zero_()
+    falls = [
+        (smoothed[place + 1] - smoothed[place - 1]) / (math.log(rates[place + 1]) - math.log(rates[place - 1]))
+        for place in range(1, len(rates) - 1)
+    ]
+    best = falls.index(min(falls)) + 1 if falls else 0
+    return Range(tuple(rates), tuple(smoothed), rates[best] if rates else recipe.peak)
+
+
+def probe(base: Base, material: Material, recipe: Recipe, *, rates: bool = False, colour: bool = False) -> str:
+    """The pre-flight's findings (or those of the range test) as text; nothing is written. A failed check is in the text."""
+    load_torch()
+    chat = Chat(base)
+    rows, _ = encode_rows(chat, material.conversations, material.window)
+    rows += texts(chat, material.texts, material.window)
+    session = open_session(base, recipe)
+    if rates:
+        return str(find_rate(session, rows, recipe))
+    return str(inspect(session, base, chat, rows, material.conversations, recipe, colour=colour))
