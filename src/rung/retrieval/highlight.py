@@ -10,31 +10,33 @@ from rung.core.types import Span
 from rung.retrieval.keyword import LONGEST, Analysis
 
 _ANALYSIS = Analysis()
+_RUNS = re.compile("[A-Za-z0-9\x80-\U0010ffff]+")
 
 
 def highlight(query: str, texts: Sequence[str]) -> list[tuple[Span, ...]]:
     """For each text the spans of the words that the keyword index would match with the query, in order.
 
-    In plain ASCII the candidates are found by one regular expression (words that begin as a term does) and then compared as
-    terms; other texts go through the analysis character by character.
+    What is ASCII and no letter or digit parts words in the analysis, so the runs between can be looked at one by one, and each
+    once: those in ASCII are one word, others go through the analysis character by character.
     """
     wanted = frozenset(_ANALYSIS.terms(query))
     if not wanted:
         return [() for _ in texts]
-    pattern = _pattern(wanted)
     out: list[tuple[Span, ...]] = []
     for text in texts:
-        if text.isascii():
-            words = pattern.finditer(text)
-            found = (word for word in words if _ANALYSIS.term(word[0].lower()[: LONGEST + 1]) in wanted)
-            out.append(tuple(Span(word.start(), word.end()) for word in found))
-        else:
-            out.append(tuple(span for term, span in _ANALYSIS.places(text) if term in wanted))
+        spans: list[Span] = []
+        for found in _RUNS.finditer(text):
+            for term, first, last in _terms(found[0]):
+                if term in wanted:
+                    spans.append(Span(found.start() + first, found.start() + last))
+        out.append(tuple(spans))
     return out
 
 
-@lru_cache(maxsize=64)
-def _pattern(terms: frozenset[str]) -> re.Pattern[str]:
-    # Porter's stemmer changes at most the last two letters of what is left (happy: happi, hoping: hope).
-    heads = sorted({re.escape(term[: max(1, len(term) - 2)]) for term in terms if term.isascii()})
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(heads)})[A-Za-z0-9]*" if heads else r"(?!)", re.IGNORECASE)
+@lru_cache(maxsize=1 << 16)
+def _terms(run: str) -> tuple[tuple[str, int, int], ...]:
+    """The terms of a run, each with where it begins and ends."""
+    if run.isascii():
+        term = _ANALYSIS.term(run.lower()[: LONGEST + 1])
+        return ((term, 0, len(run)),) if term else ()
+    return tuple((term, span.start, span.end) for term, span in _ANALYSIS.places(run))
