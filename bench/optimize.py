@@ -221,11 +221,10 @@ def run_peer(python: str, folder: Path, optimizer: str, candidates: int, threads
 
 def run_rung(folder: Path, calls: int, seed: int, model: str) -> dict[str, Any]:
     """The command as a user types it, with a store of its own: nothing is known from before."""
-    home = folder / f"home-{seed}"
-    shutil.rmtree(home, ignore_errors=True)
-    environment = {**os.environ, "RUNG_HOME": str(home), "RUNG_STORE": f"sqlite:///{folder / f'rung-{seed}.db'}"}
+    home = Path(tempfile.mkdtemp(dir=folder))
+    environment = {**os.environ, "RUNG_HOME": str(home), "RUNG_STORE": f"sqlite:///{home / 'rung.db'}"}
     words = ["prompt", "optimize", str(folder / "task.yaml"), "-m", model, "--calls", str(calls), "--seed", str(seed)]
-    words += ["--json", "-q", "--out", str(folder / f"out-{seed}")]
+    words += ["--json", "-q", "--out", str(home / "program")]
     code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -242,6 +241,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=4, help="of DSPy's optimizer")
     parser.add_argument("--threads", type=int, default=32, help="DSPy's threads")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="seeds of rung's search")
+    parser.add_argument("--served", action="store_true", help="rung asks the same server too, once more")
     parser.add_argument("--keep", type=Path, help="folder for what both sides wrote")
     args = parser.parse_args()
     from rung.metrics.stats import wilson
@@ -272,15 +272,27 @@ def main() -> None:
         )
         (folder / "dspy.json").write_text(json.dumps(found, indent=1))
         for seed in args.seeds:
-            ours = run_rung(folder, found["calls"], seed, MODEL)
-            (folder / f"rung-{seed}.json").write_text(json.dumps(ours, indent=1))
-            test, end = ours["tested"]["best"], ours["end"]
-            print(
-                f"| {name} | rung, seed {seed} | {end['calls']} | {end['best']:.3f} (start {end['start']:.3f}) | "
-                f"{test['value']:.3f} [{test['low']:.2f}, {test['high']:.2f}] | {ours['seconds']:.1f} s "
-                f"({ours['seconds'] / found['wall']:.2f}x) | {os.getloadavg()[0]:.1f} |",
-                flush=True,
-            )
+            show(name, f"rung, seed {seed}", run_rung(folder, found["calls"], seed, MODEL), folder, found["wall"])
+        if args.served:
+            (folder / "served").mkdir()
+            server = Server(folder / "served")
+            try:
+                model = f"openai:{MODEL}@{server.base}"
+                ours = run_rung(folder, found["calls"], args.seeds[0], model)
+            finally:
+                server.close()
+            show(name, f"rung at the server, seed {args.seeds[0]}", ours, folder, found["wall"])
+
+
+def show(name: str, side: str, found: dict[str, Any], folder: Path, wall: float) -> None:
+    (folder / f"{side.replace(', ', '-').replace(' ', '-')}.json").write_text(json.dumps(found, indent=1))
+    test, end = found["tested"]["best"], found["end"]
+    print(
+        f"| {name} | {side} | {end['calls']} | {end['best']:.3f} (start {end['start']:.3f}) | "
+        f"{test['value']:.3f} [{test['low']:.2f}, {test['high']:.2f}] | {found['seconds']:.1f} s "
+        f"({found['seconds'] / wall:.2f}x) | {os.getloadavg()[0]:.1f} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

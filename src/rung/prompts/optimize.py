@@ -163,7 +163,8 @@ def too_small(calls: int, dev: int, each: int, spent: int = 0) -> str:
 
 @dataclass
 class Candidate:
-    """A prompt in the search. ``scores`` are by index of the dev example; ``fate`` says what became of it, ``beaten`` that
+    """A prompt in the search. ``scores`` are by index of the dev example; ``sure`` is how likely the model found the right
+    answer there, where it says so (else the score again); ``fate`` says what became of it, ``beaten`` that
     it was shown to be worse than the best of its day."""
 
     id: int
@@ -172,6 +173,7 @@ class Candidate:
     note: str
     parent: int
     scores: dict[int, Score] = field(default_factory=dict)
+    sure: dict[int, float] = field(default_factory=dict)
     tokens: int = 0
     fate: str = ""
     beaten: bool = False
@@ -318,6 +320,7 @@ class _Search:
         results = await self._evaluate(candidate.program, [self.dev[index] for index in missing])
         for index, result in zip(missing, results, strict=True):
             candidate.scores[index] = result.scores[self.metric.name]
+            candidate.sure[index] = self._sure(result)
             candidate.tokens += result.answer.usage.tokens
 
     def _remember(self, candidate: Candidate) -> bool:
@@ -393,7 +396,7 @@ class _Search:
             for one in self.known
             if len(self.dev) > len(one.scores) >= len(self.dev) / 4 and not one.beaten and self._gain(one) > 0
         ]
-        return sorted(halved, key=lambda one: (-self._gain(one) * math.sqrt(len(one.scores)), one.id))[:most]
+        return sorted(halved, key=lambda one: (-self._promise(one) * math.sqrt(len(one.scores)), one.id))[:most]
 
     def _index(self, name: str, asked: Mapping[str, int]) -> float:
         """UCB1. What has not been asked comes first, in the order of SOURCES; picks of this step count at once."""
@@ -463,7 +466,7 @@ class _Search:
                     one.fate, one.beaten = f"stopped after {seen}: shown to be worse than the best", True
                 else:
                     alive.append(one)
-            alive.sort(key=lambda one: (-self._gain(one), one.tokens / len(one.scores), one.id))
+            alive.sort(key=lambda one: (-self._promise(one), one.tokens / len(one.scores), one.id))
             room = next((n for n, upto in stages(len(everyone), len(self.dev)) if upto > seen), 1)
             for one in alive[room:]:
                 one.fate = f"halved out after {seen}"
@@ -521,6 +524,20 @@ class _Search:
         indices = sorted(candidate.scores)
         mine, theirs = ([one.scores[i] for i in indices] for one in (candidate, self.best))
         return self.sign * float(self.metric.reduce(mine)[0] - self.metric.reduce(theirs)[0])
+
+    def _promise(self, candidate: Candidate) -> float:
+        """What decides who goes on: the gain, and as much the gain in what the model gave the right answer. On six examples
+        two prompts are often equally often right and differ in how surely."""
+        indices = list(candidate.scores)
+        surer = sum(candidate.sure[i] - self.best.sure[i] for i in indices) / len(indices)
+        return (self._gain(candidate) + surer) / 2
+
+    def _sure(self, result: Result) -> float:
+        """The probability of the right answer, 0 to 1: known where the answer is right, spread evenly where it is wrong."""
+        value, confidence = self.sign * result.scores[self.metric.name].value, result.answer.confidence
+        if confidence is None or result.answer.failure is not None or self.task.form.kind != "labels":
+            return value
+        return confidence if value >= 1 else (1 - confidence) / max(1, len(self.task.form.labels) - 1)
 
     def _value(self, candidate: Candidate) -> float:
         return float(self.metric.reduce([candidate.scores[i] for i in sorted(candidate.scores)])[0])
