@@ -179,6 +179,21 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
     assert {hit.passage.document for hit in spread} == {"one", "other"}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_rerank_orders_anew(collection: Collection, mode: Mode) -> None:
+    collection.add(
+        [
+            Document("apart", "amber birch cedar delta ember fjord grove kelp lagoon harbor island meadow harbor"),
+            Document("beside", "meadow amber harbor grove birch cedar delta ember fjord kelp lagoon"),
+        ]
+    )
+    hits = collection.search("amber harbor", Search(mode=mode, rerank="words", k=2))
+    assert [hit.passage.document for hit in hits] == ["beside", "apart"]
+    assert [hit.score for hit in hits] == [hit.parts["rerank"] for hit in hits]
+    with pytest.raises(InputError, match="no reranker"):
+        collection.search("amber", Search(mode=mode, rerank="magic"))
+
+
 def test_searches_that_cannot_be_are_refused(collection: Collection) -> None:
     for search in (
         Search(mode="fuzzy"),  # type: ignore[arg-type]

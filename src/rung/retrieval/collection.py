@@ -924,7 +924,7 @@ class Collection:
         if search.rerank is not None:
             order = order[: search.depth]
             texts = self._ledger.rows(link, [row for row, _ in order])
-            order = self._rerank(query, order, texts, parts, index, search)
+            order = self._rerank(query, order, texts, parts, index or self._keyword(link, view), search)
         if search.diversity is not None and self.dimensions:
             order = self._spread(view, order, search)
         order = order[: search.k]
