@@ -181,15 +181,14 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rerank_orders_anew(collection: Collection, mode: Mode) -> None:
-    collection.add(
-        [
-            Document("apart", "amber birch cedar delta ember fjord grove kelp lagoon harbor island meadow harbor"),
-            Document("beside", "meadow amber harbor grove birch cedar delta ember fjord kelp lagoon"),
-        ]
-    )
-    hits = collection.search("amber harbor", Search(mode=mode, rerank="words", k=2))
-    assert [hit.passage.document for hit in hits] == ["beside", "apart"]
-    assert [hit.score for hit in hits] == [hit.parts["rerank"] for hit in hits]
+    collection.build(made(60))
+    query = "amber harbor kelp n7"
+    plain = collection.search(query, Search(mode=mode, k=20))
+    hits = collection.search(query, Search(mode=mode, rerank="words", k=20, depth=20))
+    assert {hit.passage.id for hit in hits} == {hit.passage.id for hit in plain}
+    assert [hit.passage.id for hit in hits] != [hit.passage.id for hit in plain]
+    scores = [hit.score for hit in hits]
+    assert scores == [hit.parts["rerank"] for hit in hits] == sorted(scores, reverse=True)
     with pytest.raises(InputError, match="no reranker"):
         collection.search("amber", Search(mode=mode, rerank="magic"))
 
