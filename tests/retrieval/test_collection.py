@@ -183,7 +183,7 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
 def test_rerank_orders_anew(collection: Collection, mode: Mode) -> None:
     collection.build(made(60))
     query = "amber harbor kelp n7"
-    plain = collection.search(query, Search(mode=mode, k=20))
+    plain = collection.search(query, Search(mode=mode, k=20, depth=20))
     hits = collection.search(query, Search(mode=mode, rerank="words", k=20, depth=20))
     assert {hit.passage.id for hit in hits} == {hit.passage.id for hit in plain}
     assert [hit.passage.id for hit in hits] != [hit.passage.id for hit in plain]
