@@ -1,0 +1,134 @@
+"""``rung tune`` from files to files on a random two-layer base."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from rung.cli.main import app
+from rung.core.errors import FitError, InputError
+from rung.core.settings import Settings
+from rung.tuning import curves
+from rung.tuning.config import read
+from rung.tuning.job import gather
+from rung.tuning.weights import Base
+from tests.tuning.conftest import TEXTS
+
+SMALL = {"rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}
+
+
+@pytest.fixture
+def config(tiny: Base, tmp_path: Path) -> Path:
+    rows = [{"instruction": "Name the colour.", "input": text, "output": label} for label, text in TEXTS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    document = {"model": str(tiny.gguf), "data": "rows.jsonl", "dev": 0.3, "out": "out", **SMALL}
+    path = tmp_path / "tune.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def tune(config: Path, *options: str) -> str:
+    result = CliRunner().invoke(app, ["tune", str(config), *options])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_tunes_and_writes(config: Path) -> None:
+    said = tune(config, "--set", "export=[adapter, folder, f16, q8]", "--set", "seed=1")
+    out = config.parent / "out"
+    assert "which is kept" in said
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "merged" / "config.json").is_file()
+    assert (out / "tuned-f16.gguf").stat().st_size > (out / "tuned-q8.gguf").stat().st_size
+    assert not list(out.glob("step-*"))
+    points = curves.read(out)
+    assert [point["step"] for point in points] == list(range(1, len(points) + 1))
+    assert any("dev" in point for point in points)
+    assert "passed  mask" in (out / "preflight.txt").read_text()
+    again = tune(config, "--set", "export=[adapter, folder, f16, q8]", "--set", "seed=1")
+    assert again.splitlines()[-1] == said.splitlines()[-1]
+    with pytest.raises(FitError, match="another training"):
+        tune(config, "--set", "seed=2")
+
+
+def test_dev_is_held_out_before_anything_is_learnt(config: Path) -> None:
+    _, material = gather(read(config), Settings())
+    learnt = {talk[0].content for _, talk in material.conversations}
+    held = {talk[0].content for _, talk in material.dev}
+    assert learnt
+    assert held
+    assert not learnt & held
+    assert len(learnt) + len(held) == len(TEXTS)
+
+
+def test_texts_are_continued_on(config: Path, tiny: Base) -> None:
+    (config.parent / "book.txt").write_text("The sea is blue and the sky is blue over it.\n\n" * 40)
+    document = {"model": str(tiny.gguf), "texts": "book.txt", "window": 64, "out": "cpt", **SMALL, "method": "full"}
+    config.write_text(yaml.safe_dump({**document, "export": "folder"}))
+    said = tune(config)
+    assert "merged" in said
+    points = curves.read(config.parent / "cpt")
+    assert points[-1]["loss"] < points[0]["loss"]
+
+
+def test_checks_alone_and_range_test(config: Path) -> None:
+    said = tune(config, "--check")
+    assert "passed  stop token" in said
+    assert "⟦" in said
+    assert "set rate:" in tune(config, "--range-test")
+    assert not (config.parent / "out" / "trained.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"instruction": "x", "output": ""}, "has no answer to learn"),
+        ({"text": "plain"}, "is plain text"),
+        ({"question": "x"}, "it has question; expected"),
+    ],
+)
+def test_rows_that_cannot_be_learnt(config: Path, row: dict[str, str], message: str) -> None:
+    (config.parent / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError) as raised:
+        gather(read(config), Settings())
+    assert message in str(raised.value)
+
+
+def test_exports_that_a_method_has_not(config: Path) -> None:
+    with pytest.raises(InputError, match="no adapter"):
+        tune(config, "--set", "method=full", "--set", "export=adapter")
+    with pytest.raises(InputError, match="writes an adapter only"):
+        tune(config, "--set", "method=prompt", "--set", "export=f16")
+
+
+def test_tensorboard_files(config: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tune(config, "--set", "tensorboard=board")
+    events = EventAccumulator(str(config.parent / "board"))
+    events.Reload()
+    assert {"train/loss", "dev/loss", "rate"} <= set(events.Tags()["scalars"])
+
+
+def test_two_processes_follow_one(config: Path) -> None:
+    """torchrun: the same losses as one process, but for the order of sums."""
+    tune(config)
+    alone = curves.read(config.parent / "out")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "rung", "tune", str(config), "--set", "out=shared", "--set", "tokens=40",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr[-2000:]
+    together = curves.read(config.parent / "shared")
+    assert [point["loss"] for point in together] == pytest.approx([point["loss"] for point in alone], rel=1e-4)
+    assert (config.parent / "shared" / "tuned-f16.gguf").is_file()
