@@ -10,7 +10,7 @@ climb: $(VENV)/.climb
 	$(BIN)/rung climb support-intent --report report.html
 
 test: $(VENV)/.dev
-	$(BIN)/rung models pull
+	$(BIN)/rung models pull smollm2-135m static minilm glove
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev

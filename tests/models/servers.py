@@ -61,6 +61,32 @@ def serve() -> Iterator[Server]:
         thread.join(5)
 
 
+class _Embeddings:
+    """The embeddings API: a vector of letter counts a text, answered in another order than asked."""
+
+    def error(self, status: int, said: str) -> dict[str, Any]:
+        return {"error": {"message": said, "type": "error", "param": None, "code": None}}
+
+    def answer(self, body: dict[str, Any]) -> Said:
+        return Said()
+
+    def whole(self, body: dict[str, Any], said: Said) -> dict[str, Any]:
+        width = body.get("dimensions", 26)
+        data = [
+            {
+                "object": "embedding",
+                "index": at,
+                "embedding": [float(text.lower().count(chr(97 + i))) for i in range(width)],
+            }
+            for at, text in enumerate(body["input"])
+        ]
+        if body["model"] == "short":
+            data.pop()
+        tokens = sum(len(text.split()) for text in body["input"])
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": body["model"], "data": data[::-1], "usage": usage}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -79,7 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         server.seen.append(Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, body, time.monotonic()))
         vendor: Any
-        if path.endswith("/chat/completions"):
+        if path.endswith("/embeddings"):
+            vendor, model, streamed = _Embeddings(), body["model"], False
+        elif path.endswith("/chat/completions"):
             vendor, model, streamed = _Openai(), body["model"], bool(body.get("stream"))
         elif path.endswith("/messages"):
             vendor, model, streamed = _Anthropic(), body["model"], bool(body.get("stream"))

@@ -70,7 +70,8 @@ def pull(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="smollm2-135m, static, hf:owner/name[/FILE], or FILE.gguf. None: all built in."
+            metavar="[NAME]...",
+            help="smollm2-135m, static, minilm, glove, hf:owner/name[/FILE], or FILE.gguf. None: the first two.",
         ),
     ] = None,
     source: Annotated[
@@ -86,7 +87,7 @@ def pull(
     from rung.models import hub
 
     cache = Settings().cache
-    wanted = [_bare(name) for name in names or hub.CATALOGUE]
+    wanted = [_bare(name) for name in names or [name for name, weights in hub.CATALOGUE.items() if weights.basic]]
     if source is not None and len(wanted) != 1:
         raise InputError("--from needs exactly one name", remedy=f"type: rung models pull smollm2-135m --from {source}")
     for name in wanted:

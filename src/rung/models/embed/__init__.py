@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rung.core import registry
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Spec", "open_embedder", "unit"]
+__all__ = ["Spec", "fit_embedder", "open_embedder", "unit"]
 
 _OPTIONS = re.compile(r"[a-z]+=[^&=?]+(?:&[a-z]+=[^&=?]+)*")
 
@@ -99,6 +100,28 @@ def open_embedder(name: str | None = None, settings: Settings | None = None) -> 
     from rung.models.embed.cache import Kept
 
     return Kept(embedder, settings.cache / "embeddings", limit * 1_000_000)
+
+
+def fit_embedder(name: str, texts: Sequence[str], path: Path, settings: Settings | None = None) -> Embedder:
+    """Fit what an embedder must know of a corpus, write it to ``path`` (an ``.npz``), and open the embedder with it.
+
+    ``name`` is ``tfidf`` or ``onehot`` (with ``?dimensions=N``; 2048 if unsaid), or a kind with ``pooling=sif``. The name of
+    what comes back opens it again. Raises InputError for any other, and for texts without words.
+    """
+    settings = settings or Settings()
+    spec = Spec.parse(name)
+    if spec.kind in ("tfidf", "onehot"):
+        from rung.models.embed.counts import fit_counts
+
+        fit_counts(spec.kind, texts, int(replace(spec, argument="").read({"dimensions": 2048})["dimensions"]), path)
+        return open_embedder(f"{spec.kind}:{path}", settings)
+    if spec.options.get("pooling") != "sif":
+        raise InputError(
+            f"{name!r} learns nothing from texts", remedy="tfidf, onehot and embedders with pooling=sif are fitted"
+        )
+    embedder = cast(Any, registry.load("embedder", spec.kind)(spec.without("cache").without("fitted"), settings))
+    embedder.fit(texts).save(path)
+    return open_embedder(replace(spec, options={**spec.options, "fitted": str(path)}).name, settings)
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
