@@ -220,6 +220,23 @@ def test_nothing_gets_out_of_the_sandbox(source: str) -> None:
     assert time.process_time() - started < 2
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("{{ text.__class__.__mro__[1].__subclasses__() }}", "the attribute '__"),
+        ("{{ text['__class__'] }}", "the attribute '__class__'"),
+        ("{% for i in range(100000000) %}x{% endfor %}", r"range\(\) of more than 1,000 numbers"),
+        ('{% include "/etc/passwd" %}', "include"),
+    ],
+)
+def test_what_would_leave_the_sandbox_is_not_even_saved(body: str, said: str, tmp_path: Path) -> None:
+    file = files(tmp_path, esc=f"---\nname: esc\nvariables: {{text: string}}\n---\nSay it.\n{body}") / "esc.md"
+    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
+        with pytest.raises(InputError, match=rf"esc\.md:6: template: {said}"):
+            library.save(library.find(str(file), store), store)
+        assert store.prompts() == []
+
+
 def test_loops_conditions_and_filters_work() -> None:
     text = "{% for d in docs %}[{{ loop.index }}] {{ d.title|upper }}\n{% endfor %}{{ docs|length }} {{ s|default('none', true) }}"
     assert sandbox.render(text, {"docs": [{"title": "a"}, {"title": "b"}], "s": ""}) == "[1] A\n[2] B\n2 none"

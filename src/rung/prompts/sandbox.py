@@ -276,6 +276,12 @@ def parse(source: str, file: str = "", line: int = 1) -> nodes.Template:
                 file=file or None,
                 line=line + node.lineno - 1,
             )
+        if (hidden := _hidden(node)) is not None:
+            what = f"the attribute {hidden!r}"
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "range":
+            bounds = [bound.value for bound in node.args if isinstance(bound, nodes.Const)]
+            if bounds and len(bounds) == len(node.args) and all(type(bound) is int for bound in bounds):
+                what = "range() of more than 1,000 numbers" if max(map(abs, bounds)) > 1000 else what
         if what:
             raise InputError(
                 f"template: {what} may not be used in prompts",
@@ -284,6 +290,15 @@ def parse(source: str, file: str = "", line: int = 1) -> nodes.Template:
                 line=line + node.lineno - 1,
             )
     return tree
+
+
+def _hidden(node: nodes.Node) -> str | None:
+    """The name of an attribute or item that begins with an underscore: what a way out of a sandbox begins with. One that is only made
+    when the template is rendered is refused there."""
+    name = node.attr if isinstance(node, nodes.Getattr) else None
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        name = node.arg.value
+    return name if isinstance(name, str) and name.startswith("_") else None
 
 
 def _nodes(tree: nodes.Node) -> Iterator[nodes.Node]:
