@@ -108,8 +108,8 @@ def test_names() -> None:
 class Reader(Fake):
     """Says yes to passages by how often they have ``x``."""
 
-    def __init__(self, capabilities: Capabilities = Capabilities(score=True)) -> None:
-        super().__init__(capabilities=capabilities)
+    def __init__(self, score: bool = True) -> None:
+        super().__init__(capabilities=Capabilities(score=score))
         self.asked: list[ScoreRequest] = []
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
@@ -138,4 +138,4 @@ async def test_the_model_is_asked_of_each_passage() -> None:
 
 async def test_a_model_that_cannot_score_is_said() -> None:
     with pytest.raises(Unsupported, match="does not score"):
-        await judge(Reader(Capabilities()), "q", [hit("a", "b")])
+        await judge(Reader(score=False), "q", [hit("a", "b")])

@@ -238,3 +238,68 @@ def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
         typer.confirm(f"Delete {folder}?", abort=True)
     Collection.drop(folder)
     typer.echo(f"{name}: deleted")
+
+
+@app.command("evaluate")
+def evaluate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A BEIR folder: corpus.jsonl, queries.jsonl and qrels.tsv.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--collection", metavar="NAME", help="Search this collection; its documents' ids are the judged ones."
+        ),
+    ] = None,
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option("--embedder", metavar="EMBEDDER", help="May be given several times. Default: static."),
+    ] = None,
+    rerank: Annotated[str, typer.Option(help="The reranker of the reranked row.")] = "words",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: each row's cells by column.")] = False,
+) -> None:
+    """Compare keyword, dense, hybrid and reranked search on judged queries: nDCG@10, recall@100, MRR@10 with intervals."""
+    import json as encoder
+    import sys
+    from dataclasses import replace
+
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.retrieval import evaluate as measure
+    from rung.retrieval.collection import Collection, find
+
+    live = sys.stderr.isatty()
+
+    def show(method: str, done: int) -> None:
+        if live and done % 10 == 0:
+            typer.echo(f"\r\033[K{method}: {done} queries", nl=False, err=True)
+
+    judged = measure.read(folder)
+    if name is None:
+        rows = measure.compare(judged, embedder or ["static"], rerank, progress=show)
+    else:
+        if embedder:
+            raise InputError(
+                f"{name} has its embedder already, got --embedder {embedder[0]}",
+                remedy="leave --embedder or --collection out",
+            )
+        methods = [
+            replace(each, search=replace(each.search, rerank=rerank)) if each.search.rerank else each
+            for each in measure.METHODS
+        ]
+        with Collection.open(find(name, Settings().home)) as collection:
+            if not collection.dimensions:
+                methods = [each for each in methods if each.search.mode == "keyword"]
+            rows = measure.evaluate(collection, judged.queries, judged.relevant, methods, progress=show)
+    if live:
+        typer.echo("\r\033[K", nl=False, err=True)
+    lines = measure.table(rows)
+    if json:
+        found = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+        typer.echo(encoder.dumps({"name": judged.name, "queries": len(judged.queries), "rows": found}, indent=2))
+        return
+    missing = f", {judged.unknown} judgements of documents that are not there" if judged.unknown else ""
+    typer.echo(f"{judged.name}: {len(judged.documents):,} documents, {len(judged.queries)} queries{missing}")
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
