@@ -116,20 +116,21 @@ def test_the_reflector_is_shown_what_went_wrong() -> None:
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        ("Decide what the customer wants.", "Decide what the customer wants."),
-        ('"Decide what the customer wants."', "Decide what the customer wants."),
+        ("Find the intent of the customer.", "Find the intent of the customer."),
+        ('"Find the intent of the customer."', "Find the intent of the customer."),
         (
-            "**Improved instruction:** Decide what the customer wants.\n\nThis is better since",
-            "Decide what the customer wants.",
+            "**Improved instruction:** Find the intent of the customer.\n\nThis is better since",
+            "Find the intent of the customer.",
         ),
-        ("Here is a better instruction: Decide what they want.", "Decide what they want."),
-        ("```text\nDecide what the customer wants.\n```", "Decide what the customer wants."),
+        ("Here is a better instruction: Name their intent.", "Name their intent."),
+        ("```text\nFind the intent of the customer.\n```", "Find the intent of the customer."),
         ("", None),
         ("Yes.", None),
         ("Say the intent.", None),
         ("word " * 300, None),
-        ("Say {{ text }} to the customer.", None),
-        (f"If it is {FEEDBACK[1].example.input['text']}, say refund.", None),
+        ("Say the intent of {{ text }} to the customer.", None),
+        ("What is wrong? Provide a clear explanation of skills.", None),
+        (f"The intent: if it is {FEEDBACK[1].example.input['text']}, say refund.", None),
     ],
 )
 def test_what_the_reflector_writes_is_cleaned_or_refused(reply: str, said: str | None) -> None:

@@ -113,6 +113,11 @@ def optimize(
         f'\nTake it: rung run {found.folder} -i "..."; rung serve {found.folder}; '
         f"rung prompt save {found.folder / 'prompt.md'}"
     )
+    if found.chosen:
+        typer.echo(
+            f"prompt.md holds the words; the demonstrations are chosen for each input: "
+            f"template: {{prompt: {found.folder / 'prompt.md'}, {found.chosen}}}"
+        )
 
 
 class Live:

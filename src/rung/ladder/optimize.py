@@ -47,7 +47,8 @@ class Tested:
 @dataclass(frozen=True, slots=True)
 class Optimum:
     """What a search found. ``steps`` are the log's lines and ``end`` its last one; ``usage`` is what was asked now (the rest
-    came from the journal); ``folder`` holds the program, ``log`` the steps."""
+    came from the journal); ``folder`` holds the program, ``log`` the steps; ``chosen`` says how demonstrations are chosen for
+    each input, which ``prompt.md`` cannot hold."""
 
     task: str
     model: str
@@ -59,6 +60,7 @@ class Optimum:
     folder: Path
     log: Path
     prompt: str
+    chosen: str
     tested: Tested | None
 
 
@@ -129,7 +131,25 @@ async def optimize(
     (out / "prompt.md").write_text(write(template_of(best, task.name)), encoding="utf-8")
     for file in (log / STEPS, *sorted(log.glob("step-*.diff"))):
         (out / file.name).write_bytes(file.read_bytes())
-    return Optimum(task.name, model, task.metrics[0], tuple(steps), end, usage, took, out, log, written(best), tested)
+    return Optimum(
+        task.name,
+        model,
+        task.metrics[0],
+        tuple(steps),
+        end,
+        usage,
+        took,
+        out,
+        log,
+        written(best),
+        _chosen(best),
+        tested,
+    )
+
+
+def _chosen(program: PromptProgram) -> str:
+    selector = program.selector
+    return "" if selector is None or selector.kind == "random" else f"k: {selector.k}, select: {selector.kind}"
 
 
 def _check_place(out: Path) -> None:

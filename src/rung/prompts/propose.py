@@ -389,6 +389,11 @@ def reflection(parent: PromptProgram, material: Material, turn: int, most: int =
     return Request(messages, Sampling(temperature=0.8, top_p=0.95, max_tokens=160, seed=turn), repeat=turn)
 
 
+def _content(text: str) -> set[str]:
+    """The words that mean something. A rewriting that keeps few of the task's can win on dev by luck, never by sense."""
+    return {word for word in WORDS.findall(text.casefold()) if len(word) > 3}
+
+
 def _said_instead(result: Result) -> str:
     answer = result.answer
     return _short(show(answer.output) if answer.failure is None else answer.raw or answer.failure.message, 200)
@@ -402,7 +407,8 @@ _LEADING = re.compile(
 
 
 def rewritten(parent: PromptProgram, material: Material, reply: str) -> tuple[Proposal | None, str]:
-    """The reflector's reply as a proposal, or why it cannot be one: empty, nothing new, too long, a case repeated."""
+    """The reflector's reply as a proposal, or why it cannot be one: empty, nothing new, too long, about something
+    else, a case repeated."""
     text = _LEADING.sub("", reply.strip().strip("`").strip())
     text = text.partition("\n\n")[0].strip().strip('"“”`*').strip()
     parts = parts_of(parent)
@@ -414,6 +420,9 @@ def rewritten(parent: PromptProgram, material: Material, reply: str) -> tuple[Pr
         return None, "the reflector wrote the same instruction"
     if "{{" in text or "{%" in text:
         return None, "the reflector wrote template code"
+    told, kept = _content(material.task.instruction), _content(text)
+    if told and 3 * sum(any(word[:5] == other[:5] for other in kept) for word in told) < len(told):
+        return None, "the reflector wrote about something else"
     plain = " ".join(text.split()).casefold()
     for result in material.feedback:
         case = " ".join(text_of(result.example.input).split()).casefold()
