@@ -27,6 +27,7 @@ import numpy as np
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Span
 from rung.metrics.stem import stem
+from rung.retrieval.tokens import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +50,9 @@ LONGEST = 64
 
 MERGE_TOKENS = 4_000_000
 """Tokens that may wait before they become postings: bounds the memory of a build."""
+
+BATCH = 4096
+"""Texts that are split into words at once."""
 
 CACHED_POSTINGS = 16_000_000
 """Postings whose weights are kept ready between searches, 4 to 8 bytes each."""
@@ -94,6 +98,10 @@ class _Folding(dict[int, str]):
 
 
 _FOLDING = _Folding()
+
+
+def _fold(char: str) -> str:
+    return _FOLDING[ord(char)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,20 +355,16 @@ class KeywordIndex:
             raise InputError(f"id {twice!r} is twice in one call, expected each once", remedy="leave one out")
 
     def _append(self, ids: Sequence[str], texts: Sequence[str]) -> None:
-        number, tokens = self._words.__getitem__, self.analysis.tokens
-        for start in range(0, len(texts), 256):
-            numbers: list[int] = []
-            ends = [0]
-            for text in texts[start : start + 256]:
-                numbers += map(number, tokens(text))
-                ends.append(len(numbers))
-            found = np.array(numbers, np.int32)
+        number = self._words.__getitem__
+        for start in range(0, len(texts), BATCH):
+            words, places, counts = split(texts[start : start + BATCH], _PLAIN, _fold)
+            found = np.fromiter(map(number, words), np.int32, len(words))[places]
             kept = found >= 0
-            lengths = np.diff(np.concatenate(([0], np.cumsum(kept)))[ends])
+            lengths = np.diff(np.concatenate(([0], np.cumsum(kept)))[np.cumsum(counts)], prepend=0)
             self._waiting.frombytes(found[kept].tobytes())
             self._lengths.frombytes(lengths.astype(np.int32).tobytes())
             first = len(self._ids)
-            part = ids[start : start + 256]
+            part = ids[start : start + BATCH]
             self._ids.extend(part)
             self._rows.update(zip(part, range(first, first + len(part)), strict=True))
             if len(self._waiting) >= MERGE_TOKENS:
