@@ -207,6 +207,7 @@ async def test_rewriting_sees_mistakes_on_train_and_is_asked_once(tmp_path: Path
     stored = (tmp_path / REFLECTIONS).read_text().splitlines()
     assert len(stored) == len(asked) == len(reflector.calls)
     assert log(tmp_path)[-1]["calls"] == len(model.calls) + len(reflector.calls)
+    assert all(not step["notes"] or "the reflector wrote" in step["notes"][0] for step in log(tmp_path)[:-1])
     held_out = {example.id for example in seen} - {example.id for example in DEV}
     assert held_out
     assert len(held_out) <= len(TRAIN) // 4

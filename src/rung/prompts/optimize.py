@@ -232,6 +232,7 @@ class _Search:
         self.steps = 0
         self.best: Candidate
         self.known: list[Candidate] = []
+        self.notes: list[str] = []
         self.tried: set[str] = set()
         self.tallies = {name: Tally() for name in (rung.sources or SOURCES)}
         # The same question to train twice is free in the journal; it is asked once here, so that it is counted once.
@@ -482,6 +483,7 @@ class _Search:
         shown = racing[0] if racing else max(everyone, key=self._gain)
         diff = _diff(best, shown)
         self.log.add(self._record(everyone, shown, test, won, diff))
+        self.notes = []
         name = f"step-{self.steps:02d}-{'kept' if won else 'not-kept'}.diff"
         (self.context.folder / name).write_text(diff, encoding="utf-8")
         change = f"{self._gain(shown):+.3f}, one-sided p {test.p / 2:.3f}" if test else "all were worse"
@@ -604,10 +606,12 @@ class _Search:
                 }
                 for one in raced
             ],
+            "notes": self.notes,
             "diff": diff,
         }
 
     def _note(self, text: str) -> None:
+        self.notes.append(text)
         self._say("note", text)
 
     def _say(self, stage: str, what: str) -> None:
