@@ -39,7 +39,9 @@ def show(lines: Sequence[Sequence[str]]) -> None:
 
 def xquad(data: Path) -> Judged:
     """Each question's paragraph."""
-    documents, queries, relevant = [], {}, {}
+    documents: list[Document] = []
+    queries: dict[str, str] = {}
+    relevant: dict[str, dict[str, float]] = {}
     with gzip.open(data / "xquad_en/xquad.en.json.gz", "rt") as stream:
         for article in json.load(stream)["data"]:
             for paragraph in article["paragraphs"]:
@@ -54,7 +56,9 @@ def xquad(data: Path) -> Judged:
 def paraphrases(data: Path) -> Judged:
     """Pairs of STS-B's test and dev parts that people scored 4 or more of 5 and whose words differ by a third at least: one
     sentence finds the other among all second sentences."""
-    documents, queries, relevant = [], {}, {}
+    documents: list[Document] = []
+    queries: dict[str, str] = {}
+    relevant: dict[str, dict[str, float]] = {}
     by_text: dict[str, str] = {}
     for name in ("sts-test.csv", "sts-dev.csv"):
         for line in (data / "stsb" / name).read_text().splitlines():
