@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 512
-WORDS = 1 << 17
+WORDS = 1 << 18
 """Words that are remembered at most, but for those of one batch. When they are too many, all are forgotten: to count their
 uses would cost more than to learn them anew."""
 CHARACTERS = 1 << 23
@@ -37,8 +37,11 @@ CHARACTERS = 1 << 23
 
 SPACE = "▁"
 _WORDS = re.compile(r" +[^ \n]*|\n[^ \n]*")
-_PIECES = re.compile(rf"{SPACE}*(?:[a-zA-Z]+|[^a-zA-Z{SPACE}]+)|{SPACE}+")
-_SPECIAL = re.compile(r"</?s>|<unk>")
+_PIECES = re.compile(rf"{SPACE}*(?:[a-zA-Z]+|[0-9]|[^a-zA-Z0-9{SPACE}]+)|{SPACE}+")
+SPECIAL = ("<s>", "</s>", "<unk>")
+_SPECIAL = re.compile(r"(</?s>|<unk>)")
+TOGETHER = 64
+"""Pieces that are tokenised as one text, a line each, which takes half as long as each alone."""
 
 
 class _Words(dict[str, int]):
@@ -136,26 +139,48 @@ class StaticEmbedder:
         """Append the token ids of ``words``."""
         import numpy as np
 
-        if len(self._pieces) > WORDS:
-            self._pieces.clear()
-        parts = [[""] if _SPECIAL.search(word) else _pieces(word) for word in words]
-        missing = list(dict.fromkeys(piece for part in parts for piece in part if piece not in self._pieces))
-        for start in range(0, len(missing), 8192):
-            some = missing[start : start + 8192]
-            found = self._bare.encode_batch_fast(some, add_special_tokens=False)
-            self._pieces.update(zip(some, (item.ids for item in found), strict=True))
         known = self._pieces
-        ids: list[int] = []
+        if len(known) > WORDS:
+            known.clear()
+        parts = [self._cut(word) for word in words]
+        missing = [piece for piece in dict.fromkeys(chain.from_iterable(parts)) if piece not in known]
+        joined = [piece for piece in missing if "\n" not in piece]
+        for start in range(0, len(joined), TOGETHER * 1024):
+            some = joined[start : start + TOGETHER * 1024]
+            texts = ["\n".join(some[at : at + TOGETHER]) for at in range(0, len(some), TOGETHER)]
+            found: list[list[int]] = []
+            for item in self._bare.encode_batch_fast(texts, add_special_tokens=False):
+                ids: list[int] = []
+                for token in item.ids:
+                    if token == self._break:
+                        found.append(ids)
+                        ids = []
+                    else:
+                        ids.append(token)
+                found.append(ids)
+            known.update(zip(some, found, strict=True))
+        for piece in missing:
+            if "\n" in piece:
+                known[piece] = self._bare.encode(piece, add_special_tokens=False).ids
+        flat: list[int] = []
         ends: list[int] = []
-        for word, part in zip(words, parts, strict=True):
-            if part == [""]:
-                ids += self._tokenizer.encode(_clean(word), add_special_tokens=False).ids
-            else:
-                for piece in part:
-                    ids += known[piece]
-            ends.append(len(ids))
+        for part in parts:
+            for piece in part:
+                flat += known[piece]
+            ends.append(len(flat))
         self._start = np.concatenate([self._start, len(self._flat) + np.array(ends, np.int64)])
-        self._flat = np.concatenate([self._flat, np.array(ids, np.int32)])
+        self._flat = np.concatenate([self._flat, np.array(flat, np.int32)])
+
+    def _cut(self, word: str) -> list[str]:
+        """A word as the tokenizer spells it; if it is all ASCII, cut between letters, digits and other characters: no token
+        has two of these, and none has two digits."""
+        if not word.isascii():
+            return [_spell(word)]
+        if word.isalpha():
+            return [SPACE + word]
+        if word in SPECIAL:
+            return [word]
+        return _PIECES.findall(_spell(word))
 
     def _load(self) -> None:
         import numpy as np
@@ -173,6 +198,7 @@ class StaticEmbedder:
         table = require("safetensors.numpy", "embedded", why).load_file(self._folder / weights.file)["embedding.weight"]
         self._table = np.ascontiguousarray(table, np.float32)
         self._start, self._flat = np.zeros(1, np.int64), np.empty(0, np.int32)
+        self._break = int(self._bare.token_to_id("<0x0A>"))
         self._tokenizer = tokenizer
 
 
@@ -180,23 +206,23 @@ def split(text: str) -> list[str]:
     """A text's words: their tokens, one word after another, are the text's.
 
     A word is what follows a space (the text counts as following one), and may begin with more spaces; one that begins with a
-    line break follows none. A text with the name of a special token is one word: the tokenizer looks for those first.
+    line break follows none. The name of a special token is a word: the tokenizer looks for those first, and takes what is
+    between them for texts.
     """
     if not text:
         return []
     if not text.isascii():
         text = text.replace(SPACE, " ")  # what the tokenizer makes of a space
     if "<" in text and _SPECIAL.search(text):
-        return [text]
+        parts = _SPECIAL.split(text)
+        return [word for part in parts for word in ([part] if part in SPECIAL else split(part))]
     if "\n" in text or "  " in text or text[0] == " " or text[-1] == " ":
         return [piece[1:] if piece[0] == " " else piece for piece in _WORDS.findall(f" {text}")]
     return text.split(" ")
 
 
-def _pieces(word: str) -> list[str]:
-    """A word as the tokenizer spells it; if it is all ASCII, cut between letters and other characters: no token has both."""
-    spelled = _clean(word if word.startswith("\n") else f" {word}").replace(" ", SPACE)
-    return _PIECES.findall(spelled) if word.isascii() else [spelled]
+def _spell(word: str) -> str:
+    return _clean(word if word.startswith("\n") else f" {word}").replace(" ", SPACE)
 
 
 def _clean(text: str) -> str:
