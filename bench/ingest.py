@@ -34,7 +34,7 @@ QUERIES = 500
 # ---------------------------------------------------------------- the corpus, made once
 
 
-def corpus(data: Path, folder: Path) -> None:
+def corpus(data: Path, folder: Path, count: int) -> None:
     """Files of about 1,000 words of novels and encyclopedia entries, the vectors of their passages, and queries."""
     import numpy as np
 
@@ -53,19 +53,19 @@ def corpus(data: Path, folder: Path) -> None:
     docs.mkdir(parents=True)
     passages: list[str] = []
     for number, text in enumerate(texts):
-        if len(passages) >= PASSAGES:
+        if len(passages) >= count:
             break
-        cut = [text[start:end] for start, end in spans(text)][: PASSAGES - len(passages)]
+        cut = [text[start:end] for start, end in spans(text)][: count - len(passages)]
         # The last file ends where the passages do, so that all stores cut the same.
         end = spans(text)[len(cut) - 1][1]
         (docs / f"{number:05d}.txt").write_text(text[:end], encoding="utf-8")
         passages += cut
-    assert len(passages) == PASSAGES, len(passages)
+    assert len(passages) == count, len(passages)
     embedder = open_embedder("static")
     unique = list(dict.fromkeys(passages))
     np.save(folder / "vectors.npy", embedder.embed(unique))
     (folder / "passages.json").write_text(json.dumps(unique))
-    picks = [passages[place].split() for place in range(0, PASSAGES, PASSAGES // QUERIES)][:QUERIES]
+    picks = [passages[place].split() for place in range(0, count, count // QUERIES)][:QUERIES]
     queries = [" ".join(words[20:32]) for words in picks]
     np.save(folder / "queries.npy", embedder.embed(queries))
     (folder / "queries.json").write_text(json.dumps(queries))
@@ -169,7 +169,7 @@ def run_rung(folder: Path, out: Path) -> dict[str, Any]:
     collection = Collection.open(out / "c", embedder=given, chunker=windows)
     queries = list(given.asked)
     vectors = list(given.asked.values())
-    dense = Search(mode="dense")
+    dense = Search(mode="dense", highlights=False)
     names = [name for name, _ in files(folder)]
     texts = dict(files(folder))
 
@@ -208,7 +208,7 @@ def run_chroma(folder: Path, out: Path) -> dict[str, Any]:
     before = memory()
     started = time.perf_counter()
     client = chromadb.PersistentClient(str(out / "c"), Settings(anonymized_telemetry=False))
-    collection = client.create_collection("c", metadata={"hnsw:space": "ip"}, embedding_function=None)
+    collection = client.create_collection("passages", metadata={"hnsw:space": "ip"}, embedding_function=None)
     ids, texts, metadatas = cut(folder)
     for start in range(0, len(ids), 5000):
         end = start + 5000
@@ -225,6 +225,11 @@ def run_chroma(folder: Path, out: Path) -> dict[str, Any]:
     def query(number: int, where: Any = None) -> Any:
         return collection.query(query_embeddings=vectors[number % QUERIES][None, :], n_results=10, where=where)
 
+    def ids_only(number: int) -> Any:
+        return collection.query(
+            query_embeddings=vectors[number % QUERIES][None, :], n_results=10, include=["distances"]
+        )
+
     def upsert(number: int) -> None:
         mark = "~changed" if number % 2 else ""
         text = texts[number] + mark
@@ -237,6 +242,7 @@ def run_chroma(folder: Path, out: Path) -> dict[str, Any]:
         "ingest": ingest,
         "peak": peak - before,
         "disk": size(out),
+        "ids": timed(ids_only, QUERIES),
         "query": timed(query, QUERIES),
         "filtered": timed(lambda n: query(n, {"group": f"g{n % 10}"}), 200),
         "hits": [query(number)["ids"][0] for number in range(100)],
@@ -278,8 +284,10 @@ def run_llama_index(folder: Path, out: Path) -> dict[str, Any]:
         names = [index.index_struct.nodes_dict[id] for id in found.ids]
         return index.docstore.get_nodes(names)
 
+    fresh = iter(range(1_000_000))
+
     def upsert(number: int) -> None:
-        node = TextNode(id_=f"one{number}", text=texts[number], embedding=vectors[number].tolist())
+        node = TextNode(id_=f"one{next(fresh)}", text=texts[number], embedding=vectors[number].tolist())
         index.insert_nodes([node])
         index.storage_context.persist(str(out / "c"))
 
@@ -291,7 +299,6 @@ def run_llama_index(folder: Path, out: Path) -> dict[str, Any]:
         "query": timed(query, QUERIES),
         "hits": [[node.node_id for node in query(number)] for number in range(100)],
     }
-    upsert(0)
     row["upsert"] = timed(upsert, 3)
     return row
 
@@ -326,8 +333,10 @@ def run_langchain(folder: Path, out: Path) -> dict[str, Any]:
     asked = list(given.asked.values())
     faiss.omp_set_num_threads(1)
 
+    fresh = iter(range(1_000_000))
+
     def upsert(number: int) -> None:
-        name = f"one{number}"
+        name = f"one{next(fresh)}"
         store.add_embeddings([(texts[number], given.embed([texts[number]])[0])], [{"group": "g0"}], ids=[name])
         store.save_local(str(out / "c"))
 
@@ -354,7 +363,6 @@ def run_langchain(folder: Path, out: Path) -> dict[str, Any]:
 
 def run_txtai(folder: Path, out: Path) -> dict[str, Any]:
     import faiss
-    import numpy as np
     from txtai import Embeddings
     from txtai.version import __version__
 
@@ -378,13 +386,15 @@ def run_txtai(folder: Path, out: Path) -> dict[str, Any]:
     asked = list(given.asked)
 
     def query(number: int) -> Any:
-        return embeddings.search(asked[number % QUERIES], 10, weights=1.0)
+        return embeddings.search(
+            "select id, text, score from txtai where similar(:q, 1.0)", 10, parameters={"q": asked[number % QUERIES]}
+        )
 
     def filtered(number: int) -> Any:
-        text = asked[number % QUERIES].replace("'", " ")
-        given.asked.setdefault(text, np.asarray(given.asked[asked[number % QUERIES]]))
         return embeddings.search(
-            f"select id, text, score from txtai where similar('{text}') and [group] = 'g{number % 10}'", 10
+            f"select id, text, score from txtai where similar(:q, 1.0) and [group] = 'g{number % 10}'",
+            10,
+            parameters={"q": asked[number % QUERIES]},
         )
 
     def upsert(number: int) -> None:
@@ -434,6 +444,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(STORES))
     parser.add_argument("--corpus", type=Path, help="keep the corpus here, and use it if it is there")
+    parser.add_argument("--passages", type=int, default=PASSAGES)
     parser.add_argument("--child", nargs=2, metavar=("STORE", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -444,7 +455,7 @@ def main() -> None:
     folder = given.corpus or Path(tempfile.mkdtemp()) / "corpus"
     if not (folder / "queries.json").is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        corpus(given.data, folder)
+        corpus(given.data, folder, given.passages)
     rows: dict[str, list[dict[str, Any]]] = {}
     chosen = [store for store in STORES if store in given.only.split(",")]
     for _ in range(given.rounds):
@@ -482,6 +493,8 @@ def show(rows: dict[str, list[dict[str, Any]]]) -> None:
         ("ingest s", ("ingest",), ".2f"),
         ("peak MB", ("peak",), ".0f"),
         ("disk MB", ("disk",), ".0f"),
+        ("ids p99 ms", ("ids", "p99"), ".2f"),
+        ("ids/s", ("ids", "qps"), ",.0f"),
         ("query p50 ms", ("query", "p50"), ".2f"),
         ("p99 ms", ("query", "p99"), ".2f"),
         ("queries/s", ("query", "qps"), ",.0f"),
@@ -503,7 +516,7 @@ def show(rows: dict[str, list[dict[str, Any]]]) -> None:
         print(f"| {store} {rows[store][0]['version']} | " + " | ".join(cells) + f" | {same:.3f} |")
     if "rung" in rows:
         print()
-        for name in ("ids", "keyword", "hybrid"):
+        for name in ("keyword", "hybrid"):
             parts = [f"{key} {cell(middle('rung', name, key), ',.2f')}" for key in ("p50", "p99", "qps")]
             print(f"rung {name}: {', '.join(parts)}")
         ours = middle("rung", "ingest")
@@ -511,7 +524,7 @@ def show(rows: dict[str, list[dict[str, Any]]]) -> None:
             theirs = middle(store, "ingest")
             if store != "rung" and ours and theirs:
                 print(f"ingest: {theirs / ours:.1f}x faster than {store}")
-        for what in ("query", "filtered"):
+        for what in ("ids", "query", "filtered"):
             mine = middle("rung", what, "qps")
             for store in rows:
                 other = middle(store, what, "qps")

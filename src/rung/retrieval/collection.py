@@ -27,7 +27,7 @@ from rung.core.codec import canonical
 from rung.core.errors import InputError, StoreError
 from rung.core.lock import hold
 from rung.core.protocols import Embedder, Filter, Index, Resources
-from rung.core.types import Document, Hit, Passage, Progress
+from rung.core.types import Document, Hit, Passage, Progress, Span
 from rung.retrieval.filter import clean as readable
 from rung.retrieval.ledger import Entry, Known, Ledger, clean
 
@@ -62,7 +62,7 @@ Splitter = Callable[[Document], Sequence[Passage]]
 class Search:
     """How to search. ``where`` is a metadata filter. ``weight`` is the share of the dense score under ``weighted`` (0 to 1).
     ``diversity`` is MMR's lambda: 1 is relevance alone, 0 difference alone, None no MMR. ``rerank`` names a reranker.
-    ``depth`` is how many candidates fusion, MMR and rerank choose from."""
+    ``depth`` is how many candidates fusion, MMR and rerank choose from. ``highlights`` False: hits come without them, sooner."""
 
     mode: Mode = "hybrid"
     k: int = 10
@@ -72,6 +72,7 @@ class Search:
     diversity: float | None = None
     rerank: str | None = None
     depth: int = 100
+    highlights: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -930,9 +931,11 @@ class Collection:
         order = order[: search.k]
         if not texts:
             texts = self._ledger.rows(link, [row for row, _ in order])
-        from rung.retrieval.highlight import highlight
+        spans: list[tuple[Span, ...]] = [()] * len(order)
+        if search.highlights:
+            from rung.retrieval.highlight import highlight
 
-        spans = highlight(query, [texts[row].text if row in texts else "" for row, _ in order])
+            spans = highlight(query, [texts[row].text if row in texts else "" for row, _ in order])
         return [
             Hit(texts[row], float(score), parts.get(row, {}), spans[place])
             for place, (row, score) in enumerate(order)
