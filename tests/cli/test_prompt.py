@@ -249,5 +249,16 @@ def test_a_task_elsewhere_is_climbed_with_its_template_and_with_one_saved_in_ano
     with open_store(other) as store:
         record = read_run(store, store.runs()[0].id)
     assert [rung.status for rung in record.rungs] == ["done", "done"]
+    # Slots that do not fit the task, and a budget too small for one answer: no program is offered, and the exit code tells.
+    (project / "own.md").write_text("---\nname: own\nvariables: {question: string}\n---\nSay {{ question }}.")
+    for more, said in (
+        (["-r", "a-file"], "wants question"),
+        (["-r", "zero-shot", "--tokens", "1"], "the budget of 1 tokens"),
+    ):
+        refused = CliRunner().invoke(app, [*words, *more], catch_exceptions=False, env={"COLUMNS": "200"})
+        assert refused.exit_code == 1, refused.output
+        assert said in " ".join(refused.output.split())
+        assert "No rung could be measured" in refused.output
+        assert "rung export" not in refused.output
     with pytest.raises(InputError, match="'base' is neither a file nor a saved prompt"):
         CliRunner().invoke(app, words[:-2], catch_exceptions=False)

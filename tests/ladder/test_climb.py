@@ -230,6 +230,11 @@ def test_options_are_checked(task: Task) -> None:
         make_rung(RungChoice("few-shot-knn", {"dev": "many"}))
     with pytest.raises(RungError, match="unknown rung"):
         make_rung(RungChoice("zero-shoot"))
+    for ks in ([], [-3], ["a"]):
+        with pytest.raises(InputError, match="expected numbers of demonstrations"):
+            make_rung(RungChoice("few-shot-knn", {"ks": ks}))
+    with pytest.raises(InputError, match="expected numbers of neighbours"):
+        make_rung(RungChoice("nearest", {"ks": [0]}))
 
 
 def test_the_fit_key_ignores_test_and_sees_everything_else(task: Task) -> None:

@@ -345,6 +345,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str, str, int | None, str]] = 
     "rule for no label": (change("metrics:", "rules:\n  x: a\n  q: b\nmetrics:"), "rules for 'q'", "task.yaml", 8, "known"),
     "schema": (both(change("answer: labels", "answer: {json: {type: objekt}}"), change("[accuracy]", "[field-f1]")), "not a valid JSON schema at type", "task.yaml", 5, "correct"),
     "against schema": (jsonl([*[{"text": t, "label": {"n": i}} for i, (t, _) in enumerate(TEXTS)], {"text": "new", "label": {"n": "x"}}], SCHEMA), "violates the schema at n", "rows.jsonl", len(TEXTS) + 1, "correct"),
+    "grammar": (change("answer: labels", "answer: {grammar: 'root ::= x'}"), "Rule 'x' not found", "task.yaml", 5, "correct this grammar"),
+    "against grammar": (both(change("answer: labels", "answer: {grammar: 'root ::= [xy]'}"), change("[accuracy]", "[exact]")), "is not of the answer's grammar", "rows.csv", 4, "correct"),
     "against regex": (both(change("answer: labels", "answer: {regex: '[xy]'}"), change("[accuracy]", "[exact]")), "does not match the answer's regex", "rows.csv", 4, "correct"),
     "against number": (both(change("answer: labels", "answer: number"), change("[accuracy]", "[number]")), "'x' is not a number", "rows.csv", 2, "pattern"),
     "shares": (change("{near: off}", "{train: 0.5, dev: 0.1, test: 0.1}"), "add up to 0.7", "task.yaml", 7, ""),

@@ -56,4 +56,7 @@ def climb(
         )
     target = report or front.report_path(settings, run.id)
     console.print(whole(run))
-    console.print(f"\nReport: {target}\nTake it: rung export {run.id} my-program && rung serve my-program")
+    console.print(f"\nReport: {target}")
+    if run.recommendation is None or not run.recommendation.rung:
+        raise typer.Exit(1)
+    console.print(f"Take it: rung export {run.id} my-program && rung serve my-program")

@@ -72,6 +72,10 @@ class Nearest:
     ks: tuple[int, ...] = (1, 3, 7)
     dev: int = 300
 
+    def __post_init__(self) -> None:
+        if not self.ks or any(type(k) is not int or k < 1 for k in self.ks):
+            raise ValueError(f"ks is {list(self.ks)}, expected numbers of neighbours such as [1, 3]")
+
     def fits(self, task: Task, resources: Resources) -> str:
         return "" if task.train else "there are no training examples"
 

@@ -89,6 +89,15 @@ class Grammars:
         return matcher
 
 
+def reader(form: Form) -> Callable[[str], bool]:
+    """Whether a text has the form, by the rules that it is decoded by. Raises InputError when it cannot be compiled, and
+    MissingExtra without llguidance."""
+    # A vocabulary of single bytes reads every text.
+    grammars = Grammars([*(bytes([n]) for n in range(256)), b"<end>"], [256], [256], lambda text: list(text.encode()))
+    first = grammars.matcher(form)
+    return (lambda _: True) if first is None else lambda text: first.copy().reads(text.encode("utf-8", "replace"))
+
+
 class _Vocabulary:
     """A vocabulary in the shape that llguidance asks for."""
 
@@ -132,6 +141,10 @@ class Mask:
     def complete(self) -> bool:
         """Nothing but the end may follow."""
         return bool(self._matcher.is_stopped())
+
+    def reads(self, tokens: Sequence[int]) -> bool:
+        """Advance by all ``tokens``; whether the form allows each, and an end after the last."""
+        return all(self._matcher.consume_token(token) for token in tokens) and bool(self._matcher.is_accepting())
 
     def copy(self) -> Mask:
         return Mask(self._matcher.deep_copy(), self._vocabulary)

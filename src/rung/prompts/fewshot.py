@@ -33,6 +33,8 @@ class FewShot:
     def __post_init__(self) -> None:
         if not 0 <= self.exclude <= 1:
             raise ValueError(f"exclude is {self.exclude}, expected 0 to 1")
+        if not self.ks or any(type(k) is not int or k < 0 for k in self.ks):
+            raise ValueError(f"ks is {list(self.ks)}, expected numbers of demonstrations such as [2, 5]")
 
     @property
     def optional(self) -> bool:

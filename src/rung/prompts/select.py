@@ -47,6 +47,8 @@ class Selector:
     ) -> None:
         if not 0 <= exclude <= 1:
             raise InputError(f"got exclude {exclude}, expected 0 to 1", remedy="write exclude: 0.8")
+        if k < 0:
+            raise InputError(f"got k {k}, expected at least 0", remedy="write k: 5")
         self.kind, self.k, self.pool, self.embedder = kind, min(k, len(pool)), tuple(pool), embedder
         if kind == "coverage":
             self.embedder = embedder = None  # dense vectors have no n-grams to cover

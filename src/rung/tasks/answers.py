@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from math import isfinite
 from typing import Any, cast
 
+from rung.core.errors import InputError
 from rung.core.types import Form
 from rung.tasks.desk import Desk, Draft, short
 from rung.tasks.problem import nearest
@@ -143,6 +145,19 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
         row.reference = found
 
 
+def _grammar(desk: Desk, form: Form) -> Callable[[str], bool] | None:
+    """Whether a text is of the form's grammar; None where nothing here can say."""
+    if find_spec("llguidance") is None:
+        return None
+    from rung.models.grammar import reader
+
+    try:
+        return reader(form)
+    except InputError as error:
+        desk.tell(error.message, error.remedy, "answer")
+        return None
+
+
 def check_references(desk: Desk, rows: Sequence[Draft], form: Form) -> None:
     """Does every reference have the form of the answer?"""
     if desk.definition.columns.reference is None:
@@ -154,6 +169,7 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: Form) -> None:
         from jsonschema import Draft202012Validator
 
         check_json = Draft202012Validator(form.schema)
+    check_grammar = _grammar(desk, form) if form.kind == "grammar" else None
     for row in rows:
         found = row.reference
         if found is None:
@@ -174,6 +190,11 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: Form) -> None:
                 desk.complain(
                     row.row, f"the reference {short(found)} does not match the answer's regex {form.pattern!r}",
                     "correct the row or `answer.regex`", "reference against regex",
+                )  # fmt: skip
+            if check_grammar is not None and not check_grammar(row.reference):
+                desk.complain(
+                    row.row, f"the reference {short(found)} is not of the answer's grammar",
+                    "correct the row or `answer.grammar`", "reference against grammar",
                 )  # fmt: skip
         elif form.kind == "text" and not isinstance(found, str):
             if isinstance(found, list) and all(isinstance(item, str) for item in found):
