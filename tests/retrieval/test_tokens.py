@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.retrieval import tokens
-from rung.retrieval.keyword import _PLAIN, Analysis, KeywordIndex, _fold
+from rung.retrieval.keyword import _PLAIN, FEW, Analysis, KeywordIndex, _fold
 from rung.retrieval.tokens import split
 
 
@@ -53,6 +53,7 @@ def test_an_index_of_many_is_the_index_of_one_by_one() -> None:
     ids = [f"t{number}" for number in range(300)]
     many, single = KeywordIndex(), KeywordIndex()
     many.add(ids, texts)
+    assert len(texts) > FEW
     for id, text in zip(ids, texts, strict=True):
         single.add([id], [text])
     for query in ("amber 3", "kelp5 under", "under 6 kelp1"):

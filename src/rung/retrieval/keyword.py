@@ -53,6 +53,8 @@ MERGE_TOKENS = 4_000_000
 
 BATCH = 4096
 """Texts that are split into words at once."""
+FEW = 16
+"""Fewer texts than these are split one by one."""
 
 CACHED_POSTINGS = 16_000_000
 """Postings whose weights are kept ready between searches, 4 to 8 bytes each."""
@@ -357,8 +359,14 @@ class KeywordIndex:
     def _append(self, ids: Sequence[str], texts: Sequence[str]) -> None:
         number = self._words.__getitem__
         for start in range(0, len(texts), BATCH):
-            words, places, counts = split(texts[start : start + BATCH], _PLAIN, _fold)
-            found = np.fromiter(map(number, words), np.int32, len(words))[places]
+            some = texts[start : start + BATCH]
+            if len(some) < FEW:
+                lists = [self.analysis.tokens(text) for text in some]
+                counts = np.array([len(own) for own in lists], np.int64)
+                found = np.array([number(word) for own in lists for word in own], np.int32)
+            else:
+                words, places, counts = split(some, _PLAIN, _fold)
+                found = np.fromiter(map(number, words), np.int32, len(words))[places]
             kept = found >= 0
             lengths = np.diff(np.concatenate(([0], np.cumsum(kept)))[np.cumsum(counts)], prepend=0)
             self._waiting.frombytes(found[kept].tobytes())
