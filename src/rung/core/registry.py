@@ -44,8 +44,18 @@ TABLES: dict[Kind, dict[str, str]] = {
 
 SHELVES: dict[Kind, tuple[str, ...]] = {
     "metric": ("rung.metrics.shelf:METRICS",),
-    "rung": ("rung.foundations.rungs:RUNGS", "rung.prompts.rungs:RUNGS", "rung.tuning.rungs:RUNGS"),
-    "program": ("rung.foundations.rungs:PROGRAMS", "rung.prompts.rungs:PROGRAMS", "rung.tuning.rungs:PROGRAMS"),
+    "rung": (
+        "rung.foundations.rungs:RUNGS",
+        "rung.prompts.rungs:RUNGS",
+        "rung.retrieval.rungs:RUNGS",
+        "rung.tuning.rungs:RUNGS",
+    ),
+    "program": (
+        "rung.foundations.rungs:PROGRAMS",
+        "rung.prompts.rungs:PROGRAMS",
+        "rung.retrieval.rungs:PROGRAMS",
+        "rung.tuning.rungs:PROGRAMS",
+    ),
     "pack": ("rung.tasks.shelf:PACKS",),
     "index": ("rung.retrieval.backends.shelf:INDEXES",),
     "reader": ("rung.documents.shelf:READERS",),

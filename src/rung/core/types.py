@@ -332,13 +332,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a metric sees of one item."""
+    """What a metric sees of one item. ``steps`` are the answer's: what was retrieved and cited."""
 
     input: Input
     output: Any
     reference: Any
     raw: str = ""
     failure: Failure | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

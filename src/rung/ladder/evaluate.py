@@ -135,8 +135,8 @@ class Evaluator:
             await work(waiting.pop(0), True)
         await _pool(work, waiting, self.concurrency)
         cases = [
-            Case(example.input, answered[i][0].output, example.reference, answered[i][0].raw, answered[i][0].failure)
-            for i, example in enumerate(examples)
+            Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
+            for example, answer in ((example, answered[i][0]) for i, example in enumerate(examples))
         ]
         scores = await self.score(identity, hashes, repeat, cases)
         return [

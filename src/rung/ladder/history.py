@@ -80,7 +80,7 @@ async def read_results(
     loaded = [load_metric(name, resources) for name in (metrics or run.metrics)]
     evaluator = Evaluator(store, run.id, loaded)
     cases = [
-        Case(example.input, answer.output, example.reference, answer.raw, answer.failure)
+        Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
         for (example, _), answer in zip(rows, answers, strict=True)
     ]
     scores = await evaluator.score(record.program, [example_hash(example) for example, _ in rows], 0, cases)
