@@ -7,6 +7,7 @@ import sys
 import typer
 
 from rung.cli import (
+    ask,
     climb,
     config,
     diff,
@@ -50,6 +51,7 @@ app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
+app.command("ask")(ask.ask)
 app.command("config")(config.config)
 
 
