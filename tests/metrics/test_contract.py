@@ -10,7 +10,7 @@ import pytest
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Metric
-from rung.core.types import Case, Failure, Score
+from rung.core.types import Case, Failure, Score, Step
 from rung.metrics import load_metric
 from rung.metrics.shelf import METRICS
 
@@ -24,6 +24,7 @@ ARGUMENTS = {
 JSON = ("json-valid", "schema-valid", "field-f1")
 RANKINGS = ("recall", "precision", "hit", "mrr", "map", "ndcg")
 LABELS = ("accuracy", "macro-f1", "micro-f1")
+GROUNDED = ("faithfulness", "citation-precision", "citation-recall", "context-precision", "context-recall")
 
 
 def spec_of(name: str) -> str:
@@ -46,11 +47,24 @@ def cases_for(name: str) -> list[Case]:
     elif name in RANKINGS:
         outputs = [["a", "b", "c"], ["c", "b", "a"], ["x", "a"], ["x"], [], ["b", "a", "a"]]
         cases = [Case({"query": "…"}, output, {"a": 2, "b": 1, "d": 0}) for output in outputs]
+    elif name in GROUNDED:
+        cases = [
+            grounded(text) for text in ("Davy made the lamp", "Otters eat urchins", "Davy made it in 1820. Otters swim")
+        ]
     elif name == "number":
         cases = [Case({"q": "…"}, f"so it is {i % 3}.", f"#### {i % 2}") for i in range(6)]
     else:
         cases = [Case({"text": b[:80]}, a, b) for a, b in pairs(6)] + [Case({"text": "x"}, "the same", "the same")]
     return [*cases, Case({"text": "x"}, None, cases[0].reference, failure=failure), cases[0]]
+
+
+def grounded(text: str) -> Case:
+    """An answer over one passage that it was shown and cites."""
+    passage = "Humphry Davy made the safety lamp in 1815."
+    claims = [{"text": part, "marks": [1]} for part in text.split(". ")]
+    cite = {"claims": claims, "citations": [{"mark": 1, "quote": passage}]}
+    steps = (Step("retrieve", reply=json.dumps([{"text": passage}])), Step("cite", reply=json.dumps(cite)))
+    return Case({"question": "Who?"}, text, ["Davy"] if "Davy" in text else ["otters"], steps=steps)
 
 
 @pytest.fixture(params=sorted(METRICS))

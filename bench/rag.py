@@ -1,0 +1,297 @@
+"""Answers from passages, measured: closed book against retrieval, refusals, and instructions hidden in documents.
+
+    python bench/rag.py --data FOLDER [--sets xquad covid] [--n 100] [--parts answers refusal injection]
+
+Answers: EM, F1 (paired bootstrap against closed-book), citation and context metrics, milliseconds a stage. Refusal: the gate is
+fitted on one set's questions (answerable; the same with their document taken away; another set's) and tried on the other's.
+Injection: every attack of BIPIA's text set, put into the passage of a question; how often the answer does what it says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from rung.core.protocols import Context, Program, Resources
+from rung.core.types import Answer, Case, Example, Form, Hit, Score, Task
+from rung.metrics import load_metric
+from rung.metrics.overlap import TOKEN_F1
+from rung.metrics.stats import interval, paired, wilson
+from rung.models import Pool
+from rung.retrieval.answerers import ClosedBook, Rag
+from rung.retrieval.collection import Search
+from rung.retrieval.corpus import Corpus
+from rung.retrieval.rag import RagProgram, stages
+from rung.retrieval.refusal import NAMES, Gate, features
+
+METRICS = (
+    "token-f1",
+    "squad-em",
+    "context-recall",
+    "context-precision",
+    "citation-precision",
+    "citation-recall",
+    "faithfulness",
+)
+INSTRUCTION = "Answer the question with a few words."
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    answers: tuple[str, ...]
+    gold: str
+
+
+def squad(path: Path, seed: int, n: int) -> tuple[dict[str, str], list[Question]]:
+    """Passages by id and n questions, drawn by ``seed``."""
+    with gzip.open(path) as stream:
+        data = json.load(stream)["data"]
+    passages: dict[str, str] = {}
+    questions: list[Question] = []
+    for at, article in enumerate(data):
+        for number, paragraph in enumerate(article["paragraphs"]):
+            id = f"{at}-{number}"
+            passages[id] = paragraph["context"]
+            for item in paragraph["qas"]:
+                answers = tuple(dict.fromkeys(answer["text"] for answer in item["answers"]))
+                if answers:
+                    questions.append(Question(item["question"], answers, id))
+    if "xquad" in path.name:  # the weights of rung.retrieval.span were chosen on these: never measured on
+        chosen = list(questions)
+        random.Random(99).shuffle(chosen)
+        held = {item.text for item in chosen[:60]}
+        questions = [item for item in questions if item.text not in held]
+    random.Random(seed).shuffle(questions)
+    return passages, questions[:n]
+
+
+def task_of(name: str, passages: dict[str, str], questions: Sequence[Question]) -> Task:
+    examples = tuple(Example(str(at), {"question": item.text}, list(item.answers)) for at, item in enumerate(questions))
+    return Task(
+        name, INSTRUCTION, Form(), ("question",), (), (), examples, METRICS[:2], "bench", passages=passages, max_tokens=40
+    )  # fmt: skip
+
+
+async def ask(program: Program, texts: Sequence[str], width: int = 16) -> list[Answer]:
+    gate = asyncio.Semaphore(width)
+
+    async def one(text: str) -> Answer:
+        async with gate:
+            return await program(text)
+
+    return list(await asyncio.gather(*map(one, texts)))
+
+
+VARIANTS: dict[str, Any] = {
+    "closed-book": ClosedBook(),
+    "rag-dense": Rag(mode="dense"),
+    "rag-keyword": Rag(mode="keyword"),
+    "rag-hybrid": Rag(),
+    "rag-reranked": Rag(rerank="model"),
+    "rag-hybrid, reader: write": Rag(reader="write"),
+    "rag-hybrid, reader: quote": Rag(reader="quote"),
+    "rag-hybrid, k: 1": Rag(k=1),
+    "rag-hybrid, refine: rewrite": Rag(refine="rewrite"),
+    "rag-hybrid, refine: sub-questions": Rag(refine="sub-questions"),
+    "rag-hybrid, refine: hypothetical": Rag(refine="hypothetical"),
+}
+
+
+async def answers(pool: Pool, name: str, path: Path, n: int, keep: dict[str, Any], only: Sequence[str]) -> None:
+    passages, questions = squad(path, 7, n)
+    task = task_of(name, passages, questions)
+    loaded = [load_metric(metric, pool) for metric in METRICS]
+    scores: dict[str, dict[str, list[float]]] = keep.setdefault(name, {})
+    shared: Corpus | None = None
+    print(f"\n### {name}: {n} questions, {len(passages)} documents\n", flush=True)
+    print(
+        "| rung | F1 [95%] | to closed-book | EM | context recall / precision | citation precision / recall | faithful | ms: retrieve, rerank, answer |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for title, rung in VARIANTS.items():
+        if only and title not in only:
+            continue
+        program = await rung.fit(task, Context(cast(Resources, pool), Path("."), _never))
+        if isinstance(program, RagProgram):
+            assert isinstance(program.corpus, Corpus)
+            if shared is None:  # one index for all modes: keyword search does not look at the vectors
+                shared = Corpus(passages, pool.embedder(), program.corpus.chunk)
+                began = time.perf_counter()
+                shared.search_many(["x"])
+                print(f"indexed in {time.perf_counter() - began:.1f} s", file=sys.stderr)
+            program.corpus = shared
+        found = await ask(program, [item.text for item in questions])
+        cases = [
+            Case({"question": item.text}, answer.output, list(item.answers), answer.raw, answer.failure, answer.steps)
+            for item, answer in zip(questions, found, strict=True)
+        ]
+        scores[title] = {metric.name: [score.value for score in await metric.score(cases)] for metric in loaded}
+        taken = [stages(answer) for answer in found]
+        keep.setdefault(f"{name}: outputs", {})[title] = [
+            (item.text, item.answers, answer.output) for item, answer in zip(questions, found, strict=True)
+        ]
+        _row(title, scores[title], scores.get("closed-book"), taken)
+
+
+def _row(
+    title: str, own: dict[str, list[float]], base: dict[str, list[float]] | None, taken: list[dict[str, float]]
+) -> None:
+    mean = {name: float(np.mean(values)) for name, values in own.items()}
+    ends = interval(TOKEN_F1, [Score(value) for value in own["token-f1"]])
+    if base is None or title == "closed-book":
+        against = "–"
+    else:
+        change = paired(TOKEN_F1, *([Score(value) for value in side["token-f1"]] for side in (own, base)))
+        against = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+    middle = [
+        f"{np.median([item.get(stage, 0.0) for item in taken]):.1f}" for stage in ("retrieve", "rerank", "answer")
+    ]
+    plain = title == "closed-book"
+    rest = (
+        "– | – | –"
+        if plain
+        else f"{mean['context-recall']:.2f} / {mean['context-precision']:.2f} | "
+        f"{mean['citation-precision']:.2f} / {mean['citation-recall']:.2f} | {mean['faithfulness']:.2f}"
+    )
+    print(
+        f"| {title} | {mean['token-f1']:.3f} [{ends.low:.3f}, {ends.high:.3f}] | {against} | {mean['squad-em']:.2f} | "
+        f"{rest} | {', '.join(middle)} |",
+        flush=True,
+    )
+
+
+async def _never(*_: Any) -> Any:
+    raise RuntimeError("the bench has no dev examples")
+
+
+# ---------------------------------------------------------------- refusal
+
+
+class Without:
+    """A corpus from which each question's own document was taken away."""
+
+    def __init__(self, corpus: Corpus, gold: dict[str, str]) -> None:
+        self.corpus, self.gold = corpus, gold
+
+    def search_many(self, queries: Sequence[str], search: Search) -> list[list[Hit]]:
+        found = self.corpus.search_many(queries, replace(search, k=40))
+        return [
+            [hit for hit in hits if hit.passage.document != self.gold.get(query)][: search.k]
+            for query, hits in zip(queries, found, strict=True)
+        ]
+
+
+async def gather(pool: Pool, corpus: Any, task: Task, texts: Sequence[str]) -> list[tuple[float, ...]]:
+    """The gate's features for each question."""
+    program = await Rag().fit(task, Context(cast(Resources, pool), Path("."), _never))
+    program.corpus = corpus
+    limit = asyncio.Semaphore(16)
+
+    async def one(text: str) -> tuple[float, ...]:
+        async with limit:
+            found = await program.ground(text)
+        return features(text, found.hits, min((claim.support for claim in found.claims), default=0.0))
+
+    return list(await asyncio.gather(*map(one, texts)))
+
+
+async def refusal(pool: Pool, paths: dict[str, Path], n: int, keep: dict[str, Any]) -> None:
+    sets = {name: squad(path, 11, n) for name, path in paths.items()}
+    rows: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    for name, (passages, questions) in sets.items():
+        other = next(item for item in sets if item != name)
+        task = task_of(name, passages, questions)
+        corpus = Corpus(passages, pool.embedder(), Rag().chunk)
+        own = [item.text for item in questions]
+        rows[name] = {
+            "answerable": await gather(pool, corpus, task, own),
+            "document taken away": await gather(
+                pool, Without(corpus, {item.text: item.gold for item in questions}), task, own
+            ),
+            "of another set": await gather(pool, corpus, task, [item.text for item in sets[other][1]]),
+        }
+    keep["refusal"] = rows
+    print(
+        "\n### Refusal\n\n| fitted on | tried on | refused rightly: taken away / other set | refusal precision | refusal recall | answered of the answerable |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name in rows:
+        other = next(item for item in rows if item != name)
+        _gate(Gate.fit(*_labelled([rows[name]])), name, rows[other], other)
+    _gate(
+        Gate(),
+        "shipped weights",
+        {kind: [*rows[a][kind], *rows[b][kind]] for a, b in [tuple(rows)] for kind in rows[a]},
+        "both",
+    )
+    both = Gate.fit(*_labelled(list(rows.values())))
+    print(
+        f"\nfitted on both: weights {dict(zip(NAMES, [round(w, 2) for w in both.weights], strict=True))}, bias {both.bias:.2f}, threshold {both.threshold:.3f}"
+    )
+
+
+def _labelled(parts: Sequence[dict[str, list[tuple[float, ...]]]]) -> tuple[list[tuple[float, ...]], list[bool]]:
+    values = [(row, kind == "answerable") for part in parts for kind, rows in part.items() for row in rows]
+    return [row for row, _ in values], [flag for _, flag in values]
+
+
+def _gate(gate: Gate, fitted: str, rows: dict[str, list[tuple[float, ...]]], tried: str) -> None:
+    refused = {kind: [gate.probability(row) < gate.threshold for row in items] for kind, items in rows.items()}
+    wrong = sum(refused["answerable"])
+    right = sum(refused["document taken away"]) + sum(refused["of another set"])
+    bad = len(refused["document taken away"]) + len(refused["of another set"])
+    precision, recall = wilson(right, max(1, right + wrong)), wilson(right, bad)
+    kept = wilson(len(refused["answerable"]) - wrong, len(refused["answerable"]))
+    print(
+        f"| {fitted} | {tried} | {np.mean(refused['document taken away']):.2f} / {np.mean(refused['of another set']):.2f} | "
+        f"{precision.value:.2f} [{precision.low:.2f}, {precision.high:.2f}] | {recall.value:.2f} [{recall.low:.2f}, {recall.high:.2f}] | "
+        f"{kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}] |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="*", default=["xquad", "covid"])
+    parser.add_argument("--parts", nargs="*", default=["answers", "refusal"])
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--out", type=Path, help="keep every score here, as JSON")
+    given = parser.parse_args()
+    paths = {
+        "xquad": given.data / "xquad_en" / "xquad.en.json.gz",
+        "covid": given.data / "covid_qa" / "covid_qa_200423.json.gz",
+    }
+    keep: dict[str, Any] = {}
+
+    async def work() -> None:
+        pool = Pool()
+        try:
+            if "answers" in given.parts:
+                for name in given.sets:
+                    await answers(pool, name, paths[name], given.n, keep, given.only)
+            if "refusal" in given.parts:
+                await refusal(pool, paths, min(given.n, 60), keep)
+        finally:
+            await pool.close()
+            if given.out is not None:
+                given.out.write_text(json.dumps(keep, ensure_ascii=False))
+
+    asyncio.run(work())
+
+
+if __name__ == "__main__":
+    main()

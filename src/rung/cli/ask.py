@@ -1,0 +1,114 @@
+"""``rung ask``: an answer from a collection, with citations that lead to the exact characters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rung.retrieval.rag import Grounded
+
+
+def ask(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask it; - reads standard input.")],
+    model: Annotated[str | None, typer.Option("-m", "--model", metavar="MODEL", help="provider:name.")] = None,
+    reader: Annotated[
+        str,
+        typer.Option(
+            help="copy: a phrase of the passages; mark: sentences with marks; quote: words of the passages; write: free."
+        ),
+    ] = "copy",
+    mode: Annotated[str, typer.Option(help="hybrid, dense or keyword.")] = "hybrid",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages are shown to the model.")] = 3,
+    where: Annotated[str | None, typer.Option(metavar="FILTER", help="'lang=en year>=2020', or JSON.")] = None,
+    rerank: Annotated[str, typer.Option(help="model: the model looks at the first ones; or a reranker.")] = "",
+    refine: Annotated[str, typer.Option(help="rewrite, sub-questions or hypothetical.")] = "",
+    refuse: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Refuse below this probability; 0: never refuse.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Also print what was sent and how long each stage took.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Answer a question from a collection. Each citation is the characters of a document; what the passages do not hold is
+    refused (exit code 3)."""
+    import asyncio
+    import sys
+    from dataclasses import replace
+    from typing import Any
+
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.models import Pool
+    from rung.retrieval.collection import Collection, Search, find
+    from rung.retrieval.rag import Reading, answerer
+    from rung.retrieval.refusal import Gate
+
+    settings = Settings()
+    text = sys.stdin.read().strip() if question == "-" else question.strip()
+    if not text:
+        raise InputError("the question is empty", remedy=f'type: rung ask {name} "..."')
+    condition = None
+    if where is not None:
+        from rung.retrieval.filter import read
+
+        condition = read(where)
+    gate = Gate() if refuse is None else replace(Gate(), threshold=refuse) if refuse else None
+    own = rerank == "model"
+    options: dict[str, Any] = {"mode": mode}
+    wanted = Search(k=k, where=condition, rerank=rerank if rerank and not own else None, **options)
+    how: dict[str, Any] = {"reader": reader}
+    reading = Reading(refine=refine, gate=gate, strict=reader == "mark", rerank=8 if own else 0, **how)
+
+    async def work() -> Grounded:
+        pool = Pool(settings, default=model)
+        try:
+            return await answerer(pool.model(), collection, wanted, reading).ground(text)
+        finally:
+            await pool.close()
+
+    with Collection.open(find(name, settings.home)) as collection:
+        grounded = asyncio.run(work())
+        for citation in grounded.citations:
+            document = collection.document(citation.document)
+            if document is None or not citation.holds(document.text):
+                raise InputError(
+                    f"the collection changed while it was asked: {citation.document} is not what was cited",
+                    remedy="ask again",
+                )
+    _print(grounded, show, json)
+
+
+def _print(grounded: Grounded, show: bool, whole: bool) -> None:
+    import json
+
+    from rung.core.codec import encode
+    from rung.retrieval.rag import stages
+
+    if whole:
+        typer.echo(json.dumps(encode(grounded), indent=2, ensure_ascii=False))
+    else:
+        if show:
+            for step in grounded.answer.steps:
+                for message in step.messages:
+                    typer.echo(f"--- {step.name}: {message.role}\n{message.content}")
+                if step.name not in ("retrieve", "cite"):
+                    typer.echo(f"--- {step.name}: reply{f' ({step.note})' if step.note else ''}\n{step.reply}\n")
+        failure = grounded.answer.failure
+        if failure is not None:
+            typer.echo(f"rung: no answer ({failure.where}): {failure.message}", err=True)
+        else:
+            typer.echo(grounded.text)
+        for citation in grounded.citations:
+            quote = " ".join(citation.quote.split())
+            typer.echo(f"[{citation.mark}] {citation.document}:{citation.start}-{citation.end}  “{quote}”")
+        if show:
+            taken = ", ".join(f"{name} {value:.1f} ms" for name, value in stages(grounded.answer).items())
+            typer.echo(f"[{taken}; answerable {grounded.probability:.2f}]", err=True)
+    if grounded.answer.failure is not None:
+        raise typer.Exit(1)
+    if grounded.refused:
+        raise typer.Exit(3)

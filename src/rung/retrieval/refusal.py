@@ -1,0 +1,83 @@
+"""Whether the passages hold an answer at all: the probability, from what retrieval and the answer look like.
+
+A logistic model over five numbers that mean the same in every collection. Its default weights were fitted on the dev questions
+named in docs/results.md (answerable ones, the same with their passage taken away, and questions of another collection);
+``Gate.fit`` fits it to questions of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rung.core.errors import InputError
+from rung.core.types import Hit
+from rung.metrics.grounding import missing, words
+from rung.retrieval.sentences import sentences
+
+NAMES = ("passage", "sentence", "dense", "support", "known")
+
+
+def features(question: str, hits: Sequence[Hit], support: float) -> tuple[float, ...]:
+    """``passage`` and ``sentence``: the largest share of the question's words in one passage, and in two neighbouring
+    sentences; ``dense``: the best cosine (0 without vectors); ``support``: how far the passages say the answer; ``known``: 1
+    when every number and name of the question stands in a passage."""
+    asked = words(question)
+    passage = sentence = 0.0
+    for hit in hits:
+        text = hit.passage.text
+        passage = max(passage, _share(asked, text))
+        spans = list(sentences(text))
+        for at, span in enumerate(spans):
+            stop = spans[min(at + 1, len(spans) - 1)].end
+            sentence = max(sentence, _share(asked, text[span.start : stop]))
+    dense = max((hit.parts.get("dense", 0.0) for hit in hits), default=0.0)
+    known = float(any(not missing(question, hit.passage.text) for hit in hits))
+    return passage, sentence, dense, support, known
+
+
+def _share(asked: frozenset[str], text: str) -> float:
+    return len(asked & words(text)) / max(1, len(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """``weights`` in the order of NAMES. An answer whose probability is below ``threshold`` is refused."""
+
+    weights: tuple[float, ...] = (2.0, 2.0, 3.0, 1.5, 0.5)
+    bias: float = -5.0
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(NAMES) or not 0 <= self.threshold <= 1:
+            raise InputError(
+                f"a gate has {len(NAMES)} weights and a threshold from 0 to 1, got {len(self.weights)} and {self.threshold}",
+                remedy="leave them out, or use Gate.fit",
+            )
+
+    def probability(self, values: Sequence[float]) -> float:
+        """That the passages hold the answer."""
+        total = self.bias + sum(weight * value for weight, value in zip(self.weights, values, strict=True))
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
+
+    @classmethod
+    def fit(cls, rows: Sequence[Sequence[float]], answerable: Sequence[bool]) -> Gate:
+        """Logistic regression over ``features`` of questions known to be answerable or not, with the threshold that gives the
+        best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+
+        labels = np.array(answerable, bool)
+        if labels.all() or not labels.any():
+            raise InputError(
+                "a gate is fitted on answerable and unanswerable questions; got one kind only",
+                remedy="add questions whose answer the passages do not hold",
+            )
+        model = LogisticRegression(class_weight="balanced", C=1.0).fit(np.array(rows, np.float64), labels)
+        found = cls(tuple(float(weight) for weight in model.coef_[0]), float(model.intercept_[0]))
+        scores = np.array([found.probability(row) for row in rows])
+        places = np.unique(scores)
+        middles = (places[1:] + places[:-1]) / 2 if len(places) > 1 else places
+        right = [((scores >= at)[labels].mean() + (scores < at)[~labels].mean()) / 2 for at in middles]
+        return cls(found.weights, found.bias, float(middles[int(np.argmax(right))]))
