@@ -782,3 +782,38 @@ def test_another_index_follows(folder: Path) -> None:
     assert [score for hits in theirs for _, score in hits] == pytest.approx(
         [score for hits in ours for _, score in hits]
     )
+
+
+def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("usearch")
+    from rung.retrieval import collection as room
+
+    monkeypatch.setattr(room, "GRAPH", 200)
+    documents = made(150, lines=2)
+    queries = ["amber kelp", "orchid n4", "harbor"]
+    with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
+        collection.build(documents)
+        collection.delete(["d1"])
+        collection.upsert([Document("d2", "kelp kelp", {"tenant": "a"})])
+        documents = [
+            *(document for document in documents if document.id not in ("d1", "d2")),
+            Document("d2", "kelp kelp", {"tenant": "a"}),
+        ]
+        found = expected = 0
+        for query in queries:
+            for where in (None, {"tenant": "a"}, {"year": {"gte": 2001}}):
+                hits = collection.search(query, Search(mode="dense", k=10, where=where))
+                truth = brute(documents, query, where)[:10]
+                expected += len(truth)
+                found += sum(
+                    hit.score == pytest.approx(score, abs=1e-5) for hit, (_, score) in zip(hits, truth, strict=True)
+                )
+                assert not [hit for hit in hits if where and not predicate(where)(hit.passage.metadata)]
+        assert found >= 0.9 * expected
+        assert (folder / "index").is_dir()
+        assert collection.verify().damage == ()
+        with reopen(folder) as reader:  # the graph's files are held by the writer: the matrix answers
+            hits = reader.search("kelp kelp", Search(mode="dense", k=1))
+            assert hits[0].passage.document == "d2"
+        collection.compact()
+        assert collection.verify() == room.Checked()

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,8 @@ Fusion = Literal["adaptive", "rrf", "weighted"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BATCH_DOCUMENTS = 1024
 _BATCH_CHARACTERS = 2_000_000
+GRAPH = 100_000
+"""From this many passages on, the embedded index searches a graph (backend ``hnsw``) where usearch is installed."""
 _FOLLOW_LIMIT = 2000
 """A side file that is behind by more rows than this is written again by whoever opens it."""
 
@@ -191,6 +194,7 @@ class Collection:
         self._masks: dict[str, _Mask] = {}
         self._wrote = False
         self._held = False
+        self._shut = 0.0
         if embedder is not None:
             self._use(embedder)
 
@@ -303,7 +307,7 @@ class Collection:
         with cls.open(folder) as collection, collection._lock("drop"):
             if collection._meta["index"] != "embedded":
                 with collection._ledger.reading() as link:
-                    index = collection._other(link, collection._current(link))
+                    index = collection._other(link, collection._current(link), collection._meta["index"])
                     index.delete([str(row) for row in range(1, collection._ledger.last(link) + 1)])
                     index.flush()
         shutil.rmtree(folder)
@@ -602,7 +606,7 @@ class Collection:
                     outer.index.upsert(
                         [str(row) for row in change.added],
                         vectors[0] if len(vectors) == 1 else np.concatenate(vectors),
-                        [passage.metadata for passage in passages],
+                        [passage.metadata for passage in passages] if self._meta["index"] != "embedded" else None,
                     )
                 self._outer = _Outer(change.generation, watermark, outer.index)
 
@@ -688,7 +692,7 @@ class Collection:
                 self._keep(lambda: index.save(self.folder / "keyword", view.generation, mark))
             return index
 
-    def _other(self, link: sqlite3.Connection, view: _View) -> Index:
+    def _other(self, link: sqlite3.Connection, view: _View, spec: str) -> Index:
         """The vector index that the collection names, at the view's generation. What it has not seen is put in again, which
         does no harm twice: rows never change and their numbers are never used again."""
         from rung.retrieval.backends import open_index
@@ -704,7 +708,7 @@ class Collection:
             floor = self._ledger.floor(link)
             note = self.folder / "index.json"
             if outer is None:
-                opened = open_index(self._meta["index"], self.folder / "index", self.dimensions)
+                opened = open_index(spec, self.folder / "index", self.dimensions)
                 outer = _Outer(-1, 0, opened)
                 try:
                     seen = json.loads(note.read_text())
@@ -719,7 +723,7 @@ class Collection:
                 if unknown and len(outer.index):
                     outer.index.delete(unknown)
             fresh = self._ledger.metadata(link, outer.watermark)
-            while batch := list(islice(fresh, 1000)):
+            while batch := list(islice(fresh, 20_000)):
                 places, found = view.matrix.positions([row for row, _ in batch])
                 if not found.all():
                     raise StoreError(
@@ -835,14 +839,65 @@ class Collection:
     def _dense(
         self, link: sqlite3.Connection, view: _View, vectors: NDArray[np.float32], k: int, where: Filter | None
     ) -> list[list[tuple[int, float]]]:
-        if self._meta["index"] != "embedded":
-            found = self._other(link, view).search(vectors, k, where)
-            return [[(int(id), score) for id, score in rows] for rows in found]
+        spec = self._spec(view)
+        if spec and self._meta["index"] != "embedded":
+            other = self._reachable(link, view, spec)
+            if other is not None:
+                found = other.search(vectors, k, where)
+                return [[(int(id), score) for id, score in rows] for rows in found]
         mask = None if where is None else self._mask(link, view, where).positions
+        if spec and self._meta["index"] == "embedded" and k <= 1000:
+            graph = self._reachable(link, view, spec)
+            wanted = self._sift(graph, view, vectors, k, mask) if graph is not None else None
+            if wanted is not None:
+                return wanted
         return [
             list(zip(rows.tolist(), scores.tolist(), strict=True))
             for rows, scores in view.matrix.search(vectors, k, mask)
         ]
+
+    def _spec(self, view: _View) -> str:
+        """Which other index answers for the vectors; empty: none, the matrix does."""
+        if self._meta["index"] != "embedded":
+            return str(self._meta["index"])
+        return "hnsw" if len(view.matrix) >= GRAPH and self.dimensions and find_spec("usearch") else ""
+
+    def _reachable(self, link: sqlite3.Connection, view: _View, spec: str) -> Index | None:
+        """The other index; None while another process holds its files: then the matrix, which is as right and slower."""
+        if time.monotonic() < self._shut:
+            return None
+        try:
+            return self._other(link, view, spec)
+        except StoreError:
+            if "://" in spec:
+                raise
+            self._shut = time.monotonic() + 5.0
+            return None
+
+    def _sift(
+        self, graph: Index, view: _View, vectors: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None
+    ) -> list[list[tuple[int, float]]] | None:
+        """The graph's hits that pass the filter, with exact scores; None where comparing all that pass is the better way."""
+        import numpy as np
+
+        asked = k
+        if mask is not None:
+            passing = int(np.count_nonzero(mask))
+            if passing <= GRAPH // 2:
+                return None
+            asked = min(1000, 3 * k * len(mask) // passing)
+        out = []
+        for vector, found in zip(vectors, graph.search(vectors, asked), strict=True):
+            places, there = view.matrix.positions(np.array([int(id) for id, _ in found], np.int64))
+            places = places[there]
+            if mask is not None:
+                places = places[mask[places]]
+                if len(places) < k:
+                    return None
+            scores = view.matrix.gather(places) @ vector
+            order = np.lexsort((places, -scores))[:k]
+            out.append(list(zip(view.matrix.rows[places[order]].tolist(), scores[order].tolist(), strict=True)))
+        return out
 
     def _mask(self, link: sqlite3.Connection, view: _View, where: Filter) -> _Mask:
         """What passes the filter; the last 64 filters are remembered until something is written."""
@@ -1073,18 +1128,28 @@ class Collection:
                 progress(Progress("write", work.done, work.done, "writing the side files"))
                 self._ledger.sync()
                 if self._wrote:
+                    self._prepare()
                     self._save()
+                self._release()
             finally:
                 (self.folder / "writer.json").unlink(missing_ok=True)
         return work.result()
+
+    def _release(self) -> None:
+        """Let go of another index's files, so that other processes may follow; the next search opens them to read."""
+        with self._follow_lock:
+            if self._outer is not None:
+                self._outer.index.close()
+                self._outer = None
 
     def _prepare(self) -> None:
         """Open what a build feeds, so that nothing is read back from the disk."""
         with self._follow_lock, self._ledger.reading() as link:
             view = self._current(link)
             self._keyword(link, view)
-            if self._meta["index"] != "embedded":
-                self._other(link, view)
+            spec = self._spec(view)
+            if spec:
+                self._other(link, view, spec)
 
     def _build_documents(self, documents: Iterable[Any], work: _Work) -> None:
         for document in documents:
@@ -1141,10 +1206,13 @@ class Collection:
     def compact(self) -> None:
         """Give back the room of deleted passages: merge the blocks of vectors, shrink the file, write the side files anew."""
         with self._lock("compact"), self._follow_lock:
+            self._prepare()
             with self._ledger.writing() as link:
-                self._ledger.rewrite(link, self.dimensions)
+                generation = self._ledger.rewrite(link, self.dimensions)
             self._ledger.vacuum()
             self._view, self._words, self._columns, self._masks = None, None, None, {}
+            if self._outer is not None:  # it has followed, and its rows are the same
+                self._outer = replace(self._outer, generation=generation)
             self._prepare()
             self._save()
 
@@ -1227,8 +1295,11 @@ class Collection:
             index = self._keyword(link, view)
             if len(index) != len(truth) or any(str(row) not in index for row in truth.tolist()):
                 out.append("keyword: its texts are not those of the passages")
-            if self._meta["index"] != "embedded" and len(self._other(link, view)) != len(truth):
-                out.append(f"{self._meta['index']}: holds {len(self._other(link, view))} rows, expected {len(truth)}")
+            spec = self._spec(view)
+            if spec and len(self._other(link, view, spec)) != len(truth):
+                out.append(
+                    f"{self._meta['index']}: holds {len(self._other(link, view, spec))} rows, expected {len(truth)}"
+                )
         except _StaleError:
             out.append("the derived parts are ahead of the truth")
         return out
