@@ -25,6 +25,7 @@ from rung.cli import (
     sweep,
     tune,
     validate,
+    vectors,
 )
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ app.command("tune")(tune.tune)
 app.add_typer(index.app, name="index")
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.add_typer(vectors.app, name="vectors")
 app.command("config")(config.config)
 
 
