@@ -70,7 +70,7 @@ def test_vectors_are_unit_means_of_their_tokens(static: StaticEmbedder) -> None:
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
-    mean = static._table[static.tokens(texts[0])].mean(axis=0)
+    mean = static._stored[static.tokens(texts[0])].astype(np.float32).mean(axis=0)
     assert np.allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
     assert np.array_equal(static.embed(texts * 300)[-6:], vectors)
     assert static.embed([]).shape == (0, 256)

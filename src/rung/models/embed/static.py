@@ -32,6 +32,8 @@ BATCH = 512
 WORDS = 1 << 18
 """Words that are remembered at most, but for those of one batch. When they are too many, all are forgotten: to count their
 uses would cost more than to learn them anew."""
+FEW = 8
+"""Texts that are not worth loading what only many need: a process that asks one question should not wait for it."""
 CHARACTERS = 1 << 23
 """Characters of remembered words at most."""
 
@@ -67,6 +69,7 @@ class StaticEmbedder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._tokenizer: Any = None
+        self._bare: Any = None
         self._lock = threading.Lock()
         self._words = _Words()
         self._pieces: dict[str, list[int]] = {}
@@ -86,6 +89,10 @@ class StaticEmbedder:
         with self._lock:
             if self._tokenizer is None:
                 self._load()
+            if self._bare is None:
+                if len(texts) <= FEW:
+                    return unit(self._each(texts))
+                self._grow()
             for start in range(0, len(texts), BATCH):
                 out[start : start + BATCH] = self._sums(texts[start : start + BATCH])
         return unit(out)
@@ -104,7 +111,18 @@ class StaticEmbedder:
                 self._load()
         known = self._tokenizer.get_vocab()
         words = sorted(token[1:] for token in known if token.startswith(SPACE) and token[1:].isalpha())
-        return words, unit(self._table[[known[SPACE + word] for word in words]])
+        return words, unit(self._stored[[known[SPACE + word] for word in words]].astype("float32"))
+
+    def _each(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The same sums as ``_sums``, added in the same order, text by text."""
+        import numpy as np
+
+        out = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in zip(out, texts, strict=True):
+            ids = self._tokenizer.encode(_clean(text), add_special_tokens=False).ids
+            if ids:
+                self._stored[ids].astype(np.float32).sum(axis=0, out=row)
+        return out
 
     def _sums(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The sums of the texts' token vectors, shape (len(texts), 256)."""
@@ -183,23 +201,29 @@ class StaticEmbedder:
         return _PIECES.findall(_spell(word))
 
     def _load(self) -> None:
-        import numpy as np
-
+        """What every text needs: the tokenizer, and the table as it is stored."""
         why = "the static embedder"
         weights, config = hub.CATALOGUE["static"].members
-        make = require("tokenizers", "embedded", why).Tokenizer
-        text = (self._folder / config.file).read_text(encoding="utf-8")
-        tokenizer = make.from_str(text)
-        # The same without the step that puts a space before a text and writes spaces as ▁: words bring theirs.
-        self._bare = make.from_str(json.dumps(json.loads(text) | {"normalizer": None}))
-        for item in (tokenizer, self._bare):
-            item.no_padding()
-            item.no_truncation()
-        table = require("safetensors.numpy", "embedded", why).load_file(self._folder / weights.file)["embedding.weight"]
-        self._table = np.ascontiguousarray(table, np.float32)
-        self._start, self._flat = np.zeros(1, np.int64), np.empty(0, np.int32)
-        self._break = int(self._bare.token_to_id("<0x0A>"))
+        tokenizer = require("tokenizers", "embedded", why).Tokenizer.from_file(str(self._folder / config.file))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        load = require("safetensors.numpy", "embedded", why).load_file
+        self._stored = load(self._folder / weights.file)["embedding.weight"]
         self._tokenizer = tokenizer
+
+    def _grow(self) -> None:
+        """What many texts need: the table as float32, and a tokenizer of pieces of words."""
+        import numpy as np
+
+        make = require("tokenizers", "embedded", "the static embedder").Tokenizer
+        # Without the step that puts a space before a text and writes spaces as ▁: words bring theirs.
+        bare = make.from_str(json.dumps(json.loads(self._tokenizer.to_str()) | {"normalizer": None}))
+        bare.no_padding()
+        bare.no_truncation()
+        self._table = np.ascontiguousarray(self._stored, np.float32)
+        self._start, self._flat = np.zeros(1, np.int64), np.empty(0, np.int32)
+        self._break = int(bare.token_to_id("<0x0A>"))
+        self._bare = bare
 
 
 def split(text: str) -> list[str]:
