@@ -213,6 +213,17 @@ async def test_rewriting_sees_mistakes_on_train_and_is_asked_once(tmp_path: Path
     assert len(held_out) <= len(TRAIN) // 4
 
 
+async def test_a_held_out_example_is_not_among_its_own_demonstrations(tmp_path: Path) -> None:
+    model, seen = Fake(rule, capabilities=FREE), []  # type: tuple[Fake, list[Example]]
+    rung = Optimized(calls=300, dev=24, start="few-shot-knn", sources=("reflection", "wording"))
+    await rung.fit(TASK, fitting(model, tmp_path, seen=seen))
+    held_out = [example for example in seen if example.id.startswith("t")]
+    assert held_out
+    for call in model.calls:
+        asked = call.messages[-1].content
+        assert asked not in [message.content for message in call.messages[:-1]]
+
+
 async def test_training_examples_that_are_test_examples_are_never_asked(tmp_path: Path) -> None:
     test = tuple(replace(example, id=f"x{example.id}") for example in TRAIN[:40])
     model, seen = Fake(rule, capabilities=FREE), []  # type: tuple[Fake, list[Example]]

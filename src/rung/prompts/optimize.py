@@ -47,6 +47,7 @@ from rung.prompts.propose import (
     propose,
     reflection,
     rewritten,
+    with_selector,
     written,
 )
 from rung.prompts.written import Written
@@ -318,7 +319,7 @@ class _Search:
 
     async def _answer(self, candidate: Candidate, indices: Sequence[int]) -> None:
         missing = [index for index in indices if index not in candidate.scores]
-        results = await self._evaluate(candidate.program, [self.dev[index] for index in missing])
+        results = await self._evaluate(candidate.program, [self.dev[index] for index in missing]) if missing else []
         for index, result in zip(missing, results, strict=True):
             candidate.scores[index] = result.scores[self.metric.name]
             candidate.sure[index] = self._sure(result)
@@ -412,11 +413,14 @@ class _Search:
     async def _probe(self, parent: Candidate, count: int) -> list[Result]:
         """The parent's answers to held-out training examples: all it has given so far, and ``count`` new ones."""
         known = self.probed.setdefault(parent.id, {})
-        selector = parent.program.selector
+        program, selector = parent.program, parent.program.selector
+        if selector is not None and selector.kind != "random":  # it must not find the very example that it is asked
+            selector = self.material.selector(selector.kind, selector.k)
+            program = with_selector(program, selector)
         shown = {example.id for example in selector.shown} if selector is not None else set()
         new = [i for i, example in enumerate(self.feedback) if i not in known and example.id not in shown][:count]
         if new:
-            results = await self._evaluate(parent.program, [self.feedback[i] for i in new])
+            results = await self._evaluate(program, [self.feedback[i] for i in new])
             known.update(zip(new, results, strict=True))
         return [known[i] for i in sorted(known)]
 
