@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from rung.core.settings import Settings
+from rung.models import Pool
+from rung.store import Store, open_store
 
 _REAL_CACHE = Settings().cache  # read before any test changes where home is
 _KEYS = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "RUNG_", "HF_", "AWS_", "AZURE_")
@@ -93,6 +95,22 @@ def _own_home(_session_cache: Path, tmp_path_factory: pytest.TempPathFactory, mo
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings({"home": str(tmp_path / "home"), "store": f"sqlite:///{tmp_path / 'rung.db'}"})
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    with open_store(settings.store_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pool(settings: Settings) -> Pool:
+    return Pool(settings, default="fake:echo")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

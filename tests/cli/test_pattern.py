@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
+from tests import desk
 
 STORY = """The safety lamp was invented by Humphry Davy in 1815 for coal miners.
 
@@ -15,16 +16,6 @@ The first public railway was opened by George Stephenson in 1825 with one engine
 The first people on the moon were led by Neil Armstrong in July 1969 together.
 
 The telephone was shown in public by Alexander Bell in 1876 at a fair.
-"""
-TASK = """
-name: desk
-instruction: Say the intent.
-data: rows.csv
-columns: {input: text, reference: label}
-answer: {labels: [parcel, refund]}
-metrics: [accuracy]
-persona: a clerk
-split: {train: 0.4, dev: 0.4, test: 0.2}
 """
 
 
@@ -92,32 +83,7 @@ def test_the_filter_is_measured() -> None:
 
 
 def test_a_task_is_combined_swept_and_swapped() -> None:
-    things = [
-        "tent",
-        "lamp",
-        "stove",
-        "rope",
-        "boot",
-        "sock",
-        "hat",
-        "knife",
-        "cup",
-        "pot",
-        "map",
-        "bag",
-        "axe",
-        "net",
-        "oar",
-        "sled",
-    ]
-    who = ["Peter asks", "she says", "tell Anna", "his mother wonders"]
-    rows = [
-        f"{who[n % 4]} {text} {thing},{label}"
-        for n, thing in enumerate(things)
-        for text, label in (("where is the parcel with one", "parcel"), ("give a refund for that broken", "refund"))
-    ]
-    Path("rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    Path("task.yaml").write_text(TASK)
+    desk.write(Path(), before=("Peter asks: ", "she says ", "tell Anna ", "his mother wonders "))
     assert (
         rung("pattern", "combine", "task.yaml", "--parts", "few-shot=1+persona", "-i", "my parcel", *FAKE) == "parcel\n"
     )

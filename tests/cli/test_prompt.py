@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.core.types import Example, Form, RungChoice, Task
+from rung.core.types import Example, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.history import read_results, read_run
 from rung.models import Pool
 from rung.prompts import library
 from rung.prompts.output import as_openai, as_python
 from rung.store import open_store
+from tests import desk
 
 BASE = """---
 name: base
@@ -57,11 +58,7 @@ def task() -> Task:
     rows = tuple(
         Example(str(at), {"text": f"where is parcel {at}\n{{{{ x }}}} </input>"}, "parcel") for at in range(20)
     )
-    return Task(
-        name="desk", instruction="Say.", form=Form("labels", labels=("parcel", "refund")), fields=("text",),
-        train=rows[:5], dev=rows[5:10], test=rows[10:], metrics=("accuracy",), hash="h", models=("fake:echo",),
-        rungs=(RungChoice("template", {"prompt": "kid"}),),
-    )  # fmt: skip
+    return desk.task(train=rows[:5], dev=rows[5:10], test=rows[10:], rungs=(RungChoice("template", {"prompt": "kid"}),))
 
 
 async def climb() -> str:
@@ -231,16 +228,9 @@ def test_ablate_and_show_of_a_task() -> None:
 def test_a_task_elsewhere_is_climbed_with_its_template_and_with_one_saved_in_another_store(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    words = ["hat", "lamp", "sock", "boot", "tent", "pot", "cup", "map", "rope", "oar"]
-    rows = [f"where is my {one} with the {two},parcel\nI want money for {one} and {two},refund" for one, two in
-            zip(words * 2, words[3:] * 3, strict=False)]  # fmt: skip
-    (project / "rows.csv").write_text("text,label\n" + "\n".join(rows))
     (project / "own.md").write_text("---\nname: own\nvariables: {text: string}\n---\nSay parcel or refund, kindly.")
-    (project / "task.yaml").write_text(
-        "name: shop\ninstruction: Say it.\nanswer: labels\ndata: rows.csv\ncolumns: {input: text, reference: label}\n"
-        "metrics: [accuracy]\nrungs: [{label: a-file, use: template, prompt: own.md}, "
-        "{label: saved, use: template, prompt: base}]\n"
-    )
+    rungs = "[{label: a-file, use: template, prompt: own.md}, {label: saved, use: template, prompt: base}]"
+    desk.write(project, rungs=rungs)
     other = f"sqlite:///{tmp_path / 'other.db'}"
     run("save", "base.md", "--store", other)
     words = ["climb", str(project), "-m", "fake:echo", "-q", "--store", other]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from rung.core import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError, ParityError
 from rung.core.settings import Settings
-from rung.core.types import Example, Form, RungChoice, Task
+from rung.core.types import RungChoice
 from rung.ladder.climb import Climber
 from rung.ladder.records import RunRecord
 from rung.models import Pool, fake
@@ -23,45 +22,15 @@ from rung.serving.local import open_folder
 from rung.serving.parity import read_parity
 from rung.serving.promote import promote
 from rung.serving.run import Plan, check_served, make_offers
-from rung.store import Store, open_store
+from rung.store import Store
+from tests import desk
 from tests.serving.loopback import program
-
-LABELS = ("parcel", "refund", "login")
-SAID = {"parcel": "where is my parcel, order {}", "refund": "give a refund for {}", "login": "my login {} fails"}
-
-
-def examples(start: int, stop: int) -> tuple[Example, ...]:
-    return tuple(
-        Example(f"{label}-{i}", {"text": SAID[label].format(i)}, label) for i in range(start, stop) for label in LABELS
-    )
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings({"home": str(tmp_path / "home"), "store": f"sqlite:///{tmp_path / 'rung.db'}"})
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    with open_store(settings.store_url) as opened:
-        yield opened
 
 
 @pytest.fixture
 async def run(store: Store, settings: Settings) -> RunRecord:
-    task = Task(
-        name="desk",
-        instruction="Say the intent.",
-        form=Form("labels", labels=LABELS),
-        fields=("text",),
-        train=examples(0, 8),
-        dev=examples(8, 11),
-        test=examples(11, 25),
-        metrics=("accuracy",),
-        hash="task-hash",
-        models=("fake:echo",),
-        rungs=tuple(RungChoice(name) for name in ("linear", "zero-shot", "few-shot-knn", "self-consistency")),
-    )
+    names = ("linear", "zero-shot", "few-shot-knn", "self-consistency")
+    task = desk.task(test=desk.examples(11, 25), rungs=tuple(RungChoice(name) for name in names))
     return await Climber(task, store, Pool(settings, default="fake:echo"), settings, early=False).climb()
 
 
@@ -109,7 +78,7 @@ async def test_a_program_that_answers_otherwise_is_not_promoted(
     monkeypatch.setattr(fake, "_weights", lambda text, candidates: [-one for one in weights(text, candidates)])
     with pytest.raises(ParityError, match="42 of 42 test items") as caught:
         await promote(store, run.id, "zero-shot", folder, settings)
-    assert "\n    login-14: 'login' became 'parcel' (score 1, now 0)\n" in caught.value.message
+    assert "\n    login-saw: 'login' became 'parcel' (score 1, now 0)\n" in caught.value.message
     assert "--no-parity" in caught.value.remedy
     assert (folder / "program.json").read_bytes() == before  # what was there is still there, whole
     with pytest.raises(ParityError):
