@@ -9,6 +9,7 @@ import pytest
 
 from rung.core import program as programs
 from rung.core.codec import encode
+from rung.core.errors import InputError
 from rung.core.protocols import Context, Program, Rung
 from rung.core.types import Answer, Example, Form, Result, Score, Task, Usage
 from rung.foundations.linear import Linear
@@ -47,7 +48,9 @@ def context(folder: Path) -> Context:
     return Context(Pool(default="fake:echo"), folder, evaluate)
 
 
-@pytest.mark.parametrize("rung", [Rules(), Linear(), Nearest()], ids=lambda rung: type(rung).__name__)
+@pytest.mark.parametrize(
+    "rung", [Rules(), Linear(), Linear(features="onehot"), Nearest()], ids=["rules", "linear", "onehot", "nearest"]
+)
 async def test_contract(rung: Rung, tmp_path: Path) -> None:
     pool = Pool(default="fake:echo")
     assert rung.fits(TASK, pool) == ""
@@ -64,6 +67,23 @@ async def test_contract(rung: Rung, tmp_path: Path) -> None:
     again = await rung.fit(TASK, context(tmp_path))
     assert programs.fingerprint(again) == programs.fingerprint(program)
     assert answers[0].usage == Usage()
+
+
+async def test_linear_over_an_embedder_is_bound_to_its_vectors(tmp_path: Path) -> None:
+    vectors = tmp_path / "words.vec"
+    known = ["parcel 1 0 0", "refund 0 1 0", "money 0 1 0.2", "password 0 0 1", "log 0 0.1 1", "where 0.5 0 0"]
+    vectors.write_text("\n".join(known) + "\n")
+    pool = Pool(default="fake:echo")
+    program = await Linear(features=f"words:{vectors}").fit(TASK, context(tmp_path))
+    assert program.spec()["embedder"] == f"words:{vectors}"
+    assert (await program("my money!")).output == "refund"
+    programs.save(program, tmp_path / "saved")
+    loaded = programs.load(tmp_path / "saved", pool)
+    assert encode(await loaded("the password")) == encode(await program("the password"))
+    assert programs.fingerprint(loaded) == programs.fingerprint(program)
+    vectors.write_text("\n".join(known[::-1]) + "\n")
+    with pytest.raises(InputError, match="fitted with another"):
+        programs.load(tmp_path / "saved", Pool(default="fake:echo"))
 
 
 @pytest.mark.parametrize("rung", [Linear(), Rules()], ids=lambda rung: type(rung).__name__)

@@ -1,7 +1,9 @@
-"""TF-IDF + multinomial logistic regression: the classic text classifier, often the cheapest that is good enough."""
+"""Multinomial logistic regression over TF-IDF, one-hot words or an embedder's vectors: the classic text classifier, often the
+cheapest that is good enough."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rung.core.protocols import Context, Resources
+from rung.core.errors import InputError
+from rung.core.protocols import Context, Embedder, Resources
 from rung.core.types import Answer, Input, Progress, Task, text_of
-from rung.foundations.tfidf import Tfidf, save_arrays
+from rung.foundations.tfidf import Onehot, Tfidf, save_arrays
 
 WEIGHTS = "linear.npz"
 SEARCH = 2500
@@ -24,38 +27,61 @@ class LinearProgram:
     kind = "linear"
     model = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, embedder: Embedder | None = None) -> None:
         self._path = path
+        self._embedder = embedder
         with np.load(path, allow_pickle=False) as arrays:
-            self._tfidf = Tfidf.restore(arrays)
+            self._counts: Tfidf | Onehot | None = None
+            if embedder is None:
+                self._counts = Onehot.restore(arrays) if "onehot" in arrays.files else Tfidf.restore(arrays)
             self._labels = arrays["labels"].tobytes().decode().split("\n")
             self._coef: np.ndarray[Any, Any] = arrays["coef"]
             self._intercept: np.ndarray[Any, Any] = arrays["intercept"]
 
     def spec(self) -> dict[str, Any]:
-        return {}
+        if self._embedder is None:
+            return {}
+        return {"embedder": self._embedder.name, "fingerprint": self._embedder.fingerprint}
 
     def files(self) -> Mapping[str, Path]:
         return {WEIGHTS: self._path}
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        logits = (self._tfidf.transform([text_of(input)]) @ self._coef.T + self._intercept)[0]
+        texts = [text_of(input)]
+        if self._embedder is not None:
+            rows: Any = await asyncio.to_thread(self._embedder.embed, texts)
+        else:
+            rows = self._counts.transform(texts) if self._counts is not None else None
+        logits = (rows @ self._coef.T + self._intercept)[0]
         odds = np.exp(logits - logits.max())
         best = int(odds.argmax())
         return Answer(self._labels[best], raw=self._labels[best], confidence=float(odds[best] / odds.sum()))
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> LinearProgram:
-        return cls(folder / WEIGHTS)
+        """Raises InputError when the embedder of that name is not the one that it was fitted with."""
+        if "embedder" not in spec:
+            return cls(folder / WEIGHTS)
+        embedder = resources.embedder(spec["embedder"])
+        if embedder.fingerprint != spec["fingerprint"]:
+            raise InputError(
+                f"the program was fitted with another {embedder.name} than is here", remedy="climb the rung again"
+            )
+        return cls(folder / WEIGHTS, embedder)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """TF-IDF + logistic regression; the inverse regularisation is the one of ``strengths`` that does best on dev."""
+    """Logistic regression; the inverse regularisation is the one of ``strengths`` that does best on dev.
+
+    ``features``: ``tfidf`` (word and character n-grams), ``onehot`` (which words are there), or the name of an embedder
+    (``static``, ``minilm``, ...).
+    """
 
     uses_model: ClassVar[bool] = False
 
     strengths: tuple[float, ...] = (1.0, 10.0, 100.0)
+    features: str = "tfidf"
 
     def fits(self, task: Task, resources: Resources) -> str:
         if task.form.kind != "labels":
@@ -69,9 +95,18 @@ class Linear:
 
         texts = [text_of(example.input) for example in task.train]
         labels = [str(example.reference) for example in task.train]
-        tfidf = Tfidf.fit(texts)
-        rows = tfidf.transform(texts)
-        dev = tfidf.transform([text_of(example.input) for example in task.dev]) if task.dev else None
+        embedder = None if self.features in ("tfidf", "onehot") else context.resources.embedder(self.features)
+        counts: Tfidf | Onehot | None = None
+        if embedder is None:
+            counts = Onehot.fit(texts) if self.features == "onehot" else Tfidf.fit(texts)
+
+        def transform(some: list[str]) -> Any:
+            return (
+                embedder.embed(some) if embedder is not None else counts.transform(some) if counts is not None else None
+            )
+
+        rows = await asyncio.to_thread(transform, texts)
+        dev = await asyncio.to_thread(transform, [text_of(example.input) for example in task.dev]) if task.dev else None
         wanted = np.array([str(example.reference) for example in task.dev])
         # The strength is chosen on part of a large train split: one fit of 15,000 rows and 150 labels takes minutes.
         part = min(len(labels), SEARCH)
@@ -93,10 +128,10 @@ class Linear:
         save_arrays(
             path,
             {
-                **tfidf.arrays(),
+                **(counts.arrays() if counts is not None else {}),
                 "labels": np.frombuffer("\n".join(map(str, classes)).encode(), dtype=np.uint8),
                 "coef": coef.astype(np.float32),
                 "intercept": intercept.astype(np.float32),
             },
         )
-        return LinearProgram(path)
+        return LinearProgram(path, embedder)

@@ -134,6 +134,40 @@ def _joined(rows: Sequence[Any]) -> csr_matrix:
     return normalize(hstack(rows).tocsr(), copy=False)
 
 
+class Onehot:
+    """Rows that hold 1 for each known word that is there (one-hot vectors of the words, put together), of unit length."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        self.words = list(words)
+        self._counter: Any = CountVectorizer(
+            vocabulary=self.words, token_pattern=WORD["token_pattern"], binary=True, dtype=np.float32
+        )
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> Onehot:
+        """Learn the words of ``texts`` (at least one must hold a word)."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        counter = CountVectorizer(token_pattern=WORD["token_pattern"]).fit(texts)
+        return cls(sorted(counter.vocabulary_))
+
+    def transform(self, texts: Sequence[str]) -> csr_matrix:
+        """Sparse float32 matrix of shape (len(texts), words)."""
+        from sklearn.preprocessing import normalize
+
+        return normalize(self._counter.transform(texts), copy=False)
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Everything that ``restore`` needs, as arrays that load without pickle."""
+        return {"onehot": np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8)}
+
+    @classmethod
+    def restore(cls, arrays: Any) -> Onehot:
+        return cls(arrays["onehot"].tobytes().decode().split("\n"))
+
+
 def save_arrays(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     """Write ``arrays`` to ``path`` in one step, byte-identical for equal content."""
     staging = path.with_name(f".{path.name}.part")
