@@ -765,6 +765,8 @@ class Collection:
             return
         try:
             with hold(self.folder / "lock", give_up):
+                # What a killed build left may not be on the disk yet: a side file must not outlive what it shows.
+                self._ledger.settle()
                 save()
         except (OSError, StoreError):
             return

@@ -11,6 +11,7 @@ a killed process loses nothing, a power cut at most the last transactions, each 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import threading
@@ -179,7 +180,16 @@ class Ledger:
         with _errors(self.path):
             if self._writer is not None:
                 self._writer.execute("PRAGMA synchronous=FULL")
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    self.settle()
+
+    def settle(self) -> None:
+        """Put on the disk whatever was committed, by whomever. Raises OSError."""
+        for path in (self.path.with_name(self.path.name + "-wal"), self.path):
+            if path.exists():
+                with path.open("rb+") as stream:
+                    os.fsync(stream.fileno())
 
     def close(self) -> None:
         self._closed = True
