@@ -79,6 +79,13 @@ class AnnoyEngine:
             found = fresh if found is None else merge(found, fresh, k)
         return found
 
+    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        if self.built < len(self) or k > self.built:
+            rows, scores = self.search(query, k, None)
+            return rows[0].tolist(), scores[0].tolist()
+        names, distances = self.forest.get_nns_by_vector(query[0], k, self.options.nodes or -1, True)
+        return names, [1.0 - 0.5 * distance * distance for distance in distances]
+
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.matrix.vectors(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def check_queries(vectors: NDArray[np.float32], dimensions: int, k: int) -> NDAr
         )
     # One pass without a temporary: a sum of squares is finite only when every number is (and none is beyond 1e19).
     flat = queries.reshape(-1)
-    if not np.isfinite(np.dot(flat, flat)):
+    if not math.isfinite(flat.dot(flat)):
         raise InputError("the queries hold numbers that are not finite (NaN or infinity)")
     return queries
 

@@ -50,6 +50,10 @@ class ExactEngine:
 
         return self.matrix.scan(queries, k, None if allowed is None else np.flatnonzero(allowed))
 
+    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        rows, scores = self.search(query, k, None)
+        return rows[0].tolist(), scores[0].tolist()
+
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.matrix.vectors(rows)
 

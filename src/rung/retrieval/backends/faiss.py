@@ -70,20 +70,15 @@ class FaissEngine:
         self.raw: Matrix | None = raw_matrix(dimensions) if kind == "pq" else Matrix(dimensions)
         self.index: Any = None
         self.lists = 0
-        if kind in ("flat", "hnsw"):
+        self._learns = kind in ("ivf", "pq") or options.type == "i8"
+        if not self._learns:
             self.raw = None
             self.index = self._open()
 
     def __len__(self) -> int:
         return int(self.index.ntotal) if self.index is not None else len(self.raw) if self.raw is not None else 0
 
-    @property
-    def trained(self) -> bool:
-        return self.index is not None
-
     def _open(self) -> Any:
-        import numpy as np
-
         faiss, options, d = self._faiss, self.options, self.dimensions
         product = faiss.METRIC_INNER_PRODUCT
         if self.kind == "flat":
@@ -94,9 +89,6 @@ class FaissEngine:
                 index = faiss.IndexHNSWFlat(d, options.m, product)
             else:
                 index = faiss.IndexHNSWSQ(d, quantiser, options.m, product)
-                # Its steps must be known before the first row: nearly all numbers of a unit vector lie within these.
-                edge = np.full(d, 4 / d**0.5, np.float32)
-                index.train(np.stack([-edge, edge]))
             index.hnsw.efConstruction = options.build
             index.hnsw.efSearch = options.ef
             return index
@@ -145,10 +137,13 @@ class FaissEngine:
 
         assert self.raw is not None
         rows = len(self.raw)
-        self.lists = self.options.lists or max(1, min(4096, int(4 * rows**0.5), rows // _TRAIN))
-        self.index = self._open()
-        self._set_probe()
-        count = min(rows, max(_TRAIN * self.lists, _TRAIN * 256 if self.kind == "pq" else 0))
+        if self.kind == "hnsw":  # the range of each number's 8-bit steps
+            self.index, count = self._open(), min(rows, 100_000)
+        else:
+            self.lists = self.options.lists or max(1, min(4096, int(4 * rows**0.5), rows // _TRAIN))
+            self.index = self._open()
+            self._set_probe()
+            count = min(rows, max(_TRAIN * self.lists, _TRAIN * 256 if self.kind == "pq" else 0))
         sample = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
         learned = self.raw.vectors(sample)
         self._with_threads(count, lambda: self.index.train(learned))
@@ -218,12 +213,30 @@ class FaissEngine:
         allowed: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Where the k-th and the next score are equal, fetch all that are, so that ids can decide."""
+        import numpy as np
+
+        if len(queries) == 1 and scores[0, k - 1] != scores[0, k]:
+            return rows, scores
+        tied = np.flatnonzero((scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0))
+        if not len(tied):
+            return rows, scores
         width = k + 1
-        while width < len(self) and ((scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0)).any():
+        while True:
             width = min(len(self), width * 4)
             params = None if allowed is None else self._params(allowed)
-            scores, rows = self.index.search(queries, width, params=params)
-        return rows, scores
+            more_scores, more_rows = self.index.search(queries[tied], width, params=params)
+            if (
+                width == len(self)
+                or not ((more_scores[:, k - 1] == more_scores[:, -1]) & (more_rows[:, -1] >= 0)).any()
+            ):
+                break
+        wide_rows, wide_scores = (
+            np.full((len(rows), width), -1, np.int64),
+            np.full((len(rows), width), -np.inf, np.float32),
+        )
+        wide_rows[:, : k + 1], wide_scores[:, : k + 1] = rows, scores
+        wide_rows[tied], wide_scores[tied] = more_rows, more_scores
+        return wide_rows, wide_scores
 
     def _rescore(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
@@ -236,6 +249,14 @@ class FaissEngine:
         scores[rows < 0] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+
+    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        if self.kind not in ("hnsw", "ivf") or self.index is None:
+            rows, scores = self.search(query, k, None)
+            return rows[0].tolist(), scores[0].tolist()
+        self._faiss.omp_set_num_threads(1)
+        scores, rows = self.index.search(query, k)
+        return rows[0].tolist(), scores[0].tolist()
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         import numpy as np

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class Hnsw:
     """``m`` links a node, ``build`` and ``ef`` candidates looked at when a row is added and when one is searched.
 
-    ``type``: how vectors are kept. f16 halves the memory at no loss that shows. i8 quarters it: each number becomes one of
-    255 steps over +-4 / sqrt(dimensions), where nearly all numbers of a unit vector lie (usearch's own i8 spreads the steps
-    over +-1 and so wastes most of them).
+    ``type``: how vectors are kept. f16 halves the memory at no loss that shows. i8 quarters it: vectors are turned by a random
+    rotation, which changes no inner product and spreads every vector evenly over its numbers (as in RaBitQ, Gao & Long 2024),
+    and each number becomes one of 255 steps over +-4 / sqrt(dimensions), where then nearly all lie. usearch's own i8 spreads
+    the steps over +-1 and so wastes most of them.
     """
 
     m: int = 16
@@ -46,6 +47,7 @@ class HnswEngine:
         self._rows = 0
         self._path: Path | None = None
         self._scale = 127 * dimensions**0.5 / 4 if options.type == "i8" else 0.0
+        self._rotation = make_rotation(dimensions) if options.type == "i8" else None
         self._threads = threads()
 
     def _open(self) -> Any:
@@ -65,10 +67,12 @@ class HnswEngine:
     def _encode(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
         import numpy as np
 
-        if not self._scale:
+        if self._rotation is None:
             return vectors
-        steps: NDArray[np.int8] = np.clip(np.rint(vectors * np.float32(self._scale)), -127, 127).astype(np.int8)
-        return steps
+        turned = vectors @ self._rotation
+        turned *= np.float32(self._scale)
+        np.rint(turned, out=turned)
+        return np.clip(turned, -127, 127, out=turned).astype(np.int8)
 
     def _decode(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
         import numpy as np
@@ -101,17 +105,24 @@ class HnswEngine:
         count = min(k, len(self.index))
         if not count:
             return np.full((len(queries), 0), -1, np.int64), np.zeros((len(queries), 0), np.float32)
-        asked = self._encode(queries)
         if len(queries) == 1:
-            found = self.index.search(asked[0], count, threads=1)
-            return found.keys.astype(np.int64)[None], self._decode(found.distances[None])
-        found = self.index.search(asked, count, threads=self._threads)
+            names, values = self.search_one(queries, count)
+            return np.array([names], np.int64), np.array([values], np.float32)
+        found = self.index.search(self._encode(queries), count, threads=self._threads)
         rows = found.keys.astype(np.int64)
         # A line that found fewer is filled up with rubbish behind its count.
         short = np.asarray(found.counts) < count
         if short.any():
             rows[np.arange(count)[None] >= np.asarray(found.counts)[:, None]] = -1
         return rows, self._decode(found.distances)
+
+    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        found = self.index.search(self._encode(query)[0], k, threads=1)
+        distances = found.distances.tolist()
+        if self._scale:
+            unit = self._scale**-2
+            return found.keys.tolist(), [(1.0 - distance) * unit for distance in distances]
+        return found.keys.tolist(), [1.0 - distance for distance in distances]
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         import numpy as np
@@ -122,23 +133,38 @@ class HnswEngine:
         # A deleted row's place comes back as None where it is asked for; nobody above asks.
         kept = np.asarray(self.index.get(rows.astype(np.uint64), dtype=kind)).reshape(len(rows), self.dimensions)
         out: NDArray[np.float32] = kept.astype(np.float32, copy=False)
-        return out / np.float32(self._scale) if self._scale else out
+        if self._rotation is not None:
+            out = np.asarray((out / np.float32(self._scale)) @ self._rotation.T, np.float32)
+        return out
 
     def settle(self) -> None:
         pass
 
     def save(self, stem: Path) -> list[Path]:
+        import numpy as np
+
         self._unmap()
         path, head = stem.with_suffix(".usearch"), stem.with_suffix(".usearch.rows")
         self.index.save(str(path))
         head.write_text(str(self._rows))
-        return [path, head]
+        if self._rotation is None:
+            return [path, head]
+        turn = stem.with_suffix(".rotation.npy")
+        with turn.open("wb") as stream:
+            np.save(stream, self._rotation)
+        return [path, head, turn]
 
     def load(self, stem: Path) -> None:
         """Map the file: a search reads the pages it needs. The first write loads it whole."""
+        import numpy as np
+
         path = stem.with_suffix(".usearch")
         path.stat()
         self._rows = int(stem.with_suffix(".usearch.rows").read_text())
+        if self._rotation is not None:  # the one it was built with: another NumPy may draw other numbers
+            self._rotation = np.load(stem.with_suffix(".rotation.npy"), allow_pickle=False)
+            if self._rotation.shape != (self.dimensions, self.dimensions):
+                raise ValueError(f"the rotation has shape {self._rotation.shape}")
         self.index = self._open()
         self.index.view(str(path))
         self.index.expansion_search = self.options.ef
@@ -151,6 +177,15 @@ class HnswEngine:
             self.index.load(str(path))
             self.index.expansion_add = self.options.build
             self.index.expansion_search = self.options.ef
+
+
+def make_rotation(dimensions: int) -> NDArray[np.float32]:
+    """A random orthogonal matrix of shape (dimensions, dimensions), always the same one."""
+    import numpy as np
+
+    q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((dimensions, dimensions)))
+    rotation: NDArray[np.float32] = (q * np.sign(np.diag(r))).astype(np.float32)
+    return rotation
 
 
 def open_hnsw(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:

@@ -58,6 +58,11 @@ class Engine(Protocol):
         """Rows and inner products, best first, shape (queries, >= k); short lists end in row -1."""
         ...
 
+    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
+        """``search`` for one query of shape (1, dimensions) without a mask, as lists: what is asked most often, in the
+        fewest steps."""
+        ...
+
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of rows, as precisely as they are kept."""
         ...
@@ -141,6 +146,13 @@ class LocalIndex:
                 if not count:
                     return [[] for _ in queries]
                 want = k if k < count else count
+                if len(queries) == 1:
+                    names, values = self._engine.search_one(queries, want)
+                    if len(names) >= want and names[want - 1] >= 0:
+                        hits = list(zip(map(self._ids.__getitem__, names), values, strict=False))
+                        if len(set(values)) < len(hits):
+                            hits.sort(key=_rank)
+                        return [hits if len(hits) == want else hits[:want]]
                 rows, scores = self._engine.search(queries, want, None)
                 if rows.shape[1] < want or rows[:, want - 1].min() < 0:  # a graph's far corners that no link reaches
                     rows, scores = self._fill(queries, want, rows, scores, self._allowed(None))
@@ -591,12 +603,18 @@ def name_hits(
     ids: Sequence[str], rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
 ) -> list[list[tuple[str, float]]]:
     """Rows and scores as hits: best first, ties by id, k at most, row -1 left out."""
+    name = ids.__getitem__
+    if rows.shape[1] <= k and (rows >= 0).all() and (scores[:, 1:] < scores[:, :-1]).all():
+        return [
+            list(zip(map(name, names), values, strict=False))
+            for names, values in zip(rows.tolist(), scores.tolist(), strict=True)
+        ]
     out: list[list[tuple[str, float]]] = []
     for names, values in zip(rows.tolist(), scores.tolist(), strict=True):
-        hits = [(ids[row], value) for row, value in zip(names, values, strict=True) if row >= 0]
+        hits = [(name(row), value) for row, value in zip(names, values, strict=True) if row >= 0]
         if len(set(values)) < len(values) or len(hits) > k:
             hits.sort(key=_rank)
-        out.append(hits if len(hits) <= k else hits[:k])
+        out.append(hits[:k])
     return out
 
 

@@ -75,6 +75,12 @@ class Matrix:
                 block = block.astype(np.float32)
             # Many queries over many rows: at most 64 MB of scores at once.
             lots = max(1, (1 << 24) // max(1, len(block)))
+            if (
+                len(queries) == 1
+            ):  # as a product with a vector: for one row the matrix product starts threads that cost more
+                found = top((block @ queries[0])[None], k, names, offset + start)
+                best = found if best is None else merge(best, found, k)
+                continue
             parts = [
                 top(queries[at : at + lots] @ block.T, k, names, offset + start) for at in range(0, len(queries), lots)
             ]
@@ -115,6 +121,17 @@ def top(
     import numpy as np
 
     count = scores.shape[1]
+    if len(scores) == 1 and count > k:
+        line = scores[0]
+        chosen = np.argpartition(line, count - k)[count - k :]
+        values = line[chosen]
+        least = values.min()
+        if np.count_nonzero(line >= least) > k:
+            chosen = np.flatnonzero(line >= least)
+            values = line[chosen]
+        order = np.argsort(-values, kind="stable")
+        chosen = chosen[order]
+        return (chosen + offset if names is None else names[chosen])[None], values[order][None]
     if count > k:
         chosen = np.argpartition(scores, count - k, axis=1)[:, count - k :]
         values = np.take_along_axis(scores, chosen, 1)
@@ -126,9 +143,9 @@ def top(
             wide[:, :k] = chosen
             padded = np.full((len(scores), widest), -np.inf, np.float32)
             padded[:, :k] = values
-            for line in np.flatnonzero(tied > k).tolist():
-                every = np.flatnonzero(scores[line] >= least[line])
-                wide[line, : len(every)], padded[line, : len(every)] = every, scores[line, every]
+            for at in np.flatnonzero(tied > k).tolist():
+                every = np.flatnonzero(scores[at] >= least[at])
+                wide[at, : len(every)], padded[at, : len(every)] = every, scores[at, every]
             chosen, values = wide, padded
     else:
         chosen, values = np.broadcast_to(np.arange(count), scores.shape), scores
