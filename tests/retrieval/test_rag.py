@@ -174,6 +174,17 @@ def test_a_gate_learns_what_tells_the_two_apart() -> None:
     assert features("", [], 0.0) == (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("name", RUNGS)
+async def test_what_an_answer_will_cost_is_known_before(name: str) -> None:
+    model = says("The safety lamp was invented by Humphry Davy.")
+    program: Any = await fit(name, model)
+    used, messages = program.forecast("Who invented the safety lamp?")
+    assert model.calls == []
+    await program("Who invented the safety lamp?")
+    assert used.calls == len(model.calls) or name == "rag-reranked"
+    assert messages == model.calls[-1].messages or name == "rag-reranked"
+
+
 @pytest.mark.parametrize("way", ["rewrite", "sub-questions", "hypothetical"])
 async def test_a_refined_question_is_searched_beside_the_original(way: Any) -> None:
     replies = {

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
-from rung.core.types import Answer, Input, Task, as_input
+from rung.core.types import Answer, Input, Message, Task, Usage, as_input
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt
 from rung.retrieval.chunk import chunker
@@ -130,9 +130,15 @@ class ClosedProgram:
         return cls(inner, tuple(spec["fields"]))
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        return await self.inner(self._left(input), repeat=repeat)
+
+    def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
+        """What an answer will use, and its messages."""
+        return self.inner.forecast(self._left(input))
+
+    def _left(self, input: Input | str) -> Input:
         value = as_input(input, self.fields)
-        left = {name: text for name, text in value.items() if name in self.inner.options.fields}
-        return await self.inner(left, repeat=repeat)
+        return {name: text for name, text in value.items() if name in self.inner.options.fields}
 
 
 @dataclass(frozen=True)

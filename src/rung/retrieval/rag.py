@@ -138,11 +138,26 @@ class RagProgram:
         corpus = Corpus(dict(Rows.read(folder / spec["passages"])), embedder, spec["chunk"])
         return cls(inner, corpus, decode(Search, spec["search"]), decode(Reading, spec["reading"]), spec["field"])
 
-    def messages(self, input: Input | str) -> tuple[Any, ...]:
+    def messages(self, input: Input | str) -> tuple[Message, ...]:
         """The messages that the question alone retrieves for (a refined query may find other passages)."""
         value = as_input(input, self.inner.options.fields)
         hits = _cut(self.corpus.search_many([value[self.field]], self.search)[0], self.reading.words)
         return self.inner.messages(_shown(value, hits))
+
+    def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
+        """What an answer will use and the messages for the question as it is; a refined query and reranking come on top."""
+        value = as_input(input, self.inner.options.fields)
+        wide = replace(self.search, k=max(self.search.k, self.reading.rerank))
+        hits = self.corpus.search_many([value[self.field]], wide)[0]
+        used, messages = self.inner.forecast(_shown(value, _cut(hits[: self.search.k], self.reading.words)))
+        if self.reading.refine:
+            tokens = self.model.count((Message("user", value[self.field]),)) + 48
+            used += Usage(calls=1, prompt_tokens=tokens, completion_tokens=64)
+        if self.reading.rerank:
+            used += sum(
+                (Usage(1, self.model.count(item.messages)) for item in _asked(value[self.field], hits)), Usage()
+            )
+        return used, messages
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         return (await self.ground(input, repeat=repeat)).answer
@@ -305,16 +320,7 @@ def _retrieved(hits: Sequence[Hit], search: Search, seconds: float) -> Step:
 async def rerank(model: Model, question: str, hits: Sequence[Hit]) -> tuple[list[Hit], Step]:
     """The hits in a new order: by reciprocal rank of the order they came in and of the model's probability that the passage
     answers the question (one reading of each passage, no writing)."""
-    requests = [
-        ScoreRequest(
-            (
-                Message("system", "Does the passage answer the question? Reply yes or no."),
-                Message("user", turn_text({"passage": hit.passage.text, "question": question})),
-            ),
-            ("yes", "no"),
-        )
-        for hit in hits
-    ]
+    requests = _asked(question, hits)
     scores = await model.score(requests)
     chances = [math.exp(score.logprobs[0]) for score in scores]
     order = sorted(range(len(hits)), key=lambda at: (-chances[at], at))
@@ -324,6 +330,12 @@ async def rerank(model: Model, question: str, hits: Sequence[Hit]) -> tuple[list
     reply = json.dumps([{"id": hit.passage.id, "yes": round(chances[at], 4)} for at, hit in enumerate(hits)])
     step = Step("rerank", requests[0].messages, reply, f"{len(hits)} passages, each asked about alone", usage)
     return [replace(hits[at], parts={**hits[at].parts, "rerank": chances[at]}) for at in best], step
+
+
+def _asked(question: str, hits: Sequence[Hit]) -> list[ScoreRequest]:
+    order = Message("system", "Does the passage answer the question? Reply yes or no.")
+    turns = (turn_text({"passage": hit.passage.text, "question": question}) for hit in hits)
+    return [ScoreRequest((order, Message("user", turn)), ("yes", "no")) for turn in turns]
 
 
 def stages(answer: Answer) -> dict[str, float]:
