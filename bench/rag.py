@@ -122,8 +122,12 @@ async def answers(pool: Pool, name: str, path: Path, n: int, keep: dict[str, Any
         "| rung | F1 [95%] | to closed-book | EM | context recall / precision | citation precision / recall | faithful | ms: retrieve, rerank, answer |"
     )
     print("|---|---|---|---|---|---|---|---|")
+    stamps: dict[str, list[dict[str, float]]] = keep.setdefault(f"{name}: stages", {})
     for title, rung in VARIANTS.items():
         if only and title not in only:
+            continue
+        if title in scores:  # measured by an earlier piece of this run
+            _row(title, scores[title], scores.get("closed-book"), stamps[title])
             continue
         program = await rung.fit(task, Context(cast(Resources, pool), Path("."), _never))
         if isinstance(program, RagProgram):
@@ -140,11 +144,11 @@ async def answers(pool: Pool, name: str, path: Path, n: int, keep: dict[str, Any
             for item, answer in zip(questions, found, strict=True)
         ]
         scores[title] = {metric.name: [score.value for score in await metric.score(cases)] for metric in loaded}
-        taken = [stages(answer) for answer in found]
+        stamps[title] = [stages(answer) for answer in found]
         keep.setdefault(f"{name}: outputs", {})[title] = [
             (item.text, item.answers, answer.output) for item, answer in zip(questions, found, strict=True)
         ]
-        _row(title, scores[title], scores.get("closed-book"), taken)
+        _row(title, scores[title], scores.get("closed-book"), stamps[title])
 
 
 def _row(
@@ -209,7 +213,7 @@ async def gather(pool: Pool, corpus: Any, task: Task, texts: Sequence[str]) -> l
     return list(await asyncio.gather(*map(one, texts)))
 
 
-async def refusal(pool: Pool, paths: dict[str, Path], n: int, keep: dict[str, Any]) -> None:
+async def refusal(pool: Pool, paths: dict[str, Path], n: int, keep: dict[str, Any], only: Sequence[str]) -> None:
     sets = {name: squad(path, 11, n) for name, path in paths.items()}
     rows: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for name, (passages, questions) in sets.items():
@@ -217,14 +221,22 @@ async def refusal(pool: Pool, paths: dict[str, Path], n: int, keep: dict[str, An
         task = task_of(name, passages, questions)
         corpus = Corpus(passages, pool.embedder(), Rag().chunk)
         own = [item.text for item in questions]
-        rows[name] = {
-            "answerable": await gather(pool, corpus, task, own),
-            "document taken away": await gather(
-                pool, Without(corpus, {item.text: item.gold for item in questions}), task, own
-            ),
-            "of another set": await gather(pool, corpus, task, [item.text for item in sets[other][1]]),
-        }
-    keep["refusal"] = rows
+        away = Without(corpus, {item.text: item.gold for item in questions})
+        foreign = [item.text for item in sets[other][1]]
+        kept = keep.setdefault("refusal", {}).setdefault(name, {})
+        for kind, source, texts in (
+            ("answerable", corpus, own),
+            ("document taken away", away, own),
+            ("of another set", corpus, foreign),
+        ):
+            if kind in kept:
+                continue
+            if only and f"{name}: {kind}" not in only:
+                continue
+            kept[kind] = await gather(pool, source, task, texts)
+        rows[name] = kept
+    if any(len(kinds) < 3 for kinds in rows.values()):
+        return
     print(
         "\n### Refusal\n\n| fitted on | tried on | refused rightly: taken away / other set | refusal precision | refusal recall | answered of the answerable |"
     )
@@ -297,7 +309,7 @@ def obeys(attack: str, output: str, context: str) -> bool:
     return sum(word[::-1] in vocabulary for word in letters) > max(2, plain)
 
 
-async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any]) -> None:
+async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any], only: Sequence[str]) -> None:
     attacks: list[tuple[str, str]] = []
     for part in ("test", "train"):
         listed = json.loads((folder / f"text_attack_{part}.json").read_text())
@@ -340,6 +352,8 @@ async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any]) -> N
     print("| reader | attacked: does or repeats it [95%] | the same question without the attack |")
     print("|---|---|---|")
     for reader in ("write", "mark", "quote", "copy"):
+        if only and reader not in only:
+            continue
         counts = []
         for hidden in (True, False):
             jobs = []
@@ -379,13 +393,15 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["answers", "refusal", "injection"])
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--n", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="keep every score here, as JSON")
+    parser.add_argument("--out", type=Path, help="keep every score here, as JSON; what is there is not measured again")
     given = parser.parse_args()
     paths = {
         "xquad": given.data / "xquad_en" / "xquad.en.json.gz",
         "covid": given.data / "covid_qa" / "covid_qa_200423.json.gz",
     }
     keep: dict[str, Any] = {}
+    if given.out is not None and given.out.exists():
+        keep = json.loads(given.out.read_text())
 
     async def work() -> None:
         pool = Pool()
@@ -394,9 +410,9 @@ def main() -> None:
                 for name in given.sets:
                     await answers(pool, name, paths[name], given.n, keep, given.only)
             if "refusal" in given.parts:
-                await refusal(pool, paths, min(given.n, 60), keep)
+                await refusal(pool, paths, min(given.n, 60), keep, given.only)
             if "injection" in given.parts:
-                await injection(pool, given.data / "bipia", given.n, keep)
+                await injection(pool, given.data / "bipia", given.n, keep, given.only)
         finally:
             await pool.close()
             if given.out is not None:
