@@ -63,6 +63,7 @@ class Tape:
 
 
 class Greedy:
+    adapter = 0
     width = 1
 
     def __init__(self, prompt: Sequence[int], room: int) -> None:

@@ -30,6 +30,8 @@ def write_gguf(path: Path, *, seed: int = 0, template: str = CHATML) -> Path:
     draw = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(512)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)

@@ -18,6 +18,10 @@ def serve(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Offer this bare model too (provider:name).")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="A LoRA folder beside each --model, asked for as MODEL@NAME; no reload."),
+    ] = None,
     key_file: Annotated[
         Path | None, typer.Option(help="File of SHA-256 hashes of API keys (default: $RUNG_API_KEYS).")
     ] = None,
@@ -55,7 +59,19 @@ def serve(
     from rung.serving.run import Plan, run_server
 
     limits = Limits(body=body, running=running, waiting=waiting, deadline=deadline, grace=grace)
-    plan = Plan(tuple(folders or ()), tuple(model or ()), raw, host, port, key_file, check, details, limits, store)
+    plan = Plan(
+        folders=tuple(folders or ()),
+        models=tuple(model or ()),
+        adapters=tuple(adapter or ()),
+        raw=raw,
+        host=host,
+        port=port,
+        key_file=key_file,
+        check=check,
+        details=details,
+        limits=limits,
+        store=store,
+    )
     run_server(plan, typer.echo)
 
 

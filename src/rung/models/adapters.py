@@ -68,20 +68,30 @@ def read_config(folder: Path) -> dict[str, Any]:
     return document
 
 
-def base_of(folder: Path, cache: Path) -> Path:
-    """Where the base of an adapter lies. Raises InputError when it is not the one that the adapter was tuned on."""
+def _base(folder: Path) -> tuple[str, str]:
+    """The base's name and hash ("": not known)."""
     config = read_config(folder)
     try:
         said = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        name, key = str(said["base"]), str(said["key"])
+        return str(said["base"]), str(said["key"])
     except (OSError, ValueError, KeyError, TypeError):
-        name, key = str(config["base_model_name_or_path"]), ""
-    path = hub.locate(name, cache)
+        return str(config["base_model_name_or_path"]), ""
+
+
+def check_base(folder: Path, path: Path) -> None:
+    """Raise InputError when the adapter was tuned on another file than ``path``."""
+    _, key = _base(folder)
     if key and path.is_file() and file_hash(path) != key:
         raise InputError(
             f"the adapter {folder} was tuned on another base than {path} (SHA-256 {key[:12]}..., got {file_hash(path)[:12]}...)",
             remedy="give the adapter its own base, or tune again",
         )
+
+
+def base_of(folder: Path, cache: Path) -> Path:
+    """Where the base of an adapter lies. Raises InputError when it is not the one that the adapter was tuned on."""
+    path = hub.locate(_base(folder)[0], cache)
+    check_base(folder, path)
     return path
 
 

@@ -97,6 +97,7 @@ class _Job:
     """What decoding jobs share: the prompt, the cost, and the future that gets the Reply."""
 
     width = 1
+    adapter = 0
 
     def __init__(self, prompt: tuple[int, ...], room: int, name: str) -> None:
         self.prompt = prompt

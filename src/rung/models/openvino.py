@@ -44,9 +44,11 @@ from rung.core.types import (
     Scores,
     ToolCall,
 )
-from rung.models import gguf, hub
+from rung.models import adapters, gguf, hub
 from rung.models.decode import Beams, Decode, Score, Words
 from rung.models.grammar import KINDS, Grammars
+from rung.models.lora import Lora, Shelf
+from rung.models.lora import read as read_lora
 from rung.models.paged import EXTRA, WHY, Paged, convert, version
 from rung.models.schedule import Worker
 from rung.models.template import Template, tools_schema, with_tools
@@ -57,10 +59,12 @@ LAYOUT = 2
 
 
 class Engine:
-    """One per weights file and process, shared by the models that use it. Parts load on first use."""
+    """One per weights file and process, shared by the models that use it; a second one, with a ``shelf``, for all adapters of
+    the file. Parts load on first use."""
 
-    def __init__(self, path: Path, cache: Path, threads: int) -> None:
+    def __init__(self, path: Path, cache: Path, threads: int, shelf: Shelf | None = None) -> None:
         self.path = path
+        self.shelf = shelf
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
@@ -87,7 +91,7 @@ class Engine:
     def worker(self) -> Worker:
         with self._lock:
             if self._worker is None or self._worker.closed:
-                device = Paged(self.graph(), threads=self._threads, tokens=self.header.context)
+                device = Paged(self.graph(), threads=self._threads, tokens=self.header.context, shelf=self.shelf)
                 self._worker = Worker(lambda: device)
             return self._worker
 
@@ -168,32 +172,43 @@ class Engine:
         self._trie.cache_clear()
 
 
-_ENGINES: dict[tuple[str, int], Engine] = {}
+_ENGINES: dict[tuple[str, int, bool], Engine] = {}
 _LOCK = threading.Lock()
 _TOKENIZER_LOCK = threading.Lock()
 
 
 def open_model(name: str, settings: Settings) -> OpenvinoModel:
-    """The model ``openvino:name``; ``name`` is one of ``rung models`` or the path of a .gguf file. Loads nothing yet.
+    """The model ``openvino:name``; ``name`` is one of ``rung models`` or the path of a .gguf file, and may go on with
+    ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
 
-    Raises FetchError when the weights are not there, InputError when the file is no GGUF model.
+    Raises FetchError when the weights are not there, InputError when the file is no GGUF model or the folder no adapter of it,
+    Unsupported for an adapter that is not plain LoRA.
     """
-    path = hub.locate(name, settings.cache)
-    key = (file_hash(path), int(settings["threads"]))
+    base, _, beside = name.partition("@")
+    path = hub.locate(base, settings.cache)
+    lora = None
+    if beside:
+        folder = Path(beside).expanduser()
+        lora = read_lora(folder)
+        adapters.check_base(folder, path)
+    key = (file_hash(path), int(settings["threads"]), lora is not None)
     with _LOCK:
         engine = _ENGINES.get(key)
         if engine is None:
-            engine = _ENGINES[key] = Engine(path, settings.cache, int(settings["threads"]))
+            shelf = Shelf() if lora is not None else None
+            engine = _ENGINES[key] = Engine(path, settings.cache, int(settings["threads"]), shelf)
         engine.users += 1
-    return OpenvinoModel(name, engine)
+    return OpenvinoModel(name, engine, lora)
 
 
 class OpenvinoModel:
     """``core.protocols.Model`` over an engine. Safe for concurrent callers on any number of event loops."""
 
-    def __init__(self, name: str, engine: Engine) -> None:
+    def __init__(self, name: str, engine: Engine, lora: Lora | None = None) -> None:
         self._name = f"openvino:{name}"
         self._engine = engine
+        self._lora = lora
+        self._adapter = engine.shelf.take(lora) if engine.shelf is not None and lora is not None else 0
         self._closed = False
 
     @property
@@ -202,7 +217,7 @@ class OpenvinoModel:
 
     @property
     def fingerprint(self) -> str:
-        return self._engine.fingerprint
+        return self._engine.fingerprint if self._lora is None else digest([self._engine.fingerprint, self._lora.key])
 
     @property
     def capabilities(self) -> Capabilities:
@@ -323,6 +338,8 @@ class OpenvinoModel:
         return jobs
 
     def _submit(self, jobs: Sequence[Decode | Beams | Score]) -> None:
+        for job in jobs:
+            job.adapter = self._adapter
         try:
             self._engine.worker.submit(jobs)
         except RuntimeError as error:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rung.core.errors import InputError, ModelError
 from rung.core.extras import require
 from rung.models.gguf import recode
+from rung.models.lora import Shelf, weave
 from rung.models.schedule import Span
 
 if TYPE_CHECKING:
@@ -62,9 +63,12 @@ def convert(gguf: Path, folder: Path) -> Path:
         limits.num_kv_blocks = 1
         try:
             genai.ContinuousBatchingPipeline(source, limits, "CPU", {"enable_save_ov_model": True})
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
+            said = str(error).strip().splitlines()[-1]
+            if isinstance(error, IndexError):  # its reader looks a field up that the file has not
+                said = f"a field is missing ({said}), such as general.file_type"
             raise InputError(
-                f"openvino-genai cannot read it: {str(error).strip().splitlines()[-1]}",
+                f"openvino-genai cannot read it: {said}",
                 remedy="expected a GGUF file of a llama, qwen2 or qwen3 model; for others use transformers:PATH",
                 file=gguf,
             ) from None
@@ -83,9 +87,10 @@ def convert(gguf: Path, folder: Path) -> Path:
 
 
 class Paged:
-    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores."""
+    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``shelf``: adapters that may
+    compute beside it."""
 
-    def __init__(self, xml: Path, *, threads: int, tokens: int) -> None:
+    def __init__(self, xml: Path, *, threads: int, tokens: int, shelf: Shelf | None = None) -> None:
         import numpy as np
 
         ov = require("openvino", EXTRA, WHY)
@@ -93,6 +98,9 @@ class Paged:
         core = ov.Core()
         graph = core.read_model(str(xml))
         _page(graph)
+        self._shelf, self._shown = shelf, -1
+        self._sites = weave(graph) if shelf is not None else []
+        self._spans: list[tuple[int, int]] = []
         hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT")
         self.precision = str(hint.get_type_name()) if hasattr(hint, "get_type_name") else str(hint)
         options: dict[str, Any] = {
@@ -157,11 +165,37 @@ class Paged:
             "max_context_len": np.asarray(max(s.past + len(s.tokens) for s in spans), np.int32),
             "rows": np.asarray(rows or [0], np.int64),
         }
+        if self._shelf is not None:
+            inputs["lora.mask"] = self._mask(spans)
         for name, value in inputs.items():
             self._request.set_tensor(self._ports[name], self._ov.Tensor(value))
         self._request.infer()
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
         return logits.reshape(-1, logits.shape[-1])[:wanted]
+
+    def _mask(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+        """Which ranks each token is let through, shape (tokens, 1, ranks); takes up adapters that came since."""
+        import numpy as np
+
+        assert self._shelf is not None
+        if self._shown != self._shelf.version:
+            self._shown, self._spans = self._shelf.version, self._shelf.spans()
+            self._matrices: list[Any] = []
+            for site in self._sites:
+                for letter, value in zip(
+                    "ab", self._shelf.matrices((site.layer, site.module), site.shape), strict=True
+                ):
+                    tensor = self._ov.Tensor(value)
+                    self._request.set_tensor(self._ports[f"lora.{letter}.{site.name}"], tensor)
+                    self._matrices += [value, tensor]
+        mask = np.zeros((sum(len(s.tokens) for s in spans), 1, self._spans[-1][1] if self._spans else 1), np.float32)
+        at = 0
+        for span in spans:
+            if span.adapter:
+                low, high = self._spans[span.adapter - 1]
+                mask[at : at + len(span.tokens), :, low:high] = 1.0
+            at += len(span.tokens)
+        return mask
 
 
 def _page(graph: Any) -> None:

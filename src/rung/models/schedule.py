@@ -32,12 +32,13 @@ TAIL = 2
 @dataclass(frozen=True, slots=True)
 class Span:
     """Tokens to compute at positions ``past``... of a sequence whose cache lies in ``blocks``; ``wanted``: the logits after
-    the last of them are needed."""
+    the last of them are needed. ``adapter`` is the number of the adapter that computes them (0: none)."""
 
     tokens: Sequence[int]
     past: int
     blocks: Sequence[int]
     wanted: bool = True
+    adapter: int = 0
 
 
 class Device(Protocol):
@@ -78,9 +79,11 @@ class Cost:
 
 class Job(Protocol):
     """``room``: tokens it may append to the prompt on each of ``width`` branches. ``advance`` gets the logits of its last
-    feeds (first: after the prompt) as rows, and returns the next feeds; none: the job is finished."""
+    feeds (first: after the prompt) as rows, and returns the next feeds; none: the job is finished. Prompts of different
+    ``adapter`` share nothing."""
 
     prompt: tuple[int, ...]
+    adapter: int
     room: int
     width: int
     cost: Cost
@@ -131,7 +134,7 @@ class Prefixes:
     def __init__(self, block: int, blocks: int) -> None:
         self.block = block
         self._free = list(range(blocks - 1, -1, -1))
-        self._root = _Node((), -1, None)
+        self._roots: dict[int, _Node] = {}
         self._nodes: set[_Node] = set()
         self._clock = 0
 
@@ -140,11 +143,14 @@ class Prefixes:
         """Blocks that are free or can be made so."""
         return len(self._free) + sum(1 for node in self._nodes if node.refs == 0)
 
-    def match(self, prompt: tuple[int, ...]) -> _Match:
+    def _root(self, adapter: int) -> _Node:
+        return self._roots.setdefault(adapter, _Node((), -1, None))
+
+    def match(self, prompt: tuple[int, ...], adapter: int = 0) -> _Match:
         """The longest reusable prefix of ``prompt``: whole blocks, then part of one more."""
         limit = len(prompt) - TAIL
         nodes: list[_Node] = []
-        at, node = 0, self._root
+        at, node = 0, self._root(adapter)
         while at + self.block <= limit:
             child = node.children.get(prompt[at : at + self.block])
             if child is None:
@@ -170,20 +176,21 @@ class Prefixes:
             best, extra = None, 0
         return _Match(nodes, best, extra)
 
-    def claim(self, prompt: tuple[int, ...], shared: list[_Node]) -> list[_Node]:
+    def claim(self, prompt: tuple[int, ...], shared: list[_Node], adapter: int = 0) -> list[_Node]:
         """Take the shared nodes and new, not yet ready ones for the rest of the prompt; raises IndexError when full."""
         self._clock += 1
         path = list(shared)
         for node in path:
             node.refs += 1
             node.used = self._clock
-        node = path[-1] if path else self._root
+        root = self._root(adapter)
+        node = path[-1] if path else root
         for at in range(len(path) * self.block, len(prompt), self.block):
             tokens = prompt[at : at + self.block]
             new = _Node(tokens, self.take(), node)
             new.refs, new.used = 1, self._clock
             # A twin exists when the last tokens were left to compute (TAIL): keep it, and ours out of the tree.
-            if tokens not in node.children and (node is self._root or node in self._nodes):
+            if tokens not in node.children and (node is root or node in self._nodes):
                 node.children[tokens] = new
                 self._nodes.add(new)
             path.append(new)
@@ -282,7 +289,7 @@ class Scheduler:
                 job.finish(MemoryError(f"it needs {self._need(job)} cache blocks, there are {self._device.blocks}"))
             else:
                 batch.append(job)
-        self._waiting.extend(sorted(batch, key=lambda job: job.prompt))
+        self._waiting.extend(sorted(batch, key=lambda job: (job.adapter, job.prompt)))
 
     def cancel(self, job: Job) -> bool:
         """Drop a job and free what it holds at once. False when it is not (any more) here."""
@@ -311,7 +318,7 @@ class Scheduler:
         for run in self._running:
             if run.feeds:
                 for feed, branch in zip(run.feeds, run.branches, strict=True):
-                    spans.append(Span(feed.tokens, branch.length, self._table(run, branch)))
+                    spans.append(Span(feed.tokens, branch.length, self._table(run, branch), adapter=run.job.adapter))
                     owners.append((run, len(feed.tokens), 0))
                     budget -= len(feed.tokens)
         for run in self._running:
@@ -326,7 +333,7 @@ class Scheduler:
                 continue
             ready = left == 0
             blocks = [node.block for node in run.path[: -(-(run.done + n) // self._device.block)]]
-            spans.append(Span(prompt[run.done : run.done + n], run.done, blocks, wanted=ready))
+            spans.append(Span(prompt[run.done : run.done + n], run.done, blocks, ready, run.job.adapter))
             owners.append((run, n, n))
             budget -= n
         if not spans:
@@ -377,7 +384,7 @@ class Scheduler:
             if blocked or (width and width + job.width > self._rows):
                 kept.append(job)
                 continue
-            match = self._prefixes.match(job.prompt)
+            match = self._prefixes.match(job.prompt, job.adapter)
             if match.wait:
                 kept.append(job)
                 continue
@@ -391,7 +398,7 @@ class Scheduler:
             source = match.source
             if source is not None:
                 source.refs += 1  # keep it while blocks are taken
-            path = self._prefixes.claim(job.prompt, match.nodes)
+            path = self._prefixes.claim(job.prompt, match.nodes, job.adapter)
             done = len(match.nodes) * self._device.block
             if source is not None:
                 self._device.copy(source.block, path[len(match.nodes)].block)

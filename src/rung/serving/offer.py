@@ -198,14 +198,15 @@ def refusal(error: RungError) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class ModelOffer:
-    """A bare language model under its own name, with OpenAI's defaults (temperature 1, no seed)."""
+    """A bare language model under its own name (or ``name``), with OpenAI's defaults (temperature 1, no seed)."""
 
     bare: Model
     created: int
+    name: str = ""
 
     @property
     def id(self) -> str:
-        return self.bare.name
+        return self.name or self.bare.name
 
     @property
     def fingerprint(self) -> str:

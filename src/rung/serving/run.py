@@ -26,10 +26,12 @@ from rung.serving.server import Server, address, listen, running
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``."""
+    """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``adapters`` (NAME=DIR) stand beside each of ``models``,
+    as model ``MODEL@NAME``."""
 
     folders: tuple[str, ...]
     models: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
     raw: bool = False
     host: str | None = None
     port: int | None = None
@@ -97,7 +99,20 @@ def make_offers(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Offer]
         chosen[name] = pool.model(name)
     if plan.raw and not chosen:
         raise InputError("--raw: none of the programs has a language model", remedy="leave --raw out")
-    offers.extend(ModelOffer(model, int(time.time())) for model in chosen.values())
+    now = int(time.time())
+    offers.extend(ModelOffer(model, now) for model in chosen.values())
+    if plan.adapters and not plan.models:
+        raise InputError(
+            "an adapter needs a base", remedy="name it: rung serve -m openvino:smollm2-135m --adapter NAME=DIR"
+        )
+    for base in plan.models:
+        for given in plan.adapters:
+            name, equals, folder = given.partition("=")
+            if not equals or not name or "@" in name:
+                raise InputError(
+                    f"got --adapter {given}, expected NAME=DIR", remedy="for example: --adapter support=tuned"
+                )
+            offers.append(ModelOffer(pool.model(f"{base}@{folder}"), now, f"{base}@{name}"))
     return offers
 
 
