@@ -11,10 +11,9 @@ text's tokens are its words' tokens.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,25 +38,68 @@ CHARACTERS = 1 << 23
 
 SPACE = "▁"
 _WORDS = re.compile(r" +[^ \n]*|\n[^ \n]*")
-_PIECES = re.compile(rf"{SPACE}*(?:[a-zA-Z]+|[0-9]|[^a-zA-Z0-9{SPACE}]+)|{SPACE}+")
+_PIECES = re.compile(rf"{SPACE}*(?:[a-zA-Z]+|[0-9\n]|[^a-zA-Z0-9\n{SPACE}]+)|{SPACE}+")
 SPECIAL = ("<s>", "</s>", "<unk>")
 _SPECIAL = re.compile(r"(</?s>|<unk>)")
 TOGETHER = 64
 """Pieces that are tokenised as one text, a line each, which takes half as long as each alone."""
 
 
-class _Words(dict[str, int]):
-    """Words to consecutive numbers; a new word gets the next one and is noted in ``fresh``. ``size`` is their characters."""
+class _Runs(dict[str, int]):
+    """Texts to consecutive numbers, each with a run of token ids. A new text gets the next number, is noted in ``fresh``, and
+    its ids are to be added before the next are asked for. ``size`` is the texts' characters."""
 
     def __init__(self) -> None:
         self.fresh: list[str] = []
-        self.size = 0
+        self.forget()
 
-    def __missing__(self, word: str) -> int:
-        self[word] = number = len(self)
-        self.fresh.append(word)
-        self.size += len(word)
+    def __missing__(self, text: str) -> int:
+        self[text] = number = len(self)
+        self.fresh.append(text)
+        self.size += len(text)
         return number
+
+    def forget(self) -> None:
+        import numpy as np
+
+        self.clear()
+        self.fresh.clear()
+        self.size = self._runs = self._ids = 0
+        self._start, self._flat = np.zeros(1024, np.int64), np.zeros(4096, np.int32)
+
+    def numbers(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        import numpy as np
+
+        return np.fromiter(map(self.__getitem__, texts), np.int64)
+
+    def add(self, ids: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        """The runs of the fresh texts, one after another, and how long each is."""
+        import numpy as np
+
+        self._start = _room(self._start, self._runs + len(counts) + 1)
+        self._flat = _room(self._flat, self._ids + len(ids))
+        self._start[self._runs + 1 : self._runs + len(counts) + 1] = self._ids + np.cumsum(counts)
+        self._flat[self._ids : self._ids + len(ids)] = ids
+        self._runs += len(counts)
+        self._ids += len(ids)
+        self.fresh.clear()
+
+    def take(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The runs of those numbers, one after another, and where each begins, with the end of the last."""
+        import numpy as np
+
+        first = self._start[numbers]
+        counts = self._start[numbers + 1] - first
+        past = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(counts, out=past[1:])
+        return self._flat[np.repeat(first - past[:-1], counts) + np.arange(past[-1])], past
+
+
+def _room(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """The array, or a copy of twice the length where it is too short."""
+    import numpy as np
+
+    return array if size <= len(array) else np.concatenate([array, np.zeros(max(size, 2 * len(array)), array.dtype)])
 
 
 class StaticEmbedder:
@@ -71,10 +113,8 @@ class StaticEmbedder:
         self._tokenizer: Any = None
         self._bare: Any = None
         self._lock = threading.Lock()
-        self._words = _Words()
-        self._pieces: dict[str, list[int]] = {}
-        self._start: NDArray[np.int64]
-        self._flat: NDArray[np.int32]
+        self._words = _Runs()
+        self._pieces = _Runs()
 
     @property
     def fingerprint(self) -> str:
@@ -129,76 +169,60 @@ class StaticEmbedder:
         import numpy as np
         from scipy.sparse import csr_matrix
 
-        words = self._words
-        if len(words) > WORDS or words.size > CHARACTERS:
-            words.clear()
-            words.size = 0
-            self._start, self._flat = self._start[:1], self._flat[:0]
+        if len(self._words) > WORDS or self._words.size > CHARACTERS:
+            self._words.forget()
         lists = [split(text) for text in texts]
-        rows = np.fromiter(map(words.__getitem__, chain.from_iterable(lists)), np.int64)
-        if words.fresh:
-            self._learn(words.fresh)
-            words.fresh.clear()
-        # The token ids of all words, one after another: runs of ``flat`` that begin at ``start[row]``.
-        first = self._start[rows]
-        counts = self._start[rows + 1] - first
-        past = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(counts, out=past[1:])
-        ids = self._flat[np.repeat(first - past[:-1], counts) + np.arange(past[-1])]
+        numbers = self._words.numbers(chain.from_iterable(lists))
+        if self._words.fresh:
+            self._words.add(*self._learn(self._words.fresh))
+        ids, past = self._words.take(numbers)
         ends = np.zeros(len(lists) + 1, np.int64)
-        np.cumsum([len(item) for item in lists], out=ends[1:])
-        shape = (len(lists), len(self._table))
+        np.cumsum([len(words) for words in lists], out=ends[1:])
         ends = past[ends]
         if past[-1] < 1 << 31:
             ends = ends.astype(np.int32)
+        shape = (len(lists), len(self._table))
         return np.asarray(csr_matrix((np.ones(len(ids), np.float32), ids, ends), shape=shape) @ self._table)
 
-    def _learn(self, words: list[str]) -> None:
-        """Append the token ids of ``words``."""
+    def _learn(self, words: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The token ids of words, one after another, and how many each has."""
         import numpy as np
 
-        known = self._pieces
-        if len(known) > WORDS:
-            known.clear()
+        if len(self._pieces) > WORDS or self._pieces.size > CHARACTERS:
+            self._pieces.forget()
         parts = [self._cut(word) for word in words]
-        missing = [piece for piece in dict.fromkeys(chain.from_iterable(parts)) if piece not in known]
-        joined = [piece for piece in missing if "\n" not in piece]
-        for start in range(0, len(joined), TOGETHER * 1024):
-            some = joined[start : start + TOGETHER * 1024]
-            texts = ["\n".join(some[at : at + TOGETHER]) for at in range(0, len(some), TOGETHER)]
-            found: list[list[int]] = []
-            for item in self._bare.encode_batch_fast(texts, add_special_tokens=False):
-                ids: list[int] = []
-                for token in item.ids:
-                    if token == self._break:
-                        found.append(ids)
-                        ids = []
-                    else:
-                        ids.append(token)
-                found.append(ids)
-            known.update(zip(some, found, strict=True))
-        for piece in missing:
-            if "\n" in piece:
-                known[piece] = self._bare.encode(piece, add_special_tokens=False).ids
-        flat: list[int] = []
-        ends: list[int] = []
-        for part in parts:
-            for piece in part:
-                flat += known[piece]
-            ends.append(len(flat))
-        self._start = np.concatenate([self._start, len(self._flat) + np.array(ends, np.int64)])
-        self._flat = np.concatenate([self._flat, np.array(flat, np.int32)])
+        numbers = self._pieces.numbers(chain.from_iterable(parts))
+        if self._pieces.fresh:
+            self._pieces.add(*self._encode(self._pieces.fresh))
+        ids, past = self._pieces.take(numbers)
+        ends = np.cumsum([len(part) for part in parts])
+        return ids, np.diff(past[ends], prepend=0)
+
+    def _encode(self, pieces: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The same of pieces, by the tokenizer. They go to it as lines, many in one text: a line break is a token of its own."""
+        import numpy as np
+
+        if any("\n" in piece for piece in pieces):
+            each = [item.ids for item in self._bare.encode_batch_fast(pieces, add_special_tokens=False)]
+            flat = np.fromiter(chain.from_iterable(each), np.int32)
+            return flat, np.array([len(ids) for ids in each], np.int64)
+        texts = ["\n".join([*pieces[at : at + TOGETHER], ""]) for at in range(0, len(pieces), TOGETHER)]
+        found = self._bare.encode_batch_fast(texts, add_special_tokens=False)
+        flat = np.fromiter(chain.from_iterable(item.ids for item in found), np.int32)
+        breaks = np.flatnonzero(flat == self._break)
+        return np.delete(flat, breaks), np.diff(breaks, prepend=-1) - 1
 
     def _cut(self, word: str) -> list[str]:
         """A word as the tokenizer spells it; if it is all ASCII, cut between letters, digits and other characters: no token
-        has two of these, and none has two digits."""
-        if not word.isascii():
-            return [_spell(word)]
-        if word.isalpha():
+        has two of these, and none has two digits. A line break is a piece of its own."""
+        if word.isalpha() and word.isascii():
             return [SPACE + word]
         if word in SPECIAL:
             return [word]
-        return _PIECES.findall(_spell(word))
+        spelled = f"{SPACE}{word}" if word[:1] != "\n" else word
+        if not word.isascii():
+            return [part for part in re.split(r"(\n)", _clean(spelled).replace(" ", SPACE)) if part]
+        return _PIECES.findall(spelled.replace(" ", SPACE) if " " in spelled else spelled)
 
     def _load(self) -> None:
         """What every text needs: the tokenizer, and the table as it is stored."""
@@ -216,12 +240,12 @@ class StaticEmbedder:
         import numpy as np
 
         make = require("tokenizers", "embedded", "the static embedder").Tokenizer
-        # Without the step that puts a space before a text and writes spaces as ▁: words bring theirs.
-        bare = make.from_str(json.dumps(json.loads(self._tokenizer.to_str()) | {"normalizer": None}))
+        # The same model without the step that puts a space before a text and writes spaces as ▁: words bring theirs.
+        bare = make(self._tokenizer.model)
+        bare.add_special_tokens(list(SPECIAL))
         bare.no_padding()
         bare.no_truncation()
         self._table = np.ascontiguousarray(self._stored, np.float32)
-        self._start, self._flat = np.zeros(1, np.int64), np.empty(0, np.int32)
         self._break = int(bare.token_to_id("<0x0A>"))
         self._bare = bare
 
@@ -243,10 +267,6 @@ def split(text: str) -> list[str]:
     if "\n" in text or "  " in text or text[0] == " " or text[-1] == " ":
         return [piece[1:] if piece[0] == " " else piece for piece in _WORDS.findall(f" {text}")]
     return text.split(" ")
-
-
-def _spell(word: str) -> str:
-    return _clean(word if word.startswith("\n") else f" {word}").replace(" ", SPACE)
 
 
 def _clean(text: str) -> str:
