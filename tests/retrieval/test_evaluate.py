@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from rung.cli.main import app
 from rung.core.errors import InputError
 from rung.metrics.ranking import Ndcg
 from rung.retrieval.collection import Collection, Search
@@ -143,3 +145,22 @@ def test_a_document_stands_where_its_first_passage_does(judged: Judged, tmp_path
     assert len(made) > len(judged.documents)
     assert all(len(set(found)) == len(found) for found in row.ranked.values())
     assert set(row.ranked["q0"]) <= {document.id for document in judged.documents}
+
+
+def test_the_command_compares_on_a_collection_of_ones_own(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Collection.create(tmp_path / ".rung/indexes/aero", embedder=None, chunker="recursive:200") as made:
+        made.add(judged.documents)
+    runner = CliRunner()
+    shown = runner.invoke(app, ["index", "evaluate", "aero", "--collection", "aero"])
+    assert shown.exit_code == 0, shown.output
+    assert "9 documents, 8 queries, 1 judgements of documents that are not there" in shown.output
+    assert "hybrid" not in shown.output, "a collection without vectors is searched by words only"
+    told = runner.invoke(app, ["index", "evaluate", "aero", "--collection", "aero", "--json"])
+    (row,) = json.loads(told.stdout)["rows"]
+    assert row["method"] == "keyword"
+    assert float(row["ndcg:10"].split()[0]) > 0.9
+    wrong = runner.invoke(app, ["index", "evaluate", "aero", "--collection", "aero", "--embedder", "minilm"])
+    assert isinstance(wrong.exception, InputError)
