@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rung.core import registry
-from rung.core.errors import InputError
+from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Document
 from rung.documents import Reader, Source, Trouble, read, scan
 
@@ -356,3 +357,14 @@ def test_python_that_does_not_parse_is_read_all_the_same(tmp_path: Path) -> None
     assert troubles[0].line == 1
     (tmp_path / "b.rs").write_text("fn main() {}")
     assert only(tmp_path / "b.rs").metadata["language"] == "rust"
+
+
+@pytest.mark.parametrize(("name", "module"), [("a.html", "selectolax.lexbor"), ("a.pdf", "pypdfium2")])
+def test_a_reader_whose_package_is_absent_says_what_to_type(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_text("x")
+    with pytest.raises(MissingExtra, match="not installed") as raised:
+        list(read(source(tmp_path / name), []))
+    assert "rung[documents]" in raised.value.remedy
