@@ -15,6 +15,7 @@ from rung.core.errors import InputError
 from rung.core.program import Rows
 from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
+from rung.foundations.diversity import spread
 from rung.foundations.tfidf import Similar, top
 from rung.tasks.near import SHINGLE, normal
 
@@ -182,12 +183,7 @@ class Selector:
         rows = self._vectors[candidates]
         product = rows @ rows.T
         alike = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
-        chosen: list[int] = []
-        while len(chosen) < min(self.k, len(candidates)):
-            redundancy = alike[:, chosen].max(axis=1) if chosen else np.zeros(len(candidates))
-            value = (1 - self.diversity) * similar[candidates] - self.diversity * redundancy
-            value[chosen] = -np.inf
-            chosen.append(int(value.argmax()))
+        chosen = spread(similar[candidates], alike.__getitem__, self.k, 1 - self.diversity)
         return [candidates[index] for index in chosen]
 
     def _draw(self) -> tuple[Example, ...]:
