@@ -5,7 +5,7 @@ spaced through the file. Each is answered under the template's grammar, and, for
 counts is checked here by lines, with none of the package's own parsing: the four headings in order, each once on a line of its
 own, then text of at most WIDTH characters that is not empty, and nothing before, between or after.
 
-    RUNG_DATA=FOLDER python bench/outline.py [--n 100] [--free 100] [--model openvino:smollm2-135m]
+    RUNG_DATA=FOLDER python bench/outline.py [--n 100] [--part 0:50] [--free 100] [--model openvino:smollm2-135m]
 """
 
 from __future__ import annotations
@@ -82,12 +82,14 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("RUNG_DATA"))
     parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--part", default="0:", metavar="A:B", help="only these of the orders")
     parser.add_argument("--free", type=int, default=100, help="orders that are answered without the grammar too")
     parser.add_argument("--model", default="openvino:smollm2-135m")
     given = parser.parse_args()
     if given.data is None:
         sys.exit("name the folder of the data: RUNG_DATA=FOLDER, or --data FOLDER")
-    orders = read_orders(given.data, given.n)
+    first, _, last = given.part.partition(":")
+    orders = read_orders(given.data, given.n)[int(first or 0) : int(last) if last else None]
     pool = Pool(Settings(), default=given.model)
     try:
         model = pool.model()
@@ -99,6 +101,8 @@ async def main() -> None:
             ("under the grammar", OutlineProgram(outline, model, prompt=prompt), orders),
             ("told only", OutlineProgram(outline, Untied(model), prompt=prompt), orders[: given.free]),
         ):
+            if not asked:
+                continue
             answers, seconds = await ask(program, asked)
             wrong = [why for answer in answers if (why := complaint(answer.raw))]
             parsed = sum(answer.failure is None for answer in answers)

@@ -1,13 +1,21 @@
 """Runs of a store as Markdown tables for docs/results.md: the newest run of each task.
 
 python bench/results.py sqlite:///.rung/rung.db [TASK ...]
+
+With --data FILE the runs are kept in FILE too (src/rung/ladder/measured.json, which the catalogue shows): a run replaces the
+one of the same task and the same test examples.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
 
+from rung.core.codec import encode
 from rung.ladder.history import read_runs
+from rung.ladder.records import RunRecord
 from rung.ladder.table import count, difference, money, note, quality, seconds
 from rung.store import open_store
 
@@ -16,12 +24,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store")
     parser.add_argument("tasks", nargs="*")
+    parser.add_argument("--data", type=Path)
     given = parser.parse_args()
     with open_store(given.store) as store:
-        newest = {}
+        newest: dict[str, RunRecord] = {}
         for run in read_runs(store, 200):
             if run.recommendation is not None and (not given.tasks or run.task in given.tasks):
                 newest.setdefault(run.task, run)
+    if given.data is not None:
+        keep(given.data, list(newest.values()))
     for task, run in newest.items():
         names = run.metrics[:2]
         counts = ", ".join(f"{n:,} {split}" for split, n in run.counts.items())
@@ -59,6 +70,16 @@ def main() -> None:
             print()
             for sentence in run.recommendation.why:
                 print(f"- {sentence}")
+
+
+def keep(file: Path, runs: list[RunRecord]) -> None:
+    """Merge runs into the file, without the places of this machine."""
+    known = {(run["task"], run["task_hash"]): run for run in (json.loads(file.read_text()) if file.exists() else ())}
+    for run in runs:
+        rungs = tuple(replace(rung, folder="", program="", about="") for rung in run.rungs)
+        known[run.task, run.task_hash] = encode(replace(run, rungs=rungs, task_path="", recommendation=None))
+    rows = [known[key] for key in sorted(known)]
+    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import typer
 
 from rung.cli import (
     ask,
+    bench,
+    catalog,
     climb,
     config,
     diff,
@@ -21,6 +23,7 @@ from rung.cli import (
     runs,
     search,
     serve,
+    shots,
     show,
     sweep,
     tune,
@@ -46,13 +49,16 @@ app.command("run")(run.run)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
+pattern.app.command("few-shot")(shots.few_shot)
 app.add_typer(pattern.app, name="pattern")
 app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
 app.add_typer(index.app, name="index")
+app.add_typer(bench.app, name="bench")
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(vectors.app, name="vectors")
 app.command("config")(config.config)
 
