@@ -120,7 +120,7 @@ def _report(collection: Collection, built: Built) -> None:
         typer.echo(f"left out {len(built.failures) - 20} more", err=True)
     done = built.added + built.updated
     speed = (
-        f", {done / built.seconds:,.0f} documents/s, {built.passages / built.seconds:,.0f} passages/s" if done else ""
+        f", {done / built.seconds:,.1f} documents/s, {built.passages / built.seconds:,.0f} passages/s" if done else ""
     )
     typer.echo(
         f"{collection.name}: {built.added} added, {built.updated} updated, {built.unchanged} unchanged, {built.deleted} deleted"

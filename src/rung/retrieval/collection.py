@@ -1369,7 +1369,7 @@ class _Work:
             )
             self._waiting, self._stamps, self._held = [], {}, 0
         seconds = max(1e-6, time.perf_counter() - self.started)
-        note = f"{self.done / seconds:,.0f} documents/s, {self._built.passages / seconds:,.0f} passages/s"
+        note = f"{self.done / seconds:,.1f} documents/s, {self._built.passages / seconds:,.0f} passages/s"
         total = None
         if self.total and self.size:
             total = max(self.done, round(self.done * self.total / self.size))
