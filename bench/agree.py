@@ -3,7 +3,7 @@
 LLMBar (Zeng et al. 2023): 100 natural and 319 adversarial pairs, label: the one that follows the instruction. MT-Bench (Zheng
 et al. 2023) has no human verdicts in these files; its 30 reference answers (GPT-4's, to the first turn) are set against copies that were
 spoilt by rule, so that only the easiest of judging is tried: `cut` (the first half), `other` (the answer to another question
-of the category), `numbers` (every number changed). Each set's figures are kept in --out, so that a killed run goes on.
+of the category), `numbers` (every number changed). Every judgement is kept in --out, so that a killed run goes on.
 
     RUNG_DATA=FOLDER python bench/agree.py [--model openvino:smollm2-135m] [--out .rung/agree] [--limit 100]
 """
@@ -17,11 +17,14 @@ import os
 import platform
 import re
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from rung.core.codec import decode, encode
+from rung.core.codec import decode, digest, encode
+from rung.core.protocols import Model
 from rung.core.settings import Settings
-from rung.core.types import Interval
+from rung.core.types import Chunk, Interval, Reply, Request, ScoreRequest, Scores
 from rung.models import Pool
 from rung.prompts.agree import Agreement, Pair, agreement, read_judged
 
@@ -42,7 +45,7 @@ def spoilt(folder: Path, how: str) -> list[Pair]:
     for line in (folder / "reference_answer_gpt-4.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         answers[row["question_id"]] = row["choices"][0]["turns"][0]
-    pairs = []
+    pairs: list[Pair] = []
     for id, good in answers.items():
         category, question = questions[id]
         if how == "cut":
@@ -73,17 +76,52 @@ def row(name: str, found: Agreement) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+class Kept:
+    """A model whose scores are kept in a file, sixteen at a time, so that a judging that was killed goes on."""
+
+    def __init__(self, model: Model, path: Path) -> None:
+        self.model, self.path = model, path
+        self.name, self.fingerprint, self.capabilities = model.name, model.fingerprint, model.capabilities
+        self.known: dict[str, Scores] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for line in path.read_text().splitlines() if path.exists() else ():
+            if line.endswith("}"):
+                row = json.loads(line)
+                self.known[row["key"]] = decode(Scores, row["scores"])
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        keys = [digest([self.fingerprint, one]) for one in requests]
+        fresh = [i for i, key in enumerate(keys) if key not in self.known]
+        for start in range(0, len(fresh), 16):
+            some = fresh[start : start + 16]
+            found = await self.model.score([requests[i] for i in some])
+            self.known |= {keys[i]: one for i, one in zip(some, found, strict=True)}
+            with self.path.open("a") as stream:
+                stream.writelines(
+                    json.dumps({"key": keys[i], "scores": encode(one)}) + "\n"
+                    for i, one in zip(some, found, strict=True)
+                )
+        return [self.known[key] for key in keys]
+
+    async def generate(self, requests: Sequence[Request]) -> list[Reply]:
+        return await self.model.generate(requests)
+
+    def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        return self.model.stream(request)
+
+    def count(self, messages: Sequence[Any]) -> int:
+        return self.model.count(messages)
+
+    async def close(self) -> None:
+        await self.model.close()
+
+
 async def judge(model: str, pairs: list[Pair], kept: Path) -> Agreement:
-    if kept.exists():
-        return decode(Agreement, json.loads(kept.read_text()))
     pool = Pool(Settings({"model": model}))
     try:
-        found = await agreement(pool.model(model), RUBRIC, pairs)
+        return await agreement(Kept(pool.model(model), kept), RUBRIC, pairs)
     finally:
         await pool.close()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(encode(found)))
-    return found
 
 
 def main() -> None:
@@ -105,10 +143,7 @@ def main() -> None:
     started = time.monotonic()
     for name, pairs in sets:
         some = pairs[: given.limit]
-        kept = (
-            given.out / f"{name.replace(' ', '-')}-{len(some)}-{given.model.replace(':', '-').replace('/', '-')}.json"
-        )
-        print(row(name, asyncio.run(judge(given.model, some, kept))), flush=True)
+        print(row(name, asyncio.run(judge(given.model, some, given.out / "scores.jsonl"))), flush=True)
     print(f"\n{given.model}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.monotonic() - started:.0f} s, "
           f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
 
