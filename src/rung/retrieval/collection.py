@@ -30,10 +30,11 @@ from rung.core.lock import hold
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
 from rung.retrieval.filter import clean as readable
-from rung.retrieval.ledger import Entry, Known, Ledger, clean
+from rung.retrieval.ledger import Change, Entry, Known, Ledger, clean
 
 if TYPE_CHECKING:
     import sqlite3
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     import numpy as np
     from numpy.typing import NDArray
@@ -192,6 +193,8 @@ class Collection:
         self._outer: _Outer | None = None
         self._columns: Columns | None = None
         self._masks: dict[str, _Mask] = {}
+        self._feeder: ThreadPoolExecutor | None = None
+        self._feeding: list[Future[None]] = []
         self._wrote = False
         self._held = False
         self._shut = 0.0
@@ -589,11 +592,9 @@ class Collection:
             self._view = _View(change.generation, watermark, matrix)
             words = self._words
             if words is not None and words.generation == view.generation:
-                self._words = None  # until it has taken all of it
                 texts = [passage.text for entry in entries for passage in entry.passages]
-                words.index.delete([str(row) for row in change.removed])
-                words.index.add([str(row) for row in change.added], texts)
                 self._words = _Words(change.generation, watermark, words.index)
+                self._feed(words.index, change, texts)
             if self._columns is not None and len(self._columns) == len(view.matrix):
                 self._columns.extend([passage.metadata for entry in entries for passage in entry.passages])
             outer = self._outer
@@ -609,6 +610,32 @@ class Collection:
                         [passage.metadata for passage in passages] if self._meta["index"] != "embedded" else None,
                     )
                 self._outer = _Outer(change.generation, watermark, outer.index)
+
+    def _feed(self, index: KeywordIndex, change: Change, texts: list[str]) -> None:
+        """Give the keyword index what was written. While a build runs, a thread of its own does so: NumPy and SQLite both let
+        go of Python's lock, so that a second core is of use. ``_fed`` waits for it."""
+
+        def work() -> None:
+            index.delete([str(row) for row in change.removed])
+            index.add([str(row) for row in change.added], texts)
+
+        if self._feeder is None:
+            try:
+                work()
+            except BaseException:
+                self._words = None  # made again from the truth
+                raise
+            return
+        if len(self._feeding) > 1:
+            self._fed(self._feeding.pop(0))
+        self._feeding.append(self._feeder.submit(work))
+
+    def _fed(self, future: Future[None]) -> None:
+        try:
+            future.result()
+        except Exception:
+            self._words = None
+            raise
 
     # ------------------------------------------------------------ the derived parts
 
@@ -662,6 +689,8 @@ class Collection:
         from rung.retrieval.keyword import KeywordIndex
 
         words = self._words
+        for future in list(self._feeding):
+            self._fed(future)
         if words is not None and words.generation == view.generation:
             return words.index
         with self._follow_lock:
@@ -777,6 +806,8 @@ class Collection:
             with self._lock("save"), self._follow_lock, self._ledger.reading() as link:
                 view = self._current(link)
                 view.matrix.save(self.folder / "vectors.bin", view.generation, view.watermark, self._meta["key"])
+                for future in list(self._feeding):
+                    self._fed(future)
                 words = self._words
                 if words is not None and words.generation == view.generation:
                     words.index.save(self.folder / "keyword", view.generation, f"{self._meta['key']}:{view.watermark}")
@@ -1118,6 +1149,9 @@ class Collection:
                 self.folder / "writer.json",
                 json.dumps({"process": os.getpid(), "what": "build", "since": time.time()}),
             )
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._feeder = ThreadPoolExecutor(1, "rung-words")
             try:
                 self._prepare()
                 work = _Work(self, progress, started)
@@ -1134,6 +1168,10 @@ class Collection:
                     self._save()
                 self._release()
             finally:
+                self._feeder.shutdown()
+                if any(future.exception() for future in self._feeding):
+                    self._words = None
+                self._feeder, self._feeding = None, []
                 (self.folder / "writer.json").unlink(missing_ok=True)
         return work.result()
 
