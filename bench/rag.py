@@ -199,61 +199,38 @@ class Without:
         ]
 
 
-async def gather(pool: Pool, corpus: Any, task: Task, texts: Sequence[str]) -> list[tuple[float, ...]]:
+def measured(corpus: Any, texts: list[str]) -> list[tuple[float, ...]]:
     """The gate's features for each question."""
-    program = await Rag().fit(task, Context(cast(Resources, pool), Path("."), _never))
-    program.corpus = corpus
-    limit = asyncio.Semaphore(16)
-
-    async def one(text: str) -> tuple[float, ...]:
-        async with limit:
-            found = await program.ground(text)
-        return features(text, found.hits, min((claim.support for claim in found.claims), default=0.0))
-
-    return list(await asyncio.gather(*map(one, texts)))
+    search = Search(k=Rag().k)
+    return [features(text, hits) for text, hits in zip(texts, corpus.search_many(texts, search), strict=True)]
 
 
-async def refusal(pool: Pool, paths: dict[str, Path], n: int, keep: dict[str, Any], only: Sequence[str]) -> None:
-    sets = {name: squad(path, 11, n) for name, path in paths.items()}
+def refusal(pool: Pool, paths: dict[str, Path], n: int) -> None:
+    """No model is asked: the gate decides from what was retrieved."""
+    sets = {name: squad(path, 21, n) for name, path in paths.items()}
     rows: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for name, (passages, questions) in sets.items():
         other = next(item for item in sets if item != name)
-        task = task_of(name, passages, questions)
         corpus = Corpus(passages, pool.embedder(), Rag().chunk)
         own = [item.text for item in questions]
-        away = Without(corpus, {item.text: item.gold for item in questions})
-        foreign = [item.text for item in sets[other][1]]
-        kept = keep.setdefault("refusal", {}).setdefault(name, {})
-        for kind, source, texts in (
-            ("answerable", corpus, own),
-            ("document taken away", away, own),
-            ("of another set", corpus, foreign),
-        ):
-            if kind in kept:
-                continue
-            if only and f"{name}: {kind}" not in only:
-                continue
-            kept[kind] = await gather(pool, source, task, texts)
-        rows[name] = kept
-    if any(len(kinds) < 3 for kinds in rows.values()):
-        return
+        rows[name] = {
+            "answerable": measured(corpus, own),
+            "document taken away": measured(Without(corpus, {item.text: item.gold for item in questions}), own),
+            "of another set": measured(corpus, [item.text for item in sets[other][1]]),
+        }
+    print(f"\n### Refusal: {n} questions a set\n")
     print(
-        "\n### Refusal\n\n| fitted on | tried on | refused rightly: taken away / other set | refusal precision | refusal recall | answered of the answerable |"
+        "| fitted on | tried on | refused rightly: taken away / other set | refusal precision | refusal recall | answered of the answerable |"
     )
     print("|---|---|---|---|---|---|")
     for name in rows:
         other = next(item for item in rows if item != name)
         _gate(Gate.fit(*_labelled([rows[name]])), name, rows[other], other)
-    _gate(
-        Gate(),
-        "shipped weights",
-        {kind: [*rows[a][kind], *rows[b][kind]] for a, b in [tuple(rows)] for kind in rows[a]},
-        "both",
-    )
+    one, two = rows.values()
+    _gate(Gate(), "as shipped (both)", {kind: [*one[kind], *two[kind]] for kind in one}, "both")
     both = Gate.fit(*_labelled(list(rows.values())))
-    print(
-        f"\nfitted on both: weights {dict(zip(NAMES, [round(w, 2) for w in both.weights], strict=True))}, bias {both.bias:.2f}, threshold {both.threshold:.3f}"
-    )
+    weights = dict(zip(NAMES, [round(w, 2) for w in both.weights], strict=True))
+    print(f"\nfitted on both: weights {weights}, bias {both.bias:.2f}, threshold {both.threshold:.3f}")
 
 
 def _labelled(parts: Sequence[dict[str, list[tuple[float, ...]]]]) -> tuple[list[tuple[float, ...]], list[bool]]:
@@ -410,7 +387,7 @@ def main() -> None:
                 for name in given.sets:
                     await answers(pool, name, paths[name], given.n, keep, given.only)
             if "refusal" in given.parts:
-                await refusal(pool, paths, min(given.n, 60), keep, given.only)
+                refusal(pool, paths, 150)
             if "injection" in given.parts:
                 await injection(pool, given.data / "bipia", given.n, keep, given.only)
         finally:

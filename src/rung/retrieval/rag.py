@@ -178,34 +178,34 @@ class RagProgram:
             before = (*before, judged)
         hits = _cut(hits[: self.search.k], self.reading.words)
         found = _retrieved(hits, self.search, seconds)
-        if not hits:
-            answer = Answer(REFUSAL, REFUSAL, (*before, found), confidence=0.0)
-            return Grounded(question, REFUSAL, True, 0.0, (), (), (), answer)
+        gate = self.reading.gate
+        chance = (gate or Gate()).probability(features(question, hits)) if hits else 0.0
+        if not hits or (gate is not None and chance < gate.threshold):
+            why = f"answerable {chance:.2f}: refused before the model was asked"
+            return self._refused(question, hits, (*before, replace(found, note=f"{found.note}; {why}")), chance)
         answer = await self._read(value, hits, repeat)
         began = time.perf_counter()
         cited = Cited("")
         if answer.failure is None and isinstance(answer.output, str):
             answer, cited = self._conclude(question, answer, hits)
-        values = features(question, hits, cited.support)
-        gate = self.reading.gate
-        chance = (gate or Gate()).probability(values)
-        refused = gate is not None and answer.failure is None and chance < gate.threshold
-        refused = refused or (answer.failure is None and self.reading.strict and not cited.claims)
-        said = {"claims": encode(cited.claims), "citations": encode(cited.citations)}
-        if refused:
-            said = {"claims": [], "citations": [], "withheld": answer.output}
-            answer, cited = replace(answer, output=REFUSAL), Cited(REFUSAL)
-        note = f"answerable {chance:.2f}" + (f", below {gate.threshold:.2f}: refused" if refused and gate else "")
-        close = Step(
-            "cite",
-            reply=json.dumps(said, ensure_ascii=False),
-            note=note,
-            usage=Usage(seconds=time.perf_counter() - began),
-        )
+            if self.reading.strict and not cited.claims:
+                why = "no passage supports what the model wrote: refused"
+                steps = (*before, found, *answer.steps, Step("cite", reply=_said(Cited("")), note=why))
+                return self._refused(question, hits, steps, chance)
+        seconds = time.perf_counter() - began
+        note = f"answerable {chance:.2f}"
+        close = Step("cite", reply=_said(cited), note=note, usage=Usage(seconds=seconds))
         steps = (*before, found, *answer.steps, close)
         usage = sum((step.usage for step in (*before, *answer.steps)), Usage())
         answer = replace(answer, steps=steps, usage=usage, confidence=chance if gate else answer.confidence)
-        return Grounded(question, cited.text, refused, chance, tuple(hits), cited.claims, cited.citations, answer)
+        return Grounded(question, cited.text, False, chance, tuple(hits), cited.claims, cited.citations, answer)
+
+    def _refused(self, question: str, hits: Sequence[Hit], steps: tuple[Step, ...], chance: float) -> Grounded:
+        usage = sum((step.usage for step in steps if step.usage.calls), Usage())
+        if not any(step.name == "cite" for step in steps):
+            steps = (*steps, Step("cite", reply=_said(Cited(""))))
+        answer = Answer(REFUSAL, REFUSAL, steps, usage, confidence=chance)
+        return Grounded(question, REFUSAL, True, chance, tuple(hits), (), (), answer)
 
     async def _read(self, value: Input, hits: list[Hit], repeat: int) -> Answer:
         reader = self.reading.reader
@@ -263,6 +263,10 @@ def answerer(model: Model, corpus: Searcher, search: Search, reading: Reading) -
         order += " Write one to three sentences; end each with the number of the passage that says it, like this [1]."
     options = Options(fields=("question",), sampling=Sampling(max_tokens=160 if reading.reader == "mark" else 48))
     return RagProgram(PromptProgram(Prompt(order), model, options), corpus, search, reading)
+
+
+def _said(cited: Cited) -> str:
+    return json.dumps({"claims": encode(cited.claims), "citations": encode(cited.citations)}, ensure_ascii=False)
 
 
 def _marked(count: int) -> Form:
