@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--peer", required=True, help="interpreter of an environment with dspy")
     parser.add_argument("--sets", nargs="*", default=list(SIZES))
     parser.add_argument("--optimizer", choices=("random", "mipro"), default="random")
-    parser.add_argument("--candidates", type=int, default=4, help="of DSPy's optimizer")
+    parser.add_argument("--candidates", type=int, default=2, help="of DSPy's optimizer")
     parser.add_argument("--threads", type=int, default=32, help="DSPy's threads")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="seeds of rung's search")
     parser.add_argument("--served", action="store_true", help="rung asks the same server too, once more")
