@@ -124,6 +124,13 @@ class TransformersModel:
         finally:
             stop.set()
 
+    async def losses(self, texts: Sequence[str], window: int = 512) -> list[tuple[float, int]]:
+        """For each text the summed natural-log loss of its tokens but the first, and how many they are: exp(sum / count) is the
+        perplexity. A text longer than ``window`` tokens is cut; each piece begins with the last token of the one before, which
+        is its only context. Text is read plainly, without a chat template."""
+        stop = threading.Event()
+        return await self._run(lambda: [self._loss(text, window, stop) for text in texts], stop)
+
     async def _run(self, work: Callable[[], T], stop: threading.Event) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -263,6 +270,24 @@ class TransformersModel:
             usage = Usage(1, len(prompt), written, 0, seconds * share, cpu_seconds * share)
             replies.append(Reply(text if cut is None else text[:cut], finish, usage, self.name, (), logprobs))
         return replies
+
+    def _loss(self, text: str, window: int, stop: threading.Event) -> tuple[float, int]:
+        torch = require("torch", "transformers", f"the model {self.name}")
+        loaded = self._load()
+        ids = loaded.template.plain(text)
+        window = max(2, min(window, loaded.context - len(loaded.front)))
+        total, count = 0.0, 0
+        for start in range(0, len(ids) - 1, window - 1):
+            if stop.is_set():
+                raise ModelError("cancelled")
+            piece = [*loaded.front, *ids[start : start + window]]
+            with torch.inference_mode():
+                logits = loaded.model(input_ids=torch.tensor([piece], device=loaded.device)).logits[0]
+            first = len(loaded.front)
+            targets = torch.tensor(piece[first + 1 :], device=loaded.device)
+            total += float(torch.nn.functional.cross_entropy(logits[first:-1].float(), targets, reduction="sum"))
+            count += len(targets)
+        return total, count
 
     def _score(self, request: ScoreRequest, stop: threading.Event) -> Scores:
         torch = require("torch", "transformers", f"the model {self.name}")
@@ -418,7 +443,7 @@ def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _
             extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        with _quiet(transformers):
+        with quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where, local_files_only=True)
             if path.is_file():
                 mend_digits(tokenizer, path)
@@ -456,7 +481,7 @@ def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """No progress bars while weights are read: they would be written through our own."""
     logging = transformers.utils.logging
     bars = logging.is_progress_bar_enabled()

@@ -25,6 +25,7 @@ from rung.core.settings import Settings
 from rung.models import hub
 from rung.models.embed import Spec, unit
 from rung.models.embed.pooling import KINDS, Sif, fit_sif, pool
+from rung.models.transformers import quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,20 +143,16 @@ class HiddenEmbedder:
                 extra = {"dtype": torch.bfloat16}
                 if hasattr(transformers, "GgufConfig"):
                     extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
-            bars = transformers.utils.logging.is_progress_bar_enabled()
-            transformers.utils.logging.disable_progress_bar()
             try:
-                tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-                model = transformers.AutoModel.from_pretrained(**where, **extra)
+                with quiet(transformers):
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+                    model = transformers.AutoModel.from_pretrained(**where, **extra)
             except Exception as error:  # every reader of weights raises its own kinds
                 said = re.sub(r"\s+", " ", str(error))[:300]
                 raise InputError(
                     f"transformers cannot load {self.path}: {said}",
                     remedy="name a folder with config.json, tokenizer and safetensors, or a *.gguf file",
                 ) from None
-            finally:
-                if bars:
-                    transformers.utils.logging.enable_progress_bar()
             tokenizer.padding_side = "right"
             if getattr(model.config, "is_encoder_decoder", False):
                 model = model.get_encoder()
