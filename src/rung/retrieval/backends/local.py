@@ -37,8 +37,8 @@ _FEW = 2000  # passing rows that are looked through one by one rather than throu
 class Engine(Protocol):
     """Vectors by row number, 0 upwards; rows are only ever appended. The index above knows ids, filters and deletions.
 
-    ``masks``: ``search`` takes the rows allowed. ``forgets``: it never finds discarded rows. ``exact``: it finds the true neighbours (and every row that ties with the
-    last). ``spare``: the share of deleted rows that is carried along before a flush rebuilds.
+        ``masks``: ``search`` takes the rows allowed. ``forgets``: it never finds discarded rows. ``exact``: it finds the true
+    neighbours. ``spare``: the share of deleted rows that is carried along before a flush rebuilds.
     """
 
     masks: bool
@@ -603,18 +603,19 @@ def name_hits(
     ids: Sequence[str], rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
 ) -> list[list[tuple[str, float]]]:
     """Rows and scores as hits: best first, ties by id, k at most, row -1 left out."""
+    import numpy as np
+
     name = ids.__getitem__
-    if rows.shape[1] <= k and (rows >= 0).all() and (scores[:, 1:] < scores[:, :-1]).all():
-        return [
-            list(zip(map(name, names), values, strict=False))
-            for names, values in zip(rows.tolist(), scores.tolist(), strict=True)
-        ]
-    out: list[list[tuple[str, float]]] = []
-    for names, values in zip(rows.tolist(), scores.tolist(), strict=True):
-        hits = [(name(row), value) for row, value in zip(names, values, strict=True) if row >= 0]
-        if len(set(values)) < len(values) or len(hits) > k:
-            hits.sort(key=_rank)
-        out.append(hits[:k])
+    out = [
+        list(zip(map(name, names), values, strict=False))
+        for names, values in zip(rows.tolist(), scores.tolist(), strict=True)
+    ]
+    # Few lines need a second look: those with ties, with holes, or with more than were asked for.
+    rough = (rows < 0).any(axis=1) | (scores[:, 1:] >= scores[:, :-1]).any(axis=1)
+    for line in range(len(out)) if rows.shape[1] > k else np.flatnonzero(rough).tolist():
+        hits = [hit for hit, row in zip(out[line], rows[line].tolist(), strict=True) if row >= 0]
+        hits.sort(key=_rank)
+        out[line] = hits[:k]
     return out
 
 
