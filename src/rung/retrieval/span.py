@@ -42,6 +42,15 @@ _NAMED = re.compile(
     r"king|queen|president|organi[sz]ation|town|region|place|church)\b",
     re.IGNORECASE,
 )
+_CODED = re.compile(
+    r"\b(?:function|method|class|exception|error|module|argument|parameter|constant|attribute|flag|option|command|decorator|"
+    r"variable|keyword|builtin|built-in)\b",
+    re.IGNORECASE,
+)
+_IDENTIFIER = re.compile(
+    r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[A-Za-z]\w*_\w+|_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|--?[a-z][\w-]*"
+)
+_TITLE = re.compile(r"(\S[^\n]{0,100})\n[ \t]*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,8 @@ def copy(question: str, reply: str, hits: Sequence[Hit]) -> Candidate | None:
 
 def _kind(question: str, text: str) -> float:
     number = any(mark.isdigit() for mark in text)
+    if _CODED.search(question):
+        return float(_IDENTIFIER.fullmatch(text) is not None)
     if _NUMERIC.search(question):
         return float(number)
     if _NAMED.search(question):
@@ -90,8 +101,15 @@ def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int 
     asked = words(question)
     pool: list[tuple[float, int, int, Span, float]] = []
     for at, hit in enumerate(hits):
-        for place, span in enumerate(sentences(hit.passage.text)):
-            common = len(asked & words(hit.passage.text[span.start : span.end])) / max(1, len(asked))
+        text = hit.passage.text
+        title = _TITLE.match(text) if hit.passage.start == 0 else None
+        for place, span in enumerate(sentences(text)):
+            if title is not None and span.end <= title.end(1):
+                # What a document is called is told by its title; what it is about by the rest.
+                common = len(asked & words(text)) / max(1, len(asked))
+                pool.append((0.05 * at - common, at, place, span, common))
+                continue
+            common = len(asked & words(text[span.start : span.end])) / max(1, len(asked))
             pool.append((0.05 * at - common, at, place, span, common))
     pool.sort(key=lambda item: item[:3])
     out: dict[str, Candidate] = {}
