@@ -1,8 +1,10 @@
 """How good is each way to search on judged public sets, and how fast?
 
 python bench/retrieval.py [DATA] [--sets cranfield,cisi,adi,dbpedia_mini] [--embedders static,minilm] [--sentences] [--qa]
+    [--model]
 
-DATA (or RUNG_DATA) is a folder of sets: ``cranfield/beir`` and so on in BEIR's form; ``--qa`` reads ``xquad_en`` and ``stsb``.
+DATA (or RUNG_DATA) is a folder of sets: ``cranfield/beir`` and so on in BEIR's form; ``--qa`` reads ``xquad_en``, ``stsb``
+and ``banking77``; ``--model`` reads ``xquad_en`` and runs the embedded language model.
 ``--sentences`` adds a reranker by the best sentence under minilm. The prior of adaptive fusion was fitted without these sets
 (bench/fusion.py).
 """
@@ -10,6 +12,7 @@ DATA (or RUNG_DATA) is a folder of sets: ``cranfield/beir`` and so on in BEIR's 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import csv
 import gzip
 import json
@@ -20,12 +23,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rung.core.types import Document
-from rung.metrics.ranking import Hit, Ndcg, Ranking, Recall
+from rung.core.settings import Settings
+from rung.core.types import Case, Document
+from rung.metrics import stats
+from rung.metrics.ranking import Hit, Mrr, Ndcg, Ranking, Recall
+from rung.models import Pool
 from rung.models.embed import open_embedder
+from rung.prompts.refine import refine
 from rung.retrieval import evaluate
 from rung.retrieval.collection import Collection, Search
 from rung.retrieval.evaluate import MEASURES, Judged, Method, Row, compare, read, table, whole
+from rung.retrieval.rerank import judge
 
 SETS = "cranfield,cisi,adi,dbpedia_mini"
 
@@ -133,6 +141,59 @@ def embedders(judged: Judged, names: Sequence[str], measures: Sequence[Ranking],
     show(lines)
 
 
+async def language_model(judged: Judged, limit: int) -> None:
+    """Two uses of the embedded language model, paired with going without: the question rewritten before it is searched for
+    (prompts.refine), and the first ten passages asked of one by one (rerank.judge)."""
+    pool = Pool(Settings())
+    model = pool.model("openvino:smollm2-135m")
+    queries = {id: judged.queries[id] for id in random.Random(0).sample(sorted(judged.queries), limit)}
+    began = time.perf_counter()
+    refined = await asyncio.gather(*(refine(model, query) for query in queries.values()))
+    seconds = time.perf_counter() - began
+    changed = sum(found.question != found.original for found in refined)
+    print(f"### {judged.name}: {len(queries)} questions, {changed} rewritten ({seconds / limit:.2f} s each)\n")
+    again = {id: found.question for id, found in zip(queries, refined, strict=True)}
+    measures: tuple[Ranking, ...] = (Recall("5"), Hit("1"), Mrr("10"))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Collection.create(Path(folder) / "c", embedder="static", chunker=whole) as collection,
+    ):
+        collection.add(judged.documents)
+        lines = [["method", *(metric.name for metric in measures), "recall:5 to the question as asked", "mrr:10 to it"]]
+        for method in (
+            Method("keyword", Search(mode="keyword")),
+            Method("dense (static)", Search(mode="dense")),
+            Method("hybrid (static)", Search()),
+        ):
+            (asked,) = evaluate.evaluate(collection, queries, judged.relevant, [method], measures)
+            (better,) = evaluate.evaluate(collection, again, judged.relevant, [method], measures)
+            for row, name in ((asked, method.name), (better, f"{method.name}, refined question")):
+                cells = [
+                    f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]" for value in map(row.interval, measures)
+                ]
+                gaps = [row.against(asked, metric) for metric in (measures[0], measures[2])]
+                lines.append([name, *cells, *(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in gaps)])
+        show(lines)
+        found = {id: collection.search(query, Search(mode="keyword", k=10)) for id, query in queries.items()}
+    began = time.perf_counter()
+    judged_hits = await asyncio.gather(*(judge(model, queries[id], hits) for id, hits in found.items()))
+    seconds = time.perf_counter() - began
+    before, after = (
+        [
+            measures[2].grade(Case({}, [hit.passage.document for hit in hits], judged.relevant[id]))
+            for id, hits in zip(queries, lists, strict=True)
+        ]
+        for lists in (found.values(), judged_hits)
+    )
+    gap = stats.paired(measures[2], after, before)
+    print(
+        f"keyword search reranked by the model's yes or no (10 passages, {seconds / limit:.2f} s a question): mrr:10 "
+        f"{stats.interval(measures[2], after).value:.3f} against {stats.interval(measures[2], before).value:.3f}: "
+        f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    )
+    await pool.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", nargs="?", default=os.environ.get("RUNG_DATA", ""))
@@ -140,9 +201,15 @@ def main() -> None:
     parser.add_argument("--embedders", default="static,minilm")
     parser.add_argument("--sentences", action="store_true")
     parser.add_argument("--qa", action="store_true")
+    parser.add_argument(
+        "--model", action="store_true", help="the embedded language model: refined questions, reranking"
+    )
     parser.add_argument("--limit", type=int, default=0, help="queries of each --qa set; 0: all")
     options = parser.parse_args()
     data, names = Path(options.data), options.embedders.split(",")
+    if options.model:
+        asyncio.run(language_model(xquad(data), options.limit or 80))
+        return
     if options.qa:
         five: tuple[Ranking, ...] = (Recall("5"), Hit("1"), Ndcg("10"))
         ten: tuple[Ranking, ...] = (Ndcg("10"), Hit("1"))
@@ -154,7 +221,7 @@ def main() -> None:
         rows = compare(judged, names)
         if options.sentences:
             last = names[-1]
-            method = Method(f"hybrid ({last}), best sentence", Search(rerank=f"sentences:{last}", depth=20))
+            method = Method(f"hybrid ({last}), best sentence", Search(rerank=f"sentences:{last}", depth=20), group=last)
             with (
                 tempfile.TemporaryDirectory() as folder,
                 Collection.create(Path(folder) / "c", embedder=last, chunker=whole) as collection,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,8 @@ def test_methods_are_scored_on_the_same_queries(judged: Judged, collection: Coll
     lines = table(rows)
     assert lines[0][-1] == "ms"
     assert [line[-2] for line in lines[1:3]].count("best single") == 1
+    other = replace(rows[1], method=replace(rows[1].method, group="another"))
+    assert table([rows[1], other])[1][-2] == "", "a retriever of another group is not compared with"
     assert all(len(line) == len(lines[0]) for line in lines)
 
 

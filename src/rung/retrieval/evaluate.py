@@ -43,11 +43,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to search: a name for the table and the Search. ``single``: one retriever alone, to which others are compared."""
+    """A way to search: a name for the table and the Search. ``single``: one retriever alone, to which others are compared:
+    those of the same ``group`` (an embedder) and those without one."""
 
     name: str
     search: Search
     single: bool = False
+    group: str = ""
 
 
 METHODS = (
@@ -211,6 +213,7 @@ def compare(
                 method,
                 name=method.name if method.search.mode == "keyword" else f"{method.name} ({name})",
                 search=replace(method.search, rerank=reranker) if method.search.rerank else method.search,
+                group="" if method.search.mode == "keyword" else name,
             )
             for method in METHODS
             if place == 0 or method.search.mode != "keyword"
@@ -225,18 +228,17 @@ def compare(
 
 
 def table(rows: Sequence[Row], measures: Sequence[Ranking] = MEASURES) -> list[list[str]]:
-    """Lines of cells, the header first: values with 95% intervals, and under the first measure the difference to the best
-    single retriever (of these rows) with its interval."""
+    """Lines of cells, the header first: values with 95% intervals, and under the first measure the paired difference to the
+    best single retriever of the row's group with its interval."""
     first = measures[0]
-    singles = [row for row in rows if row.method.single]
-    best = max(singles, key=lambda row: row.interval(first).value, default=None)
-    header = ["method", *(metric.name for metric in measures), f"{first.name} to the best single", "ms"]
-    lines = [header]
+    lines = [["method", *(metric.name for metric in measures), f"{first.name} to the best single", "ms"]]
     for row in rows:
+        singles = [other for other in rows if other.method.single and other.method.group in ("", row.method.group)]
+        best = max(singles, key=lambda other: other.interval(first).value, default=None)
         values = [row.interval(metric) for metric in measures]
         cells = [f"{value.value:.4f} [{value.low:.3f}, {value.high:.3f}]" for value in values]
         if best is None or row is best:
-            versus = "best single" if row is best else ""
+            versus = "best single" if row is best and len(singles) > 1 else ""
         else:
             gap = row.against(best, first)
             versus = f"{gap.value:+.4f} [{gap.low:+.3f}, {gap.high:+.3f}]"
