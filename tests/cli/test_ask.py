@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
+from tests.documents.test_readers import pdf
 
 LAMP = "# Lamps\n\nThe safety lamp was invented in 1815 by Humphry Davy. It saved many lives in the mines.\n"
 OTTER = "The sea otter eats sea urchins on the coast of the Pacific. It weighs 30 kg.\n"
@@ -43,6 +44,14 @@ def test_an_answer_leads_to_the_characters_of_a_file() -> None:
     start, end = map(int, place.split("-"))
     assert LAMP[start:end].split() == quote.strip("“”").split()
     assert "safety lamp was invented" in quote
+
+
+def test_a_citation_of_a_pdf_says_the_page() -> None:
+    Path("docs/rivers.pdf").write_bytes(pdf("The safety lamp is old.", "The river Danube flows through Vienna."))
+    rung("index", "build", "docs", "--to", "paged", "--embedder", "none", "--chunk", "sentences:8")
+    out = rung("ask", "paged", "-m", "fake:echo", "--mode", "keyword", "-k", "1", "Which river flows through Vienna?")
+    assert "docs/rivers.pdf:" in out
+    assert ", page 2  “" in out
 
 
 def test_what_was_sent_and_how_long_it_took() -> None:

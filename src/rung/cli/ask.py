@@ -102,9 +102,12 @@ def _print(grounded: Grounded, show: bool, whole: bool) -> None:
             typer.echo(f"rung: no answer ({failure.where}): {failure.message}", err=True)
         else:
             typer.echo(grounded.text)
+        about = {hit.passage.id: hit.passage.metadata for hit in grounded.hits}
         for citation in grounded.citations:
             quote = " ".join(citation.quote.split())
-            typer.echo(f"[{citation.mark}] {citation.document}:{citation.start}-{citation.end}  “{quote}”")
+            page = about.get(citation.passage, {}).get("page")
+            place = f"{citation.document}:{citation.start}-{citation.end}{f', page {page}' if page else ''}"
+            typer.echo(f"[{citation.mark}] {place}  “{quote}”")
         if show:
             taken = ", ".join(f"{name} {value:.1f} ms" for name, value in stages(grounded.answer).items())
             typer.echo(f"[{taken}; answerable {grounded.probability:.2f}]", err=True)
