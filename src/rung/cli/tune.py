@@ -24,6 +24,7 @@ def tune(
 
     Interrupted at any point, the same command goes on. Under torchrun every process computes its share.
     """
+    import asyncio
     import os
     import signal
     import threading
@@ -110,3 +111,16 @@ def tune(
     typer.echo(f"peak memory {state.peak_bytes / 1e9:.2f} GB")
     for kind, path in done.files.items():
         typer.echo(f"{kind:8} {path}")
+    if plan.general:
+        from rung.ladder import forgetting
+
+        after = next((done.files[kind] for kind in ("f16", "q8", "folder", "adapter") if kind in done.files), None)
+        provider = "openvino" if after is not None and after.suffix == ".gguf" else "transformers"
+        rows = asyncio.run(
+            forgetting.measure(
+                plan.model or Settings()["model"], f"{provider}:{after}", plan.general, Settings(), progress=show
+            )
+        )
+        typer.echo(
+            f"\nForgetting: the base and the tuned model elsewhere\n{forgetting.table(rows)}\n{forgetting.worth(rows)}"
+        )
