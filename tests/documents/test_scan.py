@@ -68,7 +68,7 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     (docs / "gone.md").symlink_to(docs / "nothing")
     troubles: list[Trouble] = []
     assert ids(docs, troubles=troubles) == ["docs/a.md", "docs/in.md"]
-    assert [trouble.path for trouble in troubles] == ["out", "out.md"]
+    assert [trouble.path for trouble in troubles] == ["docs/out", "docs/out.md"]
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
@@ -78,6 +78,11 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         scan(tmp_path / "absent")
     with pytest.raises(InputError, match="were named"):
         scan([])
+
+
+def test_watching_nothing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no"):
+        next(watch([tmp_path / "absent"]))
 
 
 def test_a_watched_folder_tells_what_changed(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def scan(
             stat = path.stat()
             found[os.path.abspath(path)] = Source(path, kind_of(path) or "text", stat.st_size, stat.st_mtime_ns, name)
             continue
-        for file, inner, stat in _walk(path, told):
+        for file, inner, stat in _walk(path, name, told):
             kind = kind_of(file) or ("text" if _PLAIN.fullmatch(file.name) else None)
             if kind is None and not (include and wanted(inner)):
                 continue
@@ -86,7 +86,7 @@ def _names(given: Sequence[Path]) -> list[tuple[Path, str]]:
     return out
 
 
-def _walk(root: Path, troubles: list[Trouble]) -> Iterable[tuple[Path, str, os.stat_result]]:
+def _walk(root: Path, title: str, troubles: list[Trouble]) -> Iterable[tuple[Path, str, os.stat_result]]:
     home = os.path.realpath(root)
     seen = {home}
     pending = [(str(root), "")]
@@ -95,7 +95,7 @@ def _walk(root: Path, troubles: list[Trouble]) -> Iterable[tuple[Path, str, os.s
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            troubles.append(Trouble(inner or str(root), f"cannot be listed: {error.strerror or error}"))
+            troubles.append(Trouble(f"{title}/{inner}".rstrip("/"), f"cannot be listed: {error.strerror or error}"))
             continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name in IGNORED:
@@ -105,7 +105,7 @@ def _walk(root: Path, troubles: list[Trouble]) -> Iterable[tuple[Path, str, os.s
                 if entry.is_symlink():
                     target = os.path.realpath(entry.path)
                     if os.path.commonpath((home, target)) != home:
-                        troubles.append(Trouble(name, "is a link that leads out of the folder: not read"))
+                        troubles.append(Trouble(f"{title}/{name}", "is a link that leads out of the folder: not read"))
                         continue
                 if entry.is_dir():
                     real = os.path.realpath(entry.path)
@@ -115,4 +115,4 @@ def _walk(root: Path, troubles: list[Trouble]) -> Iterable[tuple[Path, str, os.s
                 elif entry.is_file():
                     yield Path(entry.path), name, entry.stat()
             except (OSError, ValueError) as error:
-                troubles.append(Trouble(name, f"cannot be read: {error}"))
+                troubles.append(Trouble(f"{title}/{name}", f"cannot be read: {error}"))

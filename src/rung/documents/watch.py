@@ -34,6 +34,8 @@ def watch(
     when events are dropped. Patterns are those of ``scan``. Raises InputError when a path does not exist.
     """
     watchfiles = require("watchfiles", "documents", "watching folders for change")
+    if not any(Path(path).exists() for path in paths):
+        raise InputError(f"there is no {', '.join(map(str, paths))}", remedy="correct the path")
     before = _scan(paths, include, exclude)
     folders = {str(path if path.is_dir() else path.parent) for path in map(Path, paths)}
     for events in watchfiles.watch(*folders, stop_event=stop, debounce=400, rust_timeout=500, yield_on_timeout=True):
@@ -51,9 +53,7 @@ def watch(
 
 def _scan(paths: Sequence[str | Path], include: Sequence[str], exclude: Sequence[str]) -> dict[str, Source]:
     there = [path for path in map(Path, paths) if path.exists()]
-    if not there:
-        raise InputError(f"there is no {', '.join(map(str, paths))}", remedy="correct the path")
     try:
         return {source.id: source for source in scan(there, include=include, exclude=exclude)}
-    except InputError:  # an empty folder may fill
+    except InputError:  # a folder that is empty, or gone, may come back
         return {}
