@@ -134,7 +134,9 @@ def main() -> None:
     sets: list[tuple[str, list[Pair]]] = []
     for kind, files in LLMBAR.items():
         read = [row for name in files for row in read_judged(given.data / "llmbar" / f"{name}.json")]
-        sets.append((f"llmbar {kind}", [one for one in read if isinstance(one, Pair)]))
+        # In the order of a hash, so that the first ones are a sample of all files.
+        pairs = sorted((one for one in read if isinstance(one, Pair)), key=digest)
+        sets.append((f"llmbar {kind}", pairs))
     sets += [(f"mt_bench {how}", spoilt(given.data / "mt_bench", how)) for how in SPOILT]
     print(
         "| set | pairs | once: agree | kappa | swapped: agree | kappa | graded: agree | kappa | stable | first | longer | longer is better | padding |"
