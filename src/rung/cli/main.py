@@ -12,7 +12,9 @@ from rung.cli import (
     catalog,
     climb,
     config,
+    curve,
     diff,
+    errors,
     export,
     index,
     init,
@@ -25,6 +27,7 @@ from rung.cli import (
     serve,
     shots,
     show,
+    stress,
     sweep,
     tune,
     validate,
@@ -46,6 +49,9 @@ app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("errors")(errors.errors)
+app.command("stress")(stress.stress)
+app.command("curve")(curve.curve)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")

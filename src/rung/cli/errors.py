@@ -1,0 +1,66 @@
+"""``rung errors``: what a rung gets wrong, in clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def errors(
+    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")] = "last",
+    rung: Annotated[str, typer.Argument(help="A rung of the run (default: the recommended one).")] = "",
+    slice_: Annotated[
+        str, typer.Option("--slice", metavar="NAME", help="One cluster, by its name or number, written to --to.")
+    ] = "",
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Where to write the slice's rows: data for a task.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+) -> None:
+    """Cluster a rung's failures, name and size them; write one as a slice that a task file can hold."""
+    import asyncio
+    import json as codec
+
+    from rung.core.codec import canonical
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.ladder import errors as room
+    from rung.ladder.export import choose
+    from rung.ladder.history import read_results, read_run
+    from rung.models import Pool
+    from rung.store import open_store
+
+    settings = Settings({"store": store})
+
+    async def work() -> None:
+        pool = Pool(settings)
+        try:
+            with open_store(settings.store_url) as opened:
+                record = read_run(opened, run)
+                title = choose(record, rung).title
+                results = await read_results(opened, record, title, pool)
+        finally:
+            await pool.close()
+        found = room.analyse(results, record.metrics[0])
+        if not slice_:
+            typer.echo(canonical(found) if json else f"{title}, run {record.id}: {room.table(found)}")
+            return
+        numbered = {str(place): cluster for place, cluster in enumerate(found.clusters, 1)}
+        cluster = numbered.get(slice_) or next((c for c in found.clusters if c.name == slice_), None)
+        if cluster is None:
+            names = ", ".join(f"{n}: {c.name}" for n, c in numbered.items()) or "none"
+            raise InputError(f"there is no cluster {slice_!r}", remedy=f"known: {names}")
+        if to is None:
+            raise InputError("where to is not said", remedy="add --to slice.jsonl")
+        by_id = {result.example.id: result.example for result in results}
+        lines = [
+            codec.dumps({"id": id, **by_id[id].input, "reference": by_id[id].reference}, ensure_ascii=False)
+            for id in cluster.ids
+        ]
+        to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        typer.echo(f"{cluster.size} rows of {cluster.name!r} to {to}")
+
+    asyncio.run(work())

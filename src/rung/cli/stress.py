@@ -1,0 +1,64 @@
+"""``rung stress``: edge cases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def stress(
+    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")] = "last",
+    rung: Annotated[str, typer.Argument(help="A rung of the run (default: the recommended one).")] = "",
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only these changes; again for more.")] = None,
+    field: Annotated[str, typer.Option(help="The text field that is changed (default: the first).")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most this many examples.")] = 100,
+    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+) -> None:
+    """Answer a run's examples again with typos, in capitals, cut, padded and empty, and print a robustness table."""
+    import asyncio
+    from pathlib import Path
+
+    from rung.core import program as programs
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.core.types import Progress
+    from rung.ladder import stress as room
+    from rung.ladder.evaluate import Evaluator
+    from rung.ladder.export import choose
+    from rung.ladder.history import read_examples, read_run
+    from rung.metrics import load_metric
+    from rung.models import Pool
+    from rung.store import open_store
+
+    settings = Settings({"store": store})
+
+    def tell(progress: Progress) -> None:
+        typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
+
+    async def work() -> None:
+        with open_store(settings.store_url) as opened:
+            record = read_run(opened, run)
+            chosen = choose(record, rung)
+            examples = read_examples(opened, record.task_hash)[: chosen.n][:limit]
+            if not examples or not (Path(chosen.folder) / "program.json").exists():
+                raise InputError(f"{chosen.title} has no program in run {record.id}", remedy="climb the task again")
+            pool = Pool(settings, default=record.model)
+            try:
+                program = programs.load(Path(chosen.folder), pool)
+                metric = load_metric(record.metrics[0], pool)
+                evaluator = Evaluator(opened, record.id, [metric], concurrency=settings["concurrency"])
+                rows = await room.stress(
+                    program,
+                    examples,
+                    field or next(iter(examples[0].input)),
+                    evaluator,
+                    metric,
+                    kinds=tuple(kind or room.KINDS),
+                    progress=tell,
+                )
+            finally:
+                await pool.close()
+        typer.echo(f"{chosen.title}, run {record.id}, {len(examples)} examples\n{room.table(rows, metric.name)}")
+
+    asyncio.run(work())
