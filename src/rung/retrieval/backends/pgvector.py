@@ -55,6 +55,8 @@ class PgvectorIndex:
         self._psycopg: Any = require("psycopg", "pgvector", "the index pgvector")
         require("psycopg.types.json", "pgvector", "the index pgvector")
         self._register: Any = require("pgvector.psycopg", "pgvector", "the index pgvector").register_vector
+        kinds = require("pgvector", "pgvector", "the index pgvector")
+        self._vector: Any = kinds.Vector if options.type == "f32" else kinds.HalfVector
         self._name = spec.shown
         self._url = url
         self._table = f'"{table}"'
@@ -105,8 +107,9 @@ class PgvectorIndex:
         return link
 
     @contextmanager
-    def _turn(self) -> Iterator[Any]:
-        """This thread's connection inside one transaction; every failure of the server is one of ours."""
+    def _turn(self, *, atomic: bool = True) -> Iterator[Any]:
+        """This thread's connection inside one transaction (or, for a single statement, without the two round trips that one
+        costs); every failure of the server is one of ours."""
         psycopg = self._psycopg
         link = getattr(self._mine, "link", None)
         try:
@@ -115,7 +118,10 @@ class PgvectorIndex:
                 self._ready(link)
                 with self._lock:
                     self._all.append(link)
-            with link.transaction():
+            if atomic:
+                with link.transaction():
+                    yield link
+            else:
                 yield link
         except RungError:
             raise
@@ -260,27 +266,29 @@ class PgvectorIndex:
         condition, values = as_sql(where)
         if not self._there and not self._inspect():
             return [[] for _ in queries]
-        texts = [spell(query) for query in queries]
+        texts = [self._vector(query) for query in queries]
         # In an exact scan the id decides between equals; an index can only be asked for the distance.
         tie = ", id" if self._options.index == "exact" else ""
         statement = (
             f"SELECT id, -(vector <#> %s::{self._column}) FROM {self._table} WHERE {condition}"  # noqa: S608
             f" ORDER BY vector <#> %s::{self._column}{tie} LIMIT %s"
         )
-        with self._turn() as link:
-            if k > self._options.ef:
+        wide = k > self._options.ef and self._options.index == "hnsw"
+        with self._turn(atomic=wide) as link:
+            if wide:
                 link.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(1000, k))])
             found = self._ask(link, statement, texts, values, k)
-            poor = [at for at, hits in enumerate(found) if len(hits) < k]
-            if poor and self._options.index == "hnsw":
+        poor = [at for at, hits in enumerate(found) if len(hits) < k]
+        if poor and self._options.index == "hnsw":
+            with self._turn() as link:
                 link.execute("SET LOCAL enable_indexscan = off")
                 again = self._ask(link, statement, [texts[at] for at in poor], values, k)
-                for at, hits in zip(poor, again, strict=True):
-                    found[at] = hits
+            for at, hits in zip(poor, again, strict=True):
+                found[at] = hits
         return [sorted(hits, key=lambda hit: (-hit[1], hit[0])) for hits in found]
 
     def _ask(
-        self, link: Any, statement: str, texts: Sequence[str], values: Sequence[Any], k: int
+        self, link: Any, statement: str, texts: Sequence[Any], values: Sequence[Any], k: int
     ) -> list[list[tuple[str, float]]]:
         if len(texts) == 1:
             return [link.execute(statement, [texts[0], *values, texts[0], k]).fetchall()]
