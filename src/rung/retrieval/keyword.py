@@ -51,7 +51,7 @@ LONGEST = 64
 MERGE_TOKENS = 4_000_000
 """Tokens that may wait before they become postings: bounds the memory of a build."""
 
-BATCH = 4096
+BATCH = 1024
 """Texts that are split into words at once."""
 FEW = 16
 """Fewer texts than these are split one by one."""
