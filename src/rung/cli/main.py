@@ -13,6 +13,7 @@ from rung.cli import (
     climb,
     config,
     curve,
+    data,
     diff,
     errors,
     export,
@@ -60,6 +61,7 @@ app.add_typer(pattern.app, name="pattern")
 app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
+app.add_typer(data.app, name="data")
 app.add_typer(index.app, name="index")
 app.add_typer(bench.app, name="bench")
 app.command("search")(search.search)

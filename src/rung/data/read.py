@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rung.core.errors import InputError
-from rung.data import shapes
+from rung.data import lines, shapes
 from rung.data.records import Record
 from rung.tasks.definition import Source
 from rung.tasks.problem import Problems
 from rung.tasks.reader import read as read_tables
 
 
-def read(paths: Sequence[Path], *, shape: str = "", faults: list[str] | None = None) -> Iterator[Record]:
+def assemble(
+    row: Mapping[str, Any], id: str, source: Mapping[str, Any], form: shapes.Shape | None = None
+) -> Iterator[Record]:
+    """The records of one row: one, but for the ``instances`` of a self-instruct row. A row that ``rung data`` wrote is the record
+    that it was, provenance and all. Raises ValueError saying why it is none."""
+    if form is None and lines.packed(row):
+        yield lines.unpack(row)
+    elif form is None and isinstance(found := row.get("instances"), list) and "instruction" in row:
+        if not found:
+            raise ValueError("its instances are empty")
+        rest = {key: value for key, value in row.items() if key != "instances"}
+        for number, instance in enumerate(found, 1):
+            if not isinstance(instance, Mapping):
+                raise ValueError(f"instance {number} is {type(instance).__name__}, expected an object")
+            place = {**source, "instance": number}
+            yield shapes.read({**rest, **instance}, f"{id}#{number}", place, shapes.shape("instruction"))
+    else:
+        yield shapes.read(row, id, source, form)
+
+
+def read(
+    paths: Sequence[Path],
+    *,
+    shape: str | shapes.Shape = "",
+    header: bool | None = None,
+    quotes: bool = True,
+    faults: list[str] | None = None,
+) -> Iterator[Record]:
     """Records of JSONL, JSON, CSV, Parquet or Arrow files and Hugging Face folders, plain or gzipped.
 
     Every record knows its file and line. A row that has no known shape (or not ``shape``) goes to ``faults`` with the reason;
-    without ``faults`` the first raises InputError, as does a file that cannot be read.
+    without ``faults`` the first raises InputError, as does a file that cannot be read. ``header`` False: the first row of a
+    table is data, and columns are named 1, 2 and so on. ``quotes`` False: quotation marks in CSV are signs like others.
     """
-    form = shapes.shape(shape) if shape else None
+    form = (shapes.shape(shape) if shape else None) if isinstance(shape, str) else shape
     for path in paths:
         problems = Problems()
-        tables = read_tables(Source(file=str(path)), path, problems)
+        tables = read_tables(Source(file=str(path), header=header, quote=None if quotes else "none"), path, problems)
         for problem in problems.close():
             if faults is None and problem.level == "error":
                 raise InputError(problem.message, remedy=problem.remedy, file=problem.file or path, line=problem.line)
@@ -32,7 +61,7 @@ def read(paths: Sequence[Path], *, shape: str = "", faults: list[str] | None = N
             for row in table.rows:
                 source = {"file": row.file.name, "line": row.line, **({"split": table.split} if table.split else {})}
                 try:
-                    yield shapes.read(row.values, f"{row.file.name}:{row.line}", source, form)
+                    yield from assemble(row.values, f"{row.file.name}:{row.line}", source, form)
                 except ValueError as error:
                     if faults is None:
                         raise InputError(

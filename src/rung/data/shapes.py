@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from rung.core.errors import InputError
@@ -278,6 +279,44 @@ class Completion:
         return {"system": system, **out} if system else out
 
 
+@dataclass(frozen=True)
+class Columns:
+    """A question column and an answer column of whatever names: ``{"question", "answer"}``, or a text and its label. Values that
+    are no text are asked and learnt as JSON says them, and written back as they were."""
+
+    question: str = "question"
+    answer: str = "answer"
+    name: ClassVar[str] = "columns"
+
+    def fits(self, row: Row) -> bool:
+        return self.question in row and self.answer in row
+
+    def read(self, row: Row) -> dict[str, Any]:
+        messages = (Message("user", self._said(row[self.question])), Message("assistant", self._said(row[self.answer])))
+        return {"messages": messages, "extra": {"\0row": dict(row), "\0columns": [self.question, self.answer]}}
+
+    @staticmethod
+    def _said(value: Any) -> str:
+        return (
+            ""
+            if value is None
+            else value
+            if isinstance(value, str)
+            else json.dumps(value, ensure_ascii=False, default=str)
+        )
+
+    def write(self, record: Record) -> dict[str, Any]:
+        system, user, answer = _pair(record)
+        out: dict[str, Any] = {**({"system": system} if system else {}), self.question: user, self.answer: answer}
+        if record.shape != self.name or system:
+            return out
+        row, (question, given) = dict(record.extra["\0row"]), record.extra["\0columns"]
+        for column, said in ((question, user), (given, answer)):
+            if self._said(row[column]) != said:
+                row[column] = said
+        return row
+
+
 class Text:
     """``{"text": ...}``: for continued pre-training."""
 
@@ -293,12 +332,13 @@ class Text:
         return {"text": record.whole, **_own(record, self.name)}
 
 
-SHAPES: tuple[Messages | ShareGpt | Preference | Instruction | Completion | Text, ...] = (
+SHAPES: tuple[Messages | ShareGpt | Preference | Instruction | Completion | Columns | Text, ...] = (
     Preference(),
     Messages(),
     ShareGpt(),
     Instruction(),
     Completion(),
+    Columns(),
     Text(),
 )
 
@@ -318,7 +358,7 @@ def read(row: Row, id: str, source: Mapping[str, Any], form: Shape | None = None
         wanted = (
             f"the form {found.name!r}"
             if found
-            else "messages, conversations, instruction/output, prompt/completion, chosen/rejected or text"
+            else "messages, conversations, instruction/output, prompt/completion, chosen/rejected, question/answer or text"
         )
         raise ValueError(f"it has {', '.join(map(str, row)) or 'no columns'}; expected {wanted}")
     return Record(id=id, shape=found.name, source=source, **found.read(row))

@@ -1,0 +1,75 @@
+"""What was answered in a run, as training rows: right answers as they are, wrong ones as somebody has corrected them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rung.core.codec import spell
+from rung.core.errors import InputError
+from rung.core.types import Message, Result, text_of
+from rung.data.records import Record
+from rung.tasks.definition import Source
+from rung.tasks.problem import Problems
+from rung.tasks.reader import read as read_tables
+
+IDS = ("id", "example", "key")
+ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
+
+
+def corrections(path: Path) -> dict[str, str]:
+    """Right answers by example: a table with the columns id and answer. Raises InputError for one that has none, and for an id that is
+    given two answers."""
+    problems = Problems()
+    out: dict[str, str] = {}
+    tables = read_tables(Source(file=str(path)), path, problems)
+    for problem in problems.close():
+        if problem.level == "error":
+            raise InputError(problem.message, remedy=problem.remedy, file=problem.file or path, line=problem.line)
+    for table in tables:
+        for row in table.rows:
+            id = next((str(row.values[name]) for name in IDS if row.values.get(name) not in (None, "")), None)
+            answer = next((row.values[name] for name in ANSWERS if row.values.get(name) is not None), None)
+            if id is None or answer is None:
+                raise InputError(
+                    f"has the columns {', '.join(row.values)}",
+                    file=path,
+                    line=row.line,
+                    remedy="expected the columns id and answer",
+                )
+            if out.setdefault(id, spell(answer)) != spell(answer):
+                raise InputError(f"{id} has two different answers", file=path, line=row.line, remedy="remove one")
+    return out
+
+
+def harvest(
+    results: Sequence[Result],
+    right: Mapping[str, str],
+    run: str,
+    rung: str,
+    metric: str,
+    faults: list[str],
+    *,
+    every: bool = False,
+) -> Iterator[Record]:
+    """Rows of the answers of a rung in a run. A correction wins over what was answered; without one only an answer that scored 1 in
+    ``metric`` is learnt (``every``: any that did not fail). The others, and corrections of examples that are not there, go to ``faults``."""
+    left = dict(right)
+    for result in results:
+        id, corrected = result.example.id, left.pop(result.example.id, None)
+        if corrected is not None:
+            answer = corrected
+        elif result.answer.failure is not None:
+            faults.append(f"{run} {rung} {id}: failed ({result.answer.failure.where}), and there is no correction")
+            continue
+        elif not every and result.scores[metric].value < 1:
+            faults.append(
+                f"{run} {rung} {id}: scored {result.scores[metric].value:g} in {metric}, and there is no correction"
+            )
+            continue
+        else:
+            answer = spell(result.answer.output)
+        source = {"run": run, "rung": rung, "example": id, "corrected": corrected is not None}
+        messages = (Message("user", text_of(result.example.input)), Message("assistant", answer))
+        yield Record(f"{run}:{rung}:{id}", messages, source=source)
+    faults += [f"{run} {rung} {id}: corrected, but the run did not answer it" for id in left]
