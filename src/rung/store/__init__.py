@@ -3,6 +3,31 @@
 from __future__ import annotations
 
 from rung.store.journal import Entry
-from rung.store.store import Run, Status, Store, StoredPrompt, StoredRung, Swept, open_store
+from rung.store.store import (
+    Run,
+    Status,
+    Store,
+    StoredOutcome,
+    StoredPrompt,
+    StoredRating,
+    StoredRung,
+    StoredSplit,
+    Swept,
+    Tally,
+    open_store,
+)
 
-__all__ = ["Entry", "Run", "Status", "Store", "StoredPrompt", "StoredRung", "Swept", "open_store"]
+__all__ = [
+    "Entry",
+    "Run",
+    "Status",
+    "Store",
+    "StoredOutcome",
+    "StoredPrompt",
+    "StoredRating",
+    "StoredRung",
+    "StoredSplit",
+    "Swept",
+    "Tally",
+    "open_store",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 metadata = MetaData()
 
@@ -92,3 +92,46 @@ prompts = Table(
     Column("created", Double, nullable=False),
 )
 """Versions of prompts, from 1. ``hash`` covers the root's content as it was then (``root_hash``), ``root`` is its name."""
+
+ratings = Table(
+    "ratings",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("rater", Text, primary_key=True),
+    Column("example", Text, primary_key=True),
+    Column("one", Text, primary_key=True),
+    Column("other", Text, primary_key=True),
+    Column("left", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+)
+"""What people said of two rungs' answers to one example. ``left`` is the rung that stood on the left, ``verdict`` what was
+pressed: left, right, tie or bad. ``seed`` is that of the order."""
+
+splits = Table(
+    "splits",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("stopped", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+"""A/B tests. ``spec`` is JSON; ``stopped`` says why all traffic goes to the first arm again (empty: it does not)."""
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("split", Text, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("score", Double),
+    Column("scored", Double),
+    # A caller's answers are not independent of one another: only the first that was scored counts in the test.
+    Column("counts", Integer, nullable=False),
+    Index("outcomes_callers", "split", "caller"),
+)
+"""Answers given in an A/B test, by response id. ``caller`` is a hash, ``score`` what came back about it (0..1)."""

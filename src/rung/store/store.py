@@ -27,7 +27,19 @@ from rung.core.extras import require
 from rung.store import migrations, process
 from rung.store.journal import Batch, Entry, Journal
 from rung.store.process import Process
-from rung.store.schema import answers, fits, metadata, programs, prompts, responses, rungs, runs
+from rung.store.schema import (
+    answers,
+    fits,
+    metadata,
+    outcomes,
+    programs,
+    prompts,
+    ratings,
+    responses,
+    rungs,
+    runs,
+    splits,
+)
 
 T = TypeVar("T")
 
@@ -81,6 +93,57 @@ class StoredPrompt:
     note: str = ""
     version: int = 0
     created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRating:
+    """A verdict on two rungs' answers. ``one`` and ``other`` in the order of their names; ``verdict``: left, right, tie, bad."""
+
+    run: str
+    rater: str
+    example: str
+    one: str
+    other: str
+    left: str
+    verdict: str
+    note: str = ""
+    seed: int = 0
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSplit:
+    """An A/B test; ``spec`` is JSON text, ``stopped`` why it was rolled back (empty: it runs)."""
+
+    name: str
+    spec: str
+    stopped: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """An answer given in an A/B test. ``counts``: it is the first of its caller's that was scored."""
+
+    id: str
+    split: str
+    arm: str
+    caller: str
+    created: float
+    score: float | None = None
+    scored: float | None = None
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One arm so far: answers given, answers scored and their mean, callers that count in the test and the sum of their scores."""
+
+    answers: int = 0
+    scored: int = 0
+    mean: float = 0.0
+    callers: int = 0
+    total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +391,101 @@ class Store:
         row = link.execute(query.limit(1)).first()
         return None if row is None else StoredPrompt(**row._mapping)
 
+    # ------------------------------------------------------------ what people say
+
+    def put_rating(self, rating: StoredRating) -> None:
+        """Store a verdict with the time; one that the rater gave on the same pair before is replaced."""
+        values: dict[str, Any] = {column.name: getattr(rating, column.name) for column in ratings.columns}
+        values = {key: _text(value) if isinstance(value, str) else value for key, value in values.items()}
+        values["created"] = time.time()
+        keys = [column.name for column in ratings.primary_key]
+        statement = self._insert(ratings).values(values)
+        statement = statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in values if name not in keys}
+        )
+        self._write(lambda link: link.execute(statement))
+
+    def ratings(self, run: str) -> list[StoredRating]:
+        """The verdicts on a run (full id), oldest first."""
+        query = sa.select(*ratings.columns).where(ratings.c.run == run)
+        query = query.order_by(ratings.c.created, ratings.c.rater, ratings.c.example, ratings.c.one, ratings.c.other)
+        return self._read(lambda link: [StoredRating(**row._mapping) for row in link.execute(query)])
+
+    def put_split(self, name: str, spec: str) -> StoredSplit:
+        """Begin an A/B test, unless there is one of that name. Returned as it is in the store."""
+        values = {"name": _text(name), "spec": _json(spec), "stopped": "", "created": time.time()}
+        query = sa.select(*splits.columns).where(splits.c.name == _text(name))
+
+        def add(link: sa.Connection) -> StoredSplit:
+            link.execute(self._insert(splits).values(values).on_conflict_do_nothing())
+            return StoredSplit(**link.execute(query).one()._mapping)
+
+        return self._write(add)
+
+    def split(self, name: str) -> StoredSplit | None:
+        """The A/B test of that name."""
+        return next((one for one in self.splits() if one.name == _text(name)), None)
+
+    def splits(self) -> list[StoredSplit]:
+        """Every A/B test, newest first."""
+        query = sa.select(*splits.columns).order_by(splits.c.created.desc(), splits.c.name)
+        return self._read(lambda link: [StoredSplit(**row._mapping) for row in link.execute(query)])
+
+    def stop_split(self, name: str, why: str) -> None:
+        """Note why an A/B test was rolled back; the first reason stays. Empty takes it back."""
+        statement = sa.update(splits).where(splits.c.name == _text(name)).values(stopped=_text(why))
+        if why:
+            statement = statement.where(splits.c.stopped == "")
+        self._write(lambda link: link.execute(statement))
+
+    def put_outcome(self, id: str, split: str, arm: str, caller: str) -> str:
+        """Note that a response was given by an arm. Returns why its test was stopped, empty where it was not."""
+        values = {"id": id, "split": _text(split), "arm": _text(arm), "caller": caller, "created": time.time()}
+        query = sa.select(splits.c.stopped).where(splits.c.name == _text(split))
+
+        def add(link: sa.Connection) -> str:
+            link.execute(self._insert(outcomes).values(**values, counts=0).on_conflict_do_nothing())
+            return link.execute(query).scalar_one_or_none() or ""
+
+        return self._write(add)
+
+    def score_outcome(self, id: str, score: float) -> StoredOutcome | None:
+        """Note what came back about a response; a score that is there already stays. None: no such response."""
+        query = sa.select(*outcomes.columns).where(outcomes.c.id == _text(id))
+
+        def score_it(link: sa.Connection) -> StoredOutcome | None:
+            # Postgres: two answers of one caller must not both come first.
+            row = link.execute(query.with_for_update()).first()
+            if row is None:
+                return None
+            if row.score is None:
+                if not self._lite:
+                    key = sa.func.hashtext(row.split + row.caller)
+                    link.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK & 0x7FFFFFFF, key)))
+                same = sa.and_(outcomes.c.split == row.split, outcomes.c.caller == row.caller, outcomes.c.counts == 1)
+                first = link.execute(sa.select(outcomes.c.id).where(same).limit(1)).first() is None
+                values = {"score": score, "scored": time.time(), "counts": int(first)}
+                link.execute(sa.update(outcomes).where(outcomes.c.id == row.id).values(values))
+                row = link.execute(query).one()
+            found = StoredOutcome(**row._mapping)
+            return replace(found, counts=bool(found.counts))
+
+        return self._write(score_it)
+
+    def tally(self, split: str) -> dict[str, Tally]:
+        """What came back so far, by arm."""
+        c = outcomes.c
+        mean = sa.func.coalesce(sa.func.avg(c.score), 0.0)
+        total = sa.func.coalesce(sa.func.sum(c.score * c.counts), 0.0)
+        columns = (c.arm, sa.func.count(), sa.func.count(c.score), mean, sa.func.sum(c.counts), total)
+        query = sa.select(*columns).where(c.split == _text(split)).group_by(c.arm).order_by(c.arm)
+        return self._read(
+            lambda link: {
+                arm: Tally(int(n), int(scored), float(mean), int(callers), float(total))
+                for arm, n, scored, mean, callers, total in link.execute(query)
+            }
+        )
+
     # ------------------------------------------------------------ responses
 
     def response(self, key: str) -> str | None:
@@ -352,7 +510,7 @@ class Store:
     def gc(self, *, before: float, dry: bool = False) -> Swept:
         """Forget what was last used before the time ``before`` (Unix seconds); with ``dry`` only count it.
 
-        Runs go by their start, answers by when their program was last climbed, fits and responses by their last use. So
+        Runs (and what people said of them) go by their start, answers by when their program was last climbed, fits and responses by their last use. So
         all answers of a run that stays do stay; a run that is being driven now stays with everything it has used.
         """
         driven = [run for run in self._unfinished() if run.status == "running"]
@@ -372,7 +530,8 @@ class Store:
                 for table, condition in ((answers, old_answers), (responses, old_responses))
             ]
             if not dry:
-                link.execute(sa.delete(rungs).where(rungs.c.run.in_(sa.select(runs.c.id).where(old_runs))))
+                for table in (rungs, ratings):
+                    link.execute(sa.delete(table).where(table.c.run.in_(sa.select(runs.c.id).where(old_runs))))
                 link.execute(sa.delete(runs).where(old_runs))
                 link.execute(sa.delete(answers).where(old_answers))
                 link.execute(sa.delete(programs).where(programs.c.used < unused))
