@@ -22,6 +22,7 @@ from rung.cli import (
     models,
     pattern,
     prompt,
+    rate,
     run,
     runs,
     search,
@@ -50,6 +51,7 @@ app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("run")(run.run)
+app.command("rate")(rate.rate)
 app.command("errors")(errors.errors)
 app.command("stress")(stress.stress)
 app.command("curve")(curve.curve)

@@ -26,6 +26,7 @@ from rung.core.types import Request as ModelRequest
 from rung.serving.gate import Gate, Limits
 from rung.serving.keys import Keys
 from rung.serving.offer import Choice, Offer, Piece, refusal
+from rung.serving.search import Shelf, add_search
 from rung.serving.wire import (
     ChatChunk,
     ChatCompletion,
@@ -68,6 +69,7 @@ def make_app(
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
+    indexes: Shelf | None = None,
     warm_up: bool = True,
     log: bool = True,
     clock: Callable[[], float] = time.time,
@@ -75,7 +77,8 @@ def make_app(
     """The application over ``offers``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
     itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
-    ``warm_up`` opens local models with one token at start; ``/ready`` says when they are. ``log`` writes the access log.
+    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``warm_up`` opens local models
+    with one token, and indexes with one search, at start; ``/ready`` says when they are. ``log`` writes the access log.
     Raises InputError when two offers have one id.
     """
     limits = limits or Limits()
@@ -90,9 +93,11 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_warm_up(shelf.values(), state)) if warm_up else None
+        task = asyncio.create_task(_warm_up(shelf.values(), indexes, state)) if warm_up else None
         yield
         state.draining = True
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -100,6 +105,7 @@ def make_app(
     # The interactive pages of FastAPI load scripts from elsewhere: only the schema itself is served.
     app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.rung = state
+    threads = add_search(app, indexes, state.gate, limits) if indexes is not None else None
 
     @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
     async def chat(request: Request) -> Response:
@@ -144,7 +150,7 @@ def make_app(
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_defect)
-    app.add_middleware(_Guard, keys=keys or Keys(), log=log)
+    app.add_middleware(Guard, keys=keys or Keys(), log=log)
     return app
 
 
@@ -190,13 +196,24 @@ async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
 _PATIENCE = 8
 
 
-async def _warm_up(offers: Iterable[Offer], state: State) -> None:
-    """One token from each local model, so that the first caller does not wait for weights to load. Hosted ones cost money."""
+async def _warm_up(offers: Iterable[Offer], indexes: Shelf | None, state: State) -> None:
+    """One token from each local model and one search of each index, so that the first caller does not wait for files to load.
+    Hosted models cost money."""
     models: dict[str, Model] = {}
     for offer in offers:
         if offer.model is not None and offer.model.capabilities.local:
             models[offer.model.name] = offer.model
     state.warm.update(models)
+    names = indexes.names if indexes is not None else ()
+    state.warm.update(f"index {name}" for name in names)
+    for name in names:
+        assert indexes is not None
+        try:
+            await asyncio.to_thread(indexes.try_out, name)
+        except Exception as error:
+            logger.exception("cannot search %s", name)
+            state.broken[f"index {name}"] = error.message if isinstance(error, RungError) else type(error).__name__
+        state.warm.discard(f"index {name}")
     for name, model in models.items():
         try:
             await model.generate([ModelRequest((Message("user", "Hi"),), Sampling(max_tokens=1))])
@@ -418,7 +435,7 @@ def _defect(scope: Scope) -> Refused:
     return Refused(500, said, kind="server_error", code="internal_error", again=False)
 
 
-class _Guard:
+class Guard:
     """Request id, host and key checks, and one line of access log a request: no contents, no keys, no query."""
 
     def __init__(self, app: ASGIApp, keys: Keys, log: bool) -> None:
