@@ -16,7 +16,7 @@ def test_every_built_in_price_is_dated_and_sourced() -> None:
     assert date.fromisoformat(prices.version()) >= date(2026, 11, 23)
     for name, price in table.items():
         assert name.partition(":")[0] in ("openai", "anthropic", "google")
-        assert 0 < price.prompt
+        assert price.prompt > 0
         assert price.prompt < price.completion or "embedding" in name  # these write nothing
         assert price.cached is None or price.cached < price.prompt
         assert "seen 20" in price.source
