@@ -21,6 +21,7 @@ from rung.serving.gate import Limits
 from rung.serving.keys import Keys
 from rung.serving.local import Opened
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
+from rung.serving.search import Shelf
 from rung.serving.server import address, listen, running
 
 LABELS = ("refund", "delivery", "card")
@@ -74,9 +75,11 @@ def bare(model: Fake) -> ModelOffer:
 
 
 @asynccontextmanager
-async def serving(*offers: Offer, keys: Keys | None = None, limits: Limits | None = None) -> AsyncIterator[str]:
-    """The base URL of a server over ``offers``."""
+async def serving(
+    *offers: Offer, keys: Keys | None = None, limits: Limits | None = None, indexes: Shelf | None = None
+) -> AsyncIterator[str]:
+    """The base URL of a server over ``offers`` and ``indexes``."""
     bound = listen("127.0.0.1", 0, Keys())
     limits = limits or Limits(grace=1)
-    async with running(make_app(offers, keys=keys, limits=limits, warm_up=False), bound, limits):
+    async with running(make_app(offers, keys=keys, limits=limits, indexes=indexes, warm_up=False), bound, limits):
         yield address(bound)

@@ -20,7 +20,10 @@ import pytest
 
 from rung.core import program as programs
 from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.core.types import Document
 from rung.models import Pool
+from rung.retrieval.collection import Collection, locate
 from rung.serving.keys import Keys, hash_key
 from rung.serving.server import address, is_loopback, listen
 from tests.serving.loopback import program
@@ -166,3 +169,22 @@ def test_a_public_address_needs_keys() -> None:
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_collections_are_served_by_name() -> None:
+    with Collection.create(locate("pets", Settings().home), embedder=None) as made:
+        made.upsert([Document("otter", "Otters sleep.")])
+    running = Running("--search", "pets", "--port", "0")
+    try:
+        assert "  index pets\n" in running.said
+        found = httpx.get(f"{running.url}/search", params={"q": "otters", "mode": "keyword"}, timeout=20).json()
+        assert [hit["document"] for hit in found["hits"]] == ["otter"]
+        assert httpx.get(f"{running.url}/models", timeout=20).json()["data"] == []
+        running.process.send_signal(signal.SIGTERM)
+        out, err = running.process.communicate(timeout=30)
+        assert running.process.returncode == 0
+        assert "/search" in out
+        assert "otters" not in err  # queries are not logged
+    finally:
+        running.process.kill()
+        running.process.communicate()

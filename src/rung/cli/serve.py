@@ -22,6 +22,14 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="A LoRA folder beside each --model, asked for as MODEL@NAME; no reload."),
     ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            metavar="NAME",
+            help="Search this collection: a page at /search and /v1/search. May be repeated.",
+        ),
+    ] = None,
     key_file: Annotated[
         Path | None, typer.Option(help="File of SHA-256 hashes of API keys (default: $RUNG_API_KEYS).")
     ] = None,
@@ -47,8 +55,11 @@ def serve(
     if new_key:
         _new_key(key_file)
         return
-    if not folders and not model:
-        raise InputError("nothing to serve", remedy="name a program folder: rung serve DIR")
+    if not folders and not model and not search:
+        raise InputError(
+            "nothing to serve",
+            remedy="name a program folder: rung serve DIR, or a collection: rung serve --search NAME",
+        )
 
     from rung.core.extras import require
 
@@ -63,6 +74,7 @@ def serve(
         folders=tuple(folders or ()),
         models=tuple(model or ()),
         adapters=tuple(adapter or ()),
+        search=tuple(dict.fromkeys(search or ())),
         raw=raw,
         host=host,
         port=port,

@@ -14,6 +14,7 @@ from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
+from rung.retrieval.collection import find
 from rung.serving.app import make_app
 from rung.serving.client import Remote
 from rung.serving.gate import Limits
@@ -21,17 +22,19 @@ from rung.serving.keys import Keys, read_keys
 from rung.serving.local import Opened, open_folder
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.parity import Parity, check, refuse
+from rung.serving.search import Shelf
 from rung.serving.server import Server, address, listen, running
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``adapters`` (NAME=DIR) stand beside each of ``models``,
-    as model ``MODEL@NAME``."""
+    as model ``MODEL@NAME``; ``search`` names collections."""
 
     folders: tuple[str, ...]
     models: tuple[str, ...] = ()
     adapters: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
     raw: bool = False
     host: str | None = None
     port: int | None = None
@@ -63,10 +66,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
     bound = listen(settings["host"], settings["port"], keys)
     pool = Pool(settings)
+    shelf: Shelf | None = None
     try:
+        if plan.search:
+            shelf = Shelf({name: find(name, settings.home) for name in plan.search}, pool)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         offers = make_offers(opened, plan, pool)
-        app = make_app(offers, keys=keys, limits=plan.limits)
+        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf)
         if plan.check:
             for parity in await check_served(opened, offers, settings, pool, plan.limits):
                 say(str(parity))
@@ -79,12 +85,18 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
                 say(f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)")
         for offer in offers:
             say(f"  {offer.id}")
+        for name in plan.search:
+            say(f"  index {name}")
         say(f"serving at {address(bound)}" + ("" if keys else " (this machine only, no API key)"))
+        if plan.search:
+            say(f"search page: {address(bound).removesuffix('/v1')}/search")
         server = Server(app, plan.limits)
         await server.serve(sockets=[bound])
         say("stopped")
     finally:
         bound.close()
+        if shelf is not None:
+            shelf.close()
         await pool.close()
 
 

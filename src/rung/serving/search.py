@@ -1,0 +1,384 @@
+"""Collections searched over HTTP: a page for people, JSON for programs, both under the server's keys and limits.
+
+Collections are opened once and read by many threads while another process builds them; one that was dropped and built anew
+under its name is opened again. What stands in documents is data: the page puts it in as text, and its policy lets no script
+run but the page's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from rung.core.errors import InputError, RungError, StoreError
+from rung.core.protocols import Resources
+from rung.core.types import Hit
+from rung.retrieval.collection import Collection, Fusion, Mode, Search
+from rung.retrieval.filter import read
+from rung.serving.gate import Gate, Limits
+from rung.serving.offer import refusal
+from rung.serving.wire import Refused
+
+logger = logging.getLogger("rung.serving")
+T = TypeVar("T")
+
+MOST = 100
+"""Passages that one search may ask for."""
+LONGEST = 10_000
+"""Characters of a query."""
+AROUND = 20_000
+"""Characters of a document shown before and after a passage."""
+RERANKERS = ("words", "sentences")
+"""What a caller may name: another reranker would let anybody have weights loaded."""
+
+_SEARCH = ("index", "q", "mode", "k", "where", "fusion", "weight", "diversity", "rerank")
+_SAFE = {
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+# ---------------------------------------------------------------- the collections
+
+
+@dataclass(slots=True)
+class _Held:
+    """An open collection, the file that it was opened from, and how many searches are in it."""
+
+    collection: Collection
+    file: tuple[int, int] | None
+    users: int = 0
+    retired: bool = False
+
+
+class Shelf:
+    """Collections by name. Threads may use them at once."""
+
+    def __init__(self, folders: Mapping[str, Path], resources: Resources | None = None) -> None:
+        """Opens them all. Raises InputError or StoreError for one that is not there, damaged, or made by an embedder that is
+        another one by now."""
+        self._folders = dict(folders)
+        self._resources = resources
+        self._guard = threading.Lock()
+        self._held: dict[str, _Held] = {}
+        try:
+            for name in self._folders:
+                self._held[name] = self._open(name)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._folders)
+
+    def _open(self, name: str) -> _Held:
+        folder = self._folders[name]
+        file = _identity(folder)
+        collection = Collection.open(folder, resources=self._resources)
+        try:
+            if collection.dimensions:
+                _ = collection.embedder  # now, not at the first search
+        except BaseException:
+            collection.close()
+            raise
+        return _Held(collection, file)
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Collection]:
+        """The collection of that name, as it lies on the disk now. Raises Refused 503 while it is not there."""
+        with self._guard:
+            held = self._held.get(name)
+            try:
+                if held is None or held.file != _identity(self._folders[name]):
+                    if held is not None:
+                        self._retire(self._held.pop(name))
+                    held = self._held[name] = self._open(name)
+            except (InputError, StoreError) as error:
+                raise _away(name, error) from None
+            held.users += 1
+        try:
+            yield held.collection
+        finally:
+            with self._guard:
+                held.users -= 1
+                if held.retired and not held.users:
+                    held.collection.close()
+
+    def _retire(self, held: _Held) -> None:
+        held.retired = True
+        if not held.users:
+            held.collection.close()
+
+    def close(self) -> None:
+        with self._guard:
+            for held in self._held.values():
+                self._retire(held)
+            self._held.clear()
+
+    def try_out(self, name: str) -> None:
+        """One search, so that the first caller does not wait for files to be read."""
+        with self.use(name) as collection:
+            collection.search("a", Search(k=1))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which file the truth is; None: there is none. One that is open keeps its number, so another under its name has another."""
+    try:
+        found = (folder / "collection.db").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _away(name: str, error: RungError) -> Refused:
+    """What is wrong with the files is for the log: it names paths of this machine."""
+    logger.warning("index %s: %s", name, error.message)
+    said = f"the index {name} cannot be searched at the moment; the server's log says why"
+    return Refused(503, said, kind="server_error", code="index_unavailable", retry_after=2)
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def read_search(asked: Mapping[str, str]) -> tuple[str, Search]:
+    """Query and Search from a request's parameters. Raises Refused that names the parameter."""
+    _known(asked, _SEARCH)
+    query = asked.get("q", "")
+    if not query.strip():
+        raise _wrong("q", "got no query; ask for instance: /v1/search?index=NAME&q=words")
+    if len(query) > LONGEST:
+        raise _wrong("q", f"the query has {len(query):,} characters, at most {LONGEST:,} are searched")
+    rerank = asked.get("rerank") or None
+    if rerank is not None and rerank not in RERANKERS:
+        raise _wrong("rerank", f"got rerank {rerank[:100]!r}, expected one of {', '.join(RERANKERS)}")
+    condition = None
+    if (written := asked.get("where", "")).strip():
+        try:
+            condition = read(written)
+        except InputError as error:
+            raise _wrong("where", error.message) from None
+    k = _number(asked, "k", 1, MOST, whole=True)
+    options: dict[str, Any] = {}
+    for name, known in (("mode", get_args(Mode)), ("fusion", get_args(Fusion))):
+        if given := asked.get(name):
+            if given not in known:
+                raise _wrong(name, f"got {name} {given[:100]!r}, expected one of {', '.join(known)}")
+            options[name] = given
+    return query, Search(
+        k=10 if k is None else int(k),
+        where=condition,
+        weight=_number(asked, "weight", 0, 1),
+        diversity=_number(asked, "diversity", 0, 1),
+        rerank=rerank,
+        **options,
+    )
+
+
+def _known(asked: Mapping[str, str], names: tuple[str, ...]) -> None:
+    for name in asked:
+        if name not in names:
+            raise _wrong(name[:100], f"there is no parameter {name[:100]!r}; there are: {', '.join(names)}")
+
+
+def _number(asked: Mapping[str, str], name: str, low: float, high: float, *, whole: bool = False) -> float | None:
+    given = asked.get(name, "").strip()
+    if not given:
+        return None
+    try:
+        value = int(given) if whole else float(given)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise _wrong(name, f"got {name} {given[:40]!r}, expected {kind} from {low:g} to {high:g}")
+    return value
+
+
+def _wrong(name: str, said: str) -> Refused:
+    return Refused(400, said, param=name, code="invalid_search", again=False)
+
+
+# ---------------------------------------------------------------- what is answered
+
+
+def _hit(index: str, hit: Hit) -> dict[str, Any]:
+    passage = hit.passage
+    place = {"index": index, "id": passage.document, "start": passage.start, "end": passage.end}
+    return {
+        "id": passage.id,
+        "document": passage.document,
+        "start": passage.start,
+        "end": passage.end,
+        "text": passage.text,
+        "score": hit.score,
+        "parts": dict(hit.parts),
+        "highlights": [{"start": span.start, "end": span.end} for span in hit.highlights],
+        "metadata": dict(passage.metadata),
+        "link": f"/search?{urlencode(place)}#passage",
+    }
+
+
+def _search(shelf: Shelf, index: str, query: str, search: Search) -> dict[str, Any]:
+    with shelf.use(index) as collection:
+        started = time.perf_counter()
+        try:
+            hits = collection.search(query, search)
+        except StoreError as error:
+            raise _away(index, error) from None
+        seconds = time.perf_counter() - started
+    found = [_hit(index, hit) for hit in hits]
+    return {
+        "object": "search",
+        "index": index,
+        "query": query,
+        "mode": search.mode,
+        "seconds": seconds,
+        "hits": found,
+    }
+
+
+def _document(shelf: Shelf, index: str, id: str, start: int, end: int) -> dict[str, Any]:
+    with shelf.use(index) as collection:
+        try:
+            document = collection.document(id)
+        except StoreError as error:
+            raise _away(index, error) from None
+    if document is None:
+        raise Refused(404, f"the index {index} has no document {id[:200]!r}", param="id", code="document_not_found")
+    length = len(document.text)
+    first = max(0, min(start, length) - AROUND)
+    last = min(length, max(start, end) + AROUND)
+    return {
+        "object": "document",
+        "index": index,
+        "id": id,
+        "start": first,
+        "end": last,
+        "length": length,
+        "text": document.text[first:last],
+        "metadata": dict(document.metadata),
+    }
+
+
+def _index(shelf: Shelf, name: str) -> dict[str, Any]:
+    """What there is to say of a collection; nulls while it is not there."""
+    said: dict[str, Any] = {"id": name, "object": "index", "documents": None, "passages": None, "embedder": None}
+    try:
+        with shelf.use(name) as collection:
+            stats = collection.stats()
+    except (Refused, StoreError):
+        return said
+    return {**said, "documents": stats.documents, "passages": stats.passages, "embedder": stats.embedder or None}
+
+
+@cache
+def _page() -> tuple[bytes, dict[str, str]]:
+    """The page and its headers: only its own script and style run, named by their hashes, and it talks to this server alone."""
+    text = (files("rung.serving") / "search.html").read_text(encoding="utf-8")
+    policy = ["default-src 'none'", "connect-src 'self'", "img-src data:"]
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        found = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert found is not None
+        digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
+        policy.append(f"{directive} 'sha256-{digest}'")
+    policy += ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    headers = {**_SAFE, "content-security-policy": "; ".join(policy), "referrer-policy": "no-referrer"}
+    return text.encode(), headers
+
+
+# ---------------------------------------------------------------- the addresses
+
+
+def add_search(app: FastAPI, shelf: Shelf, gate: Gate, limits: Limits) -> ThreadPoolExecutor:
+    """Put the page and its endpoints on the application. The returned threads are the caller's to shut down."""
+    threads = ThreadPoolExecutor(min(8, limits.running), "rung-search")
+
+    async def work(task: Callable[[], T]) -> T:
+        """``task`` in a thread, in its turn and within the deadline; its errors as what the caller gets."""
+        try:
+            async with asyncio.timeout(limits.deadline), gate.turn():
+                return await asyncio.get_running_loop().run_in_executor(threads, task)
+        except TimeoutError:
+            said = f"no complete answer within {limits.deadline:g} s"
+            raise Refused(504, said, kind="server_error", code="deadline_exceeded", again=False) from None
+        except InputError as error:
+            raise Refused(400, error.message, code="invalid_search", again=False) from None
+        except RungError as error:
+            raise refusal(error) from None
+
+    def named(asked: Mapping[str, str]) -> str:
+        name = asked.get("index", "")
+        if not name and len(shelf.names) == 1:
+            return shelf.names[0]
+        if name not in shelf.names:
+            said = f"there is no index {name[:100]!r}; there are: {', '.join(shelf.names)}"
+            raise Refused(404, said, param="index", code="index_not_found")
+        return name
+
+    @app.get("/search", response_model=None)
+    async def page() -> Response:
+        """The search page."""
+        text, headers = _page()
+        return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+    @app.get("/v1/indexes", response_model=None)
+    async def indexes() -> Response:
+        """The collections that can be searched."""
+        found = await work(lambda: [_index(shelf, name) for name in shelf.names])
+        return JSONResponse({"object": "list", "data": found}, headers=_SAFE)
+
+    @app.get("/v1/search", response_model=None, openapi_extra=_parameters(_SEARCH))
+    async def search(request: Request) -> Response:
+        """The best passages for a query."""
+        asked = dict(request.query_params)
+        query, wanted = read_search(asked)
+        found = await work(partial(_search, shelf, named(asked), query, wanted))
+        return JSONResponse(found, headers=_SAFE)
+
+    @app.get("/v1/document", response_model=None, openapi_extra=_parameters(("index", "id", "start", "end")))
+    async def document(request: Request) -> Response:
+        """A document's text around a passage."""
+        asked = dict(request.query_params)
+        _known(asked, ("index", "id", "start", "end"))
+        start = int(_number(asked, "start", 0, 2**40, whole=True) or 0)
+        end = int(_number(asked, "end", 0, 2**40, whole=True) or start)
+        if not asked.get("id"):
+            raise _wrong("id", "got no document id; ask for instance: /v1/document?index=NAME&id=ID")
+        found = await work(partial(_document, shelf, named(asked), asked["id"], start, end))
+        return JSONResponse(found, headers=_SAFE)
+
+    return threads
+
+
+def _parameters(names: tuple[str, ...]) -> dict[str, Any]:
+    kinds = {"k": "integer", "start": "integer", "end": "integer", "weight": "number", "diversity": "number"}
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": name in ("q", "id"),
+                "schema": {"type": kinds.get(name, "string")},
+            }
+            for name in names
+        ]
+    }
