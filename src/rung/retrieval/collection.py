@@ -1055,11 +1055,12 @@ class Collection:
         from rung.retrieval.rerank import Candidate, open_reranker
 
         assert search.rerank is not None
-        if self._reranker is None or self._reranker[0] != search.rerank:
-            self._reranker = search.rerank, open_reranker(search.rerank)
+        opened = self._reranker  # another thread may ask for another one meanwhile
+        if opened is None or opened[0] != search.rerank:
+            opened = self._reranker = search.rerank, open_reranker(search.rerank)
         held = [(row, score) for row, score in order if row in texts]
         candidates = [Candidate(texts[row].text, score, dict(parts.get(row, {}))) for row, score in held]
-        scores = self._reranker[1].scores(query, candidates, index.idf(query) if index is not None else {})
+        scores = opened[1].scores(query, candidates, index.idf(query) if index is not None else {})
         for (row, _), score in zip(held, scores, strict=True):
             parts.setdefault(row, {})["rerank"] = score
         found = [(row, score) for (row, _), score in zip(held, scores, strict=True)]
