@@ -87,9 +87,9 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
             say(f"  {offer.id}")
         for name in plan.search:
             say(f"  index {name}")
-        say(f"serving at {address(bound)}" + ("" if keys else " (this machine only, no API key)"))
         if plan.search:
             say(f"search page: {address(bound).removesuffix('/v1')}/search")
+        say(f"serving at {address(bound)}" + ("" if keys else " (this machine only, no API key)"))
         server = Server(app, plan.limits)
         await server.serve(sockets=[bound])
         say("stopped")
