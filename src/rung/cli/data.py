@@ -170,6 +170,40 @@ def clean_rows(
     typer.echo(f"{to}, {to.name}.report.json, {to.name}.report.txt, {to.name}.dropped.jsonl")
 
 
+@app.command("profile")
+def profile_rows(
+    file: Annotated[Path, typer.Argument(help="A file of rows.")],
+    report: Annotated[Path | None, typer.Option(help="Write a page with pictures here (.html).")] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", help="Whose tokens are counted.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="Count tokens.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What is in rows: labels, kinds of instructions, lengths, variety, what they are about."""
+    import json as encoder
+
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.data.lines import replacing, stream
+    from rung.data.profile import lines, page, profile
+
+    faults: list[str] = []
+    records = [record for _, record in stream(file, faults)]
+    if not records:
+        raise InputError("holds no row" + (f": {faults[0]}" if faults else ""), file=file, remedy="name a file of rows")
+    count, counter = _counter(model, Settings()) if tokens else (None, "")
+    found = profile(records, count)
+    _say(faults)
+    if report is not None:
+        with replacing(report) as out:
+            out.write(page(found, file.name, counter).encode("utf-8", "replace"))
+    if json:
+        typer.echo(encoder.dumps(found.document(), indent=1, ensure_ascii=False))
+        return
+    typer.echo("\n".join(lines(found, counter)))
+    if report is not None:
+        typer.echo(f"Report: {report}")
+
+
 @app.command("split")
 def split_rows(
     file: Annotated[Path, typer.Argument(help="A file of rows.")],

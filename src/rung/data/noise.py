@@ -16,7 +16,8 @@ from rung.tasks.near import clusters, normal
 
 K = 10
 SHARE = 0.3
-"""A label is doubted when the neighbours that have it hold at most this share of the similarity."""
+"""A label is doubted when the neighbours that have it hold at most this share of the similarity, and those of one other label at least
+this share, and twice as much."""
 ROWS = 20_000
 """Rows whose neighbours are looked for at most: time grows with the square."""
 FAR = 6.0
@@ -87,7 +88,7 @@ def suspects(
             chosen[row],
             f"{support[row]:.0%} of its {k} nearest neighbours' votes for it, {votes[row]:.0%} for {rival[row]!r}",
         )
-        for row in np.flatnonzero((support <= share) & (votes > support)).tolist()
+        for row in np.flatnonzero((support <= share) & (votes >= np.maximum(2 * support, SHARE))).tolist()
     ]
 
 
