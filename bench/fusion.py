@@ -1,13 +1,13 @@
 """The prior of adaptive fusion and the weights of the reranker ``words``: fitted, and tried on sets left out.
 
-python bench/fusion.py [DATA]   (DATA or RUNG_DATA: a folder with the sets named below)
+python bench/fusion.py [DATA] [EMBEDDER]   (DATA or RUNG_DATA: a folder with the sets named below)
 
 Fitted on eight public sets of 500 queries (covid-faq: all 213): quotations of 6 words found again in docstrings, of 10 words
 in novels, messages of the same intent in banking77 and clinc150, paraphrases in STS-B's training part, answers of covid_qa's
 FAQ, paragraphs of xquad-en, papers by their one-sentence summary in SciTLDR. Tried on cranfield, cisi, adi and dbpedia_mini, of
 which nothing is fitted. The fit is a random search for the weights of the two features (seeds 0 to 2) that maximises, over the
 sets, the mean plus half the least gain in nDCG@10 to the better single retriever; then each of the eight is left out once. The
-embedder is static. The reranker's weights in use come from another draw of 200 queries a set and do better on these eight sets
+embedder is static unless another is named. The reranker's weights in use come from another draw of 200 queries a set and do better on these eight sets
 than those printed.
 """
 
@@ -178,10 +178,10 @@ def rank(given: Material, embedder: Any) -> Ranked:
         apart = (dense[0][1] - dense[-1][1]) / max(1 - dense[-1][1], 1e-6)
         signs.append([1.0, covered, apart])
         alone.append([ndcg([each for each, _ in found], relevant) for found in (keyword, dense)])
-        held = [fusing.BASE, fusing.COVERED, fusing.STANDS_OUT]
+        held = fusing.PRIORS.get(embedder.name, fusing.PRIORS["static"])
         if keyword:
-            assert abs(share(dense, keyword, reach) - 1 / (1 + np.exp(-np.dot(held, signs[-1])))) < 1e-9
-        order = fuse(dense, keyword, "adaptive", None, reach)
+            assert abs(share(dense, keyword, reach, embedder.name) - 1 / (1 + np.exp(-np.dot(held, signs[-1])))) < 1e-9
+        order = fuse(dense, keyword, "adaptive", None, reach, embedder.name)
         by_word, by_vector = dict(keyword), dict(dense)
         shown = [
             Candidate(
@@ -261,7 +261,7 @@ def reranked(found: Ranked, weights: Sequence[float] | NDArray[np.float64]) -> f
 
 def main() -> None:
     data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["RUNG_DATA"])
-    embedder = open_embedder("static")
+    embedder = open_embedder(sys.argv[2] if len(sys.argv) > 2 else "static")
     sets = {name: rank(given, embedder) for name, given in material(data).items()}
     tests = {name: rank(judged(data, name), embedder) for name in TESTS}
     for seed in range(3):
@@ -269,7 +269,7 @@ def main() -> None:
             f"fitted on all eight, seed {seed}: base, covered, stands out =",
             np.round(fit(list(sets.values()), seed), 2),
         )
-    prior = np.array([fusing.BASE, fusing.COVERED, fusing.STANDS_OUT])
+    prior = np.array(fusing.PRIORS.get(embedder.name, fusing.PRIORS["static"]))
     print("in use:", prior.tolist(), "\n")
     weights = learn(list(sets.values()))
     print("reranker fitted:", dict(zip(FEATURES, np.round(weights, 2).tolist(), strict=True)))
