@@ -16,6 +16,7 @@ from rung.models.fake import Fake
 from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt
+from rung.serving.ab import Split
 from rung.serving.app import make_app
 from rung.serving.gate import Limits
 from rung.serving.keys import Keys
@@ -76,10 +77,15 @@ def bare(model: Fake) -> ModelOffer:
 
 @asynccontextmanager
 async def serving(
-    *offers: Offer, keys: Keys | None = None, limits: Limits | None = None, indexes: Shelf | None = None
+    *offers: Offer,
+    keys: Keys | None = None,
+    limits: Limits | None = None,
+    indexes: Shelf | None = None,
+    splits: Sequence[Split] = (),
 ) -> AsyncIterator[str]:
-    """The base URL of a server over ``offers`` and ``indexes``."""
+    """The base URL of a server over ``offers``, ``indexes`` and ``splits``."""
     bound = listen("127.0.0.1", 0, Keys())
     limits = limits or Limits(grace=1)
-    async with running(make_app(offers, keys=keys, limits=limits, indexes=indexes, warm_up=False), bound, limits):
+    app = make_app(offers, keys=keys, limits=limits, indexes=indexes, splits=splits, warm_up=False)
+    async with running(app, bound, limits):
         yield address(bound)

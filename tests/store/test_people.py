@@ -53,18 +53,19 @@ def test_one_score_a_caller_counts_and_a_given_score_stays(store: Store) -> None
     for id, arm, caller in (("1", "A", "x"), ("2", "A", "x"), ("3", "B", "y"), ("4", "A", "z"), ("5", "B", "w")):
         store.put_outcome(id, "s", arm, caller)
     store.put_outcome("6", "other", "A", "x")
-    assert store.score_outcome("nobody", 1.0) is None
-    second = store.score_outcome("2", 0.25)
+    assert store.score_outcome("s", "nobody", 1.0) is None
+    assert store.score_outcome("s", "6", 1.0) is None
+    second = store.score_outcome("s", "2", 0.25)
     assert second is not None
     assert (second.arm, second.counts, second.score) == ("A", True, 0.25)
-    first = store.score_outcome("1", 1.0)
+    first = store.score_outcome("s", "1", 1.0)
     assert first is not None
     assert not first.counts
-    again = store.score_outcome("2", 1.0)
+    again = store.score_outcome("s", "2", 1.0)
     assert again is not None
     assert again.score == 0.25
-    store.score_outcome("3", 0.5)
-    store.score_outcome("4", 0.5)
+    store.score_outcome("s", "3", 0.5)
+    store.score_outcome("s", "4", 0.5)
     tally = store.tally("s")
     assert (tally["A"].answers, tally["A"].scored, tally["A"].callers, tally["A"].total) == (3, 3, 2, 0.75)
     assert tally["A"].mean == pytest.approx((0.25 + 1 + 0.5) / 3)
@@ -75,7 +76,7 @@ def test_one_score_a_caller_counts_and_a_given_score_stays(store: Store) -> None
 def test_of_scores_that_come_at_once_one_counts(store: Store) -> None:
     for i in range(8):
         store.put_outcome(str(i), "s", "A", "one caller")
-    threads = [threading.Thread(target=store.score_outcome, args=(str(i), 1.0)) for i in range(8)]
+    threads = [threading.Thread(target=store.score_outcome, args=("s", str(i), 1.0)) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from rung.cli import (
+    ab,
     ask,
     bench,
     catalog,
@@ -55,6 +56,7 @@ app.command("rate")(rate.rate)
 app.command("errors")(errors.errors)
 app.command("stress")(stress.stress)
 app.command("curve")(curve.curve)
+app.command("ab")(ab.ab)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")

@@ -30,6 +30,17 @@ def serve(
             help="Search this collection: a page at /search and /v1/search. May be repeated.",
         ),
     ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="A=0.9,B=0.1", help="An A/B test: each arm's share of callers.")
+    ] = "",
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The model id of the A/B test.")] = "",
+    alpha: Annotated[float, typer.Option(help="Chance that the A/B test ever tells equal arms apart.")] = 0.05,
+    rollback: Annotated[
+        bool, typer.Option(help="Send all callers to the first arm once the second is proven worse.")
+    ] = True,
+    split_by: Annotated[
+        str, typer.Option(metavar="HEADER", help="Header that names the caller (default: `user`, else the API key).")
+    ] = "",
     key_file: Annotated[
         Path | None, typer.Option(help="File of SHA-256 hashes of API keys (default: $RUNG_API_KEYS).")
     ] = None,
@@ -46,7 +57,7 @@ def serve(
     waiting: Annotated[int, typer.Option(min=0, help="Requests in line; more get 503 with Retry-After.")] = 256,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 300.0,
     grace: Annotated[float, typer.Option(min=1, help="Seconds that requests may go on after SIGTERM.")] = 30.0,
-    store: Annotated[str | None, typer.Option(help="Store URL of the runs that --check compares with.")] = None,
+    store: Annotated[str | None, typer.Option(help="Store URL: the runs of --check, the scores of --split.")] = None,
     body: Annotated[int, typer.Option(min=1024, help="Largest request body in bytes.")] = 4 * 1024 * 1024,
 ) -> None:
     """Serve programs over HTTP as OpenAI-compatible models, named rung/DIR."""
@@ -66,6 +77,7 @@ def serve(
     for module in ("fastapi", "uvicorn"):
         require(module, "serving", "rung serve")
 
+    from rung.serving.ab import read_shares
     from rung.serving.gate import Limits
     from rung.serving.run import Plan, run_server
 
@@ -83,6 +95,7 @@ def serve(
         details=details,
         limits=limits,
         store=store,
+        shares=read_shares(split, name, alpha=alpha, rollback=rollback, header=split_by) if split or name else None,
     )
     run_server(plan, typer.echo)
 

@@ -124,11 +124,15 @@ def _against(a: Arm, b: Arm, d: float) -> float:
     sums = (a.total, a.n - a.total, b.total, b.n - b.total)
 
     def slope(m: float) -> float:
-        ends = (m, 1 - m, m + d, 1 - m - d)
-        parts = [s / max(e, 1e-300) if s > 0 else 0.0 for s, e in zip(sums, ends, strict=True)]
-        return parts[1] + parts[3] - parts[0] - parts[2]
+        n = m + d
+        return (
+            sums[1] / max(1 - m, 1e-300)
+            + sums[3] / max(1 - n, 1e-300)
+            - sums[0] / max(m, 1e-300)
+            - sums[2] / max(n, 1e-300)
+        )
 
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         if slope(middle) < 0:
             low = middle
@@ -149,12 +153,12 @@ def _sequence(a: Arm, b: Arm, bound: float) -> tuple[float, float]:
         if _against(a, b, edge) < bound:
             return edge
         inside, outside = value, edge
-        for _ in range(50):
+        for _ in range(24):
             middle = (inside + outside) / 2
             if _against(a, b, middle) < bound:
                 inside = middle
             else:
                 outside = middle
-        return outside  # on the safe side
+        return outside  # on the safe side, by 1e-7 at most
 
     return end(-1.0), end(1.0)

@@ -23,6 +23,7 @@ from rung.core.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling, Usage
 from rung.core.types import Request as ModelRequest
+from rung.serving.ab import Split, Turn
 from rung.serving.gate import Gate, Limits
 from rung.serving.keys import Keys
 from rung.serving.offer import Choice, Offer, Piece, refusal
@@ -34,6 +35,7 @@ from rung.serving.wire import (
     ChoiceWire,
     ChunkChoiceWire,
     DeltaWire,
+    Feedback,
     MessageWire,
     ModelList,
     ModelWire,
@@ -42,6 +44,7 @@ from rung.serving.wire import (
     calls_wire,
     finish_wire,
     read_chat,
+    read_feedback,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def make_app(
     keys: Keys | None = None,
     limits: Limits | None = None,
     indexes: Shelf | None = None,
+    splits: Sequence[Split] = (),
     warm_up: bool = True,
     log: bool = True,
     clock: Callable[[], float] = time.time,
@@ -77,7 +81,8 @@ def make_app(
     """The application over ``offers``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
     itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
-    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``warm_up`` opens local models
+    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``splits`` are A/B tests between
+    offers, each under an id of its own; scores come back at ``/v1/feedback``. ``warm_up`` opens local models
     with one token, and indexes with one search, at start; ``/ready`` says when they are. ``log`` writes the access log.
     Raises InputError when two offers have one id.
     """
@@ -89,6 +94,8 @@ def make_app(
                 f"two things to serve are called {offer.id}", remedy="give one another name: rung serve NAME=DIR"
             )
         shelf[offer.id] = offer
+    tests = {split.id: split for split in splits}
+    created = {offer.id: offer.created for offer in offers} | {split.id: split.created for split in splits}
     state = State(Gate(limits))
 
     @asynccontextmanager
@@ -113,23 +120,43 @@ def make_app(
         asked = read_chat(await _read_body(request, limits.body, min(limits.deadline, 60.0)))
         if request.headers.get("x-rung") == "1":
             asked = asked.model_copy(update={"rung": True})
+        if asked.model in tests:
+            turn = tests[asked.model].choose(asked, request.headers, _key(request.scope) if keys else "")
+            request.scope["rung.model"] = f"{turn.split.id}/{turn.arm}"
+            return Reply(turn.offer, asked, state, limits, int(clock()), turn)
         offer = shelf.get(asked.model)
         if offer is None:
-            raise _unknown(asked.model, shelf)
+            raise _unknown(asked.model, created)
         request.scope["rung.model"] = offer.id
         return Reply(offer, asked, state, limits, int(clock()))
+
+    if tests:
+
+        @app.post("/v1/feedback", response_model=None, openapi_extra=_FEEDBACK_SCHEMA)
+        async def feedback(request: Request) -> dict[str, Any]:
+            """Say how good an answer of an A/B test was: its response id and a score from 0 to 1, once."""
+            said = read_feedback(await _read_body(request, limits.body, min(limits.deadline, 60.0)))
+            for split in tests.values():
+                found = await split.hear(said.id, said.score)
+                if found is None:
+                    continue
+                if found.score != said.score:
+                    raise Refused(409, f"{said.id} was scored {found.score:g} before", code="scored", again=False)
+                request.scope["rung.model"] = f"{split.id}/{found.arm}"
+                return {"id": said.id, "model": split.id, "arm": found.arm, "score": found.score}
+            raise Refused(404, f"no answer {said.id[:100]!r} was given here", param="id", code="not_found", again=False)
 
     @app.get("/v1/models")
     async def models() -> ModelList:
         """Everything that is offered."""
-        return ModelList(data=[ModelWire(id=offer.id, created=offer.created) for offer in shelf.values()])
+        return ModelList(data=[ModelWire(id=id, created=when) for id, when in created.items()])
 
     @app.get("/v1/models/{id:path}")
     async def model(id: str) -> ModelWire:
         """One thing that is offered."""
-        if id not in shelf:
-            raise _unknown(id, shelf)
-        return ModelWire(id=id, created=shelf[id].created)
+        if id not in created:
+            raise _unknown(id, created)
+        return ModelWire(id=id, created=created[id])
 
     @app.get("/health", response_model=None)
     async def health() -> dict[str, Any]:
@@ -154,8 +181,8 @@ def make_app(
     return app
 
 
-def _unknown(id: str, shelf: Mapping[str, Offer]) -> Refused:
-    known = ", ".join(shelf)
+def _unknown(id: str, offered: Mapping[str, int]) -> Refused:
+    known = ", ".join(offered)
     return Refused(
         404, f"the model {id[:100]!r} does not exist; there is: {known}", param="model", code="model_not_found"
     )
@@ -167,6 +194,15 @@ _CHAT_SCHEMA = {
         "content": {"application/json": {"schema": ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}},
     }
 }
+
+_FEEDBACK_SCHEMA = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": Feedback.model_json_schema()}}}
+}
+
+
+def _key(scope: Scope) -> str:
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    return str(given.decode("latin-1").partition(" ")[2].strip())
 
 
 async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
@@ -232,8 +268,17 @@ class Reply(Response):
     A client that goes away cancels the work; the deadline ends it with 504, or with an error event once a stream has begun.
     """
 
-    def __init__(self, offer: Offer, asked: ChatRequest, state: State, limits: Limits, created: int) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        asked: ChatRequest,
+        state: State,
+        limits: Limits,
+        created: int,
+        turn: Turn | None = None,
+    ) -> None:
         super().__init__()
+        self.turn = turn
         self.offer, self.asked, self.gate, self.limits, self.created = offer, asked, state.gate, limits, created
         self.id = "chatcmpl-" + secrets.token_hex(12)
         self.started = False
@@ -311,8 +356,9 @@ class Reply(Response):
             rung=_extension(choices, usage),
         )
         body = completion.model_dump_json().encode()
+        await self._note()
         self.started = True
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *self._arm()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -322,8 +368,13 @@ class Reply(Response):
         async with aclosing(self.offer.reply(self.asked, live=True)) as events:
             async for event in events:
                 if not self.started:
+                    await self._note()
                     self.started = True
-                    headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+                    headers = [
+                        (b"content-type", b"text/event-stream; charset=utf-8"),
+                        (b"cache-control", b"no-cache"),
+                        *self._arm(),
+                    ]
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
                 if event.index not in named:
                     named.add(event.index)
@@ -343,6 +394,14 @@ class Reply(Response):
             wire = UsageWire.of(usage) if options is not None and options.include_usage else None
             await send(_event(self._chunk_json([], usage=wire, rung=extension)))
         await send(_event("[DONE]", more=False))
+
+    async def _note(self) -> None:
+        """An answer of an A/B test is in the store before its id is known to anybody."""
+        if self.turn is not None:
+            await self.turn.note(self.id)
+
+    def _arm(self) -> list[tuple[bytes, bytes]]:
+        return self.turn.headers if self.turn is not None else []
 
     def _chunk(self, index: int, delta: DeltaWire, end: Choice | None = None) -> Event:
         choice = ChunkChoiceWire(

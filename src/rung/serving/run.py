@@ -15,6 +15,7 @@ from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.retrieval.collection import find
+from rung.serving.ab import Shares, Split
 from rung.serving.app import make_app
 from rung.serving.client import Remote
 from rung.serving.gate import Limits
@@ -24,12 +25,13 @@ from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.parity import Parity, check, refuse
 from rung.serving.search import Shelf
 from rung.serving.server import Server, address, listen, running
+from rung.store import Store, open_store
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``adapters`` (NAME=DIR) stand beside each of ``models``,
-    as model ``MODEL@NAME``; ``search`` names collections."""
+    as model ``MODEL@NAME``; ``search`` names collections; ``shares`` is an A/B test between two of what is served."""
 
     folders: tuple[str, ...]
     models: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class Plan:
     details: bool = True
     limits: Limits = Limits()
     store: str | None = None
+    shares: Shares | None = None
 
 
 def run_server(plan: Plan, say: Callable[[str], None]) -> None:
@@ -67,12 +70,17 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
     bound = listen(settings["host"], settings["port"], keys)
     pool = Pool(settings)
     shelf: Shelf | None = None
+    store: Store | None = None
     try:
         if plan.search:
             shelf = Shelf({name: find(name, settings.home) for name in plan.search}, pool)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         offers = make_offers(opened, plan, pool)
-        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf)
+        splits = []
+        if plan.shares is not None:
+            store = open_store(settings.store_url)
+            splits.append(Split(plan.shares, offers, store))
+        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf, splits=splits)
         if plan.check:
             for parity in await check_served(opened, offers, settings, pool, plan.limits):
                 say(str(parity))
@@ -85,6 +93,9 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
                 say(f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)")
         for offer in offers:
             say(f"  {offer.id}")
+        for split in splits:
+            parts = ", ".join(f"{share:.0%} {arm}" for arm, share in split.shares.arms)
+            say(f"  {split.id}: {parts}" + (f"; rolled back: {split.stopped}" if split.stopped else ""))
         for name in plan.search:
             say(f"  index {name}")
         if plan.search:
@@ -97,6 +108,8 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
         bound.close()
         if shelf is not None:
             shelf.close()
+        if store is not None:
+            store.close()
         await pool.close()
 
 
@@ -141,7 +154,6 @@ async def check_served(
     Raises ParityError for the first that scores otherwise, InputError when its run is not in the store.
     """
     from rung.ladder.history import read_results, read_run
-    from rung.store import open_store
 
     full = [replace(offer, detail=True) if isinstance(offer, ProgramOffer) else offer for offer in offers]
     bound = listen("127.0.0.1", 0, Keys())

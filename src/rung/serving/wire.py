@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -170,12 +170,32 @@ class ChatRequest(_Read):
     tool_choice: str | dict[str, Any] | None = None
     input: str | dict[str, str] | None = None
     rung: bool | None = None
+    user: str | None = None
+
+
+class Feedback(_Read):
+    """The body of POST /v1/feedback: the id of a response and how good it was, 0 to 1."""
+
+    id: str = Field(min_length=1, max_length=200)
+    score: float = Field(ge=0, le=1)
+
+
+_Body = TypeVar("_Body", ChatRequest, Feedback)
 
 
 def read_chat(body: bytes) -> ChatRequest:
     """Parse a request body. Raises Refused (400, OpenAI's shape) that names the field and what was wrong with it."""
+    return _parse(ChatRequest, body)
+
+
+def read_feedback(body: bytes) -> Feedback:
+    """Parse a body of /v1/feedback. Raises Refused as ``read_chat`` does."""
+    return _parse(Feedback, body)
+
+
+def _parse(kind: type[_Body], body: bytes) -> _Body:
     try:
-        return ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
     # Of a union's arms, the one that was read furthest is the one that was meant.

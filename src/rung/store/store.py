@@ -449,9 +449,9 @@ class Store:
 
         return self._write(add)
 
-    def score_outcome(self, id: str, score: float) -> StoredOutcome | None:
-        """Note what came back about a response; a score that is there already stays. None: no such response."""
-        query = sa.select(*outcomes.columns).where(outcomes.c.id == _text(id))
+    def score_outcome(self, split: str, id: str, score: float) -> StoredOutcome | None:
+        """Note what came back about a response; a score that is there already stays. None: no such response in that test."""
+        query = sa.select(*outcomes.columns).where(outcomes.c.id == _text(id), outcomes.c.split == _text(split))
 
         def score_it(link: sa.Connection) -> StoredOutcome | None:
             # Postgres: two answers of one caller must not both come first.

@@ -1,0 +1,225 @@
+"""An A/B test in traffic: one model id whose callers go to A or B, always to the same, and what came back about the answers.
+
+Whether B is worse is asked after every score by a test that may be asked at any time (``rung.metrics.ab``); once it is shown,
+all traffic goes to A.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from rung.core.errors import InputError, RungError
+from rung.core.protocols import Model
+from rung.metrics.ab import Arm, Look, against_equality, look
+from rung.serving.offer import Choice, Offer, Piece
+from rung.serving.wire import ChatRequest
+from rung.store import Store, StoredOutcome, StoredSplit, Tally
+
+logger = logging.getLogger("rung.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How to split: the id offered, each arm's share of callers (the first is what traffic falls back to), the chance
+    ``alpha`` of ever calling an arm worse or better that is not, and a header that names the caller, where there is one."""
+
+    name: str
+    arms: tuple[tuple[str, float], tuple[str, float]]
+    alpha: float = 0.05
+    rollback: bool = True
+    header: str = ""
+
+
+def read_shares(split: str, name: str, *, alpha: float = 0.05, rollback: bool = True, header: str = "") -> Shares:
+    """``A=0.9,B=0.1``. Raises InputError for anything else than two arms whose shares add up to 1."""
+    arms = []
+    for part in split.split(","):
+        arm, equals, share = part.strip().rpartition("=")
+        try:
+            arms.append((arm.strip(), float(share)))
+        except ValueError:
+            equals = ""
+        if not equals or not arm.strip():
+            raise _no_shares(split)
+    if len(arms) != 2 or arms[0][0] == arms[1][0]:
+        raise _no_shares(split)
+    if not all(0 < share < 1 for _, share in arms) or abs(sum(share for _, share in arms) - 1) > 1e-9:
+        raise _no_shares(split)
+    if not name.strip():
+        raise InputError("the split has no name", remedy="add --as NAME: the model id that callers ask for")
+    if not 0 < alpha < 1:
+        raise InputError(f"got --alpha {alpha}, expected a number between 0 and 1", remedy="leave it at 0.05")
+    return Shares(name.strip(), (arms[0], arms[1]), alpha, rollback, header.strip().lower())
+
+
+def _no_shares(split: str) -> InputError:
+    return InputError(
+        f"got --split {split!r}, expected two arms with shares that add up to 1", remedy="--split A=0.9,B=0.1"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """An arm under the split's id."""
+
+    id: str
+    inner: Offer
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
+    @property
+    def created(self) -> int:
+        return self.inner.created
+
+    @property
+    def model(self) -> Model | None:
+        return self.inner.model
+
+    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]:
+        async with aclosing(self.inner.reply(request, live=live)) as events:
+            async for event in events:
+                yield event
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where one request goes. ``by`` says what it was decided by: header, user, key, or request (nobody knows the caller)."""
+
+    split: Split
+    arm: str
+    offer: Offer
+    caller: str
+    by: str
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [
+            (b"x-rung-arm", self.arm.encode("ascii", "backslashreplace")),
+            (b"x-rung-split-by", self.by.encode()),
+        ]
+
+    async def note(self, id: str) -> None:
+        """Keep that this arm gave the response ``id``. An answer is not held back because the store is in trouble."""
+        try:
+            why = await asyncio.to_thread(self.split.store.put_outcome, id, self.split.id, self.arm, self.caller)
+            self.split.stopped = self.split.stopped or why
+        except RungError as error:
+            logger.error("the A/B test %s could not note a response: %s", self.split.id, error.message)
+
+
+class Split:
+    """A running A/B test. ``stopped`` says why all traffic goes to the first arm (empty: it does not)."""
+
+    def __init__(self, shares: Shares, offers: Sequence[Offer], store: Store) -> None:
+        by_id = {offer.id: offer for offer in offers}
+        self.shares, self.store = shares, store
+        self.arms: list[tuple[str, Offer]] = []
+        for name, _ in shares.arms:
+            found = by_id.get(name) or by_id.get(f"rung/{name}")
+            if found is None:
+                raise InputError(
+                    f"--split: there is no {name!r} here; there is: {', '.join(by_id)}",
+                    remedy=f"name a folder so: rung serve {name}=DIR",
+                )
+            self.arms.append((name, Armed(shares.name, found)))
+        if shares.name in by_id:
+            raise InputError(f"--as {shares.name}: something else is offered so", remedy="give another --as NAME")
+        wanted = {"arms": [[name, offer.fingerprint] for name, offer in self.arms], "alpha": shares.alpha}
+        kept = store.put_split(shares.name, json.dumps({**wanted, "salt": secrets.token_hex(16)}))
+        spec = json.loads(kept.spec)
+        if {key: spec[key] for key in wanted} != wanted:
+            raise InputError(
+                f"the store has an A/B test {shares.name!r} of other programs, or with another alpha",
+                remedy="begin a new one: --as ANOTHER-NAME",
+            )
+        self.salt = str(spec["salt"])
+        self.stopped = kept.stopped
+
+    @property
+    def id(self) -> str:
+        return self.shares.name
+
+    @property
+    def created(self) -> int:
+        return max(offer.created for _, offer in self.arms)
+
+    def choose(self, asked: ChatRequest, headers: Mapping[str, str], key: str) -> Turn:
+        """The arm for a request. ``key`` is the caller's API key, empty where none is asked for."""
+        named = headers.get(self.shares.header, "") if self.shares.header else ""
+        ways = (("header", named), ("user", asked.user or ""), ("key", key), ("request", secrets.token_hex(16)))
+        by, identity = next(way for way in ways if way[1])
+        # One hash for the draw and for the store, which never sees the identity itself.
+        caller = hashlib.blake2b(f"{by}\0{identity}".encode(), digest_size=16, key=self.salt.encode()).hexdigest()
+        drawn = int(caller[:16], 16) / 2**64
+        first = bool(self.stopped) or drawn < self.shares.arms[0][1]
+        arm, offer = self.arms[0 if first else 1]
+        return Turn(self, arm, offer, caller, by)
+
+    async def hear(self, id: str, score: float) -> StoredOutcome | None:
+        """Keep what came back about a response, and roll back where that proves B worse. None: no such response here."""
+        found = await asyncio.to_thread(self.store.score_outcome, self.id, id, score)
+        if found is not None and found.counts and not self.stopped and self.shares.rollback:
+            await asyncio.to_thread(self._judge)
+        return found
+
+    def _judge(self) -> None:
+        tally = self.store.tally(self.id)
+        names = [name for name, _ in self.arms]
+        one, two = (tally.get(name, Tally()) for name in names)
+        # In the common case the interval is not needed.
+        if against_equality(Arm(one.callers, one.total), Arm(two.callers, two.total)) < math.log(1 / self.shares.alpha):
+            return
+        seen = compare(tally, names, self.shares.alpha)
+        if seen.verdict != "worse":
+            return
+        d = seen.difference
+        worse, better = self.arms[1][0], self.arms[0][0]
+        why = f"{worse} is worse than {better} by {-d.value:.3f} [{-d.high:.3f}, {-d.low:.3f}], p {seen.p:.2g}"
+        self.store.stop_split(self.id, why)
+        self.stopped = why
+        logger.warning("the A/B test %s is rolled back: %s", self.id, why)
+
+
+def compare(tally: Mapping[str, Tally], arms: Sequence[str], alpha: float) -> Look:
+    """The test over callers, each counted by the first of its answers that was scored."""
+    one, two = (tally.get(name, Tally()) for name in arms)
+    return look(Arm(one.callers, one.total), Arm(two.callers, two.total), alpha=alpha)
+
+
+def report(split: StoredSplit, tally: Mapping[str, Tally]) -> str:
+    """Both arms and the test, as plain text."""
+    spec = json.loads(split.spec)
+    names = [str(name) for name, _ in spec["arms"]]
+    seen = compare(tally, names, spec["alpha"])
+    width = max(3, *map(len, names))
+    lines = [f"{split.name}: {names[1]} against {names[0]}", ""]
+    lines.append(f"{'arm':<{width}}  answers  scored   mean  callers   mean")
+    for name, arm in zip(names, (seen.a, seen.b), strict=True):
+        row = tally.get(name, Tally())
+        means = [f"{value:.3f}" if n else "-" for value, n in ((row.mean, row.scored), (arm.mean, arm.n))]
+        lines.append(f"{name:<{width}}  {row.answers:7}  {row.scored:6}  {means[0]:>5}  {row.callers:7}  {means[1]:>5}")
+    d = seen.difference
+    lines += [
+        "",
+        f"{names[1]} - {names[0]} over callers (each counted once): {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]",
+        f"p {seen.p:.3g}, valid whenever and however often you look; "
+        f"at most {spec['alpha']:.0%} of tests of equal arms ever tell them apart",
+        {
+            "open": "no difference shown so far",
+            "worse": f"{names[1]} is worse",
+            "better": f"{names[1]} is better",
+        }[seen.verdict],
+    ]
+    if split.stopped:
+        lines.append(f"rolled back, all traffic goes to {names[0]}: {split.stopped}")
+    return "\n".join(lines)
