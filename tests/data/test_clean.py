@@ -82,6 +82,20 @@ def test_length_language_and_harm(tmp_path: Path) -> None:
     assert not judge("a cake")
 
 
+def test_one_sentence_does_not_make_a_book_harmful(tmp_path: Path) -> None:
+    book = "The lamp was lit and they went home. " * 2000
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        json.dumps({"text": f"{book} He asked how to make a bomb. {book}"})
+        + "\n"
+        + json.dumps({"text": "how to make a bomb"})
+        + "\n"
+    )
+    report = clean(source, tmp_path / "out.jsonl", replace(PLAIN, toxic="drop"), toxic=rules())
+    assert (report.kept, report.listed["toxic"].count, report.dropped["toxic"].count) == (1, 1, 1)
+    assert not report.notes
+
+
 def test_private_things_are_masked_everywhere(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     rows = [
@@ -200,7 +214,8 @@ print("resumed", report.resumed, flush=True)
 
 
 def test_kill_and_the_same_again(tmp_path: Path) -> None:
-    rows = [(f"{LONG} number {n % 170} of {n % 170 * 7919}", f"mail a{n}@example.com") for n in range(400)]
+    texts = [f"{LONG} and {LONG} number {n % 7 and n % 170} {'told anew ' * (n % 3)}" for n in range(170)]
+    rows = [(texts[n % 170], f"mail a{n}@example.com") for n in range(400)]
     _file(tmp_path / "in.jsonl", rows)
 
     def start(pause: float) -> subprocess.Popen[str]:
@@ -212,7 +227,7 @@ def test_kill_and_the_same_again(tmp_path: Path) -> None:
     assert whole.splitlines()[-1] == "resumed 0"
     names = ("out.jsonl", "out.jsonl.report.json", "out.jsonl.dropped.jsonl")
     wanted = [(tmp_path / name).read_bytes() for name in names]
-    assert json.loads(wanted[1])["dropped"]
+    assert set(json.loads(wanted[1])["dropped"]) == {"duplicate", "near-duplicate"}
     for name in names:
         (tmp_path / name).unlink()
     for steps in (1, 2):  # killed twice, a little further each time

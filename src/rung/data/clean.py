@@ -28,6 +28,8 @@ from rung.tasks.near import normal
 BATCH = 2000
 EXAMPLES = 5
 """Examples that the report shows a reason."""
+PIECE, SHARE = 4000, 0.1
+"""Characters in which harmful text is looked for at once, and the share of such pieces above which a row is harmful."""
 FORMAT = 1
 
 
@@ -226,12 +228,17 @@ class _Toxic:
     def __call__(self, records: Sequence[Record]) -> list[Record | Drop]:
         out: list[Record | Drop] = []
         for record in records:
-            why = self._judge(record.whole)
-            if why and self._drop:
-                out.append(Drop("toxic", why))
+            text = record.whole
+            pieces = [text[at : at + PIECE] for at in range(0, max(len(text), 1), PIECE)]
+            found = [why for piece in pieces if (why := self._judge(piece))]
+            # A whole book is not harmful for one sentence of it.
+            if len(found) > SHARE * len(pieces) and self._drop:
+                out.append(Drop("toxic", found[0]))
                 continue
-            if why:
-                self._listed.setdefault("toxic", Tally()).add(record, why)
+            if found:
+                self._listed.setdefault("toxic", Tally()).add(
+                    record, found[0] + (f" and {len(found) - 1} more places" if len(found) > 1 else "")
+                )
             out.append(record)
         return out
 
@@ -396,12 +403,18 @@ def _run(
     ]
     steps += memory
     with told(out), kept.open("ab") as good, dropped.open("ab") as bad:
-        good.truncate(sizes[0])
-        bad.truncate(sizes[1])
+        for file, size in ((good, sizes[0]), (bad, sizes[1])):
+            file.truncate(size)
+            file.seek(size)  # else tell() goes on from where the file once ended
         if place:
             for batch in _batches(_kept(kept)):
                 for one in memory:
                     one.remember(batch)
+            # What was dropped as nearly the same had been seen by the filter of exact duplicates before.
+            for batch in _batches(_dropped_as(dropped, "near-duplicate")):
+                for one in memory:
+                    if isinstance(one, _Exact):
+                        one.remember(batch)
         faults: list[str] = []
         rows = stream(source, faults, skip=place)
         while True:
@@ -478,6 +491,14 @@ def _kept(path: Path) -> Iterator[Record]:
     with path.open("rb") as rows:
         for raw in rows:
             yield unpack(json.loads(raw))
+
+
+def _dropped_as(path: Path, reason: str) -> Iterator[Record]:
+    with path.open("rb") as rows:
+        for raw in rows:
+            found = json.loads(raw)
+            if found["reason"] == reason:
+                yield unpack(found["row"])
 
 
 def _note(work: Path, key: str, report: Report, place: int, good: Any, bad: Any) -> None:
@@ -572,7 +593,7 @@ def _doubts(kept: Path, options: Options, report: Report) -> Iterator[tuple[str,
                 report.notes.append(f"There is one label, {answers[0][:40]!r}: nothing to tell apart.")
             yield "label", options.labels, placed(noise.suspects(questions, answers))
     if options.style != "off":
-        if len(answers) < noise.FEW:
+        if 0 < len(answers) < noise.FEW:
             report.notes.append(
                 f"{len(answers)} rows with answers are too few to tell what is unusual ({noise.FEW} are needed)."
             )
