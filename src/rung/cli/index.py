@@ -43,11 +43,13 @@ def build(
     exclude: Annotated[list[str] | None, typer.Option(help="No files like this: 'drafts/*'.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep documents whose file is gone.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on: take in every change until Ctrl-C.")] = False,
+    on: Annotated[str, typer.Option("--on", help="Where files are read, cut and embedded: local or ray.")] = "local",
 ) -> None:
     """Take documents in. Again: only what is new or changed; what was deleted goes. A killed build goes on from where it was."""
     from rung.core.settings import Settings
     from rung.retrieval.collection import Collection, locate
 
+    _place(on)
     settings = Settings()
     folder = locate(to, settings.home)
     if (folder / "collection.db").is_file():
@@ -63,14 +65,24 @@ def build(
             index=backend or "embedded",
         )
     with collection:
-        _run(collection, docs, include or [], exclude or [], keep)
+        _run(collection, docs, include or [], exclude or [], keep, on)
         if not watch:
             return
         from rung import documents
 
         typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
         for _ in documents.watch(docs, include=include or [], exclude=exclude or []):
-            _run(collection, docs, include or [], exclude or [], keep)
+            _run(collection, docs, include or [], exclude or [], keep, on)
+
+
+def _place(on: str) -> None:
+    from rung.core.errors import InputError
+    from rung.core.extras import require
+
+    if on not in ("local", "ray"):
+        raise InputError(f"got --on {on}, expected local or ray", remedy="for instance: --on ray")
+    if on == "ray":
+        require("ray", "ray", "--on ray")
 
 
 def _there(path: Path) -> None:
@@ -95,7 +107,9 @@ def _same(collection: Collection, embedder: str | None, backend: str | None) -> 
             )
 
 
-def _run(collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool) -> None:
+def _run(
+    collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool, on: str = "local"
+) -> None:
     import sys
 
     live = sys.stderr.isatty()
@@ -106,7 +120,7 @@ def _run(collection: Collection, docs: list[Path], include: list[str], exclude: 
             typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
 
     try:
-        built = collection.build(docs, show, include=include, exclude=exclude, prune=not keep)
+        built = collection.build(docs, show, include=include, exclude=exclude, prune=not keep, on=on)
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rung.retrieval.filter import Columns
     from rung.retrieval.keyword import KeywordIndex
     from rung.retrieval.matrix import Matrix
+    from rung.retrieval.ray import Part, Ready
     from rung.retrieval.rerank import Reranker
 
 Mode = Literal["hybrid", "dense", "keyword"]
@@ -456,9 +457,15 @@ class Collection:
         return len(known)
 
     def _put(
-        self, items: Sequence[Document], *, full: bool, stamps: Mapping[str, tuple[str, str]] | None = None
+        self,
+        items: Sequence[Document],
+        *,
+        full: bool,
+        stamps: Mapping[str, tuple[str, str]] | None = None,
+        ready: Mapping[str, Ready] | None = None,
     ) -> Built:
-        """Write documents that are new or changed, in one transaction. ``stamps``: (source, stamp) by id."""
+        """Write documents that are new or changed, in one transaction. ``stamps``: (source, stamp) by id; ``ready``: what was
+        cut and embedded elsewhere."""
         started = time.perf_counter()
         ids = [item.id for item in items]
         if len(set(ids)) != len(ids):
@@ -471,10 +478,10 @@ class Collection:
             for item in items:
                 if not isinstance(item.id, str) or not item.id:
                     raise InputError(f"a document's id is a text, got {item.id!r}", remedy="give it one")
-                item = replace(item, id=clean(item.id), text=clean(item.text))
+                item = cleaned(item)
                 if item.metadata:
                     readable(item.metadata)
-                hashed = _hash(item)
+                hashed = content_hash(item)
                 old = known.get(item.id)
                 if old is None or old.hash != hashed:
                     changed.append((item, hashed, old))
@@ -483,11 +490,16 @@ class Collection:
             entries: list[Entry] = []
             fresh: list[str] = []
             reused: dict[str, NDArray[np.float32]] = {}
+            embedded = 0
             for item, hashed, old in changed:
-                passages = self._split(item)
+                made = (ready or {}).get(item.id)
+                passages = self._split(item, None if made is None else made.passages)
                 source, stamp = (stamps or {}).get(item.id, ("", ""))
-                entries.append(Entry(item, hashed, passages, None, source, stamp))
-                if self.dimensions:
+                vectors = None if made is None or not passages else made.vectors
+                entries.append(Entry(item, hashed, passages, vectors, source, stamp))
+                if vectors is not None:
+                    embedded += len(passages)
+                elif self.dimensions:
                     if old is not None:
                         reused.update(self._old_vectors(link, old.row, {passage.text for passage in passages}))
                     fresh += [passage.text for passage in passages]
@@ -496,14 +508,15 @@ class Collection:
                 self._ledger.touch(link, touched)
         if not entries:
             return Built(unchanged=len(items), seconds=time.perf_counter() - started)
-        embedded = 0
         if self.dimensions and fresh:
-            vectors, embedded = self._embed(fresh, reused)
+            rows, asked = self._embed(fresh, reused)
+            embedded += asked
             at = 0
             for place, entry in enumerate(entries):
                 count = len(entry.passages)
-                entries[place] = replace(entry, vectors=vectors[at : at + count] if count else None)
-                at += count
+                if count and entry.vectors is None:
+                    entries[place] = replace(entry, vectors=rows[at : at + count])
+                    at += count
         gone = [old.row for _, _, old in changed if old is not None]
         self._commit(entries, gone, full=full)
         return Built(
@@ -515,8 +528,9 @@ class Collection:
             seconds=time.perf_counter() - started,
         )
 
-    def _split(self, document: Document) -> tuple[Passage, ...]:
-        passages = tuple(self._cut(document)) if document.text else ()
+    def _split(self, document: Document, cut: tuple[Passage, ...] | None = None) -> tuple[Passage, ...]:
+        """The document's passages (``cut``: those that were made elsewhere), each of them where it says it is."""
+        passages = cut if cut is not None else tuple(self._cut(document)) if document.text else ()
         text = document.text
         for passage in passages:
             if passage.metadata and passage.metadata is not document.metadata:
@@ -1041,7 +1055,7 @@ class Collection:
         from rung.retrieval.fuse import fuse
 
         reach = index.reach(query) if index is not None else (0.0, 0)
-        return fuse(dense, words, search.fusion, search.weight, reach)
+        return fuse(dense, words, search.fusion, search.weight, reach, self._meta["embedder"].partition("?")[0])
 
     def _rerank(
         self,
@@ -1131,17 +1145,21 @@ class Collection:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         prune: bool = True,
+        on: str = "local",
     ) -> Built:
         """Take in files and folders (or Documents): what is new or changed is cut, embedded and written, the rest left alone.
 
         Every transaction holds whole documents, so a killed build goes on where it was: run it again. With ``prune``,
         documents of files that are gone from the given folders are deleted. What cannot be read is in ``failures``.
         ``include`` and ``exclude`` are patterns for files (see documents.scan). A power cut during a build may cost its last
-        transactions; once it has returned, everything is on the disk.
+        transactions; once it has returned, everything is on the disk. ``on`` ray: files are read, cut and embedded by Ray Data
+        (see ray.py), with the same result; all passages of an edited document are embedded again.
 
         Raises InputError for a path that does not exist, StoreError when another process writes or the disk is full (what
         was written before stays).
         """
+        if on not in ("local", "ray"):
+            raise InputError(f"got on {on!r}, expected local or ray", remedy="for instance: --on ray")
         given: list[str | Path | Document] = [sources] if isinstance(sources, str | Path) else []
         stream: Iterator[str | Path | Document] = iter(given or sources)  # type: ignore[arg-type]
         started = time.perf_counter()
@@ -1160,7 +1178,7 @@ class Collection:
                 if isinstance(first, Document):
                     self._build_documents(chain([first], stream), work)
                 elif first is not None:
-                    self._build_files(list(chain([first], stream)), work, include, exclude, prune)
+                    self._build_files(list(chain([first], stream)), work, include, exclude, prune, on)
                 work.flush()
                 progress(Progress("write", work.done, work.done, "writing the side files"))
                 self._ledger.sync()
@@ -1205,6 +1223,7 @@ class Collection:
         include: Sequence[str],
         exclude: Sequence[str],
         prune: bool,
+        on: str,
     ) -> None:
         from rung import documents
 
@@ -1215,21 +1234,28 @@ class Collection:
             stored: dict[str, list[Known]] = {}
             for known in self._ledger.sources(link):
                 stored.setdefault(known.source, []).append(known)
+        fresh: list[tuple[Source, list[Known]]] = []
         for source in found:
-            stamp = f"{source.size}:{source.mtime_ns}"
             old = stored.get(source.id, [])
-            if old and all(known.stamp == stamp for known in old):
+            if old and all(known.stamp == _stamp(source) for known in old):
                 work.skip(len(old), source.size)
-                continue
-            seen: set[str] = set()
-            for document in documents.read(source, troubles):
+            else:
+                fresh.append((source, old))
+        seen: set[str] = set()
+        for part in self._parts(fresh, on):
+            source, old = fresh[part.place]
+            for document in part.documents:
                 seen.add(document.id)
-                work.take(document, source.id, stamp)
+                work.take(document, source.id, _stamp(source), part.ready.get(document.id))
+            if not part.ended:
+                continue
+            troubles += part.troubles
             work.size += source.size
             # Nothing could be read of a file that was read before: what is stored stays, the trouble says so.
-            lost = not seen and any(trouble.lost and trouble.path == source.id for trouble in troubles)
+            lost = not seen and any(trouble.lost and trouble.path == source.id for trouble in part.troubles)
             if not lost:
                 work.drop([known.id for known in old if known.id not in seen])
+            seen = set()
         if prune:
             there = {source.id for source in found}
             roots = _roots([Path(path) for path in paths], found)
@@ -1241,6 +1267,29 @@ class Collection:
             for trouble in troubles
             if trouble.lost
         ]
+
+    def _parts(self, sources: Sequence[tuple[Source, list[Known]]], on: str) -> Iterator[Part]:
+        """The documents of the sources, in order; on Ray with their passages and vectors."""
+        from rung import documents
+        from rung.retrieval.ray import Part, Tools, prepare
+
+        if on == "ray":
+            cut = self._chunker if callable(self._chunker) else None
+            embedder = self.embedder if self.dimensions else None
+            tools = Tools(
+                self._meta["chunker"],
+                embedder.name if embedder else "",
+                _fingerprint(embedder) if embedder else "",
+                cut,
+            )
+            known = [(source, {item.id: item.hash for item in old}) for source, old in sources]
+            yield from prepare(known, tools)
+            return
+        for place, (source, _) in enumerate(sources):
+            troubles: list[documents.Trouble] = []
+            for document in documents.read(source, troubles):
+                yield Part(place, (document,))
+            yield Part(place, (), troubles=troubles, ended=True)
 
     # ------------------------------------------------------------ keep in order
 
@@ -1288,7 +1337,7 @@ class Collection:
         out: list[str] = []
         rows: list[int] = []
         for document, hashed, passages in self._ledger.each(link):
-            if _hash(document) != hashed:
+            if content_hash(document) != hashed:
                 out.append(f"document {document.id!r} is not what was written")
             out += [
                 f"row {row} of document {document.id!r}: characters {start} to {stop} of {len(document.text)}"
@@ -1360,11 +1409,12 @@ class _Work:
     _built: Built = field(default_factory=Built)
     _waiting: list[Document] = field(default_factory=list)
     _stamps: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _ready: dict[str, Ready] = field(default_factory=dict)
     _drops: list[str] = field(default_factory=list)
     _held: int = 0
     _seen: set[str] = field(default_factory=set)
 
-    def take(self, document: Document, source: str = "", stamp: str = "") -> None:
+    def take(self, document: Document, source: str = "", stamp: str = "", ready: Ready | None = None) -> None:
         if document.id in self._seen:
             self.failures.append(
                 (source or document.id, f"document id {document.id!r} is there twice; the first is kept")
@@ -1374,6 +1424,8 @@ class _Work:
         self._waiting.append(document)
         if source:
             self._stamps[document.id] = (source, stamp)
+        if ready is not None:
+            self._ready[document.id] = ready
         self._held += len(document.text)
         if len(self._waiting) >= _BATCH_DOCUMENTS or self._held >= _BATCH_CHARACTERS:
             self.flush()
@@ -1395,7 +1447,7 @@ class _Work:
             self._built = replace(self._built, deleted=self._built.deleted + gone)
             self._drops = []
         if self._waiting:
-            put = self.collection._put(self._waiting, full=False, stamps=self._stamps)
+            put = self.collection._put(self._waiting, full=False, stamps=self._stamps, ready=self._ready)
             self.done += len(self._waiting)
             built = self._built
             self._built = replace(
@@ -1406,7 +1458,7 @@ class _Work:
                 passages=built.passages + put.passages,
                 embedded=built.embedded + put.embedded,
             )
-            self._waiting, self._stamps, self._held = [], {}, 0
+            self._waiting, self._stamps, self._ready, self._held = [], {}, {}, 0
         seconds = max(1e-6, time.perf_counter() - self.started)
         note = f"{self.done / seconds:,.1f} documents/s, {self._built.passages / seconds:,.0f} passages/s"
         total = None
@@ -1417,6 +1469,11 @@ class _Work:
 
     def result(self) -> Built:
         return replace(self._built, seconds=time.perf_counter() - self.started, failures=tuple(self.failures))
+
+
+def _stamp(source: Source) -> str:
+    """What tells that a file was not changed, without opening it."""
+    return f"{source.size}:{source.mtime_ns}"
 
 
 def _roots(paths: Sequence[Path], found: Sequence[Source]) -> list[str]:
@@ -1515,7 +1572,12 @@ def _fingerprint(embedder: Embedder) -> str:
     return str(getattr(embedder, "fingerprint", embedder.name))
 
 
-def _hash(document: Document) -> bytes:
+def cleaned(document: Document) -> Document:
+    """The document as it is stored: what is no Unicode text is replaced."""
+    return replace(document, id=clean(document.id), text=clean(document.text))
+
+
+def content_hash(document: Document) -> bytes:
     """Content hash of a document: its text and metadata."""
     hashed = hashlib.blake2b(document.text.encode(), digest_size=16)
     metadata = json.dumps(document.metadata, sort_keys=True, default=str) if document.metadata else ""
