@@ -11,13 +11,16 @@ import httpx
 import openai
 import pytest
 
-from rung.core.errors import InputError, StoreError
+from rung.core.errors import InputError, ServerError, StoreError
+from rung.core.settings import Settings
 from rung.core.types import Form
+from rung.models import Pool
+from rung.models.wrap import wrap
 from rung.serving.ab import Shares, Split, compare, read_shares, report
 from rung.serving.keys import Keys, hash_key
 from rung.serving.offer import Offer
 from rung.store import Store, open_store
-from tests.serving.loopback import LABELS, offer, program, serving
+from tests.serving.loopback import LABELS, Halting, offer, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -170,6 +173,26 @@ async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback
         with open_store(store.url) as again:
             kept = split(again, shares)
             assert {kept.choose(_asked(str(i)), {}, "").arm for i in range(50)} == {"one"}
+
+
+async def test_an_arm_that_fails_scores_nothing_and_loses_its_traffic(store: Store) -> None:
+    broken = offer(program(wrap(Halting(error=ServerError("gone")), Pool(Settings({"retries": 0})).settings)), "two")
+    offers = [arms()[0], broken]
+    statuses = Counter[int]()
+    async with serving(*offers, splits=[Split(HALF, offers, store)]) as url, web(url) as client:
+        for i in range(24):
+            reply = await client.post("/chat/completions", json={"model": "desk", "messages": HI, "user": f"u{i}"})
+            statuses[reply.status_code] += 1
+            if reply.status_code == 200:
+                await client.post("/feedback", json={"id": reply.json()["id"], "score": 1})
+        bad = await client.post("/chat/completions", json={"model": "desk", "messages": [], "user": "u"})
+        assert bad.status_code == 400
+    tally = store.tally("desk")
+    assert (tally["two"].answers, tally["two"].scored, tally["two"].total) == (statuses[502], statuses[502], 0.0)
+    assert 3 <= statuses[502] < 12
+    seen = store.split("desk")
+    assert seen is not None
+    assert seen.stopped.startswith("two is worse than one")
 
 
 async def test_a_second_server_on_the_store_learns_of_it(store: Store) -> None:

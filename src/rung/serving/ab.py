@@ -116,6 +116,16 @@ class Turn:
         except RungError as error:
             logger.error("the A/B test %s could not note a response: %s", self.split.id, error.message)
 
+    async def fail(self, id: str, *, noted: bool) -> None:
+        """An arm that gives no answer gets a score of 0: nobody can score what was never sent, and a B that is broken must
+        lose its traffic."""
+        if not noted:
+            await self.note(id)
+        try:
+            await self.split.hear(id, 0.0)
+        except RungError as error:
+            logger.error("the A/B test %s could not note a failure: %s", self.split.id, error.message)
+
 
 class Split:
     """A running A/B test. ``stopped`` says why all traffic goes to the first arm (empty: it does not)."""

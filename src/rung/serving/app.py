@@ -320,6 +320,8 @@ class Reply(Response):
             logger.exception("request %s failed", scope.get("rung.id"))
             refused = _defect(scope)
         scope["rung.code"] = refused.code
+        if self.turn is not None and refused.status >= 500 and refused.code != "overloaded":
+            await self.turn.fail(self.id, noted=self.started)
         if not self.started:
             await JSONResponse(refused.body(), refused.status, refused.headers())(scope, _never, send)
             return
