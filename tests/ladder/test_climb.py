@@ -257,7 +257,7 @@ def test_a_changed_default_is_another_fit(task: Task, monkeypatch: pytest.Monkey
 
     choice = RungChoice("linear")
     key = fit_key(choice, make_rung(choice), task, "m", 0)
-    monkeypatch.setattr(Linear.__init__, "__defaults__", ((2.0, 20.0),))
+    monkeypatch.setattr(Linear.__init__, "__defaults__", ((2.0, 20.0), *(Linear.__init__.__defaults__ or ())[1:]))
     assert fit_key(choice, make_rung(choice), task, "m", 0) != key
 
 
