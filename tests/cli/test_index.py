@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli.main import app
-from rung.core.errors import InputError, RungError
+from rung.core.errors import InputError, MissingExtra, RungError, StoreError
+from rung.core.settings import Settings
+from rung.retrieval.collection import Collection, locate
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +136,54 @@ def test_a_watched_folder(docs: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
+
+
+def test_a_first_build_that_takes_nothing_in_leaves_nothing(docs: Path) -> None:
+    bad = docs.parent / "bad"
+    bad.mkdir()
+    with pytest.raises(InputError, match="holds no file that can be read"):
+        run("index", "build", "bad", "--to", "animals", "--embedder", "none")
+    (bad / "program.txt").write_bytes(bytes(range(256)) * 20)
+    assert "left out bad/program.txt: is not text" in run(
+        "index", "build", "bad", "--to", "animals", "--embedder", "none", code=1
+    )
+    with pytest.raises(InputError, match="unknown index 'nosuch'"):
+        run("index", "build", "docs", "--to", "animals", "--backend", "nosuch")
+    with pytest.raises(InputError, match="without vectors it would be empty"):
+        build("--backend", "exact")
+    assert "no collections" in run("index", "list")
+    assert "4 added" in build()  # and nothing is held against it
+    shutil.rmtree(docs)
+    docs.mkdir()
+    with pytest.raises(InputError):
+        build()
+    assert "otter" in run("search", "animals", "otters", "--mode", "keyword")  # what was there stays
+
+
+def test_a_guessed_encoding_is_told(docs: Path) -> None:
+    (docs / "old.txt").write_bytes("Gr\xf6\xdfe und Ma\xdf, caf\xe9".encode("latin-1"))
+    said = build()
+    assert "5 added" in said
+    assert "note: docs/old.txt: line 1: is not UTF-8: read as" in said
+    assert "note:" not in build()
+
+
+def test_where_a_build_runs_is_checked_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match="--on ray needs"):
+        build("--on", "ray")
+    with pytest.raises(InputError, match="expected local or ray"):
+        build("--on", "mars")
+    assert "no collections" in run("index", "list")
+
+
+def test_a_collection_whose_server_is_gone_can_be_dropped(docs: Path, tmp_path: Path) -> None:
+    with Collection.create(locate("far", Settings().home)) as made:
+        made.build(docs)
+        with made._ledger.writing() as link:  # as if it had been built while the server was there
+            made._ledger.set(link, "index", "qdrant:http://127.0.0.1:1/x")
+    with pytest.raises(StoreError, match="cannot be emptied") as raised:
+        run("index", "drop", "far", "--yes")
+    assert "rung index drop far --leave" in raised.value.remedy
+    assert "far: deleted" in run("index", "drop", "far", "--yes", "--leave")
+    assert "no collections" in run("index", "list")

@@ -52,10 +52,8 @@ def build(
     _place(on)
     settings = Settings()
     folder = locate(to, settings.home)
-    if (folder / "collection.db").is_file():
-        collection = Collection.open(folder, chunker=chunk, embedder=None if embedder == "none" else embedder)
-        _same(collection, embedder, backend)
-    else:
+    fresh = not (folder / "collection.db").is_file()
+    if fresh:
         for path in docs:  # before anything is made
             _there(path)
         collection = Collection.create(
@@ -64,15 +62,42 @@ def build(
             chunker=chunk,
             index=backend or "embedded",
         )
-    with collection:
-        _run(collection, docs, include or [], exclude or [], keep, on)
-        if not watch:
-            return
-        from rung import documents
-
-        typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
-        for _ in documents.watch(docs, include=include or [], exclude=exclude or []):
+    else:
+        collection = Collection.open(folder, chunker=chunk, embedder=None if embedder == "none" else embedder)
+        _same(collection, embedder, backend)
+    try:
+        with collection:
             _run(collection, docs, include or [], exclude or [], keep, on)
+            if watch:
+                _watch(collection, docs, include or [], exclude or [], keep, on)
+    finally:
+        # A first build that took nothing in leaves nothing: it must not hold a later one to its choices.
+        if fresh and not watch:
+            _forget(folder)
+
+
+def _watch(
+    collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool, on: str
+) -> None:
+    from rung import documents
+
+    typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
+    for _ in documents.watch(docs, include=include, exclude=exclude):
+        _run(collection, docs, include, exclude, keep, on)
+
+
+def _forget(folder: Path) -> None:
+    """Delete a collection that holds no documents."""
+    from rung.core.errors import RungError
+    from rung.retrieval.collection import Collection
+
+    try:
+        with Collection.open(folder) as collection:
+            empty = not collection.stats().documents
+        if empty:
+            Collection.drop(folder)
+    except RungError:  # somebody else writes it by now, or the disk is full: it stays
+        return
 
 
 def _place(on: str) -> None:
@@ -132,6 +157,10 @@ def _report(collection: Collection, built: Built) -> None:
         typer.echo(f"left out {source}: {reason}", err=True)
     if len(built.failures) > 20:
         typer.echo(f"left out {len(built.failures) - 20} more", err=True)
+    for source, note in built.notes[:10]:
+        typer.echo(f"note: {source}: {note}", err=True)
+    if len(built.notes) > 10:
+        typer.echo(f"note: {len(built.notes) - 10} more of this kind", err=True)
     done = built.added + built.updated
     speed = (
         f", {done / built.seconds:,.1f} documents/s, {built.passages / built.seconds:,.0f} passages/s" if done else ""
@@ -242,7 +271,13 @@ def compact(name: Name) -> None:
 
 
 @app.command("drop")
-def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def drop(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Leave its rows in another index (a server that is gone).")
+    ] = False,
+) -> None:
     """Delete a collection. The documents it was built from stay."""
     from rung.core.settings import Settings
     from rung.retrieval.collection import Collection, find
@@ -250,7 +285,7 @@ def drop(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
     folder = find(name, Settings().home)
     if not yes:
         typer.confirm(f"Delete {folder}?", abort=True)
-    Collection.drop(folder)
+    Collection.drop(folder, leave=leave)
     typer.echo(f"{name}: deleted")
 
 

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rung.core.codec import canonical
-from rung.core.errors import InputError, StoreError
+from rung.core.errors import InputError, RungError, StoreError
 from rung.core.lock import hold
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
@@ -82,7 +82,8 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build did, in documents (``passages``: new ones). ``failures`` are (source, reason); the rest went in."""
+    """What a build did, in documents (``passages``: new ones). ``failures`` are (source, reason); the rest went in. ``notes`` are
+    of the same form: what was read in a way that somebody should know about (a guessed encoding)."""
 
     added: int = 0
     updated: int = 0
@@ -92,6 +93,7 @@ class Built:
     embedded: int = 0
     seconds: float = 0.0
     failures: tuple[tuple[str, str], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,11 @@ class Collection:
                 f"there is a collection in {folder} already",
                 remedy="open it (Collection.open), or remove it first: rung index drop NAME",
             )
+        if embedder is None and index != "embedded":
+            raise InputError(
+                f"got the index {index} and no embedder: without vectors it would be empty",
+                remedy="leave --embedder none or --backend out",
+            )
         opened = _embedder(embedder, resources) if isinstance(embedder, str) else embedder
         meta = {
             "embedder": opened.name if opened else "",
@@ -306,14 +313,26 @@ class Collection:
             raise
 
     @classmethod
-    def drop(cls, folder: str | Path) -> None:
-        """Delete the collection in ``folder``. Raises InputError when there is none, StoreError when somebody writes it."""
+    def drop(cls, folder: str | Path, *, leave: bool = False) -> None:
+        """Delete the collection in ``folder``. ``leave``: what it has put into another index stays there.
+
+        Raises InputError when there is none, StoreError when somebody writes it or its index cannot be reached.
+        """
         with cls.open(folder) as collection, collection._lock("drop"):
-            if collection._meta["index"] != "embedded":
+            if collection._meta["index"] != "embedded" and not leave:
                 with collection._ledger.reading() as link:
-                    index = collection._other(link, collection._current(link), collection._meta["index"])
-                    index.delete([str(row) for row in range(1, collection._ledger.last(link) + 1)])
-                    index.flush()
+                    last = collection._ledger.last(link)
+                    if last:
+                        try:
+                            index = collection._other(link, collection._current(link), collection._meta["index"])
+                        except RungError as error:
+                            raise StoreError(
+                                f"the index of {collection.name} cannot be emptied: {error.message}",
+                                remedy=f"once it can be reached do it again; or leave its rows there: rung index drop"
+                                f" {collection.name} --leave",
+                            ) from error
+                        index.delete([str(row) for row in range(1, last + 1)])
+                        index.flush()
         shutil.rmtree(folder)
 
     def close(self) -> None:
@@ -377,9 +396,10 @@ class Collection:
                 if made[0] != given[0]
                 else f"other weights of {made[0]} ({made[1][:12]}, now {given[1][:12]})"
             )
+            back = "put those weights back" if made[0] == given[0] else f"use {made[0]}" if made[0] else "leave it out"
             raise InputError(
                 f"the vectors of {self.name} were made by another embedder: {what}; their scores would mean nothing",
-                remedy=f"use {made[0] or 'mode keyword'}, or build again: rung index drop {self.name}, then"
+                remedy=f"{back}, search by words (--mode keyword), or build again: rung index drop {self.name}, then"
                 f" rung index build DOCS --to {self.name} --embedder {given[0]}",
             )
         self._embedder = embedder
@@ -1262,11 +1282,9 @@ class Collection:
             for name, known_ones in stored.items():
                 if name not in there and any(name == root or name.startswith(root + "/") for root in roots):
                     work.drop([known.id for known in known_ones])
-        work.failures += [
-            (trouble.path, trouble.message if trouble.line is None else f"line {trouble.line}: {trouble.message}")
-            for trouble in troubles
-            if trouble.lost
-        ]
+        for trouble in troubles:
+            said = trouble.message if trouble.line is None else f"line {trouble.line}: {trouble.message}"
+            (work.failures if trouble.lost else work.notes).append((trouble.path, said))
 
     def _parts(self, sources: Sequence[tuple[Source, list[Known]]], on: str) -> Iterator[Part]:
         """The documents of the sources, in order; on Ray with their passages and vectors."""
@@ -1406,6 +1424,7 @@ class _Work:
     size: int = 0
     done: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
     _built: Built = field(default_factory=Built)
     _waiting: list[Document] = field(default_factory=list)
     _stamps: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -1468,7 +1487,8 @@ class _Work:
         self.progress(Progress("build", self.done, total, note))
 
     def result(self) -> Built:
-        return replace(self._built, seconds=time.perf_counter() - self.started, failures=tuple(self.failures))
+        seconds = time.perf_counter() - self.started
+        return replace(self._built, seconds=seconds, failures=tuple(self.failures), notes=tuple(self.notes))
 
 
 def _stamp(source: Source) -> str:
