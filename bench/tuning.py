@@ -5,7 +5,7 @@
 FILE has one object a line with "prompt" and "response". Rows of 20 to 300 tokens are taken; chat template, answers masked in.
 Every variant runs in a process of its own, from the same adapter, variants alternating; medians of all repeats are printed.
 Tokens/s counts the rows' own tokens (no padding) over the whole training, optimizer included, loading excluded.
-Variants: ours; trl (SFTTrainer's defaults: bf16 autocast, gradient checkpointing); trl-fast (checkpointing off); trl-packed
+Variants: ours (LoRA over a bfloat16 base), ours-fp32, ours-qlora (NF4 base), ours-full, ours-full-fp32; trl-full; trl (SFTTrainer's defaults: bf16 autocast, gradient checkpointing); trl-fast (checkpointing off); trl-packed
 (packing=True, 1024 tokens, checkpointing off). The loss that is compared is over all rows after training, computed by one code.
 """
 
@@ -26,6 +26,14 @@ from typing import Any
 
 RATE, BATCH, RANK, ALPHA = 2e-4, 8, 16, 32
 VARIANTS = ("ours", "trl", "trl-fast", "trl-packed")
+OURS = {
+    "ours": {},
+    "ours-fp32": {"precision": "fp32"},
+    "ours-qlora": {"method": "qlora"},
+    "ours-full": {"method": "full", "rate": 3e-5},
+    "ours-full-fp32": {"method": "full", "rate": 3e-5, "precision": "fp32"},
+}
+"""Our variants, by what of the recipe they change; more than the default ones are run when named with --variants."""
 
 
 def main() -> None:
@@ -99,7 +107,7 @@ def make_plan(options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def run(name: str, options: argparse.Namespace, plan: Path, out: Path) -> dict[str, Any]:
-    python = sys.executable if name == "ours" else options.peer
+    python = sys.executable if name in OURS else options.peer
     command = [python, __file__, "--work", name, str(plan), str(out)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for all alike: spinning threads only measure the neighbours
@@ -114,13 +122,13 @@ def work(name: str, plan: str, out: str) -> None:
 
     if document["threads"]:
         torch.set_num_threads(document["threads"])
-    result = work_ours(document) if name == "ours" else work_trl(document, name)
+    result = work_ours(document, name) if name in OURS else work_trl(document, name)
     tokens = sum(len(ids) for ids, _ in document["order"])
     result["speed"], result["cpu_speed"] = tokens / result["seconds"], tokens / result["cpu"]
     Path(out).write_text(json.dumps(result))
 
 
-def work_ours(document: dict[str, Any]) -> dict[str, Any]:
+def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
     import torch
 
     from rung.tuning.batches import Row, split
@@ -131,9 +139,8 @@ def work_ours(document: dict[str, Any]) -> dict[str, Any]:
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")
     rows = [Row(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]
-    recipe = Recipe(
-        rank=RANK, alpha=ALPHA, rate=RATE, schedule="constant", warmup=0.0, epochs=1, batch=BATCH, patience=0
-    )
+    common = {"rank": RANK, "alpha": ALPHA, "rate": RATE, "schedule": "constant", "warmup": 0.0, "epochs": 1}
+    recipe = Recipe(**{**common, "batch": BATCH, "patience": 0, **OURS[name]})  # type: ignore[arg-type]
     session = open_session(base, recipe)
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()
@@ -164,8 +171,11 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(document["folder"])
     torch.manual_seed(0)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model.requires_grad_(False)
-    model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM"))
+    if name != "trl-full":
+        model.requires_grad_(False)
+        model = get_peft_model(
+            model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM")
+        )
     data = Dataset.from_list([{"input_ids": ids, "completion_mask": mask} for ids, mask in document["order"]])
     packed = name == "trl-packed"
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +184,7 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
             use_cpu=True,
             per_device_train_batch_size=1 if packed else BATCH,
             num_train_epochs=1,
-            learning_rate=RATE,
+            learning_rate=3e-5 if name == "trl-full" else RATE,
             lr_scheduler_type="constant",
             weight_decay=0.0,
             max_grad_norm=1.0,
@@ -187,7 +197,7 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
             logging_steps=1,
             disable_tqdm=True,
             dataloader_pin_memory=False,
-            **({} if name == "trl" else {"gradient_checkpointing": False}),
+            **({} if name in ("trl", "trl-full") else {"gradient_checkpointing": False}),
         )
         trainer = trl.SFTTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)
         began, cpu = time.perf_counter(), time.process_time()
@@ -238,14 +248,13 @@ def table(results: dict[str, list[dict[str, Any]]]) -> None:
             f"{name:12}{row['speed']:10.0f}{row['cpu_speed']:10.0f}{row['peak']:9.2f}{row['steps']:7.0f}"
             f"{row['first']:9.4f}{row['loss']:12.4f}"
         )
-    ours = middle.get("ours")
+    first = next(iter(middle))
+    ours = middle[first]
     for name, row in middle.items():
-        if ours is not None and name != "ours":
-            ratios = [
-                mine["speed"] / other["speed"] for mine, other in zip(results["ours"], results[name], strict=True)
-            ]
+        if name != first:
+            ratios = [mine["speed"] / other["speed"] for mine, other in zip(results[first], results[name], strict=True)]
             print(
-                f"ours / {name}: {statistics.median(ratios):.2f}x tokens/s, {ours['cpu_speed'] / row['cpu_speed']:.2f}x a CPU-second, "
+                f"{first} / {name}: {statistics.median(ratios):.2f}x tokens/s, {ours['cpu_speed'] / row['cpu_speed']:.2f}x a CPU-second, "
                 f"{ours['peak'] / row['peak']:.2f}x memory, loss {100 * (ours['loss'] / row['loss'] - 1):+.2f}%"
             )
 
