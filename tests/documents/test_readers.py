@@ -307,7 +307,7 @@ def test_a_row_is_a_document(tmp_path: Path) -> None:
     found, troubles = documents(tmp_path / "a.csv")
     assert troubles == []
     assert found == [
-        Document("a.csv:r1", "T\n\nB, with\nlines", {"kind": "csv", "id": "r1", "title": "T", "year": "2020"}),
+        Document("a.csv:r1", "T\n\nB, with\nlines", {"kind": "csv", "id": "r1", "title": "T", "year": 2020}),
         Document("a.csv:4", "C", {"kind": "csv"}),
     ]
     (tmp_path / "b.csv").write_text("name;town\nAnna;Köln\n")

@@ -7,9 +7,10 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any, cast
 
 from rung.core.errors import InputError
@@ -23,6 +24,7 @@ TEXTS = ("text", "content", "body", "passage", "document", "contents")
 IDS = ("id", "_id", "docid", "doc_id", "key")
 CELL = 1 << 26
 """Characters of a cell at most: an unclosed quote swallows the rest of a file."""
+NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,12})?")
 BAD = 20
 """Bad rows of a file that are told one by one."""
 
@@ -43,7 +45,8 @@ class CsvReader:
             mark = max("\t,;|", key=first.count)
             names = [name.strip() for name in next(csv.reader([first], delimiter=mark))]
             rows = csv.reader(stream, delimiter=mark)
-            yield from _documents(source, _csv(rows, names, troubles, source), troubles)
+            for document in _documents(source, _csv(rows, names, troubles, source), troubles):
+                yield replace(document, metadata={key: _number(value) for key, value in document.metadata.items()})
 
 
 def _csv(rows: Any, names: Sequence[str], troubles: list[Trouble], source: Source) -> Iterator[tuple[int, Any]]:
@@ -143,6 +146,13 @@ def _row(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if isinstance(title, str) and title.strip() and not row[column].startswith(title):
         return f"{title}\n\n{row[column]}", metadata
     return row[column], metadata
+
+
+def _number(value: Any) -> Any:
+    """A number where a cell says one as it would be written (so that ``year>=2020`` finds it); ``007`` stays a text."""
+    if not isinstance(value, str) or not NUMBER.fullmatch(value):
+        return value
+    return float(value) if "." in value else int(value)
 
 
 def _open(source: Source) -> IO[bytes]:
