@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +128,6 @@ def test_a_watched_folder(docs: Path) -> None:
         assert process.stderr is not None
         assert "4 added" in process.stdout.readline()
         assert "watching" in process.stderr.readline()
-        time.sleep(1.0)  # until the system's watch is set up
         (docs / "new.txt").write_text("Zebras have stripes.")
         assert "1 added" in process.stdout.readline()
         assert "docs/new.txt" in run("search", "live", "zebra", "--mode", "keyword")

@@ -46,6 +46,10 @@ def build(
     on: Annotated[str, typer.Option("--on", help="Where files are read, cut and embedded: local or ray.")] = "local",
 ) -> None:
     """Take documents in. Again: only what is new or changed; what was deleted goes. A killed build goes on from where it was."""
+    from contextlib import suppress
+
+    from rung import documents
+    from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.retrieval.collection import Collection, locate
 
@@ -67,23 +71,19 @@ def build(
         _same(collection, embedder, backend)
     try:
         with collection:
+            known = []
+            if watch:
+                with suppress(InputError):  # nothing is there yet
+                    known = documents.scan(docs, include=include or (), exclude=exclude or ())
             _run(collection, docs, include or [], exclude or [], keep, on)
             if watch:
-                _watch(collection, docs, include or [], exclude or [], keep, on)
+                typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
+                for _ in documents.watch(docs, include=include or (), exclude=exclude or (), known=known):
+                    _run(collection, docs, include or [], exclude or [], keep, on)
     finally:
         # A first build that took nothing in leaves nothing: it must not hold a later one to its choices.
         if fresh and not watch:
             _forget(folder)
-
-
-def _watch(
-    collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool, on: str
-) -> None:
-    from rung import documents
-
-    typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
-    for _ in documents.watch(docs, include=include, exclude=exclude):
-        _run(collection, docs, include, exclude, keep, on)
 
 
 def _forget(folder: Path) -> None:

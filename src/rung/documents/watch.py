@@ -27,22 +27,26 @@ def watch(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stop: threading.Event | None = None,
+    known: Sequence[Source] | None = None,
 ) -> Iterator[Change]:
     """Yields a Change after each burst of changes under ``paths``, until ``stop`` is set or Ctrl-C (KeyboardInterrupt).
 
     The system tells that something happened (watchfiles); what it was is found by scanning again, so that nothing is missed
-    when events are dropped. Patterns are those of ``scan``. Raises InputError when a path does not exist.
+    when events are dropped. ``known`` is what the caller scanned before it read the files: a change between that and the moment
+    at which the system's watch is set up is yielded too. Patterns are those of ``scan``. Raises InputError when a path does not exist.
     """
     watchfiles = require("watchfiles", "documents", "watching folders for change")
     if not any(Path(path).exists() for path in paths):
         raise InputError(f"there is no {', '.join(map(str, paths))}", remedy="correct the path")
-    before = _scan(paths, include, exclude)
+    before = _scan(paths, include, exclude) if known is None else {source.id: source for source in known}
+    begun = False
     folders = {str(path if path.is_dir() else path.parent) for path in map(Path, paths)}
     for events in watchfiles.watch(*folders, stop_event=stop, debounce=400, rust_timeout=500, yield_on_timeout=True):
         if stop is not None and stop.is_set():
             return
-        if not events:
+        if begun and not events:
             continue
+        begun = True  # the first wake, also without an event: from here on nothing goes unseen
         after = _scan(paths, include, exclude)
         changed = tuple(source for id, source in after.items() if before.get(id) != source)
         gone = tuple(id for id in before if id not in after)
