@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -242,6 +243,7 @@ async def test_readers_go_on_while_the_index_is_rebuilt(shelf: Shelf, folder: Pa
                 writer.upsert(
                     [Document(f"zebra-{n}", f"zebra number {n} of round {turn}", {"round": turn}) for n in range(5)]
                 )
+                time.sleep(0.15)  # so that a busy machine's readers come between two rounds
 
     async def read(link: httpx.AsyncClient) -> list[set[int]]:
         seen = []

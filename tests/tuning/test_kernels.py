@@ -111,3 +111,19 @@ def test_swiglu_equals_plain() -> None:
         strict=True,
     ):
         torch.testing.assert_close(got, expected)
+
+
+def test_lora_with_dropout_equals_plain() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8).requires_grad_()
+    weight, a, b = torch.randn(6, 8), torch.randn(3, 8).requires_grad_(), torch.randn(6, 3).requires_grad_()
+    keep = torch.empty_like(x).bernoulli_(0.7).div_(0.7)
+    mine = kernels.LoraLinear.apply(x, weight, None, a, b, 1.5, keep)
+    want = x @ weight.t() + 1.5 * ((x * keep) @ a.t()) @ b.t()
+    torch.testing.assert_close(mine, want)
+    for got, expected in zip(
+        torch.autograd.grad(mine.square().sum(), (x, a, b)),
+        torch.autograd.grad(want.square().sum(), (x, a, b)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)

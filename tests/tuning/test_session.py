@@ -209,8 +209,8 @@ def test_qlora_holds_its_base_packed(tiny: Base) -> None:
     packed = [part for part in session.causal.modules() if hasattr(part, "rung_packed")]
     assert len(packed) == 14
     assert all(part.base_layer.weight.numel() == 0 for part in packed)
-    with pytest.raises(InputError, match="neither dora nor dropout"):
-        open_session(tiny, replace(recipe_of("qlora"), dropout=0.1))
+    with pytest.raises(InputError, match="does not go with dora"):
+        open_session(tiny, replace(recipe_of("qlora"), dora=True))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -205,31 +205,40 @@ def _attend_backward(
 
 
 class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scaling (x A^T) B^T with W frozen (a tensor, or packed and opened each time it is needed); A and B are
-    float32 masters computed in x's type."""
+    """x W^T + bias + scaling ((x * keep) A^T) B^T with W frozen (a tensor, or packed and opened each time it is needed); A and B
+    are float32 masters computed in x's type. ``keep`` is dropout's mask, already scaled (None: no dropout)."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | Packed, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | Packed,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scaling: float,
+        keep: Tensor | None = None,
     ) -> Tensor:
         flat, a, b = x.reshape(-1, x.shape[-1]), a.to(x.dtype), b.to(x.dtype)
-        low = flat @ a.t()
+        kept = flat if keep is None else flat * keep.view_as(flat)
+        low = kept @ a.t()
         out = functional.linear(flat, _opened(weight, x.dtype), bias).addmm_(low, b.t(), alpha=scaling)
-        ctx.save_for_backward(flat, a, b, low)
+        ctx.save_for_backward(kept, a, b, low, keep)
         ctx.weight, ctx.scaling, ctx.shape = weight, scaling, x.shape  # frozen, so it needs no guard of autograd's
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, a, b, low = ctx.saved_tensors
+        x, a, b, low, keep = ctx.saved_tensors
         g = grads[0].reshape(-1, grads[0].shape[-1])
         gb = (g @ b).mul_(ctx.scaling)
         db = (g.t() @ low).float().mul_(ctx.scaling)
         da = (gb.t() @ x).float()
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = (g @ _opened(ctx.weight, g.dtype)).addmm_(gb, a).view(ctx.shape)
-        return dx, None, None, da, db, None
+            dx = g @ _opened(ctx.weight, g.dtype)
+            dx = (dx.addmm_(gb, a) if keep is None else dx.add_((gb @ a).mul_(keep.view_as(dx)))).view(ctx.shape)
+        return dx, None, None, da, db, None, None
 
 
 def _opened(weight: Tensor | Packed, dtype: Any) -> Tensor:
@@ -307,14 +316,14 @@ def pack(model: Any, bits: int) -> None:
 def slim(model: Any) -> None:
     """Give the plain LoRA layers, SwiGLU blocks and RMS norms of a model the lean forward; all others keep their own.
 
-    Layers with dropout, DoRA or other variants are left as peft computes them.
+    DoRA and other variants are left as peft computes them.
     """
     from peft.tuners.lora.layer import Linear
 
     silu = getattr(model.config, "hidden_act", "") in ("silu", "swish")
     for module in model.modules():
         if isinstance(module, Linear) and type(module) is Linear:
-            plain = not module.lora_variant and isinstance(module.lora_dropout["default"], torch.nn.Identity)
+            plain = not module.lora_variant
             if plain and not module.lora_bias["default"] and not module.fan_in_fan_out:
                 module.forward = MethodType(_lora_forward, module)
         elif silu and all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
@@ -327,7 +336,11 @@ def _lora_forward(self: Any, x: Tensor) -> Tensor:
     base = self.base_layer
     a, b = self.lora_A["default"].weight, self.lora_B["default"].weight
     weight = getattr(self, "rung_packed", base.weight)
-    return LoraLinear.apply(x, weight, base.bias, a, b, self.scaling["default"])
+    drop = self.lora_dropout["default"]
+    keep = None
+    if isinstance(drop, torch.nn.Dropout) and drop.training and drop.p > 0:
+        keep = torch.empty_like(x).bernoulli_(1 - drop.p).div_(1 - drop.p)
+    return LoraLinear.apply(x, weight, base.bias, a, b, self.scaling["default"], keep)
 
 
 def _swiglu_forward(self: Any, x: Tensor) -> Tensor:

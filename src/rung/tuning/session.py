@@ -171,10 +171,10 @@ def _lora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
 
 def _qlora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
     """LoRA over packed matrices. Embeddings, head and norms stay as they are, as in the paper."""
-    if recipe.dora or recipe.dropout:
+    if recipe.dora:
         raise InputError(
-            "qlora takes neither dora nor dropout: the packed base is computed by a kernel of its own",
-            remedy="set dora: false and dropout: 0, or method: lora",
+            "qlora does not go with dora: the packed base is computed by a kernel of its own",
+            remedy="set dora: false, or method: lora",
         )
     from rung.tuning import kernels
 
