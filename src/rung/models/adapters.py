@@ -1,5 +1,5 @@
 """Adapters beside a base that is left as it is: PEFT folders (LoRA, prompt and prefix tuning), and bottleneck adapter modules of
-our own, one or several composed (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
+our own (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
 
 A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, and ``rung.json`` says which base it was tuned on. Bottleneck modules sit
 behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so that a fresh one changes nothing.
@@ -8,10 +8,10 @@ behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, NOTE = "adapter_config.json", "adapter_model.safetensors", "rung.json"
 BOTTLENECK = "BOTTLENECK"
-Composition = Literal["stack", "fuse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Modules:
-    """Bottleneck modules of one or several tasks: ``widths`` by name, in the order they are applied. ``stack``: one behind the
-    other; ``fuse``: side by side, weighed by trained attention over their outputs (AdapterFusion; Pfeiffer et al. 2021,
-    arXiv:2005.00247)."""
+    """Bottleneck modules: ``widths`` by name, in the order in which they are applied, one behind the other."""
 
     widths: Mapping[str, int]
-    composition: Composition = "stack"
 
     def document(self, base: str) -> dict[str, Any]:
         """What ``adapter_config.json`` says."""
@@ -41,7 +37,6 @@ class Modules:
             "peft_type": BOTTLENECK,
             "base_model_name_or_path": base,
             "widths": dict(self.widths),
-            "composition": self.composition,
         }
 
 
@@ -118,7 +113,7 @@ def attach(model: Any, folder: Path) -> tuple[Any, tuple[int, ...]]:
     kind = str(config.get("peft_type", ""))
     try:
         if kind == BOTTLENECK:
-            insert(model, Modules(config["widths"], config["composition"]))
+            insert(model, Modules(config["widths"]))
             load(model, folder)
             return model, ()
         if kind in ("PROMPT_TUNING", "PREFIX_TUNING"):
@@ -212,45 +207,6 @@ def load(model: Any, folder: Path) -> None:
     _fill(parameters(model), _tensors(folder), folder)
 
 
-def fill(model: Any, name: str, folder: Path) -> None:
-    """Read the one module of ``folder`` into the module called ``name``: how tasks' adapters come together."""
-    tensors = _tensors(folder)
-    names = {key.split(".")[3] for key in tensors if key.split(".")[2] == "tasks"}
-    if len(names) != 1:
-        raise InputError(
-            f"{folder} holds {len(names)} modules ({', '.join(sorted(names))}), expected one",
-            remedy="compose folders of one adapter each",
-        )
-    [old] = names
-    renamed = {key.replace(f".tasks.{old}.", f".tasks.{name}."): tensor for key, tensor in tensors.items()}
-    here = {key: part for key, part in parameters(model).items() if f".tasks.{name}." in key}
-    _fill(here, renamed, folder)
-
-
-def blend(folders: Sequence[Path], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
-    """One module out of several of one width: the weighted mean of their parameters (all alike without ``weights``; as in
-    AdapterSoup, Chronopoulou et al. 2023, arXiv:2302.07027), named as the first's."""
-    if not folders:
-        raise InputError("no adapter to merge", remedy="name at least one folder")
-    shares = list(weights or [1.0] * len(folders))
-    if len(shares) != len(folders) or sum(shares) <= 0 or min(shares) < 0:
-        raise InputError(
-            f"got {len(shares)} weights for {len(folders)} adapters: {shares}",
-            remedy="give each a weight, none negative",
-        )
-    all_tensors = [_tensors(folder) for folder in folders]
-    first = all_tensors[0]
-    flat = [list(tensors.values()) for tensors in all_tensors]
-    for folder, tensors in zip(folders[1:], flat[1:], strict=True):
-        if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in flat[0]]:
-            raise _mismatch(folder, f"its modules have other widths than those of {folders[0]}")
-    total = sum(shares)
-    return {
-        key: sum((share / total * tensors[place] for share, tensors in zip(shares, flat, strict=True)), 0 * first[key])
-        for place, key in enumerate(first)
-    }
-
-
 def _tensors(folder: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -306,20 +262,10 @@ def _block_class(torch: Any) -> Any:
             self.tasks = torch.nn.ModuleDict(
                 {name: Bottleneck(hidden, width) for name, width in modules.widths.items()}
             )
-            self.fuse = modules.composition == "fuse"
-            if self.fuse:
-                self.query, self.key = (torch.nn.Linear(hidden, hidden, bias=False) for _ in range(2))
-                self.value = torch.nn.Linear(hidden, hidden, bias=False)
-                torch.nn.init.eye_(self.value.weight)
 
         def forward(self, x: Any) -> Any:
-            if not self.fuse:
-                for part in self.tasks.values():
-                    x = part(x)
-                return x
-            outs = torch.stack([part(x) for part in self.tasks.values()], -2)
-            scores = (linear(x, self.query).unsqueeze(-2) * linear(outs, self.key)).sum(-1, keepdim=True)
-            weights = torch.softmax(scores.float(), -2).to(x.dtype)
-            return (weights * linear(outs, self.value)).sum(-2)
+            for part in self.tasks.values():
+                x = part(x)
+            return x
 
     return Block
