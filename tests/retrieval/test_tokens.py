@@ -31,7 +31,7 @@ CASES: list[list[str]] = [
     [],
     [""],
     ["", " ", "one", ""],
-    ["Café naïve “Ah!” 世界 ﬁne İstanbul straße", "plain words only"],
+    ["Café naïve “Ah!” 世界 ﬁne İstanbul straße 𝕬𝖇 ℕ ㎒", "plain words only"],
     [LONG, LONG + "b", LONG + "c", LONG + "b", "a" * 8, "a" * 9, "a" * 16, "a" * 17, "\x00\x01 a\x00b"],
     ["end", "of" * 3000, "x"],
 ]

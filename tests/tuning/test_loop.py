@@ -185,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops(
     kept = session.vector.clone()
     assert torch.isfinite(kept).all()
     fresh = open_session(tiny, RECIPE)
-    store = Checkpoints(tmp_path, loop.identity(tiny, rows, [], RECIPE), fresh)
+    store = Checkpoints(tmp_path, loop.identity(tiny, rows, [], RECIPE))
     state, note = store.restore({"vector": fresh.vector})
     assert (state.step, note) == (3, "")
     assert torch.equal(fresh.vector, kept)
@@ -198,7 +198,7 @@ def spoil(path: Path) -> None:
 
 
 def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None:
-    store = Checkpoints(tmp_path, "k", session)
+    store = Checkpoints(tmp_path, "k")
     for step in (1, 2, 3):
         session.vector.fill_(float(step))
         store.save(Trained(step=step), {"vector": session.vector})
@@ -215,7 +215,7 @@ def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None
 
 
 def test_full_disk_keeps_the_old_checkpoint(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Checkpoints(tmp_path, "k", session)
+    store = Checkpoints(tmp_path, "k")
     store.save(Trained(step=1), {"vector": session.vector})
 
     def full(descriptor: int) -> None:

@@ -24,6 +24,7 @@ def errors(
     import asyncio
     import json as codec
 
+    from rung.core import files
     from rung.core.codec import canonical
     from rung.core.errors import InputError
     from rung.core.settings import Settings
@@ -60,7 +61,7 @@ def errors(
             codec.dumps({"id": id, **by_id[id].input, "reference": by_id[id].reference}, ensure_ascii=False)
             for id in cluster.ids
         ]
-        to.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        files.write(to, ("\n".join(lines) + "\n").encode())
         typer.echo(f"{cluster.size} rows of {cluster.name!r} to {to}")
 
     asyncio.run(work())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
+from rung.core.files import aside
 from rung.core.types import Message
 from rung.data.records import Record
 
@@ -128,17 +128,10 @@ def write(path: Path, records: Iterable[Record]) -> int:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as it was."""
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as out:
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with aside(path) as part, part.open("wb") as out:
+            yield out
 
 
 @contextmanager

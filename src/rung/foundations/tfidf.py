@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.core.files import aside
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -170,7 +172,5 @@ class Onehot:
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     """Write ``arrays`` to ``path`` in one step, byte-identical for equal content."""
-    staging = path.with_name(f".{path.name}.part")
-    with staging.open("wb") as stream:
+    with aside(path) as staging, staging.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
-    staging.replace(path)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rung.core.codec import spell
+from rung.core.files import aside
 from rung.core.protocols import Resources
 from rung.core.types import Result, text_of
 from rung.ladder import table
@@ -33,13 +33,11 @@ async def write_report(run: RunRecord, store: Store, resources: Resources, path:
     )
     from rung.core.errors import InputError
 
-    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_text(html, encoding="utf-8")
-        staging.replace(path)
+        with aside(path, durable=False) as staging:
+            staging.write_text(html, encoding="utf-8")
     except OSError as error:
-        staging.unlink(missing_ok=True)
         raise InputError(
             f"cannot write the report to {path}: {error.strerror}", remedy="name another file: --report FILE"
         ) from None

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rung.core.errors import FetchError, InputError, MissingExtra
 from rung.core.extras import require
+from rung.core.files import aside
 from rung.core.lock import hold
 from rung.core.program import file_hash
 from rung.core.types import Progress
@@ -417,19 +418,12 @@ def _copy(path: Path, cache: Path, progress: Report) -> Path:
         return target
     with _disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = target.with_name(f".{target.name}.part{os.getpid()}")
         started, done, total = time.monotonic(), 0, path.stat().st_size
-        try:
-            with path.open("rb") as source, staging.open("wb") as copy:
-                while block := source.read(1 << 22):
-                    copy.write(block)
-                    done += len(block)
-                    progress(_moving("copy", done, total, started))
-                copy.flush()
-                os.fsync(copy.fileno())
-            staging.replace(target)
-        finally:
-            staging.unlink(missing_ok=True)
+        with aside(target) as staging, path.open("rb") as source, staging.open("wb") as copy:
+            while block := source.read(1 << 22):
+                copy.write(block)
+                done += len(block)
+                progress(_moving("copy", done, total, started))
     return target
 
 

@@ -30,6 +30,7 @@ from rung.core import program as programs
 from rung.core import registry
 from rung.core.codec import canonical, digest
 from rung.core.errors import InputError, ModelError
+from rung.core.files import aside
 from rung.core.meter import metered
 from rung.core.protocols import Context, Metric, Program, Resources, Rung
 from rung.core.rung import make_rung
@@ -202,9 +203,8 @@ class Log:
             self._count += 1
             return
         lines = [*self._old[: self._count], line]
-        staging = self.path.with_suffix(".part")
-        staging.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
-        os.replace(staging, self.path)
+        with aside(self.path) as staging:
+            staging.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
         self._old, self._count = lines, len(lines)
 
 

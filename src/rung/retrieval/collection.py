@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rung.core.codec import canonical
 from rung.core.errors import InputError, RungError, StoreError
+from rung.core.files import aside
 from rung.core.lock import hold
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
@@ -1540,10 +1541,9 @@ def _check(search: Search) -> None:
 
 def _write(path: Path, text: str) -> None:
     """A small file, whole or not at all. Raises StoreError."""
-    temporary = path.with_suffix(".new")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with aside(path, durable=False) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _full(path.parent, error) from error
 

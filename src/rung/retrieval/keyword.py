@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import unicodedata
 import zipfile
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.core.errors import InputError, StoreError
+from rung.core.files import aside
 from rung.core.types import Span
 from rung.metrics.stem import stem
 from rung.retrieval.tokens import split
@@ -86,7 +85,8 @@ class _Folding(dict[int, str]):
     no letter or digit, and spaces around each character of a script that writes no spaces between words."""
 
     def __missing__(self, code: int) -> str:
-        parts = unicodedata.normalize("NFKD", chr(code).casefold())
+        # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
+        parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code).casefold()).casefold())
         folded = unicodedata.normalize("NFC", "".join(char for char in parts if not 0x300 <= ord(char) <= 0x36F))
         text = "".join(self._piece(char) for char in folded)
         self[code] = text
@@ -554,15 +554,11 @@ class KeywordIndex:
             for place, segment in enumerate(self._segments):
                 arrays[f"terms{place}"], arrays[f"starts{place}"] = segment.terms, segment.starts
                 arrays[f"rows{place}"], arrays[f"counts{place}"] = segment.rows, segment.counts
-            staging = folder / f".{FILE}.{os.getpid()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with staging.open("wb") as stream:
+                with aside(folder / FILE, durable=False) as staging, staging.open("wb") as stream:
                     np.savez(stream, allow_pickle=False, **arrays)
-                staging.replace(folder / FILE)
             except OSError as error:
-                with suppress(OSError):
-                    staging.unlink()
                 raise StoreError(
                     f"cannot write the keyword index {folder / FILE}: {error.strerror or error}",
                     remedy="make room or give a folder that can be written",

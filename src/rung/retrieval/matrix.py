@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rung.core.files import aside
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -220,36 +222,30 @@ class Matrix:
         """Write the living rows to a side file, whole or not at all, with the generation it shows, the highest row there was
         then, and the key of its collection. It is derived, so it is not synced: what a power cut leaves of it fails its
         checksum and is made again. Raises OSError."""
-        temporary = path.with_suffix(".new")
         rows = self.rows if self.live is None else self.rows[self.live]
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(b"\0" * _HEADER)
-                total = zlib.crc32(_raw(rows))
-                stream.write(_raw(rows))
-                start = 0
-                for part in self.parts:
-                    data = part if self.live is None else part[self.live[start : start + len(part)]]
-                    total = zlib.crc32(_raw(data), total)
-                    stream.write(_raw(data))
-                    start += len(part)
-                head = {
-                    "format": FORMAT,
-                    "key": key,
-                    "generation": generation,
-                    "watermark": watermark,
-                    "rows": len(rows),
-                    "dimensions": self.dimensions,
-                    "sum": total,
-                }
-                text = json.dumps(head).encode()
-                seal = f"{zlib.crc32(text):08x}\n".encode()
-                stream.seek(0)
-                stream.write(seal + text)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with aside(path, durable=False) as part, part.open("wb") as stream:
+            stream.write(b"\0" * _HEADER)
+            total = zlib.crc32(_raw(rows))
+            stream.write(_raw(rows))
+            start = 0
+            for block in self.parts:
+                data = block if self.live is None else block[self.live[start : start + len(block)]]
+                total = zlib.crc32(_raw(data), total)
+                stream.write(_raw(data))
+                start += len(block)
+            head = {
+                "format": FORMAT,
+                "key": key,
+                "generation": generation,
+                "watermark": watermark,
+                "rows": len(rows),
+                "dimensions": self.dimensions,
+                "sum": total,
+            }
+            text = json.dumps(head).encode()
+            seal = f"{zlib.crc32(text):08x}\n".encode()
+            stream.seek(0)
+            stream.write(seal + text)
 
     @classmethod
     def load(cls, path: Path, dimensions: int, key: str) -> tuple[Matrix, int, int] | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from rung.core.codec import canonical, encode, spell
 from rung.core.errors import InputError, ParityError, RungError
+from rung.core.files import aside
 from rung.core.protocols import Metric
 from rung.core.types import Answer, Case, Example, Input, Result, Score
 from rung.metrics.stats import Difference, paired
@@ -74,10 +75,9 @@ class Parity:
     def save(self, folder: Path) -> None:
         """Write ``parity.json`` beside ``program.json`` (no part of the program: its hash stays what it was)."""
         path = folder / FILE
-        staging = path.with_suffix(".part")
         text = json.dumps(encode(self), indent=2, ensure_ascii=False) + "\n"
-        staging.write_text(text, encoding="utf-8", errors="backslashreplace")
-        staging.replace(path)
+        with aside(path) as staging:
+            staging.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 async def check(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rung.core.files import aside
 from rung.core.types import Split
 
 Place = Literal["train", "dev", "test", "out"]
@@ -132,9 +132,5 @@ def write_lock(path: Path, lock: Lock, data: str) -> None:
         "settings": dict(lock.settings),
         "splits": {place: sorted(ids) for place, ids in by_place.items() if ids},
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with aside(path) as part:
         part.write_text(json.dumps(document, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +15,8 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
+from rung.core.files import aside, write
 from rung.models import adapters
-from rung.tuning.loop import write
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
 from rung.tuning.weights import Base
@@ -70,11 +72,13 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
             "a full fine-tuning has no adapter: every weight changed", remedy="write it as a folder or a GGUF"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    _guard(lambda: write(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"})), folder)
+    with _told(folder):
+        write(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"}))
     if config is None:
         width = max(1, int(heads.hidden_size) // recipe.reduction)
         document = adapters.Modules({TASK: width}).document(place)
-        _guard(lambda: write(folder / adapters.CONFIG, json.dumps(document, indent=1).encode()), folder)
+        with _told(folder):
+            write(folder / adapters.CONFIG, json.dumps(document, indent=1).encode())
     else:
         config.base_model_name_or_path = place
         config.inference_mode = True
@@ -187,7 +191,8 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
         config.dtype = kind
         config.save_pretrained(staging)
         data = {name: tensor.to(kind).contiguous() for name, tensor in weights.items()}
-        _guard(lambda: write(staging / "model.safetensors", save(data, {"format": "pt"})), folder)
+        with _told(folder):
+            write(staging / "model.safetensors", save(data, {"format": "pt"}))
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
     finally:
@@ -216,9 +221,8 @@ def save_gguf(
     architecture = str(reader.fields["general.architecture"].contents())
     config = AutoConfig.from_pretrained(base.folder)
     names = _names(gguf, architecture, config.num_hidden_layers, weights)
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with aside(path) as part:
         writer = gguf.GGUFWriter(part, architecture)
         _copy_fields(gguf, reader, writer, precision, name)
         missing = sorted({tensor.name for tensor in reader.tensors} - set(names) - {"rope_freqs.weight"})
@@ -247,18 +251,11 @@ def save_gguf(
                     kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(source.name, gguf.quants.quantize(data, kind), raw_dtype=kind)
 
-        def finish() -> None:
+        with _told(path.parent):
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
             writer.close()
-            with part.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            part.replace(path)
-
-        _guard(finish, path.parent)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -304,9 +301,11 @@ def _copy_fields(gguf: Any, reader: Any, writer: Any, precision: Precision, name
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def _guard(action: Any, folder: Path) -> None:
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What the disk refuses as FitError."""
     try:
-        action()
+        yield
     except OSError as error:
         raise FitError(
             f"cannot write the tuned weights to {folder}: {error.strerror or error}",

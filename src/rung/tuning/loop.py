@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import resource
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError
+from rung.core.files import aside, write
 from rung.core.program import file_hash
 from rung.core.types import Progress, Usage
 from rung.tuning.batches import Batch, Row, shuffle, split
@@ -152,7 +152,7 @@ def train(
     world = World.here()
     steps, total = math.ceil(len(rows) / recipe.batch), recipe.total(len(rows))
     marks = {math.ceil(steps * (index + 1) / recipe.checks) for index in range(recipe.checks)}
-    store = Checkpoints(folder, identity(base, rows, dev, recipe), session)
+    store = Checkpoints(folder, identity(base, rows, dev, recipe))
     rows, held = session.front(rows), split(session.front(dev), recipe.tokens)
     parameter = torch.nn.Parameter(session.vector)
     parameter.grad = session.grad
@@ -327,8 +327,8 @@ class Checkpoints:
     Files are written aside, flushed to disk and renamed: a reader sees a whole old state or a whole new one.
     """
 
-    def __init__(self, folder: Path, key: str, session: Session) -> None:
-        self._folder, self._key, self._session = folder, key, session
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key = folder, key
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: Trained, tensors: dict[str, torch.Tensor]) -> None:
@@ -338,17 +338,11 @@ class Checkpoints:
 
         name = f"step-{state.step:06d}.safetensors"
         known = [entry for entry in self._entries() if entry["file"] != name][:1]
-        part = self._folder / f".{name}.part{os.getpid()}"
         try:
-            try:
-                # Straight to the disk: a full fine-tuning's state is gigabytes.
+            # Straight to the disk: a full fine-tuning's state is gigabytes.
+            with aside(self._folder / name) as part:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, part)
                 hashed = file_hash(part)
-                with part.open("rb+") as stream:
-                    os.fsync(stream.fileno())
-                part.replace(self._folder / name)
-            finally:
-                part.unlink(missing_ok=True)
             entry = {"file": name, "sha256": hashed, "state": encode(state)}
             document = {"key": self._key, "checkpoints": [entry, *known]}
             write(self._folder / "checkpoint.json", json.dumps(document).encode())
@@ -398,21 +392,3 @@ class Checkpoints:
                 remedy=f"name a new folder, or delete {self._folder}",
             )
         return entries
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole or not there, also after a power cut."""
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,10 +13,11 @@ from typing import Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
+from rung.core.files import write
 from rung.core.lock import hold
 from rung.core.program import file_hash
 from rung.core.types import Message, Progress
-from rung.tuning.loop import Trained, World, identity, train, write
+from rung.tuning.loop import Trained, World, identity, train
 from rung.tuning.recipe import Recipe
 from rung.tuning.weights import Base, load_torch
 

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.extras import require
+from rung.core.files import aside
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.models import hub
@@ -202,8 +203,6 @@ def _read_text(
 
 def _load(path: Path, limit: int, cache: Path) -> tuple[list[str], NDArray[np.float32]]:
     """``read``, kept in the cache as an array that is mapped, since text takes seconds to read."""
-    import os
-
     import numpy as np
 
     stem = cache / "words" / digest([file_hash(path), limit, 1])
@@ -212,12 +211,11 @@ def _load(path: Path, limit: int, cache: Path) -> tuple[list[str], NDArray[np.fl
         found = read(path, limit)
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
-            staging = stem.with_name(f".{stem.name}.part{os.getpid()}")
-            staging.write_text("\n".join(found[0]), encoding="utf-8")
-            staging.replace(words)
-            with staging.open("wb") as stream:
+            with aside(words, durable=False) as staging:
+                staging.write_text("\n".join(found[0]), encoding="utf-8")
+            # Last: what is there is whole.
+            with aside(table, durable=False) as staging, staging.open("wb") as stream:
                 np.save(stream, found[1])
-            staging.replace(table)  # last: what is there is whole
         except OSError:
             return found
     listed = words.read_text(encoding="utf-8").split("\n")

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.core.errors import InputError, StoreError
+from rung.core.files import write
 from rung.core.lock import hold
 from rung.core.protocols import Filter
 from rung.retrieval.backends.check import check_new, check_queries, check_rows
 from rung.retrieval.backends.gate import Gate
-from rung.retrieval.backends.log import Change, Log, read, sync_folder
+from rung.retrieval.backends.log import Change, Log, read
 from rung.retrieval.backends.matrix import Matrix
 from rung.retrieval.filter import Columns
 
@@ -549,7 +550,7 @@ class LocalIndex:
             sizes = {path.name: path.stat().st_size for path in written}
             self._write_head(generation, sizes)
         except OSError as error:
-            for path in [*written, self._folder / "index.json.new", self._log_path(generation)]:
+            for path in [*written, self._log_path(generation)]:
                 path.unlink(missing_ok=True)
             raise self._cannot("flush", error) from None
         if self._log is not None:
@@ -568,13 +569,7 @@ class LocalIndex:
             "generation": generation,
             "files": files,
         }
-        fresh = self._folder / "index.json.new"
-        with fresh.open("w") as text:
-            json.dump(head, text)
-            text.flush()
-            os.fsync(text.fileno())
-        fresh.replace(self._folder / "index.json")
-        sync_folder(self._folder)
+        write(self._folder / "index.json", json.dumps(head).encode())
 
     def _sweep(self, generation: int) -> None:
         """Remove files of other generations; one that a reader holds on Windows goes the next time."""

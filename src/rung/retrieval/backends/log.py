@@ -98,17 +98,3 @@ class Log:
 
     def close(self) -> None:
         self._stream.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last; systems that cannot open folders sync them by themselves."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
