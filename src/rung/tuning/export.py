@@ -222,7 +222,7 @@ def save_gguf(
     config = AutoConfig.from_pretrained(base.folder)
     names = _names(gguf, architecture, config.num_hidden_layers, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with aside(path) as part:
+    with _told(path.parent), aside(path) as part:
         writer = gguf.GGUFWriter(part, architecture)
         _copy_fields(gguf, reader, writer, precision, name)
         missing = sorted({tensor.name for tensor in reader.tensors} - set(names) - {"rope_freqs.weight"})
@@ -251,11 +251,10 @@ def save_gguf(
                     kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(source.name, gguf.quants.quantize(data, kind), raw_dtype=kind)
 
-        with _told(path.parent):
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-            writer.close()
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
     return path
 
 
