@@ -117,11 +117,8 @@ class Kept:
 
 
 async def judge(model: str, pairs: list[Pair], kept: Path) -> Agreement:
-    pool = Pool(Settings({"model": model}))
-    try:
+    async with Pool(Settings({"model": model})) as pool:
         return await agreement(Kept(pool.model(model), kept), RUBRIC, pairs)
-    finally:
-        await pool.close()
 
 
 def main() -> None:

@@ -90,8 +90,7 @@ async def main() -> None:
         sys.exit("name the folder of the data: RUNG_DATA=FOLDER, or --data FOLDER")
     first, _, last = given.part.partition(":")
     orders = read_orders(given.data, given.n)[int(first or 0) : int(last) if last else None]
-    pool = Pool(Settings(), default=given.model)
-    try:
+    async with Pool(Settings(), default=given.model) as pool:
         model = pool.model()
         outline, prompt = Outline(SECTIONS, WIDTH), Prompt("Answer the request.")
         load = os.getloadavg()[0]
@@ -114,8 +113,6 @@ async def main() -> None:
                 print(f"  {wrong.count(why)} x {why}")
             if title == "under the grammar":
                 print("\n".join(f"  | {line}" for line in answers[len(answers) // 2].raw.splitlines()))
-    finally:
-        await pool.close()
 
 
 if __name__ == "__main__":

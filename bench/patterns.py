@@ -112,14 +112,11 @@ class Lines:
 
 
 async def climb(task: Task, settings: Settings) -> RunRecord:
-    pool = Pool(settings)
-    try:
+    async with Pool(settings) as pool:
         best = await combination(task, settings, pool)
         choices = (*SINGLE, RungChoice("combined", {"parts": best.split("+")}, f"combined: {best}"))
         with open_store(settings.store_url) as store:
             return await Climber(replace(task, rungs=choices), store, pool, settings, Lines(), early=False).climb()
-    finally:
-        await pool.close()
 
 
 def effect(change: Difference | None) -> tuple[str, str]:

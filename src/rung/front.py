@@ -51,15 +51,12 @@ def climb(
         loaded = replace(loaded, budget=Budget(tokens, money, seconds))
 
     async def work() -> RunRecord:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             with open_store(settings.store_url) as store:
                 climber = Climber(loaded, store, pool, settings, observer or Silent(), early, seed)
                 run = await climber.climb()
                 await write_report(run, store, pool, report or report_path(settings, run.id))
                 return run
-        finally:
-            await pool.close()
 
     return asyncio.run(work())
 
@@ -73,12 +70,9 @@ def answer(folder: str | Path, input: Input | str, *, settings: Settings | None 
     """Answer one input with an exported program. A failure is in the answer; a damaged folder raises InputError."""
 
     async def work() -> Answer:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             opened = local.open_folder(Path(folder), pool)
             return await programs.attempt(opened.program, local.as_fields(input, opened.fields))
-        finally:
-            await pool.close()
 
     return asyncio.run(work())
 
@@ -94,10 +88,7 @@ def ask(
     messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
 
     async def work() -> Reply:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             return (await pool.model(model).generate([Request(messages, sampling or Sampling())]))[0]
-        finally:
-            await pool.close()
 
     return asyncio.run(work())

@@ -279,12 +279,25 @@ def test_a_model_is_wrapped_once() -> None:
 
 
 async def test_a_pool_opens_each_once_and_closes_all() -> None:
-    pool = Pool(default="fake:echo")
-    assert pool.model() is pool.model("fake:echo")
+    async with Pool(default="fake:echo") as pool:
+        assert pool.model() is pool.model("fake:echo")
+        mine = Fake(name="mine")
+        assert pool.add(mine) is pool.model("fake:mine")
+        assert pool.add(mine, "other") is pool.model("other")
+        assert not mine.closed
+    assert mine.closed
+
+
+async def test_a_pool_closes_its_models_when_the_work_fails() -> None:
     mine = Fake(name="mine")
-    assert pool.add(mine) is pool.model("fake:mine")
-    assert pool.add(mine, "other") is pool.model("other")
-    await pool.close()
+
+    async def work() -> None:
+        async with Pool() as pool:
+            pool.add(mine)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work()
     assert mine.closed
 
 

@@ -64,11 +64,8 @@ def ask(
     reading = Reading(refine=refine, gate=gate, strict=reader == "mark", rerank=8 if own else 0, **how)
 
     async def work() -> Grounded:
-        pool = Pool(settings, default=model)
-        try:
+        async with Pool(settings, default=model) as pool:
             return await answerer(pool.model(), collection, wanted, reading).ground(text)
-        finally:
-            await pool.close()
 
     with Collection.open(find(name, settings.home)) as collection:
         grounded = asyncio.run(work())

@@ -49,13 +49,10 @@ def curve(
             typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
-        pool = Pool(settings, default=loaded.models[0] if loaded.models else settings["model"])
-        try:
+        async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:
             found = await learning.learn(
                 loaded, choice, wanted, loaded.test[:limit], settings, pool, seed=seed, progress=tell
             )
             typer.echo(learning.table(found))
-        finally:
-            await pool.close()
 
     asyncio.run(work())

@@ -325,7 +325,8 @@ def _traces(
             title = rung or (record.recommendation.rung if record.recommendation is not None else "")
             if not title:
                 raise InputError(f"run {record.id} recommends no rung", remedy="name one: --rung TITLE")
-            results = await read_results(opened, record, title, Pool(settings))
+            async with Pool(settings) as pool:
+                results = await read_results(opened, record, title, pool)
         return list(traces.harvest(results, right, record.id, title, record.metrics[0], faults, every=every))
 
     return asyncio.run(work())

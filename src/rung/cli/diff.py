@@ -26,11 +26,8 @@ def diff(
     settings = Settings({"store": store})
 
     async def work() -> None:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             with open_store(settings.store_url) as opened:
                 Console().print(changes(await compare_runs(opened, first, second, pool)))
-        finally:
-            await pool.close()
 
     asyncio.run(work())

@@ -37,14 +37,11 @@ def errors(
     settings = Settings({"store": store})
 
     async def work() -> None:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             with open_store(settings.store_url) as opened:
                 record = read_run(opened, run)
                 title = choose(record, rung).title
                 results = await read_results(opened, record, title, pool)
-        finally:
-            await pool.close()
         found = room.analyse(results, record.metrics[0])
         if not slice_:
             typer.echo(canonical(found) if json else f"{title}, run {record.id}: {room.table(found)}")

@@ -81,8 +81,7 @@ def optimize(
     console = Console(stderr=True)
 
     async def work(live: Live) -> Optimum:
-        pool = Pool(settings, default=name)
-        try:
+        async with Pool(settings, default=name) as pool:
             with open_store(settings.store_url) as opened:
                 return await search(
                     loaded,
@@ -96,8 +95,6 @@ def optimize(
                     test=not no_test,
                     progress=live.tell,
                 )
-        finally:
-            await pool.close()
 
     with Live(console, quiet=quiet) as live:
         found = asyncio.run(work(live))

@@ -33,11 +33,8 @@ def _run(work: Callable[[Pool], Awaitable[None]], model: str | None) -> None:
     settings = Settings({"model": model})
 
     async def whole() -> None:
-        pool = Pool(settings, default=settings["model"])
-        try:
+        async with Pool(settings, default=settings["model"]) as pool:
             await work(pool)
-        finally:
-            await pool.close()
 
     asyncio.run(whole())
 

@@ -304,8 +304,7 @@ def ablate(
     prompt = whole_prompt(loaded, shots=shots, seed=seed, style=style)
 
     async def work() -> None:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             with open_store(settings.store_url) as opened:
                 metrics = [load_metric(name, pool) for name in loaded.metrics[:1]]
                 forbidden = frozenset(example_hash(example) for example in loaded.test)
@@ -321,8 +320,6 @@ def ablate(
                     lambda at: typer.echo(f"{at.done}/{at.total} {at.stage} {at.note}", err=True),
                 )
                 found = await measure(loaded, prompt, context, loaded.dev[:limit], part or ())
-        finally:
-            await pool.close()
         if json:
             typer.echo(dumps(encode(found), indent=2, ensure_ascii=False))
             return

@@ -34,11 +34,8 @@ def rate(
     settings = Settings({"store": store})
 
     async def questions(opened: Store) -> Study:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             return await prepare(opened, read_run(opened, run), rungs or [], pool, seed=seed, limit=limit)
-        finally:
-            await pool.close()
 
     with open_store(settings.store_url) as opened:
         if report:

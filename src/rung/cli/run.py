@@ -73,13 +73,10 @@ def _run_program(folder: Path, given: tuple[str, ...], file: Path | None, whole:
         sys.stdout.flush()
 
     async def work() -> int:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             failures = await run_folder(
                 folder, given, file, pool, whole=whole, concurrency=settings["concurrency"], write=write
             )
-        finally:
-            await pool.close()
         for failure in failures if file is None and len(given) <= 1 and not whole else ():
             typer.echo(f"rung: no answer ({failure.where}): {failure.message}", err=True)
         return len(failures)

@@ -56,8 +56,7 @@ def few_shot(
         typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
-        pool = Pool(settings, default=loaded.models[0] if loaded.models else settings["model"])
-        try:
+        async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:
             found = await room.curve(
                 loaded,
                 sizes,
@@ -71,7 +70,5 @@ def few_shot(
                 progress=tell,
             )
             typer.echo(room.table(found))
-        finally:
-            await pool.close()
 
     asyncio.run(work())

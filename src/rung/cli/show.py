@@ -37,17 +37,17 @@ def show(
     settings = Settings({"store": store})
 
     async def work() -> None:
-        pool = Pool(settings)
         with open_store(settings.store_url) as opened:
             record = read_run(opened, run)
-            if report is not None:
-                await write_report(record, opened, pool, report)
-                console.print(f"Report: {report}")
-                return
-            if not rung:
+            if report is None and not rung:
                 typer.echo(canonical(record)) if json else console.print(whole(record))
                 return
-            results = await read_results(opened, record, rung, pool)
+            async with Pool(settings) as pool:
+                if report is not None:
+                    await write_report(record, opened, pool, report)
+                    console.print(f"Report: {report}")
+                    return
+                results = await read_results(opened, record, rung, pool)
         primary = record.metrics[0]
         if failed:
             results = [r for r in results if r.answer.failure is not None or r.scores[primary].value < 1]

@@ -43,8 +43,7 @@ def stress(
             examples = read_examples(opened, record.task_hash)[: chosen.n][:limit]
             if not examples or not (Path(chosen.folder) / "program.json").exists():
                 raise InputError(f"{chosen.title} has no program in run {record.id}", remedy="climb the task again")
-            pool = Pool(settings, default=record.model)
-            try:
+            async with Pool(settings, default=record.model) as pool:
                 program = programs.load(Path(chosen.folder), pool)
                 metric = load_metric(record.metrics[0], pool)
                 evaluator = Evaluator(opened, record.id, [metric], concurrency=settings["concurrency"])
@@ -57,8 +56,6 @@ def stress(
                     kinds=tuple(kind or room.KINDS),
                     progress=tell,
                 )
-            finally:
-                await pool.close()
         typer.echo(f"{chosen.title}, run {record.id}, {len(examples)} examples\n{room.table(rows, metric.name)}")
 
     asyncio.run(work())

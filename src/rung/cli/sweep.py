@@ -40,8 +40,7 @@ def sweep(
         typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
-        pool = Pool(settings, default=loaded.models[0] if loaded.models else settings["model"])
-        try:
+        async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:
             program = compose(loaded, parts, pool)
             if not isinstance(program, PromptProgram):
                 raise InputError(
@@ -51,7 +50,5 @@ def sweep(
                 loaded, program, values, loaded.dev[:limit], settings, pool, repeats=repeat, progress=tell
             )
             typer.echo(room.table(found))
-        finally:
-            await pool.close()
 
     asyncio.run(work())

@@ -146,11 +146,8 @@ def estimate(task: Task, settings: Settings) -> Table:
     """The forecast as a table with a sum."""
 
     async def work() -> list[Forecast]:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             return await forecast(task, settings, pool)
-        finally:
-            await pool.close()
 
     rows = asyncio.run(work())
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True)

@@ -82,8 +82,7 @@ async def _task(before: str, after: str, place: str, settings: Settings, limit: 
     examples = task.test[:limit]
     if not examples:
         raise InputError(f"{task.name} has no test examples", remedy="name a task with a test split")
-    pool = Pool(settings)
-    try:
+    async with Pool(settings) as pool:
         metric = load_metric(task.metrics[0], pool)
         scores = []
         with open_store(settings.store_url) as store:
@@ -92,8 +91,6 @@ async def _task(before: str, after: str, place: str, settings: Settings, limit: 
                 program = PromptProgram(Prompt.of(task), pool.model(name), Options.of(task))
                 results = await evaluator(program, examples)
                 scores.append([result.scores[metric.name] for result in results])
-    finally:
-        await pool.close()
     return Row(
         task.name,
         metric.name,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from rung.core import registry
 from rung.core.errors import InputError
@@ -58,7 +58,7 @@ _EXAMPLES = {
 
 
 class Pool:
-    """Opens each model and embedder once (the ``Resources`` of the protocols).
+    """Opens each model and embedder once (the ``Resources`` of the protocols), and closes the models: ``async with Pool() as pool``.
 
     ``default`` is the model that None stands for (a task's first model); without it, the setting ``model``.
     """
@@ -89,6 +89,12 @@ class Pool:
         if name not in self._embedders:
             self._embedders[name] = open_embedder(name, self.settings)
         return self._embedders[name]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close every model that was opened."""

@@ -35,8 +35,7 @@ async def promote(
     verdicts: list[Parity] = []
 
     async def verify(staged: Path, record: RunRecord, chosen: RungRecord) -> None:
-        pool = Pool(settings)
-        try:
+        async with Pool(settings) as pool:
             name = record.metrics[0]
             original = await read_results(store, record, chosen.title, pool, [name])
             opened = open_folder(staged, pool)
@@ -59,8 +58,6 @@ async def promote(
             refuse(verdict)
             verdict.save(staged)
             verdicts.append(verdict)
-        finally:
-            await pool.close()
 
     exported = await export_program(store, run, rung, folder, verify=verify if parity else None)
     return exported, verdicts[0] if verdicts else None
