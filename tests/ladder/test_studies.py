@@ -101,10 +101,13 @@ def test_verbs_on_a_climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shaken = run.invoke(app, ["stress", "last", "linear", "--limit", "30", "--kind", "typos", "--kind", "empty"])
     assert shaken.exit_code == 0, shaken.output
     assert "typos" in shaken.output
+    assert [line.split(":")[0] for line in shaken.stderr.splitlines()] == ["1/2 typos", "2/2 empty"]
     curve = run.invoke(
         app, ["curve", "support-intent", "linear", "--sizes", "40,80,160", "--limit", "60", "-m", "fake:echo"]
     )
     assert curve.exit_code == 0, curve.output
     assert "expected by a power law" in curve.output
+    told = [line.split(" accuracy")[0] for line in curve.stderr.splitlines()]
+    assert told == ["1/3 n=40", "2/3 n=80", "3/3 n=160"]  # not what each fit tells
     wrong = run.invoke(app, ["curve", "support-intent", "linear", "--sizes", "4000"])
     assert isinstance(wrong.exception, InputError)

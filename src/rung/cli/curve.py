@@ -22,12 +22,14 @@ def curve(
 ) -> None:
     """Fit a rung on growing parts of train, and say what labelling as many examples again is expected to gain."""
     import asyncio
+    from functools import partial
 
     from rung import tasks
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.core.types import Progress, RungChoice
+    from rung.core.types import RungChoice
     from rung.ladder import learning
+    from rung.ladder.live import tell
     from rung.models import Pool
 
     settings = Settings({"model": model, "store": store})
@@ -44,14 +46,17 @@ def curve(
             n //= 2
     choice = next((c for c in loaded.rungs if c.title == rung), RungChoice(rung))
 
-    def tell(progress: Progress) -> None:
-        if progress.stage == "learning curve":
-            typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
-
     async def work() -> None:
         async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:
             found = await learning.learn(
-                loaded, choice, wanted, loaded.test[:limit], settings, pool, seed=seed, progress=tell
+                loaded,
+                choice,
+                wanted,
+                loaded.test[:limit],
+                settings,
+                pool,
+                seed=seed,
+                progress=partial(tell, only="learning curve"),
             )
             typer.echo(learning.table(found))
 

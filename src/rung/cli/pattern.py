@@ -221,6 +221,7 @@ def factorial(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.ladder.factorial import run_factorial, table
+    from rung.ladder.live import tell
 
     if split not in ("dev", "test"):
         raise InputError(f"got split {split!r}", remedy="write --split dev or --split test")
@@ -231,9 +232,6 @@ def factorial(
     names = [name.strip() for name in factors.split(",") if name.strip()]
 
     async def work(pool: Pool) -> None:
-        def tell(progress: Any) -> None:
-            typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
-
         examples = loaded.split("test" if split == "test" else "dev")[:limit]
         found = await run_factorial(loaded, names, examples, settings, pool, tell)
         typer.echo(table(found))

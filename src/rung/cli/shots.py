@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from rung.core.types import Progress
 
 
 def few_shot(
@@ -36,6 +33,7 @@ def few_shot(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.ladder import shots as room
+    from rung.ladder.live import tell
     from rung.models import Pool
     from rung.prompts.select import Kind
 
@@ -51,9 +49,6 @@ def few_shot(
         raise InputError(f"got split {split!r}", remedy="write --split dev or --split test")
     settings = Settings({"model": model, "store": store})
     loaded = tasks.load(task, models=[model] if model else None)
-
-    def tell(progress: Progress) -> None:
-        typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
         async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:

@@ -22,19 +22,16 @@ def stress(
     from rung.core import program as programs
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.core.types import Progress
     from rung.ladder import stress as room
     from rung.ladder.evaluate import Evaluator
     from rung.ladder.export import choose
     from rung.ladder.history import read_examples, read_run
+    from rung.ladder.live import tell
     from rung.metrics import load_metric
     from rung.models import Pool
     from rung.store import open_store
 
     settings = Settings({"store": store})
-
-    def tell(progress: Progress) -> None:
-        typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
         with open_store(settings.store_url) as opened:

@@ -26,8 +26,8 @@ def sweep(
     from rung import tasks
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.core.types import Progress
     from rung.ladder import sweep as room
+    from rung.ladder.live import tell
     from rung.models import Pool
     from rung.prompts.combine import compose
     from rung.prompts.program import PromptProgram
@@ -35,9 +35,6 @@ def sweep(
     values = room.read_grid(grid)
     settings = Settings({"model": model, "store": store})
     loaded = tasks.load(task, models=[model] if model else None)
-
-    def tell(progress: Progress) -> None:
-        typer.echo(f"{progress.done}/{progress.total} {progress.note}", err=True)
 
     async def work() -> None:
         async with Pool(settings, default=loaded.models[0] if loaded.models else settings["model"]) as pool:

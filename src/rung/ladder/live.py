@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -15,6 +16,12 @@ from rich.text import Text
 from rung.core.types import Interval, Progress, Usage
 from rung.ladder.records import RungRecord, RunRecord
 from rung.ladder.table import MARKS, count, money, quality, seconds
+
+
+def tell(progress: Progress, only: str = "") -> None:
+    """A study's progress as one line on stderr, with nothing that moves; of one stage where ``only`` names it."""
+    if only in ("", progress.stage):
+        sys.stderr.write(f"{progress.done}/{progress.total} {progress.note}\n")
 
 
 class Display:
