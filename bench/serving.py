@@ -111,6 +111,10 @@ def main() -> None:
             PromptProgram(Prompt("Say it again."), Pool().model("fake:echo"), Options()), Path(temporary) / "echo"
         )
         ours, our_port = start(sys.executable, "-c", SERVE, str(folder), "--port", "0")
+        store = f"sqlite:///{temporary}/rung.db"
+        recording, recording_port = start(
+            sys.executable, "-c", SERVE, str(folder), "--port", "0", "--record", "--store", store
+        )
         loop = ("uvloop",) if has("uvloop") != "-" else ()
         bare, bare_port = start(sys.executable, "-c", ECHO, *loop)
         messages = [{"role": "user", "content": "where is my parcel"}]
@@ -119,7 +123,9 @@ def main() -> None:
         cases = (
             ("bare FastAPI echo", bare_port, whole),
             ("rung serve", our_port, whole),
+            ("rung serve --record", recording_port, whole),
             ("rung serve, stream", our_port, stream),
+            ("  stream, --record", recording_port, stream),
         )
         try:
             found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
@@ -133,6 +139,7 @@ def main() -> None:
                         )
         finally:
             ours.terminate()
+            recording.terminate()
             bare.terminate()
     print(f"{'':22}{'c':>4}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'of bare':>9}")
     for (name, together), rounds in sorted(found.items(), key=lambda item: item[0][1]):

@@ -91,3 +91,31 @@ def test_mistakes(said: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         rung("data", *said)
     assert not Path("x.jsonl").exists()
+
+
+def test_what_was_served_becomes_rows(tmp_path: Path) -> None:
+    from rung.store import open_store
+
+    store = f"sqlite:///{tmp_path / 'served.db'}"
+    with pytest.raises(InputError, match="no row"):
+        rung("data", "import", "--served", "all", "--store", store, "--to", "rows.jsonl")
+    with open_store(store) as opened:
+        for id, text in (("a", "hello"), ("b", "bye"), ("c", "cut")):
+            finish = {"finish": "length"} if id == "c" else {}
+            payload = {
+                "program": "p",
+                "messages": [{"role": "user", "content": text}],
+                "answers": [{"text": text.upper(), **finish}],
+            }
+            opened.note_served(id, "rung/x", json.dumps(payload))
+    Path("right.csv").write_text("id,answer\na,Hello!\n")
+    said = rung(
+        "data", "import", "--served", "rung/x", "--store", store, "--corrections", "right.csv", "--to", "rows.jsonl"
+    )
+    assert "1 rows, 2 left out" in said
+    said = rung("data", "import", "--served", "all", "--every", "--store", store, "--to", "rows.jsonl")
+    assert "2 rows, 1 left out" in said
+    assert "c: the answer cannot be learnt: it ended by length" in said
+    assert [record.answer for _, record in stream(Path("rows.jsonl"))] == ["HELLO", "BYE"]
+    with pytest.raises(InputError, match="--corrections could be of"):
+        rung("data", "import", "--served", "all", "--run", "last", "--corrections", "right.csv", "--to", "rows.jsonl")

@@ -22,6 +22,7 @@ from rung.serving.gate import Limits
 from rung.serving.keys import Keys
 from rung.serving.local import Opened
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
+from rung.serving.record import Recorder
 from rung.serving.search import Shelf
 from rung.serving.server import address, listen, running
 
@@ -82,10 +83,11 @@ async def serving(
     limits: Limits | None = None,
     indexes: Shelf | None = None,
     splits: Sequence[Split] = (),
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[str]:
     """The base URL of a server over ``offers``, ``indexes`` and ``splits``."""
     bound = listen("127.0.0.1", 0, Keys())
     limits = limits or Limits(grace=1)
-    app = make_app(offers, keys=keys, limits=limits, indexes=indexes, splits=splits, warm_up=False)
+    app = make_app(offers, keys=keys, limits=limits, indexes=indexes, splits=splits, recorder=recorder, warm_up=False)
     async with running(app, bound, limits):
         yield address(bound)

@@ -48,20 +48,27 @@ def import_rows(
     ] = True,
     run: Annotated[str, typer.Option(help="A run's id, or last: its answers are the rows.")] = "",
     rung: Annotated[str, typer.Option(help="Which rung of the run; without it, the recommended one.")] = "",
+    served: Annotated[
+        str, typer.Option(metavar="MODEL", help="What rung serve --record kept of this model id, or of all: all.")
+    ] = "",
     corrections: Annotated[
         Path | None, typer.Option(help="A table of id and answer that wins over what was answered.")
     ] = None,
-    every: Annotated[bool, typer.Option("--every", help="Also answers of a run that were not right.")] = False,
-    store: Annotated[str | None, typer.Option(help="Store URL of the run.")] = None,
+    every: Annotated[
+        bool, typer.Option("--every", help="Also answers of a run that were not right; served ones that nobody scored.")
+    ] = False,
+    store: Annotated[str | None, typer.Option(help="Store URL of the run, or of what was served.")] = None,
 ) -> None:
     """Read sources into one file of rows, each with where it came from."""
     from rung.core.errors import InputError
     from rung.data.lines import write
 
-    if not sources and not run:
+    if not sources and not run and not served:
         raise InputError(
             "nothing was named to import", remedy="name files, or a run: rung data import --run last --to FILE.jsonl"
         )
+    if run and served and corrections is not None:
+        raise InputError("--corrections could be of the run or of what was served", remedy="import one at a time")
     if to.suffix.lower() not in (".jsonl", ".ndjson"):
         raise InputError(
             f"rows are written as JSON Lines, not {to.suffix or 'without suffix'}",
@@ -80,6 +87,10 @@ def import_rows(
             yield record
         if run:
             for record in _traces(run, rung, corrections, every, store, faults):
+                found += 1
+                yield record
+        if served:
+            for record in _served(served, corrections, every, store, faults):
                 found += 1
                 yield record
         if not found:
@@ -330,6 +341,18 @@ def _traces(
         return list(traces.harvest(results, right, record.id, title, record.metrics[0], faults, every=every))
 
     return asyncio.run(work())
+
+
+def _served(
+    served: str, corrections: Path | None, every: bool, store: str | None, faults: list[str]
+) -> Iterator[Record]:
+    from rung.core.settings import Settings
+    from rung.data import traces
+    from rung.store import open_store
+
+    right = traces.corrections(corrections) if corrections is not None else {}
+    with open_store(Settings({"store": store}).store_url) as opened:
+        yield from traces.gather(opened.served("" if served == "all" else served), right, faults, every=every)
 
 
 def _counter(model: str | None, settings: Settings) -> tuple[Count, str]:

@@ -57,7 +57,18 @@ def serve(
     waiting: Annotated[int, typer.Option(min=0, help="Requests in line; more get 503 with Retry-After.")] = 256,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 300.0,
     grace: Annotated[float, typer.Option(min=1, help="Seconds that requests may go on after SIGTERM.")] = 30.0,
-    store: Annotated[str | None, typer.Option(help="Store URL: the runs of --check, the scores of --split.")] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record", help="Keep requests and answers in the store, to learn from: rung data import --served."
+        ),
+    ] = False,
+    record_days: Annotated[
+        int | None, typer.Option("--record-days", min=1, help="Record, and delete what is older than this many days.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Store URL: the runs of --check, the scores of --split, what --record keeps.")
+    ] = None,
     body: Annotated[int, typer.Option(min=1024, help="Largest request body in bytes.")] = 4 * 1024 * 1024,
 ) -> None:
     """Serve programs over HTTP as OpenAI-compatible models, named rung/DIR."""
@@ -95,6 +106,8 @@ def serve(
         details=details,
         limits=limits,
         store=store,
+        record=record or record_days is not None,
+        record_days=record_days,
         shares=read_shares(split, name, alpha=alpha, rollback=rollback, header=split_by) if split or name else None,
     )
     run_server(plan, typer.echo)

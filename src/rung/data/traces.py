@@ -1,14 +1,18 @@
-"""What was answered in a run, as training rows: right answers as they are, wrong ones as somebody has corrected them."""
+"""What was answered in a run, or to callers of a server, as training rows: right answers as they are, wrong ones as somebody has
+corrected them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from rung.core.codec import spell
+from rung.core.codec import decode, spell
 from rung.core.errors import InputError
 from rung.core.types import Message, Result, text_of
 from rung.data.records import Record
+from rung.store import StoredServed
 from rung.tasks.definition import Source
 from rung.tasks.problem import Problems
 from rung.tasks.reader import read as read_tables
@@ -73,3 +77,53 @@ def harvest(
         messages = (Message("user", text_of(result.example.input)), Message("assistant", answer))
         yield Record(f"{run}:{rung}:{id}", messages, source=source)
     faults += [f"{run} {rung} {id}: corrected, but the run did not answer it" for id in left]
+
+
+def gather(
+    requests: Iterable[StoredServed], right: Mapping[str, str], faults: list[str], *, every: bool = False
+) -> Iterator[Record]:
+    """Rows of requests that a server recorded: the conversation as it was asked, and its answer.
+
+    A correction wins, that of ``right`` (by response id) over one that callers sent; without one only an answer that was scored 1 is
+    learnt (``every``: also those that nobody scored). Answers cut off by their length, tool calls, and corrections of requests that are not
+    there go to ``faults``.
+    """
+    left = dict(right)
+    for row in requests:
+        corrected = left.pop(row.id, row.correction)
+        try:
+            kept = json.loads(row.payload)
+            messages = tuple(decode(Message, message) for message in kept["messages"])
+            answer = kept["answers"][0]
+            text, finish, tools = str(answer["text"]), answer.get("finish", "stop"), answer.get("tool_calls")
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            faults.append(f"{row.id}: cannot be read ({type(error).__name__})")
+            continue
+        if any(message.tool_calls for message in messages):
+            faults.append(f"{row.id}: the conversation holds tool calls, which rows cannot say")
+        elif corrected is not None:
+            yield _served(row, kept, messages, corrected, True)
+        elif row.score is not None and row.score < 1:
+            faults.append(f"{row.id}: scored {row.score:g}, and there is no correction")
+        elif row.score is None and not every:
+            faults.append(f"{row.id}: nobody scored or corrected it (--every takes it)")
+        elif tools or finish != "stop" or not text.strip():
+            why = "tools were called" if tools else "it is empty" if finish == "stop" else f"it ended by {finish}"
+            faults.append(f"{row.id}: the answer cannot be learnt: {why}")
+        else:
+            yield _served(row, kept, messages, text, False)
+    faults += [f"{id}: corrected, but it is not recorded" for id in left]
+
+
+def _served(
+    row: StoredServed, kept: Mapping[str, object], messages: tuple[Message, ...], answer: str, corrected: bool
+) -> Record:
+    source = {
+        "served": row.id,
+        "model": row.model,
+        "program": kept.get("program", ""),
+        "time": datetime.fromtimestamp(row.created, UTC).isoformat(timespec="milliseconds"),
+        "corrected": corrected,
+        **({"score": row.score} if row.score is not None else {}),
+    }
+    return Record(f"served:{row.id}", (*messages, Message("assistant", answer)), source=source)

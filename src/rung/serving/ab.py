@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Model
+from rung.core.types import Message
 from rung.metrics.ab import Arm, Look, against_equality, look
 from rung.serving.offer import Choice, Offer, Piece
 from rung.serving.wire import ChatRequest
@@ -89,6 +90,9 @@ class Armed:
         async with aclosing(self.inner.reply(request, live=live)) as events:
             async for event in events:
                 yield event
+
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
+        return self.inner.heard(request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from rung.core import __version__
-from rung.core.errors import InputError, RungError
+from rung.core.errors import InputError, RungError, StoreError
 from rung.core.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling, Usage
@@ -27,6 +27,7 @@ from rung.serving.ab import Split, Turn
 from rung.serving.gate import Gate, Limits
 from rung.serving.keys import Keys
 from rung.serving.offer import Choice, Offer, Piece, refusal
+from rung.serving.record import Recorder
 from rung.serving.search import Shelf, add_search
 from rung.serving.wire import (
     ChatChunk,
@@ -74,6 +75,7 @@ def make_app(
     limits: Limits | None = None,
     indexes: Shelf | None = None,
     splits: Sequence[Split] = (),
+    recorder: Recorder | None = None,
     warm_up: bool = True,
     log: bool = True,
     clock: Callable[[], float] = time.time,
@@ -82,8 +84,8 @@ def make_app(
     itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``splits`` are A/B tests between
-    offers, each under an id of its own; scores come back at ``/v1/feedback``. ``warm_up`` opens local models
-    with one token, and indexes with one search, at start; ``/ready`` says when they are. ``log`` writes the access log.
+    offers, each under an id of its own; ``recorder`` keeps requests and answers. What callers think of an answer comes back at
+    ``/v1/feedback``. ``warm_up`` opens local models with one token, and indexes with one search, at start; ``/ready`` says when they are. ``log`` writes the access log.
     Raises InputError when two offers have one id.
     """
     limits = limits or Limits()
@@ -100,14 +102,15 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_warm_up(shelf.values(), indexes, state)) if warm_up else None
+        tasks = [asyncio.create_task(_warm_up(shelf.values(), indexes, state))] if warm_up else []
+        tasks += [asyncio.create_task(recorder.tidy())] if recorder is not None else []
         yield
         state.draining = True
         if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # The interactive pages of FastAPI load scripts from elsewhere: only the schema itself is served.
     app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -123,28 +126,26 @@ def make_app(
         if asked.model in tests:
             turn = tests[asked.model].choose(asked, request.headers, _key(request.scope) if keys else "")
             request.scope["rung.model"] = f"{turn.split.id}/{turn.arm}"
-            return Reply(turn.offer, asked, state, limits, int(clock()), turn)
+            return Reply(turn.offer, asked, state, limits, int(clock()), turn, recorder)
         offer = shelf.get(asked.model)
         if offer is None:
             raise _unknown(asked.model, created)
         request.scope["rung.model"] = offer.id
-        return Reply(offer, asked, state, limits, int(clock()))
+        return Reply(offer, asked, state, limits, int(clock()), None, recorder)
 
-    if tests:
+    if tests or recorder is not None:
 
         @app.post("/v1/feedback", response_model=None, openapi_extra=_FEEDBACK_SCHEMA)
         async def feedback(request: Request) -> dict[str, Any]:
-            """Say how good an answer of an A/B test was: its response id and a score from 0 to 1, once."""
+            """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
             said = read_feedback(await _read_body(request, limits.body, min(limits.deadline, 60.0)))
-            for split in tests.values():
-                found = await split.hear(said.id, said.score)
-                if found is None:
-                    continue
-                if found.score != said.score:
-                    raise Refused(409, f"{said.id} was scored {found.score:g} before", code="scored", again=False)
-                request.scope["rung.model"] = f"{split.id}/{found.arm}"
-                return {"id": said.id, "model": split.id, "arm": found.arm, "score": found.score}
-            raise Refused(404, f"no answer {said.id[:100]!r} was given here", param="id", code="not_found", again=False)
+            try:
+                return await _hear(said, request.scope, splits, recorder)
+            except StoreError as error:
+                logger.error("feedback could not be kept: %s", error.message)
+                raise Refused(
+                    503, "the store is in trouble", kind="server_error", code="store", retry_after=5
+                ) from None
 
     @app.get("/v1/models")
     async def models() -> ModelList:
@@ -179,6 +180,36 @@ def make_app(
     app.add_exception_handler(Exception, _on_defect)
     app.add_middleware(Guard, keys=keys or Keys(), log=log)
     return app
+
+
+async def _hear(said: Feedback, scope: Scope, splits: Sequence[Split], recorder: Recorder | None) -> dict[str, Any]:
+    """Keep feedback where its answer is known: in the A/B test that gave it, and where it is recorded."""
+    out: dict[str, Any] = {}
+    for split in splits if said.score is not None else ():
+        assert said.score is not None
+        found = await split.hear(said.id, said.score)
+        if found is None:
+            continue
+        if found.score != said.score:
+            raise Refused(409, f"{said.id} was scored {found.score:g} before", code="scored", again=False)
+        scope["rung.model"] = f"{split.id}/{found.arm}"
+        out = {"id": said.id, "model": split.id, "arm": found.arm, "score": found.score}
+        break
+    if recorder is not None:
+        kept = await recorder.hear(said.id, said.score, said.correction)
+        if kept is not None:
+            scope.setdefault("rung.model", kept.model)
+            out = {
+                "id": said.id,
+                "model": kept.model,
+                **out,
+                "score": kept.score,
+                "corrected": kept.correction is not None,
+            }
+    if not out or (said.correction is not None and "corrected" not in out):
+        known = "recorded" if said.correction is not None or not splits else "given"
+        raise Refused(404, f"no answer {said.id[:100]!r} was {known} here", param="id", code="not_found", again=False)
+    return out
 
 
 def _unknown(id: str, offered: Mapping[str, int]) -> Refused:
@@ -276,9 +307,10 @@ class Reply(Response):
         limits: Limits,
         created: int,
         turn: Turn | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
-        self.turn = turn
+        self.turn, self.recorder = turn, recorder
         self.offer, self.asked, self.gate, self.limits, self.created = offer, asked, state.gate, limits, created
         self.id = "chatcmpl-" + secrets.token_hex(12)
         self.started = False
@@ -363,6 +395,7 @@ class Reply(Response):
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *self._arm()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+        self._record(choices)
 
     async def _stream(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
         choices: list[Choice] = []
@@ -396,6 +429,11 @@ class Reply(Response):
             wire = UsageWire.of(usage) if options is not None and options.include_usage else None
             await send(_event(self._chunk_json([], usage=wire, rung=extension)))
         await send(_event("[DONE]", more=False))
+        self._record(choices)
+
+    def _record(self, choices: Sequence[Choice]) -> None:
+        if self.recorder is not None:
+            self.recorder.note(self.id, self.offer, self.asked, choices)
 
     async def _note(self) -> None:
         """An answer of an A/B test is in the store before its id is known to anybody."""

@@ -22,7 +22,20 @@ from rung.core.errors import (
     Unsupported,
 )
 from rung.core.protocols import Model
-from rung.core.types import Answer, Failure, Finish, Form, Input, Reply, Request, Sampling, ToolCall, Usage
+from rung.core.types import (
+    Answer,
+    Failure,
+    Finish,
+    Form,
+    Input,
+    Message,
+    Reply,
+    Request,
+    Sampling,
+    ToolCall,
+    Usage,
+    text_of,
+)
 from rung.serving.local import Opened, as_fields, stream_answer
 from rung.serving.wire import ChatRequest, Refused
 
@@ -54,7 +67,8 @@ class Choice:
 class Offer(Protocol):
     """Something that can be asked under ``id``. ``reply`` yields the pieces of each choice and then the choice.
 
-    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces.
+    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces. ``heard`` is the
+    part of the conversation that the answer depends on.
     """
 
     @property
@@ -67,6 +81,7 @@ class Offer(Protocol):
     def model(self) -> Model | None: ...
 
     def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]: ...
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]: ...
 
 
 # ---------------------------------------------------------------- programs
@@ -118,6 +133,9 @@ class ProgramOffer:
         if answer.failure is not None:
             raise failed(answer.failure, extension)
         yield Choice(0, "".join(text), usage=answer.usage, extension=extension)
+
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
+        return (Message("user", text_of(self._input(request))),)
 
     def _input(self, request: ChatRequest) -> Input:
         fields = self.opened.fields
@@ -237,6 +255,9 @@ class ModelOffer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
+        return tuple(message.message() for message in request.messages)
+
     async def _pump(self, index: int, request: Request, queue: asyncio.Queue[Piece | Choice | BaseException]) -> None:
         reply: Reply | None = None
         try:
@@ -253,7 +274,7 @@ class ModelOffer:
 
     def _requests(self, request: ChatRequest) -> list[Request]:
         can = self.bare.capabilities
-        messages = tuple(message.message() for message in request.messages)
+        messages = self.heard(request)
         _refuse_unheard(request)
         if request.logprobs and not can.logprobs:
             raise _lacks(self.id, "logprobs", "gives no log-probabilities")

@@ -23,6 +23,7 @@ from rung.serving.keys import Keys, read_keys
 from rung.serving.local import Opened, open_folder
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.parity import Parity, check, refuse
+from rung.serving.record import Recorder
 from rung.serving.search import Shelf
 from rung.serving.server import Server, address, listen, running
 from rung.store import Store, open_store
@@ -31,7 +32,8 @@ from rung.store import Store, open_store
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``adapters`` (NAME=DIR) stand beside each of ``models``,
-    as model ``MODEL@NAME``; ``search`` names collections; ``shares`` is an A/B test between two of what is served."""
+    as model ``MODEL@NAME``; ``search`` names collections; ``shares`` is an A/B test between two of what is served; ``record`` keeps
+    requests and answers in the store, for ``record_days``."""
 
     folders: tuple[str, ...]
     models: tuple[str, ...] = ()
@@ -46,12 +48,15 @@ class Plan:
     limits: Limits = Limits()
     store: str | None = None
     shares: Shares | None = None
+    record: bool = False
+    record_days: int | None = None
 
 
 def run_server(plan: Plan, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for quiet in ("uvicorn", "alembic"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
     settings = Settings({"host": plan.host, "port": plan.port, "store": plan.store})
     keys = read_keys(plan.key_file)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -77,10 +82,14 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         offers = make_offers(opened, plan, pool)
         splits = []
-        if plan.shares is not None:
+        recorder = None
+        if plan.shares is not None or plan.record:
             store = open_store(settings.store_url)
+        if store is not None and plan.shares is not None:
             splits.append(Split(plan.shares, offers, store))
-        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf, splits=splits)
+        if store is not None and plan.record:
+            recorder = Recorder(store, plan.record_days)
+        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf, splits=splits, recorder=recorder)
         if plan.check:
             for parity in await check_served(opened, offers, settings, pool, plan.limits):
                 say(str(parity))
@@ -100,6 +109,16 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
             say(f"  index {name}")
         if plan.search:
             say(f"search page: {address(bound).removesuffix('/v1')}/search")
+        if recorder is not None:
+            kept = (
+                f"deleted after {recorder.days} days"
+                if recorder.days is not None
+                else "kept until a server with --record-days deletes them"
+            )
+            say(
+                f"RECORDING what is asked and answered, in {recorder.store.url}, {kept}; never keys, headers, or who asked "
+                "(personal data in the texts is kept as it is: tell your callers)"
+            )
         say(f"serving at {address(bound)}" + ("" if keys else " (this machine only, no API key)"))
         server = Server(app, plan.limits)
         await server.serve(sockets=[bound])

@@ -174,10 +174,11 @@ class ChatRequest(_Read):
 
 
 class Feedback(_Read):
-    """The body of POST /v1/feedback: the id of a response and how good it was, 0 to 1."""
+    """The body of POST /v1/feedback: the id of a response, and how good it was (0 to 1) or what would have been right, or both."""
 
     id: str = Field(min_length=1, max_length=200)
-    score: float = Field(ge=0, le=1)
+    score: float | None = Field(default=None, ge=0, le=1)
+    correction: str | None = Field(default=None, min_length=1)
 
 
 _Body = TypeVar("_Body", ChatRequest, Feedback)
@@ -190,7 +191,10 @@ def read_chat(body: bytes) -> ChatRequest:
 
 def read_feedback(body: bytes) -> Feedback:
     """Parse a body of /v1/feedback. Raises Refused as ``read_chat`` does."""
-    return _parse(Feedback, body)
+    said = _parse(Feedback, body)
+    if said.score is None and said.correction is None:
+        raise Refused(400, "score: field required, or correction", param="score", code="missing_required_parameter")
+    return said
 
 
 def _parse(kind: type[_Body], body: bytes) -> _Body:

@@ -1,16 +1,18 @@
 """Group commit: rows of all concurrent callers go to disk in one transaction, by one thread, and each caller is answered when
 its own are durable.
 
-No clock is involved. The thread is woken at the end of the event loop's turn in which the first row came, takes all there
-is, and whatever arrives while it commits makes the next batch. So a lone caller waits for one commit and nothing else, and
-ten thousand callers share a handful of them.
+The thread is woken at the end of the event loop's turn in which the first row came, takes all there is, and whatever arrives
+while it commits makes the next batch. So a lone caller waits for one commit and nothing else, and ten thousand callers share
+a handful of them. What nobody waits for (book-keeping, served requests) goes with the next rows, or after IDLE seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,12 @@ LIMIT = 10_000
 """Rows in one transaction at most (a single call's rows are never split), so that another process gets its turn."""
 
 IDLE = 0.5
-"""Seconds without a row after which book-keeping is written by itself."""
+"""Seconds after which what nobody waits for is written, whether or not rows have come."""
+
+QUEUE = 64 * 2**20
+"""Characters of served requests that wait to be written at most; more are left out."""
+
+logger = logging.getLogger("rung.store")
 
 
 class Entry(NamedTuple):
@@ -35,17 +42,27 @@ class Entry(NamedTuple):
     run: str = ""
 
 
+class Served(NamedTuple):
+    """A request that was answered over HTTP: the response's id, the model asked for, JSON text, and when (Unix seconds)."""
+
+    id: str
+    model: str
+    payload: str
+    created: float
+
+
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes. ``answers`` and ``responses`` are acknowledged, the rest is book-keeping."""
+    """What one transaction writes. ``answers`` and ``responses`` are acknowledged, nobody waits for the rest."""
 
     answers: list[Entry] = field(default_factory=list)
     responses: list[tuple[str, str]] = field(default_factory=list)
     programs: set[str] = field(default_factory=set)
     hits: Counter[str] = field(default_factory=Counter)
+    served: list[Served] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.answers or self.responses or self.programs or self.hits)
+        return bool(self.answers or self.responses or self.programs or self.hits or self.served)
 
 
 @dataclass(slots=True)
@@ -62,6 +79,8 @@ class Journal:
         self._write = write
         self._calls: list[_Call] = []
         self._aside = Batch()
+        self._aside_by = 0.0
+        self._queued = 0
         self._ready = threading.Condition()
         self._due = False
         # The loop that has promised to wake the thread. Another one makes its own promise: the first may have stopped.
@@ -85,18 +104,28 @@ class Journal:
             loop.call_soon(self._wake)
         await future
 
-    def note(self, *, program: str = "", hit: str = "") -> None:
-        """Queue book-keeping that nobody waits for: it goes with the next rows, or when none have come for IDLE seconds, and
-        is lost rather than ever failing a caller."""
+    def note(self, *, program: str = "", hit: str = "", served: Served | None = None) -> bool:
+        """Queue what nobody waits for: it goes with the next rows, or after IDLE seconds, and is lost (False: it is already, the
+        queue is full) rather than ever failing a caller or making one wait."""
         with self._ready:
             if self._closing:
-                return
+                return False
+            if served is not None:
+                size = len(served.payload)
+                if self._queued and self._queued + size > QUEUE:
+                    return False
+                self._queued += size
+            if not self._aside:
+                self._aside_by = time.monotonic() + IDLE
+                self._start()
+                self._ready.notify()
             if program:
                 self._aside.programs.add(program)
             if hit:
                 self._aside.hits[hit] += 1
-            self._start()
-            self._ready.notify()
+            if served is not None:
+                self._aside.served.append(served)
+            return True
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
@@ -135,6 +164,7 @@ class Journal:
             batch.answers.extend(call.answers)
             batch.responses.extend(call.responses)
             taken += 1
+        self._queued = 0
         calls, self._calls = self._calls[:taken], self._calls[taken:]
         self._due, self._waker = bool(self._calls), None
         return calls, batch
@@ -143,8 +173,10 @@ class Journal:
         while True:
             with self._ready:
                 while not (self._due or self._closing):
-                    if not self._ready.wait(IDLE if self._aside else None) and self._aside:
+                    left = self._aside_by - time.monotonic() if self._aside else None
+                    if left is not None and left <= 0:
                         break
+                    self._ready.wait(left)
                 if self._closing and not (self._calls or self._aside):
                     return
                 calls, batch = self._take()
@@ -155,6 +187,8 @@ class Journal:
                 error = raised
             except Exception as raised:
                 error = StoreError(f"could not write to the store: {type(raised).__name__}: {raised}")
+            if error is not None and batch.served:
+                logger.error("%d served requests were not recorded: %s", len(batch.served), error.message)
             _answer(calls, error)
 
 

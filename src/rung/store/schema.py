@@ -135,3 +135,18 @@ outcomes = Table(
     Index("outcomes_callers", "split", "caller"),
 )
 """Answers given in an A/B test, by response id. ``caller`` is a hash, ``score`` what came back about it (0..1)."""
+
+served = Table(
+    "served",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("score", Double),
+    Column("correction", Text),
+    Column("changed", Double),
+    Index("served_created", "created"),
+)
+"""Requests that were answered over HTTP with recording on, by response id. ``score`` (0..1) and ``correction`` are what came back
+about the answer, ``changed`` when."""

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from rung.core.errors import InputError, RungError, StoreError
 from rung.core.extras import require
 from rung.store import migrations, process
-from rung.store.journal import Batch, Entry, Journal
+from rung.store.journal import Batch, Entry, Journal, Served
 from rung.store.process import Process
 from rung.store.schema import (
     answers,
@@ -38,6 +38,7 @@ from rung.store.schema import (
     responses,
     rungs,
     runs,
+    served,
     splits,
 )
 
@@ -144,6 +145,19 @@ class Tally:
     mean: float = 0.0
     callers: int = 0
     total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredServed:
+    """A request that was served; ``payload`` is JSON text. ``score`` (0..1) and ``correction`` came back about it at ``changed``."""
+
+    id: str
+    model: str
+    payload: str
+    created: float
+    score: float | None = None
+    correction: str | None = None
+    changed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +500,68 @@ class Store:
             }
         )
 
+    # ------------------------------------------------------------ served requests
+
+    def note_served(self, id: str, model: str, payload: str) -> bool:
+        """Queue a served request; it is on disk within about half a second. False: the queue is full, it is left out."""
+        return self._journal.note(served=Served(_text(id), _text(model), _json(payload), time.time()))
+
+    async def settle(self) -> None:
+        """Return when all that was noted before is on disk. Raises StoreError when it could not be written."""
+        await self._journal.record(())
+
+    def judge_served(
+        self, id: str, *, score: float | None = None, correction: str | None = None
+    ) -> StoredServed | None:
+        """Note what came back about a served request; what is given replaces what was there. None: no such request is on disk."""
+        values: dict[str, Any] = {"changed": time.time()}
+        if score is not None:
+            values["score"] = score
+        if correction is not None:
+            values["correction"] = _text(correction)
+        query = sa.select(*served.columns).where(served.c.id == _text(id))
+        statement = sa.update(served).where(served.c.id == _text(id)).values(values)
+
+        def judge(link: sa.Connection) -> StoredServed | None:
+            if link.execute(statement).rowcount == 0:
+                return None
+            return StoredServed(**link.execute(query).one()._mapping)
+
+        return self._write(judge)
+
+    def served(self, model: str = "") -> Iterator[StoredServed]:
+        """Served requests in order of time, of one model id or all, read in chunks."""
+        after: tuple[float, str] | None = None
+        while True:
+            query = sa.select(*served.columns).order_by(served.c.created, served.c.id).limit(_CHUNK)
+            if model:
+                query = query.where(served.c.model == _text(model))
+            if after is not None:
+                later = sa.and_(served.c.created == after[0], served.c.id > after[1])
+                query = query.where(sa.or_(served.c.created > after[0], later))
+            rows = self._read(partial(_served, query))
+            yield from rows
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1].created, rows[-1].id
+
+    def forget_served(self, before: float) -> int:
+        """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages. How many."""
+
+        def forget(link: sa.Connection) -> int:
+            if self._lite:
+                link.exec_driver_sql("PRAGMA secure_delete=ON")
+            return link.execute(sa.delete(served).where(served.c.created < before)).rowcount
+
+        gone = self._write(forget)
+        if gone and self._lite:
+            try:  # what was deleted must not live on in the log
+                with self._writing, self._engine.connect() as link:
+                    link.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            except _BROKEN:
+                pass
+        return gone
+
     # ------------------------------------------------------------ responses
 
     def response(self, key: str) -> str | None:
@@ -702,6 +778,7 @@ class Store:
         ]
         used = [{"program": program, "used": now} for program in sorted(batch.programs)]
         hits = [{"name": key, "more": more, "now": now} for key, more in sorted(batch.hits.items())]
+        asked = [row._asdict() for row in sorted(batch.served)]
 
         def work(link: sa.Connection) -> None:
             if rows:
@@ -715,6 +792,8 @@ class Store:
             if hits:
                 count = {"hits": responses.c.hits + sa.bindparam("more"), "used": sa.bindparam("now")}
                 link.execute(sa.update(responses).where(responses.c.key == sa.bindparam("name")).values(count), hits)
+            if asked:
+                link.execute(self._insert(served).on_conflict_do_nothing(), asked)
 
         self._write(work)
 
@@ -846,6 +925,10 @@ def _run(row: sa.Row[Any]) -> Run:
 
 def _pairs(query: sa.Select[Any], link: sa.Connection) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in link.execute(query)]
+
+
+def _served(query: sa.Select[Any], link: sa.Connection) -> list[StoredServed]:
+    return [StoredServed(**row._mapping) for row in link.execute(query)]
 
 
 def _no_run(name: str) -> InputError:
