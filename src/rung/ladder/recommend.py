@@ -65,6 +65,8 @@ def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecor
         value = chosen.metrics[metric.name].value
         met = "reaches" if sign * (value - task.target) >= 0 else "misses"
         yield f"It {met} the target of {task.target:g} ({value:.3f})."
+    if any(record.tuned and record.scored for record in records):
+        yield from _prompting(metric, records, sign)
     for record in records:
         if record.tuned and record.scored and record.status == "done":
             spent = seconds(record.offline.seconds)
@@ -77,6 +79,25 @@ def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecor
     cut = [record.title for record in records if record.status == "budget"]
     if cut:
         yield f"The budget was spent before these rungs were done: {', '.join(cut)}."
+
+
+def _prompting(metric: Metric, records: Sequence[RungRecord], sign: float) -> Iterator[str]:
+    """How far prompts got: what speaks for tuning or against it. Where they level off, and what is wrong with the best one's
+    answers: the wrong form, claims that the passages do not hold."""
+    prompts = [r for r in records if r.scored and not r.tuned and r.online is not None and r.online.tokens > 0]
+    if not prompts:
+        return
+    best = max(prompts, key=lambda r: (sign * r.metrics[metric.name].value, -_cost(r)))
+    said = [f"Prompts reach {best.metrics[metric.name].value:.3f} ({best.title})"]
+    dearer = sum(_cost(r) > _cost(best) for r in prompts)
+    if dearer:
+        said.append(f"{dearer} dearer {'one is' if dearer == 1 else 'ones are'} no better")
+    failed = best.failures.get("parse", 0)
+    said.append(f"{failed} of its {best.n} answers ({failed / max(best.n, 1):.1%}) are not of the form asked for")
+    held = next((value for name, value in best.metrics.items() if name.startswith("faithfulness")), None)
+    if held is not None:
+        said.append(f"{1 - held.value:.0%} of its claims are not in the passages")
+    yield "; ".join(said) + "."
 
 
 def _cost(record: RungRecord) -> float:
