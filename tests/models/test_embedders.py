@@ -24,6 +24,7 @@ from rung.models.embed.hidden import HiddenEmbedder
 from rung.models.embed.pooling import A, Sif, pool
 from rung.models.embed.words import WordsEmbedder, read
 from tests.models.servers import Server
+from tests.tuning.conftest import write_gguf
 
 CORPUS = [
     "the king and the queen ride",
@@ -287,6 +288,14 @@ def test_states_are_pooled_over_a_texts_own_tokens(tiny_bert: Path, pooling: str
         wanted = {"mean": states.mean(0), "max": states.max(0).values, "cls": states[0], "last": states[-1]}[pooling]
         vector = opened.embed(["something much longer, so that the batch is padded: " + text * 3, text])[1]
         assert np.allclose(vector, wanted / wanted.norm(), atol=1e-5)
+
+
+def test_a_gguf_splits_digits_as_the_file_says(tmp_path: Path) -> None:
+    """transformers alone reads a line that ends before a digit as other tokens than the engine does."""
+    file = write_gguf(tmp_path / "tiny.gguf", merges=("1 2", "Ċ Ċ"))
+    opened = open_embedder(f"llm:{file}?cache=off")
+    assert isinstance(opened, HiddenEmbedder)
+    assert opened.tokens("a\n\n12") == ["a", "ĊĊ", "1", "2"]
 
 
 def test_sif_follows_arora(tmp_path: Path) -> None:

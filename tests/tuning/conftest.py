@@ -21,12 +21,12 @@ CHATML = (
 HEADS, KEY_HEADS, WIDTH, INNER, LAYERS = 4, 2, 64, 96, 2
 
 
-def write_gguf(path: Path, *, seed: int = 0, template: str = CHATML) -> Path:
+def write_gguf(path: Path, *, seed: int = 0, template: str = CHATML, merges: Sequence[str] = ("t h", "h e")) -> Path:
     import gguf
     from tokenizers import pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, "th", "he"]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *alphabet, *(merge.replace(" ", "") for merge in merges)]
     draw = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -46,7 +46,7 @@ def write_gguf(path: Path, *, seed: int = 0, template: str = CHATML) -> Path:
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["t h", "h e"])
+    writer.add_token_merges(list(merges))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)

@@ -17,12 +17,10 @@ import math
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +30,7 @@ from rung.core.extras import require
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ScoreRequest, Scores, Usage
-from rung.models import adapters, hub
+from rung.models import adapters, hub, weights
 from rung.models.hosted import settle
 from rung.models.template import Template
 from rung.models.trie import Trie
@@ -412,50 +410,11 @@ def open_model(name: str, settings: Settings) -> TransformersModel:
     return TransformersModel(name, path)
 
 
-DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
-"""Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
-``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends before
-a digit."""
-
-
-def mend_digits(tokenizer: Any, path: Path) -> None:
-    """Have a tokenizer that transformers read from the GGUF ``path`` split digits as the file says."""
-    pre = require("gguf", "transformers", f"reading {path.name}").GGUFReader(path).fields.get("tokenizer.ggml.pre")
-    if pre is not None and pre.contents() in DIGITS:
-        from tokenizers import pre_tokenizers
-
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-
-
 def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _Loaded:
     torch = require("torch", "transformers", f"the model {name}")
     transformers = require("transformers", "transformers", f"the model {name}")
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path)}
-    dtype: Any = "auto"
-    extra: dict[str, Any] = {}
-    if path.is_file():
-        require("gguf", "transformers", f"reading {path.name}")
-        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-        dtype = torch.bfloat16
-        if hasattr(transformers, "GgufConfig"):  # newer releases compute on packed blocks, which is slower, unless told
-            extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    model, tokenizer = weights.read(path, f"the model {name}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        with quiet(transformers):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(**where, local_files_only=True)
-            if path.is_file():
-                mend_digits(tokenizer, path)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                **where, **extra, dtype=dtype, local_files_only=True, use_safetensors=None if path.is_file() else True
-            )
-    except Exception as error:  # every reader of weights raises its own kinds
-        said = re.sub(r"\s+", " ", str(error))[:300]
-        raise InputError(
-            f"transformers cannot load {path}: {said}",
-            remedy="name a folder with config.json, tokenizer and safetensors, or a *.gguf file",
-        ) from None
     front: tuple[int, ...] = ()
     if adapter is not None:
         model, front = adapters.attach(model, adapter)
@@ -478,23 +437,6 @@ def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else unique[0]
     longest = getattr(model.config, "max_position_embeddings", None) or context
     return _Loaded(model, tokenizer, template, unique, int(pad), int(longest), device, front)
-
-
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """No progress bars while weights are read: they would be written through our own."""
-    logging = transformers.utils.logging
-    bars = logging.is_progress_bar_enabled()
-    reader = import_module("transformers.modeling_gguf_pytorch_utils")  # its bar asks nobody
-    loud = getattr(reader, "tqdm", None)
-    logging.disable_progress_bar()
-    reader.__dict__["tqdm"] = lambda items, **_: items
-    try:
-        yield
-    finally:
-        reader.__dict__["tqdm"] = loud
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _weight_files(path: Path) -> tuple[Path, ...]:

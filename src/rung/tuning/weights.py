@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rung.core.errors import FitError, InputError
 from rung.core.extras import require
 from rung.core.program import file_hash
-from rung.models import hub
+from rung.models import hub, weights
 
 if TYPE_CHECKING:
     import torch
@@ -61,28 +61,20 @@ def unpack(gguf: Path, cache: Path) -> Base:
     folder = cache / "bases" / f"{key[:32]}-{FORMAT}"
     if _whole(folder):
         return Base(folder, gguf, key)
-    torch = load_torch()
-    transformers = require("transformers", "tuning", "fine-tuning")
-    from rung.models.transformers import mend_digits
-
+    load_torch()
+    require("transformers", "tuning", "fine-tuning")
     require("gguf", "tuning", "reading a GGUF for fine-tuning")
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         with quiet():
-            where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-            extra = {}
-            if hasattr(transformers, "GgufConfig"):  # newer releases keep GGUF blocks packed unless told otherwise
-                extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
-            model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, **extra)
+            model, tokenizer = weights.read(gguf, "fine-tuning", extra="tuning")
             # Without this save_pretrained would write the weights back as a quantised model.
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
             model.hf_quantizer = None
-            model.to(torch.bfloat16).save_pretrained(staging)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-            mend_digits(tokenizer, gguf)
+            model.save_pretrained(staging)
             tokenizer.save_pretrained(staging)
         files = {path.name: file_hash(path) for path in sorted(staging.iterdir())}
         document = {"format": FORMAT, "source": key, "files": files}
@@ -140,19 +132,13 @@ def quiet() -> Iterator[None]:
     """transformers without progress bars and advice on stderr."""
     import warnings
 
-    from transformers import modeling_gguf_pytorch_utils as reader
     from transformers.utils import logging
 
-    level, bars, bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), getattr(reader, "tqdm", None)
+    level = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    reader.tqdm = logging.tqdm  # its own bar does not heed the line above
     try:
-        with warnings.catch_warnings():
+        with weights.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         logging.set_verbosity(level)
-        reader.tqdm = bar
-        if bars:
-            logging.enable_progress_bar()

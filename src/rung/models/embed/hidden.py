@@ -25,7 +25,7 @@ from rung.core.settings import Settings
 from rung.models import hub
 from rung.models.embed import Spec, unit
 from rung.models.embed.pooling import KINDS, Sif, fit_sif, pool
-from rung.models.transformers import quiet
+from rung.models.weights import read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,8 @@ class HiddenEmbedder:
         fitted = file_hash(Path(self.plan.fitted).expanduser()) if self.plan.fitted else ""
         files = {file.name: file_hash(file) for file in self._files}
         plan = [self.plan.pooling, self.plan.length, self.plan.prompt, self.plan.layer, fitted]
-        return digest(["hidden", version, files, plan])
+        # Until its tokenizer split digits as the file says, a GGUF gave other vectors: they must not be mixed with these.
+        return digest(["hidden", version, files, plan, *(["digits"] if self.path.is_file() else [])])
 
     @property
     def dimensions(self) -> int:
@@ -134,25 +135,7 @@ class HiddenEmbedder:
     def _load(self) -> tuple[Any, Any, int]:
         if self._loaded is None:
             torch = require("torch", EXTRA, f"the embedder {self.name}")
-            transformers = require("transformers", EXTRA, f"the embedder {self.name}")
-            where: dict[str, Any] = {"pretrained_model_name_or_path": str(self.path), "local_files_only": True}
-            extra: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-            if self.path.is_file():
-                require("gguf", EXTRA, f"reading {self.path.name}")
-                where |= {"pretrained_model_name_or_path": str(self.path.parent), "gguf_file": self.path.name}
-                extra = {"dtype": torch.bfloat16}
-                if hasattr(transformers, "GgufConfig"):
-                    extra["quantization_config"] = transformers.GgufConfig(dequantize=True)
-            try:
-                with quiet(transformers):
-                    tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-                    model = transformers.AutoModel.from_pretrained(**where, **extra)
-            except Exception as error:  # every reader of weights raises its own kinds
-                said = re.sub(r"\s+", " ", str(error))[:300]
-                raise InputError(
-                    f"transformers cannot load {self.path}: {said}",
-                    remedy="name a folder with config.json, tokenizer and safetensors, or a *.gguf file",
-                ) from None
+            model, tokenizer = read(self.path, f"the embedder {self.name}", kind="AutoModel", dtype=torch.float32)
             tokenizer.padding_side = "right"
             if getattr(model.config, "is_encoder_decoder", False):
                 model = model.get_encoder()
