@@ -212,7 +212,9 @@ def _pick(
     why = [f"{chosen.name}: {metric} {chosen.value:.3f} on {n} items at {say(chosen.cost)}."]
     if good:
         why.append(
-            f"With {sure} it is at most {max(loss, 0.0):.3f} below the best rung, within the tolerance of {tolerance:g}."
+            f"With {sure} no other rung is better."
+            if loss <= 0
+            else f"With {sure} it is at most {loss:.3f} below the best rung, within the tolerance of {tolerance:g}."
         )
     else:
         why.append(
