@@ -144,6 +144,15 @@ class Metric(Protocol):
 
 
 @runtime_checkable
+class AskingMetric(Metric, Protocol):
+    """A metric that asks a model: what it said of a case is journalled. ``fingerprint`` changes whenever its scores may;
+    empty: nothing is asked."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+@runtime_checkable
 class Program(Protocol):
     """What a rung makes and what is served: an input in, an answer out. A failing input gives an Answer with ``failure``.
 

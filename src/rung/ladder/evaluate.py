@@ -13,8 +13,9 @@ from typing import Any
 from rung.core import program as programs
 from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import BudgetExceeded, RungError
-from rung.core.protocols import Metric, Program
+from rung.core.protocols import AskingMetric, Metric, Program
 from rung.core.types import Answer, Case, Example, Result, Score
+from rung.metrics.judge import unjudged
 from rung.store import Entry, Store
 
 ALONE_SECONDS = 8.0
@@ -35,6 +36,12 @@ class Tick:
 def example_hash(example: Example) -> str:
     """Identity of an example: its input and reference."""
     return digest([dict(example.input), example.reference])
+
+
+def _case_hash(case: Case) -> str:
+    """Identity of what a metric sees, but for what the answer cost."""
+    steps = [(step.name, step.reply, step.note) for step in case.steps]
+    return digest([dict(case.input), case.output, case.reference, case.raw, encode(case.failure), steps])
 
 
 class Evaluator:
@@ -138,7 +145,7 @@ class Evaluator:
             Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
             for example, answer in ((example, answered[i][0]) for i, example in enumerate(examples))
         ]
-        scores = await self.score(identity, hashes, repeat, cases)
+        scores = await self.score(cases)
         return [
             Result(
                 example,
@@ -149,28 +156,28 @@ class Evaluator:
             for i, example in enumerate(examples)
         ]
 
-    async def score(
-        self, identity: str, hashes: Sequence[str], repeat: int, cases: Sequence[Case]
-    ) -> Mapping[str, list[Score]]:
-        """Scores by metric. Those that ask a model (judges) are journalled like answers; the others are cheap to redo."""
+    async def score(self, cases: Sequence[Case]) -> Mapping[str, list[Score]]:
+        """Scores by metric. Those that ask a model (judges) are journalled by what the judge saw; the others are cheap to redo."""
         out: dict[str, list[Score]] = {}
         for metric in self.metrics:
-            if not getattr(metric, "asks_model", False):
-                out[metric.name] = await metric.score(cases)
-                continue
-            key = digest([identity, "score", metric.name])
-            known = self.store.recall(key, hashes, repeat)
-            missing = [index for index, one in enumerate(hashes) if one not in known]
-            fresh = await metric.score([cases[index] for index in missing])
-            rows = [
-                Entry(key, hashes[i], canonical(score), repeat, self.run)
-                for i, score in zip(missing, fresh, strict=True)
-            ]
-            await self.store.record(rows)
-            found = {one: decode(Score, json.loads(text)) for one, text in known.items()}
-            found |= {hashes[i]: score for i, score in zip(missing, fresh, strict=True)}
-            out[metric.name] = [found[one] for one in hashes]
+            judge = metric.fingerprint if isinstance(metric, AskingMetric) else ""
+            out[metric.name] = await (self._asked(metric, judge, cases) if judge else metric.score(cases))
         return out
+
+    async def _asked(self, metric: Metric, judge: str, cases: Sequence[Case]) -> list[Score]:
+        keys = [_case_hash(case) for case in cases]
+        found = {one: decode(Score, json.loads(text)) for one, text in self.store.recall(judge, keys).items()}
+        missing = {one: case for one, case in zip(keys, cases, strict=True) if one not in found}
+        fresh = dict(zip(missing, await metric.score(list(missing.values())), strict=True))
+        # A judge that failed may grade next time, as a model that could not be reached may answer.
+        rows = [
+            Entry(judge, one, canonical(score), 0, self.run)
+            for one, score in fresh.items()
+            if missing[one].failure is None and not unjudged([score])
+        ]
+        await self.store.record(rows)
+        found |= fresh
+        return [found[one] for one in keys]
 
 
 async def _answer(program: Program, example: Example, repeat: int) -> tuple[Answer, float]:

@@ -83,7 +83,7 @@ async def read_results(
         Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
         for (example, _), answer in zip(rows, answers, strict=True)
     ]
-    scores = await evaluator.score(record.program, [example_hash(example) for example, _ in rows], 0, cases)
+    scores = await evaluator.score(cases)
     return [
         Result(
             example, answer, {name: scores[name][i] for name in scores}, row["seconds"], row.get("alone", False), True

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from rung.core.codec import spell
+from rung.core import __version__
+from rung.core.codec import digest, spell
 from rung.core.errors import InputError
 from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Message, Score, ScoreRequest
@@ -135,6 +136,10 @@ class Faithfulness(Mean):
         self.name = "faithfulness" if model is None else "faithfulness:judge"
         self.model = model
 
+    @property
+    def fingerprint(self) -> str:
+        return "" if self.model is None else digest([self.name, __version__, self.model.fingerprint, _question("", "")])
+
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         return [failed(case) if case.failure is not None else await self._one(case) for case in cases]
 
@@ -159,11 +164,14 @@ class Faithfulness(Mean):
     async def _asked(self, claim: str, source: str) -> bool:
         if self.model is None or missing(claim, source):
             return False
-        messages = (
-            Message("system", "Does the text say what the claim says? Answer yes or no."),
-            Message("user", f"text: {source}\n\nclaim: {claim}"),
-        )
-        return (await self.model.score([ScoreRequest(messages, ("yes", "no"))]))[0].best == 0
+        return (await self.model.score([ScoreRequest(_question(claim, source), ("yes", "no"))]))[0].best == 0
+
+
+def _question(claim: str, source: str) -> tuple[Message, ...]:
+    return (
+        Message("system", "Does the text say what the claim says? Answer yes or no."),
+        Message("user", f"text: {source}\n\nclaim: {claim}"),
+    )
 
 
 class CitationPrecision(Mean):

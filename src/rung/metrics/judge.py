@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core import registry
+from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Form, Message, Request, Sampling, Score, ScoreRequest, text_of
@@ -25,6 +26,8 @@ from rung.metrics.mean import Mean, failed, references
 FAILED = "the judge failed"
 GRADES = ("1", "2", "3", "4", "5")
 _SIDES = ("A", "B")
+_BLANK = Case({}, "", "")
+"""Whose prompt is the judge's wording alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,12 @@ class Judge(Mean):
         self.model = model
         self.rubric = rubric
 
+    @property
+    def fingerprint(self) -> str:
+        return digest(
+            ["judge", self.model.fingerprint, [_grading(self.rubric, c, _BLANK) for c in self.rubric.criteria]]
+        )
+
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         asked = [case for case in cases if case.failure is None]
         prompts = [_grading(self.rubric, item, case) for case in asked for item in self.rubric.criteria]
@@ -129,6 +138,10 @@ class PairJudge(Mean):
         self.name = name
         self.model = model
         self.rubric = rubric
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(["judge-pair", self.model.fingerprint, _comparing(self.rubric, _BLANK, "", "")])
 
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         asked = [case for case in cases if case.failure is None]
