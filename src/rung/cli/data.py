@@ -337,7 +337,7 @@ def _traces(
             if not title:
                 raise InputError(f"run {record.id} recommends no rung", remedy="name one: --rung TITLE")
             async with Pool(settings) as pool:
-                results = await read_results(opened, record, title, pool)
+                results = await read_results(opened, record, title, pool, what="import")
         return list(traces.harvest(results, right, record.id, title, record.metrics[0], faults, every=every))
 
     return asyncio.run(work())

@@ -41,7 +41,7 @@ def errors(
             with open_store(settings.store_url) as opened:
                 record = read_run(opened, run)
                 title = choose(record, rung).title
-                results = await read_results(opened, record, title, pool)
+                results = await read_results(opened, record, title, pool, what="errors")
         found = room.analyse(results, record.metrics[0])
         if not slice_:
             typer.echo(canonical(found) if json else f"{title}, run {record.id}: {room.table(found)}")

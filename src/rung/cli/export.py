@@ -41,4 +41,7 @@ def export(
         )
     typer.echo(f"{exported.rung.title} of run {exported.run.id} is in {exported.folder}")
     typer.echo(str(verdict) if verdict is not None else "unverified: exported without the parity check")
+    if exported.run.look:
+        said = f"Its scores are of look {exported.run.look} at the test examples (run {exported.run.id})"
+        typer.echo(said + ("; bring new ones before the next release" if exported.run.look > 1 else ""))
     typer.echo(f'Use it: rung run {exported.folder} -i "..."    rung serve {exported.folder}')

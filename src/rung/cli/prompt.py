@@ -291,7 +291,8 @@ def ablate(
     from rung.core.protocols import Context
     from rung.core.settings import Settings
     from rung.ladder.climb import Using
-    from rung.ladder.evaluate import Evaluator, example_hash
+    from rung.ladder.evaluate import Evaluator
+    from rung.ladder.looks import Test
     from rung.ladder.records import verdict
     from rung.metrics import load_metric
     from rung.models import Pool
@@ -307,9 +308,12 @@ def ablate(
         async with Pool(settings) as pool:
             with open_store(settings.store_url) as opened:
                 metrics = [load_metric(name, pool) for name in loaded.metrics[:1]]
-                forbidden = frozenset(example_hash(example) for example in loaded.test)
                 evaluator = Evaluator(
-                    opened, "ablate", metrics, concurrency=settings["concurrency"], forbidden=forbidden
+                    opened,
+                    "ablate",
+                    metrics,
+                    concurrency=settings["concurrency"],
+                    test=Test(opened, loaded, "ablate"),
                 )
                 using = Using(pool, loaded.models[0] if loaded.models else settings["model"])
                 context = Context(

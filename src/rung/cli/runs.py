@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rung.store import Store
 
 
 def runs(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20,
+    looks: Annotated[
+        bool, typer.Option("--looks", help="Each look at test results instead: when, who, what, which program.")
+    ] = False,
     store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
 ) -> None:
     """List runs, newest first."""
@@ -21,16 +27,49 @@ def runs(
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
+        if looks:
+            _looks(opened, limit)
+            return
         records = read_runs(opened, limit)
     if not records:
         typer.echo("no runs yet; type: rung climb support-intent")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "when", "task", "model", "status", "took", "recommended", "quality"):
+    for title in ("run", "when", "task", "model", "status", "took", "recommended", "quality", "look"):
         table.add_column(title, no_wrap=title == "run")
     for run in records:
         chosen = run.recommendation.rung if run.recommendation else ""
         record = run.rung(chosen)
         value = quality(record.metrics.get(run.metrics[0])) if record else ""
-        table.add_row(run.id, run.created, run.task, run.model, run.status, seconds(run.seconds), chosen, value)
+        table.add_row(
+            run.id,
+            run.created,
+            run.task,
+            run.model,
+            run.status,
+            seconds(run.seconds),
+            chosen,
+            value,
+            str(run.look or ""),
+        )
+    Console().print(table)
+
+
+def _looks(store: Store, limit: int) -> None:
+    from datetime import datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from rung.ladder.looks import count
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("when", "task", "what", "run", "look", "program", "who"):
+        table.add_column(title, no_wrap=title != "task")
+    numbers: dict[str, str] = {}
+    for look in store.looks()[-limit:][::-1]:
+        if look.run not in numbers:
+            numbers[look.run] = str(count(store, look.run).number or "")
+        when = datetime.fromtimestamp(look.created).astimezone().isoformat(" ", "seconds")
+        table.add_row(when, look.task, look.what, look.run, numbers[look.run], look.program[:12], look.who)
     Console().print(table)

@@ -28,9 +28,11 @@ from rung.core.protocols import Embedder, Metric, Model, Program, Resources, Run
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, Result, RungChoice, Score, Task, Usage
+from rung.ladder import looks
 from rung.ladder.evaluate import Evaluator, Tick, example_hash
 from rung.ladder.fit import Fitted, fit
 from rung.ladder.history import keep_examples
+from rung.ladder.looks import Test
 from rung.ladder.recommend import compare
 from rung.ladder.records import BASELINE, Online, RungRecord, RunRecord, Status
 from rung.metrics import load_metric
@@ -119,10 +121,8 @@ class Climber:
         run = self._start(entries)
         started = time.monotonic()
         deadline = started + task.budget.seconds if task.budget.seconds is not None else None
-        forbidden = frozenset(example_hash(example) for example in task.test)
-        evaluator = Evaluator(
-            self.store, run.id, metrics, concurrency=self.settings["concurrency"], forbidden=forbidden
-        )
+        watched = Test(self.store, task, "climb", run.id)
+        evaluator = Evaluator(self.store, run.id, metrics, concurrency=self.settings["concurrency"], test=watched)
         # A fixed shuffle: the first n test examples are a random sample of them, whatever order the file has.
         test = sorted(task.test, key=example_hash)
         await keep_examples(self.store, run.id, task.hash, test)
@@ -150,6 +150,8 @@ class Climber:
             run = replace(
                 run, status=status, seconds=time.monotonic() - started, usage=meter.total, rungs=tuple(records)
             )
+            looked = looks.count(self.store, run.id)
+            run = replace(run, look=looked.number, notes=(*run.notes, *filter(None, [looked.warning])))
             self.store.update_run(run.id, status=status, summary=json.dumps(encode(run)))
         self.observer.run_done(run)
         return run

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rung.core import program as programs
 from rung.core.codec import canonical, decode, digest, encode
@@ -17,6 +17,9 @@ from rung.core.protocols import AskingMetric, Metric, Program
 from rung.core.types import Answer, Case, Example, Result, Score
 from rung.metrics.judge import unjudged
 from rung.store import Entry, Store
+
+if TYPE_CHECKING:
+    from rung.ladder.looks import Test
 
 ALONE_SECONDS = 8.0
 """A slow program's latency is taken from fewer answers, so that measuring it does not hold up the climb."""
@@ -48,7 +51,8 @@ class Evaluator:
     """Runs programs over examples for one run. Answers that the journal holds are not asked again.
 
     ``concurrency`` answers are in flight at once. The journal's key is (program, example, repeat), so a killed run loses
-    at most what was in flight, and repeats are never served from it.
+    at most what was in flight, and repeats are never served from it. ``test`` is the task's test split: no rung may fit on it,
+    and who answers it is noted.
     """
 
     def __init__(
@@ -58,10 +62,10 @@ class Evaluator:
         metrics: Sequence[Metric],
         *,
         concurrency: int = 64,
-        forbidden: frozenset[str] = frozenset(),
+        test: Test | None = None,
     ) -> None:
         self.store, self.run, self.metrics, self.concurrency = store, run, tuple(metrics), concurrency
-        self._forbidden = forbidden
+        self._test = test
         self._identified: tuple[Program, str] | None = None
 
     def identity(self, program: Program) -> str:
@@ -72,7 +76,8 @@ class Evaluator:
 
     async def fitting(self, program: Program, examples: Sequence[Example]) -> list[Result]:
         """``evaluate`` for rungs while they fit: refuses examples of the test split."""
-        leaked = [example.id for example in examples if example_hash(example) in self._forbidden]
+        test = self._test.hashes if self._test is not None else ()
+        leaked = [example.id for example in examples if example_hash(example) in test]
         if leaked:
             raise RungError(
                 f"a rung tried to look at test example {leaked[0]!r} while fitting",
@@ -108,6 +113,8 @@ class Evaluator:
         at a time (a latency)."""
         identity = self.identity(program)
         hashes = [example_hash(example) for example in examples]
+        if self._test is not None and not self._test.hashes.isdisjoint(hashes):
+            self._test.see(identity)
         known = self.store.recall(identity, hashes, repeat)
         answered: dict[int, tuple[Answer, float, bool, bool]] = {}
         fresh: list[int] = []

@@ -68,6 +68,7 @@ async def export_program(store: Store, run: str, rung: str, folder: Path, *, ver
         "fields": list(example.input) if example is not None else [],
         "metrics": {name: span.value for name, span in chosen.metrics.items()},
         "n": chosen.n,
+        "look": record.look,
         "verified": False,
     }
     staging = folder.with_name(f".{folder.name}.export{os.getpid()}")

@@ -15,6 +15,7 @@ from rung.core.types import Interval, Progress
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.evaluate import Evaluator
+from rung.ladder.looks import Test
 from rung.ladder.records import verdict
 from rung.ladder.table import pvalue
 from rung.metrics import load_metric
@@ -86,7 +87,8 @@ async def _task(before: str, after: str, place: str, settings: Settings, limit: 
         metric = load_metric(task.metrics[0], pool)
         scores = []
         with open_store(settings.store_url) as store:
-            evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"])
+            watched = Test(store, task, "forgetting")
+            evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"], test=watched)
             for name in (before, after):
                 program = PromptProgram(Prompt.of(task), pool.model(name), Options.of(task))
                 results = await evaluator(program, examples)

@@ -10,6 +10,7 @@ from rung.core.codec import decode, digest, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Answer, Case, Example, Result
+from rung.ladder import looks
 from rung.ladder.evaluate import Evaluator, example_hash
 from rung.ladder.records import RungRecord, RunRecord
 from rung.metrics import load_metric
@@ -66,13 +67,22 @@ def find_rung(run: RunRecord, title: str) -> RungRecord:
 
 
 async def read_results(
-    store: Store, run: RunRecord, title: str, resources: Resources, metrics: Sequence[str] | None = None
+    store: Store,
+    run: RunRecord,
+    title: str,
+    resources: Resources,
+    metrics: Sequence[str] | None = None,
+    *,
+    what: str = "show",
 ) -> list[Result]:
-    """What a rung answered in a run, scored again from the journal (judges' scores are journalled too)."""
+    """What a rung answered in a run, scored again from the journal (judges' scores are journalled too). ``what`` asks for it: a look
+    at the test split, which is noted."""
     record = find_rung(run, title)
     if not record.program:
         raise InputError(f"{title} has no answers in run {run.id}: {record.reason}", remedy=f"rung show {run.id}")
-    examples = read_examples(store, run.task_hash)[: record.n]
+    examples = read_examples(store, run.task_hash)
+    looks.show(store, examples, run.task, run.task_hash, run.id, record.program, what)
+    examples = examples[: record.n]
     hashes = [example_hash(example) for example in examples]
     known = store.recall(record.program, hashes, 0)
     rows = [(example, json.loads(known[key])) for example, key in zip(examples, hashes, strict=True) if key in known]
@@ -132,8 +142,13 @@ async def compare_runs(store: Store, first: str, second: str, resources: Resourc
         if record.program == other.program and one.task_hash == two.task_hash:
             changes.append(Change(record.title, None, note="the same program and examples"))
             continue
-        before = {example_hash(r.example): r for r in await read_results(store, one, record.title, resources, [name])}
-        after = {example_hash(r.example): r for r in await read_results(store, two, record.title, resources, [name])}
+        before, after = [
+            {
+                example_hash(result.example): result
+                for result in await read_results(store, run, record.title, resources, [name], what="diff")
+            }
+            for run in (one, two)
+        ]
         common = [key for key in before if key in after]
         if not common:
             changes.append(Change(record.title, None, note="no common examples"))

@@ -17,8 +17,9 @@ from rung.core.protocols import Resources
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task, Usage
-from rung.ladder.evaluate import Evaluator, example_hash
+from rung.ladder.evaluate import Evaluator
 from rung.ladder.fit import fit
+from rung.ladder.looks import Test
 from rung.metrics import load_metric
 from rung.metrics.stats import bootstrap, interval
 from rung.store import open_store
@@ -79,8 +80,8 @@ async def learn(
     scores: list[list[Score]] = []
     points: list[Point] = []
     with open_store(settings.store_url) as store:
-        forbidden = frozenset(example_hash(example) for example in task.test)
-        evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"], forbidden=forbidden)
+        watched = Test(store, task, "curve")
+        evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"], test=watched)
         for done, n in enumerate(wanted):
             part = replace(task, train=tuple(order[:n]))
             if reason := rung.fits(part, resources):

@@ -19,6 +19,7 @@ from rung.core.types import Interval, Progress, Result, RungChoice, Task, Usage
 from rung.ladder.climb import Using
 from rung.ladder.evaluate import Evaluator, example_hash
 from rung.ladder.fit import fit, fit_key
+from rung.ladder.looks import Test
 from rung.ladder.records import verdict
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, interval, paired
@@ -90,8 +91,8 @@ async def optimize(
     _check_place(out)
     choice = RungChoice(RUNG, {name: getattr(rung, name) for name in rung.__dataclass_fields__})
     metrics = [load_metric(name, pool) for name in task.metrics]
-    forbidden = frozenset(example_hash(example) for example in task.test)
-    evaluator = Evaluator(store, "optimize", metrics, concurrency=settings["concurrency"], forbidden=forbidden)
+    watched = Test(store, task, "optimize")
+    evaluator = Evaluator(store, "optimize", metrics, concurrency=settings["concurrency"], test=watched)
     fingerprint = using.model().fingerprint
     began = time.monotonic()
     with metered() as meter:

@@ -68,7 +68,9 @@ async def prepare(
         find_rung(run, name)
     answers: dict[str, dict[str, Result]] = {}
     for name in names:
-        answers[name] = {result.example.id: result for result in await read_results(store, run, name, resources)}
+        answers[name] = {
+            result.example.id: result for result in await read_results(store, run, name, resources, what="rate")
+        }
     questions, same = [], 0
     for one, other in combinations(names, 2):
         for id, result in answers[one].items():

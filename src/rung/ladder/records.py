@@ -101,7 +101,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A whole run."""
+    """A whole run. ``look`` says how often its test examples had been looked at with it (0: not counted, or none answered)."""
 
     id: str
     task: str
@@ -121,6 +121,7 @@ class RunRecord:
     machine: str = ""
     version: str = ""
     notes: tuple[str, ...] = ()
+    look: int = 0
 
     def rung(self, title: str) -> RungRecord | None:
         return next((record for record in self.rungs if record.title == title), None)

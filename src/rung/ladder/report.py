@@ -24,7 +24,9 @@ async def write_report(run: RunRecord, store: Store, resources: Resources, path:
     from jinja2 import Environment, StrictUndefined
 
     results = {
-        record.title: await read_results(store, run, record.title, resources) for record in run.rungs if record.scored
+        record.title: await read_results(store, run, record.title, resources, what="report")
+        for record in run.rungs
+        if record.scored
     }
     template = (files("rung.ladder") / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -37,7 +37,7 @@ async def promote(
     async def verify(staged: Path, record: RunRecord, chosen: RungRecord) -> None:
         async with Pool(settings) as pool:
             name = record.metrics[0]
-            original = await read_results(store, record, chosen.title, pool, [name])
+            original = await read_results(store, record, chosen.title, pool, [name], what="export")
             opened = open_folder(staged, pool)
             notes = []
             if fingerprint(opened.program) != chosen.program:

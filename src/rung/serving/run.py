@@ -188,7 +188,7 @@ async def check_served(
                     )
                 record = read_run(store, run)
                 metric = load_metric(record.metrics[0], pool)
-                original = await read_results(store, record, rung, pool, [record.metrics[0]])
+                original = await read_results(store, record, rung, pool, [record.metrics[0]], what="serve")
                 async with Remote(address(bound), f"rung/{one.name}") as remote:
                     parity = await check(original, remote, metric, where=f"rung/{one.name} over HTTP", concurrency=32)
                 refuse(parity, remedy=f"export it again: rung export {run} {rung} DIR")

@@ -150,3 +150,19 @@ served = Table(
 )
 """Requests that were answered over HTTP with recording on, by response id. ``score`` (0..1) and ``correction`` are what came back
 about the answer, ``changed`` when."""
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("sketch", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("task_hash", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+"""Each time that results on a test split were made or read. ``sketch`` are some of its examples' hashes, by which splits that share
+examples are told; ``what`` did it, for ``who``. It outlives its runs."""

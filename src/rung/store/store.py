@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from rung.store.process import Process
 from rung.store.schema import (
     answers,
     fits,
+    looks,
     metadata,
     outcomes,
     programs,
@@ -145,6 +146,20 @@ class Tally:
     mean: float = 0.0
     callers: int = 0
     total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLook:
+    """A look at a test split: some of its examples' hashes, whose run and program it was, ``what`` looked and for ``who``."""
+
+    sketch: str
+    task: str
+    task_hash: str
+    run: str
+    program: str
+    what: str
+    who: str = ""
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,6 +514,19 @@ class Store:
                 for arm, n, scored, mean, callers, total in link.execute(query)
             }
         )
+
+    # ------------------------------------------------------------ looks at test splits
+
+    def put_look(self, look: StoredLook) -> None:
+        """Note a look, with the time."""
+        texts = {item.name: _text(getattr(look, item.name)) for item in fields(look) if item.name != "created"}
+        self._write(lambda link: link.execute(self._insert(looks).values(**texts, created=time.time())))
+
+    def looks(self) -> list[StoredLook]:
+        """Every look at any test split, oldest first."""
+        columns = [column for column in looks.columns if column.name != "id"]
+        query = sa.select(*columns).order_by(looks.c.id)
+        return self._read(lambda link: [StoredLook(**row._mapping) for row in link.execute(query)])
 
     # ------------------------------------------------------------ served requests
 
