@@ -6,6 +6,8 @@ METRICS: dict[str, str] = {
     "accuracy": "rung.metrics.exact:ACCURACY",
     "macro-f1": "rung.metrics.labels:MACRO_F1",
     "micro-f1": "rung.metrics.labels:MICRO_F1",
+    "code-exact": "rung.metrics.code:CODE_EXACT",
+    "edit-similarity": "rung.metrics.code:EDIT_SIMILARITY",
     "token-f1": "rung.metrics.overlap:TOKEN_F1",
     "squad-em": "rung.metrics.overlap:SQUAD_EM",
     "bleu": "rung.metrics.bleu:BLEU",

@@ -123,11 +123,12 @@ def cut(task: Task, *, train: int | None = None, dev: int | None = None, test: i
     return replace(task, train=kept["train"], dev=kept["dev"], test=kept["test"], hash=digest([task.hash, sizes]))
 
 
-def init(folder: str | Path, *, kind: str = "labels") -> Path:
-    """Write a commented task file and its data to ``folder``; returns the task file. ``kind`` is labels, json or text.
+def init(folder: str | Path, *, kind: str = "labels", source: str | Path | None = None) -> Path:
+    """Write a commented task file and its data to ``folder``; returns the task file. ``kind`` is labels, json, text, fim (holes in
+    the source files under ``source``) or a pack's name.
 
     Raises InputError when the folder exists and is not empty, or the kind is not known.
     """
     from rung.tasks.starter import write
 
-    return write(Path(folder), kind)
+    return write(Path(folder), kind, None if source is None else Path(source))

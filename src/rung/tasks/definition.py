@@ -16,7 +16,7 @@ from rung.tasks.problem import Problems, nearest
 
 Location = tuple[str | int, ...]
 STDLIB_CORPUS = "python-stdlib"
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset"]
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset", "fim"]
 
 NODES = 200_000
 """More nodes than this in a task file (aliases expanded) is a mistake or an attack, not a task."""

@@ -90,13 +90,15 @@ def _read(source: Source, file: Path, problems: Problems, line: int | None, name
     if kind is None:
         problems.add(
             f"cannot tell the format of {file.name}",
-            "add `reader: {format: F}`; F is one of csv, tsv, jsonl, json, parquet, arrow, dataset",
+            "add `reader: {format: F}`; F is one of csv, tsv, jsonl, json, parquet, arrow, dataset, fim",
             file=named,
             line=line,
         )
         return []
     if kind == "dataset":
         return _folder(source, file, problems)
+    if kind == "fim":
+        return [_holes(file, problems)]
     if file.is_dir():
         problems.add(f"{file} is a folder, expected a {kind} file", "name the file", file=named, line=line)
         return []
@@ -110,6 +112,19 @@ def _read(source: Source, file: Path, problems: Problems, line: int | None, name
     if kind == "jsonl":
         return [_jsonl(text, source, file, problems)]
     return _json(text, source, file, problems)
+
+
+def _holes(folder: Path, problems: Problems) -> Table:
+    """Source files under a folder with a line of each cut open: see rung.tasks.middle."""
+    from rung.tasks.middle import holes
+
+    if not folder.is_dir():
+        problems.add("is a file, expected a folder of source files", "name the folder", file=folder)
+        return Table(())
+    rows = [Row(values, file, line) for file, line, values in holes(folder)]
+    if not rows:
+        problems.add("the folder holds no source file with a line to fill", "name a folder of code", file=folder)
+    return Table(tuple(rows[0].values) if rows else (), rows)
 
 
 def guess(file: Path) -> str | None:

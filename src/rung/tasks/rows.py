@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rung.core.codec import digest
 from rung.tasks import reader
-from rung.tasks.definition import Source
+from rung.tasks.definition import STDLIB_CORPUS, Source
 from rung.tasks.desk import Desk, Draft
+from rung.tasks.middle import stdlib
 from rung.tasks.problem import nearest
 
 HUGE = 1_000_000
@@ -24,10 +26,13 @@ def read_tables(desk: Desk) -> list[reader.Table]:
     for split, sources in (("", data.whole), ("train", data.train), ("dev", data.dev), ("test", data.test)):
         for index, source in enumerate(sources):
             location: tuple[str | int, ...] = ("data", split, index) if split else ("data", index)
-            place = desk.place(source.file, *location)
+            merged: Source = source.under(desk.definition.reader)
+            if source.file == STDLIB_CORPUS and merged.format == "fim":
+                place: Path | None = stdlib()
+            else:
+                place = desk.place(source.file, *location)
             if place is None:
                 continue
-            merged: Source = source.under(desk.definition.reader)
             found = reader.read(merged, place, desk.problems, line=desk.line(*location), task=desk.path)
             for table in found:
                 if split:

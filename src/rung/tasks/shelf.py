@@ -9,9 +9,13 @@ _FOLDER = Path(__file__).parent / "packs"
 SUPPORT_INTENT = _FOLDER / "support-intent" / "task.yaml"
 SUPPORT_EXTRACT = _FOLDER / "support-extract" / "task.yaml"
 STDLIB_QA = _FOLDER / "stdlib-qa" / "task.yaml"
+STDLIB_FIM = _FOLDER / "stdlib-fim" / "task.yaml"
+LICENCE_CLAUSES = _FOLDER / "licence-clauses" / "task.yaml"
 
 PACKS: dict[str, str] = {
     "support-intent": "rung.tasks.shelf:SUPPORT_INTENT",
     "support-extract": "rung.tasks.shelf:SUPPORT_EXTRACT",
     "stdlib-qa": "rung.tasks.shelf:STDLIB_QA",
+    "stdlib-fim": "rung.tasks.shelf:STDLIB_FIM",
+    "licence-clauses": "rung.tasks.shelf:LICENCE_CLAUSES",
 }
