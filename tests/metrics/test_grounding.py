@@ -63,6 +63,21 @@ def test_support_is_a_share(claim: str, source: str) -> None:
 def test_claims_are_sentences_without_marks() -> None:
     assert claims("A was there [1]. B came at 3.5 [2][3]; C left") == ["A was there.", "B came at 3.5", "C left"]
     assert claims(" ... ") == []
+    assert claims("- It glows; it burns oil.\n2. It is old.") == ["It glows", "it burns oil.", "It is old."]
+    assert claims("Dr. Clanny built one, e.g. In Sunderland. Élie saw it") == [
+        "Dr. Clanny built one, e.g. In Sunderland.",
+        "Élie saw it",
+    ]
+    assert claims("Change it to 9844888101. You want 12 - 3 more") == [
+        "Change it to 9844888101.",
+        "You want 12 - 3 more",
+    ]
+
+
+def test_numbers_and_names_that_a_source_lacks() -> None:
+    assert missing("It was invented in 1816.", LAMP) == "1816"
+    assert missing("The lamp of George Stephenson", LAMP) == "George"
+    assert missing("In 1815 the lamp of Davy was built.", LAMP) == ""
     assert missing("It was 1,815 m and Paris", "1815 m near paris") == ""
 
 

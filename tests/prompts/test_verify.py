@@ -21,8 +21,6 @@ from rung.prompts.verify import (
     detect,
     plant,
     sentences,
-    split_claims,
-    unfounded,
     verify,
 )
 
@@ -41,16 +39,6 @@ def test_sentences_are_spans_of_the_text() -> None:
 @given(st.text(max_size=300))
 def test_any_text_has_spans_that_exist(text: str) -> None:
     assert all(text[span.start : span.stop] == span.text and span.text.strip() for span in sentences(text))
-
-
-def test_claims_are_split() -> None:
-    assert split_claims("- It glows; it burns oil.\n2. It is old.") == ("It glows", "it burns oil.", "It is old.")
-
-
-def test_numbers_and_names_that_the_source_lacks() -> None:
-    assert unfounded("It was invented in 1816.", SOURCE) == "1816"
-    assert unfounded("The lamp of George Stephenson", SOURCE) == "George"
-    assert unfounded("In 1815 the lamp of Davy was built.", SOURCE) == ""
 
 
 async def test_every_verdict_has_evidence_that_stands_in_the_source() -> None:

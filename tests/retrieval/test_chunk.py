@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage
+from rung.foundations.sentences import WORD, each_unit, lines, sentences, weigh
 from rung.retrieval.chunk import Chunker, chunker, outline
-from rung.retrieval.sentences import WORD, each_unit, sentences, weigh
 
 
 class Letters:
@@ -193,6 +193,16 @@ def test_the_text_form_reads_back(spec: str) -> None:
 )  # fmt: skip
 def test_sentences(text: str, expected: list[str]) -> None:
     assert [text[span.start : span.end] for span in sentences(text)] == expected
+
+
+def test_lines_end_sentences_of_an_answer() -> None:
+    text = "One line\nand another. Third\n\n...\n- 4. i.e. so"
+    assert [text[span.start : span.end] for span in lines(text)] == [
+        "One line",
+        "and another.",
+        "Third",
+        "- 4. i.e. so",
+    ]
 
 
 def test_long_lines_take_linear_time_and_are_cut() -> None:

@@ -22,6 +22,7 @@ from rung.core.codec import digest, spell
 from rung.core.errors import InputError
 from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Message, Score, ScoreRequest
+from rung.foundations.sentences import lines
 from rung.metrics.mean import Mean, failed, references
 from rung.metrics.overlap import squad_form
 from rung.metrics.stem import stem
@@ -33,10 +34,10 @@ OPEN = 0.35
 
 MARK = re.compile(r"[ \t]*((?:\[\d{1,3}\])+)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]*[a-z]\w*")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]*[a-z]\w*")
 _NEGATIVE = re.compile(r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“(\[]*[A-Z0-9])|\n+|;\s+")
+_ITEM = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 _CLAUSE = re.compile(r"[,;:()–—.!?]\s|\b(?:but|who|which|although|though|while)\b")
 _SMALL = frozenset(
     """a an and any are as at be been but by can did do does for from had has have he her his how i if in into is it its may me
@@ -53,9 +54,13 @@ def words(text: str) -> frozenset[str]:
 
 
 def claims(text: str) -> list[str]:
-    """The sentences of an answer, without citation marks; what has no word is none."""
+    """A text as single claims: its sentences, cut at line breaks and semicolons, without citation marks and the bullets and
+    numbers of lists; what has no word is none."""
     plain = MARK.sub("", text)
-    return [part.strip() for part in _SENTENCE.split(plain) if part and re.search(r"\w", part)]
+    parts = (
+        part.strip() for span in lines(plain) for part in re.split(r";\s+", _ITEM.sub("", plain[span.start : span.end]))
+    )
+    return [part for part in parts if re.search(r"\w", part)]
 
 
 def support(claim: str, source: str) -> float:
@@ -78,12 +83,12 @@ def support(claim: str, source: str) -> float:
 
 def missing(claim: str, source: str) -> str:
     """The first number or name of the claim that the source does not have; "" where it has all."""
-    numbers = {number.replace(",", "") for number in _NUMBER.findall(source)}
-    for found in _NUMBER.finditer(claim):
+    numbers = {number.replace(",", "") for number in NUMBER.findall(source)}
+    for found in NUMBER.finditer(claim):
         if found[0].replace(",", "") not in numbers:
             return found[0]
     plain = source.casefold()
-    for found in _NAME.finditer(claim):
+    for found in NAME.finditer(claim):
         if found[0].casefold() not in plain:
             return found[0]
     return ""

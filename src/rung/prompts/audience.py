@@ -12,11 +12,11 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Resources
 from rung.core.types import Case, Sampling, Score, Task
+from rung.foundations.sentences import lines
 from rung.metrics.mean import values_of
 from rung.metrics.stats import Difference, paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt
-from rung.prompts.verify import sentences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,9 @@ def reading_grade(text: str) -> float:
     words = re.findall(r"[A-Za-z]+(?:['’-][A-Za-z]+)*", text)
     if not words:
         raise InputError("the text has no words", remedy="give a text in English")
-    return 0.39 * len(words) / max(1, len(sentences(text))) + 11.8 * sum(map(syllables, words)) / len(words) - 15.59
+    return (
+        0.39 * len(words) / max(1, sum(1 for _ in lines(text))) + 11.8 * sum(map(syllables, words)) / len(words) - 15.59
+    )
 
 
 class _Grade:

@@ -17,8 +17,8 @@ from typing import Literal
 from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Form, Message, Sampling, Step
+from rung.foundations.sentences import lines
 from rung.prompts.answer import ask
-from rung.prompts.verify import sentences
 
 Kind = Literal["number", "name"]
 LEVELS = (1, 2, 3)
@@ -97,12 +97,12 @@ class Quiz:
         self._rng = random.Random(seed)
         self._pools: dict[Kind, list[str]] = {kind: sorted(_found(passages, kind)) for kind in _KINDS}
         self._places = [
-            (name, span.text, kind, key)
+            (name, said, kind, key)
             for name, text in passages.items()
-            for span in sentences(text)
-            if 5 <= len(span.text.split()) <= 45
+            for said in (text[span.start : span.end] for span in lines(text))
+            if 5 <= len(said.split()) <= 45
             for kind in _KINDS
-            for key in dict.fromkeys(_keys(span.text, kind))
+            for key in dict.fromkeys(_keys(said, kind))
         ]
         self._rng.shuffle(self._places)
         if not self._places:

@@ -24,7 +24,9 @@ from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
 from rung.core.rung import make_rung
 from rung.core.types import Answer, Form, Input, Interval, Message, RungChoice, Sampling, Step, Task, Usage, as_input
+from rung.foundations.sentences import lines
 from rung.foundations.tfidf import Tfidf
+from rung.metrics.grounding import NAME, NUMBER, claims, missing
 from rung.metrics.stats import wilson
 from rung.prompts.answer import ask
 from rung.prompts.search import Search
@@ -35,9 +37,6 @@ NEAR = 0.1
 """Cosine that a sentence must have with a claim to speak of it: shared endings of words alone give less."""
 ALIKE = 0.7
 """Cosine above which a claim and a sentence say the same words, so that a "not" in one of them alone makes the difference."""
-_ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Fig|ca|approx|e\.g|i\.e)|\b[A-Z])\.$|^\s*\d+\.$")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]*[a-z]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +70,8 @@ class Verification:
 
 
 def sentences(text: str) -> tuple[Span, ...]:
-    """The sentences of a text, with their offsets. Line breaks end one; a full stop after an abbreviation does not."""
-    spans: list[Span] = []
-    start = 0
-    for end in re.finditer(r"[.!?]+[\"'”’)\]]*(?=\s)|\n+|\Z", text):
-        stop = end.end()
-        piece = text[start:stop]
-        if end.group().startswith(".") and _ABBREVIATED.search(piece.rstrip()):
-            continue
-        body = piece.strip()
-        if re.search(r"\w", body):
-            offset = start + piece.index(body)
-            spans.append(Span(offset, offset + len(body), body))
-        start = stop
-    return tuple(spans)
-
-
-def split_claims(text: str) -> tuple[str, ...]:
-    """A text as single claims: its sentences, cut at semicolons; bullets and numbers of lists are dropped."""
-    bodies = (re.sub(r"^(?:[-*•]|\d+[.)])\s+", "", span.text) for span in sentences(text))
-    return tuple(part.strip() for body in bodies for part in re.split(r";\s+", body) if re.search(r"\w", part))
-
-
-def unfounded(claim: str, source: str) -> str:
-    """The first number or name of the claim that the source does not have; "" where it has all."""
-    plain = source.casefold()
-    numbers = {number.replace(",", "") for number in _NUMBER.findall(source)}
-    missing = [found[0] for found in _NUMBER.finditer(claim) if found[0].replace(",", "") not in numbers]
-    missing += [found[0] for found in _NAME.finditer(claim) if found[0].casefold() not in plain]
-    return missing[0] if missing else ""
+    """The sentences of a text, with their offsets; line breaks end one too."""
+    return tuple(Span(span.start, span.end, text[span.start : span.end]) for span in lines(text))
 
 
 async def verify(
@@ -111,22 +83,22 @@ async def verify(
     then gives a verdict, both as closed labels. ``rules`` decides by numbers and names first. Raises InputError when the
     source or the text has no sentence.
     """
-    claims, spans = split_claims(text), sentences(source)
-    if not claims or not spans:
-        what = "text to verify" if not claims else "source"
+    parts, spans = claims(text), sentences(source)
+    if not parts or not spans:
+        what = "text to verify" if not parts else "source"
         raise InputError(f"the {what} has no sentence", remedy="give a text and the source it should agree with")
     tfidf = Tfidf.fit([span.text for span in spans])
     rows = tfidf.transform([span.text for span in spans])
     findings: list[Finding] = []
     steps: list[Step] = []
-    for claim in claims:
+    for claim in parts:
         similar = np.asarray((rows @ tfidf.transform([claim]).T).toarray())[:, 0]
         near = [spans[i] for i in np.argsort(-similar, kind="stable")[:candidates] if similar[i] > NEAR]
         if not near:
             findings.append(Finding(claim, "not stated", None, "no sentence of the source is near it"))
             continue
-        if rules and (missing := unfounded(claim, source)):
-            findings.append(Finding(claim, "not stated", near[0], f"{missing} is not in the source"))
+        if rules and (lacking := missing(claim, source)):
+            findings.append(Finding(claim, "not stated", near[0], f"{lacking} is not in the source"))
             continue
         if rules and _negative(claim) != _negative(near[0].text) and similar.max() > ALIKE:
             findings.append(Finding(claim, "contradicted", near[0], "one of the two is negated, the other is not"))
@@ -185,7 +157,7 @@ def plant(source: str, *, seed: int = 0) -> tuple[Planted, ...]:
     False ones change a number, put another name of the source in a name's place, or negate the verb; the kinds take turns.
     """
     rng = random.Random(seed)
-    names = sorted(set(_NAME.findall(source)))
+    names = sorted(set(NAME.findall(source)))
     planted: list[Planted] = []
     turn = 0
     for span in sentences(source):
@@ -200,11 +172,11 @@ def plant(source: str, *, seed: int = 0) -> tuple[Planted, ...]:
 
 
 def _falsified(text: str, kind: int, names: Sequence[str], rng: random.Random) -> Planted | None:
-    if kind == 0 and (found := _NUMBER.search(text)):
+    if kind == 0 and (found := NUMBER.search(text)):
         digits = re.sub(r"\D", "", found[0])
         other = str(int(digits) + rng.choice((1, 2, 3, 7)) * 10 ** max(0, len(digits) - 2))
         return Planted(text[: found.start()] + other + text[found.end() :], f"number {found[0]} is {other}")
-    if kind == 1 and (named := _NAME.search(text)):
+    if kind == 1 and (named := NAME.search(text)):
         others = [name for name in names if name not in text]
         if others:
             other = rng.choice(others)

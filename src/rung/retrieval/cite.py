@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from rung.core.types import Hit, Span
+from rung.foundations.sentences import sentences
 from rung.metrics.grounding import MARK, OPEN, SUPPORTED, support
-from rung.retrieval.sentences import sentences
 
 _WORDS = re.compile(r"\w+")
 _STOP = re.compile(r"[.!?]+")

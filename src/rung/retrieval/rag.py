@@ -21,6 +21,7 @@ from rung.core.errors import InputError, Unsupported
 from rung.core.program import Rows
 from rung.core.protocols import Model, Resources
 from rung.core.types import Answer, Failure, Form, Hit, Input, Message, Sampling, ScoreRequest, Step, Usage, as_input
+from rung.foundations.sentences import sentences
 from rung.metrics.grounding import MARK, support
 from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options, PromptProgram
@@ -31,7 +32,6 @@ from rung.retrieval.collection import Search
 from rung.retrieval.corpus import Corpus, Searcher
 from rung.retrieval.expand import Expanded, expand, merge, way_of
 from rung.retrieval.refusal import Gate, features
-from rung.retrieval.sentences import sentences
 from rung.retrieval.span import Candidate, copy
 
 Reader = Literal["write", "mark", "copy", "quote"]

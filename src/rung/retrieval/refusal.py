@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from rung.core.errors import InputError
 from rung.core.types import Hit
+from rung.foundations.sentences import sentences
 from rung.metrics.grounding import missing, words
-from rung.retrieval.sentences import sentences
 
 NAMES = ("passage", "sentence", "dense", "known")
 

@@ -19,8 +19,8 @@ import numpy as np
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Embedder, Model
 from rung.core.types import Hit, Message, ScoreRequest
+from rung.foundations.sentences import sentences
 from rung.retrieval.keyword import Analysis
-from rung.retrieval.sentences import sentences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core.types import Hit, Span
+from rung.foundations.sentences import sentences
 from rung.metrics.grounding import words
-from rung.retrieval.sentences import sentences
 
 LONGEST = 10
 """Words of a candidate at most."""

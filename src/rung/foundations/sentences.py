@@ -1,4 +1,4 @@
-"""Where sentences begin and end, and how long a text is in words: what every chunker counts with."""
+"""Where sentences begin and end, and how long a text is in words: what chunkers count with and claims are made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _END = re.compile(
 )
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Nos|Fig|Figs|Eq|Sec|Ch|Vol|pp|cf|al|ca|approx|Inc|Ltd|Co|Gen|Col|Rev|"
-    r"e\.g|i\.e|a\.m|p\.m|U\.S)|\b[A-Z])\.$|(?:^|\n)\s*\d+\.$"
+    r"e\.g|i\.e|a\.m|p\.m|U\.S)|\b[A-Z])\.$|(?:^|\n)\s*\d{1,3}\.$"
 )
 
 
@@ -35,9 +35,8 @@ def weigh(text: str) -> int:
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
     """The sentences of ``text[start:end]`` in order, without the spaces around them. They end at a full stop, question or
-    exclamation mark before a space, at an empty line and before a list's next item, a table's
-    next row or a heading; not behind an abbreviation or before a
-    small letter."""
+    exclamation mark before a space, at an empty line and before a list's next item, a table's next row or a heading; not behind
+    an abbreviation or before a small letter."""
     stop = len(text) if end is None else end
     begin = start
     for found in _END.finditer(text, start, stop):
@@ -53,6 +52,15 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Spa
         yield span
 
 
+def lines(text: str) -> Iterator[Span]:
+    """The sentences that have a letter or digit, where every line break ends one: of answers, lists and verse."""
+    for line in re.finditer(r"[^\n]+", text):
+        for span in sentences(text, *line.span()):
+            if _WORDED.search(text, span.start, span.end):
+                yield span
+
+
+_WORDED = re.compile(r"\w")
 _LEAD = re.compile(r"\s*")
 
 
