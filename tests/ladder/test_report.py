@@ -5,12 +5,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from rung.core.settings import Settings
-from rung.core.types import Task
+from rung.core.types import Interval, Task
 from rung.ladder.climb import Climber
-from rung.ladder.report import write_report
+from rung.ladder.fit import Fitted
+from rung.ladder.report import curves, write_report
 from rung.ladder.table import money, seconds
 from rung.models import Pool
+from rung.prompts.program import Options, PromptProgram
+from rung.prompts.prompt import Prompt
 from rung.store import Store
 
 
@@ -49,3 +54,96 @@ def test_figures_read_well() -> None:
         "–", "20 µs", "4.2 ms", "250 ms", "12.3 s", "1 min 35 s", "2.0 h",
     ]  # fmt: skip
     assert [money(v) for v in (0, 0.000123, 12.3456, 1234)] == ["$0", "$0.000123", "$12.3", "$1,234"]
+
+
+async def test_losses_of_a_training_are_in_the_report(
+    store: Store, pool: Pool, settings: Settings, tmp_path: Path
+) -> None:
+    from rung.core.types import Form, RungChoice
+    from rung.ladder.fit import curve, fit
+    from rung.ladder.records import RungRecord, RunRecord
+    from rung.tuning.weights import unpack
+    from tests.tuning.conftest import write_gguf
+    from tests.tuning.test_tune import SMALL, Shelf, examples
+
+    base = unpack(write_gguf(tmp_path / "tiny.gguf"), tmp_path / "cache")
+    assert base.gguf is not None
+    task = Task(
+        name="colours",
+        instruction="Name the colour.",
+        form=Form("labels", ("red", "green", "blue")),
+        fields=("text",),
+        train=examples(0, 6),
+        dev=examples(6, 8),
+        test=(),
+        metrics=("accuracy",),
+        hash="h",
+    )
+
+    async def make() -> Fitted:
+        return await fit(
+            RungChoice("lora-f16"),
+            SMALL,
+            task,
+            store=store,
+            resources=Shelf(base.gguf or tmp_path),
+            evaluate=lambda *_: None,
+            home=tmp_path / "home",
+            model="m",
+            progress=lambda _: None,
+        )
+
+    made = await make()
+    training = made.training
+    assert training is not None
+    assert (training.steps, training.total, len(training.train)) == (4, 4, 4)
+    assert [point.step for point in training.dev][-1] == 4
+    assert training.best in [point.step for point in training.dev]
+    again = await make()
+    assert (again.reused, again.training) == (True, training)
+    assert curve(desk_program()) is None
+    metrics = {"accuracy": Interval(0.5, 0.4, 0.6)}
+    rungs = tuple(
+        RungRecord(title, title, "done", metrics=metrics, training=training, program="")
+        for title in ("lora-f16", "lora-q8")
+    )
+    run = RunRecord("r", "colours", "h", "", "m", ("accuracy",), 0.02, None, {"test": 1}, rungs)
+    (picture,) = curves(run)
+    assert picture["title"] == "lora-f16, lora-q8"
+    xs, ys = zip(*(map(float, pair.split(",")) for pair in picture["train"].split()), strict=True)
+    assert list(xs) == sorted(xs)
+    # A lower loss stands lower; nothing lies outside of the axes.
+    losses = [point.loss for point in training.train]
+    assert sorted(range(4), key=lambda i: -ys[i]) == sorted(range(4), key=lambda i: losses[i])
+    assert all(0 <= y <= picture["bottom"] for y in ys)
+    assert [dot["best"] for dot in picture["dots"]].count(True) == 1
+    bare = replace(run, rungs=tuple(replace(rung, metrics={}) for rung in rungs))
+    html = (await write_report(bare, store, pool, tmp_path / "report.html")).read_text()
+    assert "Losses of lora-f16, lora-q8" in html
+    assert f'points="{picture["train"]}"' in html
+    assert "all epochs done" in html
+
+
+def desk_program() -> PromptProgram:
+    return PromptProgram(Prompt("Say it."), Pool().model("fake:echo"), Options())
+
+
+def test_long_trainings_are_thinned(tmp_path: Path) -> None:
+    import json
+    from types import SimpleNamespace
+    from typing import cast
+
+    from rung.core.codec import encode
+    from rung.core.protocols import Program
+    from rung.ladder.fit import curve
+    from rung.tuning.loop import Mark, Trained
+
+    trained = Trained(step=1001, total=2000, losses=tuple(1 / (n + 1) for n in range(1001)), checks=(Mark(500, 0.5),))
+    (tmp_path / "trained.json").write_text(json.dumps({"trained": encode(trained)}))
+    found = curve(cast(Program, SimpleNamespace(weights=tmp_path / "tuned.gguf")))
+    assert found is not None
+    assert len(found.train) == 167
+    assert found.train[-1].step == 1001
+    assert found.train[0].loss == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5 + 1 / 6) / 6)
+    (tmp_path / "trained.json").write_text("{broken")
+    assert curve(cast(Program, SimpleNamespace(weights=tmp_path / "tuned.gguf"))) is None

@@ -226,7 +226,11 @@ class Climber:
         )
         if fitted is not None:
             record = replace(
-                record, program=evaluator.identity(fitted.program), folder=str(fitted.folder), offline=fitted.offline
+                record,
+                program=evaluator.identity(fitted.program),
+                folder=str(fitted.folder),
+                offline=fitted.offline,
+                training=fitted.training,
             )
         if results and fitted is not None:
             peak.mb = await evaluator.peak(fitted.program, peak.mb, fresh=not all(r.reused for r in results))

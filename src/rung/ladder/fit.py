@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rung.core.lock import hold_async
 from rung.core.meter import metered
 from rung.core.protocols import Context, Program, Resources, Rung
 from rung.core.types import Example, Progress, RungChoice, Task
-from rung.ladder.records import Offline
+from rung.ladder.records import Loss, Offline, Training
 from rung.store import Store
 
 
@@ -28,6 +29,7 @@ class Fitted:
     folder: Path
     offline: Offline
     reused: bool
+    training: Training | None = None
 
 
 def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -> str:
@@ -72,8 +74,9 @@ async def fit(
     folder, work = home / "programs" / key, home / "fits" / key
     stored = store.fit(key)
     if stored is not None and (folder / "program.json").exists():
-        offline = decode(Offline, json.loads(stored)["offline"])
-        return Fitted(programs.load(folder, resources), folder, offline, True)
+        kept = json.loads(stored)
+        training = decode(Training, kept["training"]) if kept.get("training") else None
+        return Fitted(programs.load(folder, resources), folder, decode(Offline, kept["offline"]), True, training)
     work.mkdir(parents=True, exist_ok=True)
 
     said = 0.0
@@ -103,5 +106,34 @@ async def fit(
         offline = Offline(*used, spent)
         notes = {"rung": choice.title, "task": task.name, "task_hash": task.hash, "metric": task.metrics[0]}
         programs.save(program, folder, notes=notes, link=True)
-        store.put_fit(key, json.dumps({"offline": encode(offline), "folder": str(folder)}))
-    return Fitted(programs.load(folder, resources), folder, offline, False)
+        training = curve(program)
+        payload = {"offline": encode(offline), "folder": str(folder), "training": encode(training)}
+        store.put_fit(key, json.dumps(payload))
+    return Fitted(programs.load(folder, resources), folder, offline, False, training)
+
+
+STRETCHES = 200
+
+
+def curve(program: Program) -> Training | None:
+    """The losses of the training that made a program's weights, as it left them beside them; None where there was none."""
+    weights = getattr(program, "weights", None)
+    if weights is None:
+        return None
+    from rung.tuning.loop import Trained
+
+    try:
+        document = json.loads((weights.parent / "trained.json").read_text(encoding="utf-8"))
+        found = decode(Trained, document["trained"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    size = max(1, math.ceil(len(found.losses) / STRETCHES))
+    parts = [(at, found.losses[at : at + size]) for at in range(0, len(found.losses), size)]
+    return Training(
+        found.step,
+        found.total,
+        tuple(Loss(at + len(part), math.fsum(part) / len(part)) for at, part in parts),
+        tuple(Loss(mark.step, mark.loss) for mark in found.checks),
+        found.best.step if found.best is not None else 0,
+        found.stopped,
+    )

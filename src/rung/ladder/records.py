@@ -32,6 +32,27 @@ class Offline:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """Mean loss a trained token up to ``step``."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a tuned rung's loss went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was kept (0: the
+    last). ``total`` is how many steps there would have been at most."""
+
+    steps: int
+    total: int
+    train: tuple[Loss, ...]
+    dev: tuple[Loss, ...] = ()
+    best: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Online:
     """What one answer costs, on average over ``n`` answers.
 
@@ -83,6 +104,7 @@ class RungRecord:
     pareto: bool = False
     payback: float | None = None
     tuned: bool = False
+    training: Training | None = None
 
     @property
     def scored(self) -> bool:

@@ -15,7 +15,7 @@ from rung.core.protocols import Resources
 from rung.core.types import Result, text_of
 from rung.ladder import table
 from rung.ladder.history import read_results
-from rung.ladder.records import RungRecord, RunRecord
+from rung.ladder.records import Loss, RungRecord, RunRecord, Training
 from rung.store import Store
 
 
@@ -31,7 +31,7 @@ async def write_report(run: RunRecord, store: Store, resources: Resources, path:
     template = (files("rung.ladder") / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     html = environment.from_string(template).render(
-        run=run, t=table, primary=run.metrics[0], plot=plot(run), data=_script(pack(run, results))
+        run=run, t=table, primary=run.metrics[0], plot=plot(run), curves=curves(run), data=_script(pack(run, results))
     )
     from rung.core.errors import InputError
 
@@ -141,6 +141,52 @@ def plot(run: RunRecord) -> dict[str, Any] | None:
             {"y": round(y(floor + (roof - floor) * i / 5), 1), "label": f"{floor + (roof - floor) * i / 5:.2f}"}
             for i in range(6)
         ],
+    }
+
+
+def curves(run: RunRecord) -> list[dict[str, Any]]:
+    """The losses of each training as coordinates, on axes of their own; rungs that share a training share a picture."""
+    shared: dict[Training, list[str]] = {}
+    for record in run.rungs:
+        if record.training is not None and record.training.train:
+            shared.setdefault(record.training, []).append(record.title)
+    return [_curve(training, titles) for training, titles in shared.items()]
+
+
+def _curve(training: Training, titles: Sequence[str]) -> dict[str, Any]:
+    width, height, left, right, top, bottom = 460.0, 240.0, 46.0, 12.0, 12.0, 36.0
+    values = [point.loss for point in (*training.train, *training.dev)]
+    low, high = min(0.0, *values), max(values) or 1.0
+
+    def x(step: int) -> float:
+        return round(left + step / max(training.steps, 1) * (width - left - right), 1)
+
+    def y(loss: float) -> float:
+        return round(height - bottom - (loss - low) / (high - low) * (height - top - bottom), 1)
+
+    def line(points: Sequence[Loss]) -> str:
+        return " ".join(f"{x(point.step)},{y(point.loss)}" for point in points)
+
+    best = next((point for point in training.dev if point.step == training.best), None)
+    said = f"{training.steps} of {training.total} steps: {training.stopped}"
+    if best is not None:
+        said += f"; dev loss {training.dev[0].loss:.3f} at step {training.dev[0].step}, {best.loss:.3f} at step {best.step}, which is kept"
+    return {
+        "title": ", ".join(titles),
+        "said": said,
+        "width": width,
+        "height": height,
+        "left": left,
+        "right": width - right,
+        "bottom": height - bottom,
+        "train": line(training.train),
+        "dev": line(training.dev),
+        "dots": [
+            {"x": x(p.step), "y": y(p.loss), "best": p is best, "tip": f"dev loss {p.loss:.4f} after step {p.step}"}
+            for p in training.dev
+        ],
+        "xs": [{"x": x(step), "label": step} for step in sorted({0, training.steps // 2, training.steps})],
+        "ys": [{"y": y(low + (high - low) * i / 4), "label": f"{low + (high - low) * i / 4:.2f}"} for i in range(5)],
     }
 
 
