@@ -60,7 +60,7 @@ def test_adapter_round_trip(tuned: Session, tiny: Base, tmp_path: Path) -> None:
         export.load_adapter(fresh, tmp_path)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("f16", 1e-3), ("q8", 1e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f16", 1e-3), ("q8", 1e-2), ("q4", 0.1)])
 def test_gguf_reads_back_as_what_was_written(
     tuned: Session, tiny: Base, tmp_path: Path, precision: export.Precision, tolerance: float
 ) -> None:
@@ -85,7 +85,24 @@ def test_gguf_reads_back_as_what_was_written(
     assert Chat(Base(tiny.folder, path, "")).stop == Chat(tiny).stop
     kinds = {tensor.name: tensor.tensor_type.name for tensor in new.tensors}
     assert kinds["output_norm.weight"] == "F32"
-    assert kinds["blk.0.attn_q.weight"] == {"f16": "F16", "q8": "Q8_0"}[precision]
+    assert kinds["blk.0.attn_q.weight"] == {"f16": "F16", "q8": "Q8_0", "q4": "Q4_0"}[precision]
+    assert kinds["token_embd.weight"] == {"f16": "F16", "q8": "Q8_0", "q4": "Q8_0"}[precision]
+
+
+def test_four_bits_lose_less_than_the_package_does() -> None:
+    """Q4_0 as the gguf package reads it back; zeros, one large value and a whole block of one value included."""
+    import gguf
+
+    draw = np.random.default_rng(0)
+    weight = draw.standard_t(4, (40, 96)).astype(np.float32)
+    weight[0], weight[1, :32], weight[2, 5] = 0.0, 0.25, 900.0
+    kind = gguf.GGMLQuantizationType.Q4_0
+    ours, theirs = export.four_bits(weight), gguf.quants.quantize(weight, kind)
+    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+    lost = [((gguf.quants.dequantize(packed, kind) - weight) ** 2).reshape(-1, 32).sum(1) for packed in (ours, theirs)]
+    assert np.median(lost[0][9:] / lost[1][9:]) < 0.95
+    assert (lost[0] <= lost[1] * 1.001 + 1e-6).mean() > 0.98
+    assert lost[0][:4].max() < 1e-6
 
 
 def test_permute_is_what_the_reader_undoes() -> None:

@@ -12,9 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from rung.cli.main import app
-from rung.core.errors import FitError, InputError
+from rung.core.errors import FitError, InputError, ParityError
 from rung.core.settings import Settings
-from rung.tuning import curves
+from rung.tuning import curves, export
 from rung.tuning.config import read
 from rung.tuning.job import gather
 from rung.tuning.weights import Base
@@ -42,21 +42,42 @@ def tune(config: Path, *options: str) -> str:
 
 
 def test_tunes_and_writes(config: Path) -> None:
-    said = tune(config, "--set", "export=[adapter, folder, f16, q8]", "--set", "seed=1")
+    wanted = "export=[adapter, folder, f16, q8, q4, openvino]"
+    said = tune(config, "--set", wanted, "--set", "seed=1")
     out = config.parent / "out"
     assert "which is kept" in said
     assert (out / "adapter" / "adapter_model.safetensors").is_file()
     assert (out / "merged" / "config.json").is_file()
-    assert (out / "tuned-f16.gguf").stat().st_size > (out / "tuned-q8.gguf").stat().st_size
+    sizes = [(out / f"tuned-{kind}.gguf").stat().st_size for kind in ("f16", "q8", "q4")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (out / "openvino" / "openvino_model.bin").is_file()
+    assert set(json.loads((out / "parity.json").read_text())) == {"adapter", "folder", "f16", "q8", "q4", "openvino"}
+    assert said.count("  passed: loss") == 6
     assert not list(out.glob("step-*"))
     points = curves.read(out)
     assert [point["step"] for point in points] == list(range(1, len(points) + 1))
     assert any("dev" in point for point in points)
     assert "passed  mask" in (out / "preflight.txt").read_text()
-    again = tune(config, "--set", "export=[adapter, folder, f16, q8]", "--set", "seed=1")
+    again = tune(config, "--set", wanted, "--set", "seed=1")
     assert again.splitlines()[-1] == said.splitlines()[-1]
     with pytest.raises(FitError, match="another training"):
         tune(config, "--set", "seed=2")
+
+
+def test_an_export_that_says_something_else_is_put_aside(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "PERMUTED", ())  # q and k in the wrong order
+    with pytest.raises(
+        ParityError, match=r"1 of 2 exports do not say what was trained.*\n.*tuned-f16\.gguf\.failed: failed"
+    ):
+        tune(config, "--set", "epochs=3")
+    out = config.parent / "out"
+    assert not (out / "tuned-f16.gguf").exists()
+    assert (out / "tuned-f16.gguf.failed").is_file()
+    assert "  not checked: it was not asked for" in tune(config, "--set", "epochs=3", "--no-parity")
+    monkeypatch.undo()
+    with pytest.raises(ParityError):  # it is compared when it is asked for again
+        tune(config, "--set", "epochs=3")
+    assert "passed: loss" in tune(config, "--set", "epochs=3").splitlines()[-1]
 
 
 def test_dev_is_held_out_before_anything_is_learnt(config: Path) -> None:
@@ -121,7 +142,7 @@ def test_tensorboard_files(config: Path) -> None:
 
 def test_two_processes_follow_one(config: Path) -> None:
     """torchrun: the same losses as one process, but for the order of sums."""
-    tune(config)
+    tune(config, "--no-parity")
     alone = curves.read(config.parent / "out")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",

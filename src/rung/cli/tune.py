@@ -18,6 +18,9 @@ def tune(
     search: Annotated[
         bool, typer.Option("--range-test", help="Try rising learning rates for some steps, suggest one, and stop.")
     ] = False,
+    parity: Annotated[
+        bool, typer.Option(help="Open what was written and compare it with what was trained; --no-parity: do not.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write what runs elsewhere.
@@ -96,6 +99,7 @@ def tune(
                 record=record,
                 stop=stop,
                 saves=plan.saves,
+                gate=parity,
             )
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -110,12 +114,15 @@ def tune(
         typer.echo(f"dev  {state.checks[0].loss:.4f} -> {state.best.loss:.4f} at step {state.best.step}, which is kept")
     typer.echo(f"peak memory {state.peak_bytes / 1e9:.2f} GB")
     for kind, path in done.files.items():
-        typer.echo(f"{kind:8} {path}")
+        typer.echo(f"{kind:8} {path}" + (f"  {done.parity[kind]}" if kind in done.parity else ""))
     if plan.general:
         from rung.ladder import forgetting
 
-        after = next((done.files[kind] for kind in ("f16", "q8", "folder", "adapter") if kind in done.files), None)
-        provider = "openvino" if after is not None and after.suffix == ".gguf" else "transformers"
+        after = next(
+            (done.files[kind] for kind in ("f16", "q8", "folder", "q4", "openvino", "adapter") if kind in done.files),
+            None,
+        )
+        provider = "transformers" if after in (done.files.get("folder"), done.files.get("adapter")) else "openvino"
         rows = asyncio.run(
             forgetting.measure(
                 plan.model or Settings()["model"], f"{provider}:{after}", plan.general, Settings(), progress=show

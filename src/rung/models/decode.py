@@ -1,4 +1,5 @@
-"""The jobs that the scheduler runs: decoding one token after another, beam search, and scoring a closed set of candidates."""
+"""The jobs that the scheduler runs: decoding one token after another, reading a reply that is given, beam search, and scoring a
+closed set of candidates."""
 
 from __future__ import annotations
 
@@ -197,6 +198,24 @@ class Decode(_Job):
                 logprobs=tuple(self._logprobs) if self._sampling.logprobs else None,
             ),
         )
+
+
+class Recall(_Job):
+    """Reads a reply that is given, one token after another as decoding does; the Reply has its tokens' log-probabilities."""
+
+    def __init__(self, prompt: tuple[int, ...], tokens: tuple[int, ...], name: str) -> None:
+        super().__init__(prompt, len(tokens), name)
+        self._tokens = tokens
+        self._logprobs: list[float] = []
+
+    def advance(self, logits: NDArray[np.float32]) -> Sequence[Feed]:
+        place = len(self._logprobs)
+        self._logprobs.append(float(log_softmax(logits[0])[self._tokens[place]]))
+        return (Feed((self._tokens[place],), place),) if place + 1 < len(self._tokens) else ()
+
+    def finish(self, error: BaseException | None) -> None:
+        usage = self._usage(len(self._tokens))
+        self._settle(error, lambda: Reply("", "stop", usage, self._name, logprobs=tuple(self._logprobs)))
 
 
 @dataclass(frozen=True)

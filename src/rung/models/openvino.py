@@ -1,4 +1,4 @@
-"""The embedded engine: a GGUF model on the CPU, computed by OpenVINO, scheduled here.
+"""The embedded engine: a GGUF model (or a folder that holds its OpenVINO graph) on the CPU, computed by OpenVINO, scheduled here.
 
 openvino-genai reads the weights and the tokenizer; the graph runs over a paged cache (paged.py) under continuous batching
 that computes shared prefixes once (schedule.py). Decoding, beams, closed forms and label scoring are jobs (decode.py).
@@ -44,8 +44,8 @@ from rung.core.types import (
     Scores,
     ToolCall,
 )
-from rung.models import adapters, gguf, hub
-from rung.models.decode import Beams, Decode, Score, Words
+from rung.models import adapters, folder, gguf, hub
+from rung.models.decode import Beams, Decode, Recall, Score, Words
 from rung.models.grammar import KINDS, Grammars
 from rung.models.lora import Lora, Shelf
 from rung.models.lora import read as read_lora
@@ -74,8 +74,8 @@ class Engine:
         self._template: Template | None = None
         self._words: Words | None = None
         self.users = 0
-        self.header = gguf.read(path)
-        self.fingerprint = digest(["openvino", LAYOUT, file_hash(path), version()])
+        self.header = folder.read(path) if path.is_dir() else gguf.read(path)
+        self.fingerprint = digest(["openvino", LAYOUT, _hash(path), version()])
         self._trie = lru_cache(maxsize=32)(self._make_trie)
 
     def load(self) -> None:
@@ -96,7 +96,9 @@ class Engine:
             return self._worker
 
     def graph(self) -> Path:
-        """The .xml file of the converted model; converts on first use."""
+        """The .xml file of the model; a GGUF is converted on first use."""
+        if self.path.is_dir():
+            return self.path / folder.GRAPH
         engine = f"{version().partition('-')[0]}-{LAYOUT}"
         return convert(self.path, self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}")
 
@@ -178,8 +180,8 @@ _TOKENIZER_LOCK = threading.Lock()
 
 
 def open_model(name: str, settings: Settings) -> OpenvinoModel:
-    """The model ``openvino:name``; ``name`` is one of ``rung models`` or the path of a .gguf file, and may go on with
-    ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
+    """The model ``openvino:name``; ``name`` is one of ``rung models``, or the path of a .gguf file or of a folder with an OpenVINO
+    graph, and may go on with ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
 
     Raises FetchError when the weights are not there, InputError when the file is no GGUF model or the folder no adapter of it,
     Unsupported for an adapter that is not plain LoRA.
@@ -188,10 +190,9 @@ def open_model(name: str, settings: Settings) -> OpenvinoModel:
     path = hub.locate(base, settings.cache)
     lora = None
     if beside:
-        folder = Path(beside).expanduser()
-        lora = read_lora(folder)
-        adapters.check_base(folder, path)
-    key = (file_hash(path), int(settings["threads"]), lora is not None)
+        lora = read_lora(Path(beside).expanduser())
+        adapters.check_base(lora.folder, path)
+    key = (_hash(path), int(settings["threads"]), lora is not None)
     with _LOCK:
         engine = _ENGINES.get(key)
         if engine is None:
@@ -302,6 +303,35 @@ class OpenvinoModel:
         await self._run(live, [job.scores for job in live])
         return [job.scores.result() for job in jobs]
 
+    async def recall(self, replies: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, ...]]:
+        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it. Without
+        messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too long."""
+
+        def prepare() -> list[Recall]:
+            self._ready()
+            template, context, jobs = self._engine.template, self._engine.header.context, []
+            for messages, text in replies:
+                tokens = tuple(template.plain(text))
+                prompt, rest = tokens[:1], tokens[1:]
+                if messages:
+                    end = self._engine.header.eos if template.turn_end is None else template.turn_end
+                    prompt, rest = self._prompt(messages), (*tokens, end)
+                if not rest or len(prompt) + len(rest) > context:
+                    raise ContextOverflow(
+                        f"prompt and reply have {len(prompt) + len(rest):,} tokens, expected 2 to {context:,}",
+                        remedy="give another text",
+                    )
+                jobs.append(Recall(prompt, rest, self._name))
+            return jobs
+
+        jobs = await asyncio.to_thread(prepare)
+        out = []
+        for reply in await self._run(jobs, [job.future for job in jobs]):
+            if isinstance(reply, BaseException):
+                raise reply
+            out.append(tuple(reply.logprobs))
+        return out
+
     def forget(self) -> None:
         """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""
         self._engine.forget()
@@ -337,7 +367,7 @@ class OpenvinoModel:
                 jobs.append(error)
         return jobs
 
-    def _submit(self, jobs: Sequence[Decode | Beams | Score]) -> None:
+    def _submit(self, jobs: Sequence[Decode | Beams | Recall | Score]) -> None:
         for job in jobs:
             job.adapter = self._adapter
         try:
@@ -345,7 +375,7 @@ class OpenvinoModel:
         except RuntimeError as error:
             raise ModelError(f"{self._name}: {error}", remedy="open the model again") from None
 
-    async def _run(self, jobs: Sequence[Decode | Beams | Score], futures: Sequence[Future[Any]]) -> list[Any]:
+    async def _run(self, jobs: Sequence[Decode | Beams | Recall | Score], futures: Sequence[Future[Any]]) -> list[Any]:
         """Submit jobs and wait for all; when the caller is cancelled their slots are freed at once."""
         if not jobs:
             return []
@@ -401,6 +431,11 @@ class OpenvinoModel:
                 remedy="shorten the input",
             )
         return Score(prompt, trie, longest, self._name)
+
+
+def _hash(path: Path) -> str:
+    """What tells one set of weights from another."""
+    return file_hash(path) if path.is_file() else digest([file_hash(file) for file in folder.files(path)])
 
 
 def _failed(error: BaseException, name: str) -> Reply:

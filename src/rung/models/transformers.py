@@ -129,6 +129,12 @@ class TransformersModel:
         stop = threading.Event()
         return await self._run(lambda: [self._loss(text, window, stop) for text in texts], stop)
 
+    async def recall(self, replies: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, ...]]:
+        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it. Without
+        messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too long."""
+        stop = threading.Event()
+        return await self._run(lambda: [self._recall(messages, text, stop) for messages, text in replies], stop)
+
     async def _run(self, work: Callable[[], T], stop: threading.Event) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
@@ -286,6 +292,23 @@ class TransformersModel:
             total += float(torch.nn.functional.cross_entropy(logits[first:-1].float(), targets, reduction="sum"))
             count += len(targets)
         return total, count
+
+    def _recall(self, messages: Sequence[Message], text: str, stop: threading.Event) -> tuple[float, ...]:
+        torch = require("torch", "transformers", f"the model {self.name}")
+        if stop.is_set():
+            raise ModelError("cancelled")
+        loaded = self._load()
+        reply = loaded.template.plain(text)
+        prompt, rest = [*loaded.front, *reply[:1]], reply[1:]
+        if messages:
+            end = loaded.template.turn_end
+            rest = [*reply, loaded.ends[0] if end is None else end]
+            prompt = list(self._prompt(messages, len(rest)))
+        with torch.inference_mode():
+            ids = torch.tensor([[*prompt, *rest]], device=loaded.device)
+            logits = loaded.model(input_ids=ids, logits_to_keep=len(rest) + 1).logits[0, :-1].float()
+        picked = torch.log_softmax(logits, -1).gather(1, ids[0, len(prompt) :, None])
+        return tuple(float(value) for value in picked[:, 0])
 
     def _score(self, request: ScoreRequest, stop: threading.Event) -> Scores:
         torch = require("torch", "transformers", f"the model {self.name}")

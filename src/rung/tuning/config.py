@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.tuning.recipe import Recipe
+from rung.tuning.work import PLACES as FILES
 from rung.tuning.work import Export
-
-EXPORTS: tuple[Export, ...] = ("adapter", "folder", "f16", "q8")
 
 OURS = {item.name for item in fields(Recipe)}
 PLACES = ("model", "task", "data", "dev", "texts", "window", "out", "export", "name", "general", "tensorboard")
@@ -188,8 +187,8 @@ def understand(given: Mapping[str, Any], folder: Path) -> Config:
         default = ("adapter", "f16")
     wanted = given.get("export", default)
     exports = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    if unknown := [item for item in exports if item not in EXPORTS]:
-        raise InputError(f"unknown export {unknown[0]!r}", remedy=f"expected {', '.join(EXPORTS)}")
+    if unknown := [item for item in exports if item not in FILES]:
+        raise InputError(f"unknown export {unknown[0]!r}", remedy=f"expected {', '.join(FILES)}")
     general = given.get("general") or ()
     return Config(
         recipe=recipe,

@@ -1,4 +1,4 @@
-"""Tuned weights out: adapter folder, merged Hugging Face folder, and GGUF (F16, Q8_0) that the engine reads."""
+"""Tuned weights out: adapter folder, merged Hugging Face folder, GGUF (F16, Q8_0, Q4_0), and an OpenVINO folder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from rung.core.files import aside, write
 from rung.models import adapters
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
-from rung.tuning.weights import Base
+from rung.tuning.weights import Base, quiet
 
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["f16", "q8"]
+Precision = Literal["f16", "q8", "q4"]
 PERMUTED = ("llama", "mistral")
 """Model types whose q and k rows GGUF keeps interleaved for rotary embedding."""
 
-
+BLOCK = 32
+"""Values that GGUF quantises together."""
 MERGED = ("lora", "qlora", "full")
 """Methods whose result is one set of weights of the base's own shape."""
 
@@ -204,7 +205,9 @@ def save_gguf(
     weights: dict[str, torch.Tensor], base: Base, path: Path, precision: Precision, *, name: str = ""
 ) -> Path:
     """Write merged weights as GGUF: tensor names by the gguf package's map, metadata (tokenizer, chat template) from the base's
-    own file. Matrices become F16 or Q8_0 (32 values a block; a matrix that does not divide stays F16), vectors stay F32.
+    own file. Matrices become F16, Q8_0 or Q4_0 (32 values a block; a matrix whose rows do not divide stays F16), vectors stay
+    F32. In q4 the embeddings, which are also the output head where the two are tied, and the head itself are Q8_0: every
+    answer's probabilities come out of them, and the engine's reader takes no tied embedding of fewer bits.
 
     The file appears whole or not at all. Raises Unsupported when the base was not a GGUF, FitError when tensors do not match
     it or the disk refuses.
@@ -244,18 +247,91 @@ def save_gguf(
             if config.model_type in PERMUTED and names[source.name].endswith(("q_proj.weight", "k_proj.weight")):
                 heads = config.num_attention_heads if ".q_proj" in names[source.name] else config.num_key_value_heads
                 data = permute(data, heads)
-            kind = gguf.GGMLQuantizationType.F32
-            if data.ndim > 1:
-                kind = gguf.GGMLQuantizationType.F16
-                if precision == "q8" and data.shape[-1] % 32 == 0:
-                    kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(source.name, gguf.quants.quantize(data, kind), raw_dtype=kind)
+            kind = _kind(source.name, data.shape, precision)
+            packed = four_bits(data) if kind == "Q4_0" else gguf.quants.quantize(data, gguf.GGMLQuantizationType[kind])
+            writer.add_tensor(source.name, packed, raw_dtype=gguf.GGMLQuantizationType[kind])
 
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
     return path
+
+
+def _kind(name: str, shape: tuple[int, ...], precision: Precision) -> str:
+    """The GGUF type of a tensor."""
+    if len(shape) < 2:
+        return "F32"
+    if precision == "f16" or shape[-1] % BLOCK:
+        return "F16"
+    return "Q4_0" if precision == "q4" and name not in ("token_embd.weight", "output.weight") else "Q8_0"
+
+
+def four_bits(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Q4_0 blocks of a matrix of shape (..., columns), columns a multiple of 32: shape (..., columns / 32 * 18) bytes.
+
+    A block is a 16-bit scale d and 32 whole numbers q of -8 to 7, its values d q. Of 19 ways to round a block the one is taken
+    that loses least, with the scale of least squares (as llama.cpp's ``make_qx_quants``); the gguf package takes the scale
+    from the largest value alone.
+    """
+    blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, BLOCK)
+    out = np.empty((len(blocks), 2 + BLOCK // 2), np.uint8)
+    for start in range(0, len(blocks), 1 << 16):
+        x = blocks[start : start + (1 << 16)]
+        largest = np.take_along_axis(x, np.abs(x).argmax(1, keepdims=True), 1)
+        inverse = np.divide(-1.0, largest, out=np.zeros_like(largest), where=largest != 0)
+        best, scale, chosen = (
+            np.full(len(x), -1.0, np.float32),
+            np.zeros(len(x), np.float32),
+            np.zeros(x.shape, np.int8),
+        )
+        for step in range(-9, 10):
+            q = np.clip(np.rint(x * (inverse * np.float32(8 + 0.1 * step))), -8, 7)
+            both, square = (x * q).sum(1), (q * q).sum(1)
+            d = np.divide(both, square, out=np.zeros_like(both), where=square > 0)
+            better = both * d > best
+            best[better], scale[better], chosen[better] = (both * d)[better], d[better], q[better].astype(np.int8)
+        nibbles = (chosen + np.int8(8)).astype(np.uint8).reshape(-1, 2, BLOCK // 2)
+        part = out[start : start + len(x)]
+        part[:, :2] = scale.astype(np.float16)[:, None].view(np.uint8)
+        part[:, 2:] = nibbles[:, 0] | (nibbles[:, 1] << np.uint8(4))
+    return out.reshape(*weight.shape[:-1], -1)
+
+
+def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, name: str = "") -> Path:
+    """Write merged weights as an OpenVINO folder with 16-bit weights: the graph, tokenizer and detokenizer (xml and bin), config,
+    generation config and chat template. openvino-genai's ``LLMPipeline(folder)`` and ``openvino:FOLDER`` open it.
+
+    The folder appears whole or not at all. Raises Unsupported when the base was not a GGUF, MissingExtra without openvino-genai,
+    FitError when the disk refuses.
+    """
+    genai = require("openvino_genai", "embedded", "writing an OpenVINO folder")
+    from transformers import AutoTokenizer
+
+    from rung.models.paged import convert
+
+    staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        source = save_gguf(weights, base, staging / "model.gguf", "f16", name=name)
+        with _told(folder), quiet():
+            graph = convert(source, staging / "graph")
+            genai.Tokenizer(source, enable_save_ov_model=True)
+            AutoTokenizer.from_pretrained(base.folder).save_pretrained(staging)
+            for path in (
+                *graph.parent.iterdir(),
+                *map(base.folder.joinpath, ("config.json", "generation_config.json")),
+            ):
+                if path.is_file():
+                    shutil.copyfile(path, staging / path.name)
+            shutil.rmtree(graph.parent)
+            source.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
 
 
 def permute(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
@@ -296,7 +372,8 @@ def _copy_fields(gguf: Any, reader: Any, writer: Any, precision: Precision, name
     source = reader.fields.get("general.name")
     writer.add_name(name or (str(source.contents()) if source is not None else "tuned"))
     kinds = gguf.LlamaFileType
-    writer.add_file_type(kinds.MOSTLY_F16 if precision == "f16" else kinds.MOSTLY_Q8_0)
+    said = {"f16": kinds.MOSTLY_F16, "q8": kinds.MOSTLY_Q8_0, "q4": kinds.MOSTLY_Q4_0}
+    writer.add_file_type(said[precision])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 

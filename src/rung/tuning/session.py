@@ -124,6 +124,16 @@ def losses(session: Session, batch: Batch) -> torch.Tensor:
 
     from rung.tuning import kernels
 
+    targets = torch.from_numpy(batch.targets).to(session.device)
+    return kernels.Head.apply(states(session, batch), session.causal.get_output_embeddings().weight, targets, 256)
+
+
+def states(session: Session, batch: Batch) -> torch.Tensor:
+    """The last hidden states that predict the trained tokens of the micro-batch: shape (trained, hidden)."""
+    import torch
+
+    from rung.tuning import kernels
+
     device, causal = session.device, session.causal
     ids = torch.from_numpy(batch.ids).to(device)
     given: dict[str, Any] = {"input_ids": ids[None]}
@@ -142,9 +152,8 @@ def losses(session: Session, batch: Batch) -> torch.Tensor:
         use_cache=False,
         layout=kernels.Layout.of(batch, device),
     ).last_hidden_state[0]
-    picked = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
-    targets = torch.from_numpy(batch.targets).to(device)
-    return kernels.Head.apply(picked, causal.get_output_embeddings().weight, targets, 256)
+    picked: torch.Tensor = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
+    return picked
 
 
 # ------------------------------------------------------------ one opener a method: (what train() switches, trained parameters)

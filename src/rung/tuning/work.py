@@ -9,24 +9,30 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
 from rung.core.files import write
 from rung.core.lock import hold
 from rung.core.program import file_hash
+from rung.core.settings import Settings
 from rung.core.types import Message, Progress
 from rung.tuning.loop import Trained, World, identity, train
 from rung.tuning.recipe import Recipe
 from rung.tuning.weights import Base, load_torch
 
-Export = Literal["adapter", "folder", "f16", "q8"]
+if TYPE_CHECKING:
+    from rung.tuning.parity import Parity
+
+Export = Literal["adapter", "folder", "f16", "q8", "q4", "openvino"]
 PLACES: Mapping[Export, str] = {
     "adapter": "adapter",
     "folder": "merged",
     "f16": "tuned-f16.gguf",
     "q8": "tuned-q8.gguf",
+    "q4": "tuned-q4.gguf",
+    "openvino": "openvino",
 }
 """What can be written, and where in the tuning's folder it lies."""
 
@@ -45,11 +51,13 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A finished tuning: what it did, and the files that were asked for by kind."""
+    """A finished tuning: what it did, the files that were asked for by kind, and how each compares with what was trained (the
+    ones of another process are told by the first)."""
 
     trained: Trained
     files: Mapping[Export, Path]
     folder: Path
+    parity: Mapping[Export, Parity]
 
 
 def tune(
@@ -66,16 +74,19 @@ def tune(
     record: Callable[[Trained, float], None] = lambda _state, _rate: None,
     stop: threading.Event | None = None,
     saves: int = 0,
+    gate: bool = True,
 ) -> Tuned:
-    """Train unless it is done, then write what is not there yet.
+    """Train unless it is done, then write what is not there yet, and compare each file with what was trained (see parity.py);
+    without ``gate`` files are written unchecked.
 
     ``place`` is the tuning's folder, or with ``shared`` the folder beside whose others it lies, named by content: equal base,
     rows and recipe are trained once. Interrupted at any point, the same call goes on. The checkpoints go when all is written.
 
-    Raises FitError for a failed pre-flight check and what ``train`` raises, InputError for an export that the method has not.
+    Raises FitError for a failed pre-flight check and what ``train`` raises, InputError for an export that the method has not,
+    ParityError when all is written and some of it, kept under another name, does not say what was trained.
     """
     torch = load_torch()
-    from rung.tuning import export
+    from rung.tuning import export, parity
     from rung.tuning.batches import Chat, texts
     from rung.tuning.batches import encode as encode_rows
     from rung.tuning.preflight import inspect
@@ -112,8 +123,12 @@ def tune(
         key = identity(base, rows, dev, recipe)
         trained = _done(folder, key)
         missing = [kind for kind in exports if not _kept(files[kind])]
-        if trained is not None and not missing:
-            return Tuned(trained, files, folder)
+        checked = {kind: found for kind, found in parity.read(folder).items() if kind not in missing}
+        unchecked = [
+            kind for kind in exports if gate and (kind not in checked or checked[kind].verdict == "not checked")
+        ]
+        if trained is not None and not missing and not unchecked:
+            return Tuned(trained, files, folder, {kind: checked[kind] for kind in exports if kind in checked})
         session = open_session(base, recipe)
         try:
             kept: Export = "folder" if recipe.method == "full" else "adapter"
@@ -130,7 +145,7 @@ def tune(
                     session, base, rows, dev, recipe, folder, progress=progress, record=record, stop=stop, saves=saves
                 )
                 if world.rank:
-                    return Tuned(trained, files, folder)
+                    return Tuned(trained, files, folder, {})
                 if kept == "folder":
                     export.save_folder(export.merge(session), base, own)
                 else:
@@ -154,16 +169,31 @@ def tune(
                     progress(Progress(f"write {kind}", 0, None))
                     if kind == "folder":
                         export.save_folder(merged, base, files[kind])
+                    elif kind == "openvino":
+                        export.save_openvino(merged, base, files[kind], name=name)
                     elif kind != "adapter":
                         export.save_gguf(merged, base, files[kind], kind, name=name)
                     _mark(files[kind])
+                del merged
             for old in (*folder.glob("step-*.safetensors"), folder / "checkpoint.json"):
                 old.unlink(missing_ok=True)
+            if not gate and missing:
+                checked |= {kind: parity.Parity("not checked", why="it was not asked for") for kind in missing}
+                parity.save(folder, checked)
+            if unchecked:
+                progress(Progress("parity", 0, len(unchecked)))
+                against = parity.Gate(session, chat, recipe.method, material)
+                for count, kind in enumerate(unchecked, 1):
+                    checked[kind] = against.check(kind, files[kind], Settings())
+                    parity.save(folder, checked)
+                    progress(Progress("parity", count, len(unchecked), f"{kind}: {checked[kind].verdict}"))
         finally:
             del session
             gc.collect()
             torch.cuda.empty_cache()
-    return Tuned(trained, files, folder)
+        mine: dict[Export, Parity] = {kind: checked[kind] for kind in exports if kind in checked}
+        parity.demand({files[kind]: found for kind, found in mine.items()})
+    return Tuned(trained, files, folder, mine)
 
 
 def _done(folder: Path, key: str) -> Trained | None:

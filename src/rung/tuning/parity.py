@@ -1,0 +1,228 @@
+"""The parity gate of what a tuning writes: each file is opened as a user would open it, and must say what was trained.
+
+Compared on held-out rows (trained ones when none are held out): the log-probability of every token of the right answers, and
+greedy answers to a few rows, which the trained weights judge token by token. Both start from the messages, so that a wrong
+tokenizer or chat template shows as much as a wrong weight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from rung.core.codec import decode, encode
+from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
+from rung.core.files import write
+from rung.core.settings import Settings
+from rung.core.types import Message, Reply, Request, Sampling
+from rung.models import openvino, transformers
+from rung.tuning.batches import Chat, Row, assemble
+from rung.tuning.recipe import Method
+from rung.tuning.session import Session, losses, states
+
+if TYPE_CHECKING:
+    from rung.tuning.work import Material
+
+T = TypeVar("T")
+FILE = "parity.json"
+ROWS, ASKED, LENGTH = 16, 8, 48
+"""Rows whose answers are compared, rows that are answered greedily, and tokens of such an answer at most."""
+LONGEST = 768
+"""Tokens of a compared row: long ones only make the gate slow."""
+PIECE = 600
+"""Characters of a plain text that are compared."""
+
+Talk = tuple[Sequence[Message], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is let through: ``loss`` is how many nats a token the answers may cost more (or less) than in training, ``drift`` the
+    mean distance of a token's log-probability, ``slack`` by how many nats a greedy token may be worse than the trained
+    weights' own choice, and ``same`` the share of greedy answers that must keep within it."""
+
+    loss: float
+    drift: float
+    slack: float
+    same: float
+
+
+EXACT = Limits(0.05, 0.1, 0.25, 0.75)
+LIMITS: Mapping[str, Limits] = {
+    "adapter": EXACT,
+    "folder": EXACT,
+    "f16": EXACT,
+    "openvino": EXACT,
+    "q8": EXACT,
+    "q4": Limits(0.25, 0.5, 1.5, 0.5),
+    "qlora": Limits(0.25, 0.5, 1.5, 0.5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """One export beside what was trained: mean loss a token of ``tokens`` answer tokens in ``rows`` rows, before (``loss``) and
+    from the file (``after``), ``drift`` as in Limits; of ``asked`` greedy answers ``same`` kept within the slack."""
+
+    verdict: Literal["passed", "failed", "not checked"]
+    rows: int = 0
+    tokens: int = 0
+    held_out: bool = False
+    loss: float = 0.0
+    after: float = 0.0
+    drift: float = 0.0
+    asked: int = 0
+    same: int = 0
+    why: str = ""
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return f"{self.verdict}: {self.why}"
+        where = "held-out" if self.held_out else "training"
+        said = f"{self.verdict}: loss {self.loss:.4f} -> {self.after:.4f} on {self.rows} {where} rows, drift {self.drift:.4f}"
+        if self.asked:
+            said += f", {self.same} of {self.asked} greedy answers the trained weights' own"
+        return f"{said}; {self.why}" if self.why else said
+
+
+class Gate:
+    """What was trained, ready to be compared with: ``session`` holds it, and is only read."""
+
+    def __init__(self, session: Session, chat: Chat, method: Method, material: Material) -> None:
+        self._session, self._chat, self._method = session, chat, method
+        talks = [talk for _, messages in material.dev or material.conversations for talk in _last(messages)]
+        texts = [text[:PIECE] for _, text in material.dev_texts or material.texts]
+        self._held_out = bool(material.dev or material.dev_texts)
+        talks = [talk for talk in talks if self._length(talk) <= LONGEST] or sorted(talks, key=self._length)[:1]
+        self._talks = _some(talks, ROWS)
+        self._talks += [((), text) for text in _some(texts, ROWS) if len(chat.template.plain(text)) > 1]
+        self._known = [self._logprobs(messages, chat.template.plain(text)) for messages, text in self._talks]
+
+    def _length(self, talk: Talk) -> int:
+        return len(self._chat.prompt(talk[0])) + len(self._chat.template.plain(talk[1]))
+
+    def _row(self, messages: Sequence[Message], tokens: Sequence[int], *, end: bool = True) -> Row:
+        prompt, rest = list(tokens[:1]), list(tokens[1:])
+        if messages:
+            prompt, rest = self._chat.prompt(messages), [*tokens, self._chat.stop] if end else list(tokens)
+        return Row("", (*prompt, *rest), (False,) * len(prompt) + (True,) * len(rest))
+
+    def _logprobs(self, messages: Sequence[Message], tokens: Sequence[int]) -> list[float]:
+        import torch
+
+        self._session.model.eval()
+        with torch.no_grad():
+            row = self._row(messages, tokens)
+            return [-float(loss) for loss in losses(self._session, assemble(self._session.front([row])))]
+
+    def regret(self, messages: Sequence[Message], reply: Reply) -> float:
+        """By how many nats the worst token of a greedy reply is less likely to the trained weights than their own choice."""
+        import torch
+
+        text, broken, _ = reply.text.partition("\ufffd")  # half a character, whose tokens its text does not tell
+        row = self._row(messages, self._chat.template.plain(text), end=reply.finish == "stop" and not broken)
+        if not row.answers:
+            return 0.0
+        batch = assemble(self._session.front([row]))
+        with torch.no_grad():
+            head = self._session.causal.get_output_embeddings().weight
+            logits = (states(self._session, batch) @ head.T).float()
+        chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
+        return float((logits.amax(-1) - chosen).max())
+
+    def check(self, kind: str, place: Path, settings: Settings) -> Parity:
+        """Open what was written and compare it."""
+        limits = LIMITS[kind if (self._method, kind) != ("qlora", "adapter") else "qlora"]
+        name = "transformers" if kind in ("adapter", "folder") else "openvino"
+        try:
+            found, replies = asyncio.run(_ask(f"{name}:{place}", self._talks, settings))
+        except MissingExtra as error:
+            return Parity("not checked", why=error.message)
+        except RungError as error:
+            return Parity("failed", why=f"it cannot be opened and asked: {error.message}")
+        counts = [(len(one), len(two)) for one, two in zip(found, self._known, strict=True)]
+        if unlike := next((pair for pair in counts if pair[0] != pair[1]), None):
+            return Parity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
+        before = [value for one in self._known for value in one]
+        after = [value for one in found for value in one]
+        regrets = [self.regret(messages, reply) for (messages, _), reply in zip(self._talks, replies, strict=False)]
+        out = Parity(
+            "passed",
+            len(counts),
+            len(before),
+            self._held_out,
+            -math.fsum(before) / len(before),
+            -math.fsum(after) / len(after),
+            math.fsum(abs(one - two) for one, two in zip(before, after, strict=True)) / len(before),
+            len(regrets),
+            sum(regret <= limits.slack for regret in regrets),
+        )
+        faults = []
+        if not abs(out.after - out.loss) <= limits.loss:
+            faults.append(f"the loss may differ by {limits.loss:g}")
+        if not out.drift <= limits.drift:
+            faults.append(f"drift may be {limits.drift:g}")
+        if out.same < limits.same * out.asked:
+            faults.append(f"{limits.same:.0%} of the greedy answers must be within {limits.slack:g} nats a token")
+        return replace(out, verdict="failed", why="; ".join(faults)) if faults else out
+
+
+async def _ask(name: str, talks: Sequence[Talk], settings: Settings) -> tuple[list[tuple[float, ...]], list[Reply]]:
+    provider, _, place = name.partition(":")
+    model = (openvino if provider == "openvino" else transformers).open_model(place, settings)
+    try:
+        found = await model.recall(talks)
+        asked = [messages for messages, _ in talks if messages][:ASKED]
+        replies = await model.generate([Request(tuple(messages), Sampling(max_tokens=LENGTH)) for messages in asked])
+        if bad := next((reply for reply in replies if reply.finish == "error"), None):
+            raise ModelError(bad.text)
+        return found, replies
+    finally:
+        await model.close()
+
+
+def _some(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` of the items, evenly spread."""
+    step = max(1.0, len(items) / count)
+    return [items[int(place * step)] for place in range(min(count, len(items)))]
+
+
+def _last(messages: Sequence[Message]) -> list[Talk]:
+    """What stands before the last answer of a conversation, and that answer."""
+    ends = [place for place, message in enumerate(messages) if message.role == "assistant" and message.content.strip()]
+    return [(messages[: ends[-1]], messages[ends[-1]].content)] if ends else []
+
+
+def read(folder: Path) -> dict[str, Parity]:
+    """What was found out about the exports in a folder, by kind; nothing where the file is missing or damaged."""
+    try:
+        document = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return {str(kind): decode(Parity, found) for kind, found in document.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RungError):
+        return {}
+
+
+def save(folder: Path, found: Mapping[str, Parity]) -> None:
+    """Write ``parity.json`` beside the exports."""
+    write(folder / FILE, json.dumps({kind: encode(one) for kind, one in found.items()}, indent=1).encode())
+
+
+def demand(found: Mapping[Path, Parity]) -> None:
+    """Put files that failed under another name, and raise ParityError naming them."""
+    failed = {place: one for place, one in found.items() if one.verdict == "failed"}
+    for place in failed:
+        aside = place.with_name(f"{place.name}.failed")
+        shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
+        place.replace(aside)
+    if failed:
+        listed = "\n".join(f"    {place.name}.failed: {one}" for place, one in failed.items())
+        raise ParityError(
+            f"{len(failed)} of {len(found)} exports do not say what was trained, and are kept under other names:\n{listed}",
+            remedy="export a finer precision (f16, q8), or have it unchecked: --no-parity",
+        )
