@@ -8,6 +8,7 @@ import typer
 
 from rung.cli import (
     ab,
+    adapters,
     ask,
     bench,
     catalog,
@@ -65,6 +66,7 @@ app.add_typer(pattern.app, name="pattern")
 app.add_typer(prompt.app, name="prompt")
 app.command("sweep")(sweep.sweep)
 app.command("tune")(tune.tune)
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(data.app, name="data")
 app.add_typer(index.app, name="index")
 app.add_typer(bench.app, name="bench")

@@ -63,8 +63,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _base(folder: Path) -> tuple[str, str]:
-    """The base's name and hash ("": not known)."""
+def tuned_on(folder: Path) -> tuple[str, str]:
+    """The name of the base that the adapter was tuned on, and its hash ("": not known)."""
     config = read_config(folder)
     try:
         said = json.loads((folder / NOTE).read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def _base(folder: Path) -> tuple[str, str]:
 
 def check_base(folder: Path, path: Path) -> None:
     """Raise InputError when the adapter was tuned on another file than ``path``."""
-    _, key = _base(folder)
+    _, key = tuned_on(folder)
     if key and path.is_file() and file_hash(path) != key:
         raise InputError(
             f"the adapter {folder} was tuned on another base than {path} (SHA-256 {key[:12]}..., got {file_hash(path)[:12]}...)",
@@ -85,7 +85,7 @@ def check_base(folder: Path, path: Path) -> None:
 
 def base_of(folder: Path, cache: Path) -> Path:
     """Where the base of an adapter lies. Raises InputError when it is not the one that the adapter was tuned on."""
-    path = hub.locate(_base(folder)[0], cache)
+    path = hub.locate(tuned_on(folder)[0], cache)
     check_base(folder, path)
     return path
 
@@ -117,7 +117,7 @@ def attach(model: Any, folder: Path) -> tuple[Any, tuple[int, ...]]:
             load(model, folder)
             return model, ()
         if kind in ("PROMPT_TUNING", "PREFIX_TUNING"):
-            return model, _front(model, _tensors(folder)["prompt_embeddings"], kind == "PREFIX_TUNING")
+            return model, _front(model, tensors(folder)["prompt_embeddings"], kind == "PREFIX_TUNING")
         peft = require("peft", "tuning", f"the adapter {folder}")
         return peft.PeftModel.from_pretrained(model, str(folder)).eval(), ()
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -204,10 +204,11 @@ def parameters(model: Any) -> dict[str, Tensor]:
 
 def load(model: Any, folder: Path) -> None:
     """Read a folder's weights into inserted modules of the same names and widths."""
-    _fill(parameters(model), _tensors(folder), folder)
+    _fill(parameters(model), tensors(folder), folder)
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """The adapter's weights by name. Raises InputError for a damaged file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
