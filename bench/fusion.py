@@ -7,8 +7,8 @@ in novels, messages of the same intent in banking77 and clinc150, paraphrases in
 FAQ, paragraphs of xquad-en, papers by their one-sentence summary in SciTLDR. Tried on cranfield, cisi, adi and dbpedia_mini, of
 which nothing is fitted. The fit is a random search for the weights of the two features (seeds 0 to 2) that maximises, over the
 sets, the mean plus half the least gain in nDCG@10 to the better single retriever; then each of the eight is left out once. The
-embedder is static unless another is named. The reranker's weights in use come from another draw of 200 queries a set and do better on these eight sets
-than those printed.
+embedder is static unless another is named. The reranker's weights in use come from another draw of 200 queries a set and do
+better on these eight sets than those printed.
 """
 
 from __future__ import annotations
@@ -178,10 +178,10 @@ def rank(given: Material, embedder: Any) -> Ranked:
         apart = (dense[0][1] - dense[-1][1]) / max(1 - dense[-1][1], 1e-6)
         signs.append([1.0, covered, apart])
         alone.append([ndcg([each for each, _ in found], relevant) for found in (keyword, dense)])
-        held = fusing.PRIORS.get(embedder.name, fusing.PRIORS["static"])
+        held = [fusing.BASE, fusing.COVERED, fusing.STANDS_OUT]
         if keyword:
-            assert abs(share(dense, keyword, reach, embedder.name) - 1 / (1 + np.exp(-np.dot(held, signs[-1])))) < 1e-9
-        order = fuse(dense, keyword, "adaptive", None, reach, embedder.name)
+            assert abs(share(dense, keyword, reach) - 1 / (1 + np.exp(-np.dot(held, signs[-1])))) < 1e-9
+        order = fuse(dense, keyword, "adaptive", None, reach)
         by_word, by_vector = dict(keyword), dict(dense)
         shown = [
             Candidate(
@@ -269,7 +269,7 @@ def main() -> None:
             f"fitted on all eight, seed {seed}: base, covered, stands out =",
             np.round(fit(list(sets.values()), seed), 2),
         )
-    prior = np.array(fusing.PRIORS.get(embedder.name, fusing.PRIORS["static"]))
+    prior = np.array([fusing.BASE, fusing.COVERED, fusing.STANDS_OUT])
     print("in use:", prior.tolist(), "\n")
     weights = learn(list(sets.values()))
     print("reranker fitted:", dict(zip(FEATURES, np.round(weights, 2).tolist(), strict=True)))

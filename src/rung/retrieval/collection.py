@@ -1076,7 +1076,7 @@ class Collection:
         from rung.retrieval.fuse import fuse
 
         reach = index.reach(query) if index is not None else (0.0, 0)
-        return fuse(dense, words, search.fusion, search.weight, reach, self._meta["embedder"].partition("?")[0])
+        return fuse(dense, words, search.fusion, search.weight, reach)
 
     def _rerank(
         self,

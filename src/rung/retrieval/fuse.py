@@ -19,9 +19,9 @@ Id = TypeVar("Id", int, str)
 RANK = 60
 EVEN = 0.5
 
-PRIORS = {"static": (-1.0, -2.5, 4.0)}
-"""The prior of ``share`` by embedder (base, covered, stands out), fitted on eight data sets by bench/fusion.py; none of the sets
-whose results are published is among them. An embedder that is not here has that of ``static``."""
+BASE, COVERED, STANDS_OUT = -1.0, -2.5, 4.0
+"""The prior of ``share``, fitted on eight data sets by bench/fusion.py; none of the sets whose results are published
+is among them."""
 
 
 def fuse(
@@ -30,18 +30,17 @@ def fuse(
     fusion: Fusion = "adaptive",
     weight: float | None = None,
     reach: tuple[float, int] = (0.0, 0),
-    embedder: str = "static",
 ) -> list[tuple[Id, float]]:
     """All that either found, best first, ties by id.
 
     ``dense`` and ``keyword`` are best first, with cosines and BM25 scores, of the same depth where there is as much to find.
     ``weight`` is the share of the dense score under ``weighted`` (None: one half). ``reach`` is what ``KeywordIndex.reach``
-    says of the query, ``embedder`` whose vectors these are; ``adaptive`` reads both. Scores of one call can be compared with each other, not with another call's.
+    says of the query; ``adaptive`` reads it. Scores of one call can be compared with each other, not with another call's.
     """
     if fusion == "rrf":
         return _ordered(_ranks(dense, keyword))
     if fusion == "adaptive":
-        weight = share(dense, keyword, reach, embedder)
+        weight = share(dense, keyword, reach)
     elif fusion != "weighted":
         raise InputError(f"unknown fusion {fusion!r}", remedy="one of adaptive, rrf, weighted")
     weight = EVEN if weight is None else weight
@@ -51,14 +50,11 @@ def fuse(
 
 
 def share(
-    dense: Sequence[tuple[Id, float]],
-    keyword: Sequence[tuple[Id, float]],
-    reach: tuple[float, int] = (0.0, 0),
-    embedder: str = "static",
+    dense: Sequence[tuple[Id, float]], keyword: Sequence[tuple[Id, float]], reach: tuple[float, int] = (0.0, 0)
 ) -> float:
     """The share of the dense score that suits a query, from 0 to 1.
 
-    ``1 / (1 + exp(-z))`` with ``z = base + covered * c * ln(1 + terms) + stands out * s``, the embedder's prior. c is the best keyword score over the
+    ``1 / (1 + exp(-z))`` with ``z = BASE + COVERED * c * ln(1 + terms) + STANDS_OUT * s``. c is the best keyword score over the
     largest one possible: a text that has nearly all of a long query, often, is what was quoted, and the words should decide. s
     is how much of the way from the last dense hit's cosine to 1 the first one goes: vectors that single something out are
     to be trusted more than those to which everything looks alike.
@@ -66,11 +62,10 @@ def share(
     if not keyword or not dense:
         return 1.0 if dense else 0.0
     most, terms = reach
-    base, rest, lead = PRIORS.get(embedder, PRIORS["static"])
     covered = min(1.0, keyword[0][1] / most) * math.log1p(terms) if most > 0 else 0.0
     first, last = dense[0][1], dense[-1][1]
     apart = (first - last) / max(1 - last, 1e-6)
-    return 1 / (1 + math.exp(-(base + rest * covered + lead * apart)))
+    return 1 / (1 + math.exp(-(BASE + COVERED * covered + STANDS_OUT * apart)))
 
 
 def _ranks(*lists: Sequence[tuple[Id, float]]) -> dict[Id, float]:
