@@ -68,8 +68,8 @@ def scitldr(data: Path, folder: Path) -> dict[str, Any]:
         "answer": "text",
         "metrics": ["rouge-l", "rouge-1", "rouge-2"],
         "max_tokens": 60,
-        "limit": {"train": 700, "dev": 40, "test": 150},
-        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [2, 4]}, TUNED | {"epochs": 2, "steps": 80}],
+        "limit": {"train": 512, "dev": 24, "test": 150},
+        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [2, 4]}, TUNED | {"epochs": 1, "steps": 32}],
     }
 
 
@@ -112,8 +112,8 @@ def gsm8k(data: Path, folder: Path) -> dict[str, Any]:
         "answer": "text",
         "metrics": ["number"],
         "max_tokens": 200,
-        "limit": {"train": 1200, "dev": 40, "test": 200},
-        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [4]}, TUNED | {"epochs": 2, "steps": 120}],
+        "limit": {"train": 512, "dev": 24, "test": 150},
+        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [4]}, TUNED | {"epochs": 1, "steps": 32}],
     }
 
 
@@ -172,7 +172,7 @@ def instructions(data: Path, folder: Path) -> list[tuple[str, list[str]]]:
         {"instruction": row["instruction"], **row["instances"][0]}
         for row in read(data / "self_instruct/seed_tasks.jsonl")
     ]
-    write(folder / "rows.jsonl", [row for row in rows if row["output"].strip() and len(row["output"]) < 1200])
+    write(folder / "rows.jsonl", [row for row in rows if row["output"].strip() and len(row["output"]) < 700])
     held = [
         {
             "id": row["id"],
@@ -200,12 +200,12 @@ def instructions(data: Path, folder: Path) -> list[tuple[str, list[str]]]:
         "columns": {"input": "request", "reference": "output", "id": "id"},
         "answer": "text",
         "metrics": ["rouge-l", "token-f1"],
-        "max_tokens": 160,
+        "max_tokens": 120,
         "split": {"train": 0.02, "dev": 0.03, "test": 0.95, "near": "off"},
-        "limit": {"test": 150},
+        "limit": {"test": 120},
         "rungs": ["zero-shot"],
     }
-    unpacked(data / "wikitext2/valid.txt.gz", folder / "wikitext2.txt", 120_000)
+    unpacked(data / "wikitext2/valid.txt.gz", folder / "wikitext2.txt", 60_000)
     save(folder / "tune.yaml", tune)
     save(folder / "task.yaml", task)
     ifeval = Path(__file__).parent / "tasks" / "ifeval.yaml"
@@ -223,8 +223,8 @@ def gutenberg(data: Path, folder: Path) -> list[tuple[str, list[str]]]:
     for name in names:
         held = name.name.startswith("Great-Expectations")
         place = folder / ("held" if held else "novels") / name.name.removesuffix(".gz")
-        unpacked(name, place, 120_000 if held else 70_000)
-    unpacked(data / "wikitext2/valid.txt.gz", folder / "wikitext2.txt", 120_000)
+        unpacked(name, place, 60_000 if held else 40_000)
+    unpacked(data / "wikitext2/valid.txt.gz", folder / "wikitext2.txt", 60_000)
     novel = next(iter((folder / "held").iterdir()))
     tune = {
         "model": "smollm2-135m",
