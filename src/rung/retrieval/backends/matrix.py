@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
+from rung.retrieval.matrix import best, products
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Precision = Literal["f32", "f16"]
+_SHORT = 2048  # scores a query below which it is faster to choose for all queries at once than for one at a time
 _BLOCK = 1 << 22  # numbers that a block of a scan holds: 16 MB of float32
 
 
@@ -17,8 +21,6 @@ class Matrix:
     """Rows of ``dimensions`` numbers. Readers may scan while one writer appends: they see the rows there were."""
 
     def __init__(self, dimensions: int, precision: Precision = "f32") -> None:
-        import numpy as np
-
         self.dimensions = dimensions
         self.precision = precision
         self._data: NDArray[np.floating] = np.empty((0, dimensions), np.float32 if precision == "f32" else np.float16)
@@ -33,8 +35,6 @@ class Matrix:
         return self._data[: self._rows]
 
     def append(self, vectors: NDArray[np.float32]) -> None:
-        import numpy as np
-
         rows = self._rows + len(vectors)
         if rows > len(self._data) or not self._data.flags.writeable:
             # A first load is kept as it is; what grows row by row doubles, so that n appends copy O(n) rows.
@@ -45,8 +45,6 @@ class Matrix:
         self._rows = rows
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        import numpy as np
-
         taken = self.data[rows]
         return taken if taken.dtype == np.float32 else taken.astype(np.float32)
 
@@ -55,15 +53,13 @@ class Matrix:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k best rows for each query by inner product among ``rows`` (None: all), best first, and every row that ties with
         the k-th, so that the caller can break ties. Shapes (queries, >= k); short lists end in row -1."""
-        import numpy as np
-
         data = self.data
         offset = 0
         if isinstance(rows, slice):
             offset, data, rows = rows.start or 0, data[rows], None
         count = len(data) if rows is None else len(rows)
         step = count if data.dtype == np.float32 and rows is None else max(1, _BLOCK // self.dimensions)
-        best: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        out: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
         for start in range(0, count, max(1, step)):
             if rows is None:
                 block = data[start : start + step]
@@ -75,32 +71,28 @@ class Matrix:
                 block = block.astype(np.float32)
             # Many queries over many rows: at most 64 MB of scores at once.
             lots = max(1, (1 << 24) // max(1, len(block)))
-            if (
-                len(queries) == 1
-            ):  # as a product with a vector: for one row the matrix product starts threads that cost more
-                found = top((block @ queries[0])[None], k, names, offset + start)
-                best = found if best is None else merge(best, found, k)
-                continue
             parts = [
-                top(queries[at : at + lots] @ block.T, k, names, offset + start) for at in range(0, len(queries), lots)
+                top(
+                    products(block, queries[0])[None] if len(queries) == 1 else queries[at : at + lots] @ block.T,
+                    k,
+                    names,
+                    offset + start,
+                )
+                for at in range(0, len(queries), lots)
             ]
             found = parts[0] if len(parts) == 1 else stack(parts)
-            best = found if best is None else merge(best, found, k)
-        if best is None:
+            out = found if out is None else merge(out, found, k)
+        if out is None:
             return np.full((len(queries), 0), -1, np.int64), np.zeros((len(queries), 0), np.float32)
-        return best
+        return out
 
     def save(self, path: Path) -> None:
-        import numpy as np
-
         with path.open("wb") as stream:
             np.save(stream, self.data)
 
     @classmethod
     def load(cls, path: Path, dimensions: int, precision: Precision) -> Matrix:
         """Map the file; its pages are read as they are needed. Raises ValueError when it holds something else."""
-        import numpy as np
-
         # An empty array cannot be mapped.
         header = 128
         data = np.load(path, mmap_mode="r" if path.stat().st_size > header else None, allow_pickle=False)
@@ -118,55 +110,37 @@ def top(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best columns of each line, best first, with all that tie with the k-th; ``names`` renames columns, else
     ``offset`` is added."""
-    import numpy as np
-
     count = scores.shape[1]
-    if len(scores) == 1 and count > k:
-        line = scores[0]
-        chosen = np.argpartition(line, count - k)[count - k :]
-        values = line[chosen]
-        least = values.min()
-        if np.count_nonzero(line >= least) > k:
-            chosen = np.flatnonzero(line >= least)
-            values = line[chosen]
-        order = np.argsort(-values, kind="stable")
-        chosen = chosen[order]
-        return (chosen + offset if names is None else names[chosen])[None], values[order][None]
-    if count > k:
-        chosen = np.argpartition(scores, count - k, axis=1)[:, count - k :]
-        values = np.take_along_axis(scores, chosen, 1)
-        least = values.min(axis=1)
-        tied = np.count_nonzero(scores >= least[:, None], axis=1)
-        widest = int(tied.max())
-        if widest > k:  # more rows tie at the end than there is place for
-            wide = np.full((len(scores), widest), -1, np.int64)
-            wide[:, :k] = chosen
-            padded = np.full((len(scores), widest), -np.inf, np.float32)
-            padded[:, :k] = values
-            for at in np.flatnonzero(tied > k).tolist():
-                every = np.flatnonzero(scores[at] >= least[at])
-                wide[at, : len(every)], padded[at, : len(every)] = every, scores[at, every]
-            chosen, values = wide, padded
-    else:
-        chosen, values = np.broadcast_to(np.arange(count), scores.shape), scores
-    order = np.argsort(-values, axis=1, kind="stable")
-    chosen = np.take_along_axis(chosen, order, 1)
-    values = np.take_along_axis(values, order, 1)
-    if names is not None:
-        rows = np.where(chosen >= 0, names[chosen], -1)
-    elif offset:
-        rows = np.where(chosen >= 0, chosen + offset, -1)
-    else:
-        rows = chosen
+    if len(scores) > 1 and count < _SHORT:
+        chosen = np.broadcast_to(np.arange(count), scores.shape)
+        if count > k:
+            chosen = np.argpartition(scores, count - k, axis=1)[:, count - k :]
+            least = np.take_along_axis(scores, chosen, 1).min(axis=1, keepdims=True)
+            width = int(np.count_nonzero(scores >= least, axis=1).max())
+            if width > k:  # more rows tie at the end than there is place for
+                chosen = np.argpartition(scores, count - width, axis=1)[:, count - width :]
+        return _cut(chosen + offset if names is None else names[chosen], np.take_along_axis(scores, chosen, 1), k)
+    found = [_best(line, k) for line in scores]
+    width = max(map(len, found), default=0)
+    rows, values = np.full((len(scores), width), -1, np.int64), np.full((len(scores), width), -np.inf, np.float32)
+    for at, own in enumerate(found):
+        rows[at, : len(own)] = own + offset if names is None else names[own]
+        values[at, : len(own)] = scores[at, own]
     return rows, values
+
+
+def _best(line: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    places = best(line, k)
+    if len(places) == k and np.count_nonzero(line >= line[places[-1]]) > k:
+        places = np.flatnonzero(line >= line[places[-1]])
+        places = places[np.argsort(-line[places], kind="stable")]
+    return places
 
 
 def stack(
     parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Results of several lots of queries as one; narrower ones are filled up with row -1."""
-    import numpy as np
-
     width = max(rows.shape[1] for rows, _ in parts)
     count = sum(len(rows) for rows, _ in parts)
     names, values = np.full((count, width), -1, np.int64), np.full((count, width), -np.inf, np.float32)
@@ -182,10 +156,10 @@ def merge(
     left: tuple[NDArray[np.int64], NDArray[np.float32]], right: tuple[NDArray[np.int64], NDArray[np.float32]], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best of two results for the same queries, with ties at the end."""
-    import numpy as np
+    return _cut(np.concatenate([left[0], right[0]], axis=1), np.concatenate([left[1], right[1]], axis=1), k)
 
-    rows = np.concatenate([left[0], right[0]], axis=1)
-    scores = np.concatenate([left[1], right[1]], axis=1)
+
+def _cut(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     order = np.argsort(-scores, axis=1, kind="stable")
     rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
     if rows.shape[1] > k:
