@@ -225,6 +225,23 @@ def split_rows(
         list[str] | None,
         typer.Option(help="Rows with the same value of this in their source stay together. Repeatable."),
     ] = None,
+    hold_kinds: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE|NAMES",
+            help="Whole kinds of instructions go to held.jsonl: about 0.2 of the rows, or those named.",
+        ),
+    ] = "",
+    kinds: Annotated[
+        str,
+        typer.Option(metavar="kind|label|KEY", help="What a kind is: told by rules, the answer, or a key of the rows."),
+    ] = "kind",
+    balance: Annotated[
+        str, typer.Option(metavar="kind|label|cluster|KEY", help="Leave out rows of train so that these count alike.")
+    ] = "",
+    most: Annotated[
+        int, typer.Option(min=0, help="Rows of each in train at most; 0: as many as leave an evenness of 0.9.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
 ) -> None:
     """Split rows: near-duplicates and one source together, labels in their shares, frozen by hash."""
@@ -239,6 +256,17 @@ def split_rows(
         given: dict[Split, float] = dict(zip(SPLITS, numbers, strict=len(numbers) != 2))
     except ValueError:
         raise InputError(f"--shares is {shares!r}", remedy="expected three numbers: --shares 0.8,0.1,0.1") from None
+    hold: float | list[str]
+    try:
+        hold = float(hold_kinds or 0)
+    except ValueError:
+        hold = [name.strip() for name in hold_kinds.split(",") if name.strip()]
+    if isinstance(hold, float) and not 0 <= hold < 1:
+        raise InputError(f"--hold-kinds is {hold_kinds}", remedy="expected a share below 1, or names: --hold-kinds 0.2")
+    if kinds == "cluster":
+        raise InputError("clusters change with every row", remedy="--kinds kind, or a key of the rows")
+    if most and not balance:
+        raise InputError("--most says how many, but not of what", remedy="--balance kind")
     found = split(
         [record for _, record in stream(file)],
         to,
@@ -246,12 +274,23 @@ def split_rows(
         near=near or None,
         by=by or ORIGINS,
         seed=seed,
+        hold=hold,
+        kinds=kinds,
+        balance=balance,
+        most=most,
     )
     for name, number in found.counts.items():
         typer.echo(f"{name:<6}{number:>9,}  sha256 {found.hashes[f'{name}.jsonl'][:16]}")
     typer.echo(f"{found.groups:,} groups of like rows; {found.frozen:,} rows stayed where they were")
+    if found.held:
+        typer.echo(f"held out: {', '.join(found.held)}")
+    if found.most:
+        before, after = ("–" if value is None else f"{value:.2f}" for value in found.even)
+        typer.echo(
+            f"train has at most {found.most:,} rows of each {balance}: evenness {before} -> {after}, {found.spare:,} left out"
+        )
     if found.left:
-        typer.echo(f"{found.left:,} rows are in no split: they tie rows of several frozen splits together")
+        typer.echo(f"{found.left:,} rows are in no split: they tie rows of several splits together")
 
 
 @app.command("export")

@@ -138,29 +138,56 @@ def cluster(texts: Sequence[str], *, most: int = 12) -> tuple[list[Cluster], lis
         places = np.sort(np.random.default_rng(0).choice(len(texts), ROWS, replace=False)).tolist()
         texts = [texts[place] for place in places]
         notes.append(f"Clusters are those of {ROWS:,} drawn rows.")
-    k = min(most, len(set(texts)) // 5)
-    if k < 2:
+    if len(set(texts)) < 10:
         return [], [*notes, "Too few different rows for clusters."]
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    try:
-        vectors = TfidfVectorizer(stop_words="english", max_features=5000, max_df=0.5, dtype=np.float32)
-        rows = vectors.fit_transform([text[:2000] for text in texts])
-    except ValueError:  # no word that is not in every text
+    made = _means(texts, texts, most)
+    if made is None:
         return [], [*notes, "The rows hold no words to tell them apart by."]
-    found = MiniBatchKMeans(k, random_state=0, n_init=3, batch_size=1024).fit(rows)
-    names = vectors.get_feature_names_out()
-    near = rows @ found.cluster_centers_.T
+    labels, names, near = made
     out = []
-    for number in range(k):
-        members = np.flatnonzero(found.labels_ == number)
+    for number, marks in enumerate(names):
+        members = np.flatnonzero(labels == number)
         if not len(members):
             continue
-        marks = tuple(str(names[at]) for at in np.argsort(-found.cluster_centers_[number])[:4])
         middle = texts[int(members[np.argmax(near[members, number])])]
         out.append(Cluster(len(members), marks, " ".join(middle.split())[:120]))
     return sorted(out, key=lambda group: -group.size), notes
+
+
+def assign(texts: Sequence[str], *, most: int = 12) -> list[str]:
+    """For each text the words that mark its cluster; the clusters are those of at most ROWS drawn texts. All empty where there are none."""
+    import numpy as np
+
+    drawn = list(texts)
+    if len(drawn) > ROWS:
+        drawn = [drawn[at] for at in np.random.default_rng(0).choice(len(drawn), ROWS, replace=False).tolist()]
+    made = _means(drawn, texts, most) if len(set(drawn)) >= 10 else None
+    if made is None:
+        return [""] * len(texts)
+    labels, names, _ = made
+    return [" ".join(names[label]) for label in labels.tolist()]
+
+
+def _means(drawn: Sequence[str], texts: Sequence[str], most: int) -> tuple[Any, list[tuple[str, ...]], Any] | None:
+    """Clusters of ``drawn``: of each of ``texts`` the cluster's number; the clusters' words; and how near each text is to each. None
+    where there are no words."""
+    import numpy as np
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    k = min(most, len(set(drawn)) // 5)
+    try:
+        vectors = TfidfVectorizer(stop_words="english", max_features=5000, max_df=0.5, dtype=np.float32)
+        rows = vectors.fit_transform([text[:2000] for text in drawn])
+    except ValueError:  # no word that is not in every text
+        return None
+    found = MiniBatchKMeans(k, random_state=0, n_init=3, batch_size=1024).fit(rows)
+    words = vectors.get_feature_names_out()
+    names = [tuple(str(words[at]) for at in np.argsort(-centre)[:4]) for centre in found.cluster_centers_]
+    if texts is drawn:
+        return found.labels_, names, rows @ found.cluster_centers_.T
+    others = vectors.transform([text[:2000] for text in texts])
+    return found.predict(others), names, others @ found.cluster_centers_.T
 
 
 def lines(found: Profile, counter: str = "") -> list[str]:

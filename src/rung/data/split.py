@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.core.codec import digest, digest_file
 from rung.core.errors import InputError
 from rung.core.types import Split
 from rung.data import noise
+from rung.data.balance import cap, choose, sort, thin
 from rung.data.kinds import kind
 from rung.data.lines import replacing, told, write
+from rung.data.profile import evenness
 from rung.data.records import Record
 from rung.tasks.near import clusters
 from rung.tasks.split import SPLITS, Item, Lock, Place, draw, read_lock, write_lock
 
 LOCK = "splits.json"
+KINDS = "kinds.json"
 SHARES: Mapping[Split, float] = {"train": 0.8, "dev": 0.1, "test": 0.1}
 ORIGINS = ("thread", "document", "conversation")
 """What of a row's source keeps rows together: parts of one mail thread, document or conversation."""
@@ -27,13 +30,18 @@ ORIGINS = ("thread", "document", "conversation")
 @dataclass(frozen=True, slots=True)
 class Parted:
     """How many rows each split has, of how many groups of like ones, how many were drawn before, and which could not be placed as they
-    tie rows of several splits together."""
+    tie rows of several splits together. ``held`` names the kinds held out; ``most`` is how many rows of a kind train may have (0: any),
+    ``spare`` how many it left out for that, ``even`` its evenness before and after."""
 
     counts: Mapping[str, int]
     groups: int
     frozen: int
     left: int
     hashes: Mapping[str, str]
+    held: tuple[str, ...] = ()
+    most: int = 0
+    spare: int = 0
+    even: tuple[float | None, float | None] = (None, None)
 
 
 def split(
@@ -44,12 +52,19 @@ def split(
     seed: int = 0,
     near: float | None = 0.8,
     by: Sequence[str] = ORIGINS,
+    hold: float | Sequence[str] = 0.0,
+    kinds: str = "kind",
+    balance: str = "",
+    most: int = 0,
 ) -> Parted:
     """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` into ``folder``, and ``splits.json``, which freezes who is where.
 
     Inputs with a Jaccard similarity (5-character shingles) of at least ``near``, and rows that share one of ``by`` in their source, go
     to one split. Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there stay.
-    Raises InputError for shares that do not add up, or a frozen file of other settings.
+
+    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
+    tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
+    as leave an evenness of 0.9. Raises InputError for shares that do not add up, or a frozen file of other settings.
     """
     if not records:
         raise InputError("there is no row to split", remedy="make some: rung data import SOURCES --to FILE.jsonl")
@@ -64,6 +79,8 @@ def split(
     path = folder / LOCK
     settings: dict[str, float | int | bool] = {"seed": seed, "near": near or 0.0, "by": int(digest(sorted(by))[:8], 16)}
     settings |= {f"share {name}": share for name, share in shares.items()}
+    if hold:
+        settings["held kinds"] = int(digest([kinds, hold])[:8], 16)
     try:
         lock = read_lock(path)
     except ValueError as error:
@@ -90,13 +107,43 @@ def split(
         id = f"{content}-{seen[content]}" if seen[content] > 1 else content
         items.append(Item(id, question, cluster, answer if classes else kind(question)))
     before: Mapping[str, Place] = lock.splits if lock is not None else {}
-    places = draw(items, shares, seed, before)
     rows: dict[str, list[Record]] = {name: [] for name in shares}
+    held: tuple[str, ...] = ()
+    kept: set[str] = set()
+    tied: dict[str, Place] = {}
+    if hold:
+        sorts = sort(records, kinds)
+        held = _held(folder / KINDS, hold, Counter(sorts), seed)
+        kept, tied = _keep(items, [name in held for name in sorts], before)
+        rows["held"] = [
+            replace(record, source={**record.source, "kind": name})
+            for record, item, name in zip(records, items, sorts, strict=True)
+            if item.id in kept
+        ]
+        if not rows["held"]:
+            raise InputError(
+                f"no row is of the kinds {', '.join(held)}", remedy=f"there are: {', '.join(sorted(set(sorts)))}"
+            )
+    free = [item for item in items if item.id not in kept and item.id not in tied]
+    places = draw(free, shares, seed, before) | tied
     for record, item in zip(records, items, strict=True):
-        if places[item.id] in rows:
+        if places.get(item.id) in rows:
             rows[places[item.id]].append(record)
+    even: tuple[float | None, float | None] = (None, None)
+    spare = 0
+    if balance and (train := rows.get("train")):
+        groups_of = sort(train, balance)
+        sizes = Counter(groups_of)
+        most = most or cap(sizes)
+        stay = thin(train, groups_of, most, seed)
+        rows["train"] = [record for record, one in zip(train, stay, strict=True) if one]
+        even = evenness(list(sizes.values())), evenness([min(size, most) for size in sizes.values()])
+        spare = len(train) - len(rows["train"])
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if hold:
+        with replacing(folder / KINDS) as out:
+            out.write((json.dumps({"by": kinds, "held": list(held)}, indent=1, ensure_ascii=False) + "\n").encode())
     hashes = {}
     for name, part in rows.items():
         file = folder / f"{name}.jsonl"
@@ -109,9 +156,48 @@ def split(
         {name: len(part) for name, part in rows.items()},
         len(set(whole.tolist())),
         sum(item.id in before for item in items),
-        sum(places[item.id] == "out" for item in items),
+        sum(place == "out" for place in (places.get(item.id) for item in items)),
         hashes,
+        held,
+        most if balance else 0,
+        spare,
+        even,
     )
+
+
+def _held(path: Path, hold: float | Sequence[str], counts: Mapping[str, int], seed: int) -> tuple[str, ...]:
+    """The kinds to hold out: those that were, the named ones, or drawn ones."""
+    if path.exists():
+        try:
+            return tuple(str(name) for name in json.loads(path.read_text(encoding="utf-8"))["held"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"cannot be read: {error}", file=path, remedy="restore it, or remove the folder to draw anew"
+            ) from None
+    if isinstance(hold, float | int):
+        return choose(counts, hold, seed)
+    if unknown := [name for name in hold if name not in counts]:
+        raise InputError(f"no row is of the kind {unknown[0]!r}", remedy=f"there are: {', '.join(sorted(counts))}")
+    return tuple(sorted(hold))
+
+
+def _keep(
+    items: Sequence[Item], marked: Sequence[bool], before: Mapping[str, Place]
+) -> tuple[set[str], dict[str, Place]]:
+    """Ids that are held out, and those that are in no split: they are alike to held ones, or of a held kind and alike to rows that were
+    drawn before."""
+    drawn = {item.cluster for item in items if before.get(item.id, "out") != "out"}
+    with_held = {item.cluster for item, one in zip(items, marked, strict=True) if one}
+    kept: set[str] = set()
+    tied: dict[str, Place] = {}
+    for item, one in zip(items, marked, strict=True):
+        if item.id in before and before[item.id] != "out":
+            continue
+        if one and item.cluster not in drawn:
+            kept.add(item.id)
+        elif item.cluster in with_held and (one or item.cluster not in drawn):
+            tied[item.id] = "out"
+    return kept, tied
 
 
 def _origin(record: Record, by: Sequence[str]) -> str | None:
