@@ -68,10 +68,13 @@ def test_clusters_are_named_by_their_words_for_every_row(monkeypatch: pytest.Mon
 
 def test_the_cap_is_the_largest_that_is_even_enough() -> None:
     for counts in (SIZES, {"a": 1000, "b": 3, "c": 3}, {"a": 5, "b": 5}, {"a": 7}):
-        most = cap(counts)
+        most = cap(counts, keep=0)
         even = [evenness([min(size, n) for size in counts.values()]) or 1.0 for n in (most, most + 1)]
         assert even[0] >= 0.9
         assert most == max(counts.values()) or even[1] < 0.9
+    # Half of the rows stay, however rare some kinds are.
+    assert cap({"a": 1000, "b": 3, "c": 3}) == 497
+    assert cap(SIZES) == cap(SIZES, keep=0)
 
 
 def test_the_same_rows_stay_when_others_come_before_them() -> None:

@@ -84,3 +84,9 @@ def test_pictures(items: list[tuple[str, float]]) -> None:
 )
 def test_kinds(text: str, name: str) -> None:
     assert kind(text) == name
+
+
+def test_the_words_of_a_frame_say_nothing() -> None:
+    frame = "Below is an instruction that describes a task. Write a response that completes it.\n\n### Instruction:\n{}\n\n### Response:\n"
+    assert kind(frame.format("what is kangen water?")) == "question"
+    assert kind(frame.format("Summarize the text.\n\n### Input:\nWrite a poem")) == "summarize"

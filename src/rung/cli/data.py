@@ -240,7 +240,10 @@ def split_rows(
         str, typer.Option(metavar="kind|label|cluster|KEY", help="Leave out rows of train so that these count alike.")
     ] = "",
     most: Annotated[
-        int, typer.Option(min=0, help="Rows of each in train at most; 0: as many as leave an evenness of 0.9.")
+        int,
+        typer.Option(
+            min=0, help="Rows of each in train at most; 0: as many as leave an evenness of 0.9, or half of the rows."
+        ),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Another draw.")] = 0,
 ) -> None:

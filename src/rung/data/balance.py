@@ -13,6 +13,8 @@ from rung.tasks.split import rank
 
 GOAL = 0.9
 """The evenness that is drawn for where nobody says how many rows of a kind there may be."""
+KEEP = 0.5
+"""The share of rows that is left whatever the evenness: a few rare kinds must not cost all the others."""
 NONE = ("", "other")
 """Names of rows that are of no kind."""
 
@@ -35,8 +37,10 @@ def sort(records: Sequence[Record], by: str) -> list[str]:
     return found
 
 
-def cap(counts: Mapping[str, int], goal: float = GOAL) -> int:
-    """The largest number of rows of a group at which the groups' evenness is at least ``goal`` (0 to 1)."""
+def cap(counts: Mapping[str, int], goal: float = GOAL, keep: float = KEEP) -> int:
+    """The largest number of rows of a group at which the groups' evenness is at least ``goal`` (0 to 1), or the smallest that leaves a share
+    ``keep`` of the rows where that one would not."""
+    total = sum(counts.values())
     low, high = 1, max(counts.values(), default=1)
     while low < high:  # a lower cap is never less even
         middle = (low + high + 1) // 2
@@ -45,6 +49,8 @@ def cap(counts: Mapping[str, int], goal: float = GOAL) -> int:
             low = middle
         else:
             high = middle - 1
+    while sum(min(n, low) for n in counts.values()) < keep * total:
+        low += 1
     return low
 
 

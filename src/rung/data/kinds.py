@@ -21,12 +21,17 @@ KINDS: tuple[tuple[str, str], ...] = (
 """In order: the first that fits is it."""
 
 _RULES = [(name, re.compile(rule, re.IGNORECASE | re.DOTALL | re.MULTILINE)) for name, rule in KINDS]
+_FRAME = re.compile(
+    r"#+ ?Instruction:?[ \t]*\n(.*?)(?=\n#+ ?(?:Input|Context|Response)\b|\Z)", re.IGNORECASE | re.DOTALL
+)
+"""Alpaca's frame ("Below is an instruction that describes a task. Write a response ..."): its own words say nothing."""
 _LONG = 300
 
 
 def kind(text: str) -> str:
     """The kind of an instruction, from its first sentences; "other" where no rule fits."""
-    head = text.strip()
+    framed = _FRAME.search(text)
+    head = (framed[1] if framed is not None else text).strip()
     if len(head) > _LONG:  # the instruction is at one end of a long input
         head = f"{head[:_LONG]}\n{head[-100:]}"
     return next((name for name, rule in _RULES if rule.search(head)), "other")

@@ -64,7 +64,7 @@ def split(
 
     ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
     tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
-    as leave an evenness of 0.9. Raises InputError for shares that do not add up, or a frozen file of other settings.
+    as leave an evenness of 0.9, or half of the rows. Raises InputError for shares that do not add up, or a frozen file of other settings.
     """
     if not records:
         raise InputError("there is no row to split", remedy="make some: rung data import SOURCES --to FILE.jsonl")
