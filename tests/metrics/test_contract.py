@@ -20,6 +20,8 @@ ARGUMENTS = {
     "schema-valid": '{"type": "object", "required": ["item"]}',
     "judge": "helpfulness",
     "judge-pair": "helpfulness",
+    "policy": "support-reply/policy.yaml",
+    "tone": "support-reply/tone.jsonl",
 }
 JSON = ("json-valid", "schema-valid", "field-f1")
 RANKINGS = ("recall", "precision", "hit", "mrr", "map", "ndcg")
@@ -44,6 +46,13 @@ def cases_for(name: str) -> list[Case]:
     elif name.startswith("ifeval"):
         wanted = '["punctuation:no_comma", "startend:quotation"]'
         cases = [Case({"text": "…"}, text, wanted) for text in ('"a"', "a, b", "a", '"a, b"', '"a', '"b"')]
+    elif name in ("policy", "tone"):
+        replies = [
+            "Hei,\n\nThe label in the box is free.\n\nHa det fint ute,\nFjellbua",
+            "We regret to inform you!",
+            "Hei there",
+        ]
+        cases = [Case({"facts": "Returns: 30 days.", "message": "Thanks"}, text, replies[0]) for text in replies * 2]
     elif name in RANKINGS:
         outputs = [["a", "b", "c"], ["c", "b", "a"], ["x", "a"], ["x"], [], ["b", "a", "a"]]
         cases = [Case({"query": "…"}, output, {"a": 2, "b": 1, "d": 0}) for output in outputs]

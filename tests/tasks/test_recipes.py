@@ -143,3 +143,24 @@ def test_a_pack_is_copied_as_a_beginning(tmp_path: Path, name: str) -> None:
     assert mine.name == "own"
     assert mine.test == theirs.test
     assert json.dumps(mine.rules) == json.dumps(theirs.rules)
+
+
+# ---------------------------------------------------------------- support-reply
+
+
+def test_replies_load_clean_and_two_topics_are_new_in_test() -> None:
+    assert tasks.validate("support-reply") == []
+    task = tasks.load("support-reply")
+    card = (tasks.locate("support-reply").parent / "CARD.md").read_text(encoding="utf-8")
+    for split in SPLITS:
+        assert f"| {split} | {len(task.split(split))} |" in card
+    topics = [{example.metadata["topic"] for example in task.split(split)} for split in SPLITS]
+    assert topics[2] - topics[0] == {"gift", "rental"}
+    messages = [normal(example.input["message"]) for example in everything(task)]
+    assert len(set(messages)) == len(messages)
+    sets = [shingles(str(example.reference).split("\n\n")[1]) for example in everything(task)]
+    shared = [len(a & b) / len(a | b) for a, b in combinations(sets, 2)]
+    assert max(shared) < 0.5
+    for example in everything(task):
+        assert str(example.reference).startswith("Hei")
+        assert str(example.reference).endswith("Ha det fint ute,\nFjellbua")

@@ -22,6 +22,8 @@ METRICS: dict[str, str] = {
     "semantic": "rung.metrics.semantic:open_semantic",
     "judge": "rung.metrics.judge:open_judge",
     "judge-pair": "rung.metrics.judge:open_pair",
+    "policy": "rung.metrics.policy:open_policy",
+    "tone": "rung.metrics.tone:open_tone",
     "number": "rung.metrics.number:NUMBER",
     "faithfulness": "rung.metrics.grounding:open_faithfulness",
     "citation-precision": "rung.metrics.grounding:CITATION_PRECISION",

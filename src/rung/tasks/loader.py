@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from rung.core import registry
 from rung.core.codec import digest
 from rung.core.types import Budget, Example, Form, Split, Task
 from rung.tasks import near
@@ -331,7 +332,7 @@ def _task(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form, passa
         train=examples["train"],
         dev=examples["dev"],
         test=examples["test"],
-        metrics=definition.metrics,
+        metrics=tuple(_metric(desk.path, spec) for spec in definition.metrics),
         # Not in it: what only decides how far and how to climb (models, rungs, budget, target, tolerance).
         hash=digest([meaning, {name: [(row.id, row.key) for row in members] for name, members in splits.items()}, digest(passages)]),
         constraints=definition.constraints,
@@ -350,6 +351,18 @@ def _task(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form, passa
         licence=definition.licence,
         path=str(desk.path),
     )  # fmt: skip
+
+
+def _metric(task: Path, spec: str) -> str:
+    """A metric whose argument is a file beside the task file: as PACK/FILE or a whole path, which are found from anywhere."""
+    name, colon, argument = spec.partition(":")
+    file = task.parent / argument.strip()
+    if not colon or len(argument) > 200 or not argument.strip() or not file.is_file():
+        return spec
+    pack = task.parent.name
+    if pack in registry.table("pack") and Path(registry.load("pack", pack)).parent == task.parent:
+        return f"{name}:{pack}/{argument.strip()}"
+    return f"{name}:{file.resolve()}"
 
 
 def _settings(values: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ SUPPORT_INTENT = _FOLDER / "support-intent" / "task.yaml"
 SUPPORT_EXTRACT = _FOLDER / "support-extract" / "task.yaml"
 STDLIB_QA = _FOLDER / "stdlib-qa" / "task.yaml"
 STDLIB_FIM = _FOLDER / "stdlib-fim" / "task.yaml"
+SUPPORT_REPLY = _FOLDER / "support-reply" / "task.yaml"
 LICENCE_CLAUSES = _FOLDER / "licence-clauses" / "task.yaml"
 
 PACKS: dict[str, str] = {
@@ -17,5 +18,6 @@ PACKS: dict[str, str] = {
     "support-extract": "rung.tasks.shelf:SUPPORT_EXTRACT",
     "stdlib-qa": "rung.tasks.shelf:STDLIB_QA",
     "stdlib-fim": "rung.tasks.shelf:STDLIB_FIM",
+    "support-reply": "rung.tasks.shelf:SUPPORT_REPLY",
     "licence-clauses": "rung.tasks.shelf:LICENCE_CLAUSES",
 }
