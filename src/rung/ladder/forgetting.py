@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rung import tasks
-from rung.core.errors import InputError
+from rung.core.errors import ContextOverflow, InputError
 from rung.core.settings import Settings
 from rung.core.types import Interval, Progress
+from rung.data.kinds import kind
+from rung.data.read import read as read_records
+from rung.data.records import Record
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.evaluate import Evaluator
@@ -21,7 +24,7 @@ from rung.ladder.table import pvalue
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, bootstrap, holm, interval, paired, permutation
 from rung.models import Pool
-from rung.models.transformers import open_model
+from rung.models.transformers import TransformersModel, open_model
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt
 from rung.store import open_store
@@ -58,22 +61,21 @@ async def measure(
     limit: int = 100,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Row]:
-    """Compare two models on ``places``: task files or packs (zero-shot, their test split, through the journal) and files or
-    folders of plain text (perplexity over pieces of 2,000 characters). p-values are corrected over all of them (Holm).
+    """Compare two models on ``places``: task files or packs (zero-shot, their test split, through the journal), files of plain text
+    (perplexity over pieces of 2,000 characters), and files of training rows (.jsonl: perplexity of the answers, for each kind of
+    instruction). p-values are corrected over all of them (Holm).
 
-    For texts the models are read by transformers, so both must be weights on this disk. Raises InputError.
+    For texts and rows the models are read by transformers, so both must be weights on this disk. Raises InputError.
     """
-    rows = []
+    rows: list[Row] = []
     for done, place in enumerate(places):
         progress(Progress("forgetting", done, len(places), Path(place).name))
-        is_text = place.lower().endswith((".txt", ".md", ".rst"))
-        rows.append(
-            await (
-                perplexities(before, after, Path(place), settings, limit)
-                if is_text
-                else _task(before, after, place, settings, limit)
-            )
-        )
+        if place.lower().endswith((".txt", ".md", ".rst")):
+            rows.append(await perplexities(before, after, Path(place), settings, limit))
+        elif place.lower().endswith((".jsonl", ".ndjson")):
+            rows += await answers(before, after, Path(place), settings, limit)
+        else:
+            rows.append(await _task(before, after, place, settings, limit))
     corrected = holm([row.difference.p for row in rows]) if rows else []
     return [replace(row, difference=replace(row.difference, p=p)) for row, p in zip(rows, corrected, strict=True)]
 
@@ -117,19 +119,66 @@ async def perplexities(
     pieces = pieces[::step][:limit]
     sums = []
     for name in (before, after):
-        model = open_model(
-            name.partition(":")[2] if name.startswith(("openvino:", "transformers:")) else name, settings
-        )
+        model = _open(name, settings)
         try:
             sums.append(np.asarray(await model.losses(pieces), np.float64))
         finally:
             await model.close()
     a, b = sums
+    return _compare(place.name, "perplexity", a, b, seed)
 
-    def value(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+
+async def answers(
+    before: str, after: str, place: Path, settings: Settings, limit: int = 100, seed: int = 0
+) -> list[Row]:
+    """Perplexity of the answers of training rows, given what comes before them, for each kind of instruction: the one that the row's source
+    names (``rung data split --hold-kinds`` writes it), else told by rules. At most ``limit`` rows of a kind, drawn by hash; rows
+    that do not fit into either model's context, or hold no answer, are left out, as are kinds of fewer than two rows."""
+    by_kind: dict[str, list[Record]] = {}
+    for record in sorted(read_records([place]), key=lambda record: record.content):
+        if record.answer.strip():
+            by_kind.setdefault(str(record.source.get("kind") or kind(record.question)), []).append(record)
+    chosen = [(name, record) for name, rows in sorted(by_kind.items()) for record in rows[:limit]]
+    found: list[list[tuple[float, int]]] = []
+    for name in (before, after):
+        model = _open(name, settings)
+        try:
+            sums = []
+            for _, record in chosen:
+                try:
+                    (said,) = await model.recall([(record.messages[:-1], record.answer)])
+                except ContextOverflow:
+                    said = ()
+                sums.append((-sum(said), len(said)))
+            found.append(sums)
+        finally:
+            await model.close()
+    out = []
+    for name in sorted(by_kind):
+        places = [at for at, (one, _) in enumerate(chosen) if one == name and found[0][at][1] and found[1][at][1]]
+        if len(places) > 1:
+            a, b = (np.asarray([sums[at] for at in places], np.float64) for sums in found)
+            out.append(_compare(f"{place.name}: {name}", "answer perplexity", a, b, seed))
+    if not out:
+        raise InputError(f"{place} holds too few rows with answers", remedy="name a file with two of a kind or more")
+    return out
+
+
+def _open(name: str, settings: Settings) -> TransformersModel:
+    return open_model(name.partition(":")[2] if name.startswith(("openvino:", "transformers:")) else name, settings)
+
+
+Sums = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+"""Of each item the summed loss of its tokens and how many they are."""
+
+
+def _compare(title: str, metric: str, a: Sums, b: Sums, seed: int) -> Row:
+    """Two models on the same items: exp of the mean loss a token, intervals by bootstrap over items."""
+
+    def value(rows: Sums) -> float:
         return float(np.exp(rows[:, 0].sum() / rows[:, 1].sum()))
 
-    def draw(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def draw(rows: Sums) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return bootstrap(lambda d: np.exp(rows[d][..., 0].sum(-1) / rows[d][..., 1].sum(-1)), len(rows), 5000, seed)
 
     one, two = draw(a), draw(b)  # the same draws of pieces, so that their difference is paired
@@ -141,11 +190,11 @@ async def perplexities(
         return float(low), float(high)
 
     return Row(
-        place.name,
-        "perplexity",
+        title,
+        metric,
         Interval(value(a), *ends(one)),
         Interval(value(b), *ends(two)),
-        Difference(value(b) - value(a), *ends(gap), p, len(pieces)),
+        Difference(value(b) - value(a), *ends(gap), p, len(a)),
         higher_is_better=False,
     )
 
