@@ -12,11 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from rung.core.settings import Settings
 from rung.models import Pool
 from rung.store import Store, open_store
+
+# The same random inputs in every run, so that a run fails for what was changed and not by chance. To look for more:
+# pytest --hypothesis-profile=random, as often as one likes (a failure prints how to have it again).
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("fixed")
 
 _REAL_CACHE = Settings().cache  # read before any test changes where home is
 _KEYS = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "RUNG_", "HF_", "AWS_", "AZURE_")
