@@ -235,9 +235,9 @@ def ratio(arguments: argparse.Namespace) -> None:
     for backend in arguments.backends or list(SWEEP):
         postgres = None
         if backend == "pgvector":
-            from tests.retrieval import postgres as servers
+            from tests import postgres as servers
 
-            postgres = servers.serve(durable=False)
+            postgres = servers.serve(vector=True, durable=False)
             url = postgres.__enter__()
             base, sweep = f"pgvector:{url}/bench", ["ef=40", "ef=100", "ef=200"]
         else:

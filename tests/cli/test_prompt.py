@@ -185,32 +185,8 @@ def test_lint_exits_with_one_for_an_error() -> None:
 
 
 def test_ablate_and_show_of_a_task() -> None:
-    words = [
-        "tent",
-        "lamp",
-        "stove",
-        "rope",
-        "boot",
-        "sock",
-        "hat",
-        "knife",
-        "cup",
-        "pot",
-        "map",
-        "bag",
-        "axe",
-        "net",
-        "oar",
-        "sled",
-        "ski",
-        "mat",
-        "rug",
-        "box",
-        "jar",
-        "fan",
-    ]
     said = {"parcel": "where is my parcel with the {} in it", "refund": "please give back the money for the broken {}"}
-    rows = [{"text": text.format(word), "intent": label} for label, text in said.items() for word in words]
+    rows = [{"text": text.format(word), "intent": label} for label, text in said.items() for word in desk.THINGS[:22]]
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("task.yaml").write_text(
         "name: mini\ninstruction: Say the intent.\nconstraints: [Be quick.]\ndata: rows.jsonl\nmodels: ['fake:echo']\n"

