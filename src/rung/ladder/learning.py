@@ -16,7 +16,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
-from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task, Usage
+from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.fit import fit
 from rung.ladder.looks import Test
@@ -107,7 +107,6 @@ async def learn(
                     done + 1,
                     len(wanted),
                     f"n={n} {metric.name} {points[-1].quality.value:.3f}",
-                    Usage(),
                 )
             )
     doubled = gain = None
