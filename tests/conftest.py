@@ -9,11 +9,13 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from typer.main import get_command
 
 from rung.core.settings import Settings
 from rung.models import Pool
@@ -73,13 +75,22 @@ def _no_network() -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """The verbs are put together once, not (0.1 s) at each call from a test."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("typer.testing._get_command", cache(get_command))
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with links to the weights that were pulled and to what was derived from them (named by content)."""
-    cache = tmp_path_factory.mktemp("cache")
+    made = tmp_path_factory.mktemp("cache")
     for shelf in ("models", "openvino", "bases"):
         for entry in sorted((_REAL_CACHE / shelf).glob("[!.]*")) if (_REAL_CACHE / shelf).is_dir() else ():
-            target = cache / "rung" / shelf / entry.name
+            target = made / "rung" / shelf / entry.name
             if shelf == "models":
                 target.mkdir(parents=True)
                 for file in entry.iterdir():
@@ -87,7 +98,7 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(entry)
-    return cache
+    return made
 
 
 @pytest.fixture(autouse=True)
