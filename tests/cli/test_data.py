@@ -119,3 +119,19 @@ def test_what_was_served_becomes_rows(tmp_path: Path) -> None:
     assert [record.answer for _, record in stream(Path("rows.jsonl"))] == ["HELLO", "BYE"]
     with pytest.raises(InputError, match="--corrections could be of"):
         rung("data", "import", "--served", "all", "--run", "last", "--corrections", "right.csv", "--to", "rows.jsonl")
+
+
+def test_records_about_people_are_masked_and_the_search_is_measured(tmp_path: Path) -> None:
+    row = {"prompt": "Who was seen on 3 May 2021?", "completion": "Fiona Marsh of 12 Mill Lane."}
+    Path("rows.jsonl").write_text(json.dumps(row) + "\n")
+    assert "Fiona" in (rung("data", "clean", "rows.jsonl", "--to", "common.jsonl") and Path("common.jsonl").read_text())
+    rung("data", "clean", "rows.jsonl", "--to", "masked.jsonl", "--records")
+    (record,) = (record for _, record in stream(Path("masked.jsonl")))
+    assert record.question == "Who was seen on [DATE]?"
+    assert record.answer == "[NAME] of [PLACE]."
+    Path("check.jsonl").write_text('{"marked": "Dr [[NAME|Marsh]] rang about [[ID|the usual]]"}\n')
+    said = rung("data", "private", "check.jsonl")
+    assert "NAME" in said
+    assert "missed: ID 'the usual' in text 1" in said
+    told = json.loads(rung("data", "private", "check.jsonl", "--json"))
+    assert told["whole"]["found"] == 1

@@ -164,3 +164,25 @@ def test_replies_load_clean_and_two_topics_are_new_in_test() -> None:
     for example in everything(task):
         assert str(example.reference).startswith("Hei")
         assert str(example.reference).endswith("Ha det fint ute,\nFjellbua")
+
+
+# ---------------------------------------------------------------- clinic-qa
+
+
+def test_notes_load_clean_and_answers_stand_in_them() -> None:
+    assert tasks.validate("clinic-qa") == []
+    task = tasks.load("clinic-qa")
+    card = (tasks.locate("clinic-qa").parent / "CARD.md").read_text(encoding="utf-8")
+    notes = [{example.input["note"] for example in task.split(split)} for split in SPLITS]
+    assert all(not a & b for a, b in combinations(notes, 2))
+    for split, texts in zip(SPLITS, notes, strict=True):
+        assert f"| {split} | {len(task.split(split))} | {len(texts)} |" in card
+    for example in everything(task):
+        assert str(example.reference) in example.input["note"]
+        assert "[[" not in example.input["note"]
+
+
+def test_the_recipes_are_small() -> None:
+    names = ("licence-clauses", "support-reply", "stdlib-fim", "clinic-qa")
+    files = [file for name in names for file in tasks.locate(name).parent.iterdir()]
+    assert sum(file.stat().st_size for file in files if file.is_file()) < 300_000

@@ -120,6 +120,10 @@ def clean_rows(
     model: Annotated[str | None, typer.Option("-m", "--model", help="Whose tokens are counted.")] = None,
     language: Annotated[list[str] | None, typer.Option(help="Keep these languages (en, de, ...). Repeatable.")] = None,
     pii: Annotated[str, typer.Option(help="Personal data and secrets: mask, drop or off.")] = "mask",
+    people: Annotated[
+        bool,
+        typer.Option("--records", help="Rows are records about people: look for names, dates, places and numbers too."),
+    ] = False,
     toxic: Annotated[str, typer.Option(help="Harmful text: drop, list or off.")] = "drop",
     toxic_words: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Words that are harmful wherever they stand, one a line.")
@@ -140,6 +144,7 @@ def clean_rows(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.data.clean import Options, clean
+    from rung.data.private import KINDS, RECORDS
 
     for name, value, known in (
         ("--pii", pii, ("mask", "drop", "off")),
@@ -156,7 +161,13 @@ def clean_rows(
         raise InputError(f"--max-tokens {max_tokens} is below --min-tokens {min_tokens}", remedy="correct one")
     if bool(harmful) != bool(harmless):
         raise InputError("one of --harmful and --harmless is missing", remedy="name both files")
-    options: dict[str, Any] = {"pii": pii, "toxic": toxic, "labels": labels, "style": style}
+    options: dict[str, Any] = {
+        "kinds": RECORDS if people else KINDS,
+        "pii": pii,
+        "toxic": toxic,
+        "labels": labels,
+        "style": style,
+    }
     chosen = Options(
         exact=exact,
         near=near or None,
@@ -179,6 +190,34 @@ def clean_rows(
     if counter:
         typer.echo(f"Tokens are those of {counter}.")
     typer.echo(f"{to}, {to.name}.report.json, {to.name}.report.txt, {to.name}.dropped.jsonl")
+
+
+@app.command("private")
+def measure_private(
+    check: Annotated[
+        Path, typer.Argument(help='Texts with what is private marked: {"marked": "Dr [[NAME|Marsh]] rang"}.')
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How much of what is private is found in marked texts: recall and precision by kind, and what was missed."""
+    import json as encoder
+
+    from rung.core.codec import encode
+    from rung.data.check import measure, read_check
+
+    found = measure(read_check(check))
+    if json:
+        typer.echo(encoder.dumps(encode(found), indent=1, ensure_ascii=False))
+        return
+    typer.echo(f"{found.texts:,} texts\n{'kind':<12}{'marked':>8}{'found':>8}{'recall':>8}{'told':>8}{'precision':>11}")
+    for kind, share in (*found.kinds.items(), ("all", found.whole)):
+        recall = f"{share.recall:.3f}" if share.wanted else "–"
+        typer.echo(f"{kind:<12}{share.wanted:>8,}{share.found:>8,}{recall:>8}{share.told:>8,}{share.precision:>11.3f}")
+    for title, rows in (("missed", found.missed), ("told, not marked", found.wrong)):
+        for number, kind, text in rows[:SHOWN]:
+            typer.echo(f"{title}: {kind} {text!r} in text {number}")
+        if len(rows) > SHOWN:
+            typer.echo(f"{title}: {len(rows) - SHOWN:,} more")
 
 
 @app.command("profile")

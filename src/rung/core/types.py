@@ -248,6 +248,15 @@ class RungChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """Training is allowed only when, of what is marked as private in the texts of the file ``check``, at least the share ``recall`` is
+    found, and the training rows hold nothing that is found."""
+
+    check: str
+    recall: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """Examples in frozen splits and everything a rung may know about them. Made by ``rung.tasks.load``.
 
@@ -281,6 +290,7 @@ class Task:
     description: str = ""
     licence: str = ""
     path: str = ""
+    private: Guard | None = None
 
     def split(self, name: Split) -> tuple[Example, ...]:
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]

@@ -153,11 +153,30 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
 """In order of precedence: what one has found is not looked at by a later one."""
 
 KINDS = tuple(dict.fromkeys(kind for kind, _, _ in PATTERNS))
+RECORDS = (*KINDS, "DATE", "PLACE", "ID", "AGE")
+"""The kinds to ask for in records about people (rung.data.health): names are then looked for by lists and context too."""
+
+
+_COMMON = frozenset(KINDS)
 
 
 def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Found]:
-    """Everything of these kinds, in the text's order, never one inside another."""
-    return sorted(_find(text, kinds), key=lambda found: found.start)
+    """Everything of these kinds, in the text's order, never one inside another.
+
+    With DATE, PLACE, ID or AGE among the kinds, the rules for records are used as well; pieces that overlap become one.
+    """
+    found = list(_find(text, kinds))
+    if not kinds <= _COMMON:
+        from rung.data import health
+
+        found += [item for item in health.find(text) if item.kind in kinds]
+    out: list[Found] = []
+    for item in sorted(found, key=lambda found: (found.start, -found.end)):
+        if out and item.start < out[-1].end:
+            out[-1] = Found(out[-1].kind, out[-1].start, max(out[-1].end, item.end))
+        else:
+            out.append(item)
+    return out
 
 
 def _find(text: str, kinds: frozenset[str]) -> Iterator[Found]:

@@ -393,6 +393,13 @@ class Spend(_Part):
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class Private(_Part):
+    """What must be measured and looked at before anything may be trained on the rows."""
+
+    check: str
+    recall: float = Field(default=0.95, gt=0, le=1)
+
+
 class Corpus(Source):
     """Passages: a data file's columns ``id`` and ``text`` (several are joined by a line break), or a folder or text file."""
 
@@ -458,6 +465,7 @@ class Definition(_Part):
     target: float | None = Field(default=None, allow_inf_nan=False)
     tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     budget: Spend = Spend()
+    private: Private | None = None
 
     @field_validator("rules")
     @classmethod
@@ -477,7 +485,7 @@ class Definition(_Part):
 
 _PARTS: dict[str, type[BaseModel]] = {
     "data": Data, "columns": Columns, "answer": Answer, "split": Split, "limit": Limit, "budget": Spend,
-    "passages": Corpus, "reader": Reader,
+    "passages": Corpus, "reader": Reader, "private": Private,
 }  # fmt: skip
 _EXPECTED = {
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from rung.core import registry
 from rung.core.codec import digest
-from rung.core.types import Budget, Example, Form, Split, Task
+from rung.core.types import Budget, Example, Form, Guard, Split, Task
 from rung.tasks import near
 from rung.tasks.answers import check_references, read_form, read_schema
 from rung.tasks.definition import STDLIB_CORPUS, check, parse
@@ -75,6 +75,12 @@ def examine(path: Path, *, freeze: bool = False) -> Examination:
 def _examine(desk: Desk, freeze: bool) -> tuple[Task | None, Findings]:
     check_names(desk)
     schema = read_schema(desk)
+    if desk.definition.private is not None:
+        check = desk.place(desk.definition.private.check, "private", "check")
+        if check is not None and not check.is_file():
+            desk.tell(
+                f"there is no {check}", "name the file with marked texts: see docs/recipes.md", "private", "check"
+            )
     passages = _passages(desk)
     rows = read_rows(desk, read_tables(desk))
     form = read_form(desk, rows, schema)
@@ -307,6 +313,12 @@ def _balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form) ->
 def _task(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form, passages: Mapping[str, str]) -> Task:
     definition = desk.definition
     notes = definition.answer.notes
+    guard = None
+    if (
+        definition.private is not None
+        and (check := desk.place(definition.private.check, "private", "check")) is not None
+    ):
+        guard = Guard(str(check.resolve()), definition.private.recall)
     meaning = {
         "name": definition.name,
         "instruction": definition.instruction.strip(),
@@ -350,6 +362,7 @@ def _task(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form, passa
         description=definition.description.strip(),
         licence=definition.licence,
         path=str(desk.path),
+        private=guard,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ SUPPORT_EXTRACT = _FOLDER / "support-extract" / "task.yaml"
 STDLIB_QA = _FOLDER / "stdlib-qa" / "task.yaml"
 STDLIB_FIM = _FOLDER / "stdlib-fim" / "task.yaml"
 SUPPORT_REPLY = _FOLDER / "support-reply" / "task.yaml"
+CLINIC_QA = _FOLDER / "clinic-qa" / "task.yaml"
 LICENCE_CLAUSES = _FOLDER / "licence-clauses" / "task.yaml"
 
 PACKS: dict[str, str] = {
@@ -19,5 +20,6 @@ PACKS: dict[str, str] = {
     "stdlib-qa": "rung.tasks.shelf:STDLIB_QA",
     "stdlib-fim": "rung.tasks.shelf:STDLIB_FIM",
     "support-reply": "rung.tasks.shelf:SUPPORT_REPLY",
+    "clinic-qa": "rung.tasks.shelf:CLINIC_QA",
     "licence-clauses": "rung.tasks.shelf:LICENCE_CLAUSES",
 }

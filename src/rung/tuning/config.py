@@ -10,12 +10,27 @@ from pathlib import Path
 from typing import Any, cast
 
 from rung.core.errors import InputError
+from rung.core.types import Guard
+from rung.tuning.gate import read_guard
 from rung.tuning.recipe import Recipe
 from rung.tuning.work import PLACES as FILES
 from rung.tuning.work import Export
 
 OURS = {item.name for item in fields(Recipe)}
-PLACES = ("model", "task", "data", "dev", "texts", "window", "out", "export", "name", "general", "tensorboard")
+PLACES = (
+    "model",
+    "task",
+    "data",
+    "dev",
+    "texts",
+    "window",
+    "out",
+    "export",
+    "name",
+    "general",
+    "tensorboard",
+    "private",
+)
 LORA = {
     "r": "rank",
     "lora_alpha": "alpha",
@@ -97,6 +112,7 @@ class Config:
     tensorboard: Path | None = None
     saves: int = 0
     points: int = 1
+    private: Guard | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -208,6 +224,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> Config:
         tensorboard=_under(folder, str(board)) if board else None,
         saves=_whole("save_steps", given.get("save_steps", 0)),
         points=max(1, _whole("logging_steps", given.get("logging_steps", 1))),
+        private=read_guard(given.get("private"), folder),
         notes=tuple(notes),
     )
 

@@ -15,8 +15,9 @@ from rung.data.read import read as read_records
 from rung.data.records import Record
 from rung.documents import read as read_documents
 from rung.documents import scan
+from rung.tuning import gate
 from rung.tuning.config import Config
-from rung.tuning.tune import DEV_ROWS, Tune, converse
+from rung.tuning.tune import Tune, teach
 from rung.tuning.weights import Base, find_base
 from rung.tuning.work import Material
 
@@ -29,16 +30,16 @@ def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
     if config.task:
         task = tasks.load(config.task)
         prompt = Tune().prompt(task)
-        dev = converse(prompt, task.dev[:DEV_ROWS])
-        return base, Material(converse(prompt, task.train), dev, window=config.window)
+        conversations, dev = teach(prompt, task)
+        return base, Material(conversations, dev, window=config.window)
     if config.texts:
-        found = scan(config.texts)
-        texts = [(document.id, document.text) for source in found for document in read_documents(source)]
+        texts = _texts(config.texts)
         rows, held = texts, _texts([config.dev]) if isinstance(config.dev, Path) else []
         if isinstance(config.dev, float):
             rows, held = _part(texts, [text for _, text in texts], config.dev)
         if not rows:
             raise InputError("there is no text to learn", remedy="name files with text under texts")
+        gate.demand(((id, [text]) for id, text in (*rows, *held)), config.private)
         return base, Material(texts=rows, dev_texts=held, window=config.window)
     records = _learnable(config.data)
     rest: Sequence[Record] = []
@@ -50,7 +51,9 @@ def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
         records, rest = _part(records, [record.question for record in records], config.dev)
     if not records:
         raise InputError("there is no row to learn from", remedy="name a file with rows under data")
-    return base, Material(_talks(records), _talks(rest), window=config.window)
+    talks, dev_talks = _talks(records), _talks(rest)
+    gate.demand(gate.conversations((*talks, *dev_talks)), config.private)
+    return base, Material(talks, dev_talks, window=config.window)
 
 
 def _learnable(paths: Sequence[Path]) -> list[Record]:
@@ -84,6 +87,8 @@ def _part(items: Sequence[T], keys: Sequence[str], share: float) -> tuple[list[T
     for item, key in zip(items, keys, strict=True):
         drawn = int.from_bytes(hashlib.blake2b(key.strip().lower().encode(), digest_size=6).digest(), "big") / 2**48
         (second if drawn < share else first).append(item)
+    if not first:  # all have one key
+        return second, []
     if not second and len(first) > 1:
         second.append(first.pop())
     return first, second

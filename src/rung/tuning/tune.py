@@ -16,6 +16,7 @@ from rung.core.settings import Settings
 from rung.core.types import Example, Message, Task, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt, show
+from rung.tuning import gate
 from rung.tuning.loop import Trained
 from rung.tuning.recipe import LINEAR, METHODS, Method, Recipe
 
@@ -98,6 +99,8 @@ class Tune:
         model = resources.model().name
         if not model.startswith("openvino:"):
             return f"only models of the embedded engine can be tuned and run again, and {model} is not one"
+        if task.private is not None and (why := gate.refuse(gate.examples((*task.train, *task.dev)), task.private)):
+            return f"not trained: {why}"
         return ""
 
     def forecast(self, task: Task, resources: Resources) -> Usage:
@@ -134,7 +137,8 @@ class Tune:
         from rung.tuning.weights import find_base
         from rung.tuning.work import Material, tune
 
-        material = Material(converse(prompt, task.train), converse(prompt, task.dev[:DEV_ROWS]))
+        conversations, dev = teach(prompt, task)
+        material = Material(conversations, dev)
         done = tune(
             find_base(model, Settings().cache),
             material,
@@ -156,6 +160,12 @@ def converse(prompt: Prompt, examples: Sequence[Example]) -> list[tuple[str, lis
         for example in examples
         if example.reference is not None
     ]
+
+
+def teach(prompt: Prompt, task: Task) -> tuple[list[tuple[str, list[Message]]], list[tuple[str, list[Message]]]]:
+    """A task's train and dev splits as conversations. Raises FitError when the task forbids to learn from its rows as they are."""
+    gate.demand(gate.examples((*task.train, *task.dev)), task.private)
+    return converse(prompt, task.train), converse(prompt, task.dev[:DEV_ROWS])
 
 
 LORA_F16 = Tune(precision="f16")
