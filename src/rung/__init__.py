@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rung.front import answer as answer
     from rung.front import ask as ask
     from rung.front import climb as climb
+    from rung.front import evaluate_model as evaluate_model
     from rung.tasks import load as load
 
 _PUBLIC = {
@@ -32,6 +33,7 @@ _PUBLIC = {
     "answer": "rung.front",
     "ask": "rung.front",
     "climb": "rung.front",
+    "evaluate_model": "rung.front",
     "load": "rung.tasks",
 }
 

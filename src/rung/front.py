@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rung import tasks
 from rung.core import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
+from rung.ladder import cases
 from rung.ladder.climb import Climber, Observer, Silent
 from rung.ladder.records import RunRecord
 from rung.ladder.report import write_report
@@ -92,3 +94,20 @@ def ask(
             return (await pool.model(model).generate([Request(messages, sampling or Sampling())]))[0]
 
     return asyncio.run(work())
+
+
+def evaluate_model(
+    model: str | cases.Generator | None,
+    test_cases: Sequence[Mapping[str, Any]],
+    *,
+    max_tokens: int = 256,
+    settings: Settings | None = None,
+) -> list[dict[str, Any]]:
+    """Answer and score ``test_cases`` ({"prompt", "reference"}), the plain evaluation loop of fine-tuning guides: a row a case
+    with prompt, response, reference and metrics (rouge: ROUGE-L F1; exact_match; semantic_similarity), as ``rung eval`` prints them.
+
+    ``model`` is provider:name (None: the setting ``model``) or an object with ``generate(prompt) -> str``. Raises InputError.
+    """
+    examples = cases.examples(test_cases)
+    _, results = asyncio.run(cases.evaluate(model, examples, settings or Settings(), max_tokens=max_tokens))
+    return cases.shape(results)

@@ -38,6 +38,7 @@ def index(
     """Draw recall@k against queries a second for each backend and setting."""
     import numpy as np
 
+    from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.retrieval.curve import LOCAL, cores, draw, make_clusters, measure, read_vectors, table
 
@@ -59,13 +60,7 @@ def index(
     for point in measure(named or LOCAL, kept, asked, k=k, seconds=seconds, skip_missing=not named):
         points.append(point)
         typer.echo(f"  {point.backend} {point.setting}: recall {point.recall:.3f}", err=True)
-    lines = table(points, k)
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    for line in lines:
-        cells = [
-            text.ljust(w) if at < 2 else text.rjust(w) for at, (text, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        typer.echo("  ".join(cells).rstrip())
+    typer.echo(align(table(points, k), right=2))
     title = f"{len(kept):,} x {kept.shape[1]}, {Path(data).name}, {cores()} cores"
     try:
         to.write_text(draw(points, k, title), encoding="utf-8")

@@ -176,6 +176,7 @@ def _report(collection: Collection, built: Built) -> None:
 @app.command("list")
 def list_collections() -> None:
     """Say which collections there are."""
+    from rung.core.columns import align
     from rung.core.errors import RungError
     from rung.core.settings import Settings
     from rung.retrieval.collection import Collection, find, names
@@ -203,9 +204,7 @@ def list_collections() -> None:
     if len(rows) == 1:
         typer.echo("no collections; make one: rung index build DOCS... --to NAME")
         return
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo(align(rows))
 
 
 @app.command("stats")
@@ -312,6 +311,7 @@ def evaluate(
     import sys
     from dataclasses import replace
 
+    from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.retrieval import evaluate as measure
@@ -349,6 +349,4 @@ def evaluate(
         return
     missing = f", {judged.unknown} judgements of documents that are not there" if judged.unknown else ""
     typer.echo(f"{judged.name}: {len(judged.documents):,} documents, {len(judged.queries)} queries{missing}")
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    typer.echo(align(lines))

@@ -18,6 +18,7 @@ from rung.cli import (
     data,
     diff,
     errors,
+    eval,
     export,
     index,
     init,
@@ -55,6 +56,7 @@ app.command("diff")(diff.diff)
 app.command("run")(run.run)
 app.command("rate")(rate.rate)
 app.command("errors")(errors.errors)
+app.command("eval")(eval.evaluate)
 app.command("stress")(stress.stress)
 app.command("curve")(curve.curve)
 app.command("ab")(ab.ab)

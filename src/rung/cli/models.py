@@ -172,9 +172,9 @@ def _facts(title: str, facts: list[tuple[str, str]]) -> None:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    for row in (head, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    from rung.core.columns import align
+
+    typer.echo(align((head, *rows)))
 
 
 class _Bar:

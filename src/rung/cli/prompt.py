@@ -63,6 +63,7 @@ def list_prompts(
     from datetime import datetime
     from json import dumps
 
+    from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.ladder.scored import scored_prompts
@@ -109,9 +110,7 @@ def list_prompts(
         table.append(
             (item["name"], str(item["version"]), item["hash"][:12], root, saved, item["state"], value, item["note"])
         )
-    widths = [max(len(line[at]) for line in table) for at in range(len(table[0]))]
-    for line in table:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    typer.echo(align(table))
 
 
 @app.command("show")

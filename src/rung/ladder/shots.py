@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from rung.core.columns import align
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Resources
 from rung.core.settings import Settings
@@ -117,9 +118,7 @@ def table(found: Curve) -> str:
                 f"{point.tokens:.0f}" + (f", {point.failures} failed" if point.failures else ""),
             ]
         )
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return (
         f"{found.n} examples, demonstrations from {found.pool} training examples; intervals 95%, p corrected (Holm)\n\n"
-        + "\n".join(lines)
+        + align(rows)
     )

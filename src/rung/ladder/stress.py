@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rung.core.columns import align
 from rung.core.errors import InputError
 from rung.core.protocols import Metric, Program
 from rung.core.types import Example, Input, Interval, Progress, Result
@@ -143,5 +144,4 @@ def table(rows: Sequence[Row], metric: str) -> str:
                 f"{row.unanswered:.0%}",
             ]
         )
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return align(lines)

@@ -11,6 +11,7 @@ from itertools import product
 from math import comb
 
 from rung.core.codec import canonical
+from rung.core.columns import align
 from rung.core.errors import InputError
 from rung.core.protocols import Metric, Resources
 from rung.core.settings import Settings
@@ -250,6 +251,4 @@ def table(found: Sweep) -> str:
                 *(f"{point.pass_all[k].value:.3f}" for k in ks),
             ]
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return f"{found.n} examples, {found.repeats} repeats each\n\n" + "\n".join(lines)
+    return f"{found.n} examples, {found.repeats} repeats each\n\n" + align(rows)
