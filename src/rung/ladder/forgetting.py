@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rung import tasks
+from rung.core.columns import align
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.settings import Settings
 from rung.core.types import Interval, Progress
@@ -216,10 +217,7 @@ def table(rows: Sequence[Row]) -> str:
                 str(d.n),
             ]
         )
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return align(lines)
 
 
 def worth(rows: Sequence[Row]) -> str:
