@@ -153,3 +153,55 @@ def test_two_processes_follow_one(config: Path) -> None:
     together = curves.read(config.parent / "shared")
     assert [point["loss"] for point in together] == pytest.approx([point["loss"] for point in alone], rel=1e-4)
     assert (config.parent / "shared" / "tuned-f16.gguf").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("Exception from allocator.cpp:79: std::bad_alloc"), "out of memory"),
+        (OSError(28, "No space left on device", "x.json"), r"cannot write x\.json: No space left on device"),
+    ],
+)
+def test_what_the_machine_refuses_is_told(
+    config: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rung.tuning.session.open_session", refuse)
+    with pytest.raises(FitError, match=said):
+        tune(config)
+
+
+def test_rows_that_teach_little_are_told(config: Path) -> None:
+    rows = [{"instruction": f"Name the colour of {word}.", "output": "red"} for word in ("a", "b", "c", "d")]
+    path = config.parent / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "every row has the same answer" in tune(config, "--check")
+    path.write_text(json.dumps(rows[0]) + "\n")
+    assert "there is one row" in tune(config, "--check")
+
+
+def test_one_question_many_times_is_not_all_held_out(config: Path) -> None:
+    rows = [{"instruction": "Say a colour.", "output": label} for label, _ in TEXTS]
+    for share in (0.01, 0.99):  # on whichever side its hash falls
+        (config.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        _, material = gather(read(config, {"dev": share}), Settings())
+        assert material.conversations
+
+
+def test_a_rate_that_is_too_high(config: Path) -> None:
+    with pytest.raises(FitError, match=r"lower the rate: it is 1e\+09"):
+        tune(config, "--set", "rate=1e9")
+    with pytest.raises(FitError, match=r"which 16 bits cannot\n.*lower learning rate"):
+        tune(config, "--set", "rate=1e9", "--no-preflight")
+
+
+@pytest.mark.parametrize("template", ["hello", "{% for message in messages %}{{ message.role }}{% endfor %}"])
+def test_a_template_without_the_messages(config: Path, tmp_path: Path, template: str) -> None:
+    from tests.tuning.conftest import write_gguf
+
+    base = write_gguf(tmp_path / "other.gguf", template=template)
+    with pytest.raises(FitError, match="leaves out what the user or the model says"):
+        tune(config, "--set", f"model={base}")

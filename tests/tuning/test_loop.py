@@ -211,7 +211,7 @@ def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None
     spoil(tmp_path / "step-000002.safetensors")
     assert store.restore({"vector": session.vector})[0].step == 0
     (tmp_path / "checkpoint.json").write_text("{half")
-    assert store.restore({"vector": session.vector}) == (Trained(), "")
+    assert store.restore({"vector": session.vector}) == (Trained(), "checkpoint.json is damaged, began anew")
 
 
 def test_full_disk_keeps_the_old_checkpoint(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,3 +131,13 @@ async def test_an_openvino_folder_opens_as_the_gguf_does(
     (folder / "openvino_model.bin").unlink()
     with pytest.raises(InputError, match=r"openvino_model\.bin missing"):
         open_model(str(folder), settings)
+
+
+def test_too_little_memory_is_no_failure(gate: parity.Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Failed to allocate 268435456 bytes of memory")
+
+    monkeypatch.setattr("rung.models.openvino.open_model", refuse)
+    found = gate.check("f16", tmp_path / "x.gguf", Settings())
+    assert (found.verdict, found.rows) == ("not checked", 0)
+    assert "too little memory" in str(found)

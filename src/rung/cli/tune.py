@@ -58,7 +58,13 @@ def tune(
         f"rows, {held} held out, at rate {plan.recipe.peak:g}, into {plan.out}",
         highlight=False,
     )
-    for note in plan.notes:
+    answers = {messages[-1].content for _, messages in material.conversations}
+    notes = list(plan.notes)
+    if len(material.conversations) > 1 == len(answers):
+        notes.append("every row has the same answer: the model will learn to say nothing else")
+    elif len(material.conversations) == 1:
+        notes.append("there is one row: the model will learn it by heart, and nothing is held out to tell")
+    for note in notes:
         console.print(f"  note: {note}", highlight=False, markup=False)
     if check or search:
         from rung.tuning.probe import probe

@@ -8,6 +8,7 @@ behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so tha
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,9 @@ def attach(model: Any, folder: Path) -> tuple[Any, tuple[int, ...]]:
         if kind in ("PROMPT_TUNING", "PREFIX_TUNING"):
             return model, _front(model, tensors(folder)["prompt_embeddings"], kind == "PREFIX_TUNING")
         peft = require("peft", "tuning", f"the adapter {folder}")
-        return peft.PeftModel.from_pretrained(model, str(folder)).eval(), ()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the two libraries to one another
+            return peft.PeftModel.from_pretrained(model, str(folder)).eval(), ()
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise _mismatch(folder, str(error)) from None
 

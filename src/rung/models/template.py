@@ -94,7 +94,10 @@ class Template:
         try:
             self._template = environment.from_string(source)
         except TemplateError as error:
-            raise Unsupported(f"the chat template in the weights does not compile: {error}") from None
+            raise Unsupported(
+                f"the chat template in the weights does not compile: {error}",
+                remedy="fetch the model again, or use another file of it",
+            ) from None
         self._literal = lru_cache(maxsize=512)(self._literal_tokens)
         self.turn_end = self._turn_end()
 
@@ -165,6 +168,11 @@ class Template:
     def _turn_end(self) -> int | None:
         """The control token that closes an assistant message."""
         text = self._render(["user", "assistant"], ask=False)
+        if any(f"{_OPEN}{turn}{_SHUT}" not in text for turn in (0, 1)):
+            raise Unsupported(
+                "the chat template in the weights leaves out what the user or the model says",
+                remedy="fetch the model again, or use another file of it",
+            )
         found = self._specials.search(text, text.index(f"{_OPEN}1{_SHUT}"))
         return None if found is None else self._control[found.group()]
 

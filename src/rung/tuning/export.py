@@ -244,6 +244,11 @@ def save_gguf(
                     f"{source.name} has shape {data.shape}, the base's file says {tuple(source.shape[::-1])}",
                     remedy="the adapter does not belong to this base: tune again",
                 )
+            if np.abs(data).max() > np.finfo(np.float16).max:
+                raise FitError(
+                    f"{source.name} holds {np.abs(data).max():.3g}, which 16 bits cannot",
+                    remedy="train again at a lower learning rate",
+                )
             if config.model_type in PERMUTED and names[source.name].endswith(("q_proj.weight", "k_proj.weight")):
                 heads = config.num_attention_heads if ".q_proj" in names[source.name] else config.num_key_value_heads
                 data = permute(data, heads)

@@ -292,7 +292,8 @@ def train(
     raise AssertionError("unreachable: the last step ends the training")
 
 
-SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "Failed to allocate")
+"""How torch, OpenVINO and the C++ library say it."""
 
 
 def _mix(seed: int, step: int, rank: int) -> int:
@@ -361,8 +362,10 @@ class Checkpoints:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        note = ""
-        for entry in self._entries():
+        note, entries = "", self._entries()
+        if not entries and (self._folder / "checkpoint.json").exists():
+            note = "checkpoint.json is damaged, began anew"
+        for entry in entries:
             try:
                 if file_hash(self._folder / entry["file"]) != entry["sha256"]:
                     raise ValueError("its checksum does not match")

@@ -23,6 +23,7 @@ from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models import openvino, transformers
 from rung.tuning.batches import Chat, Row, assemble
+from rung.tuning.loop import SHORT_OF_MEMORY
 from rung.tuning.recipe import Method
 from rung.tuning.session import Session, losses, states
 
@@ -53,16 +54,18 @@ class Limits:
     same: float
 
 
-EXACT = Limits(0.05, 0.1, 0.25, 0.75)
+EXACT = Limits(0.05, 0.1, 0.5, 0.75)
+COARSE = Limits(0.4, 0.8, 5.0, 0.5)
 LIMITS: Mapping[str, Limits] = {
     "adapter": EXACT,
     "folder": EXACT,
     "f16": EXACT,
     "openvino": EXACT,
-    "q8": EXACT,
-    "q4": Limits(0.25, 0.5, 1.5, 0.5),
-    "qlora": Limits(0.25, 0.5, 1.5, 0.5),
+    "q8": Limits(0.05, 0.15, 0.75, 0.75),
+    "q4": COARSE,
+    "qlora": COARSE,  # its adapter: trained over a base of 4 bits, used over the base itself
 }
+"""About twice what was measured on the embedded model of 135M parameters (docs/results.md): a smaller one loses more in 4 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,13 @@ class Gate:
             found, replies = asyncio.run(_ask(f"{name}:{place}", self._talks, settings))
         except MissingExtra as error:
             return Parity("not checked", why=error.message)
-        except RungError as error:
-            return Parity("failed", why=f"it cannot be opened and asked: {error.message}")
+        except (RungError, RuntimeError, MemoryError) as error:
+            said = " ".join(str(getattr(error, "message", error)).split())
+            if isinstance(error, MemoryError) or any(word in said for word in SHORT_OF_MEMORY):
+                return Parity("not checked", why="there is too little memory to open it beside the training")
+            if not isinstance(error, RungError):
+                raise
+            return Parity("failed", why=f"it cannot be opened and asked: {said}")
         counts = [(len(one), len(two)) for one, two in zip(found, self._known, strict=True)]
         if unlike := next((pair for pair in counts if pair[0] != pair[1]), None):
             return Parity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
@@ -224,5 +232,7 @@ def demand(found: Mapping[Path, Parity]) -> None:
         listed = "\n".join(f"    {place.name}.failed: {one}" for place, one in failed.items())
         raise ParityError(
             f"{len(failed)} of {len(found)} exports do not say what was trained, and are kept under other names:\n{listed}",
-            remedy="export a finer precision (f16, q8), or have it unchecked: --no-parity",
+            remedy="export a finer precision (q8, f16), or have it unchecked: --no-parity"
+            if all(place.name.endswith("q4.gguf") for place in failed)
+            else "train again at a lower learning rate, or have it unchecked: --no-parity",
         )

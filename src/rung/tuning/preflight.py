@@ -253,7 +253,13 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
     passed = math.isfinite(last) and (last <= (0.9 if session.virtual else 0.5) * first or last < 0.1)
     detail = f"loss on {len(few)} rows went from {first:.3f} to {last:.3f} in {step + 1} steps"
     return Check(
-        "overfit", passed, detail, "raise the rank or learning rate, add target modules, or look at the rows"
+        "overfit",
+        passed,
+        detail,
+        f"lower the rate: it is {recipe.peak:g}, usual for {recipe.method} are {RATES[recipe.method][0]:g} to "
+        f"{RATES[recipe.method][2]:g}"
+        if recipe.peak > RATES[recipe.method][2]
+        else "raise the rank or learning rate, add target modules, or look at the rows",
     ), speed
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ from rung.core.lock import hold
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Message, Progress
-from rung.tuning.loop import Trained, World, identity, train
+from rung.tuning.loop import SHORT_OF_MEMORY, Trained, World, identity, train
 from rung.tuning.recipe import Recipe
 from rung.tuning.weights import Base, load_torch
 
@@ -60,6 +61,29 @@ class Tuned:
     parity: Mapping[Export, Parity]
 
 
+@contextmanager
+def bounded() -> Iterator[None]:
+    """What asks for more memory or disk than there is, as FitError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in SHORT_OF_MEMORY):
+            raise
+        raise FitError(
+            "out of memory",
+            remedy="close other programs, lower tokens, set checkpointing: true, take method: qlora, or take a smaller model; "
+            "what is done is kept",
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise FitError(
+            f"cannot write {error.filename or 'the tuning'}: {error.strerror}",
+            remedy="free some disk space, or name another place with out:, and run the same again; what is done is kept",
+        ) from None
+
+
+@bounded()
 def tune(
     base: Base,
     material: Material,
