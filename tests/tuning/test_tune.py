@@ -185,5 +185,10 @@ def test_registered() -> None:
     assert registry.load("rung", "lora-f16") is LORA_F16
     assert registry.load("rung", "lora-q8") is LORA_Q8
     assert LORA_F16.recipe(0) == LORA_Q8.recipe(0)
-    with pytest.raises(ValueError, match="expected f16 or q8"):
-        Tune(precision="q4")
+    with pytest.raises(ValueError, match="expected f16 or q8 or q4"):
+        Tune(precision="q5")
+    with pytest.raises(ValueError, match="expected lora or qlora"):
+        Tune(method="magic")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
+        Tune(rank=0)
+    assert Tune(precision="q4").kind == "q4"

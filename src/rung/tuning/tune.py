@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rung.core.errors import InputError
 from rung.core.meter import report
 from rung.core.protocols import Context, Resources
 from rung.core.settings import Settings
@@ -18,12 +19,13 @@ from rung.prompts.program import Options, PromptProgram
 from rung.prompts.prompt import Prompt, show
 from rung.tuning import gate
 from rung.tuning.loop import Trained
-from rung.tuning.recipe import LINEAR, METHODS, Method, Recipe
+from rung.tuning.recipe import LINEAR, Method, Recipe
 
 if TYPE_CHECKING:
     from rung.tuning.work import Export
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
+PRECISIONS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
 DEV_ROWS = 200
 """Dev checks look at no more rows than this: enough to rank steps by loss, and a check stays short."""
 
@@ -63,14 +65,13 @@ class Tune:
     patience: int = 2
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("method", METHODS),
-            ("precision", ("f16", "q8")),
-            ("instruction", ("short", "full")),
-            ("schedule", ("cosine", "linear", "constant")),
-        ):
+        for name, allowed in (("precision", PRECISIONS), ("instruction", ("short", "full"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(allowed)}")
+        try:
+            self.recipe(0).validate()
+        except InputError as error:
+            raise ValueError(error.message) from None
 
     @property
     def optional(self) -> bool:
@@ -82,7 +83,7 @@ class Tune:
         """What is written and answered with."""
         if self.method not in ("lora", "qlora", "full"):
             return "adapter"
-        return "q8" if self.precision == "q8" else "f16"
+        return PRECISIONS[self.precision]
 
     def recipe(self, seed: int) -> Recipe:
         """The training's own settings: the same for every precision and so shared."""
