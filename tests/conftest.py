@@ -27,6 +27,10 @@ hypothesis.settings.register_profile("fixed", derandomize=True, database=None, d
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("fixed")
 
+# One thread computes the tests' tiny models. Several only wait for each other, and OpenMP's wait by spinning: on two busy cores
+# three times the CPU. Said before torch is imported, and to the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _REAL_CACHE = Settings().cache  # read before any test changes where home is
 _KEYS = ("OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "RUNG_", "HF_", "AWS_", "AZURE_")
 
