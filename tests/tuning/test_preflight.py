@@ -89,3 +89,10 @@ def test_memory_that_is_not_there() -> None:
     check = preflight.check_memory(10**15, 60.0)
     assert check.passed is False
     assert "lower tokens" in check.remedy
+
+
+def test_of_a_long_text_the_beginning_is_learnt_by_heart_and_of_an_answer_all(rows: list[Row]) -> None:
+    text = Row("novel#0", tuple(range(900)), (False,) + (True,) * 899)
+    begun = preflight._beginning(text)
+    assert (begun.ids, begun.answers) == (text.ids[: preflight.BY_HEART], preflight.BY_HEART - 1)
+    assert preflight._beginning(rows[0]) is rows[0]
