@@ -67,7 +67,7 @@ def test_a_public_name_loads_only_what_it_needs() -> None:
 def test_public_names() -> None:
     assert rung.__all__ == [
         "__version__", "Answer", "Budget", "Example", "Form", "Message", "RungError", "Sampling", "Task",
-        "answer", "ask", "climb", "load",
+        "answer", "ask", "climb", "evaluate_model", "load",
     ]  # fmt: skip
     for name in rung.__all__:
         assert getattr(rung, name) is not None

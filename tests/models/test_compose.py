@@ -152,3 +152,17 @@ def test_what_cannot_be_composed(tmp_path: Path) -> None:
     compose.stack([two, two], to)
     with pytest.raises(Unsupported, match="holds 2 modules"):
         compose.merge([to, two], (), "cat", tmp_path / "x")
+
+
+def test_another_scaling_is_another_adapter(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+
+    def written(**config: object) -> dict[str, str]:
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x", **config}))
+        return adapters.fingerprint(folder)
+
+    first = written(lora_alpha=32)
+    assert written(lora_alpha=32, base_model_name_or_path="elsewhere/x") == first
+    assert written(lora_alpha=64) != first

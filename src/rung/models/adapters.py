@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.core.program import file_hash
@@ -237,9 +238,10 @@ def _fill(here: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Pat
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Hash of the adapter's weights by file name."""
-    # Not the config: it names the base by a path, which differs between machines.
-    return {WEIGHTS: file_hash(folder / WEIGHTS)}
+    """Hashes of the adapter's weights and of what its config says of them, such as the scaling, by file name. Raises InputError."""
+    # Not the base's path, which differs between machines.
+    said = {name: value for name, value in read_config(folder).items() if name != "base_model_name_or_path"}
+    return {WEIGHTS: file_hash(folder / WEIGHTS), CONFIG: digest(said)}
 
 
 def _block_class(torch: Any) -> Any:

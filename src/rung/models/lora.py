@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
 from rung.core.extras import require
-from rung.core.program import file_hash
 from rung.models import adapters
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read(folder: Path) -> Lora:
     matrices = {place: (pair["A"], pair["B"] * np.float32(scaling)) for place, pair in pairs.items() if len(pair) == 2}
     if not matrices:
         raise InputError(f"{folder} holds no LoRA matrices", remedy="name the folder that rung tune or peft wrote")
-    return Lora(folder, file_hash(folder / adapters.WEIGHTS), rank, matrices)
+    return Lora(folder, digest(adapters.fingerprint(folder)), rank, matrices)
 
 
 class Shelf:
