@@ -64,6 +64,7 @@ def test_answers_of_a_run() -> None:
     out = rung("data", "import", "--run", "last", "--rung", "rules", "--every", "--to", "run.jsonl")
     records = [record for _, record in stream(Path("run.jsonl"))]
     assert f"{len(records)} rows" in out
+    assert "not to be judged by that test" in out
     first = records[0].source
     assert (first["rung"], first["corrected"]) == ("rules", False)
     Path("right.jsonl").write_text(json.dumps({"id": first["example"], "answer": "mine"}) + "\n")

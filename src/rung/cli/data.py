@@ -101,6 +101,12 @@ def import_rows(
     count = write(to, rows())
     _say(faults)
     typer.echo(f"{to}: {count:,} rows" + (f", {len(faults):,} left out" if faults else ""))
+    if run:
+        typer.echo(
+            "note: the run answered test examples, so these rows hold them: what is trained on them is not to be judged by that test "
+            "again. Bring new test examples, or import what was served (--served)",
+            err=True,
+        )
 
 
 @app.command("clean")
