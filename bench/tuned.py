@@ -209,7 +209,7 @@ def instructions(data: Path, folder: Path) -> list[tuple[str, list[str]]]:
     save(folder / "tune.yaml", tune)
     save(folder / "task.yaml", task)
     ifeval = Path(__file__).parent / "tasks" / "ifeval.yaml"
-    both = ["-m", "openvino:smollm2-135m", "-m", f"openvino:{folder / 'tuned' / 'f16.gguf'}"]
+    both = ["-m", "openvino:smollm2-135m", "-m", f"openvino:{folder / 'tuned' / 'tuned-f16.gguf'}"]
     return [
         ("tune", ["tune", str(folder / "tune.yaml")]),
         ("held-out", ["climb", str(folder / "task.yaml"), *both]),
