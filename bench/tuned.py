@@ -113,7 +113,7 @@ def gsm8k(data: Path, folder: Path) -> dict[str, Any]:
         "metrics": ["number"],
         "max_tokens": 200,
         "limit": {"train": 512, "dev": 24, "test": 150},
-        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [4]}, TUNED | {"epochs": 1, "steps": 32}],
+        "rungs": ["zero-shot", {"use": "few-shot-knn", "ks": [4]}, TUNED | {"epochs": 1, "steps": 20}],
     }
 
 
