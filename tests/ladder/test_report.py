@@ -59,26 +59,16 @@ def test_figures_read_well() -> None:
 async def test_losses_of_a_training_are_in_the_report(
     store: Store, pool: Pool, settings: Settings, tmp_path: Path
 ) -> None:
-    from rung.core.types import Form, RungChoice
+    from rung.core.types import RungChoice
     from rung.ladder.fit import curve, fit
     from rung.ladder.records import RungRecord, RunRecord
     from rung.tuning.weights import unpack
     from tests.tuning.conftest import write_gguf
-    from tests.tuning.test_tune import SMALL, Shelf, examples
+    from tests.tuning.test_tune import SMALL, Shelf, colours
 
     base = unpack(write_gguf(tmp_path / "tiny.gguf"), tmp_path / "cache")
     assert base.gguf is not None
-    task = Task(
-        name="colours",
-        instruction="Name the colour.",
-        form=Form("labels", ("red", "green", "blue")),
-        fields=("text",),
-        train=examples(0, 6),
-        dev=examples(6, 8),
-        test=(),
-        metrics=("accuracy",),
-        hash="h",
-    )
+    task = colours()
 
     async def make() -> Fitted:
         return await fit(

@@ -55,8 +55,7 @@ def examples(low: int, high: int) -> tuple[Example, ...]:
     )
 
 
-@pytest.fixture
-def task() -> Task:
+def colours() -> Task:
     return Task(
         name="colours",
         instruction="Name the colour.",
@@ -68,6 +67,11 @@ def task() -> Task:
         metrics=("accuracy",),
         hash="h",
     )
+
+
+@pytest.fixture
+def task() -> Task:
+    return colours()
 
 
 def context(shelf: Shelf, folder: Path, seen: list[Progress]) -> Context:

@@ -52,11 +52,10 @@ def read(
     for path in paths:
         problems = Problems()
         tables = read_tables(Source(file=str(path), header=header, quote=None if quotes else "none"), path, problems)
-        for problem in problems.close():
-            if faults is None and problem.level == "error":
-                raise InputError(problem.message, remedy=problem.remedy, file=problem.file or path, line=problem.line)
-            if faults is not None:
-                faults.append(f"{problem.file or path}:{problem.line or ''} {problem.message}")
+        if faults is None:
+            problems.demand(path)
+        else:
+            faults.extend(f"{p.file or path}:{p.line or ''} {p.message}" for p in problems.close())
         for table in tables:
             for row in table.rows:
                 source = {"file": row.file.name, "line": row.line, **({"split": table.split} if table.split else {})}

@@ -27,9 +27,7 @@ def corrections(path: Path) -> dict[str, str]:
     problems = Problems()
     out: dict[str, str] = {}
     tables = read_tables(Source(file=str(path)), path, problems)
-    for problem in problems.close():
-        if problem.level == "error":
-            raise InputError(problem.message, remedy=problem.remedy, file=problem.file or path, line=problem.line)
+    problems.demand(path)
     for table in tables:
         for row in table.rows:
             id = next((str(row.values[name]) for name in IDS if row.values.get(name) not in (None, "")), None)

@@ -72,9 +72,7 @@ def read(path: Path) -> list[Example]:
     them, or without rows."""
     problems = Problems()
     tables = read_tables(Source(file=str(path)), path, problems)
-    for problem in problems.close():
-        if problem.level == "error":
-            raise InputError(problem.message, remedy=problem.remedy, file=problem.file or path, line=problem.line)
+    problems.demand(path)
     rows = [(row.line, row.values) for table in tables for row in table.rows]
     if not rows:
         raise InputError("there is no test case in it", file=path, remedy="write rows with prompt and reference")

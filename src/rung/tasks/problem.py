@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rung.core.errors import InputError
+
 SHOWN = 5
 """Problems of one kind in one file that are listed one by one; the rest is a count."""
 
@@ -66,6 +68,12 @@ class Problems:
             if count > SHOWN
         ]
         return tuple(sorted([*self.found, *cut], key=lambda problem: problem.level))
+
+    def demand(self, file: Path) -> None:
+        """For a file that is read by itself: raises its first error as InputError."""
+        for problem in self.close():
+            if problem.level == "error":
+                raise InputError(problem.message, remedy=problem.remedy, file=problem.file or file, line=problem.line)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
