@@ -20,8 +20,10 @@ from pathlib import Path
 
 from rung.core.settings import Settings
 from rung.core.types import Message
-from rung.models import compose, hub, lora, paged
-from rung.models.openvino import Engine, OpenvinoModel
+from rung.models import hub
+from rung.models.adapters import compose, lora
+from rung.models.engine import paged
+from rung.models.engine.openvino import Engine, OpenvinoModel
 from rung.tuning import export
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import open_session

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from rung.retrieval.backends import open_index
-from rung.retrieval.curve import find_truth, read_vectors
+from rung.retrieval.measure.curve import find_truth, read_vectors
 
 QUERIES = 1000
 K = 10

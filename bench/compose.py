@@ -19,10 +19,12 @@ from pathlib import Path
 
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, Score
-from rung.data.read import read as read_records
+from rung.data.rows.read import read as read_records
 from rung.metrics import load_metric
 from rung.metrics.stats import interval, paired
-from rung.models import compose, openvino, transformers
+from rung.models.adapters import compose
+from rung.models.engine import openvino
+from rung.models.providers import transformers
 
 WEIGHTS = {"cat": ((1.0, 1.0), (0.5, 0.5)), "linear": ((1.0, 1.0), (0.5, 0.5)), "stack": ((), ())}
 

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.data import language, noise, private
-from rung.data.kinds import kind
-from rung.data.minhash import Sieve, sets
-from rung.data.toxic import rules, trained
+from rung.data.clean import language, noise
+from rung.data.clean.minhash import Sieve, sets
+from rung.data.clean.toxic import rules, trained
+from rung.data.split.kinds import kind
 from rung.metrics.stats import wilson
+from rung.safety import private
 
 PEER = r"""
 import json, sys, time

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from rung.core.types import Case
 from rung.metrics.ranking import Ndcg
 from rung.models.embed import open_embedder
-from rung.retrieval import fuse as fusing
-from rung.retrieval.evaluate import read
-from rung.retrieval.fuse import fuse, share
-from rung.retrieval.keyword import KeywordIndex
-from rung.retrieval.rerank import FEATURES, Candidate, WordsReranker, features
+from rung.retrieval.keyword.keyword import KeywordIndex
+from rung.retrieval.measure.evaluate import read
+from rung.retrieval.rank import fuse as fusing
+from rung.retrieval.rank.fuse import fuse, share
+from rung.retrieval.rank.rerank import FEATURES, Candidate, WordsReranker, features
 
 GRID = np.linspace(0, 1, 21)
 DEPTH, SEEN, EACH = 100, 50, 500

@@ -27,7 +27,7 @@ from typing import Any
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub
-from rung.models.openvino import Engine, OpenvinoModel
+from rung.models.engine.openvino import Engine, OpenvinoModel
 
 
 def read(path: Path) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ def main() -> None:
     limits.cache_size, limits.enable_prefix_caching, limits.max_num_batched_tokens = 1, False, 2048
     properties = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     ours[0]._engine.load()
-    # The same graph for everybody: openvino-genai's own reading of Q4_1 rounds the weights (rung.models.gguf.recode).
+    # The same graph for everybody: openvino-genai's own reading of Q4_1 rounds the weights (rung.models.engine.gguf.recode).
     graph = ours[0]._engine.graph().parent
     pipe = genai.ContinuousBatchingPipeline(graph, genai.Tokenizer(path), limits, "CPU", **properties)
     one, closed = genai.GenerationConfig(), genai.GenerationConfig()

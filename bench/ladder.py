@@ -20,7 +20,7 @@ from rung.ladder.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.prompts.program import Options, PromptProgram
-from rung.prompts.prompt import Prompt
+from rung.prompts.template.prompt import Prompt
 from rung.store import open_store
 
 

@@ -25,7 +25,7 @@ from rung.metrics import load_metric
 from rung.models import Pool
 from rung.prompts.lint import lint_prompt
 from rung.prompts.program import Options, PromptProgram
-from rung.prompts.prompt import Prompt, describe
+from rung.prompts.template.prompt import Prompt, describe
 from rung.store import open_store
 
 

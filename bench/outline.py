@@ -27,8 +27,8 @@ from rung.core.settings import Settings
 from rung.core.types import Answer, Capabilities, Reply, Request
 from rung.metrics.stats import wilson
 from rung.models import Pool
-from rung.prompts.outline import Outline, OutlineProgram
-from rung.prompts.prompt import Prompt
+from rung.prompts.patterns.outline import Outline, OutlineProgram
+from rung.prompts.template.prompt import Prompt
 
 SECTIONS = ("Introduction", "Summary", "Analysis", "Conclusion")
 WIDTH = 240

@@ -30,7 +30,7 @@ from rung.metrics import stats
 from rung.metrics.ranking import Hit
 from rung.models.embed import open_embedder, unit
 from rung.retrieval.backends import open_index
-from rung.retrieval.fuse import fuse
+from rung.retrieval.rank.fuse import fuse
 
 WIDTH = 64
 

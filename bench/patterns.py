@@ -27,11 +27,11 @@ from rung.core.types import Form, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.records import RungRecord, RunRecord, verdict
-from rung.ladder.table import count, money, note, quality, seconds
+from rung.ladder.view.table import count, money, note, quality, seconds
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference
 from rung.models import Pool
-from rung.prompts.combine import compose, read, unfit
+from rung.prompts.patterns.combine import compose, read, unfit
 from rung.store import open_store
 
 SETS = ("banking77", "sst2", "gsm8k", "xquad_en")

@@ -33,7 +33,7 @@ def varied(at: int) -> list[tuple[str, str]]:
 
 def rung(kind: str) -> Callable[[], object]:
     from rung.core.types import Example
-    from rung.prompts.prompt import Prompt
+    from rung.prompts.template.prompt import Prompt
 
     prompt = Prompt(SYSTEM)
     fixed = tuple(Example(str(i), {"text": text}, label) for i, (text, label) in enumerate(SHOTS))

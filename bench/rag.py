@@ -31,11 +31,11 @@ from rung.metrics.grounding import words
 from rung.metrics.overlap import TOKEN_F1
 from rung.metrics.stats import interval, paired, wilson
 from rung.models import Pool
-from rung.retrieval.answerers import ClosedBook, Rag
-from rung.retrieval.collection import Search
-from rung.retrieval.corpus import Corpus
-from rung.retrieval.rag import RagProgram, Reading, answerer, stages
-from rung.retrieval.refusal import NAMES, Gate, features
+from rung.retrieval.answer.answerers import ClosedBook, Rag
+from rung.retrieval.answer.rag import RagProgram, Reading, answerer, stages
+from rung.retrieval.answer.refusal import NAMES, Gate, features
+from rung.retrieval.collection.collection import Search
+from rung.retrieval.collection.corpus import Corpus
 
 METRICS = (
     "token-f1",
@@ -70,7 +70,7 @@ def squad(path: Path, seed: int, n: int) -> tuple[dict[str, str], list[Question]
                 answers = tuple(dict.fromkeys(answer["text"] for answer in item["answers"]))
                 if answers:
                     questions.append(Question(item["question"], answers, id))
-    if "xquad" in path.name:  # the weights of rung.retrieval.span were chosen on these: never measured on
+    if "xquad" in path.name:  # the weights of rung.retrieval.answer.span were chosen on these: never measured on
         chosen = list(questions)
         random.Random(99).shuffle(chosen)
         held = {item.text for item in chosen[:60]}

@@ -16,7 +16,7 @@ from pathlib import Path
 from rung.core.codec import encode
 from rung.ladder.history import read_runs
 from rung.ladder.records import RunRecord
-from rung.ladder.table import count, difference, money, note, quality, seconds
+from rung.ladder.view.table import count, difference, money, note, quality, seconds
 from rung.store import open_store
 
 

@@ -29,11 +29,11 @@ from rung.metrics import stats
 from rung.metrics.ranking import Hit, Mrr, Ndcg, Ranking, Recall
 from rung.models import Pool
 from rung.models.embed import open_embedder
-from rung.prompts.refine import refine
-from rung.retrieval import evaluate
-from rung.retrieval.collection import Collection, Search
-from rung.retrieval.evaluate import MEASURES, Judged, Method, Row, compare, read, table, whole
-from rung.retrieval.rerank import judge
+from rung.prompts.patterns.refine import refine
+from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.measure import evaluate
+from rung.retrieval.measure.evaluate import MEASURES, Judged, Method, Row, compare, read, table, whole
+from rung.retrieval.rank.rerank import judge
 
 SETS = "cranfield,cisi,adi,dbpedia_mini"
 

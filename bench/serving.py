@@ -100,7 +100,7 @@ def main() -> None:
     from rung.core import program as programs
     from rung.models import Pool
     from rung.prompts.program import Options, PromptProgram
-    from rung.prompts.prompt import Prompt
+    from rung.prompts.template.prompt import Prompt
 
     print(", ".join(f"{name} {has(name)}" for name in ("fastapi", "uvicorn", "httptools", "uvloop", "pydantic")))
     print(

@@ -134,7 +134,7 @@ def set_of(words: list[str]) -> set[str]:
 def analogies(space: Any, net: WordNet, each: int = 400) -> None:
     """Pairs of two different pairs of one relation, drawn at random."""
     from rung.metrics.stats import wilson
-    from rung.retrieval.vectors import answer, parallel
+    from rung.retrieval.measure.vectors import answer, parallel
 
     names = {
         "!aa": "antonym of adjectives",
@@ -191,7 +191,7 @@ def lexicon(path: Path) -> list[tuple[str, str]]:
 def translate(path: Path) -> None:
     """The static embedder's English words turned onto its French ones: it was made for English, French comes by pieces."""
     from rung.models import open_embedder
-    from rung.retrieval.vectors import Space, align
+    from rung.retrieval.measure.vectors import Space, align
 
     pairs = lexicon(path)
     embedder = open_embedder("static")
@@ -210,7 +210,7 @@ def translate(path: Path) -> None:
 
 def main() -> None:
     from rung.models import open_embedder
-    from rung.retrieval.vectors import Space
+    from rung.retrieval.measure.vectors import Space
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--wordnet", type=Path)

@@ -12,13 +12,13 @@ from rung import tasks
 from rung.core import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
-from rung.ladder import cases
 from rung.ladder.climb import Climber, Observer, Silent
 from rung.ladder.records import RunRecord
-from rung.ladder.report import write_report
+from rung.ladder.view.report import write_report
 from rung.models import Pool
 from rung.serving import local
 from rung.store import open_store
+from rung.studies import cases
 
 
 def climb(

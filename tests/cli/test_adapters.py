@@ -9,7 +9,7 @@ from rung.cli.main import app
 from rung.core.errors import InputError
 
 pytest.importorskip("peft")
-from tests.models.test_compose import lora, modules
+from tests.models.adapters.test_compose import lora, modules
 
 
 def say(*words: str | Path) -> str:
@@ -33,7 +33,7 @@ def test_merge_stack_and_show(tmp_path: Path) -> None:
         say("show", one)
     weights = tmp_path / "base"
     weights.mkdir()
-    from rung.models import adapters
+    from rung.models.adapters import adapters
 
     adapters.note(one, str(weights), "")
     shown = say("show", one)

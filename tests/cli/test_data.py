@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
-from rung.data.lines import stream
+from rung.data.rows.lines import stream
 
 
 def rung(*said: str, code: int = 0) -> str:

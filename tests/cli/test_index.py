@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError, MissingExtra, RungError, StoreError
 from rung.core.settings import Settings
-from rung.retrieval.collection import Collection, locate
+from rung.retrieval.collection.collection import Collection, locate
 
 
 @pytest.fixture(autouse=True)

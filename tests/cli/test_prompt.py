@@ -16,8 +16,8 @@ from rung.core.types import Example, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.history import read_results, read_run
 from rung.models import Pool
-from rung.prompts import library
-from rung.prompts.output import as_openai, as_python
+from rung.prompts.template import library
+from rung.prompts.template.output import as_openai, as_python
 from rung.store import open_store
 from tests import desk
 

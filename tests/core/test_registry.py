@@ -46,7 +46,7 @@ def test_an_entry_point_may_name_a_nested_attribute_or_an_extra(installed: None)
 
 
 def test_an_entry_point_cannot_shadow_a_built_in(installed: None) -> None:
-    assert registry.table("provider")["openai"] == "rung.models.openai:open_model"
+    assert registry.table("provider")["openai"] == "rung.models.providers.openai:open_model"
 
 
 def test_listing_names_imports_nothing_of_theirs(installed: None) -> None:

@@ -18,7 +18,7 @@ from rung.ladder.climb import Climber, plan
 from rung.ladder.fit import fit_key
 from rung.ladder.history import compare_runs, read_results, read_run
 from rung.models import Pool
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 from rung.store import Store
 
 

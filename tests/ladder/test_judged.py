@@ -12,7 +12,7 @@ from rung.ladder.history import read_results
 from rung.metrics.grounding import Faithfulness
 from rung.metrics.judge import Judge, PairJudge, read_rubric
 from rung.models import Pool
-from rung.models.fake import CAPABILITIES, Fake
+from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.store import Store
 from tests import desk
 

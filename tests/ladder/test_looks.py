@@ -12,13 +12,13 @@ import pytest
 from rung import front
 from rung.core.settings import Settings
 from rung.core.types import RungChoice
-from rung.ladder import learning
 from rung.ladder.export import export_program
 from rung.ladder.history import read_results, read_run
 from rung.ladder.looks import SEEN, count, sketch
 from rung.ladder.records import RunRecord
 from rung.models import Pool
 from rung.store import Store, StoredLook, open_store
+from rung.studies import learning
 from tests import desk
 
 RULES, LINEAR = RungChoice("rules"), RungChoice("linear")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError
 from rung.core.types import Answer, Example, Failure, Result, Score
-from rung.ladder import errors, learning, stress
+from rung.studies import errors, learning, stress
 
 
 def result(id: str, text: str, reference: str, output: str, failure: Failure | None = None) -> Result:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.protocols import Embedder, Model
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 
 MODULES = ("argparse", "collections", "difflib", "json", "logging", "random", "re", "statistics", "string", "textwrap")
 

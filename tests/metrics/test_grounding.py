@@ -13,7 +13,7 @@ from rung.core.errors import InputError
 from rung.core.types import Case, Step
 from rung.metrics import load_metric
 from rung.metrics.grounding import SUPPORTED, claims, missing, support
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 
 from .material import Shelf
 

@@ -10,7 +10,7 @@ from rung.core.errors import AuthError, ContextOverflow, InputError
 from rung.core.types import Case, Failure, Reply, Request, ScoreRequest, Scores
 from rung.metrics import load_metric
 from rung.metrics.judge import RUBRICS, Judge, PairJudge, prefer, read_rubric, unjudged
-from rung.models.fake import CAPABILITIES, Fake
+from rung.models.providers.fake import CAPABILITIES, Fake
 
 from .material import Shelf
 

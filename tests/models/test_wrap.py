@@ -22,7 +22,7 @@ from rung.core.meter import metered
 from rung.core.settings import Settings
 from rung.core.types import Budget, Chunk, Message, Reply, Request, Sampling, ScoreRequest, Usage
 from rung.models import Pool, prices
-from rung.models.fake import CAPABILITIES, Fake
+from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.models.wrap import Policy, Wrapped, wrap
 
 HOSTED = replace(CAPABILITIES, local=False)

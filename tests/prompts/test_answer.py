@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import ServerError
 from rung.core.types import Form, Message, Sampling
-from rung.models.fake import CAPABILITIES, Fake
+from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.answer import ask, parse
 
 LABELS = Form("labels", labels=("card_payment", "card_payment_fee", "refund"))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError
 from rung.core.types import Example
-from rung.prompts import library
-from rung.prompts.forms import read
 from rung.prompts.lint import COST, Report, lint, lint_prompt, lint_source, lint_template
-from rung.prompts.prompt import Prompt
+from rung.prompts.template import library
+from rung.prompts.template.forms import read
+from rung.prompts.template.prompt import Prompt
 
 
 def rules(report: Report) -> set[str]:

@@ -10,11 +10,11 @@ from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.types import Example, Form, Message, Reply, Request, Sampling
 from rung.models import Pool
-from rung.models.fake import CAPABILITIES, Fake
+from rung.models.providers.fake import CAPABILITIES, Fake
+from rung.prompts.patterns.verify import VerifiedProgram
 from rung.prompts.program import Options, PromptProgram, Reasoning
-from rung.prompts.prompt import Prompt
 from rung.prompts.select import Kind, Selector
-from rung.prompts.verify import VerifiedProgram
+from rung.prompts.template.prompt import Prompt
 
 LABELS = Form("labels", labels=("yes", "no"))
 POOL = [

@@ -12,10 +12,10 @@ from rung.core.errors import ModelError
 from rung.core.protocols import Model
 from rung.core.types import Chunk, Form, Reply, Request
 from rung.models import Pool
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
-from rung.prompts.prompt import Prompt
+from rung.prompts.template.prompt import Prompt
 from rung.serving.ab import Split
 from rung.serving.app import make_app
 from rung.serving.gate import Limits

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rung.core.errors import AuthError, InputError, ModelError, RateLimited, ServerError
 from rung.core.types import Answer, Failure, Form, Request
 from rung.models import Pool
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
 from rung.serving.app import make_app
 from rung.serving.gate import Limits

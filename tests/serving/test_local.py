@@ -10,7 +10,7 @@ from rung.core import program as programs
 from rung.core.errors import InputError, ServerError
 from rung.core.types import Answer, Form
 from rung.models import Pool
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 from rung.serving.local import as_fields, read_file, read_inputs, run_folder, run_program, stream_answer
 from tests.serving.loopback import LABELS, program
 

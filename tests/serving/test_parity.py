@@ -11,7 +11,7 @@ from rung.core.errors import InputError, ParityError, ServerError
 from rung.core.types import Answer, Case, Example, Failure, Form, Result
 from rung.metrics import load_metric
 from rung.models import Pool
-from rung.models.fake import Fake
+from rung.models.providers.fake import Fake
 from rung.serving.client import Remote
 from rung.serving.parity import check, read_parity, refuse
 from tests.serving.loopback import LABELS, bare, offer, program, serving

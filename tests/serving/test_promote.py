@@ -16,7 +16,8 @@ from rung.core.settings import Settings
 from rung.core.types import RungChoice
 from rung.ladder.climb import Climber
 from rung.ladder.records import RunRecord
-from rung.models import Pool, fake
+from rung.models import Pool
+from rung.models.providers import fake
 from rung.serving.gate import Limits
 from rung.serving.local import open_folder
 from rung.serving.parity import read_parity

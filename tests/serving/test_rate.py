@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from rung.core.errors import InputError
-from rung.ladder.rating import Question, Study
 from rung.serving.keys import Keys
 from rung.serving.rate import make_page, run_page
 from rung.serving.server import address, listen, running
 from rung.store import Store, StoredRating, open_store
+from rung.studies.rating import Question, Study
 from tests.serving.browser import Browser, chromium
 
 pytestmark = pytest.mark.server

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from rung.core.errors import StoreError
-from rung.data.traces import gather
-from rung.models.fake import Fake
+from rung.data.sources.traces import gather
+from rung.models.providers.fake import Fake
 from rung.serving.ab import Split, read_shares
 from rung.serving.keys import Keys, hash_key
 from rung.serving.record import DAY, Recorder

@@ -16,7 +16,7 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document
-from rung.retrieval.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, Search
 from rung.serving.gate import Limits
 from rung.serving.keys import Keys, hash_key
 from rung.serving.search import AROUND, MOST, Shelf

@@ -15,7 +15,7 @@ from rung import tasks
 from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.types import RungChoice, Task
-from rung.tasks.problem import Problem
+from rung.tasks.file.problem import Problem
 
 NOUNS = [
     "parcel",

@@ -17,8 +17,8 @@ import yaml
 
 from rung.core.types import Example, Split, Task
 from rung.tasks import load, locate, validate
-from rung.tasks.corpus import read_stdlib
 from rung.tasks.near import normal
+from rung.tasks.packs.corpus import read_stdlib
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"

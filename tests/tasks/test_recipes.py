@@ -12,8 +12,8 @@ import pytest
 from rung import tasks
 from rung.core.errors import InputError
 from rung.core.types import Example, Split, Task
-from rung.tasks.middle import HOLES, LONGEST, SHORTEST, holes
 from rung.tasks.near import normal
+from rung.tasks.packs.middle import HOLES, LONGEST, SHORTEST, holes
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -73,7 +73,7 @@ def test_holes_of_the_standard_library_put_the_line_back_together() -> None:
     assert [len(task.split(split)) for split in SPLITS] == [200, 30, 100]
     files = [{example.metadata["file"] for example in task.split(split)} for split in SPLITS]
     assert all(not a & b for a, b in combinations(files, 2))
-    from rung.tasks.middle import stdlib
+    from rung.tasks.packs.middle import stdlib
 
     for example in everything(task):
         text = (stdlib() / example.metadata["file"]).read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ import torch
 from rung.core.errors import InputError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
-from rung.models import lora
-from rung.models.openvino import open_model
+from rung.models.adapters import lora
+from rung.models.engine.openvino import open_model
 from rung.tuning import export
 from rung.tuning.session import open_session
 from rung.tuning.weights import Base

@@ -13,7 +13,7 @@ import torch
 from rung.core.errors import FitError, InputError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import Request, Sampling, ScoreRequest
-from rung.models.transformers import open_model
+from rung.models.providers.transformers import open_model
 from rung.tuning import export
 from rung.tuning.batches import Chat, Row, assemble, split
 from rung.tuning.loop import train

@@ -17,9 +17,9 @@ from rung.core.program import file_hash
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Example, Form, Progress, Task
-from rung.models.fake import open_model
+from rung.models.providers.fake import open_model
 from rung.prompts.program import PromptProgram
-from rung.prompts.prompt import Prompt
+from rung.prompts.template.prompt import Prompt
 from rung.tuning.batches import Chat
 from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse
 from rung.tuning.weights import Base

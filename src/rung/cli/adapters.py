@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rung.models.compose import Adapter
+    from rung.models.adapters.compose import Adapter
 
 app = typer.Typer(help="Adapters: look at one, merge or stack several of one base.", rich_markup_mode=None)
 
@@ -29,8 +29,8 @@ Place = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folde
 def show(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An adapter.")]) -> None:
     """What an adapter is, which base it belongs to, and how it is used."""
     from rung.core.settings import Settings
-    from rung.models import adapters
-    from rung.models.compose import read
+    from rung.models.adapters import adapters
+    from rung.models.adapters.compose import read
 
     adapter = read(folder)
     _tell(adapter)
@@ -58,7 +58,7 @@ def merge(
 ) -> None:
     """Several LoRA (or several bottleneck) adapters of one base as one: the weighted sum of what they do."""
     from rung.core.errors import InputError
-    from rung.models import compose
+    from rung.models.adapters import compose
 
     try:
         shares = [float(part) for part in weights.split(",")] if weights else []
@@ -72,7 +72,7 @@ def merge(
 @app.command("stack")
 def stack(folders: Folders, to: Place) -> None:
     """Several bottleneck adapters of one base as one: in each layer one behind the other, in the order given."""
-    from rung.models import compose
+    from rung.models.adapters import compose
 
     _tell(compose.stack(folders, to))
 

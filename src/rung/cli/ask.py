@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rung.retrieval.rag import Grounded
+    from rung.retrieval.answer.rag import Grounded
 
 
 def ask(
@@ -43,9 +43,9 @@ def ask(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.models import Pool
-    from rung.retrieval.collection import Collection, Search, find
-    from rung.retrieval.rag import Reading, answerer
-    from rung.retrieval.refusal import Gate
+    from rung.retrieval.answer.rag import Reading, answerer
+    from rung.retrieval.answer.refusal import Gate
+    from rung.retrieval.collection.collection import Collection, Search, find
 
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()
@@ -83,7 +83,7 @@ def _print(grounded: Grounded, show: bool, whole: bool) -> None:
     import json
 
     from rung.core.codec import encode
-    from rung.retrieval.rag import stages
+    from rung.retrieval.answer.rag import stages
 
     if whole:
         typer.echo(json.dumps(encode(grounded), indent=2, ensure_ascii=False))

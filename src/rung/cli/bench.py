@@ -40,7 +40,7 @@ def index(
 
     from rung.core.columns import align
     from rung.core.errors import InputError
-    from rung.retrieval.curve import LOCAL, cores, draw, make_clusters, measure, read_vectors, table
+    from rung.retrieval.measure.curve import LOCAL, cores, draw, make_clusters, measure, read_vectors, table
 
     if data == "random":
         vectors = make_clusters(rows + queries, dimensions, seed)
@@ -74,8 +74,8 @@ def _collection(name: str) -> NDArray[np.float32]:
     import numpy as np
 
     from rung.core.settings import Settings
-    from rung.retrieval.collection import find
-    from rung.retrieval.ledger import Ledger
+    from rung.retrieval.collection.collection import find
+    from rung.retrieval.collection.ledger import Ledger
 
     ledger = Ledger(find(name, Settings().home) / "collection.db")
     try:

@@ -34,8 +34,8 @@ def climb(
     from rung.core.settings import Settings
     from rung.core.types import Budget
     from rung.ladder.estimate import estimate
-    from rung.ladder.live import Display
-    from rung.ladder.table import whole
+    from rung.ladder.view.live import Display
+    from rung.ladder.view.table import whole
 
     console = Console()
     settings = Settings({"store": store})

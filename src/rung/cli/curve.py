@@ -28,9 +28,9 @@ def curve(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.core.types import RungChoice
-    from rung.ladder import learning
-    from rung.ladder.live import tell
+    from rung.ladder.view.live import tell
     from rung.models import Pool
+    from rung.studies import learning
 
     settings = Settings({"model": model, "store": store})
     loaded = tasks.load(task, models=[model] if model else None)

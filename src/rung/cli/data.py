@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rung.core.settings import Settings
-    from rung.data.lines import Count
-    from rung.data.records import Record
+    from rung.data.rows.lines import Count
+    from rung.data.rows.records import Record
 
 app = typer.Typer(
     help="Training rows: from files, mail, chats, documents and runs; cleaned, looked at, split.", rich_markup_mode=None
@@ -61,7 +61,7 @@ def import_rows(
 ) -> None:
     """Read sources into one file of rows, each with where it came from."""
     from rung.core.errors import InputError
-    from rung.data.lines import write
+    from rung.data.rows.lines import write
 
     if not sources and not run and not served:
         raise InputError(
@@ -149,8 +149,8 @@ def clean_rows(
 
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.data.clean import Options, clean
-    from rung.data.private import KINDS, RECORDS
+    from rung.data.clean.clean import Options, clean
+    from rung.safety.private import KINDS, RECORDS
 
     for name, value, known in (
         ("--pii", pii, ("mask", "drop", "off")),
@@ -209,7 +209,7 @@ def measure_private(
     import json as encoder
 
     from rung.core.codec import encode
-    from rung.data.check import measure, read_check
+    from rung.safety.check import measure, read_check
 
     found = measure(read_check(check))
     if json:
@@ -239,8 +239,8 @@ def profile_rows(
 
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.data.lines import replacing, stream
-    from rung.data.profile import lines, page, profile
+    from rung.data.rows.lines import replacing, stream
+    from rung.data.split.profile import lines, page, profile
 
     faults: list[str] = []
     records = [record for _, record in stream(file, faults)]
@@ -295,8 +295,8 @@ def split_rows(
     """Split rows: near-duplicates and one source together, labels in their shares, frozen by hash."""
     from rung.core.errors import InputError
     from rung.core.types import Split
-    from rung.data.lines import stream
-    from rung.data.split import ORIGINS, split
+    from rung.data.rows.lines import stream
+    from rung.data.split.split import ORIGINS, split
     from rung.tasks.split import SPLITS
 
     try:
@@ -356,8 +356,8 @@ def export_rows(
     ] = False,
 ) -> None:
     """Write rows in a shape and format that others read."""
-    from rung.data.export import export
-    from rung.data.lines import stream
+    from rung.data.rows.export import export
+    from rung.data.rows.lines import stream
 
     faults: list[str] = []
     count = export((record for _, record in stream(file)), to, shape=shape, provenance=provenance, faults=faults)
@@ -373,7 +373,7 @@ def _say(faults: list[str]) -> None:
 
 
 def _form(shape: str, question: str, answer: str) -> Any:
-    from rung.data import shapes
+    from rung.data.rows import shapes
 
     return shapes.Columns(question, answer) if question else shapes.shape(shape) if shape else ""
 
@@ -382,9 +382,9 @@ def _sources(
     sources: list[Path], kind: str, me: list[str], gap: float, form: Any, header: bool, quotes: bool, faults: list[str]
 ) -> Iterator[Record]:
     from rung.core.errors import InputError
-    from rung.data import mail, papers, talk
-    from rung.data.read import read
-    from rung.data.sources import KINDS, told_by
+    from rung.data.rows.read import read
+    from rung.data.sources import mail, papers, talk
+    from rung.data.sources.sources import KINDS, told_by
 
     if kind and kind not in KINDS:
         raise InputError(f"--as is {kind!r}", remedy=f"expected {', '.join(KINDS)}")
@@ -409,7 +409,7 @@ def _traces(
 
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.data import traces
+    from rung.data.sources import traces
     from rung.ladder.history import read_results, read_run
     from rung.models import Pool
     from rung.store import open_store
@@ -434,7 +434,7 @@ def _served(
     served: str, corrections: Path | None, every: bool, store: str | None, faults: list[str]
 ) -> Iterator[Record]:
     from rung.core.settings import Settings
-    from rung.data import traces
+    from rung.data.sources import traces
     from rung.store import open_store
 
     right = traces.corrections(corrections) if corrections is not None else {}
@@ -445,7 +445,7 @@ def _served(
 def _counter(model: str | None, settings: Settings) -> tuple[Count, str]:
     """Counts tokens with the model's own tokenizer; where its weights are not on this machine, with that of the static embedder, told."""
     from rung.core.errors import FetchError, MissingExtra
-    from rung.data.length import by_model, by_static
+    from rung.data.rows.length import by_model, by_static
 
     name = model or settings["model"]
     try:
@@ -459,8 +459,8 @@ def _counter(model: str | None, settings: Settings) -> tuple[Count, str]:
 
 def _judge(words: Path | None, harmful: Path | None, harmless: Path | None) -> tuple[Any, str]:
     from rung.core.codec import digest
-    from rung.data.toxic import rules, trained
-    from rung.prompts.filter import read_texts
+    from rung.data.clean.toxic import rules, trained
+    from rung.safety.filter import read_texts
 
     listed = read_texts(words) if words is not None else []
     if harmful is not None and harmless is not None:

@@ -19,7 +19,7 @@ def diff(
 
     from rung.core.settings import Settings
     from rung.ladder.history import compare_runs
-    from rung.ladder.table import changes
+    from rung.ladder.view.table import changes
     from rung.models import Pool
     from rung.store import open_store
 

@@ -28,11 +28,11 @@ def errors(
     from rung.core.codec import canonical
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder import errors as room
     from rung.ladder.export import choose
     from rung.ladder.history import read_results, read_run
     from rung.models import Pool
     from rung.store import open_store
+    from rung.studies import errors as room
 
     settings = Settings({"store": store})
 

@@ -28,7 +28,7 @@ def evaluate(
 
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder import cases as room
+    from rung.studies import cases as room
 
     settings = Settings({"store": store})
     names = {name: name for name in metric} if metric else dict(room.METRICS)

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rung.core.types import Progress
-    from rung.retrieval.collection import Built, Collection
+    from rung.retrieval.collection.collection import Built, Collection
 
 app = typer.Typer(help="Build, list, check and drop collections of documents.", rich_markup_mode=None)
 
@@ -51,7 +51,7 @@ def build(
     from rung import documents
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, locate
+    from rung.retrieval.collection.collection import Collection, locate
 
     _place(on)
     settings = Settings()
@@ -89,7 +89,7 @@ def build(
 def _forget(folder: Path) -> None:
     """Delete a collection that holds no documents."""
     from rung.core.errors import RungError
-    from rung.retrieval.collection import Collection
+    from rung.retrieval.collection.collection import Collection
 
     try:
         with Collection.open(folder) as collection:
@@ -179,7 +179,7 @@ def list_collections() -> None:
     from rung.core.columns import align
     from rung.core.errors import RungError
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, find, names
+    from rung.retrieval.collection.collection import Collection, find, names
 
     settings = Settings()
     rows = [("name", "documents", "passages", "embedder", "index", "chunker", "size")]
@@ -214,7 +214,7 @@ def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print J
 
     from rung.core.codec import encode
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection, find
 
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.stats()
@@ -240,7 +240,7 @@ def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print J
 def verify(name: Name) -> None:
     """Check a collection through and through; what is derived and wrong is made again. Exit code 1: the truth is damaged."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection, find
 
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.verify()
@@ -260,7 +260,7 @@ def verify(name: Name) -> None:
 def compact(name: Name) -> None:
     """Give back the room of deleted documents."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection, find
 
     with Collection.open(find(name, Settings().home)) as collection:
         before = collection.stats().bytes
@@ -279,7 +279,7 @@ def drop(
 ) -> None:
     """Delete a collection. The documents it was built from stay."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection, find
 
     folder = find(name, Settings().home)
     if not yes:
@@ -314,8 +314,8 @@ def evaluate(
     from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.retrieval import evaluate as measure
-    from rung.retrieval.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.measure import evaluate as measure
 
     live = sys.stderr.isatty()
 

@@ -55,11 +55,11 @@ def optimize(
     from rung.core.codec import encode
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder.optimize import Optimum, summary
-    from rung.ladder.optimize import optimize as search
     from rung.models import Pool
-    from rung.prompts.optimize import Optimized, stages, step_calls
+    from rung.prompts.search.optimize import Optimized, stages, step_calls
     from rung.store import open_store
+    from rung.studies.optimize import Optimum, summary
+    from rung.studies.optimize import optimize as search
 
     settings = Settings({"store": store})
     loaded = tasks.load(task, models=[model] if model else None)
@@ -144,7 +144,7 @@ class Live:
             self._console.print(self._line(progress), highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, progress: Progress) -> str:
-        from rung.ladder.table import seconds
+        from rung.ladder.view.table import seconds
 
         elapsed = time.monotonic() - self._began
         total = f" of {progress.total}" if progress.total is not None else ""

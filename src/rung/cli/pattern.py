@@ -107,8 +107,8 @@ def react(
     steps: Steps = False,
 ) -> None:
     """Thought, action, observation until the answer; tools: search over the passages, calculator."""
-    from rung.prompts.prompt import Prompt
-    from rung.prompts.react import ReactProgram
+    from rung.prompts.patterns.react import ReactProgram
+    from rung.prompts.template.prompt import Prompt
 
     found = _passages(passages)
     _ask(
@@ -126,8 +126,8 @@ def template(
     steps: Steps = False,
 ) -> None:
     """Answer under an output template such as [Introduction][Summary][Conclusion]; prints the sections as JSON."""
-    from rung.prompts.outline import Outline, OutlineProgram
-    from rung.prompts.prompt import Prompt
+    from rung.prompts.patterns.outline import Outline, OutlineProgram
+    from rung.prompts.template.prompt import Prompt
 
     outline = Outline.parse(sections, width=width)
     _ask(lambda pool: OutlineProgram(outline, pool.model(), prompt=Prompt(prompt)), text, model, steps)
@@ -138,7 +138,7 @@ def refine(
     text: Text, model: ModelName = None, rounds: Annotated[int, typer.Option(min=1, help="Rewritings at most.")] = 1
 ) -> None:
     """Put a question better; prints the original where no rewriting kept its meaning."""
-    from rung.prompts import refine as room
+    from rung.prompts.patterns import refine as room
 
     question = _read(text)
 
@@ -162,7 +162,7 @@ def verify(
 ) -> None:
     """Split a text into claims and hold each against a source, with the evidence; exit code 1 when one does not hold."""
     from rung.core.errors import InputError
-    from rung.prompts import verify as room
+    from rung.prompts.patterns import verify as room
 
     if source is None:
         raise InputError("there is no source", remedy='type: rung pattern verify -i "..." --source FILE')
@@ -202,7 +202,7 @@ def combine(
 ) -> None:
     """Answer an input of a task with several patterns at once."""
     from rung import tasks
-    from rung.prompts.combine import compose
+    from rung.prompts.patterns.combine import compose
 
     loaded = tasks.load(task)
     _ask(lambda pool: compose(loaded, parts, pool), text, model, steps)
@@ -220,8 +220,8 @@ def factorial(
     """Ask all combinations of some patterns and print each one's main effect with its interval."""
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder.factorial import run_factorial, table
-    from rung.ladder.live import tell
+    from rung.ladder.view.live import tell
+    from rung.studies.factorial import run_factorial, table
 
     if split not in ("dev", "test"):
         raise InputError(f"got split {split!r}", remedy="write --split dev or --split test")
@@ -248,9 +248,9 @@ def audience(
     steps: Steps = False,
 ) -> None:
     """Answer for a reader; prints the text's reading grade too."""
-    from rung.prompts.audience import reading_grade
+    from rung.prompts.patterns.audience import reading_grade
     from rung.prompts.program import Options, PromptProgram
-    from rung.prompts.prompt import Prompt
+    from rung.prompts.template.prompt import Prompt
 
     question = _read(text)
 
@@ -280,7 +280,7 @@ def flip(
     import asyncio
 
     from rung.core.errors import InputError
-    from rung.prompts.flip import Script, Slot, User, interview
+    from rung.prompts.patterns.flip import Script, Slot, User, interview
 
     slots = [Slot.parse(one) for one in slot]
     pairs = [one.partition("=") for one in fact or ()]
@@ -316,7 +316,7 @@ def grade(
 ) -> None:
     """Grade a work by a rubric, 1 to 5 for each criterion, with feedback."""
     from rung.core.errors import ModelError
-    from rung.prompts import grade as room
+    from rung.prompts.patterns import grade as room
 
     work_text = _read(text)
 
@@ -346,7 +346,7 @@ def agree(
     limit: Annotated[int | None, typer.Option(min=2, help="At most this many rows, the first ones.")] = None,
 ) -> None:
     """Does the model judge as people do? Agreement, kappa, and its bias for position and length."""
-    from rung.prompts import agree as room
+    from rung.prompts.patterns import agree as room
 
     rows = room.read_judged(judged)
     works = [row for row in rows if isinstance(row, room.Work)][:limit]
@@ -389,7 +389,7 @@ def checked(
     """Answer under instructions that a program can check, made part of the answer's form; exit code 1 when one is missed."""
     from rung.core.types import Sampling
     from rung.metrics.instructions import parse_instruction
-    from rung.prompts.checked import CheckedProgram
+    from rung.prompts.patterns.checked import CheckedProgram
     from rung.prompts.program import Options
 
     instructions = [parse_instruction(one) for one in rule]
@@ -431,7 +431,7 @@ def quiz(
     """Play a quiz about some texts: multiple choice, checked keys, a difficulty that follows you."""
     import asyncio
 
-    from rung.prompts.quiz import Quiz
+    from rung.prompts.patterns.quiz import Quiz
 
     found = _passages(passages)
 
@@ -477,7 +477,7 @@ def language(
     import json
 
     from rung.core.errors import InputError
-    from rung.prompts.language import Language, Node, interpret, speak, template_action
+    from rung.prompts.patterns.language import Language, Node, interpret, speak, template_action
 
     try:
         own = Language.parse(bnf.read_text(encoding="utf-8"))
@@ -526,7 +526,7 @@ def recipe(
     alike: Annotated[float, typer.Option(min=0.01, max=1.0, help="Likeness above which two are the same.")] = 0.5,
 ) -> None:
     """Steps to a goal; with -n several different ways, ranked by constraints."""
-    from rung.prompts.recipe import approaches
+    from rung.prompts.patterns.recipe import approaches
 
     goal = _read(text)
 
@@ -564,7 +564,7 @@ def filter_text(
 ) -> None:
     """Check a text with the content filter (exit code 1: blocked), or measure how often the filter is wrong."""
     from rung.core.errors import InputError
-    from rung.prompts import filter as room
+    from rung.safety import filter as room
 
     listed = [word.strip() for word in words.split(",") if word.strip()]
     own: room.Filter = room.RuleFilter(words=listed)
@@ -607,8 +607,8 @@ def swap(
     from rung import tasks
     from rung.core.errors import InputError
     from rung.core.types import as_input
-    from rung.prompts import counterfactual as room
-    from rung.prompts.combine import compose
+    from rung.prompts.patterns.combine import compose
+    from rung.safety import counterfactual as room
 
     loaded = tasks.load(task)
     pair = [group.strip() for group in groups.split(",")]

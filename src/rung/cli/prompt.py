@@ -11,7 +11,7 @@ from rung.cli import optimize
 
 if TYPE_CHECKING:
     from rung.core.types import Message
-    from rung.prompts.library import Found
+    from rung.prompts.template.library import Found
 
 app = typer.Typer(
     help="Versioned prompts: save, list, show, diff, rollback, export, lint, ablate, optimize.",
@@ -40,7 +40,7 @@ def save(
     from dataclasses import replace
 
     from rung.core.settings import Settings
-    from rung.prompts import library
+    from rung.prompts.template import library
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -66,9 +66,9 @@ def list_prompts(
     from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder.scored import scored_prompts
-    from rung.prompts import library
+    from rung.prompts.template import library
     from rung.store import open_store
+    from rung.studies.scored import scored_prompts
 
     rows: list[dict[str, Any]] = []
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -129,9 +129,9 @@ def show(
 
     from rung.core import registry
     from rung.core.settings import Settings
-    from rung.prompts import library
-    from rung.prompts.forms import write
-    from rung.prompts.output import as_text
+    from rung.prompts.template import library
+    from rung.prompts.template.forms import write
+    from rung.prompts.template.output import as_text
     from rung.store import open_store
 
     path = Path(what)
@@ -166,8 +166,8 @@ def diff(
 
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.prompts import library
-    from rung.prompts.forms import write
+    from rung.prompts.template import library
+    from rung.prompts.template.forms import write
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -184,7 +184,7 @@ def diff(
 
 
 def _inherited(found: Found) -> list[str]:
-    from rung.prompts.forms import write
+    from rung.prompts.template.forms import write
 
     if not found.roots:
         return []
@@ -199,7 +199,7 @@ def rollback(
 ) -> None:
     """Save an old version again as the newest; nothing is lost."""
     from rung.core.settings import Settings
-    from rung.prompts import library
+    from rung.prompts.template import library
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -221,9 +221,9 @@ def export(
     """Take a prompt, joined with its roots, elsewhere; text and openai need all values, the others keep what is open."""
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.prompts import library
-    from rung.prompts.forms import FORMS, write
-    from rung.prompts.output import as_openai, as_python, as_text
+    from rung.prompts.template import library
+    from rung.prompts.template.forms import FORMS, write
+    from rung.prompts.template.output import as_openai, as_python, as_text
     from rung.store import open_store
 
     if form not in ("text", "openai", "python", *FORMS):
@@ -295,8 +295,8 @@ def ablate(
     from rung.ladder.records import verdict
     from rung.metrics import load_metric
     from rung.models import Pool
-    from rung.prompts.ablate import ablate as measure
-    from rung.prompts.ablate import whole_prompt
+    from rung.prompts.search.ablate import ablate as measure
+    from rung.prompts.search.ablate import whole_prompt
     from rung.store import open_store
 
     settings = Settings({"store": store})
@@ -344,7 +344,7 @@ def ablate(
 def _of_task(what: str, drop: list[str], style: str) -> tuple[Message, ...]:
     from rung import tasks
     from rung.core.errors import InputError
-    from rung.prompts.ablate import whole_prompt
+    from rung.prompts.search.ablate import whole_prompt
 
     task = tasks.load(what)
     shown = task.train or task.dev

@@ -26,10 +26,10 @@ def rate(
     from rung.core.extras import require
     from rung.core.settings import Settings
     from rung.ladder.history import find_rung, read_run
-    from rung.ladder.rating import Study, prepare, read_votes, table
     from rung.metrics.rating import summarise
     from rung.models import Pool
     from rung.store import Store, open_store
+    from rung.studies.rating import Study, prepare, read_votes, table
 
     settings = Settings({"store": store})
 

@@ -23,7 +23,7 @@ def runs(
 
     from rung.core.settings import Settings
     from rung.ladder.history import read_runs
-    from rung.ladder.table import quality, seconds
+    from rung.ladder.view.table import quality, seconds
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:

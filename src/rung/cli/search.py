@@ -35,7 +35,7 @@ def search(
 
     from rung.core.codec import encode
     from rung.core.settings import Settings
-    from rung.retrieval.collection import Collection, Search, find
+    from rung.retrieval.collection.collection import Collection, Search, find
 
     condition = None
     if where is not None:

@@ -32,10 +32,10 @@ def few_shot(
     from rung import tasks
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder import shots as room
-    from rung.ladder.live import tell
+    from rung.ladder.view.live import tell
     from rung.models import Pool
     from rung.prompts.select import Kind
+    from rung.studies import shots as room
 
     try:
         sizes = [int(k) for k in ks.split(",")]

@@ -28,8 +28,8 @@ def show(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.ladder.history import read_results, read_run
-    from rung.ladder.report import write_report
-    from rung.ladder.table import one_example, results_table, whole
+    from rung.ladder.view.report import write_report
+    from rung.ladder.view.table import one_example, results_table, whole
     from rung.models import Pool
     from rung.store import open_store
 

@@ -22,14 +22,14 @@ def stress(
     from rung.core import program as programs
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder import stress as room
     from rung.ladder.evaluate import Evaluator
     from rung.ladder.export import choose
     from rung.ladder.history import read_examples, read_run
-    from rung.ladder.live import tell
+    from rung.ladder.view.live import tell
     from rung.metrics import load_metric
     from rung.models import Pool
     from rung.store import open_store
+    from rung.studies import stress as room
 
     settings = Settings({"store": store})
 

@@ -26,11 +26,11 @@ def sweep(
     from rung import tasks
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.ladder import sweep as room
-    from rung.ladder.live import tell
+    from rung.ladder.view.live import tell
     from rung.models import Pool
-    from rung.prompts.combine import compose
+    from rung.prompts.patterns.combine import compose
     from rung.prompts.program import PromptProgram
+    from rung.studies import sweep as room
 
     values = room.read_grid(grid)
     settings = Settings({"model": model, "store": store})

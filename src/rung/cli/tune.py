@@ -122,7 +122,7 @@ def tune(
     for kind, path in done.files.items():
         typer.echo(f"{kind:8} {path}" + (f"  {done.parity[kind]}" if kind in done.parity else ""))
     if plan.general:
-        from rung.ladder import forgetting
+        from rung.studies import forgetting
 
         after = next(
             (done.files[kind] for kind in ("f16", "q8", "folder", "q4", "openvino", "adapter") if kind in done.files),

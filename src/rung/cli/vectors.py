@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from rung.core.types import Interval
-    from rung.retrieval.vectors import Space
+    from rung.retrieval.measure.vectors import Space
 
 app = typer.Typer(
     help="Word and text vectors: nearest, analogy, eval, analogies, offsets, similarity, align, fit.",
@@ -48,7 +48,7 @@ def analogy(
     json: Json = False,
 ) -> None:
     """A is to B as C is to which word? The three are left out."""
-    from rung.retrieval.vectors import parse_analogy
+    from rung.retrieval.measure.vectors import parse_analogy
 
     a, b, c = parse_analogy(question)
     _ranked(_space(embedder, words).analogy(a, b, c, k), json)
@@ -74,7 +74,7 @@ def analogies(
     json: Json = False,
 ) -> None:
     """How many analogies of a file come out right, first and among five, by section, with 95% intervals."""
-    from rung.retrieval.vectors import Answered, answer, read_sections
+    from rung.retrieval.measure.vectors import Answered, answer, read_sections
 
     sections = read_sections(file)
     space = _space(embedder, words, (word for lines in sections.values() for line in lines for word in line))
@@ -101,7 +101,7 @@ def offsets(
     json: Json = False,
 ) -> None:
     """How parallel the offsets of each relation are: their mean cosine, beside that of shuffled pairs."""
-    from rung.retrieval.vectors import parallel, read_sections
+    from rung.retrieval.measure.vectors import parallel, read_sections
 
     sections = read_sections(file)
     space = _space(embedder, words, (word for lines in sections.values() for line in lines for word in line))
@@ -119,7 +119,7 @@ def similarity(
     json: Json = False,
 ) -> None:
     """Spearman's correlation of cosines with people's scores, with a 95% bootstrap interval."""
-    from rung.retrieval.vectors import agree, read_similarity
+    from rung.retrieval.measure.vectors import agree, read_similarity
 
     sets = [(file, read_similarity(file)) for file in files]
     space = _space(embedder, None, (word for _, rows in sets for a, b, _ in rows for word in (a, b)))
@@ -140,7 +140,7 @@ def align(
 ) -> None:
     """Turn one space onto another by a lexicon (orthogonal Procrustes), and translate the words held out."""
     from rung.core.errors import InputError
-    from rung.retrieval.vectors import align, read_lines
+    from rung.retrieval.measure.vectors import align, read_lines
 
     pairs = []
     for number, line in enumerate(read_lines(lexicon), 1):
@@ -165,7 +165,7 @@ def fit(
 ) -> None:
     """Fit an embedder on a corpus, and say under which name it opens from then on."""
     from rung.models import fit_embedder
-    from rung.retrieval.vectors import read_lines
+    from rung.retrieval.measure.vectors import read_lines
 
     texts = [line for line in read_lines(file) if line.strip()]
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def fit(
 
 def _space(embedder: str, listed: Path | None, more: Iterable[str] = (), *, own: bool = True) -> Space:
     from rung.models import open_embedder
-    from rung.retrieval.vectors import Space, read_lines
+    from rung.retrieval.measure.vectors import Space, read_lines
 
     words = [line.strip() for line in read_lines(listed)] if listed is not None else []
     opened = open_embedder(embedder)

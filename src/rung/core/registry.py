@@ -15,12 +15,12 @@ Kind = Literal["provider", "embedder", "metric", "rung", "program", "pack", "ind
 
 TABLES: dict[Kind, dict[str, str]] = {
     "provider": {
-        "openvino": "rung.models.openvino:open_model",
-        "transformers": "rung.models.transformers:open_model",
-        "openai": "rung.models.openai:open_model",
-        "anthropic": "rung.models.anthropic:open_model",
-        "google": "rung.models.google:open_model",
-        "fake": "rung.models.fake:open_model",
+        "openvino": "rung.models.engine.openvino:open_model",
+        "transformers": "rung.models.providers.transformers:open_model",
+        "openai": "rung.models.providers.openai:open_model",
+        "anthropic": "rung.models.providers.anthropic:open_model",
+        "google": "rung.models.providers.google:open_model",
+        "fake": "rung.models.providers.fake:open_model",
     },
     "embedder": {
         "static": "rung.models.embed.static:open_static",
@@ -56,7 +56,7 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
         "rung.retrieval.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",
     ),
-    "pack": ("rung.tasks.shelf:PACKS",),
+    "pack": ("rung.tasks.packs.shelf:PACKS",),
     "index": ("rung.retrieval.backends.shelf:INDEXES",),
     "reader": ("rung.documents.shelf:READERS",),
 }

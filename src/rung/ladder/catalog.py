@@ -22,7 +22,7 @@ from rung.core.types import RungChoice
 from rung.ladder.climb import about
 from rung.ladder.history import read_runs
 from rung.ladder.records import RungRecord, RunRecord
-from rung.ladder.table import count, difference, money, quality
+from rung.ladder.view.table import count, difference, money, quality
 from rung.store import Store
 
 SECTIONS = (
@@ -93,7 +93,7 @@ def entries() -> tuple[Entry, ...]:
 
 def find(name: str) -> Entry:
     """The entry of that name, or the one that holds the rung of that name. Raises InputError naming the nearest."""
-    from rung.tasks.problem import nearest
+    from rung.tasks.file.problem import nearest
 
     wanted = "-".join(name.casefold().split())
     for entry in entries():

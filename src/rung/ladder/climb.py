@@ -38,7 +38,7 @@ from rung.ladder.records import BASELINE, Online, RungRecord, RunRecord, Status
 from rung.metrics import load_metric
 from rung.metrics.sequential import Race
 from rung.metrics.stats import interval
-from rung.prompts.written import beside
+from rung.prompts.patterns.written import beside
 from rung.store import Status as RunStatus
 from rung.store import Store
 

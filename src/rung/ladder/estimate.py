@@ -17,10 +17,10 @@ from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
 from rung.ladder.climb import Using, plan
-from rung.ladder.table import count, money, seconds
+from rung.ladder.view.table import count, money, seconds
 from rung.models import Pool
 from rung.models.prices import find
-from rung.prompts.written import beside
+from rung.prompts.patterns.written import beside
 
 SAMPLE = 8
 """Examples whose prompts are rendered and counted; the rest is taken to be like them."""

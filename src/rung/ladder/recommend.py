@@ -9,7 +9,7 @@ from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Result, Score, Task
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
-from rung.ladder.table import count, money, seconds
+from rung.ladder.view.table import count, money, seconds
 from rung.metrics.choice import Candidate, Choice, choose
 from rung.metrics.stats import Difference, holm, paired
 

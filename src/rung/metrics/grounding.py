@@ -6,7 +6,7 @@ every name of it, and is not its negation: a lexical check, strict about what sm
 (Gao et al. 2023, arXiv:2305.14627) with that check in place of its entailment model; context precision and recall judge
 what was retrieved by whether it holds a right answer.
 
-What was retrieved and cited is read from the steps ``retrieve`` and ``cite`` of an answer (see rung.retrieval.rag).
+What was retrieved and cited is read from the steps ``retrieve`` and ``cite`` of an answer (see rung.retrieval.answer.rag).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage
 from rung.models import prices
-from rung.models.hosted import settle
+from rung.models.providers.hosted import settle
 
 T = TypeVar("T")
 

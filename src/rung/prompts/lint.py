@@ -16,9 +16,9 @@ from typing import Literal
 
 from rung.core.errors import InputError
 from rung.core.types import Task
-from rung.prompts.forms import SUFFIXES
-from rung.prompts.prompt import Prompt, Shot, describe
-from rung.prompts.template import Template, Variable, split
+from rung.prompts.template.forms import SUFFIXES
+from rung.prompts.template.prompt import Prompt, Shot, describe
+from rung.prompts.template.template import Template, Variable, split
 
 Level = Literal["error", "warning", "hint"]
 COST: dict[Level, int] = {"error": 25, "warning": 10, "hint": 4}
@@ -482,8 +482,8 @@ def lint_source(what: str) -> tuple[str, Report]:
 
     from rung import tasks
     from rung.core import registry
-    from rung.prompts import library
-    from rung.prompts.written import Saved
+    from rung.prompts.patterns.written import Saved
+    from rung.prompts.template import library
 
     path = Path(what)
     short = len(what) < 1000 and "\n" not in what

@@ -28,9 +28,9 @@ from rung.core.types import (
     as_input,
 )
 from rung.prompts.answer import Asked, ask, conclude, listen
-from rung.prompts.prompt import Prompt
 from rung.prompts.select import Selector
-from rung.prompts.template import Template
+from rung.prompts.template.prompt import Prompt
+from rung.prompts.template.template import Template
 
 
 @dataclass(frozen=True, slots=True)

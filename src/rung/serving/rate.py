@@ -21,12 +21,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from rung.core.errors import InputError
-from rung.ladder.rating import Question, Study
 from rung.metrics.rating import Verdict
 from rung.serving.app import Guard
 from rung.serving.keys import Keys
 from rung.serving.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
+from rung.studies.rating import Question, Study
 
 NAME = 80
 NOTE = 4000

@@ -30,7 +30,7 @@ from fastapi.responses import JSONResponse, Response
 from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Resources
 from rung.core.types import Hit
-from rung.retrieval.collection import Collection, Fusion, Mode, Search
+from rung.retrieval.collection.collection import Collection, Fusion, Mode, Search
 from rung.retrieval.filter import read
 from rung.serving.gate import Gate, Limits
 from rung.serving.offer import refusal

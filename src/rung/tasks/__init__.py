@@ -13,8 +13,8 @@ from rung.core.errors import InputError
 from rung.core.types import RungChoice, Task
 
 if TYPE_CHECKING:
-    from rung.tasks.loader import Examination
-    from rung.tasks.problem import Problem
+    from rung.tasks.file.problem import Problem
+    from rung.tasks.rows.loader import Examination
 
 __all__ = ["change", "cut", "examine", "init", "load", "locate", "validate"]
 
@@ -33,7 +33,7 @@ def locate(path_or_pack: str | Path) -> Path:
     name = str(path_or_pack)
     if name in packs:
         return Path(registry.load("pack", name))
-    from rung.tasks.problem import nearest
+    from rung.tasks.file.problem import nearest
 
     if path.is_dir():
         raise InputError(
@@ -45,7 +45,7 @@ def locate(path_or_pack: str | Path) -> Path:
 
 def examine(path_or_pack: str | Path, *, freeze: bool = False) -> Examination:
     """Every mistake, the task if there is none, and what was found in the data. Writes nothing unless ``freeze``."""
-    from rung.tasks import loader
+    from rung.tasks.rows import loader
 
     return loader.examine(locate(path_or_pack), freeze=freeze)
 
@@ -100,7 +100,7 @@ def _choose(task: Task, rung: str | RungChoice) -> RungChoice:
             return choice
     known = registry.table("rung")
     if rung not in known:
-        from rung.tasks.problem import nearest
+        from rung.tasks.file.problem import nearest
 
         titles = {choice.title for choice in task.rungs}
         raise InputError(f"unknown rung {rung!r}", remedy=nearest(rung, {*known, *titles}))
@@ -129,6 +129,6 @@ def init(folder: str | Path, *, kind: str = "labels", source: str | Path | None 
 
     Raises InputError when the folder exists and is not empty, or the kind is not known.
     """
-    from rung.tasks.starter import write
+    from rung.tasks.packs.starter import write
 
     return write(Path(folder), kind, None if source is None else Path(source))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
 from rung.core.types import Message
-from rung.models import gguf
-from rung.models.template import Template
+from rung.models.engine import gguf
+from rung.models.engine.template import Template
 from rung.tuning.weights import Base, quiet
 
 

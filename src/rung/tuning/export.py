@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
 from rung.core.files import aside, write
-from rung.models import adapters
+from rung.models.adapters import adapters
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
 from rung.tuning.weights import Base, quiet
@@ -313,7 +313,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     genai = require("openvino_genai", "embedded", "writing an OpenVINO folder")
     from transformers import AutoTokenizer
 
-    from rung.models.paged import convert
+    from rung.models.engine.paged import convert
 
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)

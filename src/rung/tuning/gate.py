@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rung.core.errors import FitError, InputError
 from rung.core.types import Example, Guard, Message
-from rung.data.check import Share, measure, read_check
-from rung.data.private import find
-from rung.prompts.prompt import show
+from rung.prompts.template.prompt import show
+from rung.safety.check import Share, measure, read_check
+from rung.safety.private import find
 
 Texts = Iterable[tuple[str, Sequence[str]]]
 """Rows: an id, and the texts of it that are learnt from."""

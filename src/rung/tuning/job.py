@@ -11,8 +11,8 @@ from rung import tasks
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Message
-from rung.data.read import read as read_records
-from rung.data.records import Record
+from rung.data.rows.read import read as read_records
+from rung.data.rows.records import Record
 from rung.documents import read as read_documents
 from rung.documents import scan
 from rung.tuning import gate

@@ -21,7 +21,8 @@ from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
 from rung.core.files import write
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
-from rung.models import openvino, transformers
+from rung.models.engine import openvino
+from rung.models.providers import transformers
 from rung.tuning.batches import Chat, Row, assemble
 from rung.tuning.loop import SHORT_OF_MEMORY
 from rung.tuning.recipe import Method

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from rung.core.errors import FitError
 from rung.core.types import Message
-from rung.models import gguf
-from rung.models.template import Template
+from rung.models.engine import gguf
+from rung.models.engine.template import Template
 from rung.tuning.batches import Chat, Row, assemble, split
 from rung.tuning.loop import peak_memory
 from rung.tuning.recipe import RATES, Recipe

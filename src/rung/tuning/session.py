@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.models import adapters
+from rung.models.adapters import adapters
 from rung.tuning.batches import Batch, Row
 from rung.tuning.recipe import Method, Recipe
 from rung.tuning.weights import Base, load_torch, open_base, quiet

@@ -16,7 +16,7 @@ from rung.core.protocols import Context, Resources
 from rung.core.settings import Settings
 from rung.core.types import Example, Message, Task, Usage
 from rung.prompts.program import Options, PromptProgram
-from rung.prompts.prompt import Prompt, show
+from rung.prompts.template.prompt import Prompt, show
 from rung.tuning import gate
 from rung.tuning.loop import Trained
 from rung.tuning.recipe import LINEAR, Method, Recipe

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rung.core.errors import FitError, InputError
 from rung.core.extras import require
 from rung.core.program import file_hash
-from rung.models import hub, weights
+from rung.models import hub
+from rung.models.adapters import weights
 
 if TYPE_CHECKING:
     import torch

@@ -23,9 +23,9 @@ from rung.core.extras import require
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.models import hub
+from rung.models.adapters.weights import read
 from rung.models.embed import Spec, unit
 from rung.models.embed.pooling import KINDS, Sif, fit_sif, pool
-from rung.models.weights import read
 
 if TYPE_CHECKING:
     import numpy as np

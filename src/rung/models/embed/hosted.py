@@ -23,8 +23,8 @@ from rung.core.settings import Settings
 from rung.core.types import Usage
 from rung.models import prices
 from rung.models.embed import Spec, unit
-from rung.models.openai import OpenaiModel
-from rung.models.openai import open_model as open_chat
+from rung.models.providers.openai import OpenaiModel
+from rung.models.providers.openai import open_model as open_chat
 from rung.models.wrap import Policy
 
 if TYPE_CHECKING:

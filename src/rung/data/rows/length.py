@@ -1,0 +1,33 @@
+"""How many tokens a row is: by the model's own template and tokenizer, or, where it is not there, by that of the static embedder."""
+
+from __future__ import annotations
+
+from rung.core.settings import Settings
+from rung.core.types import Message
+from rung.data.rows.lines import Count
+from rung.data.rows.records import Record
+
+
+def by_model(name: str, settings: Settings) -> Count:
+    """Counts with the model ``provider:name``: a conversation as its chat template writes it, a plain text as it is. Raises FetchError when
+    its weights are not there (hosted models give a stated estimate)."""
+    from rung.models import open_model
+
+    model = open_model(name, settings)
+    frame = model.count([Message("user", "")])
+
+    def count(record: Record) -> int:
+        if not record.messages:
+            return model.count([Message("user", record.text)]) - frame
+        return model.count(record.messages)
+
+    return count
+
+
+def by_static(settings: Settings) -> Count:
+    """Counts with the tokenizer of the static embedder: about as many tokens, of another vocabulary, and no template."""
+    from rung.models.embed import Spec
+    from rung.models.embed.static import open_static
+
+    embedder = open_static(Spec("static"), settings)
+    return lambda record: len(embedder.tokens(record.whole))

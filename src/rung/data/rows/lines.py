@@ -1,0 +1,155 @@
+"""The file that the data verbs hand to one another: JSON Lines, a conversation or a text a line, its provenance beside it.
+
+``{"messages": [...], "rung": {"id": ..., "source": {...}, ...}}``: other programs read the messages, ``read`` gives the record as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from rung.core.codec import encode
+from rung.core.errors import InputError
+from rung.core.files import aside
+from rung.core.types import Message
+from rung.data.rows.records import Record
+
+KEY = "rung"
+
+
+def pack(record: Record) -> dict[str, Any]:
+    """A record as one JSON object; ``unpack`` gives it back."""
+    row: dict[str, Any]
+    if record.messages:
+        row = {"messages": [{"role": message.role, "content": message.content} for message in record.messages]}
+    else:
+        row = {"text": record.text}
+    about: dict[str, Any] = {"id": record.id, "shape": record.shape, "source": encode(record.source)}
+    if record.extra:
+        about["extra"] = encode(record.extra)
+    if record.rejected is not None:
+        about["rejected"] = record.rejected
+    return {**row, KEY: about}
+
+
+def packed(row: Mapping[str, Any]) -> bool:
+    """Whether a row was written by ``pack``."""
+    about = row.get(KEY)
+    return isinstance(about, Mapping) and "id" in about and "shape" in about and ("messages" in row or "text" in row)
+
+
+def unpack(row: Mapping[str, Any]) -> Record:
+    """The record of a packed row. Raises ValueError for one that was damaged by hand."""
+    about = row[KEY]
+    messages = []
+    for place, turn in enumerate(row.get("messages") or ()):
+        if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant", "tool"):
+            raise ValueError(f"message {place + 1} has no role of system, user, assistant or tool")
+        if not isinstance(turn.get("content"), str):
+            raise ValueError(f"content of message {place + 1} is not text")
+        messages.append(Message(turn["role"], turn["content"]))
+    text, rejected = row.get("text", ""), about.get("rejected")
+    if not isinstance(text, str) or not (rejected is None or isinstance(rejected, str)):
+        raise ValueError("text or rejected is not text")
+    return Record(
+        id=str(about["id"]),
+        messages=tuple(messages),
+        text=text,
+        rejected=rejected,
+        shape=str(about["shape"]),
+        extra=about.get("extra") or {},
+        source=about.get("source") or {},
+    )
+
+
+def line(row: Mapping[str, Any]) -> bytes:
+    """One line of JSON. Half surrogate pairs, which UTF-8 cannot hold, are escaped; dates and bytes become text."""
+    try:
+        return (json.dumps(row, ensure_ascii=False, default=str) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(row, default=str) + "\n").encode()
+
+
+def stream(path: Path, faults: list[str] | None = None, *, skip: int = 0) -> Iterator[tuple[int, Record]]:
+    """Records of one file with the number of lines (or rows) read so far, after the first ``skip`` of them.
+
+    JSON Lines are read one at a time, so that a file may be larger than memory; other tables are read whole. A line that is no
+    record goes to ``faults`` with its place; without that list the first raises InputError.
+    """
+    from rung.data.rows.read import assemble, read
+
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        for number, record in islice(enumerate(read([path], faults=faults), 1), skip, None):
+            yield number, record
+        return
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise InputError(f"cannot read it: {error.strerror}", file=path, remedy="name a file of rows") from None
+    with source:
+        for number, raw in enumerate(source, 1):
+            if number <= skip:
+                continue
+            if b"\0" in raw:
+                raise InputError(
+                    "is not text: a line holds a NUL byte", file=path, line=number, remedy="name a .jsonl file"
+                )
+            if not raw.strip():
+                continue
+            try:
+                row = json.loads(raw)
+                if not isinstance(row, dict):
+                    raise ValueError(f"a {type(row).__name__}, expected an object")
+                found = list(assemble(row, f"{path.name}:{number}", {"file": path.name, "line": number}))
+            except (ValueError, RecursionError) as error:
+                if faults is None:
+                    raise InputError(f"is no row: {error}", file=path, line=number, remedy="mend the line") from None
+                faults.append(f"{path}:{number}: {error}")
+                continue
+            for record in found:
+                yield number, record
+
+
+def write(path: Path, records: Iterable[Record]) -> int:
+    """Replace ``path`` by these records in one step; how many there were."""
+    count = 0
+    with replacing(path) as out:
+        for record in records:
+            out.write(line(pack(record)))
+            count += 1
+    return count
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as it was."""
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(path) as part, part.open("wb") as out:
+            yield out
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """A disk that is full, or a place that cannot be written, as InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(
+                "the disk is full: the file is as it was before",
+                file=path,
+                remedy="free some space, then type the same again",
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+            raise InputError(f"cannot write it: {error.strerror}", file=path, remedy="name another file") from None
+        raise
+
+
+Count = Callable[[Record], int]
+"""Tokens of a record."""

@@ -1,0 +1,467 @@
+"""The embedded engine: a GGUF model (or a folder that holds its OpenVINO graph) on the CPU, computed by OpenVINO, scheduled here.
+
+openvino-genai reads the weights and the tokenizer; the graph runs over a paged cache (paged.py) under continuous batching
+that computes shared prefixes once (schedule.py). Decoding, beams, closed forms and label scoring are jobs (decode.py).
+
+Rules worth knowing:
+
+- *Overflow.* A prompt that leaves no room in the context window fails that request: its Reply has finish "error" and a text
+  that begins with "context overflow"; when all requests of a call overflow, ContextOverflow is raised. ``score`` and
+  ``stream`` raise it always (``score`` before it computes anything). ``max_tokens`` is cut to the room that is left.
+- *Repeatable.* What is computed for a request does not depend on what runs beside it, so greedy and seeded answers are the
+  same alone and in any batch, as long as the CPU's matrix kernels do not depend on the number of rows. They do not for
+  quantised weights; for 16-bit and 32-bit ones they may: ``unstable`` names the requests whose answers differ.
+- *Tools.* The model is told the tools in the system message and its reply is decoded under a schema that allows a call of
+  one of them or an answer (template.py).
+- *A last message with role assistant* is the beginning of the reply and is continued; it is not part of the reply's text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rung.core.codec import digest
+from rung.core.errors import ContextOverflow, InputError, ModelError, RungError, Unsupported
+from rung.core.extras import require
+from rung.core.program import file_hash
+from rung.core.settings import Settings
+from rung.core.types import (
+    Capabilities,
+    Chunk,
+    Form,
+    Message,
+    Reply,
+    Request,
+    ScoreRequest,
+    Scores,
+    ToolCall,
+)
+from rung.models import hub
+from rung.models.adapters import adapters
+from rung.models.adapters.lora import Lora, Shelf
+from rung.models.adapters.lora import read as read_lora
+from rung.models.engine import folder, gguf
+from rung.models.engine.decode import Beams, Decode, Recall, Score, Words
+from rung.models.engine.grammar import KINDS, Grammars
+from rung.models.engine.paged import EXTRA, WHY, Paged, convert, version
+from rung.models.engine.schedule import Worker
+from rung.models.engine.template import Template, tools_schema, with_tools
+from rung.models.engine.trie import Trie
+
+LAYOUT = 2
+"""Raised when what the engine computes changes for the same weights: part of the fingerprint."""
+
+
+class Engine:
+    """One per weights file and process, shared by the models that use it; a second one, with a ``shelf``, for all adapters of
+    the file. Parts load on first use."""
+
+    def __init__(self, path: Path, cache: Path, threads: int, shelf: Shelf | None = None) -> None:
+        self.path = path
+        self.shelf = shelf
+        self._cache = cache
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._grammars: Grammars | None = None
+        self._tokenizer: Any = None
+        self._template: Template | None = None
+        self._words: Words | None = None
+        self.users = 0
+        self.header = folder.read(path) if path.is_dir() else gguf.read(path)
+        self.fingerprint = digest(["openvino", LAYOUT, _hash(path), version()])
+        self._trie = lru_cache(maxsize=32)(self._make_trie)
+
+    def load(self) -> None:
+        """Load tokenizer and model side by side; returns when both are ready. Cheap when they are."""
+        if self._worker is not None and not self._worker.closed and self._words is not None:
+            return
+        with ThreadPoolExecutor(1) as pool:
+            words = pool.submit(lambda: self.words)
+            _ = self.worker
+            words.result()
+
+    @property
+    def worker(self) -> Worker:
+        with self._lock:
+            if self._worker is None or self._worker.closed:
+                device = Paged(self.graph(), threads=self._threads, tokens=self.header.context, shelf=self.shelf)
+                self._worker = Worker(lambda: device)
+            return self._worker
+
+    def graph(self) -> Path:
+        """The .xml file of the model; a GGUF is converted on first use."""
+        if self.path.is_dir():
+            return self.path / folder.GRAPH
+        engine = f"{version().partition('-')[0]}-{LAYOUT}"
+        return convert(self.path, self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}")
+
+    @property
+    def tokenizer(self) -> Any:
+        with _TOKENIZER_LOCK:
+            if self._tokenizer is None:
+                self._tokenizer = require("openvino_genai", EXTRA, WHY).Tokenizer(self.path)
+            return self._tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of text as the tokenizer reads it (spelled control tokens become control tokens)."""
+        if not text:
+            return []
+        ids = self.tokenizer.encode(text, add_special_tokens=False).input_ids.data
+        return [int(i) for i in ids[0]]
+
+    @property
+    def template(self) -> Template:
+        if self._template is None:
+            names = {i: text for text, i in self.header.control.items()}
+            bos = names.get(self.header.bos, "") if self.header.bos is not None else ""
+            eos = names.get(self.header.eos, "")
+            self._template = Template(self.header.template, self.header.control, self.encode, bos=bos, eos=eos)
+        return self._template
+
+    @property
+    def words(self) -> Words:
+        if self._words is None:
+            pieces = [b""] * self.header.vocabulary
+            for piece, index in self.tokenizer.get_vocab().items():
+                if index < len(pieces):
+                    pieces[index] = piece
+            for index in self.header.control.values():
+                pieces[index] = b""
+            names = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>")
+            ends = {self.header.eos, *(self.header.control[n] for n in names if n in self.header.control)}
+            if self.template.turn_end is not None:
+                ends.add(self.template.turn_end)
+            self._words = Words(pieces, frozenset(ends))
+        return self._words
+
+    @property
+    def grammars(self) -> Grammars:
+        if self._grammars is None:
+            specials = self.header.control
+            pieces = list(self.words.pieces)
+            for text, index in specials.items():
+                pieces[index] = text.encode()
+            self._grammars = Grammars(pieces, sorted(specials.values()), sorted(self.words.ends), self.encode)
+        return self._grammars
+
+    def trie(self, candidates: tuple[str, ...]) -> tuple[Trie, int]:
+        """The candidates' trie and the length of the longest; kept for the sets used lately."""
+        return self._trie(candidates)
+
+    def _make_trie(self, candidates: tuple[str, ...]) -> tuple[Trie, int]:
+        end = self.template.turn_end
+        sequences = [self.template.plain(text) for text in candidates]
+        return Trie(sequences, self.header.eos if end is None else end), max(map(len, sequences)) + 1
+
+    def forget(self) -> None:
+        """Forget cached prompts, so that what comes next is measured by itself."""
+        if self._worker is not None:
+            self._worker.forget()
+
+    def close(self) -> None:
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+        self._grammars = self._tokenizer = self._template = self._words = None
+        self._trie.cache_clear()
+
+
+_ENGINES: dict[tuple[str, int, bool], Engine] = {}
+_LOCK = threading.Lock()
+_TOKENIZER_LOCK = threading.Lock()
+
+
+def open_model(name: str, settings: Settings) -> OpenvinoModel:
+    """The model ``openvino:name``; ``name`` is one of ``rung models``, or the path of a .gguf file or of a folder with an OpenVINO
+    graph, and may go on with ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
+
+    Raises FetchError when the weights are not there, InputError when the file is no GGUF model or the folder no adapter of it,
+    Unsupported for an adapter that is not plain LoRA.
+    """
+    base, _, beside = name.partition("@")
+    path = hub.locate(base, settings.cache)
+    lora = None
+    if beside:
+        lora = read_lora(Path(beside).expanduser())
+        adapters.check_base(lora.folder, path)
+    key = (_hash(path), int(settings["threads"]), lora is not None)
+    with _LOCK:
+        engine = _ENGINES.get(key)
+        if engine is None:
+            shelf = Shelf() if lora is not None else None
+            engine = _ENGINES[key] = Engine(path, settings.cache, int(settings["threads"]), shelf)
+        engine.users += 1
+    return OpenvinoModel(name, engine, lora)
+
+
+class OpenvinoModel:
+    """``core.protocols.Model`` over an engine. Safe for concurrent callers on any number of event loops."""
+
+    def __init__(self, name: str, engine: Engine, lora: Lora | None = None) -> None:
+        self._name = f"openvino:{name}"
+        self._engine = engine
+        self._lora = lora
+        self._adapter = engine.shelf.take(lora) if engine.shelf is not None and lora is not None else 0
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._engine.fingerprint if self._lora is None else digest([self._engine.fingerprint, self._lora.key])
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            forms=KINDS,
+            score=True,
+            tools=True,
+            logprobs=True,
+            beams=True,
+            seed=True,
+            context=self._engine.header.context,
+            local=True,
+        )
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that asks for the next assistant message: the model's own template and tokenizer."""
+        return len(self._engine.template.tokens(messages))
+
+    async def generate(self, requests: Sequence[Request]) -> list[Reply]:
+        """One Reply a request, in order. See the module for overflow, tools and repeatability."""
+        jobs = await asyncio.to_thread(self._jobs, requests)
+        errors = [job for job in jobs if isinstance(job, RungError)]
+        if errors and len(errors) == len(jobs) and all(isinstance(e, ContextOverflow) for e in errors):
+            raise errors[0]
+        live = [job for job in jobs if isinstance(job, Decode | Beams)]
+        results = iter(await self._run(live, [job.future for job in live]))
+        out = []
+        for request, job in zip(requests, jobs, strict=True):
+            if isinstance(job, RungError):
+                out.append(_failed(job, self._name))
+            else:
+                result = next(results)
+                out.append(
+                    _failed(result, self._name) if isinstance(result, BaseException) else _called(request, result)
+                )
+        return out
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        """The reply piece by piece, then a last Chunk with the whole Reply. With tools or beams the text comes at the end.
+
+        Raises ContextOverflow, InputError or Unsupported before the first piece.
+        """
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def emit(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def prepare() -> Decode | Beams:
+            self._ready()
+            return self._job(request, None if request.tools else emit)
+
+        job = await asyncio.to_thread(prepare)
+        job.future.add_done_callback(lambda _: loop.call_soon_threadsafe(pieces.put_nowait, None))
+        self._submit([job])
+        sent = ""
+        try:
+            while (piece := await pieces.get()) is not None:
+                sent += piece
+                yield Chunk(piece)
+            reply = _called(request, job.future.result())
+            yield Chunk(reply.text[len(sent) :], reply)
+        finally:
+            if not job.future.done():
+                self._engine.worker.cancel([job])
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
+        """The probability of each candidate as the whole reply; see trie.py for what is normalised over what.
+
+        Raises ContextOverflow when any prompt is too long, InputError when a request has no candidates.
+        """
+
+        def prepare() -> list[Score]:
+            self._ready()
+            return [self._score(request) for request in requests]
+
+        jobs = await asyncio.to_thread(prepare)
+        live = [job for job in jobs if not job.search.done]
+        for job in jobs:
+            if job.search.done:  # a single candidate: nothing to compute
+                job.finish(None)
+        await self._run(live, [job.scores for job in live])
+        return [job.scores.result() for job in jobs]
+
+    async def recall(self, replies: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, ...]]:
+        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it. Without
+        messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too long."""
+
+        def prepare() -> list[Recall]:
+            self._ready()
+            template, context, jobs = self._engine.template, self._engine.header.context, []
+            for messages, text in replies:
+                tokens = tuple(template.plain(text))
+                prompt, rest = tokens[:1], tokens[1:]
+                if messages:
+                    end = self._engine.header.eos if template.turn_end is None else template.turn_end
+                    prompt, rest = self._prompt(messages), (*tokens, end)
+                if not rest or len(prompt) + len(rest) > context:
+                    raise ContextOverflow(
+                        f"prompt and reply have {len(prompt) + len(rest):,} tokens, expected 2 to {context:,}",
+                        remedy="give another text",
+                    )
+                jobs.append(Recall(prompt, rest, self._name))
+            return jobs
+
+        jobs = await asyncio.to_thread(prepare)
+        out = []
+        for reply in await self._run(jobs, [job.future for job in jobs]):
+            if isinstance(reply, BaseException):
+                raise reply
+            out.append(tuple(reply.logprobs))
+        return out
+
+    def forget(self) -> None:
+        """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""
+        self._engine.forget()
+
+    async def close(self) -> None:
+        """Let go of the engine; the last model on it stops its thread and frees its memory."""
+        if self._closed:
+            return
+        self._closed = True
+        with _LOCK:
+            self._engine.users -= 1
+            last = self._engine.users <= 0
+            if last:
+                for key in [key for key, engine in _ENGINES.items() if engine is self._engine]:
+                    del _ENGINES[key]
+        if last:
+            await asyncio.to_thread(self._engine.close)
+
+    # ------------------------------------------------------------ inside
+
+    def _ready(self) -> None:
+        if self._closed:
+            raise ModelError(f"{self._name} was closed", remedy="open the model again")
+        self._engine.load()
+
+    def _jobs(self, requests: Sequence[Request]) -> list[Decode | Beams | RungError]:
+        self._ready()
+        jobs: list[Decode | Beams | RungError] = []
+        for request in requests:
+            try:
+                jobs.append(self._job(request))
+            except RungError as error:
+                jobs.append(error)
+        return jobs
+
+    def _submit(self, jobs: Sequence[Decode | Beams | Recall | Score]) -> None:
+        for job in jobs:
+            job.adapter = self._adapter
+        try:
+            self._engine.worker.submit(jobs)
+        except RuntimeError as error:
+            raise ModelError(f"{self._name}: {error}", remedy="open the model again") from None
+
+    async def _run(self, jobs: Sequence[Decode | Beams | Recall | Score], futures: Sequence[Future[Any]]) -> list[Any]:
+        """Submit jobs and wait for all; when the caller is cancelled their slots are freed at once."""
+        if not jobs:
+            return []
+        self._submit(jobs)
+        try:
+            return await asyncio.gather(*(asyncio.wrap_future(f) for f in futures), return_exceptions=True)
+        except asyncio.CancelledError:
+            self._engine.worker.cancel(jobs)
+            raise
+
+    def _prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        prompt = self._engine.template.tokens(messages)
+        context = self._engine.header.context
+        if len(prompt) >= context:
+            raise ContextOverflow(
+                f"context overflow: the prompt has {len(prompt):,} tokens, the context window of {self._name} is {context:,}",
+                remedy="shorten the input, or set overflow: truncate in the task",
+            )
+        return prompt
+
+    def _job(self, request: Request, emit: Callable[[str], None] | None = None) -> Decode | Beams:
+        sampling = request.sampling
+        if sampling.max_tokens < 1 or sampling.beams < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
+            raise InputError(
+                f"got {sampling}",
+                remedy="expected max_tokens >= 1, beams >= 1, temperature >= 0, top_p above 0 and at most 1",
+            )
+        if sampling.beams > 1 and sampling.temperature > 0:
+            raise Unsupported("beam search does not sample", remedy="set temperature to 0, or beams to 1")
+        form = request.form
+        if request.tools:
+            if form.closed:
+                raise Unsupported(
+                    f"a {form.kind} form together with tools", remedy="ask for the form in a request without tools"
+                )
+            form = Form("json", schema=tools_schema(request.tools))
+        prompt = self._prompt(with_tools(request.messages, request.tools))
+        mask = self._engine.grammars.matcher(form) if form.closed else None
+        room = min(sampling.max_tokens, self._engine.header.context - len(prompt))
+        if sampling.beams > 1:
+            return Beams(prompt, room, self._name, self._engine.words, sampling, mask)
+        return Decode(prompt, room, self._name, self._engine.words, sampling, mask, emit)
+
+    def _score(self, request: ScoreRequest) -> Score:
+        if not request.candidates:
+            raise InputError("a score request without candidates", remedy="give at least one candidate")
+        prompt = self._prompt(request.messages)
+        trie, longest = self._engine.trie(tuple(request.candidates))
+        if len(prompt) + longest > self._engine.header.context:
+            raise ContextOverflow(
+                f"context overflow: prompt and candidate have {len(prompt) + longest:,} tokens, the context window of "
+                f"{self._name} is {self._engine.header.context:,}",
+                remedy="shorten the input",
+            )
+        return Score(prompt, trie, longest, self._name)
+
+
+def _hash(path: Path) -> str:
+    """What tells one set of weights from another."""
+    return file_hash(path) if path.is_file() else digest([file_hash(file) for file in folder.files(path)])
+
+
+def _failed(error: BaseException, name: str) -> Reply:
+    return Reply(error.message if isinstance(error, RungError) else str(error), "error", model=name)
+
+
+def _called(request: Request, reply: Reply) -> Reply:
+    """Read a reply that was decoded under ``tools_schema``: a tool call, or the answer's text."""
+    if not request.tools or reply.finish != "stop":
+        return reply
+    try:
+        document = json.loads(reply.text)
+    except ValueError:
+        return replace(reply, finish="error", text=f"the tool call is not valid JSON: {reply.text}")
+    if "tool" in document:
+        call = ToolCall(f"call_{digest(document)[:12]}", document["tool"], document["arguments"])
+        return replace(reply, text="", finish="tool_calls", tool_calls=(call,))
+    return replace(reply, text=document["answer"])
+
+
+async def unstable(model: OpenvinoModel, requests: Sequence[Request]) -> tuple[int, ...]:
+    """Indices of the requests whose reply alone differs from their reply in one batch with all the others."""
+    together = await model.generate(requests)
+    alone = [(await model.generate([request]))[0] for request in requests]
+    return tuple(
+        i for i, (a, b) in enumerate(zip(together, alone, strict=True)) if (a.text, a.finish) != (b.text, b.finish)
+    )

@@ -1,0 +1,190 @@
+"""Anthropic's Claude models, through Anthropic's own SDK: ``anthropic:MODEL``, or ``anthropic:MODEL@URL`` for a proxy.
+
+Written against the SDK's ``messages`` (anthropic 2.12). The key is found by the SDK: ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN
+or a profile of its own. Models after Claude 4.6 take no temperature, top_p or top_k, and the SDK no longer names them:
+they are sent to the older models only, and the newer ones decode as they see fit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from rung.core.errors import AuthError, Unsupported
+from rung.core.extras import require
+from rung.core.settings import Settings
+from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, Usage
+from rung.models.providers.hosted import Hosted, check_url, schema_of, tool_call, unwrap
+
+FINISH: dict[str, Finish] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "filtered",
+}
+_SAMPLED = re.compile(r"claude-(3|(opus|sonnet|haiku)-4-[0-6](\b|-)|(opus|sonnet|haiku)-4-2)")
+
+
+class AnthropicModel(Hosted):
+    provider = "anthropic"
+    key_variables = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+    capabilities = Capabilities(forms=frozenset({"labels", "json", "number"}), tools=True, context=200_000)
+
+    def connect(self) -> Any:
+        sdk = require("anthropic", "anthropic", f"the model {self.name}")
+        return sdk.AsyncAnthropic(base_url=self.url or None, max_retries=0, timeout=self.timeout, open_telemetry=False)
+
+    async def disconnect(self, client: Any) -> None:
+        await client.close()
+
+    async def reply(self, request: Request) -> Reply:
+        message = await self._create(request, stream=False)
+        return Reply(
+            text=unwrap(request.form, "".join(block.text for block in message.content if block.type == "text")),
+            finish=FINISH.get(message.stop_reason or "", "stop"),
+            usage=_usage(message.usage),
+            model=self.name,
+            tool_calls=tuple(
+                tool_call(block.id, block.name, block.input) for block in message.content if block.type == "tool_use"
+            ),
+        )
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        held = request.form.kind in ("labels", "number")
+        text: list[str] = []
+        calls: dict[int, list[str]] = {}
+        finish: Finish | None = None
+        usage = Usage(calls=1)
+        whole = False
+        pieces = await self._create(request, stream=True)
+        try:
+            async for event in pieces:
+                if event.type == "message_start":
+                    usage = _usage(event.message.usage)
+                elif event.type == "content_block_start" and event.content_block.type == "tool_use":
+                    calls[event.index] = [event.content_block.id, event.content_block.name, ""]
+                elif event.type == "content_block_delta" and event.delta.type == "text_delta":
+                    text.append(event.delta.text)
+                    if not held:
+                        yield Chunk(event.delta.text)
+                elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                    calls[event.index][2] += event.delta.partial_json
+                elif event.type == "message_delta":
+                    finish = FINISH.get(event.delta.stop_reason or "", "stop")
+                    usage = Usage(1, usage.prompt_tokens, event.usage.output_tokens, usage.cached_tokens)
+                elif event.type == "message_stop":
+                    whole = True
+        except Exception as error:
+            raise self._shaped(error) from None
+        finally:
+            await pieces.close()
+        if finish is None or not whole:
+            raise self.broken("it ended before message_stop")
+        answer = unwrap(request.form, "".join(text))
+        yield Chunk(
+            answer if held else "",
+            Reply(
+                text=answer,
+                finish=finish,
+                usage=usage,
+                model=self.name,
+                tool_calls=tuple(tool_call(*parts) for _, parts in sorted(calls.items())),
+            ),
+        )
+
+    async def _create(self, request: Request, *, stream: bool) -> Any:
+        self.refuse(request)
+        body = self._body(request)
+        try:
+            return await self.client().messages.create(**body, stream=stream)
+        except Exception as error:
+            raise self._shaped(error) from None
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": wire_messages(request.messages),
+            "max_tokens": sampling.max_tokens,
+        }
+        if system:
+            body["system"] = system
+        if sampling.stop:
+            body["stop_sequences"] = list(sampling.stop)
+        if request.tools:
+            body["tools"] = [
+                {"name": t.name, "description": t.description, "input_schema": dict(t.schema) or {"type": "object"}}
+                for t in request.tools
+            ]
+        if request.form.closed:
+            schema = schema_of(request.form)
+            if schema is None:
+                raise Unsupported(
+                    f"{self.name} cannot decode under the form {request.form.kind!r}",
+                    remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}; local models (openvino:...) have more",
+                )
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if _SAMPLED.match(self.model):
+            extra: dict[str, Any] = {"temperature": sampling.temperature}
+            if sampling.temperature > 0:  # greedy makes the others moot, and the 4.x models take one of them at a time
+                extra |= {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
+                extra |= {"top_k": sampling.top_k} if sampling.top_k else {}
+            body["extra_body"] = extra
+        elif sampling.top_p < 1 or sampling.top_k:
+            raise Unsupported(f"{self.name} takes no top-p or top-k", remedy="drop them, or use another model")
+        return body
+
+    def _shaped(self, error: Exception) -> Exception:
+        if isinstance(error, TypeError) and "authentication" in str(error):
+            return AuthError(
+                f"{self.name} needs a key and {' or '.join(self.key_variables)} is not set",
+                remedy=f"type: export {self.key_variables[0]}=...",
+            )
+        return self.shaped(error, require("anthropic", "anthropic", f"the model {self.name}"))
+
+
+def open_model(name: str, settings: Settings) -> AnthropicModel:
+    """``MODEL`` or ``MODEL@URL``; the address may also come from ANTHROPIC_BASE_URL. Raises MissingExtra, InputError."""
+    model, _, url = name.partition("@http")
+    url = f"http{url}" if url else os.environ.get("ANTHROPIC_BASE_URL", "").strip()
+    require("anthropic", "anthropic", f"the model anthropic:{model}")
+    return AnthropicModel(
+        model, url=check_url(url, "ANTHROPIC_API_KEY") if url else "", timeout=float(settings["timeout"])
+    )
+
+
+def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as the messages API writes them: no system, tool results as blocks of a user turn, turns of one role joined."""
+    out: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role == "tool":
+            role = "user"
+            blocks: list[dict[str, Any]] = [
+                {"type": "tool_result", "tool_use_id": message.tool_call_id or "", "content": message.content}
+            ]
+        else:
+            role = message.role
+            blocks = [{"type": "text", "text": message.content}] if message.content else []
+            blocks += [
+                {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments)}
+                for call in message.tool_calls
+            ]
+        if out and out[-1]["role"] == role:
+            out[-1]["content"] += blocks
+        else:
+            out.append({"role": role, "content": blocks})
+    return out
+
+
+def _usage(usage: Any) -> Usage:
+    # Anthropic counts cached tokens beside input_tokens, the others inside the prompt: here they are inside.
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    return Usage(1, usage.input_tokens + read + written, usage.output_tokens, read)

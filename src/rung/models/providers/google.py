@@ -1,0 +1,244 @@
+"""Google's Gemini models, through Google's own SDK (google-genai 3.4): ``google:MODEL``, or ``google:MODEL@URL`` for a proxy.
+
+The key comes from GOOGLE_API_KEY or GEMINI_API_KEY.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from rung.core.errors import AuthError, Unsupported
+from rung.core.extras import require
+from rung.core.settings import Settings
+from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ToolCall, Usage
+from rung.models.providers.hosted import Hosted, check_url, schema_of, unwrap
+
+FINISH: dict[str, Finish] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "filtered",
+    "RECITATION": "filtered",
+    "LANGUAGE": "filtered",
+    "BLOCKLIST": "filtered",
+    "PROHIBITED_CONTENT": "filtered",
+    "SPII": "filtered",
+}
+
+
+class GoogleModel(Hosted):
+    provider = "google"
+    key_variables = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+    capabilities = Capabilities(
+        forms=frozenset({"labels", "json", "number"}), tools=True, logprobs=True, seed=True, context=1_000_000
+    )
+
+    def connect(self) -> Any:
+        sdk = require("google.genai", "google", f"the model {self.name}")
+        types = sdk.types
+        return sdk.Client(
+            api_key=self.key(),
+            http_options=types.HttpOptions(
+                base_url=self.url or None,
+                timeout=int(self.timeout * 1000),
+                retry_options=types.HttpRetryOptions(
+                    attempts=1
+                ),  # one try: also ends the SDK's hidden retry over aiohttp
+            ),
+        )
+
+    async def disconnect(self, client: Any) -> None:
+        await client.aio.aclose()
+        client.close()
+
+    async def reply(self, request: Request) -> Reply:
+        self.refuse(request)
+        config = self._config(request)
+        try:
+            response = await self.client().aio.models.generate_content(
+                model=self.model, contents=self._contents(request.messages), config=config
+            )
+        except Exception as error:
+            raise self._shaped(error) from None
+        gathered = _Gathered()
+        gathered.add(response)
+        return gathered.reply(request, self.name)
+
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        self.refuse(request)
+        config = self._config(request)
+        held = request.form.kind in ("labels", "number")
+        gathered = _Gathered()
+        try:
+            pieces = await self.client().aio.models.generate_content_stream(
+                model=self.model, contents=self._contents(request.messages), config=config
+            )
+            async for response in pieces:
+                piece = gathered.add(response)
+                if piece and not held:
+                    yield Chunk(piece)
+        except Exception as error:
+            raise self._shaped(error) from None
+        if gathered.finish is None:
+            raise self.broken("it ended without a finish reason")
+        reply = gathered.reply(request, self.name)
+        yield Chunk(reply.text if held else "", reply)
+
+    def _config(self, request: Request) -> Any:
+        types = require("google.genai", "google", f"the model {self.name}").types
+        sampling = request.sampling
+        schema = schema_of(request.form) if request.form.closed else None
+        if request.form.closed and schema is None:
+            raise Unsupported(
+                f"{self.name} cannot decode under the form {request.form.kind!r}",
+                remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}; local models (openvino:...) have more",
+            )
+        tools = [
+            types.FunctionDeclaration(name=t.name, description=t.description, parameters_json_schema=dict(t.schema))
+            for t in request.tools
+        ]
+        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
+        return types.GenerateContentConfig(
+            system_instruction=system or None,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p if sampling.top_p < 1 else None,
+            top_k=sampling.top_k or None,
+            max_output_tokens=sampling.max_tokens,
+            stop_sequences=list(sampling.stop) or None,
+            seed=sampling.seed,
+            response_logprobs=True if sampling.logprobs else None,
+            response_mime_type="application/json" if schema else None,
+            response_json_schema=schema,
+            tools=[types.Tool(function_declarations=tools)] if tools else None,
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        )
+
+    def _contents(self, messages: Sequence[Message]) -> list[Any]:
+        types = require("google.genai", "google", f"the model {self.name}").types
+        names = {call.id: call.name for message in messages for call in message.tool_calls}
+        out: list[Any] = []
+        for message in messages:
+            if message.role == "system":
+                continue
+            parts = []
+            if message.role == "tool":
+                id = message.tool_call_id or ""
+                response = types.FunctionResponse(name=names.get(id, id), response={"result": message.content})
+                parts.append(types.Part(function_response=response))
+            else:
+                if message.content:
+                    parts.append(types.Part(text=message.content))
+                for call in message.tool_calls:
+                    part = types.Part(function_call=types.FunctionCall(name=call.name, args=dict(call.arguments)))
+                    part.thought_signature = _signature(call.id)
+                    parts.append(part)
+            role = "model" if message.role == "assistant" else "user"
+            if out and out[-1].role == role:
+                out[-1].parts.extend(parts)
+            else:
+                out.append(types.Content(role=role, parts=parts))
+        return out
+
+    def _shaped(self, error: Exception) -> Exception:
+        sdk = require("google.genai", "google", f"the model {self.name}")
+        if not isinstance(error, sdk.errors.APIError):
+            return self.shaped(error, None)
+        said = str(error.message or error.details)
+        status = int(error.code or 0) or None
+        if status == 400 and re.search(r"API.?key", said, re.I):
+            return AuthError(
+                f"{self.name} answered 400: the key is not valid",
+                remedy=f"check the key in {' or '.join(self.key_variables)}",
+                status=400,
+            )
+        headers = getattr(error.response, "headers", None)
+        return self.problem(status, said, headers=headers, retry_after=_retry_delay(error.details))
+
+
+class _Gathered:
+    """What the parts of one or many responses add up to."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.finish: Finish | None = None
+        self.logprobs: list[float] = []
+        self.usage = Usage(calls=1)
+
+    def add(self, response: Any) -> str:
+        """Take in a response; the text that it added."""
+        if response.usage_metadata is not None:
+            seen = response.usage_metadata
+            self.usage = Usage(
+                1,
+                seen.prompt_token_count or 0,
+                (seen.candidates_token_count or 0) + (seen.thoughts_token_count or 0),
+                seen.cached_content_token_count or 0,
+            )
+        if response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
+            self.finish = "filtered"
+        if not response.candidates:
+            return ""
+        candidate = response.candidates[0]
+        added = ""
+        for part in (candidate.content.parts or ()) if candidate.content is not None else ():
+            if part.function_call is not None:
+                call = part.function_call
+                id = (call.id or f"call_{len(self.calls)}") + _carried(part.thought_signature)
+                self.calls.append(ToolCall(id, call.name or "", dict(call.args or {})))
+            elif part.text and not part.thought:
+                added += part.text
+        if candidate.logprobs_result is not None:
+            self.logprobs += [t.log_probability for t in candidate.logprobs_result.chosen_candidates or ()]
+        if candidate.finish_reason is not None:
+            self.finish = FINISH.get(str(candidate.finish_reason.value), "stop")
+        self.text.append(added)
+        return added
+
+    def reply(self, request: Request, name: str) -> Reply:
+        return Reply(
+            text=unwrap(request.form, "".join(self.text)),
+            finish="tool_calls" if self.calls else self.finish or "stop",
+            usage=self.usage,
+            model=name,
+            tool_calls=tuple(self.calls),
+            logprobs=tuple(self.logprobs) if request.sampling.logprobs else None,
+        )
+
+
+def open_model(name: str, settings: Settings) -> GoogleModel:
+    """``MODEL`` or ``MODEL@URL``; the address may also come from GOOGLE_GEMINI_BASE_URL.
+
+    Raises AuthError when no key is set, MissingExtra, InputError.
+    """
+    model, _, url = name.partition("@http")
+    url = f"http{url}" if url else os.environ.get("GOOGLE_GEMINI_BASE_URL", "").strip()
+    require("google.genai", "google", f"the model google:{model}")
+    opened = GoogleModel(model, url=check_url(url, "GOOGLE_API_KEY") if url else "", timeout=float(settings["timeout"]))
+    opened.key()
+    return opened
+
+
+# Gemini wants the signature of its thought back with the call that followed it; it travels inside the call's id.
+
+
+def _carried(signature: bytes | None) -> str:
+    return "#" + base64.b64encode(signature).decode() if signature else ""
+
+
+def _signature(id: str) -> bytes | None:
+    _, mark, encoded = id.partition("#")
+    return base64.b64decode(encoded) if mark else None
+
+
+def _retry_delay(details: Any) -> float | None:
+    """Seconds of google.rpc.RetryInfo in an error's details."""
+    inner = details.get("error", details) if isinstance(details, dict) else {}
+    for item in inner.get("details", ()) if isinstance(inner, dict) else ():
+        if isinstance(item, dict) and str(item.get("@type", "")).endswith("RetryInfo"):
+            found = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(item.get("retryDelay", "")))
+            return float(found.group(1)) if found else None
+    return None

@@ -1,0 +1,426 @@
+"""Checkable instructions compiled into the form of the answer: what a program can check, a decoder can often enforce.
+
+``compile_form`` turns instructions of IFEval's kinds (metrics/instructions.py) into one grammar: bullets, sections,
+paragraphs, placeholders, highlights, a title, JSON, a fixed choice, two answers, a repeated request, a postscript, an end phrase, quotation
+marks, case, no comma, forbidden words and letters, and bounds on words and sentences. What a grammar can only force into the
+text where it does not belong (a keyword, a letter so often, a language) is left to the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rung.core.codec import decode, encode
+from rung.core.protocols import Context, Model, Resources
+from rung.core.types import Answer, Form, Input, Message, Task, as_input
+from rung.metrics.instructions import CHOICES, Instruction, parse_instruction, read_instructions
+from rung.prompts.answer import ask, conclude
+from rung.prompts.program import Options
+from rung.prompts.template.prompt import Prompt
+
+_WORD = "[A-Za-z0-9_]"
+_GAP = "[^A-Za-z0-9_]"
+_SIGNS = "\"'(),-.:;<>[]*!?%&$/"
+"""Signs that a text in one case may have beside letters, digits and white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """``form`` (free text where nothing compiled) guarantees ``kept``, once the text is whole; ``left`` it does not."""
+
+    form: Form
+    kept: tuple[Instruction, ...] = ()
+    left: tuple[Instruction, ...] = ()
+
+
+def compile_form(instructions: Sequence[Instruction], tokens: int) -> Compiled:
+    """One grammar for the instructions that can be enforced in a text of about ``tokens`` tokens.
+
+    Where two of them give the text a shape (bullets and sections) the first is enforced, and of two that exclude each
+    other too; the rest is left to the model.
+    """
+    writer = _Writer(instructions, tokens)
+    return writer.compiled()
+
+
+class _Writer:
+    """Collects the pieces of one grammar. ``room`` is how many characters are left for text of the model's own."""
+
+    def __init__(self, instructions: Sequence[Instruction], tokens: int) -> None:
+        self.given = list(instructions)
+        self.kept: list[Instruction] = []
+        kinds = {one.name for one in self.given}
+        self.case = "lower" if "english_lowercase" in kinds else "upper" if "english_capital" in kinds else ""
+        # Letters in capitals take more tokens each.
+        self.tokens = tokens
+        self.room = int(tokens * (1.6 if self.case == "upper" else 3.0))
+        self.excluded: set[str] = set()
+        self.rules: list[str] = []
+        self.lead: list[str] = []
+        self.tail: list[str] = []
+
+    def compiled(self) -> Compiled:
+        self._letters()
+        for one in self.given:
+            match one.name:
+                case "quotation":
+                    self.excluded.add('"')
+                    self.kept.append(one)
+                case "repeat_prompt" | "title" | "postscript" | "end_checker":
+                    self._edge(one)
+                case "forbidden_words" | "frequency":
+                    self._forbid(one)
+        quoted = any(one.name == "quotation" for one in self.kept)
+        body = self._body()
+        if not self.kept:
+            return Compiled(Form(), (), tuple(self.given))
+        mark = '"' if quoted else ""
+        skeleton = mark + "".join(self.lead) + body + "".join(self.tail) + mark
+        terms = [f"/{skeleton}/", *self.rules]
+        pattern = "start: ANSWER\nANSWER: " + " & ".join(terms)
+        left = [one for one in self.given if not any(one is kept for kept in self.kept)]
+        return Compiled(Form("grammar", pattern=pattern), tuple(self.kept), tuple(left))
+
+    # ------------------------------------------------ letters
+
+    def _letters(self) -> None:
+        """What holds for every character: the class of characters that free text is made of."""
+        for one in self.given:
+            match one.name:
+                case "english_lowercase" | "english_capital":
+                    if (one.name == "english_lowercase") == (self.case == "lower"):
+                        self.kept.append(one)
+                case "no_comma":
+                    self.excluded.add(",")
+                    self.kept.append(one)
+                case "letter_frequency" if one.options["let_relation"] == "less than":
+                    letter, bound = str(one.options["letter"]), int(one.options["let_frequency"])
+                    if len(letter) != 1 or bound < 1:
+                        continue
+                    both = _members({letter.lower(), letter.upper()})
+                    if bound == 1:
+                        self.excluded |= {letter.lower(), letter.upper()}
+                    else:
+                        self.rules.append(f"/[^{both}]*([{both}][^{both}]*){{0,{bound - 1}}}/")
+                    self.kept.append(one)
+
+    def free(self, *without: str, lines: bool = True) -> str:
+        """The class of free text, less some characters; ``lines``: with line breaks."""
+        excluded = self.excluded | set(without)
+        if not self.case:
+            return f"[^{_members(excluded | (set() if lines else {chr(10)}))}]" if excluded or not lines else "(?s:.)"
+        letters = "abcdefghijklmnopqrstuvwxyz" if self.case == "lower" else "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        allowed = set(letters + "0123456789 " + _SIGNS + ("\n" if lines else "")) - excluded
+        return f"[{_members(allowed)}]"
+
+    def letter(self) -> str:
+        """The class of letters that a word may begin with."""
+        letters = {"lower": "abcdefghijklmnopqrstuvwxyz", "upper": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}.get(
+            self.case, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+        )
+        return f"[{_members(set(letters) - self.excluded)}]"
+
+    def literal(self, text: str) -> str | None:
+        """A given text in the case that is asked for; None where another instruction forbids what is in it."""
+        text = text.lower() if self.case == "lower" else text.upper() if self.case == "upper" else text
+        never = [one for one in self.given if one.name in ("no_comma", "forbidden_words")]
+        never += [one for one in self.given if one.name.endswith("frequency") and "less than" in one.options.values()]
+        clash = any(not one.holds(text) for one in never)
+        if clash or self.excluded - {'"', ","} & set(text):
+            return None
+        return text
+
+    # ------------------------------------------------ both ends
+
+    def _edge(self, one: Instruction) -> None:
+        """What stands first or last."""
+        if any(other.name in ("json_format", "constrained_response") for other in self.given):
+            return
+        match one.name:
+            case "repeat_prompt":
+                text = self.literal(str(one.options["prompt_to_repeat"]).strip())
+                if text is None or len(text) > self.room * 0.8:
+                    return
+                self.lead.insert(0, _escaped(text) + r"\n\n")
+                self.room -= len(text)
+            case "title":
+                if {"<", ">"} & self.excluded:
+                    return
+                self.lead.append(f"<<{self.letter()}{self.free('<', '>', lines=False)}{{2,60}}>>" + r"\n")
+                self.room -= 70
+            case "postscript":
+                text = self.literal(str(one.options["postscript_marker"]))
+                if text is None:
+                    return
+                # An empty line would make it a paragraph of its own.
+                gap = r"\n" if any(other.name == "nth_paragraph_first_word" for other in self.given) else r"\n\n"
+                self.tail.insert(0, gap + _escaped(text) + f" {self.free('*', lines=False)}{{8,100}}")
+                self.room -= 120
+            case "end_checker":
+                text = self.literal(str(one.options["end_phrase"]).strip())
+                if text is None or not text or len(text) > self.room * 0.8:
+                    return
+                self.tail.append(r"(\n\n| )" + _escaped(text))
+                self.room -= len(text)
+        self.kept.append(one)
+
+    def _forbid(self, one: Instruction) -> None:
+        """Words that are not to come, or less than so often."""
+        if one.name == "forbidden_words":
+            words = "|".join(_escaped(str(word)) for word in one.options["forbidden_words"])
+            self.rules.append(f"~/((?s:.)*{_GAP})?(?i:{words})({_GAP}(?s:.)*)?/")
+            self.kept.append(one)
+        elif one.options["relation"] == "less than":
+            word = _escaped(str(one.options["keyword"]).strip())
+            self.rules.append(f"~/((?s:.)*(?i:{word})){{{max(1, int(one.options['frequency']))}}}(?s:.)*/")
+            self.kept.append(one)
+
+    # ------------------------------------------------ the text between
+
+    def _body(self) -> str:
+        """The first instruction that gives the text a shape, else free text; then bounds on its length."""
+        for one in self.given:
+            shape = self._shape(one)
+            if shape is not None:
+                self.kept.append(one)
+                return shape
+        if (bounded := self._bounded()) is not None:
+            return bounded
+        # What must come last needs a bound on what comes before it.
+        ends = self.tail or any(one.name == "quotation" for one in self.kept)
+        return f"{self.free()}{{1,{max(40, self.room)}}}" if ends else f"{self.free()}+"
+
+    def _bounded(self) -> str | None:
+        """Free text of a bounded number of words or sentences."""
+        for one in self.given:
+            if one.name == "number_words":
+                bound = int(one.options["num_words"])
+                # The class of free text cannot be put into the pattern of words: the two are intersected.
+                word, gap = f"{_WORD}{{1,20}}", f"{_GAP}{{1,3}}"
+                if one.options["relation"] == "less than":
+                    if bound < 2 or bound * 1.5 > self.tokens or self.lead or self.tail:
+                        continue
+                    found = f"{_GAP}{{0,2}}({word}{gap}){{0,{bound - 2}}}{word}{_GAP}{{0,3}}"
+                elif bound * 1.6 <= self.tokens - 16:
+                    found = f"{_GAP}{{0,2}}({word}{gap}){{{bound},}}"
+                else:
+                    continue
+                if not self.case and not self.excluded:
+                    self.kept.append(one)
+                    return found
+                if not self.lead and not self.tail and '"' not in self.excluded:
+                    self.kept.append(one)
+                    self.rules.append(f"/{found}/")
+                    return f"{self.free()}+"
+            if one.name == "number_sentences":
+                bound = int(one.options["num_sentences"])
+                said = self.free(".", "!", "?", "*")
+                if one.options["relation"] == "less than" and bound >= 2 and not self.lead and not self.tail:
+                    self.kept.append(one)
+                    widest = min(220, max(30, self.room // (bound - 1)))
+                    one_more = f"{self.letter()}{said}{{10,{widest}}}[.!?]"
+                    return f"{one_more}([ {_escaped(chr(10))}]{one_more}){{0,{bound - 2}}}"
+                if one.options["relation"] == "at least" and bound >= 1 and self.room // bound >= 35:
+                    self.kept.append(one)
+                    one_more = f"{self.letter()}{said}{{10,{self.room // bound - 3}}}[.!?]"
+                    return f"({one_more}[ {_escaped(chr(10))}]){{{bound - 1}}}{one_more}"
+        return None
+
+    def _shape(self, one: Instruction) -> str | None:
+        """The regular expression of a text of that shape; None for what gives none, or does not fit the room."""
+        o = one.options
+        match one.name:
+            case "json_format":
+                value = self.free('"', "\\", lines=False)
+                pair = f'"{self.letter()}{{2,20}}": "{value}{{1,{max(20, self.room // 5)}}}"'
+                more = "" if "," in self.excluded else f"(, {pair}){{0,4}}"
+                self.excluded.discard('"')
+                return rf"\{{{pair}{more}\}}"
+            case "constrained_response":
+                fit = [text for choice in CHOICES if (text := self.literal(choice)) in CHOICES]
+                return f"({'|'.join(_escaped(text) for text in fit)})" if fit else None
+            case "multiple_sections":
+                word, count = self.literal(str(o["section_spliter"])), int(o["num_sections"])
+                width = self.room // max(1, count) - 16
+                # In one case the splitter would be another word than the one that is counted.
+                if word != o["section_spliter"] or width < 25:
+                    return None
+                parts = [
+                    _escaped(f"{word} {number}\n") + f"{self.letter()}{self.free('*')}{{15,{width}}}"
+                    for number in range(1, count + 1)
+                ]
+                return r"\n\n".join(parts)
+            case "two_responses":
+                text = f"{self.letter()}{self.free('*')}{{15,{max(30, self.room // 2 - 20)}}}"
+                return text + r"\n\*{6}\n" + text
+            case "number_paragraphs":
+                count = int(o["num_paragraphs"])
+                width = self.room // max(1, count) - 10
+                if count < 1 or width < 25:
+                    return None
+                text = f"{self.letter()}{self.free('*')}{{15,{width}}}"
+                return text + rf"(\n\n\*\*\*\n\n{text}){{{count - 1}}}"
+            case "nth_paragraph_first_word":
+                return self._paragraphs(one)
+            case "number_bullet_lists":
+                count = int(o["num_bullets"])
+                width = min(150, self.room // max(1, count) - 6)
+                if count < 1 or width < 12:
+                    return None
+                line = rf"\* {self.free('*', lines=False)}{{4,{width}}}"
+                return rf"({self.letter()}{self.free('*', lines=False)}{{5,80}}:\n\n)?{line}(\n{line}){{{count - 1}}}"
+            case "number_highlighted_sections":
+                count = int(o["num_highlights"])
+                width = self.room // max(1, count) - 45
+                if count < 1 or width < 8 or "*" in self.excluded:
+                    return None
+                lit = rf"\*{self.letter()}{self.free('*', lines=False)}{{2,38}}\*"
+                return rf"({self.free('*')}{{1,{width}}}{lit}){{{count}}}{self.free('*')}{{0,60}}"
+            case "number_placeholders":
+                count = int(o["num_placeholders"])
+                width = self.room // max(1, count) - 18
+                if count < 1 or width < 8 or self.excluded & {"[", "]"}:
+                    return None
+                text = self.free("[", "]")
+                return rf"({text}{{1,{width}}}\[{self.letter()}{{3,15}}\]){{{count}}}{text}{{0,60}}"
+            case "capital_word_frequency" if o["capital_relation"] == "at least" and not self.case:
+                count = int(o["capital_frequency"])
+                width = min(120, self.room // max(1, count) - 12)
+                if count < 1 or width < 8:
+                    return None
+                return rf"({self.free()}{{0,{width}}}[ \n][A-Z]{{3,12}} ){{{count}}}{self.free()}{{0,60}}"
+        return None
+
+    def _paragraphs(self, one: Instruction) -> str | None:
+        o = one.options
+        count, nth = int(o["num_paragraphs"]), int(o["nth_paragraph"])
+        word = self.literal(str(o["first_word"]))
+        width = self.room // max(1, count) - 4
+        if word is None or not 1 <= nth <= count or width < 25:
+            return None
+        line = self.free("*", lines=False)
+        plain, named = f"{self.letter()}{line}{{15,{width}}}", ""
+        spelled = {word} if self.case else {word, word[:1].upper() + word[1:]}
+        named = f"({'|'.join(_escaped(text) for text in sorted(spelled))}) {line}{{10,{width}}}"
+        return r"\n\n".join(named if number == nth else plain for number in range(1, count + 1))
+
+
+def _escaped(text: str) -> str:
+    """A literal as a regular expression between slashes."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$/#&~-])", r"\\\1", text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _members(characters: set[str]) -> str:
+    """Characters as the inside of a class."""
+    return "".join(_escaped(one) for one in sorted(characters))
+
+
+# ---------------------------------------------------------------- the program
+
+
+class CheckedProgram:
+    """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown to
+    the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's form."""
+
+    kind = "checked"
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        prompt: Prompt | None = None,
+        options: Options | None = None,
+        field: str = "",
+        rules: Sequence[Instruction] = (),
+        grammar: bool = True,
+    ) -> None:
+        self._model, self.field, self.rules, self.grammar = model, field, tuple(rules), grammar
+        self.prompt = prompt or Prompt()
+        self.options = options or Options()
+
+    @property
+    def model(self) -> Model:
+        return self._model
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "prompt": encode(self.prompt),
+            "options": encode(self.options),
+            "model": self._model.name,
+            "field": self.field,
+            "rules": [{"kind": one.kind, **one.options} for one in self.rules],
+            "grammar": self.grammar,
+        }
+
+    def files(self) -> Mapping[str, Path]:
+        return {}
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> CheckedProgram:
+        return cls(
+            resources.model(spec["model"]),
+            prompt=decode(Prompt, spec["prompt"]),
+            options=decode(Options, spec["options"]),
+            field=spec["field"],
+            rules=read_instructions(spec["rules"]) if spec["rules"] else (),
+            grammar=spec["grammar"],
+        )
+
+    def compiled(self, input: Input | str) -> Compiled:
+        """The form that the answer to ``input`` gets. Raises InputError for instructions that cannot be read."""
+        value = as_input(input, self.options.fields)
+        said = value.get(self.field, "") if self.field else ""
+        instructions = (*(read_instructions(said) if said.strip() else ()), *self.rules)
+        return compile_form(instructions, self.options.sampling.max_tokens)
+
+    def messages(self, input: Input | str) -> tuple[Message, ...]:
+        """The exact messages that are sent for ``input``."""
+        value = as_input(input, self.options.fields)
+        return self.prompt.render({name: text for name, text in value.items() if name != self.field})
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        form = self.compiled(input).form if self.grammar else Form()
+        sampling = replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
+        return conclude([await ask(self._model, self.messages(input), form, sampling, repeat=repeat)])
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Instructions that a program can check (IFEval's kinds) compiled into the form of the answer.
+
+    ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for every
+    input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form.
+    """
+
+    optional: ClassVar[bool] = True
+
+    field: str = "instructions"
+    rules: tuple[str, ...] = ()
+    grammar: bool = True
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            parse_instruction(rule)
+
+    def fits(self, task: Task, resources: Resources) -> str:
+        if task.form.kind != "text":
+            return f"the answer has a form of its own already ({task.form.kind})"
+        if self.field not in task.fields and not self.rules:
+            return f"the input has no field {self.field!r} with instructions, and there are no rules:"
+        if task.fields == (self.field,):
+            return f"the input has nothing but {self.field!r}"
+        return ""
+
+    async def fit(self, task: Task, context: Context) -> CheckedProgram:
+        return CheckedProgram(
+            context.resources.model(),
+            prompt=Prompt.of(task),
+            options=Options.of(task),
+            field=self.field if self.field in task.fields else "",
+            rules=[parse_instruction(rule) for rule in self.rules],
+            grammar=self.grammar,
+        )

@@ -1,0 +1,604 @@
+"""Keyword search: BM25 over postings in NumPy arrays, updated in place, exact.
+
+The score is Lucene's BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009): the sum over
+the query's terms of ``idf * tf / (tf + k1 * (1 - b + b * length / mean length))`` with ``idf = ln(1 + (N - df + 0.5) / (df + 0.5))``.
+Deleted texts count nowhere. Rare terms are looked up first; once no unseen text can reach the k best, frequent terms are only
+looked up for the texts that still can (MaxScore: Turtle and Flood 1995), so that frequent words cost little and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import unicodedata
+import zipfile
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rung.core.errors import InputError, StoreError
+from rung.core.files import aside
+from rung.core.types import Span
+from rung.metrics.stem import stem
+from rung.retrieval.keyword.tokens import split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FILE = "keyword.npz"
+FORMAT = 1
+
+STOP_WORDS = frozenset(
+    """a about above after again against all also am an and any are aren as at be because been before being below between both
+    but by can cannot could couldn did didn do does doesn doing don during each few for from further had hadn has hasn have
+    haven having he her here hers herself him himself his how i if in into is isn it its itself just ll me more most my myself
+    no nor not of off on once only or other our ours ourselves out over own s same she should shouldn so some such t than that
+    the their theirs them themselves then there these they this those through to too under until up ve very was wasn we were
+    weren what when where which while who whom why will with would wouldn you your yours yourself yourselves""".split()  # noqa: SIM905
+)
+"""English function words, and what apostrophes leave of them."""
+
+LONGEST = 64
+"""Characters of a token that count: a text without spaces must not become one endless word."""
+
+MERGE_TOKENS = 4_000_000
+"""Tokens that may wait before they become postings: bounds the memory of a build."""
+
+BATCH = 1024
+"""Texts that are split into words at once."""
+FEW = 16
+"""Fewer texts than these are split one by one."""
+
+CACHED_POSTINGS = 16_000_000
+"""Postings whose weights are kept ready between searches, 4 to 8 bytes each."""
+
+PRUNE_FROM = 500
+"""Postings a term must have before it pays to look whether unseen texts still matter."""
+
+SEEK = 16
+"""A binary search costs about as much as this many postings added up."""
+
+_UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+_Postings = tuple["NDArray[np.int32]", "NDArray[np.float32]", float]
+"""Rows with a term, ascending, their weights, and the largest of these."""
+
+_PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+
+
+class _Folding(dict[int, str]):
+    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, a space for what is
+    no letter or digit, and spaces around each character of a script that writes no spaces between words."""
+
+    def __missing__(self, code: int) -> str:
+        # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
+        parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code).casefold()).casefold())
+        folded = unicodedata.normalize("NFC", "".join(char for char in parts if not 0x300 <= ord(char) <= 0x36F))
+        text = "".join(self._piece(char) for char in folded)
+        self[code] = text
+        return text
+
+    @staticmethod
+    def _piece(char: str) -> str:
+        if any(low <= ord(char) <= high for low, high in _UNSPACED):
+            return f" {char} " if unicodedata.category(char)[0] in "LNM" else " "
+        return char if char.isalnum() or unicodedata.category(char)[0] == "M" else " "
+
+
+_FOLDING = _Folding()
+
+
+def _fold(char: str) -> str:
+    return _FOLDING[ord(char)]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """How text becomes terms: lower case without diacritics, split at everything that is no letter or digit; then ``stop``
+    leaves out English function words and ``stem`` takes English endings off (Porter) words of the letters a to z."""
+
+    stop: bool = True
+    stem: bool = True
+
+    def tokens(self, text: str) -> list[str]:
+        """The text's words, before function words and endings are dealt with."""
+        if text.isascii():
+            return text.encode("ascii").translate(_PLAIN).decode("ascii").split()
+        return text.translate(_FOLDING).split()
+
+    def term(self, token: str) -> str:
+        """The term of a token, empty for one that is left out."""
+        if self.stop and token in STOP_WORDS:
+            return ""
+        token = token[:LONGEST]
+        return stem(token) if self.stem and token.isascii() and token.isalpha() else token
+
+    def terms(self, text: str) -> list[str]:
+        """The text's terms in order."""
+        return [term for token in self.tokens(text) if (term := self.term(token))]
+
+    def places(self, text: str) -> list[tuple[str, Span]]:
+        """The text's terms in order, each with the characters of ``text`` that it came from."""
+        pieces = [_FOLDING[ord(char)] for char in text]
+        origin = [index for index, piece in enumerate(pieces) for _ in piece]
+        folded = "".join(pieces)
+        found = []
+        end = 0
+        for token in folded.split():
+            start = folded.index(token, end)
+            end = start + len(token)
+            if term := self.term(token):
+                found.append((term, Span(origin[start], origin[end - 1] + 1)))
+        return found
+
+
+class _Words(dict[str, int]):
+    """Token to the number of its term, -1 for one that is left out; meets new tokens."""
+
+    def __init__(self, analysis: Analysis, terms: dict[str, int]) -> None:
+        super().__init__()
+        self._analysis, self._terms = analysis, terms
+
+    def __missing__(self, token: str) -> int:
+        term = self._analysis.term(token)
+        number = self._terms.setdefault(term, len(self._terms)) if term else -1
+        if len(token) <= LONGEST:
+            self[token] = number
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Postings of some texts: those of the term ``terms[i]`` (ascending) are ``rows`` and ``counts`` from ``starts[i]`` up to
+    ``starts[i + 1]``, rows ascending."""
+
+    terms: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    counts: NDArray[Any]
+
+    @classmethod
+    def build(cls, keys: NDArray[np.int64], counts: NDArray[Any] | None = None) -> _Segment:
+        """From keys ``term << 32 | row``: one for each token in any order, or sorted and unique with their counts."""
+        if counts is None:
+            keys.sort()
+            first = np.flatnonzero(np.diff(keys, prepend=-1))
+            counts = np.diff(first, append=len(keys))
+            keys = keys[first]
+        counts = counts.astype(np.min_scalar_type(int(counts.max(initial=0))), copy=False)
+        rows = keys.astype(np.int32)  # the low 32 bits
+        numbers = (keys >> 32).astype(np.int32)
+        begins = np.flatnonzero(np.diff(numbers, prepend=-1))
+        return cls(numbers[begins], np.append(begins, len(keys)), rows, counts)
+
+    def find(self, term: int) -> slice:
+        place = int(np.searchsorted(self.terms, term))
+        if place == len(self.terms) or self.terms[place] != term:
+            return slice(0, 0)
+        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+
+    def numbers(self) -> NDArray[np.int32]:
+        """The term of each posting."""
+        return np.repeat(self.terms, np.diff(self.starts))
+
+
+class _View:
+    """What a search reads. Nothing of it changes but the cache, so that readers and a writer do not meet. ``norms`` has
+    infinity for a deleted row, whose weight is then 0."""
+
+    def __init__(
+        self,
+        ids: list[str],
+        segments: tuple[_Segment, ...],
+        frequency: NDArray[np.int64],
+        norms: NDArray[np.float32],
+        live: int,
+    ) -> None:
+        self.ids, self.segments, self.frequency, self.norms, self.live = ids, segments, frequency, norms, live
+        self._ready: dict[int, _Postings] = {}
+        self._held = 0
+
+    def idf(self, term: int) -> float:
+        known = int(self.frequency[term]) if 0 <= term < len(self.frequency) else 0
+        return math.log1p((self.live - known + 0.5) / (known + 0.5))
+
+    def postings(self, term: int) -> _Postings:
+        ready = self._ready.get(term)
+        if ready is None:
+            found = [(segment, segment.find(term)) for segment in self.segments]
+            parts = [(segment.rows[at], segment.counts[at]) for segment, at in found if at.stop > at.start]
+            if len(parts) == 1:
+                rows, counts = parts[0]
+            else:
+                rows = np.concatenate([part[0] for part in parts] or [np.empty(0, np.int32)])
+                counts = np.concatenate([part[1] for part in parts] or [np.empty(0, np.uint8)])
+            weights = counts.astype(np.float32)
+            weights /= weights + self.norms[rows]
+            weights *= np.float32(self.idf(term))
+            ready = rows, weights, float(weights.max(initial=0.0))
+            if self._held + len(rows) > CACHED_POSTINGS:
+                self._ready, self._held = {}, 0
+            self._ready[term] = ready
+            self._held += len(rows)
+        return ready
+
+    def rank(self, terms: Mapping[int, int], k: int, mask: NDArray[np.bool_] | None = None) -> list[tuple[str, float]]:
+        """The ``k`` best rows for terms with their number in the query; ``mask`` is true for the rows that may be found."""
+        plan = []
+        for term, times in terms.items():
+            rows, weights, top = self.postings(term)
+            if top > 0:
+                plan.append((top * times, times, rows, weights))
+        plan.sort(key=lambda item: -item[0])
+        rest = sum(item[0] for item in plan)  # the most that the terms from here on can add
+        scores = np.zeros(len(self.norms), np.float32)
+        seen: list[NDArray[np.int32]] = []
+        count = 0
+        pruned: NDArray[np.int32] | None = None
+        for top, times, rows, weights in plan:
+            if len(rows) > PRUNE_FROM and count >= k:
+                some = np.concatenate(seen) if pruned is None else pruned
+                have = scores[some]
+                # A little slack for rounding: sums of the same terms are compared in single precision.
+                least = float(np.partition(have, -k)[-k]) * (1 - 1e-5)
+                if pruned is not None or rest < least:
+                    pruned = some[have + np.float32(rest) >= least]
+                    count = len(pruned)
+            rest -= top
+            if times > 1:
+                weights = weights * np.float32(times)
+            if pruned is not None and len(pruned) * SEEK < len(rows):
+                places = np.searchsorted(rows, pruned)
+                places[places == len(rows)] = 0
+                hit = rows[places] == pruned
+                scores[pruned[hit]] += weights[places[hit]]
+            elif pruned is not None:
+                scores[rows] += weights
+            else:
+                if mask is not None:
+                    held = mask[rows]
+                    rows, weights = rows[held], weights[held]
+                before = scores[rows]
+                new = rows[before == 0]
+                scores[rows] = before + weights
+                seen.append(new)
+                count += len(new)
+        if not count:
+            return []
+        rows = np.concatenate(seen) if pruned is None else pruned
+        values = scores[rows]
+        if len(values) > k:
+            kept = values >= np.partition(values, -k)[-k]
+            rows, values = rows[kept], values[kept]
+        best = sorted(
+            (-value, self.ids[row]) for row, value in zip(rows.tolist(), values.tolist(), strict=True) if value > 0
+        )
+        return [(id, -value) for value, id in best[:k]]
+
+
+class KeywordIndex:
+    """Texts by id, found by their words.
+
+    Readers may search while one thread writes; they see all of a call to ``add``, ``upsert`` or ``delete`` or nothing of it.
+    ``generation`` and ``checksum`` are what the caller gave when the index was last saved: compare them with the source's own
+    to see whether a saved index is stale.
+    """
+
+    def __init__(self, analysis: Analysis = Analysis(), k1: float = 1.2, b: float = 0.75) -> None:
+        if not (k1 > 0 and 0 <= b <= 1):
+            raise InputError(f"got k1 {k1} and b {b}, expected k1 above 0 and b from 0 to 1", remedy="leave them out")
+        self.analysis, self.k1, self.b = analysis, k1, b
+        self.generation, self.checksum = 0, ""
+        self._ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._lengths = array("i")
+        self._terms: dict[str, int] = {}
+        self._words = _Words(analysis, self._terms)
+        self._segments: list[_Segment] = []
+        self._frequency = np.zeros(0, np.int64)
+        self._waiting = array("i")  # terms of the texts whose postings are not built yet, from row _built on
+        self._built = 0
+        self._gone: list[int] = []  # rows deleted since the last view
+        self._dead = np.zeros(0, bool)
+        self._view: _View | None = None
+        self._mask: tuple[_View, frozenset[str], NDArray[np.bool_]] | None = None
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._rows
+
+    # ------------------------------------------------------------ writing
+
+    def add(self, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Add new texts. Raises InputError for an id that is there or twice in the call; then nothing was added."""
+        with self._lock:
+            self._check(ids, texts)
+            for id in ids:
+                if id in self._rows:
+                    raise InputError(f"id {id!r} is in the index already", remedy="call upsert to replace it")
+            self._append(ids, texts)
+
+    def upsert(self, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Add texts, replacing those whose id is there. Raises InputError for an id twice in the call."""
+        with self._lock:
+            self._check(ids, texts)
+            self._remove(ids)
+            self._append(ids, texts)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete the texts that are there; how many were."""
+        with self._lock:
+            return self._remove(ids)
+
+    def _check(self, ids: Sequence[str], texts: Sequence[str]) -> None:
+        if len(ids) != len(texts):
+            raise InputError(
+                f"got {len(ids)} ids and {len(texts)} texts, expected as many", remedy="give each text an id"
+            )
+        if len(set(ids)) != len(ids):
+            twice = next(id for id, times in Counter(ids).items() if times > 1)
+            raise InputError(f"id {twice!r} is twice in one call, expected each once", remedy="leave one out")
+
+    def _append(self, ids: Sequence[str], texts: Sequence[str]) -> None:
+        number = self._words.__getitem__
+        for start in range(0, len(texts), BATCH):
+            some = texts[start : start + BATCH]
+            if len(some) < FEW:
+                lists = [self.analysis.tokens(text) for text in some]
+                counts = np.array([len(own) for own in lists], np.int64)
+                found = np.array([number(word) for own in lists for word in own], np.int32)
+            else:
+                words, places, counts = split(some, _PLAIN, _fold)
+                found = np.fromiter(map(number, words), np.int32, len(words))[places]
+            kept = found >= 0
+            lengths = np.diff(np.concatenate(([0], np.cumsum(kept)))[np.cumsum(counts)], prepend=0)
+            self._waiting.frombytes(found[kept].tobytes())
+            self._lengths.frombytes(lengths.astype(np.int32).tobytes())
+            first = len(self._ids)
+            part = ids[start : start + BATCH]
+            self._ids.extend(part)
+            self._rows.update(zip(part, range(first, first + len(part)), strict=True))
+            if len(self._waiting) >= MERGE_TOKENS:
+                self._build()
+        self._view = None
+
+    def _remove(self, ids: Iterable[str]) -> int:
+        gone = [row for id in ids if (row := self._rows.pop(id, None)) is not None]
+        if gone:
+            self._gone += gone
+            self._view = None
+        return len(gone)
+
+    # ------------------------------------------------------------ from what was written to what is read
+
+    def _build(self) -> None:
+        """Make the waiting terms a segment."""
+        if self._built < len(self._ids):
+            lengths = np.array(self._lengths[self._built :], np.int64)
+            keys = np.frombuffer(self._waiting, np.int32).astype(np.int64)
+            keys <<= 32
+            keys |= np.repeat(np.arange(self._built, len(self._ids)), lengths)
+            segment = _Segment.build(keys)
+            self._segments.append(segment)
+            frequency = np.zeros(len(self._terms), np.int64)
+            frequency[: len(self._frequency)] = self._frequency
+            frequency[segment.terms] += np.diff(segment.starts)
+            self._frequency = frequency
+            self._waiting = array("i")
+            self._built = len(self._ids)
+
+    def _settle(self) -> _View:
+        """The view of everything written so far."""
+        view = self._view
+        if view is not None:
+            return view
+        with self._lock:
+            if self._view is None:
+                self._build()
+                self._bury()
+                if self._dead.sum() > max(1000, len(self._ids) // 4):
+                    self._compact()
+                while len(self._segments) > 1 and len(self._segments[-1].rows) * 2 >= len(self._segments[-2].rows):
+                    self._segments[-2:] = [self._merge(self._segments[-2:])]
+                lengths = np.array(self._lengths, np.float64)
+                live = ~self._dead
+                mean = float(lengths[live].mean()) if live.any() else 0.0
+                norms = self.k1 * (1 - self.b + self.b * lengths / (mean or 1.0))
+                norms[self._dead] = np.inf
+                self._view = _View(
+                    self._ids, tuple(self._segments), self._frequency, norms.astype(np.float32), int(live.sum())
+                )
+            return self._view
+
+    def _bury(self) -> None:
+        """Take the rows deleted since the last view out of the document frequencies."""
+        dead = np.zeros(len(self._ids), bool)
+        dead[: len(self._dead)] = self._dead
+        if self._gone:
+            gone = np.array(self._gone)
+            frequency = self._frequency.copy()
+            for segment in self._segments:
+                if len(gone) == 1:
+                    places = np.flatnonzero(segment.rows == gone[0])
+                else:
+                    fresh = np.zeros(len(self._ids), bool)
+                    fresh[gone] = True
+                    places = np.flatnonzero(fresh[segment.rows])
+                owners = segment.terms[np.searchsorted(segment.starts, places, side="right") - 1]
+                frequency -= np.bincount(owners, minlength=len(frequency))
+            self._frequency = frequency
+            dead[gone] = True
+            self._gone = []
+        self._dead = dead
+
+    def _merge(self, segments: Sequence[_Segment]) -> _Segment:
+        """One segment of several, without dead rows."""
+        keys = np.concatenate([(part.numbers().astype(np.int64) << 32) | part.rows for part in segments])
+        counts = np.concatenate([part.counts for part in segments])
+        alive = ~self._dead[keys & 0xFFFFFFFF]
+        keys, counts = keys[alive], counts[alive]
+        order = np.argsort(keys, kind="stable")  # runs that are sorted already: close to linear
+        return _Segment.build(keys[order], counts[order])
+
+    def _compact(self) -> None:
+        """Give the live rows new numbers from 0 on, so that deleted ones take no room."""
+        keep = np.flatnonzero(~self._dead)
+        renumber = np.full(len(self._ids), -1, np.int64)
+        renumber[keep] = np.arange(len(keep))
+        merged = self._merge(self._segments)
+        keys = (merged.numbers().astype(np.int64) << 32) | renumber[merged.rows]
+        self._segments = [_Segment.build(keys, merged.counts)]
+        self._ids = [self._ids[row] for row in keep.tolist()]
+        self._rows = {id: row for row, id in enumerate(self._ids)}
+        self._lengths = array("i", np.array(self._lengths, np.int32)[keep].tobytes())
+        self._dead = np.zeros(len(self._ids), bool)
+        self._built = len(self._ids)
+
+    # ------------------------------------------------------------ reading
+
+    def search(self, query: str, k: int, allowed: Collection[str] | None = None) -> list[tuple[str, float]]:
+        """The ``k`` best ids and their scores, best first, ties by id; only texts with a term of the query are found.
+
+        A term counts as often as it is in the query. ``allowed``: only these ids (a frozenset given again is not read again).
+        """
+        if k < 1:
+            raise InputError(f"got k {k}, expected 1 or more", remedy="ask for at least one hit")
+        view = self._settle()
+        return view.rank(self._numbers(query), k, self._allowed(view, allowed))
+
+    def search_batch(
+        self, queries: Sequence[str], k: int, allowed: Collection[str] | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """``search`` for each query."""
+        return [self.search(query, k, allowed) for query in queries]
+
+    def idf(self, query: str) -> dict[str, float]:
+        """Each term of the query with its inverse document frequency here; a term that no text has gets the largest."""
+        view = self._settle()
+        return {term: view.idf(self._terms.get(term, -1)) for term in self.analysis.terms(query)}
+
+    def reach(self, query: str) -> tuple[float, int]:
+        """The score that no text can quite reach for this query (the sum of its terms' idf), and how many terms it has."""
+        view = self._settle()
+        terms = self.analysis.terms(query)
+        return sum(view.idf(self._terms.get(term, -1)) for term in terms), len(terms)
+
+    def highlights(self, query: str, text: str) -> tuple[Span, ...]:
+        """Where ``text`` has terms of the query, in order."""
+        wanted = set(self.analysis.terms(query))
+        return tuple(span for term, span in self.analysis.places(text) if term in wanted) if wanted else ()
+
+    def _numbers(self, query: str) -> Counter[int]:
+        return Counter(number for term in self.analysis.terms(query) if (number := self._terms.get(term)) is not None)
+
+    def _allowed(self, view: _View, allowed: Collection[str] | None) -> NDArray[np.bool_] | None:
+        if allowed is None:
+            return None
+        held = self._mask
+        if held is not None and held[0] is view and held[1] is allowed:
+            return held[2]
+        mask = np.zeros(len(view.norms), bool)
+        # Under the lock: a row looked up here must be one of the view, which a writer may be about to renumber.
+        with self._lock:
+            rows = self._rows if view.ids is self._ids else {id: row for row, id in enumerate(view.ids)}
+            found = [row for id in allowed if (row := rows.get(id)) is not None and row < len(mask)]
+        mask[found] = True
+        if isinstance(allowed, frozenset):
+            self._mask = view, allowed, mask
+        return mask
+
+    # ------------------------------------------------------------ on disk
+
+    def save(self, folder: Path, generation: int, checksum: str = "") -> None:
+        """Write the index into ``folder`` in one step, marked with the ``generation`` and ``checksum`` of its source.
+
+        It can be rebuilt from its source at any time, so it is not forced to the disk: after a power cut it may be damaged,
+        which ``open`` notices.
+        """
+        with self._lock:
+            self._settle()
+            head = {
+                "format": FORMAT,
+                "generation": generation,
+                "checksum": checksum,
+                "analysis": asdict(self.analysis),
+                "k1": self.k1,
+                "b": self.b,
+                "segments": len(self._segments),
+            }
+            arrays: dict[str, NDArray[Any]] = {
+                "head": _text(head),
+                "ids": _text(self._ids),
+                "words": _text(list(self._terms)),
+                "frequency": self._frequency,
+                "lengths": np.array(self._lengths, np.int32),
+                "dead": self._dead,
+            }
+            for place, segment in enumerate(self._segments):
+                arrays[f"terms{place}"], arrays[f"starts{place}"] = segment.terms, segment.starts
+                arrays[f"rows{place}"], arrays[f"counts{place}"] = segment.rows, segment.counts
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with aside(folder / FILE, durable=False) as staging, staging.open("wb") as stream:
+                    np.savez(stream, allow_pickle=False, **arrays)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write the keyword index {folder / FILE}: {error.strerror or error}",
+                    remedy="make room or give a folder that can be written",
+                ) from error
+            self.generation, self.checksum = generation, checksum
+
+    @classmethod
+    def open(cls, folder: Path) -> KeywordIndex:
+        """The index that ``save`` wrote. Raises StoreError where there is none, or a damaged one, or one of another format."""
+        path = folder / FILE
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                # Reading a member whole checks its CRC-32, which the zip format keeps.
+                arrays = {name: stored[name] for name in stored.files}
+            head = json.loads(arrays["head"].tobytes())
+            if head["format"] != FORMAT:
+                raise StoreError(
+                    f"the keyword index {path} has format {head['format']}, expected {FORMAT}",
+                    remedy="build the index again",
+                )
+            index = cls(Analysis(**head["analysis"]), head["k1"], head["b"])
+            index.generation, index.checksum = head["generation"], head["checksum"]
+            index._ids = json.loads(arrays["ids"].tobytes())
+            index._terms.update((term, place) for place, term in enumerate(json.loads(arrays["words"].tobytes())))
+            index._frequency, index._dead = arrays["frequency"], arrays["dead"]
+            index._lengths = array("i", arrays["lengths"].tobytes())
+            index._segments = [
+                _Segment(*(arrays[f"{part}{place}"] for part in ("terms", "starts", "rows", "counts")))
+                for place in range(head["segments"])
+            ]
+        except FileNotFoundError:
+            raise StoreError(f"there is no keyword index {path}", remedy="build the index first") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise StoreError(f"the keyword index {path} is damaged: {error}", remedy="build the index again") from error
+        dead = index._dead.tolist()
+        index._rows = {id: row for row, id in enumerate(index._ids) if not dead[row]}
+        index._built = len(index._ids)
+        return index
+
+
+def _text(value: Any) -> NDArray[np.uint8]:
+    """JSON as an array: no pickles."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)

@@ -1,0 +1,242 @@
+"""The form of a task's answers, and references that have it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from math import isfinite
+from typing import Any, cast
+
+from rung.core.errors import InputError
+from rung.core.types import Form
+from rung.tasks.file.problem import nearest
+from rung.tasks.rows.desk import Desk, Draft, short
+
+
+def read_schema(desk: Desk) -> dict[str, Any]:
+    answer = desk.definition.answer
+    if answer.kind != "json":
+        return {}
+    document, file = answer.document, desk.path
+    if answer.file is not None:
+        place = desk.place(answer.file, "answer", "json")
+        if place is None:
+            return {}
+        file = place
+        try:
+            document = json.loads(place.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            desk.tell(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
+            return {}
+        except ValueError as error:
+            desk.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
+            return {}
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(cast(Any, document))
+    except SchemaError as error:
+        where = "/".join(str(part) for part in error.absolute_path)
+        desk.problems.add(
+            f"not a valid JSON schema{f' at {where}' if where else ''}: {error.message}", "correct the schema",
+            file=file, line=desk.line("answer", "json", *error.absolute_path) if file == desk.path else None,
+        )  # fmt: skip
+        return {}
+    if not isinstance(document, dict) or document.get("type", "object") != "object":
+        desk.tell("the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json")
+        return {}
+    return document
+
+
+def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> Form:
+    """The form of the answer, its labels taken from the data where they are ``auto``; references become what it says."""
+    answer = desk.definition.answer
+    _extract(desk, rows)
+    if answer.kind == "json":
+        return Form("json", schema=schema)
+    if answer.kind != "labels":
+        return Form(answer.kind, pattern=answer.pattern)
+    for row in rows:
+        if isinstance(row.reference, list):
+            desk.complain(row.row, "the label is a list, expected one label", "one label a row", "several labels")
+            row.reference = None
+        elif row.reference is not None:
+            written = json.dumps(row.reference) if isinstance(row.reference, bool | int | float) else row.reference
+            row.reference = str(written).strip() or None
+    counts = Counter(row.reference for row in rows if row.reference is not None)
+    labels = tuple(sorted(counts)) if answer.auto else answer.labels
+    if answer.auto and len(labels) > max(20, len(rows) // 2):
+        desk.tell(
+            f"{len(labels):,} different labels in {len(rows):,} rows: this looks like free text",
+            "check `columns.reference`, or write `answer: text`", "answer", level="warning",
+        )  # fmt: skip
+    folded: defaultdict[str, list[str]] = defaultdict(list)
+    for label in dict.fromkeys((*labels, *counts)):
+        folded[" ".join(re.split(r"[\W_]+", label.casefold()))].append(label)
+    for alike in folded.values():
+        if len(alike) > 1:
+            desk.tell(
+                f"labels that differ in writing only: {', '.join(map(repr, alike))}", "make them one, in `columns.reference.map`"
+                " or in the data", "answer", level="warning",
+            )  # fmt: skip
+    if not answer.auto:
+        known = set(labels)
+        for row in rows:
+            if row.reference is not None and row.reference not in known:
+                desk.complain(
+                    row.row,
+                    f"the label {row.reference!r} is not in `answer.labels`",
+                    nearest(row.reference, known),
+                    "unknown label",
+                )
+        for label in labels:
+            if label not in counts and rows:
+                desk.tell(f"no row has the label {label!r}", "remove it, or add rows", "answer", "labels", label, level="warning")  # fmt: skip
+    if rows and len(set(labels)) < 2:
+        desk.tell(
+            f"there is only one label: {next(iter(labels), 'none')!r}; nothing is to be told apart",
+            "check `columns.reference`, or add rows of other labels", "answer",
+        )  # fmt: skip
+    for label in desk.definition.rules:
+        if label not in labels:
+            desk.tell(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
+    return Form("labels", labels=labels)
+
+
+def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
+    """Apply pattern, separator and map; one of several equal answers is one answer."""
+    reference = desk.definition.columns.reference
+    if reference is None:
+        return
+    pattern = re.compile(reference.pattern) if reference.pattern else None
+    for row in rows:
+        found = row.reference
+        if isinstance(found, str) and not found.strip():
+            found = None
+        if pattern is not None and found is not None:
+            match = pattern.search(str(found))
+            if match is None:
+                desk.complain(
+                    row.row, f"the reference {short(found)} does not match `pattern`", "correct the row or `columns.reference.pattern`",
+                    "reference without match",
+                )  # fmt: skip
+                found = None
+            else:
+                found = match[1] if pattern.groups else match[0]
+        if reference.separator is not None and isinstance(found, str):
+            found = [part.strip() for part in found.split(reference.separator) if part.strip()]
+        if reference.map and found is not None and not isinstance(found, list):
+            written = found.strip() if isinstance(found, str) else json.dumps(found)
+            if written not in reference.map:
+                desk.complain(
+                    row.row,
+                    f"the reference {short(found)} is not in `map`",
+                    nearest(written, reference.map),
+                    "reference not mapped",
+                )
+            found = reference.map.get(written)
+        if isinstance(found, list):
+            found = list(dict.fromkeys(found)) if all(isinstance(item, str) for item in found) else found
+            if len(found) < 2:
+                found = found[0] if found else None
+        row.reference = found
+
+
+def _grammar(desk: Desk, form: Form) -> Callable[[str], bool] | None:
+    """Whether a text is of the form's grammar; None where nothing here can say."""
+    if find_spec("llguidance") is None:
+        return None
+    from rung.models.engine.grammar import reader
+
+    try:
+        return reader(form)
+    except InputError as error:
+        desk.tell(error.message, error.remedy, "answer")
+        return None
+
+
+def check_references(desk: Desk, rows: Sequence[Draft], form: Form) -> None:
+    """Does every reference have the form of the answer?"""
+    if desk.definition.columns.reference is None:
+        if form.kind not in ("text", "grammar", "regex"):
+            desk.tell(f"answers of the form {form.kind} need `columns.reference`", "name the column", "columns")
+        return
+    check_json = None
+    if form.kind == "json":
+        from jsonschema import Draft202012Validator
+
+        check_json = Draft202012Validator(form.schema)
+    check_grammar = _grammar(desk, form) if form.kind == "grammar" else None
+    for row in rows:
+        found = row.reference
+        if found is None:
+            continue
+        if form.kind == "number":
+            row.reference = number(found)
+            if row.reference is None:
+                desk.complain(
+                    row.row, f"the reference {short(found)} is not a number", "write a number, or take it out of the text: "
+                    "`columns.reference: {column: C, pattern: REGEX}`", "not a number",
+                )  # fmt: skip
+        elif form.kind == "json":
+            assert check_json is not None
+            row.reference = _document(desk, row, check_json)
+        elif form.kind in ("regex", "grammar"):
+            row.reference = found if isinstance(found, str) else str(found)
+            if form.kind == "regex" and re.fullmatch(form.pattern, row.reference) is None:
+                desk.complain(
+                    row.row, f"the reference {short(found)} does not match the answer's regex {form.pattern!r}",
+                    "correct the row or `answer.regex`", "reference against regex",
+                )  # fmt: skip
+            if check_grammar is not None and not check_grammar(row.reference):
+                desk.complain(
+                    row.row, f"the reference {short(found)} is not of the answer's grammar",
+                    "correct the row or `answer.grammar`", "reference against grammar",
+                )  # fmt: skip
+        elif form.kind == "text" and not isinstance(found, str):
+            if isinstance(found, list) and all(isinstance(item, str) for item in found):
+                continue
+            if isinstance(found, bool | int | float):
+                row.reference = json.dumps(found)
+            else:
+                desk.complain(
+                    row.row, f"the reference is a {type(found).__name__}, expected text or a list of texts",
+                    "name what lies inside, as in `answers[].text`", "reference not text",
+                )  # fmt: skip
+
+
+def _document(desk: Desk, row: Draft, validator: Any) -> Any:
+    found = row.reference
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError as error:
+            desk.complain(row.row, f"the reference is not JSON: {error}", "correct the cell", "reference not JSON")
+            return None
+    failed = next(
+        iter(sorted(validator.iter_errors(found), key=lambda error: list(map(str, error.absolute_path)))), None
+    )
+    if failed is not None:
+        where = ".".join(str(part) for part in failed.absolute_path)
+        desk.complain(
+            row.row, f"the reference violates the schema{f' at {where}' if where else ''}: {short(failed.message, 160)}",
+            "correct the row or the schema", "reference against schema",
+        )  # fmt: skip
+    return found
+
+
+def number(value: Any) -> int | float | None:
+    """A reference as a number ("1,234" is 1234), None when it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip().replace(",", "").replace("−", "-").lstrip("$€£").removesuffix("%").strip()
+        if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
+            return None
+        value = float(text)
+    if not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value

@@ -1,0 +1,172 @@
+"""The rows of a task's sources as drafts of examples."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rung.core.codec import digest
+from rung.tasks.file.definition import STDLIB_CORPUS, Source
+from rung.tasks.file.problem import nearest
+from rung.tasks.packs.middle import stdlib
+from rung.tasks.rows import reader
+from rung.tasks.rows.desk import Desk, Draft
+
+HUGE = 1_000_000
+"""Characters in one field beyond which a row is a mistake."""
+
+
+def read_tables(desk: Desk) -> list[reader.Table]:
+    """The tables of all sources; ``split`` is set where the task file or a dataset folder says it."""
+    out: list[reader.Table] = []
+    data = desk.definition.data
+    for split, sources in (("", data.whole), ("train", data.train), ("dev", data.dev), ("test", data.test)):
+        for index, source in enumerate(sources):
+            location: tuple[str | int, ...] = ("data", split, index) if split else ("data", index)
+            merged: Source = source.under(desk.definition.reader)
+            if source.file == STDLIB_CORPUS and merged.format == "fim":
+                place: Path | None = stdlib()
+            else:
+                place = desk.place(source.file, *location)
+            if place is None:
+                continue
+            found = reader.read(merged, place, desk.problems, line=desk.line(*location), task=desk.path)
+            for table in found:
+                if split:
+                    table.split = split
+                if not table.rows and not desk.problems.failed:
+                    desk.problems.add("there are no rows in it", "add rows, or correct `reader`", file=place)
+            out.extend(found)
+    return out
+
+
+def read_rows(desk: Desk, tables: Sequence[reader.Table]) -> list[Draft]:
+    columns = desk.definition.columns
+    wanted = [("input", field_, column) for field_, column in columns.input.items()]
+    if columns.reference is not None:
+        wanted.append(("reference", "", columns.reference.column))
+    wanted += [(name, "", column) for name in ("id", "group", "split") if (column := getattr(columns, name))]
+    wanted += [("metadata", "", column) for column in columns.metadata]
+    out: list[Draft] = []
+    for table in tables:
+        lacking = []
+        for role, name, column in wanted:
+            if column not in table.columns and not set(reader.heads(column)) <= set(table.columns):
+                lacking.append((role, name, column))
+        if not table.rows:
+            continue
+        for role, name, column in lacking:
+            file = table.rows[0].file
+            hint = nearest(column, table.columns)
+            shown = ", ".join(table.columns[:20])
+            desk.tell(
+                f"there is no column {column!r} in {file}; the columns are: {shown}",
+                hint if hint.startswith("did") else f"name one of them in `columns.{role}`",
+                "columns", role, *([name] if name else []),
+            )  # fmt: skip
+        if not lacking:
+            out += [_row(desk, row, table.split) for row in table.rows]
+    _mixed(desk, out)
+    return [row for row in out if row.input]
+
+
+def _row(desk: Desk, row: reader.Row, split: str) -> Draft:
+    columns = desk.definition.columns
+    input: dict[str, str] = {}
+    for name, column in columns.input.items():
+        text = _plain(desk, reader.value(row, column), row, name)
+        if len(text) > HUGE:
+            desk.complain(
+                row, f"field {name!r} has {len(text):,} characters, at most {HUGE:,} are read",
+                "shorten or split it; if this is unclosed quotes: `reader: {quote: none}`", "huge field",
+            )  # fmt: skip
+            text = text[:100]
+        input[name] = text
+    read = Draft(row, split, input)
+    if not any(text.strip() for text in input.values()):
+        desk.complain(row, f"the input is empty ({', '.join(input)})", "fill it or remove the row", "empty input")
+    if columns.split is not None:
+        given = str(reader.value(row, columns.split)).strip().lower()
+        if given not in reader.SPLITS:
+            desk.complain(
+                row, f"split {given!r}, expected train, dev or test", "correct it in the column "
+                f"{columns.split!r}", "unknown split",
+            )  # fmt: skip
+        else:
+            read.split = reader.SPLITS[given]
+    if columns.group is not None:
+        group = reader.value(row, columns.group)
+        read.group = None if group in (None, "", reader.ABSENT) else str(group)
+    if columns.id is not None:
+        id = reader.value(row, columns.id)
+        read.id = "" if id is None or id is reader.ABSENT else str(id).strip()
+        if not read.id:
+            desk.complain(row, "the id is empty", "fill it, or remove `columns.id`", "empty id")
+    for column in columns.metadata:
+        found = reader.value(row, column)
+        if found is not reader.ABSENT:
+            read.metadata[column] = found
+    if columns.reference is not None:
+        read.reference = reader.value(row, columns.reference.column)
+        if read.reference is reader.ABSENT:
+            read.reference = None
+    return read
+
+
+def _plain(desk: Desk, found: Any, row: reader.Row, name: str) -> str:
+    if isinstance(found, str):
+        return found
+    if found is None or found is reader.ABSENT:
+        return ""
+    if isinstance(found, bool | int | float):
+        return json.dumps(found)
+    desk.complain(
+        row, f"field {name!r} is a {type(found).__name__}, expected text",
+        "name what lies inside, as in `meta.title` or `turns[].text`", "not text",
+    )  # fmt: skip
+    return ""
+
+
+def _mixed(desk: Desk, rows: Sequence[Draft]) -> None:
+    """Columns in which some values are text and others numbers: mostly a mistake in how the data were written."""
+    columns = desk.definition.columns
+    watched = [("input", column) for column in columns.input.values()]
+    if columns.reference is not None and desk.definition.answer.kind == "labels":
+        watched.append(("reference", columns.reference.column))
+    for role, column in watched:
+        first: dict[str, reader.Row] = {}
+        for row in rows:
+            found = reader.value(row.row, column)
+            if isinstance(found, str | bool | int | float):
+                first.setdefault(type(found).__name__, row.row)
+        if len(first) > 1:
+            ways = ", ".join(f"{kind} (first in row {row.line:,})" for kind, row in first.items())
+            desk.problems.add(
+                f"column {column!r} mixes types: {ways}", "write all values as text",
+                file=next(iter(first.values())).file, level="error" if role == "reference" else "warning",
+            )  # fmt: skip
+
+
+def identify(desk: Desk, rows: Sequence[Draft]) -> None:
+    """Ids: given, or the hash of input and reference; equal rows get -2, -3, ... in the order they stand."""
+    seen: dict[str, reader.Row] = {}
+    count: Counter[str] = Counter()
+    given = desk.definition.columns.id is not None
+    for row in rows:
+        row.key = digest([list(row.input.items()), row.reference])
+        if not given:
+            row.id = row.key[:12]
+            count[row.id] += 1
+            if count[row.id] > 1:
+                row.id += f"-{count[row.id]}"
+        elif row.id in seen:
+            first = seen[row.id]
+            desk.complain(
+                row.row, f"the id {row.id!r} is there twice (first in row {first.line:,} of {first.file.name})",
+                "make ids distinct, or remove `columns.id`", "id twice",
+            )  # fmt: skip
+        else:
+            seen[row.id] = row.row

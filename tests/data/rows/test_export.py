@@ -1,0 +1,57 @@
+"""Rows written out: what was read comes out again, in every format that can hold it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from rung.core.errors import InputError
+from rung.data.rows import shapes
+from rung.data.rows.export import export
+from rung.data.rows.records import Record
+from tests.data.rows.test_shapes import ROWS
+
+
+def _records(name: str) -> list[Record]:
+    return [shapes.read(row, f"r{n}", {"file": "f"}) for n, row in enumerate(ROWS[name])]
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_lossless(name: str, tmp_path: Path) -> None:
+    faults: list[str] = []
+    assert export(_records(name), tmp_path / "x.jsonl", faults=faults) == len(ROWS[name])
+    assert [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()] == ROWS[name]
+    export(_records(name), tmp_path / "x.json", faults=faults)
+    assert json.loads((tmp_path / "x.json").read_text()) == ROWS[name]
+    assert not faults
+
+
+def test_parquet(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs the extra data")
+    export(_records("instruction")[:1], tmp_path / "x.parquet", faults=[])
+    assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == ROWS["instruction"][:1]
+    mixed = [shapes.read({"text": "a", "x": value}, "r", {}) for value in (1, "one")]
+    with pytest.raises(InputError, match="differ in type"):
+        export(mixed, tmp_path / "y.parquet", faults=[])
+    assert not (tmp_path / "y.parquet").exists()
+
+
+def test_another_shape_and_what_it_cannot_say(tmp_path: Path) -> None:
+    faults: list[str] = []
+    assert export(_records("messages"), tmp_path / "x.csv", shape="prompt", provenance=True, faults=faults) == 1
+    with (tmp_path / "x.csv").open(newline="") as rows:
+        assert list(csv.DictReader(rows)) == [{"prompt": "Hi", "completion": "Hello", "source": '{"file": "f"}'}]
+    assert len(faults) == 1
+    assert "expected one question and one answer" in faults[0]
+    (tmp_path / "z.jsonl").write_text("old")
+    for name, shape, message in (
+        ("x.txt", "", "says no format"),
+        ("z.jsonl", "preference", "no row can be said"),
+        ("z.csv", "preference", "no row"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(_records("messages"), tmp_path / name, shape=shape, faults=[])
+    assert (tmp_path / "z.jsonl").read_text() == "old"

@@ -1,0 +1,99 @@
+"""Mail folders: threads, quotations, broken mails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rung.core.errors import InputError
+from rung.data.sources.mail import read, unquoted
+
+MBOX = """From a@x.org Mon Jan  5 10:00:00 2026
+From: Ann <ann@x.org>
+To: help@shop.example
+Subject: Broken lamp
+Message-ID: <1@x.org>
+Date: Mon, 5 Jan 2026 10:00:00 +0000
+
+My lamp is broken.
+--\x20
+Ann, Lamp Street 5
+
+From s@shop Mon Jan  5 11:00:00 2026
+From: "Shop" <HELP@shop.example>
+Subject: Re: Broken lamp
+Message-ID: <2@shop>
+In-Reply-To: <1@x.org>
+Date: Mon, 5 Jan 2026 11:00:00 +0000
+Content-Type: text/html; charset=utf-8
+
+<html><head><style>p {}</style></head><body><p>We send a new one.</p><blockquote>My lamp is broken.</blockquote></body></html>
+
+From a@x.org Tue Jan  6 11:00:00 2026
+From: ann@x.org
+Subject: Re: Broken lamp
+Message-ID: <3@x.org>
+References: <1@x.org> <2@shop>
+Date: Tue, 6 Jan 2026 11:00:00 +0000
+
+Thank you! When?
+
+On Mon, 5 Jan 2026 at 11:00,
+Shop <help@shop.example> wrote:
+> We send a new one.
+
+From s@shop Tue Jan  6 12:00:00 2026
+From: help@shop.example
+Message-ID: <4@shop>
+In-Reply-To: <3@x.org>
+Date: Tue, 6 Jan 2026 12:00:00 +0000
+
+Tomorrow.
+
+-----Original Message-----
+From: ann@x.org
+
+From b@x.org Tue Jan  6 12:00:00 2026
+From: bob@x.org
+Subject: Spam
+Message-ID: <9@x.org>
+Content-Type: text/plain; charset=no-such-charset
+
+Buy!
+"""
+
+
+def test_a_thread_is_a_conversation(tmp_path: Path) -> None:
+    path = tmp_path / "help.mbox"
+    path.write_text(MBOX)
+    faults: list[str] = []
+    [record] = read(path, ["help@shop.example"], faults)
+    assert [(m.role, m.content) for m in record.messages] == [
+        ("user", "My lamp is broken."),
+        ("assistant", "We send a new one."),
+        ("user", "Thank you! When?"),
+        ("assistant", "Tomorrow."),
+    ]
+    assert record.source["thread"] == "<1@x.org>"
+    assert record.source["mails"] == ["<1@x.org>", "<2@shop>", "<3@x.org>", "<4@shop>"]
+    assert len(faults) == 1
+    assert "answered nothing" in faults[0]
+
+
+def test_what_is_no_mail_folder(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbox"
+    path.write_bytes(b"\x00\x01binary")
+    with pytest.raises(InputError, match="is no mail folder"):
+        list(read(path, ["a@b"], []))
+    with pytest.raises(InputError, match="whose mails"):
+        list(read(path, [], []))
+    with pytest.raises(InputError, match="cannot read it"):
+        list(read(tmp_path / "none.mbox", ["a@b"], []))
+
+
+def test_what_somebody_wrote_themselves() -> None:
+    assert unquoted("a\n> b\nc\n") == "a\nc"
+    assert unquoted("Ja.\n\nAm 5. Januar 2026 um 10:00 schrieb Ann <a@x>:\n> Nein?\n") == "Ja."
+    assert unquoted("ok\n\nFrom: Ann\nSent: Monday\nTo: me\nSubject: x\n\nold") == "ok"
+    assert unquoted("On Monday I wrote:\na poem") == "On Monday I wrote:\na poem"  # nothing quoted follows

@@ -1,0 +1,215 @@
+"""Every format to the same rows, and every broken row to a problem with its line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rung.tasks.file.definition import Source
+from rung.tasks.file.problem import Problems
+from rung.tasks.rows.reader import ABSENT, Row, heads, read, value
+
+ROWS = [
+    {"text": "plain", "label": "a"},
+    {"text": 'with "quotes", a comma', "label": "b"},
+    {"text": "two\nlines \u2028 and a tab\t", "label": "a"},
+    {"text": "Ωmega 😀 naïve", "label": "b"},
+]
+
+
+def write_csv(path: Path, delimiter: str = ",") -> None:
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=delimiter)
+        writer.writerow(["text", "label"])
+        writer.writerows([row["text"], row["label"]] for row in ROWS)
+
+
+def make(path: Path) -> None:
+    name = path.name.removesuffix(".gz")
+    plain = path.with_name(name)
+    if name.endswith(".csv"):
+        write_csv(plain)
+    elif name.endswith(".tsv"):
+        write_csv(plain, "\t")
+    elif name.endswith(".jsonl"):
+        plain.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n", encoding="utf-8")
+    elif name.endswith(".json"):
+        plain.write_text(json.dumps(ROWS), encoding="utf-8")
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pylist(ROWS)
+        if name.endswith(".parquet"):
+            pq.write_table(table, plain)
+        else:
+            with pa.OSFile(str(plain), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+    if path != plain:
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+
+
+def read_one(file: Path, **options: Any) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    problems = Problems()
+    tables = read(Source(file=str(file), **options), file, problems)
+    told = tuple(str(problem) for problem in problems.close())
+    return [dict(row.values) for table in tables for row in table.rows], told
+
+
+@pytest.mark.parametrize(
+    "name", ["d.csv", "d.tsv", "d.jsonl", "d.json", "d.parquet", "d.arrow", "d.csv.gz", "d.jsonl.gz", "d.json.gz"]
+)
+def test_formats_agree(tmp_path: Path, name: str) -> None:
+    make(tmp_path / name)
+    assert read_one(tmp_path / name) == (ROWS, ())
+
+
+def test_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(b"\xef\xbb\xbftext,label\r\nx,a\r\n")
+    assert read_one(path) == ([{"text": "x", "label": "a"}], ())
+
+
+def test_headerless_unquoted_tsv(tmp_path: Path) -> None:
+    path = tmp_path / "d.tsv"
+    path.write_text('he said " and left\t1\nfine\t0\n')
+    rows, told = read_one(path, header=False, quote="none", names=["text", "label"])
+    assert rows == [{"text": 'he said " and left', "label": "1"}, {"text": "fine", "label": "0"}]
+    assert not told
+    assert read_one(path, header=False, quote="none")[0][1] == {"1": "fine", "2": "0"}
+
+
+def test_json_path_inherits_what_rows_lie_in(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    document = {
+        "data": [
+            {
+                "title": "T",
+                "paragraphs": [
+                    {"context": "C", "qas": [{"id": "1", "answers": [{"text": "x"}]}, {"id": "2", "answers": []}]}
+                ],
+            }
+        ]
+    }
+    path.write_text(json.dumps(document))
+    rows, told = read_one(path, path="data[].paragraphs[].qas[]")
+    assert not told
+    assert rows[0] == {"title": "T", "context": "C", "id": "1", "answers": [{"text": "x"}]}
+    assert value(Row(rows[0], path, 1), "answers[].text") == ["x"]
+    assert value(Row(rows[1], path, 2), "answers[].text") == []
+    assert value(Row(rows[1], path, 2), "other") is ABSENT
+    assert value(Row(rows[0], path, 1), "json(id, title)") == '{"id": "1", "title": "T"}'
+    assert value(Row(rows[0], path, 1), "json(id, answers[].text)") == '{"id": "1", "answers[].text": ["x"]}'
+    assert value(Row(rows[0], path, 1), "json(other)") is ABSENT
+    assert heads("json(id, answers[].text)") == ["id", "answers"]
+    assert heads("a.b") == ["a"]
+    _, told = read_one(path, path="data[].paragraph[]")
+    assert "there is no `paragraph`" in told[0]
+    assert "title, paragraphs" in told[0]
+    assert "keys data" in read_one(path)[1][0]
+
+
+@pytest.mark.parametrize("layout", ["disk", "hub", "files"])
+def test_dataset_folder(tmp_path: Path, layout: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # The layout and metadata that `datasets` 5.2 writes: class labels are integers, named in the features.
+    features = {
+        "text": {"dtype": "string", "_type": "Value"},
+        "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+    }
+    meta = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    for split in ("train", "validation", "test"):
+        table = pa.table({"text": [f"{split} one", f"{split} two"], "label": [0, 1]})
+        if layout == "disk":
+            (tmp_path / split).mkdir()
+            with (
+                pa.OSFile(str(tmp_path / split / "data-00000-of-00001.arrow"), "wb") as sink,
+                pa.ipc.new_stream(sink, table.schema) as stream,
+            ):
+                stream.write_table(table)
+            (tmp_path / split / "dataset_info.json").write_text(json.dumps({"features": features}))
+            (tmp_path / split / "state.json").write_text("{}")
+        elif layout == "hub":
+            (tmp_path / "data").mkdir(exist_ok=True)
+            pq.write_table(table.replace_schema_metadata(meta), tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+        else:
+            lines = [
+                json.dumps({"text": f"{split} {word}", "label": name})
+                for word, name in (("one", "neg"), ("two", "pos"))
+            ]
+            (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "README.md").write_text("card")
+    problems = Problems()
+    tables = read(Source(file="."), tmp_path, problems)
+    assert not problems.found
+    assert {table.split: [row.values["label"] for row in table.rows] for table in tables} == {
+        "train": ["neg", "pos"], "dev": ["neg", "pos"], "test": ["neg", "pos"],
+    }  # fmt: skip
+    assert {table.split: table.rows[0].values["text"] for table in tables}["dev"] == "validation one"
+
+
+BROKEN: list[tuple[str, bytes, dict[str, Any], int | None, str]] = [
+    ("a.csv", b"text,label\nx,a\ny\nz,b\n", {}, 3, "got 1 cells, expected 2"),
+    ("a.csv", b"text,label\nx,a,extra\n", {}, 2, "got 3 cells, expected 2"),
+    ("a.csv", b'text,label\n"open,a\nz,b\n', {}, 2, "never closed"),
+    ("a.csv", b'text,label\n"x"y,a\nz,b\n', {}, 2, "cannot read this row"),
+    ("a.csv", b"text,text\nx,a\n", {}, 2, "more than once"),
+    ("a.csv", b"text,label\nx,a\ncaf\xe9,b\n", {}, 3, "byte 18 (0xe9, in line 3) is not UTF-8"),
+    ("a.csv", "text,label\nx,a\n".encode("utf-16"), {}, 1, "UTF-16"),
+    ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, 2, "not a JSON value"),
+    ("a.jsonl", b'{"text": NaN}\n', {}, 1, "NaN"),
+    ("a.jsonl", b'{"text": "x"}\n"y"\n', {}, 2, "got a str, expected an object"),
+    ("a.jsonl", b'["x", "y", "z"]\n', {"names": ["text", "label"]}, 1, "got a list of 3"),
+    ("a.json", b'[{"text": "x"},\n {"text" "y"}]', {}, 2, "not valid JSON"),
+    ("a.json", b'{"rows": []}', {}, None, "with the keys rows"),
+    ("a.csv.gz", b"text,label\n", {}, None, "not gzip"),
+    ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:40], {}, None, "gzip stream is damaged"),
+    ("a.parquet", b"PAR1 no", {}, None, "not a readable parquet"),
+    ("a.arrow", b"no", {}, None, "not a readable arrow"),
+    ("a.xyz", b"", {}, None, "cannot tell the format"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "options", "line", "words"), BROKEN)
+def test_broken_files_are_told_by_line(
+    tmp_path: Path, name: str, content: bytes, options: dict[str, Any], line: int | None, words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    problems = Problems()
+    read(Source(file=name, **options), path, problems)
+    (problem,) = problems.close()
+    assert words in problem.message
+    assert problem.line == line
+    assert problem.remedy
+    assert problem.file == str(path)
+
+
+def test_many_broken_rows_are_counted_not_listed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "only\n" * 50 + "good,a\n")
+    rows, told = read_one(path)
+    assert rows == [{"text": "good", "label": "a"}]
+    assert len(told) == 6
+    assert "45 more rows" in told[-1]
+
+
+def test_other_encodings_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text\ncafé\n".encode("cp1252"))
+    assert read_one(path, encoding="cp1252")[0] == [{"text": "café"}]
+
+
+def test_missing_file_names_a_near_one(tmp_path: Path) -> None:
+    (tmp_path / "messages.jsonl").write_text("")
+    _, (told,) = read_one(tmp_path / "mesages.jsonl")
+    assert "did you mean messages.jsonl?" in told
