@@ -14,8 +14,8 @@ import pytest
 from rung import tasks
 from rung.core import registry
 from rung.core.errors import InputError
+from rung.core.problem import Problem
 from rung.core.types import RungChoice, Task
-from rung.tasks.file.problem import Problem
 
 NOUNS = [
     "parcel",

@@ -25,16 +25,19 @@ from pathlib import Path
 class RungError(Exception):
     """Base of every error that rung raises on purpose.
 
-    ``message`` says what was got and what was expected, ``remedy`` what to do or type.
+    ``message`` says what was got and what was expected, ``remedy`` what to do or type. ``code`` names the kind of fault in
+    lower-case words joined by hyphens ("context-overflow"): code branches and tests match on it, never on the message.
     """
 
     exit_code = 1
     retryable = False
+    code = "error"
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.code = code or type(self).code
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.remedy}" if self.remedy else self.message
@@ -44,38 +47,50 @@ class InputError(RungError):
     """Bad input; ``file`` and 1-based ``line`` point at it where they are known."""
 
     exit_code = 2
+    code = "input"
 
     def __init__(
-        self, message: str, *, remedy: str = "", file: str | Path | None = None, line: int | None = None
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        file: str | Path | None = None,
+        line: int | None = None,
+        code: str = "",
     ) -> None:
         where = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
-        super().__init__(where + message, remedy=remedy)
+        super().__init__(where + message, remedy=remedy, code=code)
         self.file = None if file is None else Path(file)
         self.line = line
 
 
 class MissingExtra(RungError):
     exit_code = 2
+    code = "missing-extra"
 
 
 class Unsupported(RungError):
     exit_code = 2
+    code = "unsupported"
 
 
 class ModelError(RungError):
     """A provider could not answer; ``status`` is the HTTP status where there was one."""
 
-    def __init__(self, message: str, *, remedy: str = "", status: int | None = None) -> None:
-        super().__init__(message, remedy=remedy)
+    code = "model"
+
+    def __init__(self, message: str, *, remedy: str = "", status: int | None = None, code: str = "") -> None:
+        super().__init__(message, remedy=remedy, code=code)
         self.status = status
 
 
 class AuthError(ModelError):
-    pass
+    code = "refused"
 
 
 class RateLimited(ModelError):
     retryable = True
+    code = "rate-limited"
 
     def __init__(
         self, message: str, *, remedy: str = "", status: int | None = 429, retry_after: float | None = None
@@ -86,14 +101,16 @@ class RateLimited(ModelError):
 
 class ModelTimeout(ModelError):
     retryable = True
+    code = "timeout"
 
 
 class ContextOverflow(ModelError):
-    pass
+    code = "context-overflow"
 
 
 class ServerError(ModelError):
     retryable = True
+    code = "server"
 
     def __init__(
         self, message: str, *, remedy: str = "", status: int | None = None, retry_after: float | None = None
@@ -103,20 +120,20 @@ class ServerError(ModelError):
 
 
 class BudgetExceeded(RungError):
-    pass
+    code = "budget"
 
 
 class FitError(RungError):
-    pass
+    code = "fit"
 
 
 class StoreError(RungError):
-    pass
+    code = "store"
 
 
 class FetchError(RungError):
-    pass
+    code = "fetch"
 
 
 class ParityError(RungError):
-    pass
+    code = "parity"

@@ -93,7 +93,7 @@ def entries() -> tuple[Entry, ...]:
 
 def find(name: str) -> Entry:
     """The entry of that name, or the one that holds the rung of that name. Raises InputError naming the nearest."""
-    from rung.tasks.file.problem import nearest
+    from rung.core.problem import nearest
 
     wanted = "-".join(name.casefold().split())
     for entry in entries():

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from rung.core.codec import digest, spell
 from rung.core.columns import align
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Form, Input, Result, Sampling, as_input
@@ -27,7 +28,6 @@ from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.store import open_store
 from rung.tasks.file.definition import Source
-from rung.tasks.file.problem import Problems
 from rung.tasks.rows.reader import read as read_tables
 
 METRICS: Mapping[str, str] = {"rouge": "rouge-l", "exact_match": "exact", "semantic_similarity": "semantic"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from rung.core.problem import Problems
 from rung.tasks.file.definition import Corpus
-from rung.tasks.file.problem import Problems
 from rung.tasks.packs.corpus import read_stdlib
 from rung.tasks.rows.passages import corpus
 

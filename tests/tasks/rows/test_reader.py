@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from rung.core.problem import Problems
 from rung.tasks.file.definition import Source
-from rung.tasks.file.problem import Problems
 from rung.tasks.rows.reader import ABSENT, Row, heads, read, value
 
 ROWS = [

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
 from rung.data.rows.records import Record
 from rung.tasks.file.definition import Source
-from rung.tasks.file.problem import Problems
 from rung.tasks.rows.reader import read as read_tables
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rung.core.codec import decode, spell
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Message, Result, text_of
 from rung.data.rows.records import Record
 from rung.store import StoredServed
 from rung.tasks.file.definition import Source
-from rung.tasks.file.problem import Problems
 from rung.tasks.rows.reader import read as read_tables
 
 IDS = ("id", "example", "key")

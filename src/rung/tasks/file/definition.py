@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from rung.core.problem import Problems, nearest
 from rung.core.types import RungChoice
-from rung.tasks.file.problem import Problems, nearest
 
 Location = tuple[str | int, ...]
 STDLIB_CORPUS = "python-stdlib"

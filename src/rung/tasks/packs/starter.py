@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rung.core import registry
 from rung.core.errors import InputError
-from rung.tasks.file.problem import nearest
+from rung.core.problem import nearest
 
 _FOLDER = Path(__file__).parent / "templates"
 KINDS = ("labels", "json", "text", "fim")

@@ -11,8 +11,8 @@ from math import isfinite
 from typing import Any, cast
 
 from rung.core.errors import InputError
+from rung.core.problem import nearest
 from rung.core.types import Form
-from rung.tasks.file.problem import nearest
 from rung.tasks.rows.desk import Desk, Draft, short
 
 

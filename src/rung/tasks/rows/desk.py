@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rung.core.problem import Problems
 from rung.tasks.file.definition import Definition, Location, expand, line_of
-from rung.tasks.file.problem import Problems
 from rung.tasks.rows.reader import Row
 
 _LINED = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")

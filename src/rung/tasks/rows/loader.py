@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from rung.core import registry
 from rung.core.codec import digest
+from rung.core.problem import Problem, Problems
 from rung.core.types import Budget, Example, Form, Guard, Split, Task
 from rung.tasks import near
 from rung.tasks.file.definition import STDLIB_CORPUS, check, parse
-from rung.tasks.file.problem import Problem, Problems
 from rung.tasks.rows.answers import check_references, read_form, read_schema
 from rung.tasks.rows.desk import Desk, Draft, short
 from rung.tasks.rows.names import check_names

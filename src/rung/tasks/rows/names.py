@@ -6,8 +6,8 @@ import dataclasses
 from collections import Counter
 
 from rung.core import registry
+from rung.core.problem import nearest
 from rung.core.types import RungChoice
-from rung.tasks.file.problem import nearest
 from rung.tasks.rows.desk import Desk
 
 FITS: dict[str, tuple[str, ...]] = {

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rung.core.errors import InputError, MissingExtra
+from rung.core.problem import Problems, nearest
 from rung.core.types import Document
 from rung.documents import Trouble, scan
 from rung.documents import read as read_documents
 from rung.tasks.file.definition import STDLIB_CORPUS, Corpus
-from rung.tasks.file.problem import Problems, nearest
 from rung.tasks.packs.corpus import read_stdlib
 from rung.tasks.rows.reader import ABSENT, guess, read, value
 

@@ -20,8 +20,8 @@ from typing import Any, cast
 
 from rung.core.errors import MissingExtra
 from rung.core.extras import require
+from rung.core.problem import Problems, nearest
 from rung.tasks.file.definition import Source
-from rung.tasks.file.problem import Problems, nearest
 
 SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.codec import digest
+from rung.core.problem import nearest
 from rung.tasks.file.definition import STDLIB_CORPUS, Source
-from rung.tasks.file.problem import nearest
 from rung.tasks.packs.middle import stdlib
 from rung.tasks.rows import reader
 from rung.tasks.rows.desk import Desk, Draft

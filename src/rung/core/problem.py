@@ -1,4 +1,4 @@
-"""What is wrong with a task, collected so that everything is told in one go."""
+"""What is wrong with what somebody gave us, collected so that everything is told in one go."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. ``line`` is 1-based; an ``error`` stops the task from loading, a ``warning`` does not."""
+    """One mistake. ``line`` is 1-based; an ``error`` stops what is read from loading, a ``warning`` does not. ``code`` names
+    its kind (see RungError)."""
 
     message: str
     remedy: str = ""
     file: str = ""
     line: int | None = None
     level: Literal["error", "warning"] = "error"
+    code: str = ""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
@@ -46,13 +48,14 @@ class Problems:
         line: int | None = None,
         level: Literal["error", "warning"] = "error",
         kind: str = "",
+        code: str = "",
     ) -> None:
         name = str(file)
         if kind:
             self._seen[kind, name, level] += 1
             if self._seen[kind, name, level] > SHOWN:
                 return
-        self.found.append(Problem(message, remedy, name, line, level))
+        self.found.append(Problem(message, remedy, name, line, level, code))
 
     @property
     def failed(self) -> bool:
@@ -73,7 +76,13 @@ class Problems:
         """For a file that is read by itself: raises its first error as InputError."""
         for problem in self.close():
             if problem.level == "error":
-                raise InputError(problem.message, remedy=problem.remedy, file=problem.file or file, line=problem.line)
+                raise InputError(
+                    problem.message,
+                    remedy=problem.remedy,
+                    file=problem.file or file,
+                    line=problem.line,
+                    code=problem.code,
+                )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
