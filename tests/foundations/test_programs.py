@@ -53,7 +53,7 @@ def context(folder: Path) -> Context:
 )
 async def test_contract(rung: Rung, tmp_path: Path) -> None:
     pool = Pool(default="fake:echo")
-    assert rung.fits(TASK, pool) == ""
+    assert rung.obstacle(TASK, pool) == ""
     program = await rung.fit(TASK, context(tmp_path))
     answers = [await program(example.input) for example in TASK.train]
     assert sum(a.output == e.reference for a, e in zip(answers, TASK.train, strict=True)) >= 8
@@ -90,7 +90,7 @@ async def test_linear_over_an_embedder_is_bound_to_its_vectors(tmp_path: Path) -
 def test_free_text_does_not_fit(rung: Rung) -> None:
     from dataclasses import replace
 
-    assert rung.fits(replace(TASK, form=Form()), Pool(default="fake:echo"))
+    assert rung.obstacle(replace(TASK, form=Form()), Pool(default="fake:echo"))
 
 
 async def test_two_labels_are_predicted_like_three(tmp_path: Path) -> None:

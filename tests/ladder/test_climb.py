@@ -105,7 +105,7 @@ async def test_no_seconds_left_means_no_model_rung(task: Task, store: Store, poo
 class Peeking:
     """Looks at the test split."""
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return ""
 
     async def fit(self, task: Task, context: Context) -> Program:
@@ -136,7 +136,7 @@ class Broken:
 class Breaks:
     """Makes a program that raises."""
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return ""
 
     async def fit(self, task: Task, context: Context) -> Program:

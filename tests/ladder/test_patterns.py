@@ -44,7 +44,7 @@ async def test_it_fits_and_answers_or_says_why_not(name: str, form: str, tmp_pat
     pool = Pool(default="fake:echo")
     rung: Rung = make_rung(RungChoice(name))
     this = task(FORMS[form])
-    if why := rung.fits(this, pool):
+    if why := rung.obstacle(this, pool):
         assert len(why) > 20
         return
     with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:

@@ -86,8 +86,8 @@ async def test_a_rung_neither_fits_nor_trains(tiny: Base, tmp_path: Path) -> Non
         "t", "Say.", Form("labels", ("red", "blue")), ("text",), train, train[:2], (), ("accuracy",), "h",
         private=Guard(check(tmp_path, *EASY), 0.9),
     )  # fmt: skip
-    assert "not trained: 8 rows hold" in Tune().fits(task, shelf)
-    assert Tune().fits(replace(task, private=None), shelf) == ""
+    assert "not trained: 8 rows hold" in Tune().obstacle(task, shelf)
+    assert Tune().obstacle(replace(task, private=None), shelf) == ""
 
     async def evaluate(program: Any, items: Sequence[Example]) -> list[Any]:
         raise AssertionError("nothing is to be evaluated")

@@ -87,7 +87,7 @@ SMALL = Tune(rank=4, rate=5e-3, epochs=2, batch=4)
 async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_path: Path) -> None:
     assert tiny.gguf is not None
     shelf, seen = Shelf(tiny.gguf), []  # type: tuple[Shelf, list[Progress]]
-    assert SMALL.fits(task, shelf) == ""
+    assert SMALL.obstacle(task, shelf) == ""
     with metered() as meter:
         first = await SMALL.fit(task, context(shelf, tmp_path / "f16", seen))
     steps = [item for item in seen if item.stage == "train"]
@@ -169,13 +169,13 @@ async def test_cancelled_fit_goes_on_later(tiny: Base, task: Task, tmp_path: Pat
 def test_why_it_does_not_fit(tiny: Base, task: Task) -> None:
     assert tiny.gguf is not None
     shelf = Shelf(tiny.gguf)
-    assert "no train split" in SMALL.fits(replace(task, train=()), shelf)
+    assert "no train split" in SMALL.obstacle(replace(task, train=()), shelf)
     one = tuple(replace(example, reference="red") for example in task.train)
-    assert "the same answer" in SMALL.fits(replace(task, train=one), shelf)
+    assert "the same answer" in SMALL.obstacle(replace(task, train=one), shelf)
     hosted = Shelf(tiny.gguf)
     hosted.default = "fake:echo"
     hosted.model = lambda name=None: open_model("echo", Settings())  # type: ignore[method-assign]
-    assert "only models of the embedded engine" in SMALL.fits(task, hosted)
+    assert "only models of the embedded engine" in SMALL.obstacle(task, hosted)
 
 
 async def test_rows_too_long_for_the_window(tiny: Base, task: Task, tmp_path: Path) -> None:

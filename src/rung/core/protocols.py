@@ -179,8 +179,8 @@ class Program(Protocol):
 class Rung(Protocol):
     """A technique. A frozen dataclass whose fields are its options, so that its identity is its name and options."""
 
-    def fits(self, task: Task, resources: Resources) -> str:
-        """Empty when the rung can be tried on this task, else the reason why not, as a sentence."""
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        """What keeps the rung from being tried on this task, as a sentence; empty when nothing does."""
         ...
 
     async def fit(self, task: Task, context: Context) -> Program: ...

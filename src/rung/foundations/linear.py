@@ -83,7 +83,7 @@ class Linear:
     strengths: tuple[float, ...] = (1.0, 10.0, 100.0)
     features: str = "tfidf"
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind != "labels":
             return "it predicts labels, and this task's answers are not a label set"
         if len({example.reference for example in task.train}) < 2:

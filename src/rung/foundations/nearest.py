@@ -76,7 +76,7 @@ class Nearest:
         if not self.ks or any(type(k) is not int or k < 1 for k in self.ks):
             raise ValueError(f"ks is {list(self.ks)}, expected numbers of neighbours such as [1, 3]")
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return "" if task.train else "there are no training examples"
 
     async def fit(self, task: Task, context: Context) -> NearestProgram:

@@ -148,7 +148,7 @@ class Rules:
     keywords: int = 12
     support: int = 2
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind == "labels":
             return "" if task.rules or task.train else "there are neither rules nor training examples"
         if task.form.kind == "json":

@@ -204,8 +204,8 @@ class Climber:
         try:
             rung = make_rung(entry.choice)
             blank = replace(blank, about=about(rung), tuned=bool(getattr(rung, "tuned", False)))
-            if unfit := rung.fits(self.task, using):
-                return replace(blank, reason=unfit), []
+            if obstacle := rung.obstacle(self.task, using):
+                return replace(blank, reason=obstacle), []
             fitted = await self._fit(entry, rung, using, evaluator)
             with watching(peak):
                 status, reason = await self._answer(

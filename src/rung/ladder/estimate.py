@@ -60,8 +60,8 @@ async def _forecast(task: Task, settings: Settings, resources: Resources) -> lis
     for entry in plan(task, settings):
         rung = make_rung(entry.choice)
         using = Using(resources, entry.model)
-        if unfit := rung.fits(task, using):
-            out.append(Forecast(entry.title, note=f"skipped: {unfit}"))
+        if obstacle := rung.obstacle(task, using):
+            out.append(Forecast(entry.title, note=f"skipped: {obstacle}"))
             continue
         if entry.model and entry.model not in speeds:
             speeds[entry.model] = await measure(using.model())

@@ -84,7 +84,7 @@ async def learn(
         evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"], test=watched)
         for done, n in enumerate(wanted):
             part = replace(task, train=tuple(order[:n]))
-            if reason := rung.fits(part, resources):
+            if reason := rung.obstacle(part, resources):
                 raise InputError(f"{choice.title} cannot be fitted on {n} examples: {reason}", remedy="begin higher")
             fitted = await fit(
                 choice,

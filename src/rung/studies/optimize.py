@@ -85,7 +85,7 @@ async def optimize(
     that holds other things; nothing is written then.
     """
     using = Using(pool, model)
-    if why := rung.fits(task, using):
+    if why := rung.obstacle(task, using):
         enough = min(rung.dev, len(task.dev)) + step_calls(rung.width, min(rung.dev, len(task.dev)), 1)
         raise InputError(why, remedy=f"type: --calls {enough}" if "budget" in why else "give the task what is missing")
     _check_place(out)

@@ -90,7 +90,7 @@ class Tune:
         names = {item.name for item in fields(Recipe)} & {item.name for item in fields(self)}
         return Recipe(seed=seed, **{name: getattr(self, name) for name in names - {"precision", "seed"}})
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if not task.train:
             return "the task has no train split"
         if len({show(example.reference) for example in task.train}) < 2:

@@ -44,6 +44,6 @@ async def test_two_readers_get_texts_of_two_grades() -> None:
 async def test_the_rung_writes_for_the_reader() -> None:
     task = Task("t", "Explain.", Form(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
-    assert Audience().fits(task, pool) == ""
-    assert "reads the same" in Audience().fits(replace(task, form=Form("number")), pool)
-    assert "nobody" in Audience(" ").fits(task, pool)
+    assert Audience().obstacle(task, pool) == ""
+    assert "reads the same" in Audience().obstacle(replace(task, form=Form("number")), pool)
+    assert "nobody" in Audience(" ").obstacle(task, pool)

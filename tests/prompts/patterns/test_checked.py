@@ -172,6 +172,6 @@ def task(fields: tuple[str, ...], form: Form) -> Task:
         (("text", "instructions"), Form("number"), {}, "a form of its own"),
     ],
 )
-def test_fits(fields: tuple[str, ...], form: Form, options: dict[str, Any], why: str) -> None:
-    said = make_rung(RungChoice("checked", options)).fits(task(fields, form), Pool())
+def test_obstacle(fields: tuple[str, ...], form: Form, options: dict[str, Any], why: str) -> None:
+    said = make_rung(RungChoice("checked", options)).obstacle(task(fields, form), Pool())
     assert (why in said) if why else said == ""

@@ -88,7 +88,7 @@ def test_what_cannot_be_combined(text: str, why: str) -> None:
 def test_parts_that_do_not_fit_say_why(parts: str, change: dict[str, object], why: str, pool: Pool) -> None:
     task = replace(TASK, **change)  # type: ignore[arg-type]
     assert why in unfit(task, read(parts), pool)
-    assert why in Combined((*parts.split("+"),)).fits(task, pool)
+    assert why in Combined((*parts.split("+"),)).obstacle(task, pool)
     with pytest.raises(InputError, match=why):
         compose(task, parts, pool)
     with pytest.raises(InputError, match="1 to 64"):

@@ -117,5 +117,5 @@ def test_it_does_not_fit_json() -> None:
 
     task = Task("t", "Say.", Form("json"), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
-    assert "inside a section" in OutputTemplate().fits(task, pool)
-    assert OutputTemplate().fits(replace(task, form=Form("number")), pool) == ""
+    assert "inside a section" in OutputTemplate().obstacle(task, pool)
+    assert OutputTemplate().obstacle(replace(task, form=Form("number")), pool) == ""

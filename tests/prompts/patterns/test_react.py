@@ -168,6 +168,6 @@ def test_it_fits_where_there_is_something_to_act_on() -> None:
 
     bare = Task("t", "Say.", Form(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
-    assert "nothing to act on" in React().fits(bare, pool)
-    assert React().fits(replace(bare, passages=PASSAGES), pool) == ""
-    assert React().fits(replace(bare, form=Form("number")), pool) == ""
+    assert "nothing to act on" in React().obstacle(bare, pool)
+    assert React().obstacle(replace(bare, passages=PASSAGES), pool) == ""
+    assert React().obstacle(replace(bare, form=Form("number")), pool) == ""

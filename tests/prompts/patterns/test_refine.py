@@ -88,6 +88,6 @@ async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 def test_labels_have_no_question() -> None:
     task = Task("t", "Say.", Form("labels", labels=("a", "b")), ("text",), (), (), (), ("accuracy",), "h")
     pool = Pool(default="fake:echo")
-    assert "labelled" in Refine().fits(task, pool)
-    assert Refine().fits(replace(task, form=Form()), pool) == ""
-    assert "persona" in Refine(inner="persona").fits(replace(task, form=Form()), pool)
+    assert "labelled" in Refine().obstacle(task, pool)
+    assert Refine().obstacle(replace(task, form=Form()), pool) == ""
+    assert "persona" in Refine(inner="persona").obstacle(replace(task, form=Form()), pool)

@@ -125,6 +125,6 @@ async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 def test_it_fits_free_text_with_a_source() -> None:
     task = Task("t", "Say.", Form(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
-    assert "no source" in Verify().fits(task, pool)
-    assert "no claims" in Verify().fits(replace(task, form=Form("number")), pool)
-    assert Verify().fits(replace(task, passages={"a": "b"}), pool) == ""
+    assert "no source" in Verify().obstacle(task, pool)
+    assert "no claims" in Verify().obstacle(replace(task, form=Form("number")), pool)
+    assert Verify().obstacle(replace(task, passages={"a": "b"}), pool) == ""

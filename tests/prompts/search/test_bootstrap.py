@@ -81,8 +81,8 @@ async def test_nothing_that_matters_is_kept_when_shots_do_nothing(tmp_path: Path
 
 def test_it_says_why_it_does_not_fit() -> None:
     pool = Pool(default="fake:echo")
-    assert "nothing to swap" in Bootstrap(k=24).fits(TASK, pool)
-    assert "too few" in Bootstrap().fits(replace(TASK, dev=DEV[:3]), pool)
-    assert Bootstrap().fits(TASK, pool) == ""
+    assert "nothing to swap" in Bootstrap(k=24).obstacle(TASK, pool)
+    assert "too few" in Bootstrap().obstacle(replace(TASK, dev=DEV[:3]), pool)
+    assert Bootstrap().obstacle(TASK, pool) == ""
     with pytest.raises(ValueError, match="at least 1"):
         Bootstrap(trials=0)

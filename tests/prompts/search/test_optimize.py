@@ -119,7 +119,7 @@ async def test_a_judge_s_calls_count_too(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
         evaluator = Evaluator(store, "", [load_metric(task.metrics[0], pool)])
         rung = Optimized(calls=200, dev=24)
-        assert f"one step needs {48 + step_calls(2, 24, 2)} " in Optimized(calls=120, dev=24).fits(task, pool)
+        assert f"one step needs {48 + step_calls(2, 24, 2)} " in Optimized(calls=120, dev=24).obstacle(task, pool)
         await rung.fit(task, Context(pool, tmp_path, evaluator.fitting))
     assert log(tmp_path)[-1]["calls"] == len(model.calls) <= 200
 
@@ -127,7 +127,7 @@ async def test_a_judge_s_calls_count_too(tmp_path: Path) -> None:
 async def test_a_budget_that_buys_no_step_says_how_many_calls_one_needs(tmp_path: Path) -> None:
     rung = Optimized(calls=68, dev=24)
     model = Fake(rule, capabilities=FREE)
-    assert "one step needs" in rung.fits(TASK, Pool())
+    assert "one step needs" in rung.obstacle(TASK, Pool())
     with pytest.raises(InputError, match=rf"one step needs {24 + step_calls(2, 24, 1)} ") as error:
         await rung.fit(TASK, fitting(model, tmp_path))
     assert not model.calls
@@ -263,9 +263,9 @@ async def test_it_begins_with_the_prompt_that_it_is_told(tmp_path: Path) -> None
 
 
 def test_it_says_why_it_does_not_fit() -> None:
-    assert "too few" in Optimized().fits(replace(TASK, dev=DEV[:7]), Pool())
-    assert "persona" in Optimized(start="persona").fits(TASK, Pool())
-    assert Optimized().fits(TASK, Pool()) == ""
+    assert "too few" in Optimized().obstacle(replace(TASK, dev=DEV[:7]), Pool())
+    assert "persona" in Optimized(start="persona").obstacle(TASK, Pool())
+    assert Optimized().obstacle(TASK, Pool()) == ""
     with pytest.raises(ValueError, match="no source magic"):
         Optimized(sources=("magic",))
     for start in ("optimized", "nowhere"):

@@ -498,7 +498,7 @@ async def test_a_template_is_a_rung(tmp_path: Path) -> None:
     pool = Pool(default="fake:echo")
     model = Fake()
     pool.add(model, "fake:echo")
-    assert rung.fits(desk(), pool) == ""
+    assert rung.obstacle(desk(), pool) == ""
     program = await rung.fit(desk(), Context(pool, tmp_path, None))  # type: ignore[arg-type]
     await program("yes or no")
     assert model.calls[-1].messages == program.messages("yes or no")
@@ -560,9 +560,9 @@ def test_a_saved_prompt_is_found_in_the_store_of_the_climb(tmp_path: Path, monke
 def test_a_template_that_does_not_fit_the_task_says_why(tmp_path: Path) -> None:
     files(tmp_path, other=TURNS, blind="---\nname: blind\n---\nSay yes.")
     pool = Pool(default="fake:echo")
-    assert "wants passage, question" in Written(str(tmp_path / "other.md")).fits(desk(), pool)
-    assert "does not declare text" in Written(str(tmp_path / "blind.md")).fits(desk(), pool)
-    assert "needs a prompt" in Written().fits(desk(), pool)
+    assert "wants passage, question" in Written(str(tmp_path / "other.md")).obstacle(desk(), pool)
+    assert "does not declare text" in Written(str(tmp_path / "blind.md")).obstacle(desk(), pool)
+    assert "needs a prompt" in Written().obstacle(desk(), pool)
     with pytest.raises(InputError, match="no such file"):
         Written(str(tmp_path / "missing.md"))
     with pytest.raises(InputError, match="no variable tone"):

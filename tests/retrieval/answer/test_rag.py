@@ -215,11 +215,11 @@ async def test_wrong_options_are_refused() -> None:
     for options in ({"mode": "best"}, {"reader": "loud"}, {"refine": "x"}, {"chunk": "x"}, {"k": 0}):
         with pytest.raises(InputError):
             Rag(**options)
-    assert "nothing to retrieve" in Rag().fits(task(passages={}), Shelf(says("")))
+    assert "nothing to retrieve" in Rag().obstacle(task(passages={}), Shelf(says("")))
     labels = task(form=Form("labels", labels=("a", "b")))
-    assert "answers of text" in Rag(reader="copy").fits(labels, Shelf(says("")))
-    assert Rag().fits(labels, Shelf(says(""))) == ""
-    assert "no book to close" in ClosedBook().fits(task(passages={}), Shelf(says("")))
+    assert "answers of text" in Rag(reader="copy").obstacle(labels, Shelf(says("")))
+    assert Rag().obstacle(labels, Shelf(says(""))) == ""
+    assert "no book to close" in ClosedBook().obstacle(task(passages={}), Shelf(says("")))
     live = answerer(says(""), Corpus(PASSAGES), Search(), Reading())
     live._rows = None
     with pytest.raises(Unsupported, match="not saved"):

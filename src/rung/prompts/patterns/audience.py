@@ -30,7 +30,7 @@ class Audience:
 
     audience: str = "a high-school student"
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.closed:
             return f"an answer of the form {task.form.kind} reads the same to everybody"
         return "" if self.audience.strip() else "the option audience: says nobody"

@@ -406,7 +406,7 @@ class Checked:
         for rule in self.rules:
             parse_instruction(rule)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind != "text":
             return f"the answer has a form of its own already ({task.form.kind})"
         if self.field not in task.fields and not self.rules:

@@ -113,11 +113,11 @@ def unfit(task: Task, pieces: Sequence[Piece], resources: Resources) -> str:
                 return "free text has no majority to vote for"
             case "output-template" if task.form.kind in ("json", "grammar"):
                 return f"the answer's own form ({task.form.kind}) cannot stand inside a section"
-            case "react" if why := React().fits(task, resources):
+            case "react" if why := React().obstacle(task, resources):
                 return why
-            case "question-refinement" if why := Refine().fits(task, resources):
+            case "question-refinement" if why := Refine().obstacle(task, resources):
                 return why
-            case "cognitive-verifier" if why := Verify().fits(task, resources):
+            case "cognitive-verifier" if why := Verify().obstacle(task, resources):
                 return why
     names = {piece.name for piece in pieces}
     if "few-shot" in names and names & set(_CORES):
@@ -197,7 +197,7 @@ class Combined:
         except InputError as error:
             raise ValueError(error.message) from None
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return unfit(task, read("+".join(self.parts)), resources)
 
     async def fit(self, task: Task, context: Context) -> Program:

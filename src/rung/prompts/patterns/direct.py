@@ -30,7 +30,7 @@ class Direct:
         style_of(self.style)
         check_parts(self.drop)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if self.constraints and not task.constraints:
             return "the task file has no constraints:"
         if self.persona and not task.persona:
@@ -68,7 +68,7 @@ class Rendered:
         for style in self.styles:
             style_of(style)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return "" if task.dev else "there are no dev examples to choose a rendering on"
 
     async def fit(self, task: Task, context: Context) -> PromptProgram:

@@ -41,7 +41,7 @@ class FewShot:
         """Three ways of choosing are climbed unasked; coverage only where it is named."""
         return self.select == "coverage"
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         return "" if task.train else "there are no training examples to show"
 
     async def fit(self, task: Task, context: Context) -> PromptProgram:

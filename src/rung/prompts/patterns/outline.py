@@ -189,7 +189,7 @@ class OutputTemplate:
     sections: tuple[str, ...] = ("Reasoning", "Answer")
     width: int = 200
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind in ("json", "grammar"):
             return f"the answer's own form ({task.form.kind}) cannot stand inside a section"
         return ""

@@ -223,7 +223,7 @@ class React:
 
     limit: int = 5
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.passages or task.form.kind == "number":
             return ""
         return "there is nothing to act on: no passages: in the task file to search, and no number to work out"

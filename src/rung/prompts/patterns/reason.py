@@ -18,7 +18,7 @@ class Reason:
     max_tokens: int = 64
     temperature: float = 0.7
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if self.votes > 1 and task.form.kind == "text":
             return "free text has no majority to vote for"
         return ""

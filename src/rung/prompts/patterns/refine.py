@@ -144,10 +144,10 @@ class Refine:
     rounds: int = 1
     field: str = ""
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind == "labels":
             return "the input is a text to be labelled, not a question to be put better"
-        return make_rung(RungChoice(self.inner)).fits(task, resources)
+        return make_rung(RungChoice(self.inner)).obstacle(task, resources)
 
     async def fit(self, task: Task, context: Context) -> RefinedProgram:
         inner = await make_rung(RungChoice(self.inner)).fit(task, context)

@@ -328,12 +328,12 @@ class Verify:
     inner: str = "zero-shot"
     source: str = ""
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind != "text":
             return f"an answer of the form {task.form.kind} makes no claims that a source could hold"
         if not task.passages and len(task.fields) < 2:
             return "there is no source to verify against: no passages: in the task file and one input field only"
-        return make_rung(RungChoice(self.inner)).fits(task, resources)
+        return make_rung(RungChoice(self.inner)).obstacle(task, resources)
 
     async def fit(self, task: Task, context: Context) -> VerifiedProgram:
         return self.around(await make_rung(RungChoice(self.inner)).fit(task, context), task, context.resources.model())

@@ -83,7 +83,7 @@ class Written:
         """The template with ``values`` bound."""
         return self.found().flat.with_values(self.values)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if not self.prompt:
             return "it needs a prompt: in the task file, template: {prompt: FILE or NAME}"
         template = self.template()

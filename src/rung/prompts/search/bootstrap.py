@@ -46,7 +46,7 @@ class Bootstrap:
         if self.k < 1 or self.trials < 1 or self.dev < 2 or not 0 < self.alpha < 1:
             raise ValueError("expected k and trials of at least 1, dev of at least 2 and alpha between 0 and 1")
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if len(task.train) <= self.k:
             return f"{len(task.train)} training examples leave nothing to swap with {self.k} that are shown"
         return "" if len(task.dev) >= 8 else f"{len(task.dev)} dev examples are too few to tell better from worse"

@@ -100,10 +100,10 @@ class Optimized:
         if self.prompt:  # an edited template, or root, is another search
             object.__setattr__(self, "hash", Written(self.prompt).hash)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if len(task.dev) < 8:
             return f"{len(task.dev)} dev examples are too few to tell better from worse"
-        if why := self.first().fits(task, resources):
+        if why := self.first().obstacle(task, resources):
             return f"{self.prompt or self.start}, which it starts with: {why}"
         dev = min(self.dev, len(task.dev))
         return too_small(self.calls, dev, 1 + judging(task, resources))

@@ -62,7 +62,7 @@ class Rag:
         if not self.chunk.startswith("semantic"):
             chunker(self.chunk)
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if not task.passages:
             return "there is nothing to retrieve from: no passages: in the task file"
         if self.reader not in ("auto", "write") and task.form.kind != "text":
@@ -153,7 +153,7 @@ class ClosedBook:
 
     field: str = ""
 
-    def fits(self, task: Task, resources: Resources) -> str:
+    def obstacle(self, task: Task, resources: Resources) -> str:
         if self.field and self.field not in task.fields:
             return f"the input has no field {self.field!r}"
         if not task.passages and len(task.fields) < 2:
