@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from rung.core.types import Example, Form, Sampling
+from rung.core.types import Example, ResponseFormat, Sampling
 from rung.ladder.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
@@ -27,7 +27,7 @@ from rung.store import open_store
 async def once(count: int, folder: Path) -> tuple[float, float, float, float, float]:
     pool = Pool(default="fake:echo")
     labels = ("refund", "parcel", "login")
-    options = Options(Form("labels", labels=labels), ("text",), Sampling(max_tokens=8))
+    options = Options(ResponseFormat("labels", labels=labels), ("text",), Sampling(max_tokens=8))
     program = PromptProgram(Prompt("Say the intent.", format="Answer with one label."), pool.model(), options)
     examples = [Example(str(i), {"text": f"message {i} about my {labels[i % 3]}"}, labels[i % 3]) for i in range(count)]
     started, cpu = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ from pathlib import Path
 from rung import tasks
 from rung.core.codec import digest
 from rung.core.settings import Settings
-from rung.core.types import Form, RungChoice, Task
+from rung.core.types import ResponseFormat, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.records import RungRecord, RunRecord, verdict
@@ -73,7 +73,7 @@ def load(name: str, train: int, dev: int, test: int) -> Task:
         few = {
             split: tuple(e for e in task.split(split) if e.reference in labels) for split in ("train", "dev", "test")
         }
-        task = replace(task, name="banking77-10", form=Form("labels", labels=labels), hash=digest([task.hash, labels]),
+        task = replace(task, name="banking77-10", form=ResponseFormat("labels", labels=labels), hash=digest([task.hash, labels]),
                        **few)  # fmt: skip
     if name == "xquad_en":  # long inputs: three quarters of the examples
         dev, test = dev * 3 // 4, test * 3 // 4

@@ -25,7 +25,7 @@ from typing import Any, cast
 import numpy as np
 
 from rung.core.protocols import Context, Program, Resources
-from rung.core.types import Answer, Case, Example, Form, Hit, Score, Task
+from rung.core.types import Answer, Case, Example, Hit, ResponseFormat, Score, Task
 from rung.metrics import load_metric
 from rung.metrics.grounding import words
 from rung.metrics.overlap import TOKEN_F1
@@ -82,7 +82,7 @@ def squad(path: Path, seed: int, n: int) -> tuple[dict[str, str], list[Question]
 def task_of(name: str, passages: dict[str, str], questions: Sequence[Question]) -> Task:
     examples = tuple(Example(str(at), {"question": item.text}, list(item.answers)) for at, item in enumerate(questions))
     return Task(
-        name, INSTRUCTION, Form(), ("question",), (), (), examples, METRICS[:2], "bench", passages=passages, max_tokens=40
+        name, INSTRUCTION, ResponseFormat(), ("question",), (), (), examples, METRICS[:2], "bench", passages=passages, max_tokens=40
     )  # fmt: skip
 
 

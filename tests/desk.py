@@ -7,7 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from rung.core.types import Example, Form, RungChoice, Task
+from rung.core.types import Example, ResponseFormat, RungChoice, Task
 
 LABELS = ("parcel", "refund", "login")
 WORDS = {
@@ -58,7 +58,7 @@ def task(**changes: Any) -> Task:
     base = Task(
         name="desk",
         instruction="Say the intent.",
-        form=Form("labels", labels=LABELS),
+        form=ResponseFormat("labels", labels=LABELS),
         fields=("text",),
         train=examples(0, 8),
         dev=examples(8, 11),

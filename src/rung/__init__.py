@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rung.core.types import Answer as Answer
     from rung.core.types import Budget as Budget
     from rung.core.types import Example as Example
-    from rung.core.types import Form as Form
     from rung.core.types import Message as Message
+    from rung.core.types import ResponseFormat as ResponseFormat
     from rung.core.types import Sampling as Sampling
     from rung.core.types import Task as Task
     from rung.front import answer as answer
@@ -25,7 +25,7 @@ _PUBLIC = {
     "Answer": "rung.core.types",
     "Budget": "rung.core.types",
     "Example": "rung.core.types",
-    "Form": "rung.core.types",
+    "ResponseFormat": "rung.core.types",
     "Message": "rung.core.types",
     "RungError": "rung.core.errors",
     "Sampling": "rung.core.types",

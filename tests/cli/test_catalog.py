@@ -18,7 +18,7 @@ from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Example as Item
-from rung.core.types import Form, RungChoice, Task
+from rung.core.types import ResponseFormat, RungChoice, Task
 from rung.ladder import catalog
 from rung.ladder.climb import Climber
 from rung.models import Pool, hub
@@ -144,7 +144,7 @@ async def test_the_latest_run_of_the_users_store_is_shown() -> None:
         Item(str(at), {"text": f"say {'yes' if at % 2 else 'no'} {at}"}, "yes" if at % 2 else "no") for at in range(40)
     )
     task = Task(
-        name="mine", instruction="Say.", form=Form("labels", labels=("yes", "no")), fields=("text",),
+        name="mine", instruction="Say.", form=ResponseFormat("labels", labels=("yes", "no")), fields=("text",),
         train=rows[:10], dev=rows[10:20], test=rows[20:], metrics=("accuracy",), hash="h", models=("fake:echo",),
         rungs=(RungChoice("zero-shot"), RungChoice("few-shot-knn", {"ks": [1]})),
     )  # fmt: skip

@@ -141,7 +141,7 @@ def golden() -> dict[str, Any]:
     return {
         "usage": types.Usage(1, 2, 3, 4, 0.1, 1e-9, 1e22),
         "request": types.Request(
-            (message,), types.Sampling(temperature=0.7, stop=("\n",)), types.Form("labels", ("a", "b"))
+            (message,), types.Sampling(temperature=0.7, stop=("\n",)), types.ResponseFormat("labels", ("a", "b"))
         ),
         "capabilities": types.Capabilities(forms=frozenset({"json", "labels", "regex", "grammar"})),
         "example": types.Example("7", {"text": "hello"}, {"total": 1.5, "items": ["a", None, True]}),

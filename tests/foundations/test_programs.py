@@ -11,7 +11,7 @@ from rung.core import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Program, Rung
-from rung.core.types import Answer, Example, Form, Result, Score, Task, Usage
+from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task, Usage
 from rung.foundations.linear import Linear
 from rung.foundations.nearest import Nearest
 from rung.foundations.rules import FieldRulesProgram, Rules
@@ -26,7 +26,7 @@ ROWS = [Example(f"{label}{i}", {"text": text}, label) for label, texts in TEXTS.
 TASK = Task(
     name="t",
     instruction="Say the intent.",
-    form=Form("labels", labels=tuple(TEXTS)),
+    form=ResponseFormat("labels", labels=tuple(TEXTS)),
     fields=("text",),
     train=tuple(row for i, row in enumerate(ROWS) if i % 4),
     dev=tuple(row for i, row in enumerate(ROWS) if i % 4 == 0),
@@ -90,14 +90,14 @@ async def test_linear_over_an_embedder_is_bound_to_its_vectors(tmp_path: Path) -
 def test_free_text_does_not_fit(rung: Rung) -> None:
     from dataclasses import replace
 
-    assert rung.obstacle(replace(TASK, form=Form()), Pool(default="fake:echo"))
+    assert rung.obstacle(replace(TASK, form=ResponseFormat()), Pool(default="fake:echo"))
 
 
 async def test_two_labels_are_predicted_like_three(tmp_path: Path) -> None:
     from dataclasses import replace
 
     two = tuple(row for row in TASK.train if row.reference != "login")
-    task = replace(TASK, train=two, dev=(), form=Form("labels", labels=("parcel", "refund")))
+    task = replace(TASK, train=two, dev=(), form=ResponseFormat("labels", labels=("parcel", "refund")))
     program = await Linear().fit(task, context(tmp_path))
     assert [(await program(row.input)).output for row in two] == [row.reference for row in two]
 

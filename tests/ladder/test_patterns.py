@@ -11,16 +11,21 @@ from rung.core import registry
 from rung.core.protocols import Context, Rung
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
-from rung.core.types import Example, Form, RungChoice, Task
+from rung.core.types import Example, ResponseFormat, RungChoice, Task
 from rung.ladder.climb import plan
 from rung.models import Pool
 
 PATTERNS = sorted(name for name in registry.table("rung") if getattr(make_rung(RungChoice(name)), "optional", False))
 TRAIN = tuple(Example(f"t{i}", {"text": f"{i} and {i}"}, str(2 * i)) for i in range(12))
-FORMS = {"text": Form(), "number": Form("number"), "labels": Form("labels", labels=("2", "4")), "json": Form("json")}
+FORMS = {
+    "text": ResponseFormat(),
+    "number": ResponseFormat("number"),
+    "labels": ResponseFormat("labels", labels=("2", "4")),
+    "json": ResponseFormat("json"),
+}
 
 
-def task(form: Form) -> Task:
+def task(form: ResponseFormat) -> Task:
     return Task("t", "Say.", form, ("text",), TRAIN, TRAIN, (), ("exact",), "h", passages={"a": "One and one is two."})
 
 
@@ -28,9 +33,9 @@ def test_the_patterns_are_known_and_only_climbed_by_name() -> None:
     assert {"react", "question-refinement", "cognitive-verifier", "output-template", "combined", "audience"} <= set(
         PATTERNS
     )
-    climbed = {entry.choice.name for entry in plan(task(Form()), Settings())}
+    climbed = {entry.choice.name for entry in plan(task(ResponseFormat()), Settings())}
     assert not climbed & set(PATTERNS)
-    named = Task("t", "Say.", Form(), ("text",), (), (), (), ("exact",), "h", rungs=(RungChoice("react"),))
+    named = Task("t", "Say.", ResponseFormat(), ("text",), (), (), (), ("exact",), "h", rungs=(RungChoice("react"),))
     assert [entry.title for entry in plan(named, Settings())] == ["react"]
 
 

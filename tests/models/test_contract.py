@@ -17,9 +17,9 @@ from rung.core.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import (
     Budget,
-    Form,
     Message,
     Request,
+    ResponseFormat,
     Sampling,
     ScoreRequest,
     ToolSpec,
@@ -128,11 +128,11 @@ async def test_a_stop_text_is_cut_off(model: Wrapped) -> None:
 
 async def test_closed_forms_are_kept_or_refused(model: Wrapped) -> None:
     forms = {
-        "labels": Form("labels", labels=("apples", "pears")),
-        "json": Form("json", schema=CITY),
-        "number": Form("number"),
-        "regex": Form("regex", pattern="[ab]{3}"),
-        "grammar": Form("grammar", pattern='root ::= "yes" | "no"'),
+        "labels": ResponseFormat("labels", labels=("apples", "pears")),
+        "json": ResponseFormat("json", schema=CITY),
+        "number": ResponseFormat("number"),
+        "regex": ResponseFormat("regex", pattern="[ab]{3}"),
+        "grammar": ResponseFormat("grammar", pattern='root ::= "yes" | "no"'),
     }
     for kind, form in forms.items():
         request = ask("Which fruit does Ann like, and where?", form=form, sampling=Sampling(max_tokens=40))

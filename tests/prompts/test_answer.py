@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import ServerError
-from rung.core.types import Form, Message, Sampling
+from rung.core.types import Message, ResponseFormat, Sampling
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.answer import ask, parse
 
-LABELS = Form("labels", labels=("card_payment", "card_payment_fee", "refund"))
-SCHEMA = Form("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
+LABELS = ResponseFormat("labels", labels=("card_payment", "card_payment_fee", "refund"))
+SCHEMA = ResponseFormat("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ SCHEMA = Form("json", schema={"type": "object", "properties": {"n": {"type": "in
     [
         (LABELS, " Refund. ", "refund"),
         (LABELS, "The label is card_payment_fee", "card_payment_fee"),
-        (Form("number"), "so 3 + 4 is $1,007.50", "1007.50"),
-        (Form("regex", pattern=r"[A-Z]\d"), "it is B7!", "B7"),
+        (ResponseFormat("number"), "so 3 + 4 is $1,007.50", "1007.50"),
+        (ResponseFormat("regex", pattern=r"[A-Z]\d"), "it is B7!", "B7"),
         (SCHEMA, 'Sure: {"n": 2} ok', {"n": 2}),
-        (Form(), "  free ", "free"),
+        (ResponseFormat(), "  free ", "free"),
     ],
 )
-def test_parse_reads_what_is_there(form: Form, text: str, output: object) -> None:
+def test_parse_reads_what_is_there(form: ResponseFormat, text: str, output: object) -> None:
     assert parse(form, text) == (output, "")
 
 
@@ -35,23 +35,28 @@ def test_parse_reads_what_is_there(form: Form, text: str, output: object) -> Non
     [
         (LABELS, "refund or card_payment", "expected one of 3 labels"),
         (LABELS, "", "expected one of 3 labels"),
-        (Form("number"), "seven", "expected a number"),
-        (Form("regex", pattern=r"\d{3}"), "12", "matching"),
+        (ResponseFormat("number"), "seven", "expected a number"),
+        (ResponseFormat("regex", pattern=r"\d{3}"), "12", "matching"),
         (SCHEMA, "{'n': 2}", "not valid JSON"),
         (SCHEMA, '{"n": "two"}', "breaks the schema at n"),
         (SCHEMA, "[" * 100_000, "expected a JSON object"),
         (SCHEMA, '{"a":' * 100_000, "not valid JSON"),
-        (Form(), " ", "empty"),
+        (ResponseFormat(), " ", "empty"),
     ],
 )
-def test_parse_says_why_it_cannot(form: Form, text: str, complaint: str) -> None:
+def test_parse_says_why_it_cannot(form: ResponseFormat, text: str, complaint: str) -> None:
     output, said = parse(form, text)
     assert output is None
     assert complaint in said
 
 
-@given(st.text(), st.sampled_from([LABELS, SCHEMA, Form("number"), Form("regex", pattern="a+b"), Form()]))
-def test_parse_never_raises(text: str, form: Form) -> None:
+@given(
+    st.text(),
+    st.sampled_from(
+        [LABELS, SCHEMA, ResponseFormat("number"), ResponseFormat("regex", pattern="a+b"), ResponseFormat()]
+    ),
+)
+def test_parse_never_raises(text: str, form: ResponseFormat) -> None:
     output, complaint = parse(form, text)
     assert (output is None) == bool(complaint)
 
@@ -74,6 +79,6 @@ async def test_an_answer_that_cannot_be_read_is_a_failure() -> None:
 
 async def test_a_model_error_is_a_failure() -> None:
     model = Fake(failures=[ServerError("it broke", status=500)])
-    asked = await ask(model, (Message("user", "x"),), Form(), Sampling())
+    asked = await ask(model, (Message("user", "x"),), ResponseFormat(), Sampling())
     assert asked.failure is not None
     assert (asked.failure.where, "it broke" in asked.failure.message) == ("model", True)

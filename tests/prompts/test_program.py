@@ -8,7 +8,7 @@ import pytest
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.types import Example, Form, Message, Reply, Request, Sampling
+from rung.core.types import Example, Message, Reply, Request, ResponseFormat, Sampling
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.verify import VerifiedProgram
@@ -16,7 +16,7 @@ from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt
 
-LABELS = Form("labels", labels=("yes", "no"))
+LABELS = ResponseFormat("labels", labels=("yes", "no"))
 POOL = [
     Example(str(i), {"text": f"example number {i} about {w}"}, "yes") for i, w in enumerate(["cats", "dogs", "tea"])
 ]
@@ -36,7 +36,7 @@ async def test_reasoning_is_a_call_of_its_own_and_is_not_scored() -> None:
     def rule(request: Request) -> str:
         return "no, it is 41" if "Think" in request.messages[-1].content else "42"
 
-    program = PromptProgram(Prompt("Add."), Fake(rule), Options(Form("number"), reasoning=Reasoning()))
+    program = PromptProgram(Prompt("Add."), Fake(rule), Options(ResponseFormat("number"), reasoning=Reasoning()))
     answer = await program("40 + 2")
     assert answer.output == "42"
     assert [step.name for step in answer.steps] == ["reason", "answer"]
@@ -49,7 +49,7 @@ async def test_votes_take_the_majority_with_seeds_of_their_own() -> None:
             return f"chain {request.sampling.seed}"
         return "7" if request.messages[-2].content in ("chain 0", "chain 2") else "9"
 
-    program = PromptProgram(Prompt("Add."), Fake(rule), Options(Form("number"), reasoning=Reasoning(votes=3)))
+    program = PromptProgram(Prompt("Add."), Fake(rule), Options(ResponseFormat("number"), reasoning=Reasoning(votes=3)))
     answer = await program("3 + 4")
     assert answer.output == "7"
     assert answer.confidence == pytest.approx(2 / 3)
@@ -58,7 +58,7 @@ async def test_votes_take_the_majority_with_seeds_of_their_own() -> None:
 
 async def test_a_repeat_has_another_seed() -> None:
     model = Fake()
-    program = PromptProgram(Prompt("Say."), model, Options(Form(), sampling=Sampling(temperature=1.0)))
+    program = PromptProgram(Prompt("Say."), model, Options(ResponseFormat(), sampling=Sampling(temperature=1.0)))
     await program("x")
     await program("x", repeat=3)
     first, second = (call for call in model.calls if isinstance(call, Request))
@@ -68,7 +68,7 @@ async def test_a_repeat_has_another_seed() -> None:
 
 async def test_too_long_a_prompt_fails_or_is_cut_as_the_task_says() -> None:
     small = Fake(capabilities=replace(CAPABILITIES, context=60))
-    options = Options(Form(), sampling=Sampling(max_tokens=10))
+    options = Options(ResponseFormat(), sampling=Sampling(max_tokens=10))
     long = " ".join(["word"] * 300)
     failed = await PromptProgram(Prompt("Repeat."), small, options)(long)
     assert failed.failure is not None
@@ -80,7 +80,7 @@ async def test_too_long_a_prompt_fails_or_is_cut_as_the_task_says() -> None:
 
 async def test_truncation_drops_examples_before_the_input() -> None:
     small = Fake(capabilities=replace(CAPABILITIES, context=60))
-    options = Options(Form(), sampling=Sampling(max_tokens=10), overflow="truncate")
+    options = Options(ResponseFormat(), sampling=Sampling(max_tokens=10), overflow="truncate")
     pool = [Example(str(i), {"text": f"{i} " + "filler " * 15}, "fine") for i in range(4)]
     answer = await PromptProgram(Prompt("Repeat."), small, options, Selector("knn", 4, pool))("2 filler and the input")
     assert answer.failure is None
@@ -121,7 +121,7 @@ async def test_programs_in_one_folder_keep_their_own_pools(tmp_path: Path) -> No
 
 
 async def test_forecast_counts_what_is_then_used() -> None:
-    program = PromptProgram(Prompt("Say."), Fake(lambda _: Reply("a b c")), Options(Form("number")))
+    program = PromptProgram(Prompt("Say."), Fake(lambda _: Reply("a b c")), Options(ResponseFormat("number")))
     usage, messages = program.forecast("one two")
     answer = await program("one two")
     assert usage.prompt_tokens == answer.usage.prompt_tokens

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Form, Request
+from rung.core.types import Request, ResponseFormat
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
@@ -13,7 +13,7 @@ from rung.safety.counterfactual import NAMES, gap, swaps, turn_gender
 
 FREE = replace(CAPABILITIES, forms=frozenset(), score=False)
 INPUTS = [{"text": f"{{name}} asks for a loan of {amount}."} for amount in range(20)]
-OPTIONS = Options(Form("labels", labels=("yes", "no")))
+OPTIONS = Options(ResponseFormat("labels", labels=("yes", "no")))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from rung.core import program as programs
 from rung.core.errors import ModelError
 from rung.core.protocols import Model
-from rung.core.types import Chunk, Form, Reply, Request
+from rung.core.types import Chunk, Reply, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
@@ -61,9 +61,11 @@ class Halting(Fake):
         await self._halt()
 
 
-def program(model: Model | None = None, form: Form | None = None, fields: tuple[str, ...] = ("text",)) -> PromptProgram:
+def program(
+    model: Model | None = None, form: ResponseFormat | None = None, fields: tuple[str, ...] = ("text",)
+) -> PromptProgram:
     return PromptProgram(
-        Prompt("Answer."), model or wrap(Fake(), Pool().settings), Options(form=form or Form(), fields=fields)
+        Prompt("Answer."), model or wrap(Fake(), Pool().settings), Options(form=form or ResponseFormat(), fields=fields)
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rung.core.errors import InputError, ServerError, StoreError
 from rung.core.settings import Settings
-from rung.core.types import Form
+from rung.core.types import ResponseFormat
 from rung.models import Pool
 from rung.models.wrap import wrap
 from rung.serving.ab import Shares, Split, compare, read_shares, report
@@ -29,7 +29,7 @@ HALF = Shares("desk", (("one", 0.5), ("two", 0.5)))
 
 
 def arms() -> list[Offer]:
-    return [offer(program(), "one"), offer(program(form=Form("labels", labels=LABELS)), "two")]
+    return [offer(program(), "one"), offer(program(form=ResponseFormat("labels", labels=LABELS)), "two")]
 
 
 def split(store: Store, shares: Shares = HALF) -> Split:
@@ -225,7 +225,7 @@ def test_the_store_never_sees_who_calls(store: Store) -> None:
 def test_a_test_goes_on_with_the_same_programs_only(store: Store) -> None:
     split(store)
     split(store)
-    changed = [offer(program(form=Form("number")), "one"), arms()[1]]
+    changed = [offer(program(form=ResponseFormat("number")), "one"), arms()[1]]
     with pytest.raises(InputError, match="other programs"):
         Split(HALF, changed, store)
     with pytest.raises(InputError, match="alpha"):

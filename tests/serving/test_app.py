@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from rung.core.errors import AuthError, InputError, ModelError, RateLimited, ServerError
-from rung.core.types import Answer, Failure, Form, Request
+from rung.core.types import Answer, Failure, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
@@ -79,8 +79,8 @@ async def test_stream_is_sent_while_the_model_still_writes() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_closed_forms_answer_with_the_parsed_output(stream: bool) -> None:
-    intent = offer(program(form=Form("labels", labels=LABELS)), "intent")
-    extract = offer(program(form=Form("json", schema=SCHEMA)), "extract")
+    intent = offer(program(form=ResponseFormat("labels", labels=LABELS)), "intent")
+    extract = offer(program(form=ResponseFormat("json", schema=SCHEMA)), "extract")
     async with serving(intent, extract) as url:
         for name, asked, expected in (
             ("intent", "my card", "card"),
@@ -477,7 +477,7 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
 async def test_the_embedded_model_behind_the_official_client() -> None:
     pool = Pool()
     model = pool.model()
-    made = offer(program(model, Form("labels", labels=LABELS)), "intent")
+    made = offer(program(model, ResponseFormat("labels", labels=LABELS)), "intent")
     try:
         async with serving(made, ModelOffer(model, 0)) as url, client(url) as api:
             said = await api.chat.completions.create(model="rung/intent", messages=HI)

@@ -8,7 +8,7 @@ import pytest
 
 from rung.core import program as programs
 from rung.core.errors import InputError, ServerError
-from rung.core.types import Answer, Form
+from rung.core.types import Answer, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.serving.local import as_fields, read_file, read_inputs, run_folder, run_program, stream_answer
@@ -112,7 +112,7 @@ async def test_streamed_pieces_joined_are_the_answer(text: str) -> None:
 
 
 async def test_what_cannot_stream_comes_whole() -> None:
-    made = program(Fake(), Form("labels", labels=LABELS))
+    made = program(Fake(), ResponseFormat("labels", labels=LABELS))
     first, last = [piece async for piece in stream_answer(made, {"text": "card"})]
     assert first == "card"
     assert isinstance(last, Answer)

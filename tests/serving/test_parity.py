@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError, ParityError, ServerError
-from rung.core.types import Answer, Case, Example, Failure, Form, Result
+from rung.core.types import Answer, Case, Example, Failure, ResponseFormat, Result
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import Fake
@@ -29,7 +29,7 @@ async def scored(ask: Callable[[Any], Any], n: int) -> list[Result]:
 
 
 def intent() -> Any:
-    return program(Fake(), Form("labels", labels=LABELS))
+    return program(Fake(), ResponseFormat("labels", labels=LABELS))
 
 
 def wrong_on(*ids: int, answer: Answer | None = None) -> Any:
@@ -109,7 +109,10 @@ async def test_over_http_every_kind_of_answer_is_the_same() -> None:
     made = [
         offer(program(), "text"),
         offer(intent(), "intent"),
-        offer(program(form=Form("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}})), "json"),
+        offer(
+            program(form=ResponseFormat("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}})),
+            "json",
+        ),
         offer(program(fields=("subject", "body")), "two"),
     ]
     async with serving(*made) as url:

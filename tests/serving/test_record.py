@@ -205,11 +205,11 @@ def test_a_killed_server_has_lost_only_the_last_half_second(tmp_path: Path) -> N
 
 
 def test_labels_are_recorded_as_the_caller_saw_them(tmp_path: Path) -> None:
-    from rung.core.types import Form
+    from rung.core.types import ResponseFormat
 
     async def work() -> None:
         with open_store(f"sqlite:///{tmp_path / 'db'}") as store:
-            made = offer(program(form=Form("labels", labels=LABELS)), "kind")
+            made = offer(program(form=ResponseFormat("labels", labels=LABELS)), "kind")
             async with serving(made, recorder=Recorder(store)) as url, web(url) as client:
                 await ask(client, "my card", "rung/kind")
             await store.settle()

@@ -7,7 +7,7 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.core.types import Form, Request, Task
+from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.combine import compose
@@ -96,7 +96,7 @@ async def test_repeats_are_asked_anew_and_journalled(task: Task, settings: Setti
 
 
 async def test_what_cannot_be_swept(task: Task, settings: Settings, pool: Pool) -> None:
-    program = compose(replace(task, form=Form()), "none", pool)
+    program = compose(replace(task, form=ResponseFormat()), "none", pool)
     assert isinstance(program, PromptProgram)
     for repeats, grid, examples in ((1, {"top_p": (1.0,)}, task.dev), (2, {}, task.dev), (2, {"top_p": (1.0,)}, ())):
         with pytest.raises(InputError, match="repeats"):

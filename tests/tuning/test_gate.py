@@ -15,7 +15,7 @@ from rung import tasks
 from rung.core.errors import FitError, InputError
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
-from rung.core.types import Capabilities, Example, Form, Guard, Task
+from rung.core.types import Capabilities, Example, Guard, ResponseFormat, Task
 from rung.tuning import gate, job
 from rung.tuning.config import read
 from rung.tuning.tune import Tune
@@ -83,7 +83,7 @@ async def test_a_rung_neither_fits_nor_trains(tiny: Base, tmp_path: Path) -> Non
     shelf = Shelf(tiny.gguf)
     train = tuple(Example(str(n), {"text": f"case {n} of Dr Okafor"}, "red" if n % 2 else "blue") for n in range(6))
     task = Task(
-        "t", "Say.", Form("labels", ("red", "blue")), ("text",), train, train[:2], (), ("accuracy",), "h",
+        "t", "Say.", ResponseFormat("labels", ("red", "blue")), ("text",), train, train[:2], (), ("accuracy",), "h",
         private=Guard(check(tmp_path, *EASY), 0.9),
     )  # fmt: skip
     assert "not trained: 8 rows hold" in Tune().obstacle(task, shelf)

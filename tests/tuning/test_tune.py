@@ -16,7 +16,7 @@ from rung.core.meter import metered
 from rung.core.program import file_hash
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
-from rung.core.types import Capabilities, Example, Form, Progress, Task
+from rung.core.types import Capabilities, Example, Progress, ResponseFormat, Task
 from rung.models.providers.fake import open_model
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt
@@ -59,7 +59,7 @@ def colours() -> Task:
     return Task(
         name="colours",
         instruction="Name the colour.",
-        form=Form("labels", ("red", "green", "blue")),
+        form=ResponseFormat("labels", ("red", "green", "blue")),
         fields=("text",),
         train=examples(0, 6),
         dev=examples(6, 8),

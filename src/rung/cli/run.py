@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rung.core.settings import Settings
-    from rung.core.types import Form, Request, Sampling
+    from rung.core.types import Request, ResponseFormat, Sampling
 
 
 def run(
@@ -102,14 +102,14 @@ def _ask(model: str | None, prompt: str | None, system: str | None, sampling: Sa
     asyncio.run(_stream(model or str(settings["model"]), request, settings))
 
 
-def _json_form(path: Path | None) -> Form:
+def _json_form(path: Path | None) -> ResponseFormat:
     import json
 
     from rung.core.errors import InputError
-    from rung.core.types import Form
+    from rung.core.types import ResponseFormat
 
     if path is None:
-        return Form()
+        return ResponseFormat()
     try:
         schema = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -118,7 +118,7 @@ def _json_form(path: Path | None) -> Form:
         ) from None
     if not isinstance(schema, dict):
         raise InputError("expected a JSON object", file=path, remedy="give a file with a JSON schema")
-    return Form("json", schema=schema)
+    return ResponseFormat("json", schema=schema)
 
 
 async def _stream(name: str, request: Request, settings: Settings) -> None:

@@ -44,7 +44,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ResponseFormat:
     """The closed form an answer must have; ``text`` is free.
 
     ``labels``: exactly one of ``labels``. ``json``: an object valid under ``schema``. ``regex``: matches ``pattern`` whole.
@@ -84,7 +84,7 @@ class Request:
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
-    form: Form = Form()
+    form: ResponseFormat = ResponseFormat()
     tools: tuple[ToolSpec, ...] = ()
     repeat: int = 0
 
@@ -157,7 +157,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do. ``forms`` are the kinds of Form it decodes under constraint; ``context`` is in tokens."""
+    """What a model can do. ``forms`` are the kinds of ResponseFormat it decodes under constraint; ``context`` is in tokens."""
 
     forms: frozenset[str] = frozenset()
     score: bool = False
@@ -268,7 +268,7 @@ class Task:
 
     name: str
     instruction: str
-    form: Form
+    form: ResponseFormat
     fields: tuple[str, ...]
     train: tuple[Example, ...]
     dev: tuple[Example, ...]

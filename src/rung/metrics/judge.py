@@ -20,7 +20,7 @@ from rung.core import registry
 from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.protocols import Model, Resources
-from rung.core.types import Case, Form, Message, Request, Sampling, Score, ScoreRequest, text_of
+from rung.core.types import Case, Message, Request, ResponseFormat, Sampling, Score, ScoreRequest, text_of
 from rung.metrics.mean import Mean, failed, references
 
 FAILED = "the judge failed"
@@ -187,7 +187,7 @@ async def _ask(model: Model, prompts: Sequence[tuple[Message, ...]], candidates:
         return []
     if model.capabilities.score:
         return await _score(model, [ScoreRequest(prompt, candidates) for prompt in prompts])
-    form = Form("labels", labels=candidates) if "labels" in model.capabilities.forms else Form()
+    form = ResponseFormat("labels", labels=candidates) if "labels" in model.capabilities.forms else ResponseFormat()
     sampling = Sampling(max_tokens=8)
     replies = await model.generate([Request(prompt, sampling, form) for prompt in prompts])
     marks = []

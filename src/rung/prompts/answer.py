@@ -12,7 +12,7 @@ from typing import Any
 
 from rung.core.errors import ContextOverflow, ModelError
 from rung.core.protocols import Model
-from rung.core.types import Answer, Failure, Form, Message, Request, Sampling, ScoreRequest, Step, Usage
+from rung.core.types import Answer, Failure, Message, Request, ResponseFormat, Sampling, ScoreRequest, Step, Usage
 
 NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
 
@@ -31,7 +31,7 @@ class Asked:
 async def ask(
     model: Model,
     messages: tuple[Message, ...],
-    form: Form,
+    form: ResponseFormat,
     sampling: Sampling,
     *,
     name: str = "answer",
@@ -48,7 +48,7 @@ async def ask(
             label = form.labels[scores.best]
             step = Step(name, messages, label, note="labels scored", usage=scores.usage)
             return Asked(label, label, step, confidence=_probability(scores.logprobs[scores.best]))
-        constrained = form if form.kind in model.capabilities.forms else Form()
+        constrained = form if form.kind in model.capabilities.forms else ResponseFormat()
         reply = (await model.generate([Request(messages, sampling, constrained, repeat=repeat)]))[0]
     except ContextOverflow as error:
         return Asked(None, "", Step(name, messages), Failure("overflow", error.message))
@@ -94,7 +94,7 @@ async def listen(
         said = reply.text if reply is not None else "the model's stream ended before its reply was complete"
         yield Asked(None, "", Step(name, messages), Failure("overflow" if "overflow" in said else "model", said))
         return
-    output, complaint = parse(Form(), reply.text)
+    output, complaint = parse(ResponseFormat(), reply.text)
     step = Step(name, messages, reply.text, usage=reply.usage)
     yield Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
 
@@ -111,7 +111,7 @@ def _probability(logprob: float) -> float:
     return min(1.0, exp(logprob))
 
 
-def parse(form: Form, text: str) -> tuple[Any, str]:
+def parse(form: ResponseFormat, text: str) -> tuple[Any, str]:
     """Read a reply as ``form``. Returns (output, "") or (None, why it cannot be read)."""
     text = text.strip()
     if form.kind == "labels":
@@ -151,7 +151,7 @@ def _parse_label(labels: tuple[str, ...], text: str) -> tuple[str | None, str]:
     return None, f"expected one of {len(labels)} labels, got {_short(text)}"
 
 
-def _parse_json(form: Form, text: str) -> tuple[Any, str]:
+def _parse_json(form: ResponseFormat, text: str) -> tuple[Any, str]:
     import jsonschema
 
     start = text.find("{")

@@ -17,10 +17,10 @@ from rung.core.types import (
     Answer,
     Example,
     Failure,
-    Form,
     Input,
     Message,
     Request,
+    ResponseFormat,
     Sampling,
     Step,
     Task,
@@ -53,7 +53,7 @@ class Reasoning:
 class Options:
     """How a prompt program answers, apart from the words of the prompt."""
 
-    form: Form = Form()
+    form: ResponseFormat = ResponseFormat()
     fields: tuple[str, ...] = ("text",)
     sampling: Sampling = Sampling(max_tokens=64)
     overflow: Literal["truncate", "fail"] = "fail"

@@ -26,11 +26,11 @@ from rung.core.types import (
     Answer,
     Failure,
     Finish,
-    Form,
     Input,
     Message,
     Reply,
     Request,
+    ResponseFormat,
     Sampling,
     ToolCall,
     Usage,
@@ -321,12 +321,12 @@ def _refuse_unheard(request: ChatRequest) -> None:
             raise Refused(400, f"{name}: not supported here; leave it out", param=name, code="unsupported", again=False)
 
 
-def _form(request: ChatRequest) -> Form:
+def _form(request: ChatRequest) -> ResponseFormat:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
-        return Form()
+        return ResponseFormat()
     if wanted.type == "json_object":
-        return Form("json", schema={"type": "object"})
+        return ResponseFormat("json", schema={"type": "object"})
     schema = wanted.json_schema.schema_ if wanted.json_schema is not None else None
     if schema is None:
         raise Refused(
@@ -335,7 +335,7 @@ def _form(request: ChatRequest) -> Form:
             param="response_format",
             code="missing_required_parameter",
         )
-    return Form("json", schema=schema)
+    return ResponseFormat("json", schema=schema)
 
 
 def _choice(index: int, reply: Reply) -> Choice:

@@ -18,7 +18,7 @@ from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
-from rung.core.types import Answer, Example, Form, Input, Result, Sampling, as_input
+from rung.core.types import Answer, Example, Input, ResponseFormat, Result, Sampling, as_input
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.view.table import difference, quality
 from rung.metrics import load_metric
@@ -116,7 +116,7 @@ async def evaluate(
     object with ``generate``. A case that fails scores 0 and says why; what a named model answered before is not asked again."""
     async with Pool(settings) as pool:
         if model is None or isinstance(model, str):
-            options = Options(Form(), ("prompt",), Sampling(max_tokens=max_tokens))
+            options = Options(ResponseFormat(), ("prompt",), Sampling(max_tokens=max_tokens))
             program: PromptProgram | Generated = PromptProgram(Prompt(), pool.model(model), options)
         elif isinstance(model, Generator):
             program = Generated(model)

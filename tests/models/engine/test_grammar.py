@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rung.core.errors import InputError, ModelError
-from rung.core.types import Form
+from rung.core.types import ResponseFormat
 from rung.models.engine.grammar import Grammars
 
 END = 256
@@ -20,7 +20,7 @@ def grammars() -> Grammars:
 
 def follow(grammars: Grammars, pattern: str, text: str) -> set[int]:
     """What may come after ``text``."""
-    mask = grammars.matcher(Form("grammar", pattern=f"start: A\nA: {pattern}"))
+    mask = grammars.matcher(ResponseFormat("grammar", pattern=f"start: A\nA: {pattern}"))
     assert mask is not None
     for byte in text.encode():
         assert mask.allowed()[byte], f"{chr(byte)!r} in {text!r}"

@@ -15,7 +15,7 @@ import pytest
 
 from rung.core.errors import ContextOverflow, InputError, ModelError
 from rung.core.settings import Settings
-from rung.core.types import Form, Message, Reply, Request, Sampling, ScoreRequest, ToolSpec
+from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, ScoreRequest, ToolSpec
 from rung.models import hub
 from rung.models.engine import gguf
 from rung.models.engine.openvino import OpenvinoModel, open_model, unstable
@@ -40,10 +40,10 @@ def model(settings: Settings) -> Iterator[OpenvinoModel]:
     asyncio.run(opened.close())
 
 
-FREE = Form()
+FREE = ResponseFormat()
 
 
-def ask(text: str, *, form: Form = FREE, **sampling: object) -> Request:
+def ask(text: str, *, form: ResponseFormat = FREE, **sampling: object) -> Request:
     base: dict[str, object] = {"max_tokens": 12, **sampling}
     return Request((Message("user", text),), Sampling(**base), form)  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ async def test_answers_do_not_depend_on_the_batch(model: OpenvinoModel) -> None:
         ask("Name a colour.", temperature=0.9, top_p=0.9, seed=4),
         ask("Name a colour.", temperature=0.9, top_k=20, seed=5),
         ask("Name an animal.", beams=3),
-        ask("Give a number.", form=Form("number")),
+        ask("Give a number.", form=ResponseFormat("number")),
     ]
     assert await unstable(model, requests) == ()
     again = await model.generate(list(reversed(requests)))
@@ -157,16 +157,16 @@ async def test_closed_forms_and_a_broken_one(model: OpenvinoModel) -> None:
     text = "I want 3 pizzas."
     replies = await model.generate(
         [
-            ask(text, form=Form("labels", labels=("yes", "yes please", 'no "thanks"'))),
-            ask(text, form=Form("json", schema=schema), max_tokens=60),
-            ask(text, form=Form("regex", pattern="[a-c]{3}-[0-9]")),
-            ask(text, form=Form("regex", pattern="(ab")),
-            ask(text, form=Form("number"), max_tokens=40),
-            ask(text, form=Form("grammar", pattern='root ::= "x" digit digit\ndigit ::= [0-9]')),
-            ask(text, form=Form("grammar", pattern="root ::= missing")),
-            ask(text, form=Form("json", schema={"type": "nonsense"})),
-            ask(text, form=Form("labels", labels=("red", "blue")), beams=3),
-            ask(text, form=Form("labels", labels=("red", "blue")), temperature=5.0, seed=1),
+            ask(text, form=ResponseFormat("labels", labels=("yes", "yes please", 'no "thanks"'))),
+            ask(text, form=ResponseFormat("json", schema=schema), max_tokens=60),
+            ask(text, form=ResponseFormat("regex", pattern="[a-c]{3}-[0-9]")),
+            ask(text, form=ResponseFormat("regex", pattern="(ab")),
+            ask(text, form=ResponseFormat("number"), max_tokens=40),
+            ask(text, form=ResponseFormat("grammar", pattern='root ::= "x" digit digit\ndigit ::= [0-9]')),
+            ask(text, form=ResponseFormat("grammar", pattern="root ::= missing")),
+            ask(text, form=ResponseFormat("json", schema={"type": "nonsense"})),
+            ask(text, form=ResponseFormat("labels", labels=("red", "blue")), beams=3),
+            ask(text, form=ResponseFormat("labels", labels=("red", "blue")), temperature=5.0, seed=1),
         ]
     )
     good = [r.text for r in replies]
@@ -219,7 +219,7 @@ async def test_tools(model: OpenvinoModel) -> None:
         assert reply.tool_calls[0].name == "weather"
     else:
         assert reply.finish in ("stop", "length")
-    (refused,) = await model.generate([Request(user("x"), form=Form("number"), tools=(tool,))])
+    (refused,) = await model.generate([Request(user("x"), form=ResponseFormat("number"), tools=(tool,))])
     assert refused.finish == "error"
 
 

@@ -23,7 +23,7 @@ from rung.core.errors import (
 )
 from rung.core.meter import metered
 from rung.core.settings import Settings
-from rung.core.types import Form, Message, Request, Sampling, ToolCall
+from rung.core.types import Message, Request, ResponseFormat, Sampling, ToolCall
 from rung.models import open_model
 from rung.models.wrap import Policy, Wrapped, wrap
 from tests.models.servers import Server
@@ -213,7 +213,7 @@ async def test_what_is_sent(open_it: Open, server: Server, provider: str) -> Non
         Message("tool", "sunny", tool_call_id="call_1#c2lnbmVk"),
         Message("user", "Thanks"),
     )
-    form = Form("labels", labels=("good", "bad"))
+    form = ResponseFormat("labels", labels=("good", "bad"))
     sampling = Sampling(temperature=0.5, max_tokens=9, stop=("END",), seed=3)
     [reply] = await model.generate([Request(messages, sampling, form)])
     assert reply.text == "bad"
@@ -292,6 +292,6 @@ async def test_what_an_api_lacks_is_refused_before_anything_is_sent(open_it: Ope
     with pytest.raises(Unsupported, match="beam"):
         await model.generate([Request((Message("user", "x"),), Sampling(beams=2))])
     with pytest.raises(Unsupported, match="regex"):
-        await model.generate([Request((Message("user", "x"),), form=Form("regex", pattern="a+"))])
+        await model.generate([Request((Message("user", "x"),), form=ResponseFormat("regex", pattern="a+"))])
     assert not server.seen
     await model.close()

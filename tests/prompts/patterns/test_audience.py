@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Form, Request, Task
+from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.audience import Audience, compare_readers, reading_grade, syllables
@@ -42,8 +42,8 @@ async def test_two_readers_get_texts_of_two_grades() -> None:
 
 
 async def test_the_rung_writes_for_the_reader() -> None:
-    task = Task("t", "Explain.", Form(), ("text",), (), (), (), ("exact",), "h")
+    task = Task("t", "Explain.", ResponseFormat(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
     assert Audience().obstacle(task, pool) == ""
-    assert "reads the same" in Audience().obstacle(replace(task, form=Form("number")), pool)
+    assert "reads the same" in Audience().obstacle(replace(task, form=ResponseFormat("number")), pool)
     assert "nobody" in Audience(" ").obstacle(task, pool)

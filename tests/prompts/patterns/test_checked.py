@@ -15,7 +15,7 @@ import pytest
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.rung import make_rung
-from rung.core.types import Example, Form, Request, RungChoice, Task
+from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
 from rung.metrics.instructions import Instruction, parse_instruction
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -120,7 +120,7 @@ def test_what_cannot_be_enforced_is_left(rules: list[str], left: list[str]) -> N
 
 def test_nothing_to_enforce_is_free_text() -> None:
     some = instructions('existence keywords=["a"]')
-    assert compile_form(some, 200) == Compiled(Form(), (), some)
+    assert compile_form(some, 200) == Compiled(ResponseFormat(), (), some)
 
 
 async def test_the_field_is_compiled_and_not_shown() -> None:
@@ -139,7 +139,7 @@ async def test_the_field_is_compiled_and_not_shown() -> None:
     assert "no_comma" not in seen[0].messages[-1].content
     free = CheckedProgram(Fake(rule, capabilities=GRAMMAR), options=options, field="instructions", grammar=False)
     assert (await free(value)).output == "Yes. Done."
-    assert seen[1].form == Form()
+    assert seen[1].form == ResponseFormat()
     assert seen[1].messages == seen[0].messages
     with pytest.raises(InputError, match="not JSON"):
         await program({"request": "Write.", "instructions": "no commas please"})
@@ -157,7 +157,7 @@ async def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     assert again.compiled("x") == program.compiled("x")
 
 
-def task(fields: tuple[str, ...], form: Form) -> Task:
+def task(fields: tuple[str, ...], form: ResponseFormat) -> Task:
     train = (Example("1", dict.fromkeys(fields, "x"), "y"),)
     return Task("t", "Do it.", form, fields, train, (), (), ("exact",), "h")
 
@@ -165,13 +165,13 @@ def task(fields: tuple[str, ...], form: Form) -> Task:
 @pytest.mark.parametrize(
     ("fields", "form", "options", "why"),
     [
-        (("text", "instructions"), Form(), {}, ""),
-        (("text",), Form(), {"rules": ["no_comma"]}, ""),
-        (("text",), Form(), {}, "no field 'instructions'"),
-        (("instructions",), Form(), {}, "nothing but"),
-        (("text", "instructions"), Form("number"), {}, "a form of its own"),
+        (("text", "instructions"), ResponseFormat(), {}, ""),
+        (("text",), ResponseFormat(), {"rules": ["no_comma"]}, ""),
+        (("text",), ResponseFormat(), {}, "no field 'instructions'"),
+        (("instructions",), ResponseFormat(), {}, "nothing but"),
+        (("text", "instructions"), ResponseFormat("number"), {}, "a form of its own"),
     ],
 )
-def test_obstacle(fields: tuple[str, ...], form: Form, options: dict[str, Any], why: str) -> None:
+def test_obstacle(fields: tuple[str, ...], form: ResponseFormat, options: dict[str, Any], why: str) -> None:
     said = make_rung(RungChoice("checked", options)).obstacle(task(fields, form), Pool())
     assert (why in said) if why else said == ""

@@ -10,7 +10,7 @@ import pytest
 from rung.core.errors import InputError
 from rung.core.program import fingerprint
 from rung.core.protocols import Context, Program
-from rung.core.types import Case, Example, Form, Request, Result, Task
+from rung.core.types import Case, Example, Request, ResponseFormat, Result, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -23,7 +23,7 @@ from rung.prompts.template.prompt import Prompt
 TRAIN = tuple(Example(f"t{i}", {"text": f"{i} plus {i}"}, str(2 * i)) for i in range(12))
 TEST = tuple(Example(f"q{i}", {"text": f"{i} plus 1"}, str(i + 1)) for i in range(24))
 TASK = Task(
-    "sums", "Add.", Form("number"), ("text",), TRAIN, TEST, (), ("number",), "h",
+    "sums", "Add.", ResponseFormat("number"), ("text",), TRAIN, TEST, (), ("number",), "h",
     constraints=("Write digits.",), persona="a teacher",
 )  # fmt: skip
 
@@ -78,11 +78,11 @@ def test_what_cannot_be_combined(text: str, why: str) -> None:
         ("persona", {"persona": ""}, "no persona"),
         ("audience", {}, "needs a value"),
         ("few-shot", {"train": ()}, "no training examples"),
-        ("votes", {"form": Form()}, "no majority"),
+        ("votes", {"form": ResponseFormat()}, "no majority"),
         ("react+few-shot", {}, "no examples in the form"),
-        ("refine", {"form": Form("labels", labels=("a", "b"))}, "labelled"),
+        ("refine", {"form": ResponseFormat("labels", labels=("a", "b"))}, "labelled"),
         ("verify", {}, "no claims"),
-        ("output-template", {"form": Form("json")}, "inside a section"),
+        ("output-template", {"form": ResponseFormat("json")}, "inside a section"),
     ],
 )
 def test_parts_that_do_not_fit_say_why(parts: str, change: dict[str, object], why: str, pool: Pool) -> None:
@@ -96,7 +96,7 @@ def test_parts_that_do_not_fit_say_why(parts: str, change: dict[str, object], wh
 
 
 def test_chains_go_around_in_one_order(pool: Pool) -> None:
-    task = replace(TASK, form=Form(), passages={"a": "One and one is two."})
+    task = replace(TASK, form=ResponseFormat(), passages={"a": "One and one is two."})
     program = compose(task, "verify+persona+refine", pool)
     assert isinstance(program, VerifiedProgram)
     assert isinstance(program.inner, RefinedProgram)

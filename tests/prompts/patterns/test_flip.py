@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rung.core.errors import InputError, ServerError
-from rung.core.types import Form, Request
+from rung.core.types import Request, ResponseFormat
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.flip import Script, Slot, find, interview
 
@@ -89,7 +89,7 @@ async def test_bad_slots() -> None:
     with pytest.raises(InputError):
         Slot(" ")
     with pytest.raises(InputError):
-        Slot("x", form=Form("json"))
+        Slot("x", form=ResponseFormat("json"))
     for slots in ((), (SLOTS[0], SLOTS[0])):
         with pytest.raises(InputError):
             await interview(Fake(), "Order.", slots, Script({}))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.types import Form, Request
+from rung.core.types import Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.outline import Outline, OutlineProgram, OutputTemplate
@@ -73,11 +73,11 @@ def test_a_section_begins_with_a_word() -> None:
 
 
 def test_the_last_section_has_the_tasks_form() -> None:
-    outline = Outline(("Why", "Answer"), last=Form("labels", labels=("a+b", "c.d")))
+    outline = Outline(("Why", "Answer"), last=ResponseFormat("labels", labels=("a+b", "c.d")))
     assert re.fullmatch(outline.form.pattern, "[Why]\nso\n\n[Answer]\na+b")
     assert not re.fullmatch(outline.form.pattern, "[Why]\nso\n\n[Answer]\naab")
     with pytest.raises(InputError, match="form json"):
-        Outline(("A",), last=Form("json"))
+        Outline(("A",), last=ResponseFormat("json"))
 
 
 async def test_the_picked_section_is_the_output() -> None:
@@ -85,7 +85,7 @@ async def test_the_picked_section_is_the_output() -> None:
         assert request.form.kind == "regex"
         return "[Why]\n3 and 4\n\n[Answer]\n7"
 
-    outline = Outline(("Why", "Answer"), last=Form("number"))
+    outline = Outline(("Why", "Answer"), last=ResponseFormat("number"))
     program = OutlineProgram(outline, Fake(rule, capabilities=FORMS), prompt=Prompt("Add."), pick="Answer")
     answer = await program("3 + 4")
     assert answer.output == "7"
@@ -103,7 +103,7 @@ async def test_a_free_reply_that_breaks_the_template_is_a_failure() -> None:
 
 async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     pool = Pool(default="fake:echo")
-    outline = Outline(("Why", "Answer"), last=Form("labels", labels=("x", "y")))
+    outline = Outline(("Why", "Answer"), last=ResponseFormat("labels", labels=("x", "y")))
     program = OutlineProgram(outline, pool.model(), prompt=Prompt("Say."), pick="Answer")
     programs.save(program, tmp_path / "p")
     loaded = programs.load(tmp_path / "p", pool)
@@ -115,7 +115,7 @@ async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 def test_it_does_not_fit_json() -> None:
     from rung.core.types import Task
 
-    task = Task("t", "Say.", Form("json"), ("text",), (), (), (), ("exact",), "h")
+    task = Task("t", "Say.", ResponseFormat("json"), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
     assert "inside a section" in OutputTemplate().obstacle(task, pool)
-    assert OutputTemplate().obstacle(replace(task, form=Form("number")), pool) == ""
+    assert OutputTemplate().obstacle(replace(task, form=ResponseFormat("number")), pool) == ""

@@ -9,7 +9,7 @@ import pytest
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.core.types import Form, Request, Sampling
+from rung.core.types import Request, ResponseFormat, Sampling
 from rung.models import Pool, hub, open_model
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.react import React, ReactProgram, grammar, read_move, trace
@@ -60,7 +60,7 @@ async def test_the_calculators_result_is_observed_and_its_errors_too() -> None:
             return "Thought: again\nAction: calculate[12 * 7]"
         return "Thought: multiply\nAction: calculate[twelve times 7]"
 
-    options = Options(Form("number"))
+    options = Options(ResponseFormat("number"))
     answer = await ReactProgram(Fake(rule, capabilities=FORMS), options=options)("What is 12 times 7?")
     assert answer.output == "84"
     assert trace(answer).tools == {"calculate": 2, "finish": 1}
@@ -72,7 +72,7 @@ async def test_going_in_circles_ends_in_the_best_answer() -> None:
             return "7"
         return "Thought: hm\nAction: calculate[3 + 4]"
 
-    program = ReactProgram(Fake(rule, capabilities=FORMS), options=Options(Form("number")), limit=9)
+    program = ReactProgram(Fake(rule, capabilities=FORMS), options=Options(ResponseFormat("number")), limit=9)
     answer = await program("3 + 4?")
     assert answer.output == "7"
     assert trace(answer).steps == 3
@@ -100,7 +100,7 @@ async def test_the_step_limit_ends_in_an_answer_of_the_tasks_form() -> None:
         count += 1
         return f"Thought: hm\nAction: calculate[1 + {count}]"
 
-    options = Options(Form("labels", labels=("yes", "no")))
+    options = Options(ResponseFormat("labels", labels=("yes", "no")))
     answer = await ReactProgram(Fake(rule, capabilities=FORMS), options=options, limit=3)("is it so? yes")
     assert count == 3
     assert answer.output in ("yes", "no")
@@ -113,7 +113,7 @@ async def test_a_finish_that_is_not_of_the_form_is_asked_again() -> None:
             return "the answer is 12"
         return "Thought: I know\nAction: finish[a dozen]"
 
-    answer = await ReactProgram(Fake(rule, capabilities=FORMS), options=Options(Form("number")))("How many?")
+    answer = await ReactProgram(Fake(rule, capabilities=FORMS), options=Options(ResponseFormat("number")))("How many?")
     assert answer.output == "12"
 
 
@@ -166,8 +166,8 @@ async def test_every_step_of_the_embedded_model_parses() -> None:
 def test_it_fits_where_there_is_something_to_act_on() -> None:
     from rung.core.types import Task
 
-    bare = Task("t", "Say.", Form(), ("text",), (), (), (), ("exact",), "h")
+    bare = Task("t", "Say.", ResponseFormat(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
     assert "nothing to act on" in React().obstacle(bare, pool)
     assert React().obstacle(replace(bare, passages=PASSAGES), pool) == ""
-    assert React().obstacle(replace(bare, form=Form("number")), pool) == ""
+    assert React().obstacle(replace(bare, form=ResponseFormat("number")), pool) == ""

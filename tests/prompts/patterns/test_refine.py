@@ -7,7 +7,7 @@ import pytest
 
 from rung.core import program as programs
 from rung.core.errors import InputError, ServerError
-from rung.core.types import Form, Request, Task
+from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.refine import Refine, RefinedProgram, lost, refine
@@ -86,8 +86,8 @@ async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_labels_have_no_question() -> None:
-    task = Task("t", "Say.", Form("labels", labels=("a", "b")), ("text",), (), (), (), ("accuracy",), "h")
+    task = Task("t", "Say.", ResponseFormat("labels", labels=("a", "b")), ("text",), (), (), (), ("accuracy",), "h")
     pool = Pool(default="fake:echo")
     assert "labelled" in Refine().obstacle(task, pool)
-    assert Refine().obstacle(replace(task, form=Form()), pool) == ""
-    assert "persona" in Refine(inner="persona").obstacle(replace(task, form=Form()), pool)
+    assert Refine().obstacle(replace(task, form=ResponseFormat()), pool) == ""
+    assert "persona" in Refine(inner="persona").obstacle(replace(task, form=ResponseFormat()), pool)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.types import Form, Request, Task
+from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.verify import (
@@ -123,8 +123,8 @@ async def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_it_fits_free_text_with_a_source() -> None:
-    task = Task("t", "Say.", Form(), ("text",), (), (), (), ("exact",), "h")
+    task = Task("t", "Say.", ResponseFormat(), ("text",), (), (), (), ("exact",), "h")
     pool = Pool(default="fake:echo")
     assert "no source" in Verify().obstacle(task, pool)
-    assert "no claims" in Verify().obstacle(replace(task, form=Form("number")), pool)
+    assert "no claims" in Verify().obstacle(replace(task, form=ResponseFormat("number")), pool)
     assert Verify().obstacle(replace(task, passages={"a": "b"}), pool) == ""

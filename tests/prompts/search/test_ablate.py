@@ -7,7 +7,7 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Program
-from rung.core.types import Case, Example, Form, Request, Result, Task
+from rung.core.types import Case, Example, Request, ResponseFormat, Result, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -17,7 +17,7 @@ from rung.prompts.search.ablate import Ablation, ablate, present, whole_prompt
 def desk() -> Task:
     rows = tuple(Example(str(i), {"text": f"message {i}"}, ("yes", "no")[i % 2]) for i in range(40))
     return Task(
-        name="t", instruction="Sort it.", form=Form("labels", labels=("yes", "no")), fields=("text",), train=rows[:10],
+        name="t", instruction="Sort it.", form=ResponseFormat("labels", labels=("yes", "no")), fields=("text",), train=rows[:10],
         dev=rows[10:], test=rows[:2], metrics=("accuracy",), hash="h", constraints=("Even is yes.",), persona="a clerk",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.protocols import Context, Program
-from rung.core.types import Case, Example, Form, Request, Result, Task
+from rung.core.types import Case, Example, Request, ResponseFormat, Result, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -17,7 +17,7 @@ from rung.prompts.search.bootstrap import LOG, Bootstrap
 
 TRAIN = tuple(Example(f"t{i}", {"text": f"{'good' if i % 4 == 0 else 'plain'} {i}"}, str(i)) for i in range(24))
 DEV = tuple(Example(f"d{i}", {"text": f"ask {i}"}, "1") for i in range(40))
-TASK = Task("t", "Say.", Form("number"), ("text",), TRAIN, DEV, (), ("number",), "h")
+TASK = Task("t", "Say.", ResponseFormat("number"), ("text",), TRAIN, DEV, (), ("number",), "h")
 
 
 def fitting(model: Fake, folder: Path) -> Context:

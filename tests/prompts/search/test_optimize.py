@@ -14,7 +14,7 @@ from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError
 from rung.core.program import fingerprint
 from rung.core.protocols import Context, Program
-from rung.core.types import Answer, Case, Example, Failure, Form, Request, Result, Task
+from rung.core.types import Answer, Case, Example, Failure, Request, ResponseFormat, Result, Task
 from rung.ladder.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
@@ -25,7 +25,9 @@ from rung.store import open_store
 
 TRAIN = tuple(Example(f"t{i}", {"text": f"train question {i} of many"}, str(i % 3)) for i in range(60))
 DEV = tuple(Example(f"d{i}", {"text": f"ask {i}"}, "1") for i in range(24))
-TASK = Task("t", "Say.", Form("number"), ("text",), TRAIN, DEV, (), ("number",), "h", constraints=("Be right.",))
+TASK = Task(
+    "t", "Say.", ResponseFormat("number"), ("text",), TRAIN, DEV, (), ("number",), "h", constraints=("Be right.",)
+)
 
 
 class PowerCutError(Exception):
@@ -108,7 +110,7 @@ async def test_the_budget_is_hard(calls: int, tmp_path: Path) -> None:
 
 
 async def test_a_judge_s_calls_count_too(tmp_path: Path) -> None:
-    task = replace(TASK, form=Form(), metrics=("judge:Is it right?",))
+    task = replace(TASK, form=ResponseFormat(), metrics=("judge:Is it right?",))
 
     def judging(request: Request) -> str:
         return "4" if "Is it right?" in request.messages[-1].content else rule(request)
@@ -278,7 +280,7 @@ async def test_a_rung_without_a_prompt_cannot_be_optimized(tmp_path: Path) -> No
         await search(
             Optimized(calls=400, dev=24, start="linear"),
             tmp_path,
-            task=replace(TASK, form=Form("labels", ("0", "1", "2"))),
+            task=replace(TASK, form=ResponseFormat("labels", ("0", "1", "2"))),
         )
 
 

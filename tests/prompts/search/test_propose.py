@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.program import fingerprint
-from rung.core.types import Answer, Example, Form, Result, Score, Task
+from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task
 from rung.models.providers.fake import Fake
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.search.propose import (
@@ -37,7 +37,7 @@ POOL = tuple(
 TASK = Task(
     "t",
     "Say the intent.",
-    Form("labels", labels=tuple(TEXTS)),
+    ResponseFormat("labels", labels=tuple(TEXTS)),
     ("text",),
     POOL,
     POOL,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Example, Form
+from rung.core.types import Example, ResponseFormat
 from rung.prompts.template.prompt import Prompt, describe, show
 
 
@@ -33,7 +33,7 @@ def test_drop_leaves_a_part_out() -> None:
 
 
 def test_labels_are_listed_with_their_notes() -> None:
-    form = Form("labels", labels=("refund", "other"))
+    form = ResponseFormat("labels", labels=("refund", "other"))
     assert "refund, other" in describe(form)
 
 

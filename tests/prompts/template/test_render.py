@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError
 from rung.core.protocols import Context
-from rung.core.types import Example, Form, Message, Result, Score, Task
+from rung.core.types import Example, Message, ResponseFormat, Result, Score, Task
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.direct import Direct, Rendered
@@ -268,7 +268,7 @@ def desk() -> Task:
     return Task(
         name="t",
         instruction="Say yes or no.",
-        form=Form("labels", labels=LABELS),
+        form=ResponseFormat("labels", labels=LABELS),
         fields=("text",),
         train=examples,
         dev=examples,

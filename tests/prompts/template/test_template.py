@@ -16,7 +16,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Context
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
-from rung.core.types import Example, Form, Message, RungChoice, Task
+from rung.core.types import Example, Message, ResponseFormat, RungChoice, Task
 from rung.ladder.fit import fit_key
 from rung.models import Pool
 from rung.models.providers.fake import Fake
@@ -487,7 +487,15 @@ def test_a_ring_in_the_store_and_bad_names_save_nothing(tmp_path: Path) -> None:
 def desk() -> Task:
     examples = tuple(Example(str(i), {"text": f"say {i}"}, "yes") for i in range(4))
     return Task(
-        "t", "Say.", Form("labels", labels=("yes", "no")), ("text",), examples, examples, examples, ("accuracy",), "h"
+        "t",
+        "Say.",
+        ResponseFormat("labels", labels=("yes", "no")),
+        ("text",),
+        examples,
+        examples,
+        examples,
+        ("accuracy",),
+        "h",
     )
 
 
@@ -574,7 +582,7 @@ async def test_a_value_that_its_variable_cannot_take_is_a_failed_answer() -> Non
     from rung.prompts.program import Options
 
     model = Fake()
-    answer = await PromptProgram(template, model, Options(Form("number")))("seven")
+    answer = await PromptProgram(template, model, Options(ResponseFormat("number")))("seven")
     assert answer.failure is not None
     assert answer.failure.where == "program"
     assert "expected integer" in answer.failure.message

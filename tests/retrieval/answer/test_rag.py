@@ -14,7 +14,7 @@ from rung.core import program as programs
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Context, Program
 from rung.core.rung import make_rung
-from rung.core.types import Case, Example, Form, Message, Request, RungChoice, Task
+from rung.core.types import Case, Example, Message, Request, ResponseFormat, RungChoice, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -38,7 +38,7 @@ RUNGS = ("closed-book", "rag-dense", "rag-keyword", "rag-hybrid", "rag-reranked"
 def task(**changes: Any) -> Task:
     question = Example("1", {"question": "Who invented the safety lamp?"}, ["Humphry Davy"])
     given: dict[str, Any] = {
-        "name": "t", "instruction": "Answer.", "form": Form(), "fields": ("question",), "train": (), "dev": (),
+        "name": "t", "instruction": "Answer.", "form": ResponseFormat(), "fields": ("question",), "train": (), "dev": (),
         "test": (question,), "metrics": ("token-f1",), "hash": "h", "passages": PASSAGES, **changes,
     }  # fmt: skip
     return Task(**given)
@@ -216,7 +216,7 @@ async def test_wrong_options_are_refused() -> None:
         with pytest.raises(InputError):
             Rag(**options)
     assert "nothing to retrieve" in Rag().obstacle(task(passages={}), Shelf(says("")))
-    labels = task(form=Form("labels", labels=("a", "b")))
+    labels = task(form=ResponseFormat("labels", labels=("a", "b")))
     assert "answers of text" in Rag(reader="copy").obstacle(labels, Shelf(says("")))
     assert Rag().obstacle(labels, Shelf(says(""))) == ""
     assert "no book to close" in ClosedBook().obstacle(task(passages={}), Shelf(says("")))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rung.core.codec import canonical
 from rung.core.errors import InputError, ModelError
 from rung.core.extras import require
-from rung.core.types import Form
+from rung.core.types import ResponseFormat
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?"
-"""What ``Form(kind="number")`` means: a decimal number without an exponent."""
+"""What ``ResponseFormat(kind="number")`` means: a decimal number without an exponent."""
 
 FUEL = 5_000_000
 """Work that one mask may take, about 0.3 s: words that are forbidden within a bounded text need more than llguidance allows
@@ -53,7 +53,7 @@ class Grammars:
         )
         self._start = lru_cache(maxsize=128)(self._compile)
 
-    def matcher(self, form: Form) -> Mask | None:
+    def matcher(self, form: ResponseFormat) -> Mask | None:
         """A fresh mask for the form, None for free text. Raises InputError when the form cannot be compiled."""
         if form.kind == "text":
             return None
@@ -89,7 +89,7 @@ class Grammars:
         return matcher
 
 
-def reader(form: Form) -> Callable[[str], bool]:
+def reader(form: ResponseFormat) -> Callable[[str], bool]:
     """Whether a text has the form, by the rules that it is decoded by. Raises InputError when it cannot be compiled, and
     MissingExtra without llguidance."""
     # A vocabulary of single bytes reads every text.

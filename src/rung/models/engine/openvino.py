@@ -36,10 +36,10 @@ from rung.core.settings import Settings
 from rung.core.types import (
     Capabilities,
     Chunk,
-    Form,
     Message,
     Reply,
     Request,
+    ResponseFormat,
     ScoreRequest,
     Scores,
     ToolCall,
@@ -413,7 +413,7 @@ class OpenvinoModel:
                 raise Unsupported(
                     f"a {form.kind} form together with tools", remedy="ask for the form in a request without tools"
                 )
-            form = Form("json", schema=tools_schema(request.tools))
+            form = ResponseFormat("json", schema=tools_schema(request.tools))
         prompt = self._prompt(with_tools(request.messages, request.tools))
         mask = self._engine.grammars.matcher(form) if form.closed else None
         room = min(sampling.max_tokens, self._engine.header.context - len(prompt))

@@ -19,10 +19,10 @@ from rung.core.settings import Settings
 from rung.core.types import (
     Capabilities,
     Chunk,
-    Form,
     Message,
     Reply,
     Request,
+    ResponseFormat,
     ScoreRequest,
     Scores,
     ToolCall,
@@ -191,7 +191,7 @@ def _weights(text: str, candidates: Sequence[str]) -> list[float]:
     ]
 
 
-def _formed(form: Form, text: str) -> str:
+def _formed(form: ResponseFormat, text: str) -> str:
     if form.kind == "labels" and form.labels:
         weights = _weights(text, form.labels)
         return form.labels[weights.index(max(weights))]

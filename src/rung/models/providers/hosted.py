@@ -28,7 +28,7 @@ from rung.core.errors import (
     ServerError,
     Unsupported,
 )
-from rung.core.types import Capabilities, Chunk, Form, Message, Reply, Request, ScoreRequest, Scores, ToolCall
+from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolCall
 
 CHARACTERS_A_TOKEN = 4
 """Hosted models count tokens with tokenizers that we do not have: ``count`` is this estimate for English text."""
@@ -260,7 +260,7 @@ def tool_call(id: str, name: str, arguments: str | Mapping[str, Any] | None) -> 
     return ToolCall(id, name, dict(arguments or {}))
 
 
-def schema_of(form: Form) -> dict[str, Any] | None:
+def schema_of(form: ResponseFormat) -> dict[str, Any] | None:
     """The JSON schema of the *object* by which a form is asked of an API that takes schemas only; None: cannot be.
 
     Labels and numbers are wrapped as ``{"answer": ...}``; ``unwrap`` takes them out again.
@@ -276,7 +276,7 @@ def schema_of(form: Form) -> dict[str, Any] | None:
     return {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
 
 
-def unwrap(form: Form, text: str) -> str:
+def unwrap(form: ResponseFormat, text: str) -> str:
     """The answer inside ``{"answer": ...}``; text that is not so comes back unchanged."""
     if form.kind not in ("labels", "number"):
         return text

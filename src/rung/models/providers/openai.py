@@ -19,7 +19,7 @@ from typing import Any
 from rung.core.errors import ModelError, Unsupported
 from rung.core.extras import require
 from rung.core.settings import Settings
-from rung.core.types import Capabilities, Chunk, Finish, Form, Message, Reply, Request, ToolCall, Usage
+from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ResponseFormat, ToolCall, Usage
 from rung.models.providers.hosted import Hosted, check_url, schema_of, tool_call, unwrap
 
 logger = logging.getLogger("rung.models")
@@ -183,7 +183,7 @@ class OpenaiModel(Hosted):
             body["response_format"] = self._format(request.form)
         return body
 
-    def _format(self, form: Form) -> dict[str, Any]:
+    def _format(self, form: ResponseFormat) -> dict[str, Any]:
         schema = schema_of(form)
         if schema is None:
             raise Unsupported(

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from rung.core.codec import decode, encode
 from rung.core.protocols import Context, Model, Resources
-from rung.core.types import Answer, Form, Input, Message, Task, as_input
+from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.metrics.instructions import CHOICES, Instruction, parse_instruction, read_instructions
 from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options
@@ -32,7 +32,7 @@ _SIGNS = "\"'(),-.:;<>[]*!?%&$/"
 class Compiled:
     """``form`` (free text where nothing compiled) guarantees ``kept``, once the text is whole; ``left`` it does not."""
 
-    form: Form
+    form: ResponseFormat
     kept: tuple[Instruction, ...] = ()
     left: tuple[Instruction, ...] = ()
 
@@ -77,13 +77,13 @@ class _Writer:
         quoted = any(one.name == "quotation" for one in self.kept)
         body = self._body()
         if not self.kept:
-            return Compiled(Form(), (), tuple(self.given))
+            return Compiled(ResponseFormat(), (), tuple(self.given))
         mark = '"' if quoted else ""
         skeleton = mark + "".join(self.lead) + body + "".join(self.tail) + mark
         terms = [f"/{skeleton}/", *self.rules]
         pattern = "start: ANSWER\nANSWER: " + " & ".join(terms)
         left = [one for one in self.given if not any(one is kept for kept in self.kept)]
-        return Compiled(Form("grammar", pattern=pattern), tuple(self.kept), tuple(left))
+        return Compiled(ResponseFormat("grammar", pattern=pattern), tuple(self.kept), tuple(left))
 
     # ------------------------------------------------ letters
 
@@ -383,7 +383,7 @@ class CheckedProgram:
         return self.prompt.render({name: text for name, text in value.items() if name != self.field})
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        form = self.compiled(input).form if self.grammar else Form()
+        form = self.compiled(input).form if self.grammar else ResponseFormat()
         sampling = replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
         return conclude([await ask(self._model, self.messages(input), form, sampling, repeat=repeat)])
 

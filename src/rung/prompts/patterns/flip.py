@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Answer, Form, Message, Sampling, Step, Usage
+from rung.core.types import Answer, Message, ResponseFormat, Sampling, Step, Usage
 from rung.prompts.answer import ask, parse
 
 User = Callable[[str], Awaitable[str]]
@@ -27,7 +27,7 @@ class Slot:
 
     name: str
     about: str = ""
-    form: Form = Form()
+    form: ResponseFormat = ResponseFormat()
 
     def __post_init__(self) -> None:
         if not self.name.strip() or self.form.kind in ("json", "grammar"):
@@ -41,10 +41,12 @@ class Slot:
         """``size: small|large``, ``people: number``, ``city`` or ``city: where the tent is sent``."""
         name, _, about = (part.strip() for part in text.partition(":"))
         if about == "number":
-            return cls(name, "", Form("number"))
+            return cls(name, "", ResponseFormat("number"))
         if "|" in about:
             return cls(
-                name, "", Form("labels", labels=tuple(part.strip() for part in about.split("|") if part.strip()))
+                name,
+                "",
+                ResponseFormat("labels", labels=tuple(part.strip() for part in about.split("|") if part.strip())),
             )
         return cls(name, about)
 
@@ -118,7 +120,7 @@ async def interview(
     known = "\n".join([*(f"{n}: {filled[n]}" for n in names if n in filled), *(f"{n}: unknown" for n in missing)])
     first = f"{opening}\n\n" if opening else ""
     messages = (Message("system", goal), Message("user", f"{first}{known}"))
-    asked = await ask(model, messages, Form(), sampling or Sampling())
+    asked = await ask(model, messages, ResponseFormat(), sampling or Sampling())
     steps.append(asked.step)
     usage = sum((step.usage for step in steps), Usage())
     answer = Answer(asked.output, asked.raw, tuple(steps), usage, asked.failure)
@@ -146,7 +148,7 @@ async def _question(model: Model, goal: str, slot: Slot, sampling: Sampling) -> 
     about = f" ({slot.about})" if slot.about else ""
     choice = f" It must be one of: {', '.join(slot.form.labels)}." if slot.form.labels else ""
     order = f"You are helping with this: {goal}\nYou need to know the {slot.name}{about}. Ask the user for it in one short question.{choice}"
-    form = Form("regex", pattern=r"(What|Which|Where|When|Who|How|Do you|Could you)[^\n?.!]{8,120}\?")
+    form = ResponseFormat("regex", pattern=r"(What|Which|Where|When|Who|How|Do you|Could you)[^\n?.!]{8,120}\?")
     asked = await ask(
         model, (Message("user", order),), form, replace(sampling, max_tokens=512), name=f"ask for {slot.name}"
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Case, Form, Interval, Message, Sampling, Score, Step
+from rung.core.types import Case, Interval, Message, ResponseFormat, Sampling, Score, Step
 from rung.metrics.judge import FAILED, Judge, Rubric, prefer, read_rubric, unjudged
 from rung.metrics.stats import Difference, bootstrap, paired, wilson
 from rung.prompts.answer import ask
@@ -67,7 +67,7 @@ async def grade(
                 f"The grade is {round(mark)} of {GRADES}. Say in one sentence why, and what would make it better.",
             ),
         )
-        form = Form("regex", pattern=r"[A-Z][^\n.!?]{12,220}\.")
+        form = ResponseFormat("regex", pattern=r"[A-Z][^\n.!?]{12,220}\.")
         said = await ask(model, messages, form, Sampling(max_tokens=900), name=f"feedback on {criterion.name}")
         steps.append(said.step)
         remarks.append(

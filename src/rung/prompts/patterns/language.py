@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Answer, Failure, Form, Message, Sampling
+from rung.core.types import Answer, Failure, Message, ResponseFormat, Sampling
 from rung.prompts.answer import ask, conclude
 
 LONGEST = 2000
@@ -106,7 +106,7 @@ class Language:
             if depths == before:
                 return depths
 
-    def form(self, depth: int = 8) -> Form:
+    def form(self, depth: int = 8) -> ResponseFormat:
         """The closed form of a text, nested ``depth`` rules deep at most: so that a model that goes on and on comes to an end.
 
         Raises InputError where even the shallowest text is deeper.
@@ -133,7 +133,7 @@ class Language:
                 words = [f"{numbers[s.value]}_{left - 1}" if s.kind == "rule" else _lark(s) for s in option]
                 options.append(" ".join(words) or '""')
             lines.append(f"{numbers[name]}_{left}: {' | '.join(options)}")
-        return Form("grammar", pattern="\n".join(lines))
+        return ResponseFormat("grammar", pattern="\n".join(lines))
 
     def read(self, text: str) -> Node | None:
         """The parse of ``text`` as the start rule, or None where it is not of the language. Of several parses, the one by
@@ -322,7 +322,7 @@ async def speak(
     for said, text in shots:
         messages += [Message("user", said), Message("assistant", text)]
     messages.append(Message("user", order))
-    form = language.form(depth) if "grammar" in model.capabilities.forms else Form()
+    form = language.form(depth) if "grammar" in model.capabilities.forms else ResponseFormat()
     sampling = sampling or Sampling()
     sampling = replace(sampling, seed=(sampling.seed or 0) + repeat)
     answer = conclude([await ask(model, tuple(messages), form, sampling, repeat=repeat)])

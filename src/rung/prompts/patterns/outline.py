@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Resources
-from rung.core.types import Answer, Failure, Form, Input, Message, Sampling, Task, as_input
+from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input
 from rung.prompts.answer import ask, conclude, parse
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt
@@ -31,7 +31,7 @@ class Outline:
 
     sections: tuple[str, ...]
     width: int = 300
-    last: Form = Form()
+    last: ResponseFormat = ResponseFormat()
 
     def __post_init__(self) -> None:
         names = [name.casefold() for name in self.sections]
@@ -62,7 +62,7 @@ class Outline:
         return cls(tuple(name.strip() for name in re.findall(r"\[([^\[\]]*)\]", text)), width)
 
     @property
-    def form(self) -> Form:
+    def form(self) -> ResponseFormat:
         """The closed form of a text under this template: a regular expression."""
         # It begins with a word: a small model leaves the first section it can at "...".
         free = rf"{_FIRST}[^\[\]\n]{{0,{self.width - 1}}}"
@@ -76,7 +76,7 @@ class Outline:
             rf"\[{re.escape(name)}\]\n({free if name != self.sections[-1] else kinds[self.last.kind]})"
             for name in self.sections
         ]
-        return Form("regex", pattern=r"\n\n".join(parts))
+        return ResponseFormat("regex", pattern=r"\n\n".join(parts))
 
     @property
     def tokens(self) -> int:
@@ -165,7 +165,7 @@ class OutlineProgram:
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         sampling: Sampling = self.options.sampling
         sampling = replace(sampling, max_tokens=self.outline.tokens, seed=(sampling.seed or 0) + repeat)
-        form = self.outline.form if "regex" in self._model.capabilities.forms else Form()
+        form = self.outline.form if "regex" in self._model.capabilities.forms else ResponseFormat()
         asked = await ask(self._model, self.messages(input), form, sampling, repeat=repeat)
         answer = conclude([asked])
         if answer.failure is not None:
@@ -175,7 +175,7 @@ class OutlineProgram:
             return replace(answer, output=None, failure=Failure("parse", complaint))
         if not self.pick:
             return replace(answer, output=sections)
-        picked = self.outline.last if self.pick == self.outline.sections[-1] else Form()
+        picked = self.outline.last if self.pick == self.outline.sections[-1] else ResponseFormat()
         output, complaint = parse(picked, sections[self.pick])
         return replace(answer, output=output, failure=Failure("parse", complaint) if complaint else None)
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Form, Message, Sampling, Step
+from rung.core.types import Message, ResponseFormat, Sampling, Step
 from rung.foundations.sentences import lines
 from rung.prompts.answer import ask
 
@@ -155,7 +155,7 @@ class Quiz:
 
     async def _worded(self, plain: Question, model: Model) -> Question:
         order = f'Write one question about this sentence whose answer is "{plain.key}". Do not say the answer.\n\n{plain.sentence}'
-        form = Form("regex", pattern=r"(What|Which|Who|When|Where|How)[^\n?]{8,160}\?")
+        form = ResponseFormat("regex", pattern=r"(What|Which|Who|When|Where|How)[^\n?]{8,160}\?")
         said = await ask(model, (Message("user", order),), form, Sampling(max_tokens=700), name="question")
         if said.output is None:
             why = said.failure.message if said.failure is not None else "no question"

@@ -17,7 +17,7 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.program import Rows
 from rung.core.protocols import Context, Model, Resources
-from rung.core.types import Answer, Form, Input, Message, Task, as_input
+from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.prompts.answer import Asked, ask, conclude, parse
 from rung.prompts.patterns.calculator import calculate
 from rung.prompts.patterns.search import Search
@@ -52,10 +52,12 @@ _CALCULATED = (
 _CUE = "Now give only the final answer."
 
 
-def grammar(tools: tuple[str, ...]) -> Form:
+def grammar(tools: tuple[str, ...]) -> ResponseFormat:
     """The closed form of one step with these tools."""
     names = "|".join(tools)
-    return Form("regex", pattern=rf"Thought: [^\n]{{1,{THOUGHT}}}\nAction: ({names})\[[^\n\[\]]{{1,{ARGUMENT}}}\]")
+    return ResponseFormat(
+        "regex", pattern=rf"Thought: [^\n]{{1,{THOUGHT}}}\nAction: ({names})\[[^\n\[\]]{{1,{ARGUMENT}}}\]"
+    )
 
 
 @dataclass(frozen=True, slots=True)

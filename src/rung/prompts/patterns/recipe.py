@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Failure, Form, Message, Sampling, Step, Usage
+from rung.core.types import Failure, Message, ResponseFormat, Sampling, Step, Usage
 from rung.prompts.answer import ask
 
 WIDTH = 120
@@ -20,14 +20,14 @@ WIDTH = 120
 _SMALL = re.compile(r"a|an|and|as|at|for|from|in|into|is|it|of|on|or|over|the|them|then|to|until|with|your?")
 
 
-def form(fewest: int, most: int) -> Form:
+def form(fewest: int, most: int) -> ResponseFormat:
     """``1. ...`` to ``n. ...``, a step a line."""
     step = rf"\. [A-Z][^\n]{{4,{WIDTH}}}"
     needed = r"\n".join(f"{number}{step}" for number in range(1, fewest + 1))
     more = ""
     for number in range(most, fewest, -1):
         more = rf"(\n{number}{step}{more})?"
-    return Form("regex", pattern=needed + more)
+    return ResponseFormat("regex", pattern=needed + more)
 
 
 def read_steps(text: str) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ async def _fits(
     values, asked = [], []
     for rule in constraints:
         question = f"Goal: {goal}\nSteps:\n{text}\n\nRule: {rule}\nDo the steps keep the rule? Answer yes or no."
-        labels = Form("labels", labels=("yes", "no"))
+        labels = ResponseFormat("labels", labels=("yes", "no"))
         said = await ask(model, (Message("user", question),), labels, Sampling(max_tokens=4), name="constraint")
         asked.append(said.step)
         sure = 1.0 if said.confidence is None else said.confidence

@@ -16,7 +16,7 @@ from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
 from rung.core.rung import make_rung
-from rung.core.types import Answer, Form, Input, Message, RungChoice, Sampling, Step, Task, Usage, as_input
+from rung.core.types import Answer, Input, Message, ResponseFormat, RungChoice, Sampling, Step, Task, Usage, as_input
 from rung.prompts.answer import ask
 
 WIDTH = 240
@@ -75,7 +75,7 @@ async def refine(
     steps: list[Step] = []
     mark = r"\?" if question.rstrip().endswith("?") else ""
     body = r"[^\n?]" if mark else r"[^\n]"
-    form = Form("regex", pattern=rf"[^\s?]{body}{{7,{WIDTH}}}{mark}")
+    form = ResponseFormat("regex", pattern=rf"[^\s?]{body}{{7,{WIDTH}}}{mark}")
     sampling = replace(sampling or Sampling(), max_tokens=4 * WIDTH)
     for number in range(rounds):
         messages = (Message("system", _ORDER), Message("user", f"Question: {current}"))

@@ -23,7 +23,19 @@ from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources
 from rung.core.rung import make_rung
-from rung.core.types import Answer, Form, Input, Interval, Message, RungChoice, Sampling, Step, Task, Usage, as_input
+from rung.core.types import (
+    Answer,
+    Input,
+    Interval,
+    Message,
+    ResponseFormat,
+    RungChoice,
+    Sampling,
+    Step,
+    Task,
+    Usage,
+    as_input,
+)
 from rung.foundations.sentences import lines
 from rung.foundations.tfidf import Tfidf
 from rung.metrics.grounding import NAME, NUMBER, claims, missing
@@ -119,7 +131,7 @@ async def _judge(model: Model, claim: str, near: Sequence[Span], repeat: int) ->
     if len(near) > 1:
         listed = "\n".join(f"{number}. {span.text}" for number, span in enumerate(near, 1))
         question = f"Claim: {claim}\n\nSentences:\n{listed}\n\nWhich sentence says most about the claim? Answer with its number."
-        form = Form("labels", labels=tuple(str(number) for number in range(1, len(near) + 1)))
+        form = ResponseFormat("labels", labels=tuple(str(number) for number in range(1, len(near) + 1)))
         chosen = await ask(
             model, (Message("user", question),), form, Sampling(max_tokens=4), name="evidence", repeat=repeat
         )
@@ -131,7 +143,12 @@ async def _judge(model: Model, claim: str, near: Sequence[Span], repeat: int) ->
         Message("user", f"Sentence: {evidence.text}\nClaim: {claim}\nAnswer with one of: {', '.join(VERDICTS)}."),
     )
     ruled = await ask(
-        model, messages, Form("labels", labels=VERDICTS), Sampling(max_tokens=8), name="verdict", repeat=repeat
+        model,
+        messages,
+        ResponseFormat("labels", labels=VERDICTS),
+        Sampling(max_tokens=8),
+        name="verdict",
+        repeat=repeat,
     )
     steps.append(ruled.step)
     if ruled.output is None:

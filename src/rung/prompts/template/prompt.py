@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from rung.core.errors import InputError
-from rung.core.types import Example, Form, Input, Message, Task
+from rung.core.types import Example, Input, Message, ResponseFormat, Task
 from rung.prompts.template.render import Rendering, Sections, Style, fence, style_of
 from rung.prompts.template.render import show as show
 
@@ -150,7 +150,7 @@ def compiled(prompt: Prompt) -> Rendering:
     return Rendering(sections, prompt.style, prompt.system)
 
 
-def describe(form: Form, task: Task | None = None) -> str:
+def describe(form: ResponseFormat, task: Task | None = None) -> str:
     """What an answer must look like, as a sentence for the model."""
     if form.kind == "labels":
         notes = task.label_notes if task is not None else {}

@@ -20,7 +20,19 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError, Unsupported
 from rung.core.program import Rows
 from rung.core.protocols import Model, Resources
-from rung.core.types import Answer, Failure, Form, Hit, Input, Message, Sampling, ScoreRequest, Step, Usage, as_input
+from rung.core.types import (
+    Answer,
+    Failure,
+    Hit,
+    Input,
+    Message,
+    ResponseFormat,
+    Sampling,
+    ScoreRequest,
+    Step,
+    Usage,
+    as_input,
+)
 from rung.foundations.sentences import sentences
 from rung.metrics.grounding import MARK, support
 from rung.prompts.answer import ask, conclude
@@ -269,13 +281,13 @@ def _said(cited: Cited) -> str:
     return json.dumps({"claims": encode(cited.claims), "citations": encode(cited.citations)}, ensure_ascii=False)
 
 
-def _marked(count: int) -> Form:
+def _marked(count: int) -> ResponseFormat:
     numbers = "|".join(map(str, range(1, count + 1)))
     sentence = rf"[^\[\]\s][^\[\]\n]{{3,{SENTENCE}}} \[({numbers})\]\."
-    return Form("regex", pattern=rf"{sentence}( {sentence}){{0,2}}")
+    return ResponseFormat("regex", pattern=rf"{sentence}( {sentence}){{0,2}}")
 
 
-def _substring(hits: Sequence[Hit]) -> Form:
+def _substring(hits: Sequence[Hit]) -> ResponseFormat:
     """A sentence around words that follow each other in a passage (llguidance's substring_words)."""
     names = [f"S{at}" for at in range(len(hits))]
     rules = [
@@ -283,7 +295,7 @@ def _substring(hits: Sequence[Hit]) -> Form:
         for at, hit in enumerate(hits)
     ]
     start = f"start: {json.dumps(_OPEN)} ({' | '.join(names)}) {json.dumps(_CLOSE)}"
-    return Form("grammar", pattern="\n".join([start, *rules]))
+    return ResponseFormat("grammar", pattern="\n".join([start, *rules]))
 
 
 def _cut(hits: Sequence[Hit], words: int) -> list[Hit]:

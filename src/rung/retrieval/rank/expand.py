@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
-from rung.core.types import Form, Hit, Message, Sampling, Step
+from rung.core.types import Hit, Message, ResponseFormat, Sampling, Step
 from rung.prompts.answer import ask
 from rung.prompts.patterns.refine import refine
 
@@ -55,10 +55,10 @@ async def expand(model: Model, question: str, way: Way, *, repeat: int = 0) -> E
         found = await refine(model, question, repeat=repeat)
         return Expanded(_distinct((question, found.question)), found.steps)
     if way == "sub-questions":
-        form = Form("regex", pattern=r"[^\s?\n][^?\n]{7,120}\?(\n[^\s?\n][^?\n]{7,120}\?){1,2}")
+        form = ResponseFormat("regex", pattern=r"[^\s?\n][^?\n]{7,120}\?(\n[^\s?\n][^?\n]{7,120}\?){1,2}")
         order, sampling = _PARTS, Sampling(max_tokens=160)
     else:
-        form, order, sampling = Form(), _GUESS, Sampling(max_tokens=64)
+        form, order, sampling = ResponseFormat(), _GUESS, Sampling(max_tokens=64)
     messages = (Message("system", order), Message("user", f"Question: {question}"))
     asked = await ask(model, messages, form, replace(sampling, seed=repeat), name="refine", repeat=repeat)
     if asked.failure is not None:

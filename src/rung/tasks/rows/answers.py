@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.core.problem import nearest
-from rung.core.types import Form
+from rung.core.types import ResponseFormat
 from rung.tasks.rows.desk import Desk, Draft, short
 
 
@@ -51,14 +51,14 @@ def read_schema(desk: Desk) -> dict[str, Any]:
     return document
 
 
-def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> Form:
+def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> ResponseFormat:
     """The form of the answer, its labels taken from the data where they are ``auto``; references become what it says."""
     answer = desk.definition.answer
     _extract(desk, rows)
     if answer.kind == "json":
-        return Form("json", schema=schema)
+        return ResponseFormat("json", schema=schema)
     if answer.kind != "labels":
-        return Form(answer.kind, pattern=answer.pattern)
+        return ResponseFormat(answer.kind, pattern=answer.pattern)
     for row in rows:
         if isinstance(row.reference, list):
             desk.complain(row.row, "the label is a list, expected one label", "one label a row", "several labels")
@@ -103,7 +103,7 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> F
     for label in desk.definition.rules:
         if label not in labels:
             desk.tell(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
-    return Form("labels", labels=labels)
+    return ResponseFormat("labels", labels=labels)
 
 
 def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
@@ -145,7 +145,7 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
         row.reference = found
 
 
-def _grammar(desk: Desk, form: Form) -> Callable[[str], bool] | None:
+def _grammar(desk: Desk, form: ResponseFormat) -> Callable[[str], bool] | None:
     """Whether a text is of the form's grammar; None where nothing here can say."""
     if find_spec("llguidance") is None:
         return None
@@ -158,7 +158,7 @@ def _grammar(desk: Desk, form: Form) -> Callable[[str], bool] | None:
         return None
 
 
-def check_references(desk: Desk, rows: Sequence[Draft], form: Form) -> None:
+def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) -> None:
     """Does every reference have the form of the answer?"""
     if desk.definition.columns.reference is None:
         if form.kind not in ("text", "grammar", "regex"):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from rung.core import registry
 from rung.core.codec import digest
 from rung.core.problem import Problem, Problems
-from rung.core.types import Budget, Example, Form, Guard, Split, Task
+from rung.core.types import Budget, Example, Guard, ResponseFormat, Split, Task
 from rung.tasks import near
 from rung.tasks.file.definition import STDLIB_CORPUS, check, parse
 from rung.tasks.rows.answers import check_references, read_form, read_schema
@@ -111,7 +111,9 @@ def _passages(desk: Desk) -> dict[str, str]:
     return corpus(source, place, desk.problems, task=desk.path, line=desk.line("passages"))
 
 
-def _split(desk: Desk, rows: Sequence[Draft], form: Form) -> tuple[dict[Split, list[Draft]], Findings, _Drawn | None]:
+def _split(
+    desk: Desk, rows: Sequence[Draft], form: ResponseFormat
+) -> tuple[dict[Split, list[Draft]], Findings, _Drawn | None]:
     settings = desk.definition.split
     exact, alike, whole = near.clusters(
         [tuple(row.input.values()) for row in rows], settings.near, [row.group for row in rows]
@@ -199,7 +201,7 @@ def _straddle(rows: Sequence[Draft], whole: Sequence[int]) -> tuple[int, list[in
     return sum(len(places) > 1 for places in found.values()), drops
 
 
-def _draw(desk: Desk, rows: Sequence[Draft], chosen: Sequence[int], whole: Sequence[int], drawn: set[Split], form: Form,
+def _draw(desk: Desk, rows: Sequence[Draft], chosen: Sequence[int], whole: Sequence[int], drawn: set[Split], form: ResponseFormat,
     places: list[Place],
 ) -> tuple[int, int, _Drawn | None]:  # fmt: skip
     """Draw the splits of the chosen rows, keeping to the lock file. Returns how many rows were
@@ -268,7 +270,7 @@ def _freeze(desk: Desk, drawn: _Drawn) -> None:
         )
 
 
-def _balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form) -> None:
+def _balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat) -> None:
     """Empty splits, and labels that nothing can learn."""
     if desk.problems.failed:
         return
@@ -310,7 +312,9 @@ def _balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form) ->
             )
 
 
-def _task(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Form, passages: Mapping[str, str]) -> Task:
+def _task(
+    desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat, passages: Mapping[str, str]
+) -> Task:
     definition = desk.definition
     notes = definition.answer.notes
     guard = None
