@@ -11,10 +11,10 @@ from rung.core import files
 
 def test_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.bin"
-    files.write(path, b"one")
-    files.write(path, b"two")
+    files.write_file(path, b"one")
+    files.write_file(path, b"two")
     assert path.read_bytes() == b"two"
-    with contextlib.suppress(RuntimeError), files.aside(path) as part:
+    with contextlib.suppress(RuntimeError), files.atomic_write(path) as part:
         part.write_bytes(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"two"
@@ -25,7 +25,7 @@ def test_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            files.write(path, b"three")
+            files.write_file(path, b"three")
     assert path.read_bytes() == b"two"
     assert [item.name for item in tmp_path.iterdir()] == ["a.bin"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.lock import hold, hold_async
+from rung.core.lock import file_lock, file_lock_async
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from rung.core.lock import hold
-with hold(Path(sys.argv[1]), lambda _: time.sleep(0.01)):
+from rung.core.lock import file_lock
+with file_lock(Path(sys.argv[1]), lambda _: time.sleep(0.01)):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -30,16 +30,16 @@ def give_up(waited: float) -> None:
 
 def test_the_second_holder_waits_and_may_give_up(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    with hold(path, give_up), pytest.raises(GaveUp), hold(path, give_up):
+    with file_lock(path, give_up), pytest.raises(GaveUp), file_lock(path, give_up):
         raise AssertionError("two held it at once")
-    with hold(path, give_up):
+    with file_lock(path, give_up):
         pass
 
 
 def test_an_error_inside_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="inside"), hold(tmp_path / ".lock", give_up):
+    with pytest.raises(ValueError, match="inside"), file_lock(tmp_path / ".lock", give_up):
         raise ValueError("inside")
-    with hold(tmp_path / ".lock", give_up):
+    with file_lock(tmp_path / ".lock", give_up):
         pass
 
 
@@ -48,10 +48,10 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(GaveUp), hold(path, give_up):
+        with pytest.raises(GaveUp), file_lock(path, give_up):
             raise AssertionError("two processes held it at once")
         other.kill()
-    with hold(path, lambda _: time.sleep(0.01)):
+    with file_lock(path, lambda _: time.sleep(0.01)):
         pass
 
 
@@ -65,7 +65,7 @@ async def test_coroutines_take_turns(tmp_path: Path) -> None:
 
     async def work() -> None:
         nonlocal inside, most
-        async with hold_async(tmp_path / ".lock", pause):
+        async with file_lock_async(tmp_path / ".lock", pause):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.005)
@@ -78,5 +78,5 @@ async def test_coroutines_take_turns(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_way_is_an_error_not_a_wait(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="directory"), hold(tmp_path, give_up):
+    with pytest.raises(OSError, match="directory"), file_lock(tmp_path, give_up):
         pass

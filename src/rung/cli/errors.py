@@ -58,7 +58,7 @@ def errors(
             codec.dumps({"id": id, **by_id[id].input, "reference": by_id[id].reference}, ensure_ascii=False)
             for id in cluster.ids
         ]
-        files.write(to, ("\n".join(lines) + "\n").encode())
+        files.write_file(to, ("\n".join(lines) + "\n").encode())
         typer.echo(f"{cluster.size} rows of {cluster.name!r} to {to}")
 
     asyncio.run(work())

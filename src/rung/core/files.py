@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A place beside ``path`` to write to: when the block ends well it is brought to the disk and takes the place of ``path``
     in one step; otherwise it goes, and ``path`` is as it was. Not ``durable``: for what can be made again, the step alone."""
     part = path.with_name(f".{path.name}.part{os.getpid()}")
@@ -25,9 +25,9 @@ def aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a whole file. Raises OSError; then the old one is as it was."""
-    with aside(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)
 
 

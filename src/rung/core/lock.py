@@ -15,7 +15,7 @@ _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
-def hold(path: Path, pause: Callable[[float], None]) -> Iterator[None]:
+def file_lock(path: Path, pause: Callable[[float], None]) -> Iterator[None]:
     """Hold the lock of the file ``path`` (made if need be) during the block.
 
     While another holds it, ``pause`` is called again and again with the seconds waited so far: it sleeps a little, says so
@@ -29,8 +29,8 @@ def hold(path: Path, pause: Callable[[float], None]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def hold_async(path: Path, pause: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
-    """``hold`` for a coroutine: the waiting is ``pause``'s, so that the event loop goes on."""
+async def file_lock_async(path: Path, pause: Callable[[float], Awaitable[None]]) -> AsyncIterator[None]:
+    """``file_lock`` for a coroutine: the waiting is ``pause``'s, so that the event loop goes on."""
     started = time.monotonic()
     with path.open("a+b") as stream:
         while not _take(stream):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.core.files import aside
+from rung.core.files import atomic_write
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -172,5 +172,5 @@ class Onehot:
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     """Write ``arrays`` to ``path`` in one step, byte-identical for equal content."""
-    with aside(path) as staging, staging.open("wb") as stream:
+    with atomic_write(path) as staging, staging.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)

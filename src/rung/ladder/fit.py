@@ -15,7 +15,7 @@ from rung.core import __version__
 from rung.core import program as programs
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError, RungError
-from rung.core.lock import hold_async
+from rung.core.lock import file_lock_async
 from rung.core.meter import metered
 from rung.core.protocols import Context, Program, Resources, Rung
 from rung.core.types import Example, Progress, RungChoice, Task
@@ -88,7 +88,7 @@ async def fit(
             said = waited + 5
         await asyncio.sleep(0.5)
 
-    async with hold_async(work / ".lock", pause):  # one fit of a key at a time
+    async with file_lock_async(work / ".lock", pause):  # one fit of a key at a time
         started, cpu = time.perf_counter(), time.process_time()
         with metered() as meter:
             context = Context(resources, work, evaluate, seed, progress)

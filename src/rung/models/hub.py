@@ -22,8 +22,8 @@ from pathlib import Path
 
 from rung.core.errors import FetchError, InputError, MissingExtra
 from rung.core.extras import require
-from rung.core.files import aside
-from rung.core.lock import hold
+from rung.core.files import atomic_write
+from rung.core.lock import file_lock
 from rung.core.program import file_hash
 from rung.core.types import Progress
 
@@ -258,7 +258,7 @@ def pull(name: str, cache: Path, progress: Report = _silent, *, source: Path | N
         progress(Progress("wait", 0, None, f"another pull is at work, {waited:.0f} s"))
         time.sleep(0.2)
 
-    with hold(models / f".{name}.lock", pause):
+    with file_lock(models / f".{name}.lock", pause):
         if present(name, cache):
             try:
                 return _verified(weights, cache)
@@ -419,7 +419,7 @@ def _copy(path: Path, cache: Path, progress: Report) -> Path:
     with _disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         started, done, total = time.monotonic(), 0, path.stat().st_size
-        with aside(target) as staging, path.open("rb") as source, staging.open("wb") as copy:
+        with atomic_write(target) as staging, path.open("rb") as source, staging.open("wb") as copy:
             while block := source.read(1 << 22):
                 copy.write(block)
                 done += len(block)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from rung.core.codec import canonical, encode, spell
 from rung.core.errors import InputError, ParityError, RungError
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.protocols import Metric
 from rung.core.types import Answer, Case, Example, Input, Result, Score
 from rung.metrics.stats import Difference, paired
@@ -76,7 +76,7 @@ class Parity:
         """Write ``parity.json`` beside ``program.json`` (no part of the program: its hash stays what it was)."""
         path = folder / FILE
         text = json.dumps(encode(self), indent=2, ensure_ascii=False) + "\n"
-        with aside(path) as staging:
+        with atomic_write(path) as staging:
             staging.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.types import Split
 
 Place = Literal["train", "dev", "test", "out"]
@@ -132,5 +132,5 @@ def write_lock(path: Path, lock: Lock, data: str) -> None:
         "settings": dict(lock.settings),
         "splits": {place: sorted(ids) for place, ids in by_place.items() if ids},
     }
-    with aside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(document, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, Unsupported
 from rung.core.extras import require
-from rung.core.files import aside, write
+from rung.core.files import atomic_write, write_file
 from rung.models.adapters import adapters
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
@@ -74,12 +74,12 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
         )
     folder.mkdir(parents=True, exist_ok=True)
     with _told(folder):
-        write(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"}))
+        write_file(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"}))
     if config is None:
         width = max(1, int(heads.hidden_size) // recipe.reduction)
         document = adapters.Modules({TASK: width}).document(place)
         with _told(folder):
-            write(folder / adapters.CONFIG, json.dumps(document, indent=1).encode())
+            write_file(folder / adapters.CONFIG, json.dumps(document, indent=1).encode())
     else:
         config.base_model_name_or_path = place
         config.inference_mode = True
@@ -193,7 +193,7 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
         config.save_pretrained(staging)
         data = {name: tensor.to(kind).contiguous() for name, tensor in weights.items()}
         with _told(folder):
-            write(staging / "model.safetensors", save(data, {"format": "pt"}))
+            write_file(staging / "model.safetensors", save(data, {"format": "pt"}))
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
     finally:
@@ -225,7 +225,7 @@ def save_gguf(
     config = AutoConfig.from_pretrained(base.folder)
     names = _names(gguf, architecture, config.num_hidden_layers, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _told(path.parent), aside(path) as part:
+    with _told(path.parent), atomic_write(path) as part:
         writer = gguf.GGUFWriter(part, architecture)
         _copy_fields(gguf, reader, writer, precision, name)
         missing = sorted({tensor.name for tensor in reader.tensors} - set(names) - {"rope_freqs.weight"})

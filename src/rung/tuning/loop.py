@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError
-from rung.core.files import aside, write
+from rung.core.files import atomic_write, write_file
 from rung.core.program import file_hash
 from rung.core.types import Progress, Usage
 from rung.tuning.batches import Batch, Row, shuffle, split
@@ -341,12 +341,12 @@ class Checkpoints:
         known = [entry for entry in self._entries() if entry["file"] != name][:1]
         try:
             # Straight to the disk: a full fine-tuning's state is gigabytes.
-            with aside(self._folder / name) as part:
+            with atomic_write(self._folder / name) as part:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, part)
                 hashed = file_hash(part)
             entry = {"file": name, "sha256": hashed, "state": encode(state)}
             document = {"key": self._key, "checkpoints": [entry, *known]}
-            write(self._folder / "checkpoint.json", json.dumps(document).encode())
+            write_file(self._folder / "checkpoint.json", json.dumps(document).encode())
         except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
             raise FitError(
                 f"cannot write a checkpoint to {self._folder}: {getattr(error, 'strerror', None) or error}; the one before it is intact",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
-from rung.core.files import write
+from rung.core.files import write_file
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine import openvino
@@ -219,7 +219,7 @@ def read(folder: Path) -> dict[str, Parity]:
 
 def save(folder: Path, found: Mapping[str, Parity]) -> None:
     """Write ``parity.json`` beside the exports."""
-    write(folder / FILE, json.dumps({kind: encode(one) for kind, one in found.items()}, indent=1).encode())
+    write_file(folder / FILE, json.dumps({kind: encode(one) for kind, one in found.items()}, indent=1).encode())
 
 
 def demand(found: Mapping[Path, Parity]) -> None:

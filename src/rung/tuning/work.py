@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
-from rung.core.files import write
-from rung.core.lock import hold
+from rung.core.files import write_file
+from rung.core.lock import file_lock
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Message, Progress
@@ -142,7 +142,7 @@ def tune(
 
     world = World.here()
     # One training of a key at a time; of the processes that share one, the first holds the lock and writes.
-    with hold(folder / ".lock", pause) if world.rank == 0 else nullcontext():
+    with file_lock(folder / ".lock", pause) if world.rank == 0 else nullcontext():
         world.wait()
         key = identity(base, rows, dev, recipe)
         trained = _done(folder, key)
@@ -176,7 +176,7 @@ def tune(
                     export.save_adapter(session, base, recipe, own)
                 _mark(own)
                 document = {"key": key, "trained": encode(trained), "recipe": encode(recipe)}
-                write(folder / "trained.json", json.dumps(document).encode())
+                write_file(folder / "trained.json", json.dumps(document).encode())
             else:
                 if not _kept(own):
                     raise FitError(
@@ -240,7 +240,7 @@ def _hashes(target: Path) -> dict[str, str]:
 
 
 def _mark(target: Path) -> None:
-    write(target.with_name(f"{target.name}.sha256"), json.dumps(_hashes(target)).encode())
+    write_file(target.with_name(f"{target.name}.sha256"), json.dumps(_hashes(target)).encode())
 
 
 def _kept(target: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.lock import hold
+from rung.core.lock import file_lock
 from rung.data.clean import language, minhash, noise
 from rung.data.rows.lines import Count, line, pack, replacing, stream, told, unpack
 from rung.data.rows.records import Record
@@ -356,7 +356,7 @@ def clean(
     def busy(_: float) -> None:
         raise InputError(f"another process is cleaning into {out}", remedy="wait for it, or name another file")
 
-    with hold(work / "lock", busy):
+    with file_lock(work / "lock", busy):
         report = _run(source, out, options, work, count, counter, toxic, judge, progress)
     shutil.rmtree(work, ignore_errors=True)
     return report

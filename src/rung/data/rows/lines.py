@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.types import Message
 from rung.data.rows.records import Record
 
@@ -130,7 +130,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as it was."""
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside(path) as part, part.open("wb") as out:
+        with atomic_write(path) as part, part.open("wb") as out:
             yield out
 
 

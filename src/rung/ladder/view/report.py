@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.codec import spell
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.protocols import Resources
 from rung.core.types import Result, text_of
 from rung.ladder.history import read_results
@@ -37,7 +37,7 @@ async def write_report(run: RunRecord, store: Store, resources: Resources, path:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside(path, durable=False) as staging:
+        with atomic_write(path, durable=False) as staging:
             staging.write_text(html, encoding="utf-8")
     except OSError as error:
         raise InputError(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError, RungError, Unsupported
-from rung.core.files import write
+from rung.core.files import write_file
 from rung.models.adapters import adapters
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ def _save(like: Adapter, config: Mapping[str, Any], tensors: Mapping[str, Tensor
     try:
         staging.mkdir(parents=True)
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"format": "pt"})
-        write(staging / adapters.WEIGHTS, data)
-        write(staging / adapters.CONFIG, json.dumps(config, indent=1).encode())
+        write_file(staging / adapters.WEIGHTS, data)
+        write_file(staging / adapters.CONFIG, json.dumps(config, indent=1).encode())
         adapters.note(staging, like.base, like.key)
         staging.rename(to)
     except (OSError, SafetensorError) as error:

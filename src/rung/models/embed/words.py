@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.models import hub
@@ -211,10 +211,10 @@ def _load(path: Path, limit: int, cache: Path) -> tuple[list[str], NDArray[np.fl
         found = read(path, limit)
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
-            with aside(words, durable=False) as staging:
+            with atomic_write(words, durable=False) as staging:
                 staging.write_text("\n".join(found[0]), encoding="utf-8")
             # Last: what is there is whole.
-            with aside(table, durable=False) as staging, staging.open("wb") as stream:
+            with atomic_write(table, durable=False) as staging, staging.open("wb") as stream:
                 np.save(stream, found[1])
         except OSError:
             return found

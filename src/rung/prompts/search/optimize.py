@@ -30,7 +30,7 @@ from rung.core import program as programs
 from rung.core import registry
 from rung.core.codec import canonical, digest
 from rung.core.errors import InputError, ModelError
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.meter import metered
 from rung.core.protocols import Context, Metric, Program, Resources, Rung
 from rung.core.rung import make_rung
@@ -203,7 +203,7 @@ class Log:
             self._count += 1
             return
         lines = [*self._old[: self._count], line]
-        with aside(self.path) as staging:
+        with atomic_write(self.path) as staging:
             staging.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
         self._old, self._count = lines, len(lines)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.core.errors import InputError, StoreError
-from rung.core.files import write
-from rung.core.lock import hold
+from rung.core.files import write_file
+from rung.core.lock import file_lock
 from rung.core.protocols import Filter
 from rung.retrieval.backends.check import check_new, check_queries, check_rows
 from rung.retrieval.backends.gate import Gate
@@ -337,7 +337,7 @@ class LocalIndex:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer.enter_context(hold(self._folder / "lock", self._wait))
+            self._writer.enter_context(file_lock(self._folder / "lock", self._wait))
             if self._state() != self._seen:
                 self._load()
             if self._head() is None:
@@ -569,7 +569,7 @@ class LocalIndex:
             "generation": generation,
             "files": files,
         }
-        write(self._folder / "index.json", json.dumps(head).encode())
+        write_file(self._folder / "index.json", json.dumps(head).encode())
 
     def _sweep(self, generation: int) -> None:
         """Remove files of other generations; one that a reader holds on Windows goes the next time."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rung.core.files import aside
+from rung.core.files import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -223,7 +223,7 @@ class Matrix:
         then, and the key of its collection. It is derived, so it is not synced: what a power cut leaves of it fails its
         checksum and is made again. Raises OSError."""
         rows = self.rows if self.live is None else self.rows[self.live]
-        with aside(path, durable=False) as part, part.open("wb") as stream:
+        with atomic_write(path, durable=False) as part, part.open("wb") as stream:
             stream.write(b"\0" * _HEADER)
             total = zlib.crc32(_raw(rows))
             stream.write(_raw(rows))

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rung.core.codec import canonical
 from rung.core.errors import InputError, RungError, StoreError
-from rung.core.files import aside
-from rung.core.lock import hold
+from rung.core.files import atomic_write
+from rung.core.lock import file_lock
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
 from rung.retrieval.collection.ledger import Change, Entry, Known, Ledger, clean
@@ -430,7 +430,7 @@ class Collection:
                 yield
                 return
             try:
-                with hold(self.folder / "lock", pause):
+                with file_lock(self.folder / "lock", pause):
                     self._held = True
                     try:
                         yield
@@ -828,7 +828,7 @@ class Collection:
         if self._held:
             return
         try:
-            with hold(self.folder / "lock", give_up):
+            with file_lock(self.folder / "lock", give_up):
                 # What a killed build left may not be on the disk yet: a side file must not outlive what it shows.
                 self._ledger.settle()
                 save()
@@ -1542,7 +1542,7 @@ def _check(search: Search) -> None:
 def _write(path: Path, text: str) -> None:
     """A small file, whole or not at all. Raises StoreError."""
     try:
-        with aside(path, durable=False) as part:
+        with atomic_write(path, durable=False) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _full(path.parent, error) from error

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.core.errors import InputError, StoreError
-from rung.core.files import aside
+from rung.core.files import atomic_write
 from rung.core.types import Span
 from rung.metrics.stem import stem
 from rung.retrieval.keyword.tokens import split
@@ -556,7 +556,7 @@ class KeywordIndex:
                 arrays[f"rows{place}"], arrays[f"counts{place}"] = segment.rows, segment.counts
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with aside(folder / FILE, durable=False) as staging, staging.open("wb") as stream:
+                with atomic_write(folder / FILE, durable=False) as staging, staging.open("wb") as stream:
                     np.savez(stream, allow_pickle=False, **arrays)
             except OSError as error:
                 raise StoreError(
