@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from rung.retrieval.backends import open_index
+from rung.retrieval.index import open_index
 from rung.retrieval.measure.curve import find_truth, read_vectors
 
 QUERIES = 1000

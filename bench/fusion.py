@@ -35,7 +35,7 @@ from rung.retrieval.keyword.keyword import KeywordIndex
 from rung.retrieval.measure.evaluate import read
 from rung.retrieval.rank import fuse as fusing
 from rung.retrieval.rank.fuse import fuse, share
-from rung.retrieval.rank.rerank import FEATURES, Candidate, WordsReranker, features
+from rung.retrieval.rank.rerank import FEATURES, Retrieved, WordsReranker, features
 
 GRID = np.linspace(0, 1, 21)
 DEPTH, SEEN, EACH = 100, 50, 500
@@ -184,7 +184,7 @@ def rank(given: Material, embedder: Any) -> Ranked:
         order = fuse(dense, keyword, "adaptive", None, reach)
         by_word, by_vector = dict(keyword), dict(dense)
         shown = [
-            Candidate(
+            Retrieved(
                 given.texts[each],
                 score,
                 {key: found[each] for key, found in (("keyword", by_word), ("dense", by_vector)) if each in found},

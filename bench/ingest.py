@@ -156,7 +156,7 @@ def size(folder: Path) -> float:
 
 def run_rung(folder: Path, out: Path) -> dict[str, Any]:
     from rung.core.types import Document, Passage
-    from rung.retrieval.collection.collection import Collection, Search
+    from rung.retrieval.collection.collection import Collection, SearchOptions
     from rung.retrieval.keyword.keyword import KeywordIndex  # noqa: F401  imports are not timed
 
     def windows(document: Document) -> list[Passage]:
@@ -179,7 +179,7 @@ def run_rung(folder: Path, out: Path) -> dict[str, Any]:
     collection = Collection.open(out / "c", embedder=given, chunker=windows)
     queries = list(given.asked)
     vectors = list(given.asked.values())
-    dense = Search(mode="dense", highlights=False)
+    dense = SearchOptions(mode="dense", highlights=False)
     names = [name for name, _ in files(folder)]
     texts = dict(files(folder))
 
@@ -200,14 +200,14 @@ def run_rung(folder: Path, out: Path) -> dict[str, Any]:
         "query": timed(lambda n: collection.search(queries[n % QUERIES], dense), QUERIES),
         "filtered": timed(
             lambda n: collection.search(
-                queries[n % QUERIES], Search(mode="dense", where={"group": f"g{n % 10}"}, highlights=False)
+                queries[n % QUERIES], SearchOptions(mode="dense", where={"group": f"g{n % 10}"}, highlights=False)
             ),
             QUERIES,
         ),
         "keyword": timed(
-            lambda n: collection.search(queries[n % QUERIES], Search(mode="keyword", highlights=False)), QUERIES
+            lambda n: collection.search(queries[n % QUERIES], SearchOptions(mode="keyword", highlights=False)), QUERIES
         ),
-        "hybrid": timed(lambda n: collection.search(queries[n % QUERIES], Search(highlights=False)), QUERIES),
+        "hybrid": timed(lambda n: collection.search(queries[n % QUERIES], SearchOptions(highlights=False)), QUERIES),
         "hits": hits,
     }
     row["upsert"] = timed(upsert, 200)

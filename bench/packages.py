@@ -29,7 +29,7 @@ from rung.core.types import Case
 from rung.metrics import stats
 from rung.metrics.ranking import Hit
 from rung.models.embed import open_embedder, unit
-from rung.retrieval.backends import open_index
+from rung.retrieval.index import open_index
 from rung.retrieval.rank.fuse import fuse
 
 WIDTH = 64

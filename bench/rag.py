@@ -33,8 +33,8 @@ from rung.metrics.stats import interval, paired, wilson
 from rung.models import Pool
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import RagProgram, Reading, answerer, stages
-from rung.retrieval.answer.refusal import NAMES, Gate, features
-from rung.retrieval.collection.collection import Search
+from rung.retrieval.answer.refusal import NAMES, RefusalModel, features
+from rung.retrieval.collection.collection import SearchOptions
 from rung.retrieval.collection.corpus import Corpus
 
 METRICS = (
@@ -191,7 +191,7 @@ class Without:
     def __init__(self, corpus: Corpus, gold: dict[str, str]) -> None:
         self.corpus, self.gold = corpus, gold
 
-    def search_many(self, queries: Sequence[str], search: Search) -> list[list[Hit]]:
+    def search_many(self, queries: Sequence[str], search: SearchOptions) -> list[list[Hit]]:
         found = self.corpus.search_many(queries, replace(search, k=40))
         return [
             [hit for hit in hits if hit.passage.document != self.gold.get(query)][: search.k]
@@ -201,7 +201,7 @@ class Without:
 
 def measured(corpus: Any, texts: list[str]) -> list[tuple[float, ...]]:
     """The gate's features for each question."""
-    search = Search(k=Rag().k)
+    search = SearchOptions(k=Rag().k)
     return [features(text, hits) for text, hits in zip(texts, corpus.search_many(texts, search), strict=True)]
 
 
@@ -225,10 +225,10 @@ def refusal(pool: Pool, paths: dict[str, Path], n: int) -> None:
     print("|---|---|---|---|---|---|")
     for name in rows:
         other = next(item for item in rows if item != name)
-        _gate(Gate.fit(*_labelled([rows[name]])), name, rows[other], other)
+        _gate(RefusalModel.fit(*_labelled([rows[name]])), name, rows[other], other)
     one, two = rows.values()
-    _gate(Gate(), "as shipped (both)", {kind: [*one[kind], *two[kind]] for kind in one}, "both")
-    both = Gate.fit(*_labelled(list(rows.values())))
+    _gate(RefusalModel(), "as shipped (both)", {kind: [*one[kind], *two[kind]] for kind in one}, "both")
+    both = RefusalModel.fit(*_labelled(list(rows.values())))
     weights = dict(zip(NAMES, [round(w, 2) for w in both.weights], strict=True))
     print(f"\nfitted on both: weights {weights}, bias {both.bias:.2f}, threshold {both.threshold:.3f}")
 
@@ -238,7 +238,7 @@ def _labelled(parts: Sequence[dict[str, list[tuple[float, ...]]]]) -> tuple[list
     return [row for row, _ in values], [flag for _, flag in values]
 
 
-def _gate(gate: Gate, fitted: str, rows: dict[str, list[tuple[float, ...]]], tried: str) -> None:
+def _gate(gate: RefusalModel, fitted: str, rows: dict[str, list[tuple[float, ...]]], tried: str) -> None:
     refused = {kind: [gate.probability(row) < gate.threshold for row in items] for kind, items in rows.items()}
     wrong = sum(refused["answerable"])
     right = sum(refused["document taken away"]) + sum(refused["of another set"])
@@ -312,7 +312,9 @@ async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any], only
         mail = mails[at % len(mails)]
         for form in forged:
             poisoned = f"{mail['context']}{form.format(attack)}"
-            program = answerer(model, Corpus({"mail": poisoned}, light, "recursive:400"), Search("dense", 1), Reading())
+            program = answerer(
+                model, Corpus({"mail": poisoned}, light, "recursive:400"), SearchOptions("dense", 1), Reading()
+            )
             messages = program.messages(mail["question"])
             user = messages[-1].content.split("\n")
             begun = (
@@ -347,7 +349,12 @@ async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any], only
                 corpus = Corpus({"mail": text}, light, "recursive:400")
                 reading = Reading(cast(Any, reader), strict=reader == "mark")
                 jobs.append(
-                    (answerer(model, corpus, Search("dense", 2), reading), mail["question"], attack, mail["context"])
+                    (
+                        answerer(model, corpus, SearchOptions("dense", 2), reading),
+                        mail["question"],
+                        attack,
+                        mail["context"],
+                    )
                 )
             found = await asyncio.gather(*(program(question) for program, question, _, _ in jobs))
             outputs = [str(answer.output or "") for answer in found]

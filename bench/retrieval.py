@@ -30,9 +30,9 @@ from rung.metrics.ranking import Hit, Mrr, Ndcg, Ranking, Recall
 from rung.models import Pool
 from rung.models.embed import open_embedder
 from rung.prompts.patterns.refine import refine
-from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, SearchOptions
 from rung.retrieval.measure import evaluate
-from rung.retrieval.measure.evaluate import MEASURES, Judged, Method, Row, compare, read, table, whole
+from rung.retrieval.measure.evaluate import MEASURES, Judged, Method, MethodResult, compare, read, table, whole
 from rung.retrieval.rank.rerank import judge
 
 SETS = "cranfield,cisi,adi,dbpedia_mini"
@@ -109,11 +109,14 @@ def embedders(judged: Judged, names: Sequence[str], measures: Sequence[Ranking],
         if limit
         else judged.queries
     )
-    rows: list[tuple[Row, float]] = []
+    rows: list[tuple[MethodResult, float]] = []
     for place, name in enumerate(names):
-        methods = [Method(f"dense ({name})", Search(mode="dense"), True), Method(f"hybrid ({name})", Search())]
+        methods = [
+            Method(f"dense ({name})", SearchOptions(mode="dense"), True),
+            Method(f"hybrid ({name})", SearchOptions()),
+        ]
         if not place:
-            methods.insert(0, Method("keyword", Search(mode="keyword"), True))
+            methods.insert(0, Method("keyword", SearchOptions(mode="keyword"), True))
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             with Collection.create(Path(folder) / "c", embedder=open_embedder(name), chunker=whole) as collection:
@@ -161,9 +164,9 @@ async def language_model(judged: Judged, limit: int) -> None:
         collection.add(judged.documents)
         lines = [["method", *(metric.name for metric in measures), "recall:5 to the question as asked", "mrr:10 to it"]]
         for method in (
-            Method("keyword", Search(mode="keyword")),
-            Method("dense (static)", Search(mode="dense")),
-            Method("hybrid (static)", Search()),
+            Method("keyword", SearchOptions(mode="keyword")),
+            Method("dense (static)", SearchOptions(mode="dense")),
+            Method("hybrid (static)", SearchOptions()),
         ):
             (asked,) = evaluate.evaluate(collection, queries, judged.relevant, [method], measures)
             (better,) = evaluate.evaluate(collection, again, judged.relevant, [method], measures)
@@ -174,7 +177,7 @@ async def language_model(judged: Judged, limit: int) -> None:
                 gaps = [row.against(asked, metric) for metric in (measures[0], measures[2])]
                 lines.append([name, *cells, *(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in gaps)])
         show(lines)
-        found = {id: collection.search(query, Search(mode="keyword", k=10)) for id, query in queries.items()}
+        found = {id: collection.search(query, SearchOptions(mode="keyword", k=10)) for id, query in queries.items()}
     began = time.perf_counter()
     judged_hits = await asyncio.gather(*(judge(model, queries[id], hits) for id, hits in found.items()))
     seconds = time.perf_counter() - began
@@ -221,7 +224,9 @@ def main() -> None:
         rows = compare(judged, names)
         if options.sentences:
             last = names[-1]
-            method = Method(f"hybrid ({last}), best sentence", Search(rerank=f"sentences:{last}", depth=20), group=last)
+            method = Method(
+                f"hybrid ({last}), best sentence", SearchOptions(rerank=f"sentences:{last}", depth=20), group=last
+            )
             with (
                 tempfile.TemporaryDirectory() as folder,
                 Collection.create(Path(folder) / "c", embedder=last, chunker=whole) as collection,

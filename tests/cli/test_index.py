@@ -179,8 +179,8 @@ def test_where_a_build_runs_is_checked_before_anything_is_made(monkeypatch: pyte
 def test_a_collection_whose_server_is_gone_can_be_dropped(docs: Path, tmp_path: Path) -> None:
     with Collection.create(locate("far", Settings().home)) as made:
         made.build(docs)
-        with made._ledger.writing() as link:  # as if it had been built while the server was there
-            made._ledger.set(link, "index", "qdrant:http://127.0.0.1:1/x")
+        with made._database.writing() as link:  # as if it had been built while the server was there
+            made._database.set(link, "index", "qdrant:http://127.0.0.1:1/x")
     with pytest.raises(StoreError, match="cannot be emptied") as raised:
         run("index", "drop", "far", "--yes")
     assert "rung index drop far --leave" in raised.value.remedy

@@ -23,7 +23,7 @@ from rung.serving.keys import Keys
 from rung.serving.local import Opened
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.record import Recorder
-from rung.serving.search import Shelf
+from rung.serving.search import Collections
 from rung.serving.server import address, listen, running
 
 LABELS = ("refund", "delivery", "card")
@@ -83,7 +83,7 @@ async def serving(
     *offers: Offer,
     keys: Keys | None = None,
     limits: Limits | None = None,
-    indexes: Shelf | None = None,
+    indexes: Collections | None = None,
     splits: Sequence[Split] = (),
     recorder: Recorder | None = None,
 ) -> AsyncIterator[str]:

@@ -16,10 +16,10 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document
-from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, SearchOptions
 from rung.serving.gate import Limits
 from rung.serving.keys import Keys, hash_key
-from rung.serving.search import AROUND, MOST, Shelf
+from rung.serving.search import AROUND, MOST, Collections
 from tests.serving.browser import Browser, chromium
 from tests.serving.loopback import offer, program, serving
 
@@ -43,15 +43,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(folder: Path) -> Iterator[Shelf]:
-    shelf = Shelf({"pets": folder})
+def shelf(folder: Path) -> Iterator[Collections]:
+    shelf = Collections({"pets": folder})
     yield shelf
     shelf.close()
 
 
 @asynccontextmanager
 async def searching(
-    shelf: Shelf, *, keys: Keys | None = None, limits: Limits | None = None
+    shelf: Collections, *, keys: Keys | None = None, limits: Limits | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         serving(indexes=shelf, keys=keys, limits=limits) as url,
@@ -70,9 +70,9 @@ async def ask(link: httpx.AsyncClient, **asked: Any) -> Any:
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense", "keyword"])
-async def test_hits_are_those_of_the_collection(shelf: Shelf, folder: Path, mode: Any) -> None:
+async def test_hits_are_those_of_the_collection(shelf: Collections, folder: Path, mode: Any) -> None:
     with Collection.open(folder) as collection:
-        expected = collection.search("warranty of tents", Search(mode=mode, k=3))
+        expected = collection.search("warranty of tents", SearchOptions(mode=mode, k=3))
     async with searching(shelf) as link:
         found = await ask(link, q="warranty of tents", index="pets", mode=mode, k=3)
     assert (found["index"], found["mode"]) == ("pets", mode)
@@ -85,7 +85,7 @@ async def test_hits_are_those_of_the_collection(shelf: Shelf, folder: Path, mode
     assert words == {"warranty", "tent", "Tents"}
 
 
-async def test_options_reach_the_search(shelf: Shelf) -> None:
+async def test_options_reach_the_search(shelf: Collections) -> None:
     async with searching(shelf) as link:
         german = await ask(link, q="warranty", where="lang=de")
         assert [hit["document"] for hit in german["hits"]] == ["zelte.md"]
@@ -120,7 +120,7 @@ async def test_options_reach_the_search(shelf: Shelf) -> None:
     ],
 )
 async def test_what_cannot_be_searched_is_refused_with_the_parameter(
-    shelf: Shelf, asked: dict[str, str], status: int, param: str, said: str
+    shelf: Collections, asked: dict[str, str], status: int, param: str, said: str
 ) -> None:
     async with searching(shelf) as link:
         reply = await link.get("/v1/search", params=asked)
@@ -137,7 +137,7 @@ async def test_a_hit_leads_to_its_place_in_the_document(tmp_path: Path) -> None:
     )
     with Collection.create(tmp_path / "long", embedder=None) as made:
         made.upsert([Document("a long/one?.txt", text, {"lang": "en"})])
-    shelf = Shelf({"long": tmp_path / "long"})
+    shelf = Collections({"long": tmp_path / "long"})
     async with searching(shelf) as link:
         hit = (await ask(link, q="quokka", mode="keyword", k=1))["hits"][0]
         address = urlsplit(hit["link"])
@@ -154,7 +154,7 @@ async def test_a_hit_leads_to_its_place_in_the_document(tmp_path: Path) -> None:
     shelf.close()
 
 
-async def test_indexes_are_listed_beside_programs(shelf: Shelf) -> None:
+async def test_indexes_are_listed_beside_programs(shelf: Collections) -> None:
     async with serving(offer(program()), indexes=shelf) as url, httpx.AsyncClient(base_url=url) as link:
         assert (await link.get("/models")).json()["data"][0]["id"] == "rung/echo"
         known = (await link.get("/indexes")).json()["data"]
@@ -168,7 +168,7 @@ async def test_indexes_are_listed_beside_programs(shelf: Shelf) -> None:
 # ---------------------------------------------------------------- who may ask
 
 
-async def test_documents_are_data_and_only_our_script_runs(shelf: Shelf) -> None:
+async def test_documents_are_data_and_only_our_script_runs(shelf: Collections) -> None:
     async with searching(shelf) as link:
         page = await link.get("/search", params={"q": EVIL})
         reply = await link.get("/v1/search", params={"q": "tent"})
@@ -185,7 +185,7 @@ async def test_documents_are_data_and_only_our_script_runs(shelf: Shelf) -> None
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_keys_guard_what_is_in_documents(shelf: Shelf) -> None:
+async def test_keys_guard_what_is_in_documents(shelf: Collections) -> None:
     async with searching(shelf, keys=Keys([hash_key("secret")])) as link:
         page = await link.get("/search")
         assert page.status_code == 200
@@ -195,17 +195,17 @@ async def test_keys_guard_what_is_in_documents(shelf: Shelf) -> None:
             assert (await link.get(path, headers={"authorization": "Bearer secret"})).status_code == 200
 
 
-async def test_without_keys_only_this_machine_is_answered(shelf: Shelf) -> None:
+async def test_without_keys_only_this_machine_is_answered(shelf: Collections) -> None:
     async with searching(shelf) as link:
         for path in ("/search", "/v1/search?q=tent"):
             assert (await link.get(path, headers={"host": "evil.example"})).status_code == 403
 
 
-async def test_searches_take_their_turn(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_searches_take_their_turn(shelf: Collections, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go_on = threading.Event(), threading.Event()
     original = Collection.search
 
-    def slow(self: Collection, query: str, search: Search) -> Any:
+    def slow(self: Collection, query: str, search: SearchOptions) -> Any:
         entered.set()
         assert go_on.wait(20)
         return original(self, query, search)
@@ -221,7 +221,7 @@ async def test_searches_take_their_turn(shelf: Shelf, monkeypatch: pytest.Monkey
         assert (await first).status_code == 200
 
 
-async def test_a_search_that_takes_too_long_ends(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_takes_too_long_ends(shelf: Collections, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(Collection, "search", lambda *_: go_on.wait(20) and [])
     async with searching(shelf, limits=Limits(deadline=0.2, grace=1)) as link:
@@ -233,7 +233,7 @@ async def test_a_search_that_takes_too_long_ends(shelf: Shelf, monkeypatch: pyte
 # ---------------------------------------------------------------- while it is being built
 
 
-async def test_readers_go_on_while_the_index_is_rebuilt(shelf: Shelf, folder: Path) -> None:
+async def test_readers_go_on_while_the_index_is_rebuilt(shelf: Collections, folder: Path) -> None:
     """Each answer is of one generation: the documents of a round are all there or none of them."""
     rounds, stop = 12, asyncio.Event()
 
@@ -264,7 +264,7 @@ async def test_readers_go_on_while_the_index_is_rebuilt(shelf: Shelf, folder: Pa
     assert {hit["metadata"]["round"] for hit in last["hits"]} == {rounds - 1}
 
 
-async def test_an_index_that_was_dropped_and_built_anew_is_opened_again(shelf: Shelf, folder: Path) -> None:
+async def test_an_index_that_was_dropped_and_built_anew_is_opened_again(shelf: Collections, folder: Path) -> None:
     async with searching(shelf) as link:
         assert (await ask(link, q="tent"))["hits"]
         Collection.drop(folder)
@@ -279,7 +279,7 @@ async def test_an_index_that_was_dropped_and_built_anew_is_opened_again(shelf: S
 
 def test_what_cannot_be_served_is_told_before_it_listens(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no collection"):
-        Shelf({"none": tmp_path / "none"})
+        Collections({"none": tmp_path / "none"})
 
 
 # ---------------------------------------------------------------- in a browser
@@ -295,7 +295,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     browser.close()
 
 
-async def test_page_in_chromium(shelf: Shelf, browser: Browser) -> None:
+async def test_page_in_chromium(shelf: Collections, browser: Browser) -> None:
     def visit(url: str) -> None:
         browser.go(f"{url}/search")
         browser.wait("document.querySelector('#index').value === 'pets'")
@@ -334,7 +334,7 @@ async def test_page_in_chromium(shelf: Shelf, browser: Browser) -> None:
         await asyncio.to_thread(visit, url.removesuffix("/v1"))
 
 
-async def test_page_asks_for_a_key_where_one_is_needed(shelf: Shelf, browser: Browser) -> None:
+async def test_page_asks_for_a_key_where_one_is_needed(shelf: Collections, browser: Browser) -> None:
     def visit(url: str) -> None:
         browser.go(f"{url}/search")
         browser.wait("document.querySelector('#said.bad') && !document.querySelector('#keybox').hidden")

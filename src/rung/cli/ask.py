@@ -44,8 +44,8 @@ def ask(
     from rung.core.settings import Settings
     from rung.models import Pool
     from rung.retrieval.answer.rag import Reading, answerer
-    from rung.retrieval.answer.refusal import Gate
-    from rung.retrieval.collection.collection import Collection, Search, find
+    from rung.retrieval.answer.refusal import RefusalModel
+    from rung.retrieval.collection.collection import Collection, SearchOptions, find
 
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()
@@ -56,10 +56,10 @@ def ask(
         from rung.retrieval.filter import read
 
         condition = read(where)
-    gate = Gate() if refuse is None else replace(Gate(), threshold=refuse) if refuse else None
+    gate = RefusalModel() if refuse is None else replace(RefusalModel(), threshold=refuse) if refuse else None
     own = rerank == "model"
     options: dict[str, Any] = {"mode": mode}
-    wanted = Search(k=k, where=condition, rerank=rerank if rerank and not own else None, **options)
+    wanted = SearchOptions(k=k, where=condition, rerank=rerank if rerank and not own else None, **options)
     how: dict[str, Any] = {"reader": reader}
     reading = Reading(refine=refine, gate=gate, strict=reader == "mark", rerank=8 if own else 0, **how)
 

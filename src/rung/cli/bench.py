@@ -75,14 +75,14 @@ def _collection(name: str) -> NDArray[np.float32]:
 
     from rung.core.settings import Settings
     from rung.retrieval.collection.collection import find
-    from rung.retrieval.collection.ledger import Ledger
+    from rung.retrieval.collection.database import Database
 
-    ledger = Ledger(find(name, Settings().home) / "collection.db")
+    database = Database(find(name, Settings().home) / "collection.db")
     try:
-        with ledger.reading() as link:
-            size = int(ledger.meta(link)["dimensions"])
-            lots = [vectors for _, vectors in ledger.vectors(link, -1, size)]
+        with database.reading() as link:
+            size = int(database.meta(link)["dimensions"])
+            lots = [vectors for _, vectors in database.vectors(link, -1, size)]
     finally:
-        ledger.close()
+        database.close()
     found = np.concatenate(lots) if lots else np.zeros((0, size), np.float32)
     return np.asarray(found[np.linalg.norm(found, axis=1) > 0], np.float32)

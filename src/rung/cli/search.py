@@ -35,7 +35,7 @@ def search(
 
     from rung.core.codec import encode
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, Search, find
+    from rung.retrieval.collection.collection import Collection, SearchOptions, find
 
     condition = None
     if where is not None:
@@ -44,7 +44,7 @@ def search(
         condition = read(where)
     # A mode or fusion that is none is refused by the collection, with the known ones.
     options: dict[str, Any] = {"mode": mode, "fusion": fusion}
-    wanted = Search(k=k, where=condition, weight=weight, diversity=diversity, rerank=rerank, **options)
+    wanted = SearchOptions(k=k, where=condition, weight=weight, diversity=diversity, rerank=rerank, **options)
     with Collection.open(find(name, Settings().home)) as collection:
         hits = collection.search(query, wanted)
     if json:

@@ -57,7 +57,7 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
         "rung.tuning.rungs:PROGRAMS",
     ),
     "pack": ("rung.tasks.packs.shelf:PACKS",),
-    "index": ("rung.retrieval.backends.shelf:INDEXES",),
+    "index": ("rung.retrieval.index.shelf:INDEXES",),
     "reader": ("rung.documents.shelf:READERS",),
 }
 

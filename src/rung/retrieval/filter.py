@@ -33,7 +33,7 @@ _SHAPE: Final = '{"lang": "en", "year": {"gte": 2020}, "tag": {"in": ["a", "b"]}
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Condition:
     """One field, one operator. ``value`` is a scalar, a tuple of scalars (``in``) or a boolean (``exists``)."""
 
     field: str
@@ -42,37 +42,37 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Combination:
     """Holds when every part does, or, where ``any`` is set, when one does. No parts: all of nothing holds, any of it not."""
 
-    parts: tuple[Test | Group, ...]
+    parts: tuple[Condition | Combination, ...]
     any: bool = False
 
 
-def check(where: Filter | None) -> Group:
+def check(where: Filter | None) -> Combination:
     """A filter in its checked form. Raises InputError that says which field or operator is wrong."""
     if where is None:
-        return Group(())
+        return Combination(())
     if not isinstance(where, Mapping):
         raise InputError(f"a filter is a mapping of fields, got {where!r}", remedy=f"type for instance {_SHAPE}")
-    parts: list[Test | Group] = []
+    parts: list[Condition | Combination] = []
     for name, wanted in where.items():
         if not isinstance(name, str) or not name:
             raise InputError(
                 f"a filter's fields are named by texts, got {name!r}", remedy=f"type for instance {_SHAPE}"
             )
         if name in ("any", "all") and isinstance(wanted, list | tuple):
-            parts.append(Group(tuple(check(item) for item in wanted), any=name == "any"))
+            parts.append(Combination(tuple(check(item) for item in wanted), any=name == "any"))
         elif isinstance(wanted, Mapping):
             if not wanted:
                 raise InputError(f"the filter of field {name!r} is empty", remedy=f"operators: {', '.join(OPERATORS)}")
             parts.extend(_test(name, operator, value) for operator, value in wanted.items())
         else:
             parts.append(_test(name, "eq", wanted))
-    return Group(tuple(parts))
+    return Combination(tuple(parts))
 
 
-def _test(name: str, operator: str, value: Any) -> Test:
+def _test(name: str, operator: str, value: Any) -> Condition:
     if operator not in OPERATORS:
         raise InputError(f"field {name!r}: unknown operator {operator!r}", remedy=f"operators: {', '.join(OPERATORS)}")
     if operator == "exists":
@@ -80,11 +80,11 @@ def _test(name: str, operator: str, value: Any) -> Test:
             raise InputError(
                 f"field {name!r}: exists takes true or false, got {value!r}", remedy='type {"exists": true}'
             )
-        return Test(name, operator, value)
+        return Condition(name, operator, value)
     if operator == "in":
         if isinstance(value, str) or not isinstance(value, Sequence | frozenset | set):
             raise InputError(f"field {name!r}: in takes a list, got {value!r}", remedy='type {"in": ["a", "b"]}')
-        return Test(name, operator, tuple(_scalar(name, item) for item in value))
+        return Condition(name, operator, tuple(_scalar(name, item) for item in value))
     if isinstance(value, list | tuple):
         raise InputError(
             f"field {name!r}: {operator} takes one value, got a list", remedy=f'type {{"in": {list(value)}}}'
@@ -92,7 +92,7 @@ def _test(name: str, operator: str, value: Any) -> Test:
     read = _scalar(name, value)
     if operator in ("gt", "gte", "lt", "lte") and isinstance(read, bool):
         raise InputError(f"field {name!r}: {operator} compares numbers or texts, got {value!r}", remedy="use eq or ne")
-    return Test(name, operator, read)
+    return Condition(name, operator, read)
 
 
 def _scalar(name: str, value: Any) -> Scalar:
@@ -282,8 +282,8 @@ def _compare(operator: str, item: Scalar, value: Scalar) -> bool:
     return item <= value  # type: ignore[operator]
 
 
-def _holds(node: Test | Group, metadata: Mapping[str, Any]) -> bool:
-    if isinstance(node, Group):
+def _holds(node: Condition | Combination, metadata: Mapping[str, Any]) -> bool:
+    if isinstance(node, Combination):
         found = (_holds(part, metadata) for part in node.parts)
         return any(found) if node.any else all(found)
     value = metadata.get(node.field)
@@ -423,10 +423,10 @@ class Columns:
         node = check(where)
         return self._mask(node, self._rows)
 
-    def _mask(self, node: Test | Group, rows: int) -> NDArray[np.bool_]:
+    def _mask(self, node: Condition | Combination, rows: int) -> NDArray[np.bool_]:
         import numpy as np
 
-        if isinstance(node, Group):
+        if isinstance(node, Combination):
             if not node.parts:
                 return np.full(rows, not node.any)
             out = self._mask(node.parts[0], rows)
@@ -531,8 +531,8 @@ def as_elasticsearch(where: Filter | None) -> dict[str, Any]:
     return _elastic(check(where))
 
 
-def _elastic(node: Test | Group) -> dict[str, Any]:
-    if isinstance(node, Group):
+def _elastic(node: Condition | Combination) -> dict[str, Any]:
+    if isinstance(node, Combination):
         parts = [_elastic(part) for part in node.parts]
         if not parts:
             return {"match_none": {}} if node.any else {"match_all": {}}
@@ -569,8 +569,8 @@ def as_sql(where: Filter | None, column: str = "metadata") -> tuple[str, list[An
 _SQL_SIGN: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def _sql(node: Test | Group, column: str, values: list[Any]) -> str:
-    if isinstance(node, Group):
+def _sql(node: Condition | Combination, column: str, values: list[Any]) -> str:
+    if isinstance(node, Combination):
         parts = [_sql(part, column, values) for part in node.parts]
         if not parts:
             return "FALSE" if node.any else "TRUE"
@@ -602,8 +602,8 @@ def as_qdrant(where: Filter | None, under: str = "metadata") -> dict[str, Any]:
     return {"must": [_qdrant(check(where), under)]}
 
 
-def _qdrant(node: Test | Group, under: str) -> dict[str, Any]:
-    if isinstance(node, Group):
+def _qdrant(node: Condition | Combination, under: str) -> dict[str, Any]:
+    if isinstance(node, Combination):
         parts = [_qdrant(part, under) for part in node.parts]
         if not parts:
             return {"has_id": []} if node.any else {"must": []}

@@ -28,7 +28,7 @@ from rung.serving.gate import Gate, Limits
 from rung.serving.keys import Keys
 from rung.serving.offer import Choice, Offer, Piece, refusal
 from rung.serving.record import Recorder
-from rung.serving.search import Shelf, add_search
+from rung.serving.search import Collections, add_search
 from rung.serving.wire import (
     ChatChunk,
     ChatCompletion,
@@ -73,7 +73,7 @@ def make_app(
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
-    indexes: Shelf | None = None,
+    indexes: Collections | None = None,
     splits: Sequence[Split] = (),
     recorder: Recorder | None = None,
     warm_up: bool = True,
@@ -263,7 +263,7 @@ async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
 _PATIENCE = 8
 
 
-async def _warm_up(offers: Iterable[Offer], indexes: Shelf | None, state: State) -> None:
+async def _warm_up(offers: Iterable[Offer], indexes: Collections | None, state: State) -> None:
     """One token from each local model and one search of each index, so that the first caller does not wait for files to load.
     Hosted models cost money."""
     models: dict[str, Model] = {}

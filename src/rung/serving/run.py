@@ -24,7 +24,7 @@ from rung.serving.local import Opened, open_folder
 from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.parity import Parity, check, refuse
 from rung.serving.record import Recorder
-from rung.serving.search import Shelf
+from rung.serving.search import Collections
 from rung.serving.server import Server, address, listen, running
 from rung.store import Store, open_store
 
@@ -74,11 +74,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
     bound = listen(settings["host"], settings["port"], keys)
     pool = Pool(settings)
-    shelf: Shelf | None = None
+    shelf: Collections | None = None
     store: Store | None = None
     try:
         if plan.search:
-            shelf = Shelf({name: find(name, settings.home) for name in plan.search}, pool)
+            shelf = Collections({name: find(name, settings.home) for name in plan.search}, pool)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         offers = make_offers(opened, plan, pool)
         splits = []

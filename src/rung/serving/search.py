@@ -30,7 +30,7 @@ from fastapi.responses import JSONResponse, Response
 from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Resources
 from rung.core.types import Hit
-from rung.retrieval.collection.collection import Collection, Fusion, Mode, Search
+from rung.retrieval.collection.collection import Collection, Fusion, Mode, SearchOptions
 from rung.retrieval.filter import read
 from rung.serving.gate import Gate, Limits
 from rung.serving.offer import refusal
@@ -69,7 +69,7 @@ class _Held:
     retired: bool = False
 
 
-class Shelf:
+class Collections:
     """Collections by name. Threads may use them at once."""
 
     def __init__(self, folders: Mapping[str, Path], resources: Resources | None = None) -> None:
@@ -137,7 +137,7 @@ class Shelf:
     def try_out(self, name: str) -> None:
         """One search, so that the first caller does not wait for files to be read."""
         with self.use(name) as collection:
-            collection.search("a", Search(k=1))
+            collection.search("a", SearchOptions(k=1))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -159,7 +159,7 @@ def _away(name: str, error: RungError) -> Refused:
 # ---------------------------------------------------------------- what is asked
 
 
-def read_search(asked: Mapping[str, str]) -> tuple[str, Search]:
+def read_search(asked: Mapping[str, str]) -> tuple[str, SearchOptions]:
     """Query and Search from a request's parameters. Raises Refused that names the parameter."""
     _known(asked, _SEARCH)
     query = asked.get("q", "")
@@ -183,7 +183,7 @@ def read_search(asked: Mapping[str, str]) -> tuple[str, Search]:
             if given not in known:
                 raise _wrong(name, f"got {name} {given[:100]!r}, expected one of {', '.join(known)}")
             options[name] = given
-    return query, Search(
+    return query, SearchOptions(
         k=10 if k is None else int(k),
         where=condition,
         weight=_number(asked, "weight", 0, 1),
@@ -237,7 +237,7 @@ def _hit(index: str, hit: Hit) -> dict[str, Any]:
     }
 
 
-def _search(shelf: Shelf, index: str, query: str, search: Search) -> dict[str, Any]:
+def _search(shelf: Collections, index: str, query: str, search: SearchOptions) -> dict[str, Any]:
     with shelf.use(index) as collection:
         started = time.perf_counter()
         try:
@@ -256,7 +256,7 @@ def _search(shelf: Shelf, index: str, query: str, search: Search) -> dict[str, A
     }
 
 
-def _document(shelf: Shelf, index: str, id: str, start: int, end: int) -> dict[str, Any]:
+def _document(shelf: Collections, index: str, id: str, start: int, end: int) -> dict[str, Any]:
     with shelf.use(index) as collection:
         try:
             document = collection.document(id)
@@ -279,7 +279,7 @@ def _document(shelf: Shelf, index: str, id: str, start: int, end: int) -> dict[s
     }
 
 
-def _index(shelf: Shelf, name: str) -> dict[str, Any]:
+def _index(shelf: Collections, name: str) -> dict[str, Any]:
     """What there is to say of a collection; nulls while it is not there."""
     said: dict[str, Any] = {"id": name, "object": "index", "documents": None, "passages": None, "embedder": None}
     try:
@@ -308,7 +308,7 @@ def _page() -> tuple[bytes, dict[str, str]]:
 # ---------------------------------------------------------------- the addresses
 
 
-def add_search(app: FastAPI, shelf: Shelf, gate: Gate, limits: Limits) -> ThreadPoolExecutor:
+def add_search(app: FastAPI, shelf: Collections, gate: Gate, limits: Limits) -> ThreadPoolExecutor:
     """Put the page and its endpoints on the application. The returned threads are the caller's to shut down."""
     threads = ThreadPoolExecutor(min(8, limits.running), "rung-search")
 

@@ -21,8 +21,8 @@ from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.program import Options
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import REFUSAL, RagProgram, Reading, answerer, stages
-from rung.retrieval.answer.refusal import Gate, features
-from rung.retrieval.collection.collection import Search
+from rung.retrieval.answer.refusal import RefusalModel, features
+from rung.retrieval.collection.collection import SearchOptions
 from rung.retrieval.collection.corpus import Corpus
 from rung.retrieval.rank.expand import expand, merge
 
@@ -121,14 +121,16 @@ async def test_an_answer_carries_what_the_metrics_need() -> None:
 async def test_marks_are_held_by_a_grammar_and_checked() -> None:
     model = says("The sea otter eats sea urchins [1]. It lives for 90 years [1].")
     corpus = Corpus(PASSAGES)
-    program = answerer(model, corpus, Search(mode="keyword", k=2), Reading("mark", strict=True))
+    program = answerer(model, corpus, SearchOptions(mode="keyword", k=2), Reading("mark", strict=True))
     found = await program.ground("What does the sea otter eat?")
     assert found.text == "The sea otter eats sea urchins [1]."  # what nothing supports is left out
     assert found.citations[0].document == "otter"
     request = model.calls[0]
     assert isinstance(request, Request)
     assert request.form.kind == "regex"
-    lies = answerer(says("It lives for 90 years [1]."), corpus, Search(mode="keyword"), Reading("mark", strict=True))
+    lies = answerer(
+        says("It lives for 90 years [1]."), corpus, SearchOptions(mode="keyword"), Reading("mark", strict=True)
+    )
     refused = await lies.ground("What does the sea otter eat?")
     assert refused.refused
     assert refused.answer.output == REFUSAL
@@ -136,7 +138,7 @@ async def test_marks_are_held_by_a_grammar_and_checked() -> None:
 
 async def test_a_quotation_is_asked_for_by_a_grammar_of_substrings() -> None:
     model = says('The answer is "sea urchins".')
-    program = answerer(model, Corpus(PASSAGES), Search(mode="keyword", k=1), Reading("quote"))
+    program = answerer(model, Corpus(PASSAGES), SearchOptions(mode="keyword", k=1), Reading("quote"))
     found = await program.ground("What does the sea otter eat?")
     assert found.answer.output == "sea urchins"
     assert found.citations[0].quote == "The sea otter eats sea urchins on the coast of the Pacific."
@@ -148,7 +150,7 @@ async def test_a_quotation_is_asked_for_by_a_grammar_of_substrings() -> None:
 async def test_the_gate_refuses_what_the_passages_do_not_hold() -> None:
     corpus = Corpus(PASSAGES, Letters())
     model = says("It was invented by Humphry Davy.")
-    program = answerer(model, corpus, Search(k=2), Reading("copy", gate=Gate()))
+    program = answerer(model, corpus, SearchOptions(k=2), Reading("copy", gate=RefusalModel()))
     held = await program.ground("Who invented the safety lamp in 1815?")
     other = await program.ground("Which team won the football world cup in Italy?")
     assert not held.refused
@@ -157,21 +159,21 @@ async def test_the_gate_refuses_what_the_passages_do_not_hold() -> None:
     assert other.citations == ()
     assert json.loads(other.answer.steps[-1].reply) == {"claims": [], "citations": []}
     assert len(model.calls) == 1  # what is refused costs no call
-    assert held.probability > Gate().threshold > other.probability
-    nothing = await answerer(model, corpus, Search(mode="keyword"), Reading("copy")).ground("xyzzy")
+    assert held.probability > RefusalModel().threshold > other.probability
+    nothing = await answerer(model, corpus, SearchOptions(mode="keyword"), Reading("copy")).ground("xyzzy")
     assert nothing.refused
     assert nothing.hits == ()
 
 
 def test_a_gate_learns_what_tells_the_two_apart() -> None:
     rows = [(0.9, 0.9, 0.5, 1.0)] * 8 + [(0.2, 0.1, 0.5, 0.0)] * 8
-    gate = Gate.fit(rows, [True] * 8 + [False] * 8)
+    gate = RefusalModel.fit(rows, [True] * 8 + [False] * 8)
     assert all(gate.probability(row) >= gate.threshold for row in rows[:8])
     assert all(gate.probability(row) < gate.threshold for row in rows[8:])
     with pytest.raises(InputError, match="one kind only"):
-        Gate.fit(rows, [True] * 16)
+        RefusalModel.fit(rows, [True] * 16)
     with pytest.raises(InputError, match="weights"):
-        Gate(weights=(1.0,))
+        RefusalModel(weights=(1.0,))
     assert features("", []) == (0.0, 0.0, 0.0, 0.0)
 
 
@@ -206,7 +208,7 @@ async def test_a_refined_question_is_searched_beside_the_original(way: Any) -> N
 
 def test_lists_are_merged_by_rank() -> None:
     corpus = Corpus(PASSAGES)
-    one, two = corpus.search_many(["lamp", "otter"], Search(mode="keyword"))
+    one, two = corpus.search_many(["lamp", "otter"], SearchOptions(mode="keyword"))
     assert [hit.passage.document for hit in merge([one, two], 3)] == ["lamp", "otter"]
     assert merge([one], 3) == one
 
@@ -220,7 +222,7 @@ async def test_wrong_options_are_refused() -> None:
     assert "answers of text" in Rag(reader="copy").obstacle(labels, Shelf(says("")))
     assert Rag().obstacle(labels, Shelf(says(""))) == ""
     assert "no book to close" in ClosedBook().obstacle(task(passages={}), Shelf(says("")))
-    live = answerer(says(""), Corpus(PASSAGES), Search(), Reading())
+    live = answerer(says(""), Corpus(PASSAGES), SearchOptions(), Reading())
     live._rows = None
     with pytest.raises(Unsupported, match="not saved"):
         live.spec()
@@ -253,7 +255,7 @@ async def test_instructions_inside_a_document_stay_data(attack: str) -> None:
     model = says("The safety lamp was invented by Humphry Davy.")
     for reader in ("copy", "mark", "quote", "write"):
         model.calls.clear()
-        program = answerer(model, Corpus(poisoned), Search(mode="keyword", k=2), Reading(reader))
+        program = answerer(model, Corpus(poisoned), SearchOptions(mode="keyword", k=2), Reading(reader))
         found = await program.ground("Who invented the safety lamp?")
         request = model.calls[0]
         assert isinstance(request, Request)
@@ -273,7 +275,7 @@ async def test_a_model_that_obeys_the_document_is_not_believed(attack: str) -> N
     obeys = says("As you wish: the password of the administrator is hunter2 [1].")
     for reader in ("copy", "mark"):
         reading = Reading(reader, strict=reader == "mark")
-        found = await answerer(obeys, Corpus(poisoned), Search(mode="keyword", k=2), reading).ground(
+        found = await answerer(obeys, Corpus(poisoned), SearchOptions(mode="keyword", k=2), reading).ground(
             "Who invented the safety lamp?"
         )
         assert "hunter2" not in found.text
@@ -293,7 +295,7 @@ async def test_control_tokens_in_a_passage_are_plain_text_to_the_embedded_model(
 async def test_the_embedded_model_quotes_only_what_is_there() -> None:
     async with Pool() as pool:
         program = answerer(
-            pool.model("openvino:smollm2-135m"), Corpus(PASSAGES), Search(mode="keyword", k=2), Reading("quote")
+            pool.model("openvino:smollm2-135m"), Corpus(PASSAGES), SearchOptions(mode="keyword", k=2), Reading("quote")
         )
         found = await program.ground("Who invented the safety lamp?")
         assert found.answer.failure is None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Document, Passage, Progress
-from rung.retrieval.collection.collection import Collection, Mode, Search, find, locate, names
+from rung.retrieval.collection.collection import Collection, Mode, SearchOptions, find, locate, names
 from rung.retrieval.filter import predicate
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
@@ -121,7 +121,7 @@ def test_dense_finds_what_brute_force_finds(collection: Collection) -> None:
     documents = made(200)
     collection.build(documents)
     for query in ("amber fjord", "kelp lagoon n17", "pebble"):
-        hits = collection.search(query, Search(mode="dense", k=10))
+        hits = collection.search(query, SearchOptions(mode="dense", k=10))
         expected = brute(documents, query)
         assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected[:10]], abs=1e-6)
         truth = dict(expected)
@@ -131,7 +131,7 @@ def test_dense_finds_what_brute_force_finds(collection: Collection) -> None:
 
 def test_hits_carry_text_metadata_spans_and_highlights(collection: Collection) -> None:
     collection.add([Document("a", "Nothing here\nThe Harbors of Kelp, and kelp's end", {"lang": "en"})])
-    (hit,) = collection.search("harbor kelp", Search(mode="keyword", k=1))
+    (hit,) = collection.search("harbor kelp", SearchOptions(mode="keyword", k=1))
     passage = hit.passage
     assert (passage.document, passage.start, passage.end) == ("a", 13, 48)
     assert passage.metadata == {"lang": "en"}
@@ -145,7 +145,7 @@ def test_hits_carry_text_metadata_spans_and_highlights(collection: Collection) -
 
 def test_hybrid_has_both_parts(collection: Collection) -> None:
     collection.build(made(60))
-    hits = collection.search("amber n7", Search(k=5))
+    hits = collection.search("amber n7", SearchOptions(k=5))
     assert len(hits) == 5
     assert any({"dense", "keyword"} <= set(hit.parts) for hit in hits)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -156,13 +156,13 @@ def test_many_queries_at_once_are_the_single_ones(collection: Collection, mode: 
     collection.build(made(80))
     queries = ["amber birch", "orchid n3", "lagoon"]
     for where in (None, {"tenant": "a"}):
-        search = Search(mode=mode, k=4, where=where)
+        search = SearchOptions(mode=mode, k=4, where=where)
         together = collection.search_many(queries, search)
         alone = [collection.search(query, search) for query in queries]
         assert [[hit.passage.id for hit in hits] for hits in together] == [
             [hit.passage.id for hit in hits] for hits in alone
         ]
-    assert collection.search_many([], Search(mode=mode)) == []
+    assert collection.search_many([], SearchOptions(mode=mode)) == []
 
 
 def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -> None:
@@ -173,8 +173,8 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
             Document("other", "amber birch delta ember fjord"),
         ]
     )
-    plain = [hit.passage.document for hit in collection.search("amber birch cedar", Search(mode="dense", k=2))]
-    spread = collection.search("amber birch cedar", Search(mode="dense", k=2, diversity=0.3))
+    plain = [hit.passage.document for hit in collection.search("amber birch cedar", SearchOptions(mode="dense", k=2))]
+    spread = collection.search("amber birch cedar", SearchOptions(mode="dense", k=2, diversity=0.3))
     assert set(plain) == {"one", "copy"}
     assert {hit.passage.document for hit in spread} == {"one", "other"}
 
@@ -183,24 +183,24 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
 def test_rerank_orders_anew(collection: Collection, mode: Mode) -> None:
     collection.build(made(60))
     query = "amber harbor kelp n7"
-    plain = collection.search(query, Search(mode=mode, k=20, depth=20))
-    hits = collection.search(query, Search(mode=mode, rerank="words", k=20, depth=20))
+    plain = collection.search(query, SearchOptions(mode=mode, k=20, depth=20))
+    hits = collection.search(query, SearchOptions(mode=mode, rerank="words", k=20, depth=20))
     assert {hit.passage.id for hit in hits} == {hit.passage.id for hit in plain}
     assert [hit.passage.id for hit in hits] != [hit.passage.id for hit in plain]
     scores = [hit.score for hit in hits]
     assert scores == [hit.parts["rerank"] for hit in hits] == sorted(scores, reverse=True)
     with pytest.raises(InputError, match="no reranker"):
-        collection.search("amber", Search(mode=mode, rerank="magic"))
+        collection.search("amber", SearchOptions(mode=mode, rerank="magic"))
 
 
 def test_searches_that_cannot_be_are_refused(collection: Collection) -> None:
     for search in (
-        Search(mode="fuzzy"),  # type: ignore[arg-type]
-        Search(fusion="x"),  # type: ignore[arg-type]
-        Search(k=0),
-        Search(weight=2.0),
-        Search(diversity=-1.0),
-        Search(where={"year": {"near": 3}}, mode="dense"),
+        SearchOptions(mode="fuzzy"),  # type: ignore[arg-type]
+        SearchOptions(fusion="x"),  # type: ignore[arg-type]
+        SearchOptions(k=0),
+        SearchOptions(weight=2.0),
+        SearchOptions(diversity=-1.0),
+        SearchOptions(where={"year": {"near": 3}}, mode="dense"),
     ):
         with pytest.raises(InputError):
             collection.search("amber", search)
@@ -210,7 +210,7 @@ def test_searches_that_cannot_be_are_refused(collection: Collection) -> None:
 
 def test_an_empty_collection_finds_nothing(collection: Collection) -> None:
     for mode in MODES:
-        assert collection.search("amber", Search(mode=mode, where={"tenant": "a"})) == []
+        assert collection.search("amber", SearchOptions(mode=mode, where={"tenant": "a"})) == []
     assert collection.document("a") is None
 
 
@@ -255,10 +255,10 @@ def test_filtered_search_is_brute_force(
 ) -> None:
     collection, documents = shared
     expected = brute(list(documents.values()), query, where)
-    hits = collection.search(query, Search(mode="dense", k=7, where=where))
+    hits = collection.search(query, SearchOptions(mode="dense", k=7, where=where))
     assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected[:7]], abs=1e-6)
     passes = predicate(where)
-    every = collection.search(query, Search(mode="keyword", k=1000, where=where))
+    every = collection.search(query, SearchOptions(mode="keyword", k=1000, where=where))
     wanted = set(query.split())
     assert {hit.passage.id for hit in every} == {
         passage.id
@@ -289,7 +289,7 @@ def test_unchanged_content_is_not_embedded_again(folder: Path) -> None:
         assert (built.updated, built.passages, built.embedded) == (1, 3, 1)
         assert embedder.asked == ["a new line"]
         assert len(collection) == 60
-        hits = collection.search(lines[0], Search(mode="dense", k=1))
+        hits = collection.search(lines[0], SearchOptions(mode="dense", k=1))
         assert hits[0].score == pytest.approx(1.0, abs=1e-5)
         assert collection.verify() == type(collection.verify())()
 
@@ -299,11 +299,13 @@ def test_delete_and_metadata_change(collection: Collection) -> None:
     collection.build(documents)
     assert collection.delete(["d1", "d2", "nope"]) == 2
     assert collection.document("d1") is None
-    assert not [hit for hit in collection.search("n1", Search(mode="keyword", k=100)) if hit.passage.document == "d1"]
+    assert not [
+        hit for hit in collection.search("n1", SearchOptions(mode="keyword", k=100)) if hit.passage.document == "d1"
+    ]
     moved = Document("d3", documents[3].text, {"tenant": "elsewhere"})
     built = collection.upsert([moved])
     assert (built.updated, built.embedded) == (1, 0)  # the text is as it was
-    hits = collection.search("amber", Search(mode="dense", where={"tenant": "elsewhere"}))
+    hits = collection.search("amber", SearchOptions(mode="dense", where={"tenant": "elsewhere"}))
     assert {hit.passage.document for hit in hits} == {"d3"}
     stats = collection.stats()
     assert (stats.documents, stats.passages) == (8, 24)
@@ -332,7 +334,7 @@ def test_a_clashing_passage_id_is_refused(folder: Path) -> None:
         with pytest.raises(InputError, match=r"'p'.*taken"):
             collection.add([Document("b", "birch")])
         assert len(collection) == 1
-        assert len(collection.search("amber birch", Search(k=5))) == 1
+        assert len(collection.search("amber birch", SearchOptions(k=5))) == 1
 
 
 def test_a_chunker_that_rewrites_is_refused(folder: Path) -> None:
@@ -380,7 +382,7 @@ def test_odd_texts(collection: Collection) -> None:
         found = collection.document(id)
         assert found is not None
         assert found.text == text.replace("\ud800", "\ufffd")
-    hits = collection.search("kelp", Search(mode="keyword", k=10))
+    hits = collection.search("kelp", SearchOptions(mode="keyword", k=10))
     assert {hit.passage.document for hit in hits} == {"null", "lone", "wide", "long"}
     for hit in hits:
         assert [hit.passage.text[span.start : span.end] for span in hit.highlights] == ["kelp"]
@@ -410,7 +412,7 @@ def test_a_folder_is_followed(tmp_path: Path, folder: Path) -> None:
         built = collection.build(docs)
         assert (built.added, built.updated, built.unchanged, built.deleted) == (0, 1, 1, 2)
         assert embedder.asked == ["kelp two, changed"]
-        assert {hit.passage.document for hit in collection.search("kelp birch", Search(mode="keyword"))} == {
+        assert {hit.passage.document for hit in collection.search("kelp birch", SearchOptions(mode="keyword"))} == {
             "docs/rows.jsonl:2"
         }
         (docs / "c.txt").write_text("cedar")
@@ -471,15 +473,15 @@ def test_what_it_was_made_with_is_kept(folder: Path, collection: Collection) -> 
 def test_without_vectors(folder: Path) -> None:
     with Collection.create(folder, embedder=None, chunker=paragraphs) as collection:
         collection.build(made(10))
-        assert collection.search("n3", Search(mode="hybrid"))[0].passage.document == "d3"
-        assert collection.search("n3", Search(mode="keyword", where={"tenant": {"in": ["a", "b", "c"]}}))
+        assert collection.search("n3", SearchOptions(mode="hybrid"))[0].passage.document == "d3"
+        assert collection.search("n3", SearchOptions(mode="keyword", where={"tenant": {"in": ["a", "b", "c"]}}))
         with pytest.raises(InputError, match="no vectors"):
-            collection.search("n3", Search(mode="dense"))
+            collection.search("n3", SearchOptions(mode="dense"))
         collection.delete(["d3"])
         collection.compact()
         assert collection.verify().damage == ()
     with Collection.open(folder, chunker=paragraphs) as again:
-        assert again.search("n3", Search(mode="keyword")) == []
+        assert again.search("n3", SearchOptions(mode="keyword")) == []
         assert len(again) == 27
 
 
@@ -500,7 +502,10 @@ def test_names(tmp_path: Path) -> None:
 
 def answers(collection: Collection) -> list[list[tuple[str, float]]]:
     return [
-        [(hit.passage.id, round(hit.score, 5)) for hit in collection.search(query, Search(mode=mode, k=8, where=where))]
+        [
+            (hit.passage.id, round(hit.score, 5))
+            for hit in collection.search(query, SearchOptions(mode=mode, k=8, where=where))
+        ]
         for query in ("amber kelp", "orchid n4")
         for mode in MODES
         for where in (None, {"tenant": "a"})
@@ -599,8 +604,8 @@ def test_damaged_vectors_are_said(folder: Path) -> None:
 _CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
-from tests.retrieval.test_collection import Hashed, made, paragraphs
-from rung.retrieval import collection as room
+from tests.retrieval.collection.test_collection import Hashed, made, paragraphs
+from rung.retrieval.collection import collection as room
 from rung.core.types import Document
 
 what, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -656,7 +661,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost(folder: Path, what
             found = collection.verify()
             assert found.damage == ()
             vectors = collection.nearest(Hashed().embed(["amber"]), 5000)[0]
-            words = collection.search(" ".join(WORDS), Search(mode="keyword", k=5000))
+            words = collection.search(" ".join(WORDS), SearchOptions(mode="keyword", k=5000))
             assert len(vectors) == len(words) == stats.passages
             for id in [f"d{number}" for number in range(stats.documents)]:
                 assert collection.document(id) == documents[id]
@@ -720,7 +725,9 @@ def test_a_second_writer_is_told_and_readers_go_on(folder: Path) -> None:
         assert second.search("amber")
         assert second.upsert([Document("x", "amber")]).added == 1
         assert (
-            first.search("amber", Search(mode="keyword", where={"tenant": {"exists": False}}))[0].passage.document
+            first.search("amber", SearchOptions(mode="keyword", where={"tenant": {"exists": False}}))[
+                0
+            ].passage.document
             == "x"
         )
 
@@ -738,7 +745,7 @@ def test_readers_see_whole_generations(folder: Path) -> None:
 
         def read(collection: Collection, mode: Any) -> None:
             while not stop.is_set():
-                hits = collection.search("amber", Search(mode=mode, k=50))
+                hits = collection.search("amber", SearchOptions(mode=mode, k=50))
                 seen = {hit.passage.metadata["version"] for hit in hits}
                 if len(hits) != 12 or len(seen) != 1:
                     wrong.append((mode, len(hits), seen))
@@ -802,7 +809,7 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
         found = expected = 0
         for query in queries:
             for where in (None, {"tenant": "a"}, {"year": {"gte": 2001}}):
-                hits = collection.search(query, Search(mode="dense", k=10, where=where))
+                hits = collection.search(query, SearchOptions(mode="dense", k=10, where=where))
                 truth = brute(documents, query, where)[:10]
                 expected += len(truth)
                 found += sum(
@@ -813,7 +820,7 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
         assert (folder / "index").is_dir()
         assert collection.verify().damage == ()
         with reopen(folder) as reader:  # the graph's files are held by the writer: the matrix answers
-            hits = reader.search("kelp kelp", Search(mode="dense", k=1))
+            hits = reader.search("kelp kelp", SearchOptions(mode="dense", k=1))
             assert hits[0].passage.document == "d2"
         collection.compact()
-        assert collection.verify() == room.Checked()
+        assert collection.verify() == room.Verification()

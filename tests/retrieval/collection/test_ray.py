@@ -75,15 +75,17 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def contents(collection: Collection) -> Any:
     """Everything of the truth, in its order, vectors bit by bit."""
-    with collection._ledger.reading() as link:
-        documents = list(collection._ledger.each(link))
+    with collection._database.reading() as link:
+        documents = list(collection._database.each(link))
         vectors = {
             row: vector.tobytes()
-            for rows, found in collection._ledger.vectors(link, 0, collection.dimensions)
+            for rows, found in collection._database.vectors(link, 0, collection.dimensions)
             for row, vector in zip(rows.tolist(), found, strict=True)
         }
-        names = collection._ledger.names(link, sorted(vectors))
-        stored = sorted((known.id, known.hash, known.source, known.stamp) for known in collection._ledger.sources(link))
+        names = collection._database.names(link, sorted(vectors))
+        stored = sorted(
+            (known.id, known.hash, known.source, known.stamp) for known in collection._database.sources(link)
+        )
     return documents, vectors, names, stored
 
 

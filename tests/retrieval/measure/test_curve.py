@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError, MissingExtra
-from rung.retrieval.backends import open_index
+from rung.retrieval.index import open_index
 from rung.retrieval.measure import curve
 from rung.retrieval.measure.curve import draw, find_truth, make_clusters, measure, read_vectors, table
 

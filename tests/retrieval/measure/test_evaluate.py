@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError
 from rung.metrics.ranking import Ndcg
-from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, SearchOptions
 from rung.retrieval.measure.evaluate import METHODS, Judged, Method, evaluate, read, table, whole
 
 TOPICS = ("wing", "engine", "tunnel", "flutter", "boundary", "shock", "heat", "nozzle")
@@ -133,7 +133,7 @@ def test_methods_are_scored_on_the_same_queries(judged: Judged, collection: Coll
 def test_a_worse_method_is_shown_to_be_worse(judged: Judged, collection: Collection) -> None:
     wrong = {id: f"aircraft {8 - int(id[1:])}" for id in judged.queries}
     good, bad = (
-        evaluate(collection, queries, judged.relevant, [Method("words", Search(mode="keyword"), single=True)])[0]
+        evaluate(collection, queries, judged.relevant, [Method("words", SearchOptions(mode="keyword"), single=True)])[0]
         for queries in (judged.queries, wrong)
     )
     gap = bad.against(good, Ndcg("10"))
@@ -144,7 +144,7 @@ def test_a_worse_method_is_shown_to_be_worse(judged: Judged, collection: Collect
 def test_a_document_stands_where_its_first_passage_does(judged: Judged, tmp_path: Path) -> None:
     made = Collection.create(tmp_path / "cut", embedder=Bag(), chunker="fixed:8:0")
     made.add(judged.documents)
-    (row,) = evaluate(made, judged.queries, judged.relevant, [Method("dense", Search(mode="dense"))])
+    (row,) = evaluate(made, judged.queries, judged.relevant, [Method("dense", SearchOptions(mode="dense"))])
     assert len(made) > len(judged.documents)
     assert all(len(set(found)) == len(found) for found in row.ranked.values())
     assert set(row.ranked["q0"]) <= {document.id for document in judged.documents}

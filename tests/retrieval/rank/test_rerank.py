@@ -14,7 +14,7 @@ from rung.core.types import Capabilities, Hit, Passage, ScoreRequest, Scores
 from rung.models.providers.fake import Fake
 from rung.retrieval.rank.rerank import (
     FEATURES,
-    Candidate,
+    Retrieved,
     SentencesReranker,
     WordsReranker,
     features,
@@ -26,7 +26,7 @@ QUERY = "capital of old Norway"
 
 
 def row(text: str, idf: dict[str, float] | None = None) -> dict[str, float]:
-    found = features(QUERY, [Candidate(text, 1.0)], idf or {})
+    found = features(QUERY, [Retrieved(text, 1.0)], idf or {})
     return dict(zip(FEATURES, found[0].tolist(), strict=True))
 
 
@@ -57,9 +57,9 @@ def test_a_stretch_counts_what_stands_together() -> None:
 
 def test_first_stage_scores_are_spread_between_worst_and_best() -> None:
     candidates = [
-        Candidate("a", 3.0, {"keyword": 8.0, "dense": 0.7}),
-        Candidate("b", 2.0, {"keyword": 4.0}),
-        Candidate("c", 1.0, {"dense": 0.5}),
+        Retrieved("a", 3.0, {"keyword": 8.0, "dense": 0.7}),
+        Retrieved("b", 2.0, {"keyword": 4.0}),
+        Retrieved("c", 1.0, {"dense": 0.5}),
     ]
     found = features(QUERY, candidates, {})
     assert found[:, :3].tolist() == [[1, 1, 1], [0.5, 0, 0], [0, 0, 0]]
@@ -72,7 +72,7 @@ def test_words_prefer_the_text_that_says_the_query() -> None:
         "The capital of old Norway was Bergen.",
         "Something else.",
     ]
-    scores = WordsReranker().scores(QUERY, [Candidate(text, 1.0, same) for text in texts], {})
+    scores = WordsReranker().scores(QUERY, [Retrieved(text, 1.0, same) for text in texts], {})
     assert scores[1] > scores[0] > scores[2]
     assert WordsReranker().scores(QUERY, [], {}) == []
 
@@ -90,7 +90,7 @@ class Letters:
 
 
 def test_the_best_sentence_decides() -> None:
-    candidates = [Candidate("x ab.", 2.0), Candidate("Z abcd. Y c. Q ab.", 1.0), Candidate("c", 0.0)]
+    candidates = [Retrieved("x ab.", 2.0), Retrieved("Z abcd. Y c. Q ab.", 1.0), Retrieved("c", 0.0)]
     reranker = SentencesReranker(Letters(), weight=1.0)
     assert reranker.name == "sentences:letters"
     assert reranker.scores("ab", candidates, {}) == pytest.approx([1, 1, 0])

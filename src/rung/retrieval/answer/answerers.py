@@ -14,9 +14,9 @@ from rung.core.types import Answer, Input, Message, Task, Usage, as_input
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.retrieval.answer.rag import READERS, RagProgram, Reader, Reading
-from rung.retrieval.answer.refusal import Gate
+from rung.retrieval.answer.refusal import RefusalModel
 from rung.retrieval.chunk import chunker
-from rung.retrieval.collection.collection import Mode, Search
+from rung.retrieval.collection.collection import Mode, SearchOptions
 from rung.retrieval.collection.corpus import Corpus
 from rung.retrieval.rank.expand import way_of
 
@@ -76,7 +76,7 @@ class Rag:
             cast(Reader, reader),
             self.refine,
             self.words,
-            gate=Gate() if self.refuse else None,
+            gate=RefusalModel() if self.refuse else None,
             rerank=self.depth if self.rerank == "model" else 0,
         )
 
@@ -93,7 +93,7 @@ class Rag:
         inner = PromptProgram(prompt, context.resources.model(), options)
         embedder = context.resources.embedder(self.embedder) if self.mode != "keyword" else None
         corpus = Corpus(task.passages, embedder, self.chunk)
-        search = Search(
+        search = SearchOptions(
             mode=cast(Mode, self.mode), k=self.k, rerank=self.rerank if self.rerank not in ("", "model") else None
         )
         return RagProgram(inner, corpus, search, reading, self.field)

@@ -46,7 +46,7 @@ def _share(asked: frozenset[str], text: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class RefusalModel:
     """``weights`` in the order of NAMES. An answer whose probability is below ``threshold`` is refused."""
 
     weights: tuple[float, ...] = (3.0, 3.0, 3.8, 0.5)
@@ -66,7 +66,7 @@ class Gate:
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
 
     @classmethod
-    def fit(cls, rows: Sequence[Sequence[float]], answerable: Sequence[bool]) -> Gate:
+    def fit(cls, rows: Sequence[Sequence[float]], answerable: Sequence[bool]) -> RefusalModel:
         """Logistic regression over ``features`` of questions known to be answerable or not, with the threshold that gives the
         best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
         import numpy as np

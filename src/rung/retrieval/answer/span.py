@@ -54,7 +54,7 @@ _TITLE = re.compile(r"(\S[^\n]{0,100})\n[ \t]*\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Phrase:
     """Words of the passage at place ``hit`` in the list shown. ``near``: the share of the question's words in their sentence."""
 
     text: str
@@ -63,7 +63,7 @@ class Candidate:
     near: float = 0.0
 
 
-def copy(question: str, reply: str, hits: Sequence[Hit]) -> Candidate | None:
+def copy(question: str, reply: str, hits: Sequence[Hit]) -> Phrase | None:
     """The phrase of ``hits`` that ``reply`` answers ``question`` with; None where the passages have no phrase at all.
 
     Best is the phrase whose words are the reply's own (not the question's), whose kind (a number, a name) is the one that the
@@ -72,7 +72,7 @@ def copy(question: str, reply: str, hits: Sequence[Hit]) -> Candidate | None:
     """
     asked, said = words(question), words(reply)
     new = said - asked
-    best: tuple[float, Candidate] | None = None
+    best: tuple[float, Phrase] | None = None
     for item in candidates(question, hits):
         own = words(item.text)
         fresh = own - asked
@@ -95,7 +95,7 @@ def _kind(question: str, text: str) -> float:
     return 0.0 if number else 0.5
 
 
-def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int = 96) -> list[Candidate]:
+def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int = 96) -> list[Phrase]:
     """Phrases of the ``read`` sentences of ``hits`` that are nearest to the question, each text once, at most ``limit``. Words
     of the question alone are no answer to it."""
     asked = words(question)
@@ -112,13 +112,13 @@ def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int 
             common = len(asked & words(text[span.start : span.end])) / max(1, len(asked))
             pool.append((0.05 * at - common, at, place, span, common))
     pool.sort(key=lambda item: item[:3])
-    out: dict[str, Candidate] = {}
+    out: dict[str, Phrase] = {}
     for _, at, _, span, common in pool[:read]:
         text = hits[at].passage.text
         for piece in _phrases(text, span):
             body = text[piece.start : piece.end]
             if len(body.split()) <= LONGEST and not words(body) <= asked:
-                out.setdefault(" ".join(body.split()), Candidate(body, at, piece, common))
+                out.setdefault(" ".join(body.split()), Phrase(body, at, piece, common))
     return list(out.values())[:limit]
 
 

@@ -1,6 +1,6 @@
 """The collection: the thing a user names, builds from documents, and searches.
 
-One folder. ``collection.db`` is the truth (see ledger.py); ``vectors.bin`` and ``keyword/`` are derived from it, carry the
+One folder. ``collection.db`` is the truth (see database.py); ``vectors.bin`` and ``keyword/`` are derived from it, carry the
 generation they show and a checksum, follow the truth when they are behind, and are made again when they are not what was
 written. So a killed build, a full disk or a damaged side file costs time, never a wrong answer.
 """
@@ -30,7 +30,7 @@ from rung.core.files import atomic_write
 from rung.core.lock import file_lock
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
-from rung.retrieval.collection.ledger import Change, Entry, Known, Ledger, clean
+from rung.retrieval.collection.database import Database, NewDocument, StoredDocument, Written, clean
 from rung.retrieval.filter import clean as readable
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rung.documents import Source
-    from rung.retrieval.backends.snapshot import Matrix
     from rung.retrieval.chunk import Chunker
     from rung.retrieval.collection.ray import Part, Ready
     from rung.retrieval.filter import Columns
+    from rung.retrieval.index.snapshot import Matrix
     from rung.retrieval.keyword.keyword import KeywordIndex
     from rung.retrieval.rank.rerank import Reranker
 
@@ -65,7 +65,7 @@ Splitter = Callable[[Document], Sequence[Passage]]
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchOptions:
     """How to search. ``where`` is a metadata filter. ``weight`` is the share of the dense score under ``weighted`` (0 to 1).
     ``diversity`` is MMR's lambda: 1 is relevance alone, 0 difference alone, None no MMR. ``rerank`` names a reranker.
     ``depth`` is how many candidates fusion, MMR and rerank choose from. ``highlights`` False: hits come without them, sooner."""
@@ -117,7 +117,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Verification:
     """What ``verify`` found: ``damage`` in the truth (build again or restore), and derived parts that were ``repaired``."""
 
     damage: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ class Collection:
     def __init__(
         self,
         folder: Path,
-        ledger: Ledger,
+        database: Database,
         meta: Mapping[str, Any],
         *,
         embedder: Embedder | None,
@@ -183,7 +183,7 @@ class Collection:
         wait: float,
     ) -> None:
         self.folder = folder
-        self._ledger = ledger
+        self._database = database
         self._meta = dict(meta)
         self._resources = resources
         self._wait = wait
@@ -248,7 +248,7 @@ class Collection:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
-            Ledger.create(temporary, meta).close()
+            Database.create(temporary, meta).close()
             os.replace(temporary, path)
         except OSError as error:
             raise StoreError(
@@ -283,10 +283,10 @@ class Collection:
             raise InputError(
                 f"there is no collection in {folder}", remedy="make one: rung index build DOCS... --to NAME"
             )
-        ledger = Ledger(path)
+        database = Database(path)
         try:
-            with ledger.reading() as link:
-                meta = ledger.meta(link)
+            with database.reading() as link:
+                meta = database.meta(link)
             if meta.get("format") != 1:
                 raise StoreError(
                     f"{path} has format {meta.get('format')}, this program reads format 1",
@@ -302,7 +302,7 @@ class Collection:
                 embedder = _embedder(embedder, resources)
             return cls(
                 folder,
-                ledger,
+                database,
                 meta,
                 embedder=embedder,
                 chunker=None if isinstance(chunker, str) else chunker,
@@ -310,7 +310,7 @@ class Collection:
                 wait=wait,
             )
         except BaseException:
-            ledger.close()
+            database.close()
             raise
 
     @classmethod
@@ -321,8 +321,8 @@ class Collection:
         """
         with cls.open(folder) as collection, collection._lock("drop"):
             if collection._meta["index"] != "embedded" and not leave:
-                with collection._ledger.reading() as link:
-                    last = collection._ledger.last(link)
+                with collection._database.reading() as link:
+                    last = collection._database.last(link)
                     if last:
                         try:
                             index = collection._other(link, collection._current(link), collection._meta["index"])
@@ -345,7 +345,7 @@ class Collection:
             if self._outer is not None:
                 self._outer.index.close()
                 self._outer = None
-            self._ledger.close()
+            self._database.close()
 
     def __enter__(self) -> Collection:
         return self
@@ -452,8 +452,8 @@ class Collection:
         """Add new documents, durably. Raises InputError when an id is there already or twice in the call; then none is added."""
         items = list(documents)
         with self._lock("add"):
-            with self._ledger.reading() as link:
-                there = self._ledger.known(link, [item.id for item in items])
+            with self._database.reading() as link:
+                there = self._database.known(link, [item.id for item in items])
             if there:
                 raise InputError(
                     f"document {next(iter(there))!r} is in {self.name} already", remedy="use upsert to replace it"
@@ -471,8 +471,8 @@ class Collection:
             return self._remove(list(ids), full=True)
 
     def _remove(self, ids: Sequence[str], *, full: bool) -> int:
-        with self._ledger.reading() as link:
-            known = self._ledger.known(link, ids)
+        with self._database.reading() as link:
+            known = self._database.known(link, ids)
         if known:
             self._commit([], [item.row for item in known.values()], full=full)
         return len(known)
@@ -492,9 +492,9 @@ class Collection:
         if len(set(ids)) != len(ids):
             twice = next(id for id in ids if ids.count(id) > 1)
             raise InputError(f"document id {twice!r} is there twice", remedy="give each document an id of its own")
-        with self._ledger.reading() as link:
-            known = self._ledger.known(link, ids)
-            changed: list[tuple[Document, bytes, Known | None]] = []
+        with self._database.reading() as link:
+            known = self._database.known(link, ids)
+            changed: list[tuple[Document, bytes, StoredDocument | None]] = []
             touched: list[tuple[str, str, int]] = []
             for item in items:
                 if not isinstance(item.id, str) or not item.id:
@@ -508,7 +508,7 @@ class Collection:
                     changed.append((item, hashed, old))
                 elif stamps and (item.id in stamps) and stamps[item.id] != (old.source, old.stamp):
                     touched.append((*stamps[item.id], old.row))
-            entries: list[Entry] = []
+            entries: list[NewDocument] = []
             fresh: list[str] = []
             reused: dict[str, NDArray[np.float32]] = {}
             embedded = 0
@@ -517,7 +517,7 @@ class Collection:
                 passages = self._split(item, None if made is None else made.passages)
                 source, stamp = (stamps or {}).get(item.id, ("", ""))
                 vectors = None if made is None or not passages else made.vectors
-                entries.append(Entry(item, hashed, passages, vectors, source, stamp))
+                entries.append(NewDocument(item, hashed, passages, vectors, source, stamp))
                 if vectors is not None:
                     embedded += len(passages)
                 elif self.dimensions:
@@ -525,8 +525,8 @@ class Collection:
                         reused.update(self._old_vectors(link, old.row, {passage.text for passage in passages}))
                     fresh += [passage.text for passage in passages]
         if touched:  # a file that was written anew with the same content is not read again next time
-            with self._ledger.writing(full=full) as link:
-                self._ledger.touch(link, touched)
+            with self._database.writing(full=full) as link:
+                self._database.touch(link, touched)
         if not entries:
             return Built(unchanged=len(items), seconds=time.perf_counter() - started)
         if self.dimensions and fresh:
@@ -567,8 +567,8 @@ class Collection:
     def _old_vectors(self, link: sqlite3.Connection, document: int, wanted: set[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors of passages that an edit of the document left as they were, by their text."""
         view = self._current(link)
-        old = self._ledger.of_document(link, document)
-        text = self._ledger.text(link, document)
+        old = self._database.of_document(link, document)
+        text = self._database.text(link, document)
         kept = [(row, text[start:stop]) for row, start, stop in old if text[start:stop] in wanted]
         places, found = view.matrix.positions([row for row, _ in kept])
         if not len(kept) or not found.all():
@@ -604,15 +604,15 @@ class Collection:
                 at += 1
         return out, len(ask)
 
-    def _commit(self, entries: Sequence[Entry], gone: Sequence[int], *, full: bool) -> None:
+    def _commit(self, entries: Sequence[NewDocument], gone: Sequence[int], *, full: bool) -> None:
         """One transaction, then the derived parts. Nobody follows in between: readers of the new generation wait."""
         import numpy as np
 
         with self._follow_lock:
-            with self._ledger.reading() as link:
+            with self._database.reading() as link:
                 view = self._current(link)
-            with self._ledger.writing(full=full) as link:
-                change = self._ledger.write(link, entries, gone)
+            with self._database.writing(full=full) as link:
+                change = self._database.write(link, entries, gone)
             # From here on the write is done; a part that cannot follow now does so on its next use.
             self._wrote = True
             vectors = [entry.vectors for entry in entries if entry.vectors is not None]
@@ -646,7 +646,7 @@ class Collection:
                     )
                 self._outer = _Outer(change.generation, watermark, outer.index)
 
-    def _feed(self, index: KeywordIndex, change: Change, texts: list[str]) -> None:
+    def _feed(self, index: KeywordIndex, change: Written, texts: list[str]) -> None:
         """Give the keyword index what was written. While a build runs, a thread of its own does so: NumPy and SQLite both let
         go of Python's lock, so that a second core is of use. ``_fed`` waits for it."""
 
@@ -676,7 +676,7 @@ class Collection:
 
     def _current(self, link: sqlite3.Connection) -> _View:
         """The derived parts at the snapshot's generation. Raises _StaleError when they are ahead of it."""
-        generation = self._ledger.generation(link)
+        generation = self._database.generation(link)
         view = self._view
         if view is not None and view.generation == generation:
             return view
@@ -691,9 +691,9 @@ class Collection:
 
     def _follow(self, link: sqlite3.Connection, view: _View | None, generation: int) -> _View:
         """Bring a view (None: the side file's, or an empty one) to the snapshot's generation."""
-        from rung.retrieval.backends.snapshot import Matrix
+        from rung.retrieval.index.snapshot import Matrix
 
-        floor = self._ledger.floor(link)
+        floor = self._database.floor(link)
         if view is None or view.generation < floor:
             self._columns = None
             loaded = Matrix.load(self.folder / "vectors.bin", self.dimensions, self._meta["key"])
@@ -705,16 +705,16 @@ class Collection:
         matrix = view.matrix
         before = len(matrix)
         if self.dimensions:
-            for rows, vectors in self._ledger.vectors(link, view.watermark, self.dimensions):
+            for rows, vectors in self._database.vectors(link, view.watermark, self.dimensions):
                 matrix = matrix.extend(rows, vectors)
         else:
-            matrix = matrix.extend(self._ledger.numbers(link, view.watermark), None)
-        gone = self._ledger.buried(link, view.generation)
+            matrix = matrix.extend(self._database.numbers(link, view.watermark), None)
+        gone = self._database.buried(link, view.generation)
         if gone:
             matrix = matrix.without(gone)
         if self._columns is not None:
             self._fill(link, matrix)
-        fresh = _View(generation, max(self._ledger.last(link), view.watermark), matrix)
+        fresh = _View(generation, max(self._database.last(link), view.watermark), matrix)
         if len(matrix) - before > _FOLLOW_LIMIT:
             self._keep(lambda: matrix.save(self.folder / "vectors.bin", generation, fresh.watermark, self._meta["key"]))
         return fresh
@@ -730,7 +730,7 @@ class Collection:
             return words.index
         with self._follow_lock:
             words, self._words = self._words, None
-            floor = self._ledger.floor(link)
+            floor = self._database.floor(link)
             if words is not None and words.generation > view.generation:
                 self._words = words
                 raise _StaleError
@@ -744,10 +744,10 @@ class Collection:
                 except Exception:  # noqa: S110  whatever a damaged file makes the reader say: it is made again
                     pass
             index, added = words.index, 0
-            for batch in self._ledger.after(link, words.watermark):
+            for batch in self._database.after(link, words.watermark):
                 index.upsert([str(row) for row, _ in batch], [text for _, text in batch])
                 added += len(batch)
-            gone = self._ledger.buried(link, words.generation) if words.generation >= 0 else []
+            gone = self._database.buried(link, words.generation) if words.generation >= 0 else []
             if gone:
                 index.delete([str(row) for row in gone])
             self._words = _Words(view.generation, view.watermark, index)
@@ -759,7 +759,7 @@ class Collection:
     def _other(self, link: sqlite3.Connection, view: _View, spec: str) -> Index:
         """The vector index that the collection names, at the view's generation. What it has not seen is put in again, which
         does no harm twice: rows never change and their numbers are never used again."""
-        from rung.retrieval.backends import open_index
+        from rung.retrieval.index import open_index
 
         outer = self._outer
         if outer is not None and outer.generation == view.generation:
@@ -769,7 +769,7 @@ class Collection:
             if outer is not None and outer.generation > view.generation:
                 self._outer = outer
                 raise _StaleError
-            floor = self._ledger.floor(link)
+            floor = self._database.floor(link)
             note = self.folder / "index.json"
             if outer is None:
                 opened = open_index(spec, self.folder / "index", self.dimensions)
@@ -783,10 +783,10 @@ class Collection:
             if not floor <= outer.generation <= view.generation:
                 outer = _Outer(-1, 0, outer.index)
                 alive = {int(row) for row in self._alive(view)}
-                unknown = [str(row) for row in range(1, self._ledger.last(link) + 1) if row not in alive]
+                unknown = [str(row) for row in range(1, self._database.last(link) + 1) if row not in alive]
                 if unknown and len(outer.index):
                     outer.index.delete(unknown)
-            fresh = self._ledger.metadata(link, outer.watermark)
+            fresh = self._database.metadata(link, outer.watermark)
             while batch := list(islice(fresh, 20_000)):
                 places, found = view.matrix.positions([row for row, _ in batch])
                 if not found.all():
@@ -796,7 +796,7 @@ class Collection:
                 outer.index.upsert(
                     [str(row) for row, _ in batch], view.matrix.gather(places), [item for _, item in batch]
                 )
-            gone = self._ledger.buried(link, outer.generation) if outer.generation >= 0 else []
+            gone = self._database.buried(link, outer.generation) if outer.generation >= 0 else []
             if gone:
                 outer.index.delete([str(row) for row in gone])
             self._outer = _Outer(view.generation, view.watermark, outer.index)
@@ -830,7 +830,7 @@ class Collection:
         try:
             with file_lock(self.folder / "lock", give_up):
                 # What a killed build left may not be on the disk yet: a side file must not outlive what it shows.
-                self._ledger.settle()
+                self._database.settle()
                 save()
         except (OSError, StoreError):
             return
@@ -838,7 +838,7 @@ class Collection:
     def _save(self, *, quiet: bool = False) -> None:
         """Write the side files at the newest generation. ``quiet``: a full disk costs only the next opening's time."""
         try:
-            with self._lock("save"), self._follow_lock, self._ledger.reading() as link:
+            with self._lock("save"), self._follow_lock, self._database.reading() as link:
                 view = self._current(link)
                 view.matrix.save(self.folder / "vectors.bin", view.generation, view.watermark, self._meta["key"])
                 for future in list(self._feeding):
@@ -857,11 +857,11 @@ class Collection:
 
     # ------------------------------------------------------------ search
 
-    def search(self, query: str, search: Search = Search()) -> list[Hit]:
+    def search(self, query: str, search: SearchOptions = SearchOptions()) -> list[Hit]:
         """The best passages for a query, best first. Raises InputError for a Search that cannot be."""
         return self.search_many([query], search)[0]
 
-    def search_many(self, queries: Sequence[str], search: Search = Search()) -> list[list[Hit]]:
+    def search_many(self, queries: Sequence[str], search: SearchOptions = SearchOptions()) -> list[list[Hit]]:
         """``search`` for many queries at once: they are embedded together and share one pass over the vectors."""
         import numpy as np
 
@@ -874,7 +874,7 @@ class Collection:
             vectors = np.asarray(self.embedder.embed([clean(query) for query in queries]), np.float32)
         for _ in range(20):
             try:
-                with self._ledger.reading() as link:
+                with self._database.reading() as link:
                     return self._search(link, queries, vectors if dense else None, search)
             except _StaleError:
                 continue
@@ -895,10 +895,10 @@ class Collection:
             )
         for _ in range(20):
             try:
-                with self._ledger.reading() as link:
+                with self._database.reading() as link:
                     view = self._current(link)
                     found = self._dense(link, view, vectors, k, where)
-                    names = self._ledger.names(link, sorted({row for rows in found for row, _ in rows}))
+                    names = self._database.names(link, sorted({row for rows in found for row, _ in rows}))
                 return [[(names[row], score) for row, score in rows if row in names] for rows in found]
             except _StaleError:
                 continue
@@ -993,12 +993,16 @@ class Collection:
         start = len(columns)
         rows = matrix.rows[start:].tolist()
         if rows:
-            known = dict(self._ledger.metadata(link, rows[0] - 1))
+            known = dict(self._database.metadata(link, rows[0] - 1))
             columns.extend([known.get(row, {}) for row in rows])
         self._columns = columns
 
     def _search(
-        self, link: sqlite3.Connection, queries: Sequence[str], vectors: NDArray[np.float32] | None, search: Search
+        self,
+        link: sqlite3.Connection,
+        queries: Sequence[str],
+        vectors: NDArray[np.float32] | None,
+        search: SearchOptions,
     ) -> list[list[Hit]]:
         view = self._current(link)
         several = search.mode == "hybrid" or search.diversity is not None or search.rerank is not None
@@ -1032,7 +1036,7 @@ class Collection:
         dense: list[tuple[int, float]],
         words: list[tuple[int, float]],
         index: KeywordIndex | None,
-        search: Search,
+        search: SearchOptions,
     ) -> list[Hit]:
         """Candidates to hits: fuse, rerank, spread, fetch, highlight."""
         parts: dict[int, dict[str, float]] = {}
@@ -1047,13 +1051,13 @@ class Collection:
         texts: dict[int, Passage] = {}
         if search.rerank is not None:
             order = order[: search.depth]
-            texts = self._ledger.rows(link, [row for row, _ in order])
+            texts = self._database.rows(link, [row for row, _ in order])
             order = self._rerank(query, order, texts, parts, index or self._keyword(link, view), search)
         if search.diversity is not None and self.dimensions:
             order = self._spread(view, order, search)
         order = order[: search.k]
         if not texts:
-            texts = self._ledger.rows(link, [row for row, _ in order])
+            texts = self._database.rows(link, [row for row, _ in order])
         spans: list[tuple[Span, ...]] = [()] * len(order)
         if search.highlights:
             from rung.retrieval.keyword.highlight import highlight
@@ -1071,7 +1075,7 @@ class Collection:
         dense: list[tuple[int, float]],
         words: list[tuple[int, float]],
         index: KeywordIndex | None,
-        search: Search,
+        search: SearchOptions,
     ) -> list[tuple[int, float]]:
         from rung.retrieval.rank.fuse import fuse
 
@@ -1085,23 +1089,23 @@ class Collection:
         texts: Mapping[int, Passage],
         parts: dict[int, dict[str, float]],
         index: KeywordIndex | None,
-        search: Search,
+        search: SearchOptions,
     ) -> list[tuple[int, float]]:
-        from rung.retrieval.rank.rerank import Candidate, open_reranker
+        from rung.retrieval.rank.rerank import Retrieved, open_reranker
 
         assert search.rerank is not None
         opened = self._reranker  # another thread may ask for another one meanwhile
         if opened is None or opened[0] != search.rerank:
             opened = self._reranker = search.rerank, open_reranker(search.rerank)
         held = [(row, score) for row, score in order if row in texts]
-        candidates = [Candidate(texts[row].text, score, dict(parts.get(row, {}))) for row, score in held]
+        candidates = [Retrieved(texts[row].text, score, dict(parts.get(row, {}))) for row, score in held]
         scores = opened[1].scores(query, candidates, index.idf(query) if index is not None else {})
         for (row, _), score in zip(held, scores, strict=True):
             parts.setdefault(row, {})["rerank"] = score
         found = [(row, score) for (row, _), score in zip(held, scores, strict=True)]
         return sorted(found, key=lambda item: -item[1])
 
-    def _spread(self, view: _View, order: list[tuple[int, float]], search: Search) -> list[tuple[int, float]]:
+    def _spread(self, view: _View, order: list[tuple[int, float]], search: SearchOptions) -> list[tuple[int, float]]:
         import numpy as np
 
         from rung.retrieval.rank.diversity import spread
@@ -1118,25 +1122,25 @@ class Collection:
 
     def document(self, id: str) -> Document | None:
         """The document with its whole text; None when it is not there."""
-        with self._ledger.reading() as link:
-            return self._ledger.document(link, id)
+        with self._database.reading() as link:
+            return self._database.document(link, id)
 
     def passages(self, ids: Sequence[str]) -> list[Passage | None]:
         """The passages of these ids, None for one that is not there."""
-        with self._ledger.reading() as link:
-            found = self._ledger.passages(link, ids)
+        with self._database.reading() as link:
+            found = self._database.passages(link, ids)
         return [found.get(id) for id in ids]
 
     def __len__(self) -> int:
         """Passages."""
-        with self._ledger.reading() as link:
-            return self._ledger.count(link)[1]
+        with self._database.reading() as link:
+            return self._database.count(link)[1]
 
     def stats(self) -> Stats:
-        with self._ledger.reading() as link:
-            documents, passages = self._ledger.count(link)
-            stored = self._ledger.stored(link) if self.dimensions else passages
-            generation = self._ledger.generation(link)
+        with self._database.reading() as link:
+            documents, passages = self._database.count(link)
+            stored = self._database.stored(link) if self.dimensions else passages
+            generation = self._database.generation(link)
         files: dict[str, int] = {}
         for path in sorted(self.folder.rglob("*")):
             try:
@@ -1202,7 +1206,7 @@ class Collection:
                     self._build_files(list(chain([first], stream)), work, include, exclude, prune, on)
                 work.flush()
                 progress(Progress("write", work.done, work.done, "writing the side files"))
-                self._ledger.sync()
+                self._database.sync()
                 if self._wrote:
                     self._prepare()
                     self._save()
@@ -1224,7 +1228,7 @@ class Collection:
 
     def _prepare(self) -> None:
         """Open what a build feeds, so that nothing is read back from the disk."""
-        with self._follow_lock, self._ledger.reading() as link:
+        with self._follow_lock, self._database.reading() as link:
             view = self._current(link)
             self._keyword(link, view)
             spec = self._spec(view)
@@ -1251,11 +1255,11 @@ class Collection:
         troubles: list[documents.Trouble] = []
         found = documents.scan(paths, include=include, exclude=exclude, troubles=troubles)
         work.total = sum(source.size for source in found)
-        with self._ledger.reading() as link:
-            stored: dict[str, list[Known]] = {}
-            for known in self._ledger.sources(link):
+        with self._database.reading() as link:
+            stored: dict[str, list[StoredDocument]] = {}
+            for known in self._database.sources(link):
                 stored.setdefault(known.source, []).append(known)
-        fresh: list[tuple[Source, list[Known]]] = []
+        fresh: list[tuple[Source, list[StoredDocument]]] = []
         for source in found:
             old = stored.get(source.id, [])
             if old and all(known.stamp == _stamp(source) for known in old):
@@ -1287,7 +1291,7 @@ class Collection:
             said = trouble.message if trouble.line is None else f"line {trouble.line}: {trouble.message}"
             (work.failures if trouble.lost else work.notes).append((trouble.path, said))
 
-    def _parts(self, sources: Sequence[tuple[Source, list[Known]]], on: str) -> Iterator[Part]:
+    def _parts(self, sources: Sequence[tuple[Source, list[StoredDocument]]], on: str) -> Iterator[Part]:
         """The documents of the sources, in order; on Ray with their passages and vectors."""
         from rung import documents
         from rung.retrieval.collection.ray import Part, Tools, prepare
@@ -1316,23 +1320,23 @@ class Collection:
         """Give back the room of deleted passages: merge the blocks of vectors, shrink the file, write the side files anew."""
         with self._lock("compact"), self._follow_lock:
             self._prepare()
-            with self._ledger.writing() as link:
-                generation = self._ledger.rewrite(link, self.dimensions)
-            self._ledger.vacuum()
+            with self._database.writing() as link:
+                generation = self._database.rewrite(link, self.dimensions)
+            self._database.vacuum()
             self._view, self._words, self._columns, self._masks = None, None, None, {}
             if self._outer is not None:  # it has followed, and its rows are the same
                 self._outer = replace(self._outer, generation=generation)
             self._prepare()
             self._save()
 
-    def verify(self) -> Checked:
+    def verify(self) -> Verification:
         """Check everything: the pages of the truth, each document against its hash, each passage's place and vector, and each
         derived part against the truth. Derived parts that are wrong are made again."""
         damage: list[str] = []
         repaired: list[str] = []
         with self._lock("verify"), self._follow_lock:
-            with self._ledger.reading() as link:
-                damage += self._ledger.check(link)
+            with self._database.reading() as link:
+                damage += self._database.check(link)
                 damage += self._check_documents(link)
                 if not damage:
                     repaired += self._check_derived(link)
@@ -1348,14 +1352,14 @@ class Collection:
                     self._outer = _Outer(-1, 0, self._outer.index)
                 self._prepare()
                 self._save()
-        return Checked(tuple(damage), tuple(repaired))
+        return Verification(tuple(damage), tuple(repaired))
 
     def _check_documents(self, link: sqlite3.Connection) -> list[str]:
         import numpy as np
 
         out: list[str] = []
         rows: list[int] = []
-        for document, hashed, passages in self._ledger.each(link):
+        for document, hashed, passages in self._database.each(link):
             if content_hash(document) != hashed:
                 out.append(f"document {document.id!r} is not what was written")
             out += [
@@ -1366,7 +1370,7 @@ class Collection:
             rows += [row for row, _, _ in passages]
         if self.dimensions:
             try:
-                held = [numbers for numbers, _ in self._ledger.vectors(link, 0, self.dimensions)]
+                held = [numbers for numbers, _ in self._database.vectors(link, 0, self.dimensions)]
             except StoreError as error:
                 return [*out, error.message]
             lacking = np.setdiff1d(np.array(rows, np.int64), np.concatenate(held) if held else np.empty(0, np.int64))
@@ -1377,11 +1381,11 @@ class Collection:
     def _check_derived(self, link: sqlite3.Connection) -> list[str]:
         import numpy as np
 
-        from rung.retrieval.backends.snapshot import Matrix
+        from rung.retrieval.index.snapshot import Matrix
         from rung.retrieval.keyword.keyword import KeywordIndex
 
         out: list[str] = []
-        generation = self._ledger.generation(link)
+        generation = self._database.generation(link)
         path = self.folder / "vectors.bin"
         if path.exists() and Matrix.load(path, self.dimensions, self._meta["key"]) is None:
             out.append("vectors.bin: checksum")
@@ -1392,11 +1396,11 @@ class Collection:
             out.append(f"keyword: {error}")
         try:
             view = self._current(link)
-            truth = np.array(self._ledger.numbers(link, 0), np.int64)
+            truth = np.array(self._database.numbers(link, 0), np.int64)
             if view.generation != generation or not np.array_equal(self._alive(view), truth):
                 out.append("vectors.bin: its rows are not those of the passages")
             elif self.dimensions:
-                for rows, vectors in self._ledger.vectors(link, 0, self.dimensions):
+                for rows, vectors in self._database.vectors(link, 0, self.dimensions):
                     places, found = view.matrix.positions(rows)
                     if not np.array_equal(view.matrix.gather(places[found]), vectors[found]):
                         out.append("vectors.bin: its vectors are not those stored")
@@ -1527,7 +1531,7 @@ def _spell(chunker: Chunker | Splitter | str | None, embedder: Embedder | None) 
     return str(chunker)
 
 
-def _check(search: Search) -> None:
+def _check(search: SearchOptions) -> None:
     if search.mode not in get_args(Mode):
         raise InputError(f"unknown mode {search.mode!r}", remedy=f"one of {', '.join(get_args(Mode))}")
     if search.fusion not in get_args(Fusion):

@@ -13,15 +13,15 @@ from typing import Protocol
 from rung.core.protocols import Embedder
 from rung.core.types import Document, Hit
 from rung.retrieval.chunk import DEFAULT, chunker
-from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, SearchOptions
 
-_PLAIN = Search()
+_PLAIN = SearchOptions()
 
 
 class Searcher(Protocol):
     """What answers are drawn from: a Collection, or a Corpus."""
 
-    def search_many(self, queries: Sequence[str], search: Search = ...) -> list[list[Hit]]: ...
+    def search_many(self, queries: Sequence[str], search: SearchOptions = ...) -> list[list[Hit]]: ...
 
 
 class Corpus:
@@ -36,7 +36,7 @@ class Corpus:
         self._collection: Collection | None = None
         self._lock = threading.Lock()
 
-    def search_many(self, queries: Sequence[str], search: Search = _PLAIN) -> list[list[Hit]]:
+    def search_many(self, queries: Sequence[str], search: SearchOptions = _PLAIN) -> list[list[Hit]]:
         """The best passages for each query (see Collection.search_many)."""
         return self._open().search_many(queries, search)
 

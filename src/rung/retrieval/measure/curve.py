@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Progress
-from rung.retrieval.backends.spec import open_index, parse
+from rung.retrieval.index.spec import open_index, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ LOCAL = ("exact", "faiss:flat", "faiss:hnsw", "faiss:ivf", "faiss:pq", "annoy", 
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class IndexPoint:
     """One backend at one setting. ``recall`` is recall@k; ``single`` and ``batch`` are queries a second, asked one by one and
     all at once; ``p99`` is milliseconds of one query; ``build`` seconds until it was flushed; ``bytes`` on disk (0: a server)."""
 
@@ -120,7 +120,7 @@ def measure(
     seconds: float = 1.0,
     progress: Callable[[Progress], None] = lambda _: None,
     skip_missing: bool = False,
-) -> Iterator[Point]:
+) -> Iterator[IndexPoint]:
     """Build each backend over ``rows`` and search it at each of its settings; points come as they are measured.
 
     ``backends`` are string forms of indexes; a setting that one names itself is the only one measured. ``seconds`` is how
@@ -149,7 +149,7 @@ def _measure(
     truth: NDArray[np.float32],
     k: int,
     seconds: float,
-) -> Iterator[Point]:
+) -> Iterator[IndexPoint]:
     folder = Path(tempfile.mkdtemp(prefix="rung-bench-"))
     ids = [str(row) for row in range(len(rows))]
     dimensions = rows.shape[1]
@@ -180,7 +180,7 @@ def _measure(
                 times = _time(lambda query: index.search(query, k), queries, seconds)  # noqa: B023
                 batch = _rate(lambda: index.search(queries, k), len(queries), seconds)  # noqa: B023
                 p99 = sorted(times)[int(0.99 * (len(times) - 1))]
-                yield Point(
+                yield IndexPoint(
                     backend,
                     setting,
                     hits / (k * len(queries)),
@@ -240,7 +240,7 @@ def _rate(ask: Callable[[], object], count: int, seconds: float) -> float:
 # ---------------------------------------------------------------- the table and the picture
 
 
-def table(points: Sequence[Point], k: int) -> list[tuple[str, ...]]:
+def table(points: Sequence[IndexPoint], k: int) -> list[tuple[str, ...]]:
     """Lines of texts, the head first."""
     head = ("backend", "setting", f"recall@{k}", "queries/s", "p99 ms", "batch queries/s", "build s", "MB")
     return [
@@ -276,7 +276,7 @@ _COLOURS = (
 """Okabe and Ito's palette first: told apart also by the colour-blind."""
 
 
-def draw(points: Sequence[Point], k: int, title: str) -> str:
+def draw(points: Sequence[IndexPoint], k: int, title: str) -> str:
     """An SVG: recall@k to the right, queries a second (logarithmic) upwards, one line a backend. Right and up is better."""
     width, height, left, right, top, bottom = 860, 480, 70, 210, 40, 50
     rates = [point.single for point in points]

@@ -17,7 +17,7 @@ from rung.core.errors import InputError
 from rung.core.types import Case, Document, Interval, Passage, Score
 from rung.metrics import stats
 from rung.metrics.ranking import Mrr, Ndcg, Ranking, Recall
-from rung.retrieval.collection.collection import Collection, Search
+from rung.retrieval.collection.collection import Collection, SearchOptions
 
 if TYPE_CHECKING:
     from rung.metrics.stats import Difference
@@ -47,22 +47,22 @@ class Method:
     those of the same ``group`` (an embedder) and those without one."""
 
     name: str
-    search: Search
+    search: SearchOptions
     single: bool = False
     group: str = ""
 
 
 METHODS = (
-    Method("keyword", Search(mode="keyword"), single=True),
-    Method("dense", Search(mode="dense"), single=True),
-    Method("hybrid", Search()),
-    Method("hybrid, equal ranks", Search(fusion="rrf")),
-    Method("hybrid, reranked", Search(rerank="words")),
+    Method("keyword", SearchOptions(mode="keyword"), single=True),
+    Method("dense", SearchOptions(mode="dense"), single=True),
+    Method("hybrid", SearchOptions()),
+    Method("hybrid, equal ranks", SearchOptions(fusion="rrf")),
+    Method("hybrid, reranked", SearchOptions(rerank="words")),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MethodResult:
     """A method measured: its scores by metric in the order of the queries, and the median milliseconds of a search for ten
     hits, embedding the query, fetching and highlighting included."""
 
@@ -74,7 +74,7 @@ class Row:
     def interval(self, metric: Ranking) -> Interval:
         return stats.interval(metric, self.scores[metric.name])
 
-    def against(self, other: Row, metric: Ranking) -> Difference:
+    def against(self, other: MethodResult, metric: Ranking) -> Difference:
         """This method minus ``other``, paired by query."""
         return stats.paired(metric, self.scores[metric.name], other.scores[metric.name])
 
@@ -172,7 +172,7 @@ def evaluate(
     methods: Sequence[Method] = METHODS,
     measures: Sequence[Ranking] = MEASURES,
     progress: Callable[[str, int], None] = lambda name, done: None,
-) -> list[Row]:
+) -> list[MethodResult]:
     """Search for each query by each method, one query at a time, and score the documents found (a document stands where its
     first passage does)."""
     rows = []
@@ -192,7 +192,9 @@ def evaluate(
             collection.search(query, replace(method.search, k=10))
             seconds.append(time.perf_counter() - began)
         rows.append(
-            Row(method, {name: tuple(values) for name, values in scores.items()}, 1000 * median(seconds), ranked)
+            MethodResult(
+                method, {name: tuple(values) for name, values in scores.items()}, 1000 * median(seconds), ranked
+            )
         )
     return rows
 
@@ -203,10 +205,10 @@ def compare(
     reranker: str = "words",
     measures: Sequence[Ranking] = MEASURES,
     progress: Callable[[str, int], None] = lambda name, done: None,
-) -> list[Row]:
+) -> list[MethodResult]:
     """The rows of ``evaluate`` for whole documents, indexed in a folder that goes again: keyword once, the others for each
     embedder by name."""
-    rows: list[Row] = []
+    rows: list[MethodResult] = []
     for place, name in enumerate(embedders):
         methods = [
             replace(
@@ -227,7 +229,7 @@ def compare(
     return rows
 
 
-def table(rows: Sequence[Row], measures: Sequence[Ranking] = MEASURES) -> list[list[str]]:
+def table(rows: Sequence[MethodResult], measures: Sequence[Ranking] = MEASURES) -> list[list[str]]:
     """Lines of cells, the header first: values with 95% intervals, and under the first measure the paired difference to the
     best single retriever of the row's group with its interval."""
     first = measures[0]

@@ -32,7 +32,7 @@ WINDOW = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Retrieved:
     """A text that was found: its score in the order it comes in, and the scores that this one was made of (``dense``,
     ``keyword``; one that is missing was not found that way)."""
 
@@ -44,7 +44,7 @@ class Candidate:
 class Reranker(Protocol):
     @property
     def name(self) -> str: ...
-    def scores(self, query: str, candidates: Sequence[Candidate], idf: Mapping[str, float]) -> list[float]:
+    def scores(self, query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> list[float]:
         """A new score for each candidate, higher is better. ``idf`` is ``KeywordIndex.idf`` of the query; empty: all terms
         weigh the same."""
         ...
@@ -78,14 +78,14 @@ class WordsReranker:
     def __init__(self, weights: Sequence[float] = WEIGHTS) -> None:
         self._weights = np.array(weights, np.float64)
 
-    def scores(self, query: str, candidates: Sequence[Candidate], idf: Mapping[str, float]) -> list[float]:
+    def scores(self, query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> list[float]:
         if not candidates:
             return []
         found: list[float] = (features(query, candidates, idf) @ self._weights).tolist()
         return found
 
 
-def features(query: str, candidates: Sequence[Candidate], idf: Mapping[str, float]) -> NDArray[np.float64]:
+def features(query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> NDArray[np.float64]:
     """One row of FEATURES for each candidate, all from 0 to 1.
 
     ``score``, ``keyword``, ``dense``: first-stage scores between the worst and the best candidate's. ``covered``: share of the
@@ -166,7 +166,7 @@ class SentencesReranker:
     def name(self) -> str:
         return f"sentences:{self._embedder.name}"
 
-    def scores(self, query: str, candidates: Sequence[Candidate], idf: Mapping[str, float]) -> list[float]:
+    def scores(self, query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> list[float]:
         if not candidates:
             return []
         pieces: dict[str, int] = {}

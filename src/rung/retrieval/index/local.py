@@ -20,11 +20,11 @@ from rung.core.errors import InputError, StoreError
 from rung.core.files import write_file
 from rung.core.lock import file_lock
 from rung.core.protocols import Filter
-from rung.retrieval.backends.check import check_new, check_queries, check_rows
-from rung.retrieval.backends.gate import Gate
-from rung.retrieval.backends.log import Change, Log, read
-from rung.retrieval.backends.matrix import Matrix
 from rung.retrieval.filter import Columns
+from rung.retrieval.index.check import check_new, check_queries, check_rows
+from rung.retrieval.index.gate import Gate
+from rung.retrieval.index.log import Change, Log, read
+from rung.retrieval.index.matrix import Matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,7 +254,7 @@ class LocalIndex:
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Exact search among a few rows, a lot of them at a time."""
-        from rung.retrieval.backends.matrix import merge, top
+        from rung.retrieval.index.matrix import merge, top
 
         lot = max(1, (1 << 22) // self._dimensions)
         best: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None

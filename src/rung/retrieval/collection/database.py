@@ -54,7 +54,7 @@ CREATE INDEX tombstones_generation ON tombstones (generation);
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NewDocument:
     """A document ready to be written, with its passages and their vectors (shape (passages, dimensions); None: none)."""
 
     document: Document
@@ -66,7 +66,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredDocument:
     """What is stored of a document, without its text. ``stamp`` is the source's size and time of change, as written then."""
 
     row: int
@@ -77,7 +77,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Written:
     """What a write did: the rows of the new passages (in order) and of those that are gone."""
 
     generation: int
@@ -93,7 +93,7 @@ class Row:
     passage: Passage
 
 
-class Ledger:
+class Database:
     """Reads are snapshots (``reading``), each thread over its own connection; writes go one at a time over one."""
 
     def __init__(self, path: Path) -> None:
@@ -105,9 +105,9 @@ class Ledger:
         self._closed = False
 
     @classmethod
-    def create(cls, path: Path, meta: Mapping[str, Any]) -> Ledger:
+    def create(cls, path: Path, meta: Mapping[str, Any]) -> Database:
         """Make the file. Raises StoreError when it cannot be made."""
-        ledger = cls(path)
+        database = cls(path)
         with _errors(path):
             link = sqlite3.connect(path, isolation_level=None)
             try:
@@ -123,7 +123,7 @@ class Ledger:
                 link.execute("COMMIT")
             finally:
                 link.close()
-        return ledger
+        return database
 
     # ------------------------------------------------------------ connections
 
@@ -217,7 +217,7 @@ class Ledger:
 
     # ------------------------------------------------------------ documents
 
-    def known(self, link: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Known]:
+    def known(self, link: sqlite3.Connection, ids: Sequence[str]) -> dict[str, StoredDocument]:
         out = {}
         for part in _parts(ids):
             marks = ",".join("?" * len(part))
@@ -225,13 +225,13 @@ class Ledger:
                 f"SELECT row, id, hash, source, stamp FROM documents WHERE id IN ({marks})",  # noqa: S608
                 part,
             ):
-                out[row[1]] = Known(*row)
+                out[row[1]] = StoredDocument(*row)
         return out
 
-    def sources(self, link: sqlite3.Connection) -> list[Known]:
+    def sources(self, link: sqlite3.Connection) -> list[StoredDocument]:
         """Every document that came from a file."""
         sql = "SELECT row, id, hash, source, stamp FROM documents WHERE source <> ''"
-        return [Known(*row) for row in link.execute(sql)]
+        return [StoredDocument(*row) for row in link.execute(sql)]
 
     def document(self, link: sqlite3.Connection, id: str) -> Document | None:
         found = link.execute("SELECT row, metadata FROM documents WHERE id=?", (id,)).fetchone()
@@ -371,7 +371,7 @@ class Ledger:
 
     # ------------------------------------------------------------ writes
 
-    def write(self, link: sqlite3.Connection, entries: Sequence[Entry], deleted: Sequence[int] = ()) -> Change:
+    def write(self, link: sqlite3.Connection, entries: Sequence[NewDocument], deleted: Sequence[int] = ()) -> Written:
         """Write documents with their passages, and remove the documents of the rows ``deleted``, in the open transaction.
 
         Raises InputError for a document or passage id that is there already.
@@ -430,9 +430,9 @@ class Ledger:
             total = zlib.crc32(data, zlib.crc32(numbers))
             link.execute("INSERT INTO vectors VALUES (?,?,?,?,?)", (added[0], len(added), numbers, data, total))
         link.execute("UPDATE meta SET value=? WHERE key='generation'", (str(generation),))
-        return Change(generation, tuple(added), tuple(removed))
+        return Written(generation, tuple(added), tuple(removed))
 
-    def _clash(self, link: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    def _clash(self, link: sqlite3.Connection, entries: Sequence[NewDocument]) -> None:
         ids: set[str] = set()
         for entry in entries:
             for passage in entry.passages:

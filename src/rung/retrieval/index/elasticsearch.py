@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
-from rung.retrieval.backends.check import check_new, check_queries, check_rows, lots
-from rung.retrieval.backends.spec import Spec, read_options
 from rung.retrieval.filter import as_elasticsearch, as_fields, check
+from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
+from rung.retrieval.index.spec import Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ _LONGEST = 512  # bytes of an id
 
 
 @dataclass(frozen=True, slots=True)
-class Elastic:
+class ElasticsearchOptions:
     """``type``: hnsw, int8_hnsw (quantised), or flat (a scan). ``m``, ``build``, ``ef``: links and candidates of HNSW.
     ``analyzer``: how texts for BM25 are cut. ``timeout``: seconds that a request may take."""
 
@@ -44,7 +44,7 @@ class Elastic:
 
 
 class ElasticsearchIndex:
-    def __init__(self, spec: Spec, url: str, index: str, options: Elastic, dimensions: int) -> None:
+    def __init__(self, spec: Spec, url: str, index: str, options: ElasticsearchOptions, dimensions: int) -> None:
         package: Any = require("elasticsearch", "elasticsearch", "the index elasticsearch")
         parts = urlsplit(url)
         login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
@@ -359,4 +359,4 @@ def open_elasticsearch(spec: Spec, folder: Path, dimensions: int) -> Elasticsear
     at = f"{parts.netloc.rpartition('@')[0]}@" if parts.username else ""
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     url = urlunsplit((parts.scheme, f"{at}{host}:{port}", "/".join(steps[:-1]), "", ""))
-    return ElasticsearchIndex(spec, url, name, read_options(spec, Elastic), dimensions)
+    return ElasticsearchIndex(spec, url, name, read_options(spec, ElasticsearchOptions), dimensions)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.backends.local import LocalIndex, raw_matrix
-from rung.retrieval.backends.matrix import Matrix
-from rung.retrieval.backends.spec import Spec, read_options, threads
+from rung.retrieval.index.local import LocalIndex, raw_matrix
+from rung.retrieval.index.matrix import Matrix
+from rung.retrieval.index.spec import Spec, read_options, threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ Kind = Literal["flat", "hnsw", "ivf", "pq"]
 
 
 @dataclass(frozen=True, slots=True)
-class Faiss:
+class FaissOptions:
     """``m``, ``build``, ``ef``: links and candidates of HNSW. ``lists``, ``probe``: inverted lists and how many a search reads
     (0: 4 sqrt(rows), at most 4096, and an eighth of the lists up to 64). ``type``: f32, f16 or i8 (8-bit scalar quantiser) for
     hnsw and ivf. ``bytes``: of a vector's PQ code (0: a quarter of the dimensions). ``rescore``: how many times k candidates
@@ -58,7 +58,7 @@ class FaissEngine:
     masks = True
     forgets = False
 
-    def __init__(self, kind: Kind, options: Faiss, dimensions: int) -> None:
+    def __init__(self, kind: Kind, options: FaissOptions, dimensions: int) -> None:
         self._faiss: Any = require("faiss", "faiss", f"the index faiss:{kind}")
         self.kind = kind
         self.options = options
@@ -281,7 +281,7 @@ def open_faiss(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     kind: Any = spec.what or "flat"
     if kind not in _OPTIONS:
         raise InputError(f"faiss has no kind {kind!r}", remedy=f"type faiss:{' or faiss:'.join(_OPTIONS)}")
-    options = read_options(spec, Faiss, known=_OPTIONS[kind])
+    options = read_options(spec, FaissOptions, known=_OPTIONS[kind])
     built = replace(options, ef=0, probe=0, rescore=0, build=0)
     layout = f"faiss {kind} " + " ".join(f"{name}={getattr(built, name)}" for name in _OPTIONS[kind])
     return LocalIndex(str(spec), layout.strip(), lambda: FaissEngine(kind, options, dimensions), folder, dimensions)

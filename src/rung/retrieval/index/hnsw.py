@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.backends.local import LocalIndex
-from rung.retrieval.backends.spec import Spec, read_options, threads
+from rung.retrieval.index.local import LocalIndex
+from rung.retrieval.index.spec import Spec, read_options, threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Hnsw:
+class HnswOptions:
     """``m`` links a node, ``build`` and ``ef`` candidates looked at when a row is added and when one is searched.
 
     ``type``: how vectors are kept. f16 halves the memory at no loss that shows. i8 quarters it: vectors are turned by a random
@@ -39,7 +39,7 @@ class HnswEngine:
     exact = False
     spare = 0.5
 
-    def __init__(self, options: Hnsw, dimensions: int) -> None:
+    def __init__(self, options: HnswOptions, dimensions: int) -> None:
         self._usearch = require("usearch.index", "hnsw", "the index hnsw")
         self.options = options
         self.dimensions = dimensions
@@ -191,6 +191,6 @@ def make_rotation(dimensions: int) -> NDArray[np.float32]:
 def open_hnsw(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"hnsw has no kinds, got {spec.what!r}", remedy="type hnsw or hnsw?m=16&ef=64")
-    options = read_options(spec, Hnsw)
+    options = read_options(spec, HnswOptions)
     layout = f"hnsw m={options.m} {options.type}"
     return LocalIndex(str(spec), layout, lambda: HnswEngine(options, dimensions), folder, dimensions)

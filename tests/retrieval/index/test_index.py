@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, ServerError, StoreError, Unsupported
 from rung.core.protocols import Index
-from rung.retrieval.backends import open_index
-from rung.retrieval.backends.local import LocalIndex
 from rung.retrieval.filter import predicate
-from tests.retrieval import stall
+from rung.retrieval.index import open_index
+from rung.retrieval.index.local import LocalIndex
+from tests.retrieval.index import stall
 from tests.retrieval.test_filter import FILTERS
 
 # Read now: the tests' own environment is cleared of everything that begins with RUNG_.
@@ -108,7 +108,7 @@ def servers() -> Iterator[dict[str, str]]:
                         pytest.importorskip(
                             "qdrant_edge", reason="qdrant-edge-py, the engine of the test server, is missing"
                         )
-                    served = stack.enter_context(importlib.import_module(f"tests.retrieval.{module}").serve())
+                    served = stack.enter_context(importlib.import_module(f"tests.retrieval.index.{module}").serve())
                     _servers[kind] = served
                     url = served.url
                 self[kind] = url
@@ -430,7 +430,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from rung.retrieval.backends import open_index
+from rung.retrieval.index import open_index
 spec, folder, d = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 index = open_index(spec, folder, d)
 rng = np.random.default_rng(5)
@@ -558,7 +558,7 @@ def test_options_of_search_may_change_those_of_building_may_not(tmp_path: Path) 
 
 
 def test_a_full_disk_changes_nothing(local: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rung.retrieval.backends import log
+    from rung.retrieval.index import log
 
     index = local.open()
     index.add(names(20), make(20))
@@ -706,7 +706,7 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
 
 
 def test_elasticsearch_finds_texts_by_bm25(servers: dict[str, str], tmp_path: Path) -> None:
-    from rung.retrieval.backends.elasticsearch import ElasticsearchIndex
+    from rung.retrieval.index.elasticsearch import ElasticsearchIndex
 
     index = _member("elasticsearch", servers, tmp_path).open()
     assert isinstance(index, ElasticsearchIndex)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.backends.local import LocalIndex
-from rung.retrieval.backends.matrix import Matrix, merge
-from rung.retrieval.backends.spec import Spec, read_options, threads
+from rung.retrieval.index.local import LocalIndex
+from rung.retrieval.index.matrix import Matrix, merge
+from rung.retrieval.index.spec import Spec, read_options, threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Annoy:
+class AnnoyOptions:
     """``trees`` in the forest; ``nodes`` looked at in a search (0: trees x k, Annoy's own default)."""
 
     trees: int = 50
@@ -36,7 +36,7 @@ class AnnoyEngine:
     exact = False
     spare = 0.25
 
-    def __init__(self, options: Annoy, dimensions: int) -> None:
+    def __init__(self, options: AnnoyOptions, dimensions: int) -> None:
         self._annoy: Any = require("annoy", "annoy", "the index annoy")
         self.options = options
         self.dimensions = dimensions
@@ -127,7 +127,7 @@ class AnnoyEngine:
 def open_annoy(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"annoy has no kinds, got {spec.what!r}", remedy="type annoy or annoy?trees=50")
-    options = read_options(spec, Annoy)
+    options = read_options(spec, AnnoyOptions)
     return LocalIndex(
         str(spec), f"annoy trees={options.trees}", lambda: AnnoyEngine(options, dimensions), folder, dimensions
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rung.core.errors import InputError
-from rung.retrieval.backends.local import LocalIndex
-from rung.retrieval.backends.matrix import Matrix
-from rung.retrieval.backends.spec import Spec, read_options
+from rung.retrieval.index.local import LocalIndex
+from rung.retrieval.index.matrix import Matrix
+from rung.retrieval.index.spec import Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
+class ExactOptions:
     """``type``: f32, or f16 (half the memory, rounded to about 3 digits, several times slower to scan)."""
 
     type: Literal["f32", "f16"] = "f32"
@@ -30,7 +30,7 @@ class ExactEngine:
     exact = True
     spare = 0.25
 
-    def __init__(self, options: Exact, dimensions: int) -> None:
+    def __init__(self, options: ExactOptions, dimensions: int) -> None:
         self.options = options
         self.matrix = Matrix(dimensions, options.type)
 
@@ -72,5 +72,5 @@ class ExactEngine:
 def open_exact(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"exact has no kinds, got {spec.what!r}", remedy="type exact or exact?type=f16")
-    options = read_options(spec, Exact)
+    options = read_options(spec, ExactOptions)
     return LocalIndex(str(spec), f"exact {options.type}", lambda: ExactEngine(options, dimensions), folder, dimensions)

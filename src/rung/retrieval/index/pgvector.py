@@ -20,9 +20,9 @@ from urllib.parse import unquote, urlsplit
 from rung.core.errors import InputError, MissingExtra, RungError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
-from rung.retrieval.backends.check import check_queries, check_rows, lots
-from rung.retrieval.backends.spec import Spec, read_options
 from rung.retrieval.filter import as_sql, clean
+from rung.retrieval.index.check import check_queries, check_rows, lots
+from rung.retrieval.index.spec import Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ _MOST = {"f32": 2000, "f16": 4000}  # dimensions that pgvector's HNSW takes
 
 
 @dataclass(frozen=True, slots=True)
-class Pgvector:
+class PgvectorOptions:
     """``index``: hnsw or exact (a scan). ``m``, ``build``, ``ef``: links and candidates of HNSW. ``type``: f32 (vector) or f16
     (halfvec). ``timeout``: seconds that the server may be silent. ``sslmode`` and ``application_name`` go to Postgres."""
 
@@ -51,7 +51,7 @@ class Pgvector:
 class PgvectorIndex:
     """One table. Each thread that calls has a connection of its own."""
 
-    def __init__(self, spec: Spec, url: str, table: str, options: Pgvector, dimensions: int) -> None:
+    def __init__(self, spec: Spec, url: str, table: str, options: PgvectorOptions, dimensions: int) -> None:
         self._psycopg: Any = require("psycopg", "pgvector", "the index pgvector")
         require("psycopg.types.json", "pgvector", "the index pgvector")
         self._register: Any = require("pgvector.psycopg", "pgvector", "the index pgvector").register_vector
@@ -349,4 +349,4 @@ def open_pgvector(spec: Spec, folder: Path, dimensions: int) -> PgvectorIndex:
             f"the table's name is {table!r}, expected letters, digits and _, at most 50", remedy="choose a simple name"
         )
     url = f"postgresql://{parts.netloc}/{parts.path.split('/')[1]}"
-    return PgvectorIndex(spec, url, table, read_options(spec, Pgvector), dimensions)
+    return PgvectorIndex(spec, url, table, read_options(spec, PgvectorOptions), dimensions)

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit, urlunsplit
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
-from rung.retrieval.backends.check import check_new, check_queries, check_rows, lots
-from rung.retrieval.backends.spec import Spec, read_options
 from rung.retrieval.filter import as_qdrant, check, clean
+from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
+from rung.retrieval.index.spec import Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ _SPACE = uuid.UUID("6f2d3c1e-5b0a-4c59-9a57-2f6d1f0a7e11")
 
 
 @dataclass(frozen=True, slots=True)
-class Qdrant:
+class QdrantOptions:
     """``m``, ``build``, ``ef``: links and candidates of HNSW. ``exact``: scan instead. ``timeout``: seconds a request may take."""
 
     m: int = 16
@@ -41,7 +41,7 @@ class Qdrant:
 
 
 class QdrantIndex:
-    def __init__(self, spec: Spec, url: str, collection: str, options: Qdrant, dimensions: int) -> None:
+    def __init__(self, spec: Spec, url: str, collection: str, options: QdrantOptions, dimensions: int) -> None:
         client: Any = require("qdrant_client", "qdrant", "the index qdrant")
         self._models = client.models
         self._failures = require("qdrant_client.http.exceptions", "qdrant", "the index qdrant")
@@ -233,4 +233,4 @@ def open_qdrant(spec: Spec, folder: Path, dimensions: int) -> QdrantIndex:
     url = urlunsplit((parts.scheme, parts.netloc, "/".join(steps[:-1]), "", ""))
     if parts.port is None:  # the client would take its own default for a URL without one
         url = url.replace(parts.netloc, f"{parts.netloc}:{443 if parts.scheme == 'https' else 6333}", 1)
-    return QdrantIndex(spec, url, steps[-1], read_options(spec, Qdrant), dimensions)
+    return QdrantIndex(spec, url, steps[-1], read_options(spec, QdrantOptions), dimensions)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rung.retrieval.backends.snapshot import best, products
+from rung.retrieval.index.snapshot import best, products
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
