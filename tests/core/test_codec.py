@@ -26,7 +26,7 @@ from rung.core.codec import canonical, decode, digest, digest_file, encode
 RECORDS: list[type[Any]] = [
     kind
     for _, kind in inspect.getmembers(types, inspect.isclass)
-    if dataclasses.is_dataclass(kind) and kind.__module__ == types.__name__
+    if dataclasses.is_dataclass(kind) and kind.__module__.startswith(types.__name__)
 ]
 
 TEXT = st.text(max_size=8)

@@ -66,7 +66,7 @@ def test_a_public_name_loads_only_what_it_needs() -> None:
 
 def test_public_names() -> None:
     assert rung.__all__ == [
-        "__version__", "Answer", "Budget", "Example", "ResponseFormat", "Message", "RungError", "Sampling", "Task",
+        "__version__", "Answer", "Budget", "Example", "Message", "ResponseFormat", "RungError", "Sampling", "Task",
         "answer", "ask", "climb", "evaluate_model", "load",
     ]  # fmt: skip
     for name in rung.__all__:

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from rung.core import program as programs
 from rung.core import registry
 from rung.core.errors import InputError, RungError
-from rung.core.protocols import Context, Program, Resources
+from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, RungChoice, Task
@@ -105,6 +106,8 @@ async def test_no_seconds_left_means_no_model_rung(task: Task, store: Store, poo
 class Peeking:
     """Looks at the test split."""
 
+    traits: ClassVar[Traits] = Traits()
+
     def obstacle(self, task: Task, resources: Resources) -> str:
         return ""
 
@@ -135,6 +138,8 @@ class Broken:
 @dataclass(frozen=True)
 class Breaks:
     """Makes a program that raises."""
+
+    traits: ClassVar[Traits] = Traits()
 
     def obstacle(self, task: Task, resources: Resources) -> str:
         return ""

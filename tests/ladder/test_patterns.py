@@ -15,7 +15,7 @@ from rung.core.types import Example, ResponseFormat, RungChoice, Task
 from rung.ladder.climb import plan
 from rung.models import Pool
 
-PATTERNS = sorted(name for name in registry.table("rung") if getattr(make_rung(RungChoice(name)), "optional", False))
+PATTERNS = sorted(name for name in registry.table("rung") if make_rung(RungChoice(name)).traits.optional)
 TRAIN = tuple(Example(f"t{i}", {"text": f"{i} and {i}"}, str(2 * i)) for i in range(12))
 FORMS = {
     "text": ResponseFormat(),

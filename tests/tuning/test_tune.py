@@ -21,7 +21,8 @@ from rung.models.providers.fake import open_model
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.tuning.batches import Chat
-from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse
+from rung.tuning.loop import Mark, Trained
+from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse, course
 from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
@@ -196,3 +197,12 @@ def test_registered() -> None:
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         Tune(rank=0)
     assert Tune(precision="q4").kind == "q4"
+
+
+def test_the_course_of_a_long_training_is_thinned() -> None:
+    trained = Trained(step=1001, total=2000, losses=tuple(1 / (n + 1) for n in range(1001)), checks=(Mark(500, 0.5),))
+    found = course(trained)
+    assert len(found.train) == 167
+    assert found.train[-1].step == 1001
+    assert found.train[0].loss == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5 + 1 / 6) / 6)
+    assert [mark.loss for mark in found.dev] == [0.5]

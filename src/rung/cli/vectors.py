@@ -174,13 +174,14 @@ def fit(
 
 
 def _space(embedder: str, listed: Path | None, more: Iterable[str] = (), *, own: bool = True) -> Space:
+    from rung.core.protocols import Vocabulary
     from rung.models import open_embedder
     from rung.retrieval.measure.vectors import Space, read_lines
 
     words = [line.strip() for line in read_lines(listed)] if listed is not None else []
     opened = open_embedder(embedder)
     asked = [*(word for word in words if word), *more]
-    if not own and not hasattr(opened, "words"):  # only the lexicon's words are looked among
+    if not own and not (isinstance(opened, Vocabulary) and opened.closed):  # only the lexicon's words are looked among
         return Space(list(dict.fromkeys(asked)), opened.embed(list(dict.fromkeys(asked))), opened.embed)
     return Space.of(opened, asked)
 

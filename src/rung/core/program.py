@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from rung.core import registry
 from rung.core.codec import canonical, digest, digest_file
-from rung.core.errors import BudgetExceeded, InputError, RungError
+from rung.core.errors import InputError, RungError
 from rung.core.meter import metered
 from rung.core.protocols import Program, Resources
 from rung.core.types import Answer, Failure, Input
@@ -175,10 +175,8 @@ async def attempt(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> An
     with metered() as meter:
         try:
             answer = await ask(input)
-        except BudgetExceeded as error:
-            answer = Answer(None, failure=Failure("budget", error.message))
         except RungError as error:
-            answer = Answer(None, failure=Failure("program", error.message))
+            answer = Answer(None, failure=Failure.of(error))
         except Exception as error:  # a defect of somebody's program
             answer = Answer(None, failure=Failure("program", f"{type(error).__name__}: {error}"))
     return answer.with_usage(meter.total) if meter.total.calls else answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from rung.core.types import (
     Chunk,
     Example,
     Input,
+    Message,
     Progress,
     Reply,
     Request,
@@ -22,6 +23,8 @@ from rung.core.types import (
     ScoreRequest,
     Scores,
     Task,
+    Training,
+    Usage,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +59,14 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class PromptCache(Protocol):
+    """Optional on a Model: it keeps the computation of earlier prompts. The ladder calls ``forget`` before each rung, so that
+    none is cheaper for what another one asked."""
+
+    def forget(self) -> None: ...
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """Text to vectors: float32 of shape (n, dimensions), rows of unit length.
 
@@ -70,6 +81,25 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """Optional on an Embedder: words that have a vector of their own. ``closed``: other words have none."""
+
+    @property
+    def closed(self) -> bool: ...
+    def vocabulary(self) -> tuple[list[str], NDArray[np.float32]]:
+        """The words, and their unit vectors of shape (words, dimensions)."""
+        ...
+
+
+@runtime_checkable
+class EmbedderAround(Protocol):
+    """Optional on an Embedder: it stands around another one (a cache), whose vocabulary is its own."""
+
+    @property
+    def inner(self) -> Embedder: ...
 
 
 Filter = Mapping[str, Any]
@@ -176,14 +206,58 @@ class Program(Protocol):
 
 
 @runtime_checkable
+class Streaming(Protocol):
+    """Optional on a Program: it gives its text while it is written. Without it the whole text comes as one piece."""
+
+    def stream(self, input: Input | str, *, repeat: int = 0) -> AsyncGenerator[str | Answer]:
+        """Pieces of the output's text, then the Answer that a call would have given."""
+        ...
+
+
+@runtime_checkable
+class Predictable(Protocol):
+    """Optional on a Program: it knows what an answer will use without asking for it. Without it a dry run cannot say."""
+
+    def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
+        """Expected usage (new tokens at their limit), and the messages of the first call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the ladder must know of a rung before it fits one.
+
+    ``uses_model``: its answers are a language model's, so it is climbed once with each of the task's models. ``optional``: it
+    is climbed only where it is named. ``tuned``: its fit trains weights, whose price must pay back.
+    """
+
+    uses_model: bool = True
+    optional: bool = False
+    tuned: bool = False
+
+
+@runtime_checkable
 class Rung(Protocol):
     """A technique. A frozen dataclass whose fields are its options, so that its identity is its name and options."""
+
+    @property
+    def traits(self) -> Traits: ...
 
     def obstacle(self, task: Task, resources: Resources) -> str:
         """What keeps the rung from being tried on this task, as a sentence; empty when nothing does."""
         ...
 
     async def fit(self, task: Task, context: Context) -> Program: ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Optional on a Rung whose fit is long: it knows before what the fit will take."""
+
+    def forecast(self, task: Task, resources: Resources) -> Usage:
+        """Tokens that the fit reads at most and, where a probe of a few seconds can tell, its wall ``seconds`` on this machine
+        (0: not known). Trains nothing that is kept."""
+        ...
 
 
 class Resources(Protocol):
@@ -203,7 +277,7 @@ class Context:
     """What a rung may use while it fits. ``folder`` is its own, kept between resumed runs of the same fit.
 
     ``evaluate`` answers and scores examples with a program through the journal and the meter: what a rung needs to choose
-    on dev (never call it on test examples; the ladder refuses).
+    on dev (never call it on test examples; the ladder refuses). ``trained`` is told how the losses of a training went.
     """
 
     resources: Resources
@@ -211,3 +285,4 @@ class Context:
     evaluate: Callable[[Program, Sequence[Example]], Awaitable[list[Result]]]
     seed: int = 0
     progress: Callable[[Progress], None] = field(default=lambda _: None)
+    trained: Callable[[Training], None] = field(default=lambda _: None)

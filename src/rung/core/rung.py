@@ -9,7 +9,7 @@ from typing import Any, cast
 from rung.core import registry
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.protocols import Rung
+from rung.core.protocols import Rung, Traits
 from rung.core.types import RungChoice
 
 
@@ -19,10 +19,16 @@ def make_rung(choice: RungChoice) -> Rung:
     Raises InputError for an unknown rung or option, or an option's value of the wrong kind.
     """
     found = registry.load("rung", choice.name)
-    rung = found() if isinstance(found, type) else found
+    rung: Any = found() if isinstance(found, type) else found
+    if not (isinstance(rung, Rung) and isinstance(rung.traits, Traits)):
+        raise InputError(
+            f"rung {choice.name} is no Rung: {type(rung).__name__} lacks traits, obstacle or fit",
+            remedy="see docs/extending.md",
+            code="rung-protocol",
+        )
     if not choice.options:
-        return cast(Rung, rung)
-    fields = {field.name: field for field in dataclasses.fields(rung)}
+        return rung
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, rung))}
     changes: dict[str, Any] = {}
     for name, value in choice.options.items():
         if name not in fields:
@@ -42,6 +48,6 @@ def make_rung(choice: RungChoice) -> Rung:
             )
         changes[name] = value
     try:
-        return cast(Rung, dataclasses.replace(rung, **changes))
+        return cast(Rung, dataclasses.replace(cast(Any, rung), **changes))
     except ValueError as error:
         raise InputError(f"rung {choice.name}: {error}", remedy="correct its options in the task file") from None

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Embedder, Resources
+from rung.core.protocols import Context, Embedder, Resources, Traits
 from rung.core.types import Answer, Input, Progress, Task, text_of
 from rung.foundations.tfidf import Onehot, Tfidf, save_arrays
 
@@ -78,7 +78,7 @@ class Linear:
     (``static``, ``minilm``, ...).
     """
 
-    uses_model: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(uses_model=False)
 
     strengths: tuple[float, ...] = (1.0, 10.0, 100.0)
     features: str = "tfidf"

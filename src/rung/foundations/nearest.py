@@ -13,7 +13,7 @@ import numpy as np
 
 from rung.core.codec import canonical
 from rung.core.program import Rows
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Input, Task, text_of
 from rung.foundations.tfidf import Similar, top
 
@@ -67,7 +67,7 @@ class NearestProgram:
 class Nearest:
     """k nearest neighbours; k is the one of ``ks`` that does best on (at most ``dev``) dev examples."""
 
-    uses_model: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(uses_model=False)
 
     ks: tuple[int, ...] = (1, 3, 7)
     dev: int = 300

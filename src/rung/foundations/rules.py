@@ -10,7 +10,7 @@ from math import log
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Failure, Input, Task, text_of
 
 WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -143,7 +143,7 @@ class Rules:
     informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, without the variance term).
     """
 
-    uses_model: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(uses_model=False)
 
     keywords: int = 12
     support: int = 2

@@ -24,7 +24,7 @@ from rung.core import __version__, registry
 from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, MissingExtra, RungError
 from rung.core.meter import metered
-from rung.core.protocols import Embedder, Metric, Model, Program, Resources, Rung
+from rung.core.protocols import Embedder, Metric, Model, Program, PromptCache, Resources, Rung
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, Result, RungChoice, Score, Task, Usage
@@ -203,7 +203,7 @@ class Climber:
         peak = Peak()
         try:
             rung = make_rung(entry.choice)
-            blank = replace(blank, about=about(rung), tuned=bool(getattr(rung, "tuned", False)))
+            blank = replace(blank, about=about(rung), tuned=rung.traits.tuned)
             if obstacle := rung.obstacle(self.task, using):
                 return replace(blank, reason=obstacle), []
             fitted = await self._fit(entry, rung, using, evaluator)
@@ -300,8 +300,8 @@ class Climber:
         if program.model is None or evaluator.knows(program, test):
             return
         # Prompts of an earlier rung must not make this one cheaper than it will be when it is served alone.
-        if (forget := getattr(program.model, "forget", None)) is not None:
-            forget()
+        if isinstance(program.model, PromptCache):
+            program.model.forget()
         if spare:
             await program(spare[-1].input)
 
@@ -331,7 +331,7 @@ def plan(task: Task, settings: Settings) -> list[Entry]:
     entries: list[Entry] = []
     for index, model in enumerate(models):
         for choice in choices:
-            uses = getattr(make_rung(choice), "uses_model", True)
+            uses = make_rung(choice).traits.uses_model
             if not uses and index:
                 continue
             title = f"{choice.title}@{model.partition(':')[2] or model}" if uses and len(models) > 1 else choice.title
@@ -341,7 +341,7 @@ def plan(task: Task, settings: Settings) -> list[Entry]:
 
 def optional(choice: RungChoice) -> bool:
     """Whether a rung is climbed only where it is named: the prompt patterns, of which most tasks want a few."""
-    return bool(getattr(make_rung(choice), "optional", False))
+    return make_rung(choice).traits.optional
 
 
 def best_of(metric: Metric, scored: dict[str, list[Result]], total: int) -> str | None:

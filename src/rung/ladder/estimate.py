@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.table import Table
 
 from rung.core.errors import RungError
-from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.protocols import Context, Model, Predictable, Program, Resources, Trainable
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
@@ -65,9 +65,10 @@ async def _forecast(task: Task, settings: Settings, resources: Resources) -> lis
             continue
         if entry.model and entry.model not in speeds:
             speeds[entry.model] = await measure(using.model())
-        own = getattr(rung, "forecast", None)
-        if own is not None:
-            out.append(Forecast(entry.title, own(task, using), None, "tokens to train on; answers come on top"))
+        if isinstance(rung, Trainable):
+            out.append(
+                Forecast(entry.title, rung.forecast(task, using), None, "tokens to train on; answers come on top")
+            )
             continue
         asked: list[tuple[Program, int]] = []
 
@@ -100,10 +101,9 @@ async def _forecast(task: Task, settings: Settings, resources: Resources) -> lis
 
 def _of(program: Program, sample: Sequence[Example], n: int) -> tuple[Usage, float]:
     """Usage of ``n`` answers of a program, and how many of its prompt tokens no earlier prompt shares."""
-    guess = getattr(program, "forecast", None)
-    if guess is None or not sample or program.model is None:
+    if not isinstance(program, Predictable) or not sample or program.model is None:
         return Usage(), 0.0
-    each = [guess(example.input) for example in sample]
+    each = [program.forecast(example.input) for example in sample]
     mean = sum((one for one, _ in each), Usage())
     scale = n / len(sample)
     prompts = [messages for _, messages in each]

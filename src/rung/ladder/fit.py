@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from rung.core.errors import FitError, RungError
 from rung.core.lock import file_lock_async
 from rung.core.meter import metered
 from rung.core.protocols import Context, Program, Resources, Rung
-from rung.core.types import Example, Progress, RungChoice, Task
-from rung.ladder.records import Loss, Offline, Training
+from rung.core.types import Example, Progress, RungChoice, Task, Training
+from rung.ladder.records import Offline
 from rung.store import Store
 
 
@@ -79,6 +78,7 @@ async def fit(
         return Fitted(programs.load(folder, resources), folder, decode(Offline, kept["offline"]), True, training)
     work.mkdir(parents=True, exist_ok=True)
 
+    courses: list[Training] = []
     said = 0.0
 
     async def pause(waited: float) -> None:
@@ -91,7 +91,7 @@ async def fit(
     async with file_lock_async(work / ".lock", pause):  # one fit of a key at a time
         started, cpu = time.perf_counter(), time.process_time()
         with metered() as meter:
-            context = Context(resources, work, evaluate, seed, progress)
+            context = Context(resources, work, evaluate, seed, progress, courses.append)
             try:
                 program = await rung.fit(task, context)
             except RungError:
@@ -101,39 +101,12 @@ async def fit(
                     f"{type(error).__name__}: {error}", remedy="see the log, or leave this rung out"
                 ) from error
         spent, used = meter.total, (time.perf_counter() - started, time.process_time() - cpu)
-        if getattr(rung, "tuned", False):  # a training that another rung shares has been paid for all the same
+        if rung.traits.tuned:  # a training that another rung shares has been paid for all the same
             used = (max(used[0], spent.seconds), max(used[1], spent.cpu_seconds))
         offline = Offline(*used, spent)
         notes = {"rung": choice.title, "task": task.name, "task_hash": task.hash, "metric": task.metrics[0]}
         programs.save(program, folder, notes=notes, link=True)
-        training = curve(program)
+        training = courses[-1] if courses else None
         payload = {"offline": encode(offline), "folder": str(folder), "training": encode(training)}
         store.put_fit(key, json.dumps(payload))
     return Fitted(programs.load(folder, resources), folder, offline, False, training)
-
-
-STRETCHES = 200
-
-
-def curve(program: Program) -> Training | None:
-    """The losses of the training that made a program's weights, as it left them beside them; None where there was none."""
-    weights = getattr(program, "weights", None)
-    if weights is None:
-        return None
-    from rung.tuning.loop import Trained
-
-    try:
-        document = json.loads((weights.parent / "trained.json").read_text(encoding="utf-8"))
-        found = decode(Trained, document["trained"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    size = max(1, math.ceil(len(found.losses) / STRETCHES))
-    parts = [(at, found.losses[at : at + size]) for at in range(0, len(found.losses), size)]
-    return Training(
-        found.step,
-        found.total,
-        tuple(Loss(at + len(part), math.fsum(part) / len(part)) for at, part in parts),
-        tuple(Loss(mark.step, mark.loss) for mark in found.checks),
-        found.best.step if found.best is not None else 0,
-        found.stopped,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rung.core.types import Interval, Usage
+from rung.core.types import Interval, Training, Usage
 from rung.metrics.stats import Difference
 
 Status = Literal["done", "stopped", "skipped", "failed", "budget"]
@@ -29,27 +29,6 @@ class Offline:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     usage: Usage = field(default_factory=Usage)
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Mean loss a trained token up to ``step``."""
-
-    step: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How a tuned rung's loss went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was kept (0: the
-    last). ``total`` is how many steps there would have been at most."""
-
-    steps: int
-    total: int
-    train: tuple[Loss, ...]
-    dev: tuple[Loss, ...] = ()
-    best: int = 0
-    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

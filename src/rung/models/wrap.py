@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 
 from rung.core import meter
 from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
-from rung.core.protocols import Model
+from rung.core.protocols import Model, PromptCache
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage
 from rung.models import prices
@@ -104,9 +104,8 @@ class Wrapped:
 
     def forget(self) -> None:
         """Forget cached prompts where the model keeps any of its own."""
-        forget = getattr(self.inner, "forget", None)
-        if forget is not None:
-            forget()
+        if isinstance(self.inner, PromptCache):
+            self.inner.forget()
 
     async def close(self) -> None:
         await self.inner.close()

@@ -10,9 +10,20 @@ from dataclasses import dataclass, replace
 from math import exp
 from typing import Any
 
-from rung.core.errors import ContextOverflow, ModelError
+from rung.core.errors import ModelError
 from rung.core.protocols import Model
-from rung.core.types import Answer, Failure, Message, Request, ResponseFormat, Sampling, ScoreRequest, Step, Usage
+from rung.core.types import (
+    Answer,
+    Failure,
+    Message,
+    Reply,
+    Request,
+    ResponseFormat,
+    Sampling,
+    ScoreRequest,
+    Step,
+    Usage,
+)
 
 NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
 
@@ -50,15 +61,12 @@ async def ask(
             return Asked(label, label, step, confidence=_probability(scores.logprobs[scores.best]))
         constrained = form if form.kind in model.capabilities.forms else ResponseFormat()
         reply = (await model.generate([Request(messages, sampling, constrained, repeat=repeat)]))[0]
-    except ContextOverflow as error:
-        return Asked(None, "", Step(name, messages), Failure("overflow", error.message))
     except ModelError as error:
-        return Asked(None, "", Step(name, messages), Failure("model", error.message))
+        return Asked(None, "", Step(name, messages), Failure.of(error))
     note = f"{form.kind} constrained" if constrained.closed else ""
     step = Step(name, messages, reply.text, note=note, usage=reply.usage)
     if reply.finish == "error":
-        failure = Failure("overflow" if "overflow" in reply.text else "model", reply.text)
-        return Asked(None, "", replace(step, reply=""), failure)
+        return Asked(None, "", replace(step, reply=""), Failure.of_reply(reply))
     output, complaint = parse(form, reply.text)
     if complaint and reply.finish == "length":
         complaint += f" (cut off at {sampling.max_tokens} tokens)"
@@ -84,15 +92,12 @@ async def listen(
                 if body:
                     begun = True
                     yield body
-    except ContextOverflow as error:
-        yield Asked(None, "", Step(name, messages), Failure("overflow", error.message))
-        return
     except ModelError as error:
-        yield Asked(None, "", Step(name, messages), Failure("model", error.message))
+        yield Asked(None, "", Step(name, messages), Failure.of(error))
         return
     if reply is None or reply.finish == "error":
-        said = reply.text if reply is not None else "the model's stream ended before its reply was complete"
-        yield Asked(None, "", Step(name, messages), Failure("overflow" if "overflow" in said else "model", said))
+        broken = Reply("the model's stream ended before its reply was complete", "error")
+        yield Asked(None, "", Step(name, messages), Failure.of_reply(reply or broken))
         return
     output, complaint = parse(ResponseFormat(), reply.text)
     step = Step(name, messages, reply.text, usage=reply.usage)

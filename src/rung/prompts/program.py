@@ -183,10 +183,10 @@ class PromptProgram:
         try:
             reply = (await self._model.generate([Request(think, sampling, repeat=repeat)]))[0]
         except ModelError as error:
-            return [Asked(None, "", Step("reason", think), Failure("model", error.message))]
+            return [Asked(None, "", Step("reason", think), Failure.of(error))]
         thought = Step("reason", think, reply.text, usage=reply.usage)
         if reply.finish == "error":
-            return [Asked(None, "", replace(thought, reply=""), Failure("model", reply.text))]
+            return [Asked(None, "", replace(thought, reply=""), Failure.of_reply(reply))]
         final = (*think, Message("assistant", reply.text), Message("user", reasoning.ask))
         return [Asked(None, "", thought), await self._ask(final, repeat)]
 

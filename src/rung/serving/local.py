@@ -14,7 +14,7 @@ from typing import Any
 from rung.core import program as programs
 from rung.core.codec import encode, spell
 from rung.core.errors import InputError
-from rung.core.protocols import Program, Resources
+from rung.core.protocols import Program, Resources, Streaming
 from rung.core.types import Answer, Failure, Input
 
 
@@ -150,11 +150,10 @@ async def stream_answer(program: Program, input: Input) -> AsyncGenerator[str | 
 
     The pieces joined are the text of the output (or its beginning, where the answer failed on the way).
     """
-    stream = getattr(program, "stream", None)
     given = False
     last: Answer | None = None
-    if stream is not None:
-        async with aclosing(stream(input)) as pieces:
+    if isinstance(program, Streaming):
+        async with aclosing(program.stream(input)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Answer):
                     last = piece

@@ -340,7 +340,7 @@ def _form(request: ChatRequest) -> ResponseFormat:
 
 def _choice(index: int, reply: Reply) -> Choice:
     if reply.finish == "error":
-        raise failed(Failure("overflow" if "overflow" in reply.text else "model", reply.text), None)
+        raise failed(Failure.of_reply(reply), None)
     return Choice(index, reply.text, reply.finish, reply.tool_calls, reply.logprobs, reply.usage)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rung.metrics import load_metric
 from rung.metrics.stats import Difference, interval, paired
 from rung.models import Pool
 from rung.prompts.program import PromptProgram
-from rung.prompts.search.optimize import START, STEPS, Optimized, step_calls
+from rung.prompts.search.optimize import START, STEPS, Optimized, judging, step_calls
 from rung.prompts.search.propose import template_of, written
 from rung.prompts.template.forms import write
 from rung.store import Store
@@ -86,8 +86,10 @@ async def optimize(
     """
     using = Using(pool, model)
     if why := rung.obstacle(task, using):
-        enough = min(rung.dev, len(task.dev)) + step_calls(rung.width, min(rung.dev, len(task.dev)), 1)
-        raise InputError(why, remedy=f"type: --calls {enough}" if "budget" in why else "give the task what is missing")
+        dev = min(rung.dev, len(task.dev))
+        enough = dev + step_calls(rung.width, dev, 1 + judging(task, using))
+        helps = not replace(rung, calls=enough).obstacle(task, using)
+        raise InputError(why, remedy=f"type: --calls {enough}" if helps else "give the task what is missing")
     _check_place(out)
     choice = RungChoice(RUNG, {name: getattr(rung, name) for name in rung.__dataclass_fields__})
     metrics = [load_metric(name, pool) for name in task.metrics]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError
 from rung.core.meter import report
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
-from rung.core.types import Example, Message, Task, Usage
+from rung.core.types import Example, Loss, Message, Task, Training, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, show
 from rung.tuning import gate
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
 PRECISIONS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
+STRETCHES = 200
+"""Means of which a curve of losses is drawn at most."""
 DEV_ROWS = 200
 """Dev checks look at no more rows than this: enough to rank steps by loss, and a check stays short."""
 
@@ -40,7 +43,6 @@ class Tune:
     options are those of ``Recipe``.
     """
 
-    tuned: ClassVar[bool] = True
     method: Method = "lora"
     precision: str = "f16"
     instruction: str = "short"
@@ -74,9 +76,9 @@ class Tune:
             raise ValueError(error.message) from None
 
     @property
-    def optional(self) -> bool:
+    def traits(self) -> Traits:
         """Only LoRA is climbed unasked: the others cost as much again."""
-        return self.method != "lora"
+        return Traits(tuned=True, optional=self.method != "lora")
 
     @property
     def kind(self) -> Export:
@@ -127,6 +129,7 @@ class Tune:
             await asyncio.wait([work])
             raise
         report(trained.usage)
+        context.trained(course(trained))
         provider = "transformers" if self.kind == "adapter" else "openvino"
         return PromptProgram(
             prompt, context.resources.model(f"{provider}:{weights}"), Options.of(task), weights=weights
@@ -152,6 +155,20 @@ class Tune:
             stop=halt,
         )
         return done.files[self.kind], done.trained
+
+
+def course(trained: Trained) -> Training:
+    """How a training's losses went, in at most STRETCHES means."""
+    size = max(1, math.ceil(len(trained.losses) / STRETCHES))
+    parts = [(at, trained.losses[at : at + size]) for at in range(0, len(trained.losses), size)]
+    return Training(
+        trained.step,
+        trained.total,
+        tuple(Loss(at + len(part), math.fsum(part) / len(part)) for at, part in parts),
+        tuple(Loss(mark.step, mark.loss) for mark in trained.checks),
+        trained.best.step if trained.best is not None else 0,
+        trained.stopped,
+    )
 
 
 def converse(prompt: Prompt, examples: Sequence[Example]) -> list[tuple[str, list[Message]]]:

@@ -5,8 +5,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
 from rung.core.settings import Settings
 from rung.core.types import Interval, Task
 from rung.ladder.climb import Climber
@@ -14,8 +12,6 @@ from rung.ladder.fit import Fitted
 from rung.ladder.view.report import curves, write_report
 from rung.ladder.view.table import money, seconds
 from rung.models import Pool
-from rung.prompts.program import Options, PromptProgram
-from rung.prompts.template.prompt import Prompt
 from rung.store import Store
 
 
@@ -60,7 +56,7 @@ async def test_losses_of_a_training_are_in_the_report(
     store: Store, pool: Pool, settings: Settings, tmp_path: Path
 ) -> None:
     from rung.core.types import RungChoice
-    from rung.ladder.fit import curve, fit
+    from rung.ladder.fit import fit
     from rung.ladder.records import RungRecord, RunRecord
     from rung.tuning.weights import unpack
     from tests.tuning.conftest import write_gguf
@@ -91,7 +87,6 @@ async def test_losses_of_a_training_are_in_the_report(
     assert training.best in [point.step for point in training.dev]
     again = await make()
     assert (again.reused, again.training) == (True, training)
-    assert curve(desk_program()) is None
     metrics = {"accuracy": Interval(0.5, 0.4, 0.6)}
     rungs = tuple(
         RungRecord(title, title, "done", metrics=metrics, training=training, program="")
@@ -112,28 +107,3 @@ async def test_losses_of_a_training_are_in_the_report(
     assert "Losses of lora-f16, lora-q8" in html
     assert f'points="{picture["train"]}"' in html
     assert "all epochs done" in html
-
-
-def desk_program() -> PromptProgram:
-    return PromptProgram(Prompt("Say it."), Pool().model("fake:echo"), Options())
-
-
-def test_long_trainings_are_thinned(tmp_path: Path) -> None:
-    import json
-    from types import SimpleNamespace
-    from typing import cast
-
-    from rung.core.codec import encode
-    from rung.core.protocols import Program
-    from rung.ladder.fit import curve
-    from rung.tuning.loop import Mark, Trained
-
-    trained = Trained(step=1001, total=2000, losses=tuple(1 / (n + 1) for n in range(1001)), checks=(Mark(500, 0.5),))
-    (tmp_path / "trained.json").write_text(json.dumps({"trained": encode(trained)}))
-    found = curve(cast(Program, SimpleNamespace(weights=tmp_path / "tuned.gguf")))
-    assert found is not None
-    assert len(found.train) == 167
-    assert found.train[-1].step == 1001
-    assert found.train[0].loss == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5 + 1 / 6) / 6)
-    (tmp_path / "trained.json").write_text("{broken")
-    assert curve(cast(Program, SimpleNamespace(weights=tmp_path / "tuned.gguf"))) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rung.core.types.answers import Answer, Case, Failure, Interval, Progress, Result, Score, Step
+from rung.core.types.answers import Answer, Case, Failure, Interval, Loss, Progress, Result, Score, Step, Training
 from rung.core.types.documents import Document, Hit, Passage, Span
 from rung.core.types.messages import (
     Capabilities,
@@ -36,6 +36,7 @@ __all__ = [
     "Hit",
     "Input",
     "Interval",
+    "Loss",
     "Message",
     "Passage",
     "Progress",
@@ -55,6 +56,7 @@ __all__ = [
     "Task",
     "ToolCall",
     "ToolSpec",
+    "Training",
     "Usage",
     "as_input",
     "text_of",

@@ -6,16 +6,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rung.core.types.messages import Message, Usage
+from rung.core.errors import BudgetExceeded, ContextOverflow, ModelError, RungError
+from rung.core.types.messages import Message, Reply, Usage
 from rung.core.types.tasks import Example, Input
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An example that failed is data: the boundary that failed (``where``) and one sentence (``message``)."""
+    """An example that failed is data: the boundary that failed (``where``), one sentence (``message``) and, where an error
+    was behind it, that error's ``code``."""
 
     where: Literal["model", "parse", "program", "metric", "overflow", "budget"]
     message: str
+    code: str = ""
+
+    @classmethod
+    def of(cls, error: RungError) -> Failure:
+        """An error as a failure: the model's (its prompt too long for it: "overflow"), the budget's, or the program's own."""
+        return cls._at(error.code, error.message, "model" if isinstance(error, ModelError) else "program")
+
+    @classmethod
+    def of_reply(cls, reply: Reply) -> Failure:
+        """A reply whose ``finish`` is "error" as a failure."""
+        return cls._at(reply.code, reply.text, "model")
+
+    @classmethod
+    def _at(cls, code: str, message: str, where: Literal["model", "program"]) -> Failure:
+        known: dict[str, Literal["overflow", "budget"]] = {
+            ContextOverflow.code: "overflow",
+            BudgetExceeded.code: "budget",
+        }
+        return cls(known.get(code, where), message, code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +122,24 @@ class Progress:
     total: int | None = None
     note: str = ""
     usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Mean loss a trained token up to ``step``."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the losses of a training went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was
+    kept (0: the last). ``total`` is how many steps there would have been at most."""
+
+    steps: int
+    total: int
+    train: tuple[Loss, ...]
+    dev: tuple[Loss, ...] = ()
+    best: int = 0
+    stopped: str = ""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rung.core.errors import RungError
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 Finish = Literal["stop", "length", "tool_calls", "filtered", "cancelled", "error"]
@@ -121,7 +123,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them."""
+    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them.
+
+    Where ``finish`` is "error", ``text`` is what went wrong and ``code`` its kind (see RungError)."""
 
     text: str
     finish: Finish = "stop"
@@ -129,6 +133,14 @@ class Reply:
     model: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[float, ...] | None = None
+    code: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, model: str) -> Reply:
+        """What one failed request of several is answered with."""
+        if isinstance(error, RungError):
+            return cls(error.message, "error", model=model, code=error.code)
+        return cls(str(error) or type(error).__name__, "error", model=model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Any
 from rung.core.codec import spell
 from rung.core.files import atomic_write
 from rung.core.protocols import Resources
-from rung.core.types import Result, text_of
+from rung.core.types import Loss, Result, Training, text_of
 from rung.ladder.history import read_results
-from rung.ladder.records import Loss, RungRecord, RunRecord, Training
+from rung.ladder.records import RungRecord, RunRecord
 from rung.ladder.view import table
 from rung.store import Store
 

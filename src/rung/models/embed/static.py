@@ -144,6 +144,8 @@ class StaticEmbedder:
                 self._load()
             return list(self._tokenizer.encode(_clean(text), add_special_tokens=False).ids)
 
+    closed = False
+
     def vocabulary(self) -> tuple[list[str], NDArray[np.float32]]:
         """The words that are one token (letters only, after a space), and their unit vectors of shape (words, 256)."""
         with self._lock:

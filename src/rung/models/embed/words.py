@@ -42,6 +42,8 @@ class WordsEmbedder:
     """The mean (plain or SIF) of a text's word vectors, scaled to unit length. ``words`` in the file's order, ``table`` of
     shape (words, dimensions) as in the file."""
 
+    closed = True
+
     def __init__(
         self, name: str, words: Sequence[str], table: NDArray[np.float32], *, sif: Sif | None = None, salt: str = ""
     ) -> None:

@@ -250,11 +250,11 @@ class OpenvinoModel:
         out = []
         for request, job in zip(requests, jobs, strict=True):
             if isinstance(job, RungError):
-                out.append(_failed(job, self._name))
+                out.append(Reply.of(job, self._name))
             else:
                 result = next(results)
                 out.append(
-                    _failed(result, self._name) if isinstance(result, BaseException) else _called(request, result)
+                    Reply.of(result, self._name) if isinstance(result, BaseException) else _called(request, result)
                 )
         return out
 
@@ -393,7 +393,7 @@ class OpenvinoModel:
         context = self._engine.header.context
         if len(prompt) >= context:
             raise ContextOverflow(
-                f"context overflow: the prompt has {len(prompt):,} tokens, the context window of {self._name} is {context:,}",
+                f"the prompt has {len(prompt):,} tokens, the context window of {self._name} is {context:,}",
                 remedy="shorten the input, or set overflow: truncate in the task",
             )
         return prompt
@@ -428,7 +428,7 @@ class OpenvinoModel:
         trie, longest = self._engine.trie(tuple(request.candidates))
         if len(prompt) + longest > self._engine.header.context:
             raise ContextOverflow(
-                f"context overflow: prompt and candidate have {len(prompt) + longest:,} tokens, the context window of "
+                f"prompt and candidate have {len(prompt) + longest:,} tokens, the context window of "
                 f"{self._name} is {self._engine.header.context:,}",
                 remedy="shorten the input",
             )
@@ -440,10 +440,6 @@ def _hash(path: Path) -> str:
     return file_hash(path) if path.is_file() else digest([file_hash(file) for file in folder.files(path)])
 
 
-def _failed(error: BaseException, name: str) -> Reply:
-    return Reply(error.message if isinstance(error, RungError) else str(error), "error", model=name)
-
-
 def _called(request: Request, reply: Reply) -> Reply:
     """Read a reply that was decoded under ``tools_schema``: a tool call, or the answer's text."""
     if not request.tools or reply.finish != "stop":
@@ -451,7 +447,7 @@ def _called(request: Request, reply: Reply) -> Reply:
     try:
         document = json.loads(reply.text)
     except ValueError:
-        return replace(reply, finish="error", text=f"the tool call is not valid JSON: {reply.text}")
+        return replace(reply, finish="error", text=f"the tool call is not valid JSON: {reply.text}", code="tool-call")
     if "tool" in document:
         call = ToolCall(f"call_{digest(document)[:12]}", document["tool"], document["arguments"])
         return replace(reply, text="", finish="tool_calls", tool_calls=(call,))

@@ -219,9 +219,7 @@ def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
     failed = [result for result in results if isinstance(result, ModelError)]
     if failed and len(failed) == len(results) and len({type(error) for error in failed}) == 1:
         raise failed[0]
-    return [
-        result if isinstance(result, Reply) else Reply(str(result), finish="error", model=name) for result in results
-    ]
+    return [result if isinstance(result, Reply) else Reply.of(result, name) for result in results]
 
 
 def redact(said: str) -> str:

@@ -155,8 +155,7 @@ class TransformersModel:
         prompt = (*loaded.front, *loaded.template.tokens(messages))
         if len(prompt) + room > loaded.context:
             raise ContextOverflow(
-                f"context overflow: the prompt has {len(prompt):,} tokens, the context window of {self.name} is "
-                f"{loaded.context:,}",
+                f"the prompt has {len(prompt):,} tokens, the context window of {self.name} is {loaded.context:,}",
                 remedy="shorten the input, or set overflow: truncate in the task",
             )
         return prompt

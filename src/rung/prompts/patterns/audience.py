@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Resources
+from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Case, Sampling, Score, Task
 from rung.foundations.sentences import lines
 from rung.metrics.mean import values_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Audience:
     """The answer is written for the reader ``audience``."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     audience: str = "a high-school student"
 

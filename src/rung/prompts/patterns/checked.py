@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.core.codec import decode, encode
-from rung.core.protocols import Context, Model, Resources
+from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.metrics.instructions import CHOICES, Instruction, parse_instruction, read_instructions
 from rung.prompts.answer import ask, conclude
@@ -396,7 +396,7 @@ class Checked:
     input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     field: str = "instructions"
     rules: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from itertools import combinations, product
 from typing import ClassVar, Literal, cast, get_args
 
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Metric, Program, Resources
+from rung.core.protocols import Context, Metric, Program, Resources, Traits
 from rung.core.types import Example, Interval, Progress, Result, Score, Task, Usage
 from rung.metrics import load_metric
 from rung.metrics.mean import Mean
@@ -187,7 +187,7 @@ def _selector(value: str, pool: Sequence[Example], seed: int) -> Selector:
 class Combined:
     """Several patterns at once, in any order: parts such as persona, few-shot=3 and chain-of-thought."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     parts: tuple[str, ...] = ("few-shot", "chain-of-thought")
 

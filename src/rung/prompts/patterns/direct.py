@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Progress, Task
 from rung.metrics import load_metric
 from rung.prompts.program import Options, PromptProgram
@@ -21,6 +21,7 @@ class Direct:
     ``style`` is the rendering (chat, plain, brackets, markdown, xml); ``drop`` names parts to leave out again.
     """
 
+    traits: ClassVar[Traits] = Traits()
     constraints: bool = False
     persona: bool = False
     style: str = "chat"
@@ -57,7 +58,7 @@ class Rendered:
     ``whole`` writes every part that the task has (persona, constraints); without it the prompt is zero-shot's.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
     styles: tuple[str, ...] = STYLES
     dev: int = 48
     whole: bool = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Progress, Task
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Kind, Selector
@@ -22,6 +23,7 @@ class FewShot:
     made by this program. ``notes`` keeps the labels' explanations in the prompt beside the demonstrations.
     """
 
+    traits: ClassVar[Traits] = Traits()
     select: Kind = "knn"
     ks: tuple[int, ...] = (2, 5)
     dev: int = 48

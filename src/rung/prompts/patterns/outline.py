@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Resources
+from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input
 from rung.prompts.answer import ask, conclude, parse
 from rung.prompts.program import Options
@@ -184,7 +184,7 @@ class OutlineProgram:
 class OutputTemplate:
     """The answer under headings that the decoder enforces; the last section is what is scored."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     sections: tuple[str, ...] = ("Reasoning", "Answer")
     width: int = 200

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.program import Rows
-from rung.core.protocols import Context, Model, Resources
+from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.prompts.answer import Asked, ask, conclude, parse
 from rung.prompts.patterns.calculator import calculate
@@ -221,7 +221,7 @@ class ReactProgram:
 class React:
     """Thoughts and actions in turn: search the task's passages, calculate, then answer."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     limit: int = 5
 

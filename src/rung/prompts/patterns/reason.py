@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Task
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.template.prompt import Prompt
@@ -14,6 +15,7 @@ from rung.prompts.template.prompt import Prompt
 class Reason:
     """Reason for up to ``max_tokens`` tokens, then answer; ``votes`` > 1 samples chains and takes the majority."""
 
+    traits: ClassVar[Traits] = Traits()
     votes: int = 1
     max_tokens: int = 64
     temperature: float = 0.7

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.types import Answer, Input, Message, ResponseFormat, RungChoice, Sampling, Step, Task, Usage, as_input
 from rung.prompts.answer import ask
@@ -138,7 +138,7 @@ class RefinedProgram:
 class Refine:
     """The question is rewritten to be clear and complete, then answered by the rung ``inner``."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     inner: str = "zero-shot"
     rounds: int = 1

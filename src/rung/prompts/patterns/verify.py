@@ -21,7 +21,7 @@ import numpy as np
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.types import (
     Answer,
@@ -340,7 +340,7 @@ def _joined(answer: Answer, found: Verification) -> Answer:
 class Verify:
     """The answer of the rung ``inner`` is split into claims that are held against the source; what fails is asked again."""
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     inner: str = "zero-shot"
     source: str = ""

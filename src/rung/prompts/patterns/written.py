@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Task
 from rung.prompts.program import Options, PromptProgram
@@ -64,7 +64,7 @@ class Written:
     content's and is found, not given: an edited template, or root, is another rung.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
     prompt: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     k: int = 0

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rung.core.protocols import Context, Resources
+from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Example, Progress, Result, Task
 from rung.metrics import load_metric
 from rung.metrics.stats import paired
@@ -35,7 +35,7 @@ class Bootstrap:
     to confirm. The search costs (trials + 1) answers to each of the first half and two to each of the second.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     k: int = 4
     trials: int = 12

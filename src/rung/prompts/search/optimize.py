@@ -32,7 +32,7 @@ from rung.core.codec import canonical, digest
 from rung.core.errors import InputError, ModelError
 from rung.core.files import atomic_write
 from rung.core.meter import metered
-from rung.core.protocols import Context, Metric, Program, Resources, Rung
+from rung.core.protocols import Context, Metric, Program, Resources, Rung, Traits
 from rung.core.rung import make_rung
 from rung.core.types import Example, Progress, Result, RungChoice, Score, Task
 from rung.metrics import load_metric
@@ -78,7 +78,7 @@ class Optimized:
     edits may come from; empty: everywhere.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     calls: int = 400
     start: str = "zero-shot"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from rung.core import program as programs
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Program, Resources
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.types import Answer, Input, Message, Task, Usage, as_input
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
@@ -37,7 +37,7 @@ class Rag:
     served by ``recursive:200`` and a higher ``k``. ``refuse``: answers REFUSAL where the passages seem not to hold one.
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     mode: str = "hybrid"
     k: int = 3
@@ -149,7 +149,7 @@ class ClosedBook:
     where there is one (the passages of the task are not shown by any plain prompt).
     """
 
-    optional: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(optional=True)
 
     field: str = ""
 

@@ -11,13 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.errors import InputError
-from rung.core.protocols import Embedder
+from rung.core.protocols import Embedder, EmbedderAround, Vocabulary
 from rung.core.types import Interval
 from rung.metrics import stats
 
@@ -52,15 +51,15 @@ class Space:
 
         Raises InputError when there is neither.
         """
-        inner: Any = getattr(embedder, "inner", embedder)
-        own: Any = getattr(inner, "vocabulary", None)
-        file = own is not None and hasattr(inner, "words")  # word vectors know a word or do not
+        inner = embedder.inner if isinstance(embedder, EmbedderAround) else embedder
         have: list[str] = []
         vectors = np.empty((0, embedder.dimensions), np.float32)
-        if own is not None:
-            have, vectors = own()
+        closed = False
+        if isinstance(inner, Vocabulary):
+            closed = inner.closed
+            have, vectors = inner.vocabulary()
         known = set(have)
-        more = [] if file else [word for word in dict.fromkeys(words) if word not in known]
+        more = [] if closed else [word for word in dict.fromkeys(words) if word not in known]
         if more:
             vectors = np.concatenate([vectors, embedder.embed(more)])
         if not have and not more:
@@ -68,7 +67,7 @@ class Space:
                 f"the embedder {embedder.name} has no vocabulary of its own",
                 remedy="give words: --words FILE, one a line",
             )
-        return cls([*have, *more], vectors, None if file else embedder.embed)
+        return cls([*have, *more], vectors, None if closed else embedder.embed)
 
     def row(self, word: str) -> int | None:
         """Where the word is; None where it is not."""

@@ -1,0 +1,3 @@
+"""The ladder's small task serves the studies too."""
+
+from tests.ladder.conftest import task as task
