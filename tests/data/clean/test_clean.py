@@ -200,7 +200,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 KILLED = """
 import sys
 from pathlib import Path
-from rung.data import clean
+from rung.data.clean import clean
 clean.BATCH = 50
 folder = Path(sys.argv[1])
 options = clean.Options(near=0.8, labels="off", style="off", toxic="off")
