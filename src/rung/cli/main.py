@@ -1,82 +1,112 @@
-"""``rung``: the verbs, and the one place where errors become messages and exit codes."""
+"""``rung``: the verbs, and the one place where errors become messages and exit codes.
+
+A verb's module is imported when it is called: ``rung --help`` reads the table below and nothing else.
+"""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from rung.cli import (
-    ab,
-    adapters,
-    ask,
-    bench,
-    catalog,
-    climb,
-    config,
-    curve,
-    data,
-    diff,
-    errors,
-    eval,
-    export,
-    index,
-    init,
-    models,
-    pattern,
-    prompt,
-    rate,
-    run,
-    runs,
-    search,
-    serve,
-    shots,
-    show,
-    stress,
-    sweep,
-    tune,
-    validate,
-    vectors,
-)
+from rung.cli.options import expand
+
+PANELS: dict[str, dict[str, tuple[str, str]]] = {
+    "Begin": {
+        "init": ("init:init", "Write a task of your own to begin with: a commented task.yaml and data."),
+        "validate": ("validate:validate", "Check a task and its data; nothing is written."),
+        "climb": ("climb:climb", "Try every technique on a task and recommend the cheapest good one."),
+    },
+    "Look at what was measured": {
+        "runs": ("runs:runs", "List runs, newest first."),
+        "show": ("show:show", "Show a run, a rung's examples, or all about one example."),
+        "diff": ("diff:diff", "Compare two runs, rung by rung and example by example."),
+        "errors": ("errors:errors", "Cluster what a rung gets wrong."),
+        "stress": ("stress:stress", "Ask again with typos, in capitals, cut, padded and empty."),
+        "curve": ("curve:curve", "Find out what labelling more examples would bring."),
+        "rate": ("rate:rate", "Let people say which of two rungs' answers is better."),
+        "sweep": ("sweep:sweep", "Measure how random the answers are, by sampling settings."),
+    },
+    "Use it": {
+        "run": ("run:run", "Answer inputs with a program, or a prompt with a model."),
+        "export": ("export:export", "Write a rung's program to a folder, re-scored before."),
+        "serve": ("serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
+        "ab": ("ab:ab", "Show both arms of an A/B test that is being served."),
+        "eval": ("eval:evaluate", "Answer prompts as they are and score the answers."),
+    },
+    "Improve it": {
+        "prompt": ("prompt:app", "Write, check, version and optimize prompts."),
+        "pattern": ("pattern:app", "Use prompt patterns by themselves, one command each."),
+        "data": ("data:app", "Turn files, mail, chats and runs into training rows."),
+        "tune": ("tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
+        "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),
+    },
+    "Search documents": {
+        "index": ("index:app", "Build, list, check and drop collections of documents."),
+        "search": ("search:search", "Find the best passages for a query."),
+        "ask": ("ask:ask", "Answer a question from a collection, with citations."),
+        "vectors": ("vectors:app", "Work with word and text vectors: neighbours, analogies."),
+    },
+    "This machine and this program": {
+        "models": ("models:app", "List, fetch and describe models."),
+        "config": ("config:config", "Show every setting, its value, and where it came from."),
+        "bench": ("bench:app", "Measure a part on this machine."),
+        "catalog": ("catalog:app", "Read what each technique is, when it helps, what it costs."),
+    },
+}
+"""Verbs in the order and under the headings that ``rung --help`` shows: name -> (module of cli : attribute, what it does)."""
+
+VERBS = {name: verb for panel in PANELS.values() for name, verb in panel.items()}
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs; loads a verb when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in VERBS:
+            module, _, attribute = VERBS[cmd_name][0].partition(":")
+            found = getattr(import_module(f"rung.cli.{module}"), attribute)
+            if isinstance(found, typer.Typer):
+                command: Any = typer.main.get_group(found)
+            else:
+                single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+                single.command(cmd_name)(expand(found))
+                command = typer.main.get_command(single)
+            command.name = cmd_name
+            self.commands[cmd_name] = command
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in VERBS:  # near misses are looked for among the commands that are loaded
+            self.commands = {**dict.fromkeys(VERBS), **self.commands}  # type: ignore[dict-item]
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, panel in PANELS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, line) for name, (_, line) in panel.items()])
+
 
 app = typer.Typer(
     name="rung",
+    cls=Verbs,
     help="Climb one ladder: from a plain prompt to a tuned, served model, every step measured with one ruler.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("climb")(climb.climb)
-app.command("init")(init.init)
-app.command("validate")(validate.validate)
-app.command("runs")(runs.runs)
-app.command("show")(show.show)
-app.command("diff")(diff.diff)
-app.command("run")(run.run)
-app.command("rate")(rate.rate)
-app.command("errors")(errors.errors)
-app.command("eval")(eval.evaluate)
-app.command("stress")(stress.stress)
-app.command("curve")(curve.curve)
-app.command("ab")(ab.ab)
-app.command("export")(export.export)
-app.command("serve")(serve.serve)
-app.add_typer(models.app, name="models")
-pattern.app.command("few-shot")(shots.few_shot)
-app.add_typer(pattern.app, name="pattern")
-app.add_typer(prompt.app, name="prompt")
-app.command("sweep")(sweep.sweep)
-app.command("tune")(tune.tune)
-app.add_typer(adapters.app, name="adapters")
-app.add_typer(data.app, name="data")
-app.add_typer(index.app, name="index")
-app.add_typer(bench.app, name="bench")
-app.command("search")(search.search)
-app.command("ask")(ask.ask)
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(vectors.app, name="vectors")
-app.command("config")(config.config)
+
+
+@app.callback()
+def rung() -> None:
+    """Climb one ladder: from a plain prompt to a tuned, served model, every step measured with one ruler."""
 
 
 def main() -> None:

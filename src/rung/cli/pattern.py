@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rung.cli import shots
+
 if TYPE_CHECKING:
     from rung.core.protocols import Program
     from rung.core.types import Answer, Interval
     from rung.models import Pool
 
 app = typer.Typer(help="Prompt patterns, one command each.", no_args_is_help=True, rich_markup_mode=None)
+app.command("few-shot")(shots.few_shot)
 
 Text = Annotated[str, typer.Option("-i", "--input", metavar="TEXT", help="The input; - reads standard input.")]
 ModelName = Annotated[str | None, typer.Option("-m", "--model", metavar="MODEL", help="Model, as provider:name.")]
