@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: climb test lint types setup clean
+# `make quick` is for people at work: a part of the tests, under a minute.
+.PHONY: climb test quick lint types setup clean
 
 climb: $(VENV)/.climb
 	$(BIN)/rung models pull
@@ -11,7 +12,10 @@ climb: $(VENV)/.climb
 
 test: $(VENV)/.dev
 	$(BIN)/rung models pull smollm2-135m static minilm glove
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not model and not server and not slow'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -136,6 +136,10 @@ def pool(settings: Settings) -> Pool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(
+        key=lambda item: item.path not in slow
+    )  # files with slow tests begin, so that no core ends alone with one
     if (_REAL_CACHE / "models" / "smollm2-135m").is_dir():
         return
     absent = pytest.mark.skip(reason="the embedded model is not on this machine; type: rung models pull")

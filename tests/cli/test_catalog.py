@@ -193,6 +193,7 @@ class Theirs:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_an_example_runs_on_the_embedded_model() -> None:
     shown = run("show", "persona")
     assert "$ rung pattern combine support-intent --parts persona" in shown

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from rung.cli.main import VERBS, app
 
 HEAVY = ("numpy", "pydantic", "sqlalchemy", "sklearn", "jinja2", "openvino", "torch", "rich.live", "yaml", "fastapi")
 
@@ -63,6 +66,7 @@ def test_config_names_the_winner(tmp_path: Path) -> None:
     assert "default" in rows["retries"]
 
 
+@pytest.mark.slow
 def test_a_climb_from_the_shell_and_back(tmp_path: Path) -> None:
     words = ("climb", "support-intent", "-r", "rules", "-r", "zero-shot", "--limit", "40", "--report", "out.html")
     first = rung(*words, folder=tmp_path)
@@ -79,6 +83,7 @@ def test_a_climb_from_the_shell_and_back(tmp_path: Path) -> None:
     assert rung("diff", "last", "last", folder=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
     """kill -9 in the middle: what was answered is kept, and the same command ends the climb."""
     import signal
@@ -111,6 +116,7 @@ def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
     assert journalled() == 120
 
 
+@pytest.mark.slow
 def test_two_climbs_on_one_store_at_once(tmp_path: Path) -> None:
     words = ["climb", "support-intent", "-r", "linear", "-r", "zero-shot", "--limit", "60", "-m", "fake:slow", "-q"]
     code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
@@ -129,6 +135,7 @@ def test_two_climbs_on_one_store_at_once(tmp_path: Path) -> None:
     assert changes.count("the same program and examples") == 2
 
 
+@pytest.mark.slow
 def test_a_window_too_small_is_rows_or_a_cut_as_the_task_says(tmp_path: Path) -> None:
     long = "word " * 9000
     rows = "".join(f'"{long if i % 5 == 0 else ""}message {i}",{"a" if i % 2 else "b"}\n' for i in range(60))
@@ -142,3 +149,17 @@ def test_a_window_too_small_is_rows_or_a_cut_as_the_task_says(tmp_path: Path) ->
         done = rung("climb", f"{policy}.yaml", "-r", "zero-shot", folder=tmp_path)
         assert done.returncode == 0, done.stderr
         assert ("overflow failures" in done.stdout) is failures
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_of_the_table_is_there_and_helps(verb: str) -> None:
+    done = CliRunner().invoke(app, [verb, "--help"])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(f"Usage: root {verb}") or done.output.startswith(f"Usage: rung {verb}")
+    assert VERBS[verb][1].endswith(".")
+
+
+def test_a_near_miss_is_named() -> None:
+    done = CliRunner().invoke(app, ["clim"])
+    assert done.exit_code == 2
+    assert "climb" in done.output

@@ -85,6 +85,7 @@ def test_what_is_wrong_is_one_message(
     assert not (tmp_path / "support-intent-optimized").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     """kill -9 in the second step: the same command ends as if nothing had been, and asks only for what is missing."""
     line = "prompt optimize support-intent -m fake:slow --calls 110 --dev 12 --width 4 --seed 3 --no-test"

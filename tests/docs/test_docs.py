@@ -32,11 +32,13 @@ PYTHON = [(page.name, code) for page in PAGES for code in blocks(page, "python")
 
 
 @pytest.mark.parametrize("code", [code for _, code in PYTHON], ids=[name for name, _ in PYTHON])
+@pytest.mark.slow
 def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     done = python(code, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
     use = next(block for block in blocks(ROOT / "README.md", "sh") if "rung init" in block)
     lines = [part.strip() for line in use.splitlines() for part in line.partition("#")[0].split(";") if part.strip()]

@@ -83,6 +83,7 @@ def test_perturbations_are_steady_and_named() -> None:
         stress.perturb(examples, "body", "typos")
 
 
+@pytest.mark.slow
 def test_verbs_on_a_climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner()

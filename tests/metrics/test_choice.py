@@ -22,6 +22,7 @@ def fixed(rates: dict[str, tuple[int, float]], n: int) -> list[Candidate]:
     return [Candidate(k, [Score(float(i < hits)) for i in range(n)], cost) for k, (hits, cost) in rates.items()]
 
 
+@pytest.mark.slow
 def test_within_the_tolerance_in_200_simulated_tables_and_never_dominated() -> None:
     rng, within, vouched, cheap = np.random.default_rng(17), 0, 0, 0
     for t in range(200):

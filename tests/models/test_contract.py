@@ -82,6 +82,7 @@ async def test_it_is_a_model_with_a_stable_identity(model: Wrapped, provider: Pr
     assert "sk-test" not in repr(model) + repr(model.inner) + model.fingerprint + model.name
 
 
+@pytest.mark.slow
 async def test_generate_answers_each_request_in_order(model: Wrapped) -> None:
     requests = [ask(f"Say the number {n}", sampling=Sampling(max_tokens=4 + n)) for n in range(3)]
     replies = await model.generate(requests)
@@ -126,6 +127,7 @@ async def test_a_stop_text_is_cut_off(model: Wrapped) -> None:
     assert "".join([chunk.text async for chunk in model.stream(request)]) == cut.text
 
 
+@pytest.mark.slow
 async def test_closed_forms_are_kept_or_refused(model: Wrapped) -> None:
     forms = {
         "labels": ResponseFormat("labels", labels=("apples", "pears")),
@@ -249,6 +251,7 @@ async def test_a_spent_budget_refuses_the_next_call(model: Wrapped) -> None:
             await anext(aiter(model.stream(ask())))
 
 
+@pytest.mark.slow
 async def test_concurrent_callers_get_their_own_answers(model: Wrapped) -> None:
     texts = [f"Caller {n} says {n * 7}" for n in range(6)]
     alone = [(await model.generate([ask(text)]))[0].text for text in texts]

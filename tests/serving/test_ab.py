@@ -146,6 +146,7 @@ async def test_feedback_wants_the_key_and_is_not_there_without_a_test(store: Sto
 
 
 @pytest.mark.parametrize("rollback", [True, False])
+@pytest.mark.slow
 async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback: bool) -> None:
     shares = Shares("desk", HALF.arms, rollback=rollback)
     good = {"one": 1.0, "two": 0.0}
@@ -175,6 +176,7 @@ async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback
             assert {kept.choose(_asked(str(i)), {}, "").arm for i in range(50)} == {"one"}
 
 
+@pytest.mark.slow
 async def test_an_arm_that_fails_scores_nothing_and_loses_its_traffic(store: Store) -> None:
     broken = offer(program(wrap(Halting(error=ServerError("gone")), Pool(Settings({"retries": 0})).settings)), "two")
     offers = [arms()[0], broken]

@@ -38,6 +38,7 @@ def intact(file: Path) -> bool:
 # ---------------------------------------------------------------- sudden death
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_nothing_acknowledged_is_lost_or_torn(url: str) -> None:
     kills = "5" if url.startswith("sqlite") else "2"
     done = subprocess.run(

@@ -438,6 +438,7 @@ def test_names_that_are_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", sorted(registry.table("pack")))
+@pytest.mark.slow
 def test_packs_are_good(name: str) -> None:
     examination = tasks.examine(name)
     assert [problem for problem in examination.problems if problem.level == "error"] == []

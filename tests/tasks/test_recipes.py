@@ -68,6 +68,7 @@ def test_no_clause_comes_twice_or_nearly_so(clauses: Task) -> None:
 # ---------------------------------------------------------------- fill in the middle
 
 
+@pytest.mark.slow
 def test_holes_of_the_standard_library_put_the_line_back_together() -> None:
     task = tasks.load("stdlib-fim")
     assert [len(task.split(split)) for split in SPLITS] == [200, 30, 100]

@@ -41,6 +41,7 @@ def tune(config: Path, *options: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_tunes_and_writes(config: Path) -> None:
     wanted = "export=[adapter, folder, f16, q8, q4, openvino]"
     said = tune(config, "--set", wanted, "--set", "seed=1")
@@ -64,6 +65,7 @@ def test_tunes_and_writes(config: Path) -> None:
         tune(config, "--set", "seed=2")
 
 
+@pytest.mark.slow
 def test_an_export_that_says_something_else_is_put_aside(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "PERMUTED", ())  # q and k in the wrong order
     with pytest.raises(
@@ -140,6 +142,7 @@ def test_tensorboard_files(config: Path) -> None:
     assert {"train/loss", "dev/loss", "rate"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_two_processes_follow_one(config: Path) -> None:
     """torchrun: the same losses as one process, but for the order of sums."""
     tune(config, "--no-parity")

@@ -126,6 +126,7 @@ Path(sys.argv[2], "out.json").write_text(json.dumps(encode(out)))
 """
 
 
+@pytest.mark.slow
 def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path: Path) -> None:
     """kill -9 twice, in the middle of steps and of writes; the loss sequence is that of the run left alone."""
     from rung.core.codec import encode

@@ -47,6 +47,7 @@ def ranked(model: Any, chat: Chat, labels: tuple[str, ...]) -> list[float]:
     return [float(one) for one in torch.log_softmax(logits[firsts], -1)]
 
 
+@pytest.mark.slow
 async def test_trained_exported_and_answered(base: Base, tmp_path: Path) -> None:
     chat = Chat(base)
     rows, _ = encode(chat, TALKS)

@@ -85,6 +85,7 @@ def context(shelf: Shelf, folder: Path, seen: list[Progress]) -> Context:
 SMALL = Tune(rank=4, rate=5e-3, epochs=2, batch=4)
 
 
+@pytest.mark.slow
 async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_path: Path) -> None:
     assert tiny.gguf is not None
     shelf, seen = Shelf(tiny.gguf), []  # type: tuple[Shelf, list[Progress]]
@@ -142,6 +143,7 @@ async def test_full_instruction_lists_the_labels(task: Task) -> None:
     assert talk[-1].content == "red"
 
 
+@pytest.mark.slow
 async def test_cancelled_fit_goes_on_later(tiny: Base, task: Task, tmp_path: Path) -> None:
     assert tiny.gguf is not None
     shelf, reached = Shelf(tiny.gguf), asyncio.Event()

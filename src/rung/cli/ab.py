@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from rung.cli.options import Json, StoreUrl
+
 
 def ab(
     name: Annotated[str, typer.Argument(help="The test: what --as named it. None: list them.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Show both arms of an A/B test that is served by: rung serve A=DIR B=DIR --split A=0.9,B=0.1 --as NAME"""
     import json as codec

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
+import json as codec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rung.cli import session
+from rung.cli.options import Json, RungName, RunId, StoreUrl
+from rung.core import files
+from rung.core.codec import canonical
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.ladder.export import choose
+from rung.ladder.history import read_results, read_run
+from rung.models import Pool
+from rung.store import Store
+from rung.studies import errors as room
+
 
 def errors(
-    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")] = "last",
-    rung: Annotated[str, typer.Argument(help="A rung of the run (default: the recommended one).")] = "",
+    run: RunId = "last",
+    rung: RungName = "",
     slice_: Annotated[
         str, typer.Option("--slice", metavar="NAME", help="One cluster, by its name or number, written to --to.")
     ] = "",
     to: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Where to write the slice's rows: data for a task.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Cluster a rung's failures, name and size them; write one as a slice that a task file can hold."""
-    import asyncio
-    import json as codec
 
-    from rung.core import files
-    from rung.core.codec import canonical
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.ladder.export import choose
-    from rung.ladder.history import read_results, read_run
-    from rung.models import Pool
-    from rung.store import open_store
-    from rung.studies import errors as room
-
-    settings = Settings({"store": store})
-
-    async def work() -> None:
-        async with Pool(settings) as pool:
-            with open_store(settings.store_url) as opened:
-                record = read_run(opened, run)
-                title = choose(record, rung).title
-                results = await read_results(opened, record, title, pool, what="errors")
+    async def work(pool: Pool, opened: Store) -> None:
+        record = read_run(opened, run)
+        title = choose(record, rung).title
+        results = await read_results(opened, record, title, pool, what="errors")
         found = room.analyse(results, record.metrics[0])
         if not slice_:
             typer.echo(canonical(found) if json else f"{title}, run {record.id}: {room.table(found)}")
@@ -61,4 +58,4 @@ def errors(
         files.write_file(to, ("\n".join(lines) + "\n").encode())
         typer.echo(f"{cluster.size} rows of {cluster.name!r} to {to}")
 
-    asyncio.run(work())
+    session.run(Settings({"store": store}), work)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json as codec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from rung.cli.options import StoreUrl
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.studies import cases as room
 
 
 def evaluate(
@@ -20,16 +27,9 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many cases, the first ones.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a case.")] = False,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    store: StoreUrl = None,
 ) -> None:
     """Answer each case's prompt as it is and score the answers; several models are compared case by case."""
-    import asyncio
-    import json as codec
-
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.studies import cases as room
-
     settings = Settings({"store": store})
     names = {name: name for name in metric} if metric else dict(room.METRICS)
     models = model or [settings["model"]]

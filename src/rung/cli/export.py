@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rung.cli.options import RunId, StoreUrl
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.serving.promote import promote
+from rung.store import open_store
+
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the start of one, or `last`.")],
+    run: RunId,
     where: Annotated[
         list[str], typer.Argument(metavar="[RUNG] DIR", help="The rung (default: the recommended one) and the folder.")
     ],
@@ -19,16 +26,9 @@ def export(
     agreement: Annotated[
         float, typer.Option(min=0, max=1, help="Share of test answers that must be the same as in the run.")
     ] = 0.95,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    store: StoreUrl = None,
 ) -> None:
     """Write the recommended rung's program (or the named one's) to a folder that `rung run` and `rung serve` take."""
-    import asyncio
-
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.serving.promote import promote
-    from rung.store import open_store
-
     if len(where) > 2:
         raise InputError(
             f"got {len(where) + 1} arguments, expected RUN [RUNG] DIR", remedy="rung export last my-program"

@@ -69,7 +69,7 @@ class Verbs(TyperGroup):
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands and cmd_name in VERBS:
+        if self.commands.get(cmd_name) is None and cmd_name in VERBS:
             module, _, attribute = VERBS[cmd_name][0].partition(":")
             found = getattr(import_module(f"rung.cli.{module}"), attribute)
             if isinstance(found, typer.Typer):

@@ -47,7 +47,7 @@ def expand(verb: Callable[..., R]) -> Callable[..., R]:
     A verb without such a parameter comes back as it is.
     """
     given = inspect.signature(verb, eval_str=True).parameters.values()
-    records = {item.name: item.annotation for item in given if is_dataclass(item.annotation)}
+    records: dict[str, Any] = {item.name: item.annotation for item in given if is_dataclass(item.annotation)}
     if not records:
         return verb
     names: dict[str, list[str]] = {}

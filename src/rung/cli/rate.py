@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from rung.cli.options import RunId, StoreUrl
+
 
 def rate(
-    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")] = "last",
+    run: RunId = "last",
     rungs: Annotated[list[str] | None, typer.Argument(help="Two or more of its rungs.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Print what was rated so far: nothing is served.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="How many questions at most.")] = None,
@@ -16,7 +18,7 @@ def rate(
     host: Annotated[str, typer.Option(help="Address of this machine to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8322,
     json: Annotated[bool, typer.Option("--json", help="With --report: print JSON.")] = False,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    store: StoreUrl = None,
 ) -> None:
     """Serve a page that shows two rungs' answers side by side in random order; --report prints what came of it."""
     import asyncio

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rung.cli.options import RungName, RunId, StoreUrl
+from rung.core import program as programs
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.ladder.evaluate import Evaluator
+from rung.ladder.export import choose
+from rung.ladder.history import read_examples, read_run
+from rung.ladder.view.live import tell
+from rung.metrics import load_metric
+from rung.models import Pool
+from rung.store import open_store
+from rung.studies import stress as room
+
 
 def stress(
-    run: Annotated[str, typer.Argument(help="A run's id, the start of one, or `last`.")] = "last",
-    rung: Annotated[str, typer.Argument(help="A rung of the run (default: the recommended one).")] = "",
+    run: RunId = "last",
+    rung: RungName = "",
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Only these changes; again for more.")] = None,
     field: Annotated[str, typer.Option(help="The text field that is changed (default: the first).")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most this many examples.")] = 100,
-    store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
+    store: StoreUrl = None,
 ) -> None:
     """Answer a run's examples again with typos, in capitals, cut, padded and empty, and print a robustness table."""
-    import asyncio
-    from pathlib import Path
-
-    from rung.core import program as programs
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.ladder.evaluate import Evaluator
-    from rung.ladder.export import choose
-    from rung.ladder.history import read_examples, read_run
-    from rung.ladder.view.live import tell
-    from rung.metrics import load_metric
-    from rung.models import Pool
-    from rung.store import open_store
-    from rung.studies import stress as room
-
     settings = Settings({"store": store})
 
     async def work() -> None:

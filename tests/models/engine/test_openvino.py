@@ -52,6 +52,7 @@ def user(text: str) -> tuple[Message, ...]:
     return (Message("user", text),)
 
 
+@pytest.mark.slow
 async def test_one_right_answer(model: OpenvinoModel) -> None:
     (reply,) = await model.generate([ask("What is the capital of France?", logprobs=True)])
     assert reply.text == "The capital of France is Paris."
@@ -70,6 +71,7 @@ async def test_log_probabilities_are_those_of_other_engines(model: OpenvinoModel
     assert reply.logprobs == pytest.approx((-1.97, -0.02, -0.01), abs=0.12)
 
 
+@pytest.mark.slow
 async def test_answers_do_not_depend_on_the_batch(model: OpenvinoModel) -> None:
     shared = "Here is a long story about a farmer, his two dogs and the river behind the old mill. " * 4
     requests = [

@@ -149,6 +149,7 @@ def test_bad_limit() -> None:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 async def test_every_step_of_the_embedded_model_parses() -> None:
     if not hub.present("smollm2-135m", Settings().cache):
         pytest.skip("the weights are not here; type: rung models pull smollm2-135m")
