@@ -635,6 +635,7 @@ def test_minilm_unpulled_says_what_to_type(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_minilm_in_integers_is_near_the_model_in_transformers(bench: Bench) -> None:
     if not hub.present("minilm", Settings().cache):
         pytest.skip("type: rung models pull minilm")

@@ -233,6 +233,7 @@ async def test_a_search_that_takes_too_long_ends(shelf: Collections, monkeypatch
 # ---------------------------------------------------------------- while it is being built
 
 
+@pytest.mark.slow
 async def test_readers_go_on_while_the_index_is_rebuilt(shelf: Collections, folder: Path) -> None:
     """Each answer is of one generation: the documents of a round are all there or none of them."""
     rounds, stop = 12, asyncio.Event()
@@ -295,6 +296,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     browser.close()
 
 
+@pytest.mark.slow
 async def test_page_in_chromium(shelf: Collections, browser: Browser) -> None:
     def visit(url: str) -> None:
         browser.go(f"{url}/search")

@@ -419,6 +419,7 @@ def parses(text: str) -> bool:
     st.dictionaries(st.sampled_from(["persona", "audience", "format", "context"]), st.text(min_size=1), max_size=3),
     st.text(min_size=1),
 )
+@pytest.mark.slow
 def test_our_own_form_keeps_any_text(parts: dict[str, str], instruction: str) -> None:
     clean = {name: text.strip() for name, text in parts.items() if text.strip()}
     template = Template("t", Prompt(instruction.strip(), **clean), variables=(Variable("text"),))  # type: ignore[arg-type]

@@ -703,6 +703,7 @@ def test_a_full_disk_is_an_error_that_leaves_what_was_there(folder: Path) -> Non
 # ---------------------------------------------------------------- several at once
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_told_and_readers_go_on(folder: Path) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as first, reopen(folder) as second:
         inside, go_on = threading.Event(), threading.Event()
