@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
+from rung.documents import tables
+from rung.documents.layout import Layout
 from rung.foundations.sentences import lines
 from rung.metrics.beside import beside
 from rung.metrics.mean import Mean, failed, shown
@@ -69,21 +70,11 @@ def sentences(text: str) -> list[str]:
 def read_voice(path: Path) -> tuple[list[str], list[bool]]:
     """Sentences of a JSONL file: ``{"text": ..., "own": true}``. Raises InputError for other rows, or when one side is missing."""
     texts, own = [], []
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="correct the path") from None
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text, mine = row["text"], row["own"]
-        except (ValueError, KeyError, TypeError):
-            text, mine = None, None
+    for row in tables.rows(path, Layout("jsonl")):
+        text, mine = row.values.get("text"), row.values.get("own")
         if not isinstance(text, str) or not isinstance(mine, bool):
             raise InputError(
-                'expected {"text": "...", "own": true or false}', file=path, line=number, remedy="correct the row"
+                'expected {"text": "...", "own": true or false}', file=path, line=row.line, remedy="correct the row"
             )
         texts.append(text)
         own.append(mine)

@@ -15,6 +15,8 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.types import Interval
+from rung.documents import tables
+from rung.documents.layout import Layout
 from rung.foundations.tfidf import Tfidf
 from rung.metrics.stats import wilson
 
@@ -129,32 +131,21 @@ def measure(filter: Filter, harmless: Sequence[str], harmful: Sequence[str] = ()
 def read_texts(path: Path, column: str = "") -> list[str]:
     """Texts of a file or folder: ``.txt`` (one a line), ``.json``, ``.jsonl``, ``.csv``; ``column`` names the field where the
     rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be read."""
-    import csv
-    import json
-
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", ".json", ".jsonl", ".csv"))
         return [text for file in files for text in read_texts(file, column)]
-    try:
-        content = path.read_text(encoding="utf-8")
-        rows: list[Any]
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(content.splitlines()))
-        elif path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in content.splitlines() if line.strip()]
-        elif path.suffix == ".json":
-            loaded = json.loads(content)
-            rows = (
-                loaded if isinstance(loaded, list) else list(loaded.values()) if isinstance(loaded, dict) else [loaded]
-            )
-        else:
-            rows = content.splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read it: {error}", file=path, remedy="give .txt, .json, .jsonl or .csv") from None
+    rows: Sequence[Any]
+    if path.suffix == ".txt":
+        try:
+            rows = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot be read: {error}", file=path, remedy="save it as UTF-8") from None
+    else:
+        rows = [row.values for row in tables.rows(path, Layout(lenient=True))]
     names = [column] if column else ["prompt", "goal", "text", "input", "question"]
     texts = []
     for row in rows:
-        value = next((row[name] for name in names if name in row), None) if isinstance(row, dict) else row
+        value = next((row[name] for name in names if name in row), None) if isinstance(row, Mapping) else row
         if isinstance(value, str) and value.strip():
             texts.append(value.strip())
     if not texts:

@@ -15,10 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 from rung.core.codec import digest, spell
 from rung.core.columns import align
 from rung.core.errors import InputError
-from rung.core.problem import Problems
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Input, ResponseFormat, Result, Sampling, as_input
+from rung.documents import tables
 from rung.ladder.evaluate import Evaluator
 from rung.ladder.view.table import difference, quality
 from rung.metrics import load_metric
@@ -27,8 +27,6 @@ from rung.models import Pool
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.store import open_store
-from rung.tasks.file.definition import Source
-from rung.tasks.rows.reader import read as read_tables
 
 METRICS: Mapping[str, str] = {"rouge": "rouge-l", "exact_match": "exact", "semantic_similarity": "semantic"}
 """What is measured unless said: the guides' names and the metrics here."""
@@ -70,10 +68,7 @@ class Generated:
 def read(path: Path) -> list[Example]:
     """Test cases of a table (JSONL, CSV, Parquet, ...) with the columns prompt and reference. Raises InputError for a file without
     them, or without rows."""
-    problems = Problems()
-    tables = read_tables(Source(file=str(path)), path, problems)
-    problems.demand(path)
-    rows = [(row.line, row.values) for table in tables for row in table.rows]
+    rows = [(row.line, row.values) for row in tables.rows(path)]
     if not rows:
         raise InputError("there is no test case in it", file=path, remedy="write rows with prompt and reference")
     return [_example(values, place, path, line) for place, (line, values) in enumerate(rows)]

@@ -78,8 +78,8 @@ def test_a_beir_folder_is_read(zipped: bool, nested: bool, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("corpus.jsonl", '{"_id": "a", "text": "b"}\nnot json\n', "corpus.jsonl:2: not JSON"),
-        ("corpus.jsonl", "[1]\n", "corpus.jsonl:1: expected a JSON object"),
+        ("corpus.jsonl", '{"_id": "a", "text": "b"}\nnot json\n', "corpus.jsonl:2: not a JSON value"),
+        ("corpus.jsonl", "[]\n", "corpus.jsonl:1: got a list"),
         ("corpus.jsonl", '{"id": "a"}\n', "corpus.jsonl:1: there is no _id"),
         ("corpus.jsonl", '{"_id": "a"}\n{"_id": "a"}\n', "twice"),
         ("qrels.tsv", "query-id\tcorpus-id\tscore\nq0\td0\tgood\n", "qrels.tsv:2: expected query, document and score"),

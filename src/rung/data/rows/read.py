@@ -10,8 +10,8 @@ from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
 from rung.data.rows.records import Record
-from rung.tasks.file.definition import Source
-from rung.tasks.rows.reader import read as read_tables
+from rung.documents import tables
+from rung.documents.layout import Layout
 
 
 def assemble(
@@ -51,12 +51,12 @@ def read(
     form = (shapes.shape(shape) if shape else None) if isinstance(shape, str) else shape
     for path in paths:
         problems = Problems()
-        tables = read_tables(Source(file=str(path), header=header, quote=None if quotes else "none"), path, problems)
+        found = tables.read(path, problems, Layout(header=header, quote=None if quotes else "none"))
         if faults is None:
             problems.demand(path)
         else:
             faults.extend(f"{p.file or path}:{p.line or ''} {p.message}" for p in problems.close())
-        for table in tables:
+        for table in found:
             for row in table.rows:
                 source = {"file": row.file.name, "line": row.line, **({"split": table.split} if table.split else {})}
                 try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rung.data.rows import shapes
 from rung.data.sources import talk
+from rung.documents.layout import guess
 from rung.documents.source import kind_of
-from rung.tasks.rows.reader import guess
 
 KINDS = ("table", "text", "faq", "sections", "mail", "chat")
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from rung.core.codec import decode, spell
 from rung.core.errors import InputError
-from rung.core.problem import Problems
 from rung.core.types import Message, Result, text_of
 from rung.data.rows.records import Record
+from rung.documents import tables
 from rung.store import StoredServed
-from rung.tasks.file.definition import Source
-from rung.tasks.rows.reader import read as read_tables
 
 IDS = ("id", "example", "key")
 ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
@@ -24,23 +22,19 @@ ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
 def corrections(path: Path) -> dict[str, str]:
     """Right answers by example: a table with the columns id and answer. Raises InputError for one that has none, and for an id that is
     given two answers."""
-    problems = Problems()
     out: dict[str, str] = {}
-    tables = read_tables(Source(file=str(path)), path, problems)
-    problems.demand(path)
-    for table in tables:
-        for row in table.rows:
-            id = next((str(row.values[name]) for name in IDS if row.values.get(name) not in (None, "")), None)
-            answer = next((row.values[name] for name in ANSWERS if row.values.get(name) is not None), None)
-            if id is None or answer is None:
-                raise InputError(
-                    f"has the columns {', '.join(row.values)}",
-                    file=path,
-                    line=row.line,
-                    remedy="expected the columns id and answer",
-                )
-            if out.setdefault(id, spell(answer)) != spell(answer):
-                raise InputError(f"{id} has two different answers", file=path, line=row.line, remedy="remove one")
+    for row in tables.rows(path):
+        id = next((str(row.values[name]) for name in IDS if row.values.get(name) not in (None, "")), None)
+        answer = next((row.values[name] for name in ANSWERS if row.values.get(name) is not None), None)
+        if id is None or answer is None:
+            raise InputError(
+                f"has the columns {', '.join(row.values)}",
+                file=path,
+                line=row.line,
+                remedy="expected the columns id and answer",
+            )
+        if out.setdefault(id, spell(answer)) != spell(answer):
+            raise InputError(f"{id} has two different answers", file=path, line=row.line, remedy="remove one")
     return out
 
 

@@ -7,8 +7,7 @@ three ways: in the order of the file, in both orders, and by a grade for each an
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Case, Interval
+from rung.documents import tables
 from rung.metrics.judge import Judge, Rubric, prefer, read_rubric, unjudged
 from rung.metrics.stats import Difference, wilson
 from rung.prompts.patterns.grade import Bias, bias, kappa, verbosity_bias
@@ -70,20 +70,10 @@ class Agreement:
 
 def read_judged(path: Path) -> list[Pair] | list[Work]:
     """The rows of a JSON list or JSONL file. Raises InputError naming the first row that is neither pair nor grade."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else [json.loads(x) for x in text.splitlines() if x.strip()]
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read it: {error}", file=path, remedy="name a JSON or JSONL file") from None
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", file=path, remedy="name a JSON or JSONL file") from None
     pairs: list[Pair] = []
     works: list[Work] = []
-    for number, row in enumerate(rows, 1):
+    for found in tables.rows(path):
+        row = found.values
         try:
             if "label" in row:
                 better = int(row["label"])
@@ -98,8 +88,9 @@ def read_judged(path: Path) -> list[Pair] | list[Work]:
         except (KeyError, TypeError, ValueError) as error:
             what = f"has no {error}" if isinstance(error, KeyError) else str(error)
             raise InputError(
-                f"row {number}: {what}",
+                what,
                 file=path,
+                line=found.line,
                 remedy="pairs have input, output_1, output_2, label; grades input, output, grade",
             ) from None
     if bool(pairs) == bool(works):
@@ -107,7 +98,7 @@ def read_judged(path: Path) -> list[Pair] | list[Work]:
     return pairs or works
 
 
-def _text(row: dict[str, Any], name: str) -> str:
+def _text(row: Mapping[str, Any], name: str) -> str:
     if not isinstance(row[name], str) or not row[name].strip():
         raise ValueError(f"{name} is {str(row[name])[:40]!r}, expected text")
     return str(row[name])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError
 from rung.core.types import Case, Document, Interval, Passage, Score
+from rung.documents import tables
+from rung.documents.layout import Layout
+from rung.documents.layout import Row as TableRow
 from rung.metrics import stats
 from rung.metrics.ranking import Mrr, Ndcg, Ranking, Recall
 from rung.retrieval.collection.collection import Collection, SearchOptions
@@ -85,15 +85,16 @@ def read(folder: str | Path) -> Judged:
     with it. Raises InputError naming file and line for what is missing or not of that form."""
     folder = Path(folder)
     documents = []
-    for line, row in _rows(_find(folder, "corpus.jsonl")):
-        title, text = str(row.get("title") or "").strip(), str(row.get("text") or "")
+    path = _find(folder, "corpus.jsonl")
+    for row in tables.rows(path):
+        title, text = str(row.values.get("title") or "").strip(), str(row.values.get("text") or "")
         whole = text if not title or text.startswith(title) else f"{title}\n{text}"
-        documents.append(Document(_id(row, folder / "corpus.jsonl", line), whole))
+        documents.append(Document(_id(row), whole))
     there = {document.id for document in documents}
     if len(there) != len(documents):
-        raise InputError("an _id is there twice", remedy="give each document its own", file=folder / "corpus.jsonl")
+        raise InputError("an _id is there twice", remedy="give each document its own", file=path)
     path = _find(folder, "queries.jsonl")
-    asked = {_id(row, path, line): str(row.get("text") or "") for line, row in _rows(path)}
+    asked = {_id(row): str(row.values.get("text") or "") for row in tables.rows(path)}
     relevant, unknown = judgements(_find(folder, "qrels.tsv", "qrels/test.tsv"), there)
     queries = {id: text for id, text in asked.items() if id in relevant}
     if not queries:
@@ -108,20 +109,21 @@ def judgements(path: Path, there: set[str] | None = None) -> tuple[dict[str, dic
     """Relevant documents with their grades by query, from a tab-separated file; and how many are not in ``there``."""
     found: dict[str, dict[str, float]] = {}
     unknown = 0
-    with _open(path) as stream:
-        for line, row in enumerate(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if not row or (line == 1 and row[-1].strip().lower() in ("score", "relevance", "rel")):
-                continue
-            try:
-                query, document, grade = row[0], row[1] if len(row) == 3 else row[2], float(row[-1])
-            except (IndexError, ValueError):
-                raise InputError(
-                    f"expected query, document and score, got {row!r}", remedy="correct the line", file=path, line=line
-                ) from None
-            if there is not None and document not in there:
-                unknown += 1
-            elif grade > 0:
-                found.setdefault(query, {})[document] = grade
+    layout = Layout("tsv", header=False, delimiter="\t", quote="none", lenient=True)
+    for at in tables.rows(path, layout):
+        line, row = at.line, list(at.values.values())
+        if line == 1 and row[-1].strip().lower() in ("score", "relevance", "rel"):
+            continue
+        try:
+            query, document, grade = row[0], row[1] if len(row) == 3 else row[2], float(row[-1])
+        except (IndexError, ValueError):
+            raise InputError(
+                f"expected query, document and score, got {row!r}", remedy="correct the line", file=path, line=line
+            ) from None
+        if there is not None and document not in there:
+            unknown += 1
+        elif grade > 0:
+            found.setdefault(query, {})[document] = grade
     return found, unknown
 
 
@@ -133,31 +135,10 @@ def _find(folder: Path, *names: str) -> Path:
     raise InputError(f"{folder} has no {' or '.join(names)}", remedy="give a folder in BEIR's form")
 
 
-def _open(path: Path) -> Any:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with _open(path) as stream:
-            for line, text in enumerate(stream, 1):
-                if not text.strip():
-                    continue
-                try:
-                    row = json.loads(text)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"not JSON: {error}", remedy="correct the line", file=path, line=line) from None
-                if not isinstance(row, dict):
-                    raise InputError("expected a JSON object", remedy="correct the line", file=path, line=line)
-                yield line, row
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", remedy="check the file", file=path) from None
-
-
-def _id(row: Mapping[str, Any], path: Path, line: int) -> str:
-    if "_id" not in row:
-        raise InputError("there is no _id", remedy="correct the line", file=path, line=line)
-    return str(row["_id"])
+def _id(row: TableRow) -> str:
+    if "_id" not in row.values:
+        raise InputError("there is no _id", remedy="correct the line", file=row.file, line=row.line)
+    return str(row.values["_id"])
 
 
 def whole(document: Document) -> list[Passage]:

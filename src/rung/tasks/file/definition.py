@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from rung.core.problem import Problems, nearest
 from rung.core.types import RungChoice
+from rung.documents.layout import Layout
 
 Location = tuple[str | int, ...]
 STDLIB_CORPUS = "python-stdlib"
@@ -188,6 +189,10 @@ class Reader(_Part):
             except LookupError:
                 raise ValueError(f"got {value!r}, expected an encoding that Python knows, such as cp1252") from None
         return value
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.format, self.header, self.names, self.delimiter, self.quote, self.encoding, self.path)
 
 
 class Source(Reader):

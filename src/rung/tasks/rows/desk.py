@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rung.core.problem import Problems
+from rung.documents.layout import Row
 from rung.tasks.file.definition import Definition, Location, expand, line_of
-from rung.tasks.rows.reader import Row
 
 _LINED = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
 

@@ -11,9 +11,11 @@ from rung.core.problem import Problems, nearest
 from rung.core.types import Document
 from rung.documents import Trouble, scan
 from rung.documents import read as read_documents
+from rung.documents.cells import ABSENT, value
+from rung.documents.layout import Place, guess
+from rung.documents.tables import read
 from rung.tasks.file.definition import STDLIB_CORPUS, Corpus
 from rung.tasks.packs.corpus import read_stdlib
-from rung.tasks.rows.reader import ABSENT, guess, read, value
 
 KINDS = ("text", "markdown", "html", "pdf", "docx")
 """Readers whose files are passages; tables are named by themselves, with their columns."""
@@ -96,9 +98,9 @@ def _documents(place: Path, problems: Problems) -> Iterator[Document]:
 
 def _rows(source: Corpus, place: Path, problems: Problems, *, task: Path, line: int | None) -> dict[str, str]:
     out: dict[str, str] = {}
-    for table in read(source, place, problems, line=line, task=task):
+    for table in read(place, problems, source.layout, named=Place(task, line)):
         for row in table.rows:
-            parts = [value(row, column) for column in source.text]
+            parts = [value(row.values, column) for column in source.text]
             lacking = [column for column, part in zip(source.text, parts, strict=True) if part is ABSENT]
             if lacking:
                 problems.add(
@@ -110,7 +112,7 @@ def _rows(source: Corpus, place: Path, problems: Problems, *, task: Path, line: 
                 )
                 continue
             text = "\n".join(str(part).strip() for part in parts if part not in (None, "")).strip()
-            id = str(value(row, source.id)) if source.id else f"{place.name}-{row.line}"
+            id = str(value(row.values, source.id)) if source.id else f"{place.name}-{row.line}"
             if id in out:
                 problems.add(
                     f"passages: the id {id!r} is there twice",

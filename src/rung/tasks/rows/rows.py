@@ -10,30 +10,32 @@ from typing import Any
 
 from rung.core.codec import digest
 from rung.core.problem import nearest
+from rung.documents import tables
+from rung.documents.cells import ABSENT, heads, value
+from rung.documents.layout import Place, Row, Table
+from rung.documents.tables import SPLITS
 from rung.tasks.file.definition import STDLIB_CORPUS, Source
-from rung.tasks.packs.middle import stdlib
-from rung.tasks.rows import reader
+from rung.tasks.packs.middle import holes, stdlib
 from rung.tasks.rows.desk import Desk, Draft
 
 HUGE = 1_000_000
 """Characters in one field beyond which a row is a mistake."""
 
 
-def read_tables(desk: Desk) -> list[reader.Table]:
+def read_tables(desk: Desk) -> list[Table]:
     """The tables of all sources; ``split`` is set where the task file or a dataset folder says it."""
-    out: list[reader.Table] = []
+    out: list[Table] = []
     data = desk.definition.data
     for split, sources in (("", data.whole), ("train", data.train), ("dev", data.dev), ("test", data.test)):
         for index, source in enumerate(sources):
             location: tuple[str | int, ...] = ("data", split, index) if split else ("data", index)
             merged: Source = source.under(desk.definition.reader)
-            if source.file == STDLIB_CORPUS and merged.format == "fim":
-                place: Path | None = stdlib()
-            else:
-                place = desk.place(source.file, *location)
+            fim = merged.format == "fim"
+            place = stdlib() if fim and source.file == STDLIB_CORPUS else desk.place(source.file, *location)
             if place is None:
                 continue
-            found = reader.read(merged, place, desk.problems, line=desk.line(*location), task=desk.path)
+            named = Place(desk.path, desk.line(*location))
+            found = _holes(desk, place) if fim else tables.read(place, desk.problems, merged.layout, named=named)
             for table in found:
                 if split:
                     table.split = split
@@ -43,7 +45,25 @@ def read_tables(desk: Desk) -> list[reader.Table]:
     return out
 
 
-def read_rows(desk: Desk, tables: Sequence[reader.Table]) -> list[Draft]:
+def _holes(desk: Desk, folder: Path) -> list[Table]:
+    """Source files under a folder with a line of each cut open: see rung.tasks.packs.middle."""
+    if not folder.is_dir():
+        what = "is a file, expected a folder of source files" if folder.exists() else "is not there"
+        desk.problems.add(what, "name a folder of source files", file=folder, code="not-found")
+        return []
+    try:
+        rows = [Row(values, file, line) for file, line, values in holes(folder)]
+    except OSError as error:
+        desk.problems.add(
+            f"cannot read it: {error.strerror or error}", "check its permissions", file=folder, code="unreadable"
+        )
+        return []
+    if not rows:
+        desk.problems.add("the folder holds no source file with a line to fill", "name a folder of code", file=folder)
+    return [Table(tuple(rows[0].values) if rows else (), rows)]
+
+
+def read_rows(desk: Desk, tables: Sequence[Table]) -> list[Draft]:
     columns = desk.definition.columns
     wanted = [("input", field_, column) for field_, column in columns.input.items()]
     if columns.reference is not None:
@@ -54,7 +74,7 @@ def read_rows(desk: Desk, tables: Sequence[reader.Table]) -> list[Draft]:
     for table in tables:
         lacking = []
         for role, name, column in wanted:
-            if column not in table.columns and not set(reader.heads(column)) <= set(table.columns):
+            if column not in table.columns and not set(heads(column)) <= set(table.columns):
                 lacking.append((role, name, column))
         if not table.rows:
             continue
@@ -73,11 +93,11 @@ def read_rows(desk: Desk, tables: Sequence[reader.Table]) -> list[Draft]:
     return [row for row in out if row.input]
 
 
-def _row(desk: Desk, row: reader.Row, split: str) -> Draft:
+def _row(desk: Desk, row: Row, split: str) -> Draft:
     columns = desk.definition.columns
     input: dict[str, str] = {}
     for name, column in columns.input.items():
-        text = _plain(desk, reader.value(row, column), row, name)
+        text = _plain(desk, value(row.values, column), row, name)
         if len(text) > HUGE:
             desk.complain(
                 row, f"field {name!r} has {len(text):,} characters, at most {HUGE:,} are read",
@@ -89,37 +109,37 @@ def _row(desk: Desk, row: reader.Row, split: str) -> Draft:
     if not any(text.strip() for text in input.values()):
         desk.complain(row, f"the input is empty ({', '.join(input)})", "fill it or remove the row", "empty input")
     if columns.split is not None:
-        given = str(reader.value(row, columns.split)).strip().lower()
-        if given not in reader.SPLITS:
+        given = str(value(row.values, columns.split)).strip().lower()
+        if given not in SPLITS:
             desk.complain(
                 row, f"split {given!r}, expected train, dev or test", "correct it in the column "
                 f"{columns.split!r}", "unknown split",
             )  # fmt: skip
         else:
-            read.split = reader.SPLITS[given]
+            read.split = SPLITS[given]
     if columns.group is not None:
-        group = reader.value(row, columns.group)
-        read.group = None if group in (None, "", reader.ABSENT) else str(group)
+        group = value(row.values, columns.group)
+        read.group = None if group in (None, "", ABSENT) else str(group)
     if columns.id is not None:
-        id = reader.value(row, columns.id)
-        read.id = "" if id is None or id is reader.ABSENT else str(id).strip()
+        id = value(row.values, columns.id)
+        read.id = "" if id is None or id is ABSENT else str(id).strip()
         if not read.id:
             desk.complain(row, "the id is empty", "fill it, or remove `columns.id`", "empty id")
     for column in columns.metadata:
-        found = reader.value(row, column)
-        if found is not reader.ABSENT:
+        found = value(row.values, column)
+        if found is not ABSENT:
             read.metadata[column] = found
     if columns.reference is not None:
-        read.reference = reader.value(row, columns.reference.column)
-        if read.reference is reader.ABSENT:
+        read.reference = value(row.values, columns.reference.column)
+        if read.reference is ABSENT:
             read.reference = None
     return read
 
 
-def _plain(desk: Desk, found: Any, row: reader.Row, name: str) -> str:
+def _plain(desk: Desk, found: Any, row: Row, name: str) -> str:
     if isinstance(found, str):
         return found
-    if found is None or found is reader.ABSENT:
+    if found is None or found is ABSENT:
         return ""
     if isinstance(found, bool | int | float):
         return json.dumps(found)
@@ -137,9 +157,9 @@ def _mixed(desk: Desk, rows: Sequence[Draft]) -> None:
     if columns.reference is not None and desk.definition.answer.kind == "labels":
         watched.append(("reference", columns.reference.column))
     for role, column in watched:
-        first: dict[str, reader.Row] = {}
+        first: dict[str, Row] = {}
         for row in rows:
-            found = reader.value(row.row, column)
+            found = value(row.row.values, column)
             if isinstance(found, str | bool | int | float):
                 first.setdefault(type(found).__name__, row.row)
         if len(first) > 1:
@@ -152,7 +172,7 @@ def _mixed(desk: Desk, rows: Sequence[Draft]) -> None:
 
 def identify(desk: Desk, rows: Sequence[Draft]) -> None:
     """Ids: given, or the hash of input and reference; equal rows get -2, -3, ... in the order they stand."""
-    seen: dict[str, reader.Row] = {}
+    seen: dict[str, Row] = {}
     count: Counter[str] = Counter()
     given = desk.definition.columns.id is not None
     for row in rows:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from rung.core.errors import InputError
 from rung.core.problem import Problems
-from rung.tasks.file.definition import Source
-from rung.tasks.rows.reader import ABSENT, Row, heads, read, value
+from rung.documents.cells import ABSENT, heads, value
+from rung.documents.layout import Layout
+from rung.documents.tables import read, rows, stream
 
 ROWS = [
     {"text": "plain", "label": "a"},
@@ -58,7 +60,7 @@ def make(path: Path) -> None:
 
 def read_one(file: Path, **options: Any) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     problems = Problems()
-    tables = read(Source(file=str(file), **options), file, problems)
+    tables = read(file, problems, Layout(**options))
     told = tuple(str(problem) for problem in problems.close())
     return [dict(row.values) for table in tables for row in table.rows], told
 
@@ -80,7 +82,7 @@ def test_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
 def test_headerless_unquoted_tsv(tmp_path: Path) -> None:
     path = tmp_path / "d.tsv"
     path.write_text('he said " and left\t1\nfine\t0\n')
-    rows, told = read_one(path, header=False, quote="none", names=["text", "label"])
+    rows, told = read_one(path, header=False, quote="none", names=("text", "label"))
     assert rows == [{"text": 'he said " and left', "label": "1"}, {"text": "fine", "label": "0"}]
     assert not told
     assert read_one(path, header=False, quote="none")[0][1] == {"1": "fine", "2": "0"}
@@ -102,12 +104,12 @@ def test_json_path_inherits_what_rows_lie_in(tmp_path: Path) -> None:
     rows, told = read_one(path, path="data[].paragraphs[].qas[]")
     assert not told
     assert rows[0] == {"title": "T", "context": "C", "id": "1", "answers": [{"text": "x"}]}
-    assert value(Row(rows[0], path, 1), "answers[].text") == ["x"]
-    assert value(Row(rows[1], path, 2), "answers[].text") == []
-    assert value(Row(rows[1], path, 2), "other") is ABSENT
-    assert value(Row(rows[0], path, 1), "json(id, title)") == '{"id": "1", "title": "T"}'
-    assert value(Row(rows[0], path, 1), "json(id, answers[].text)") == '{"id": "1", "answers[].text": ["x"]}'
-    assert value(Row(rows[0], path, 1), "json(other)") is ABSENT
+    assert value(rows[0], "answers[].text") == ["x"]
+    assert value(rows[1], "answers[].text") == []
+    assert value(rows[1], "other") is ABSENT
+    assert value(rows[0], "json(id, title)") == '{"id": "1", "title": "T"}'
+    assert value(rows[0], "json(id, answers[].text)") == '{"id": "1", "answers[].text": ["x"]}'
+    assert value(rows[0], "json(other)") is ABSENT
     assert heads("json(id, answers[].text)") == ["id", "answers"]
     assert heads("a.b") == ["a"]
     _, told = read_one(path, path="data[].paragraph[]")
@@ -149,7 +151,7 @@ def test_dataset_folder(tmp_path: Path, layout: str) -> None:
             (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     (tmp_path / "README.md").write_text("card")
     problems = Problems()
-    tables = read(Source(file="."), tmp_path, problems)
+    tables = read(tmp_path, problems)
     assert not problems.found
     assert {table.split: [row.values["label"] for row in table.rows] for table in tables} == {
         "train": ["neg", "pos"], "dev": ["neg", "pos"], "test": ["neg", "pos"],
@@ -158,37 +160,37 @@ def test_dataset_folder(tmp_path: Path, layout: str) -> None:
 
 
 BROKEN: list[tuple[str, bytes, dict[str, Any], int | None, str]] = [
-    ("a.csv", b"text,label\nx,a\ny\nz,b\n", {}, 3, "got 1 cells, expected 2"),
-    ("a.csv", b"text,label\nx,a,extra\n", {}, 2, "got 3 cells, expected 2"),
-    ("a.csv", b'text,label\n"open,a\nz,b\n', {}, 2, "never closed"),
-    ("a.csv", b'text,label\n"x"y,a\nz,b\n', {}, 2, "cannot read this row"),
-    ("a.csv", b"text,text\nx,a\n", {}, 2, "more than once"),
-    ("a.csv", b"text,label\nx,a\ncaf\xe9,b\n", {}, 3, "byte 18 (0xe9, in line 3) is not UTF-8"),
-    ("a.csv", "text,label\nx,a\n".encode("utf-16"), {}, 1, "UTF-16"),
-    ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, 2, "not a JSON value"),
-    ("a.jsonl", b'{"text": NaN}\n', {}, 1, "NaN"),
-    ("a.jsonl", b'{"text": "x"}\n"y"\n', {}, 2, "got a str, expected an object"),
-    ("a.jsonl", b'["x", "y", "z"]\n', {"names": ["text", "label"]}, 1, "got a list of 3"),
-    ("a.json", b'[{"text": "x"},\n {"text" "y"}]', {}, 2, "not valid JSON"),
-    ("a.json", b'{"rows": []}', {}, None, "with the keys rows"),
-    ("a.csv.gz", b"text,label\n", {}, None, "not gzip"),
-    ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:40], {}, None, "gzip stream is damaged"),
-    ("a.parquet", b"PAR1 no", {}, None, "not a readable parquet"),
-    ("a.arrow", b"no", {}, None, "not a readable arrow"),
-    ("a.xyz", b"", {}, None, "cannot tell the format"),
+    ("a.csv", b"text,label\nx,a\ny\nz,b\n", {}, 3, "cell-count"),
+    ("a.csv", b"text,label\nx,a,extra\n", {}, 2, "cell-count"),
+    ("a.csv", b'text,label\n"open,a\nz,b\n', {}, 2, "unclosed-quote"),
+    ("a.csv", b'text,label\n"x"y,a\nz,b\n', {}, 2, "not-csv"),
+    ("a.csv", b"text,text\nx,a\n", {}, 1, "duplicate-column"),
+    ("a.csv", b"text,label\nx,a\ncaf\xe9,b\n", {}, 3, "encoding"),
+    ("a.csv", "text,label\nx,a\n".encode("utf-16"), {}, 1, "encoding"),
+    ("a.jsonl", b'{"text": "x"}\n{"text": \n', {}, 2, "not-json"),
+    ("a.jsonl", b'{"text": NaN}\n', {}, 1, "not-json"),
+    ("a.jsonl", b'{"text": "x"}\n"y"\n', {}, 2, "not-a-row"),
+    ("a.jsonl", b'["x", "y", "z"]\n', {"names": ("text", "label")}, 1, "not-a-row"),
+    ("a.json", b'[{"text": "x"},\n {"text" "y"}]', {}, 2, "not-json"),
+    ("a.json", b'{"rows": []}', {}, None, "json-path"),
+    ("a.csv.gz", b"text,label\n", {}, None, "gzip"),
+    ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:40], {}, None, "gzip"),
+    ("a.parquet", b"PAR1 no", {}, None, "not-arrow"),
+    ("a.arrow", b"no", {}, None, "not-arrow"),
+    ("a.xyz", b"", {}, None, "unknown-format"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "content", "options", "line", "words"), BROKEN)
+@pytest.mark.parametrize(("name", "content", "options", "line", "code"), BROKEN)
 def test_broken_files_are_told_by_line(
-    tmp_path: Path, name: str, content: bytes, options: dict[str, Any], line: int | None, words: str
+    tmp_path: Path, name: str, content: bytes, options: dict[str, Any], line: int | None, code: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     problems = Problems()
-    read(Source(file=name, **options), path, problems)
+    read(path, problems, Layout(**options))
     (problem,) = problems.close()
-    assert words in problem.message
+    assert problem.code == code
     assert problem.line == line
     assert problem.remedy
     assert problem.file == str(path)
@@ -213,3 +215,43 @@ def test_missing_file_names_a_near_one(tmp_path: Path) -> None:
     (tmp_path / "messages.jsonl").write_text("")
     _, (told,) = read_one(tmp_path / "mesages.jsonl")
     assert "did you mean messages.jsonl?" in told
+
+
+LENIENT: list[tuple[bytes, list[dict[str, Any]], list[tuple[str, int | None]]]] = [
+    (b"id;text\n1;a, b\n", [{"id": "1", "text": "a, b"}], []),
+    (b"sep=|\nid|text\n1|a;b;c\n", [{"id": "1", "text": "a;b;c"}], []),
+    (b'"the\r\ntext",n\r\n"a\r\nb",1\r\n', [{"the text": "a\r\nb", "n": "1"}], []),
+    (b'"a;b;c;d",n\nx,1\n', [{"a;b;c;d": "x", "n": "1"}], []),
+    (b",text\n0,a\n", [{"column 1": "0", "text": "a"}], [("blank-column", 1)]),
+    (b"note,note\na,b\n", [{"note": "a", "note (2)": "b"}], [("duplicate-column", 1)]),
+    (b"a,b\n1\n1,2,3\n", [{"a": "1", "b": ""}, {"a": "1", "b": "2", "column 3": "3"}], [("cell-count", 2), ("cell-count", 3)]),
+    (b"a,b\n1,2\n\"3,4\n5,6\n", [{"a": "1", "b": "2"}], [("unclosed-quote", 3)]),
+    (b"a\ncaf\xe9\n", [{"a": "caf\u00e9"}], [("encoding", 2)]),
+    ("a,b\n1,\u00e9\n".encode("utf-16"), [{"a": "1", "b": "\u00e9"}], []),
+    (b"", [], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected", "told"), LENIENT)
+def test_a_table_among_documents_is_read_leniently_and_told(
+    tmp_path: Path, content: bytes, expected: list[dict[str, Any]], told: list[tuple[str, int | None]]
+) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    problems = Problems()
+    assert [row.values for row in stream(tmp_path / "a.csv", problems, Layout(lenient=True))] == expected
+    assert sorted((problem.code, problem.line) for problem in problems.close()) == sorted(told)
+
+
+def test_rows_that_must_be_good_raise_the_first_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n{"a": }\n')
+    with pytest.raises(InputError) as raised:
+        rows(tmp_path / "a.jsonl")
+    assert (raised.value.code, raised.value.line) == ("not-json", 3)
+
+
+def test_a_line_that_never_ends_is_told_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.documents.encoded.CELL", 1000)
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": "' + "x" * 5000 + '"}\n{"a": 2}\n{"a": "\x00"}\n')
+    problems = Problems()
+    assert [row.values["a"] for row in stream(tmp_path / "a.jsonl", problems)] == [1, 2, ""]
+    assert [(problem.code, problem.line) for problem in problems.close()] == [("too-long", 2), ("nul", 4)]
