@@ -222,12 +222,12 @@ def test_equal_rows_have_distinct_ids(folder: Path) -> None:
 
 
 def test_numbers_patterns_maps_and_several_answers(folder: Path) -> None:
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"q": text, "a": f"so #### {i},000", "s": [f"{i}", "many"]}) for i, (text, _) in enumerate(TEXTS)))  # fmt: skip
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"q": text, "a": f"so #### {i + 1},000", "s": [f"{i}", "many"]}) for i, (text, _) in enumerate(TEXTS)))  # fmt: skip
     edit(folder, "rows.csv", "rows.jsonl")
     edit(folder, "{input: text, reference: label}", "{input: q, reference: {column: a, pattern: '#### (.+)'}}")
     edit(folder, "answer: labels", "answer: number")
     edit(folder, "[accuracy]", "[number]")
-    assert {example.reference for example in tasks.load(folder).test} <= {i * 1000 for i in range(len(TEXTS))}
+    assert {example.reference for example in tasks.load(folder).test} <= {(i + 1) * 1000 for i in range(len(TEXTS))}
     edit(folder, "{column: a, pattern: '#### (.+)'}", "s")
     edit(folder, "answer: number", "answer: text")
     edit(folder, "[number]", "[token-f1]")

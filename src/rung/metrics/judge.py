@@ -20,6 +20,7 @@ from rung.core import registry
 from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.protocols import Model, Resources
+from rung.core.reply import read_reply
 from rung.core.types import Case, Message, Request, ResponseFormat, Sampling, Score, ScoreRequest, text_of
 from rung.metrics.mean import Mean, failed, references
 
@@ -195,11 +196,12 @@ async def _ask(model: Model, prompts: Sequence[tuple[Message, ...]], candidates:
         if reply.finish == "error":
             marks.append(_Mark(error=reply.text))
             continue
-        found = re.fullmatch(rf"\W*({'|'.join(candidates)})\W*(?:(?:/|of)\s*5)?\W*", reply.text)
-        if found is None:
-            marks.append(_Mark(error=f"expected one of {', '.join(candidates)}, got {reply.text[:60]!r}"))
+        text = re.sub(r"\b([1-5])[*_`\s]*(?:/|(?:out )?of)\s*5\b", r"\1", reply.text)
+        label, complaint = read_reply(ResponseFormat("labels", labels=candidates), text)
+        if label is None:
+            marks.append(_Mark(error=complaint))
         else:
-            marks.append(_Mark(tuple(float(found[1] == candidate) for candidate in candidates)))
+            marks.append(_Mark(tuple(float(label == candidate) for candidate in candidates)))
     return marks
 
 

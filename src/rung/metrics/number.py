@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
+from rung.core.number import read_number
 from rung.core.types import Case, Score
 from rung.metrics.mean import Mean, references, shown
 
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|(?<![\w.])[-+−]?\$?\.\d+"
-)
-_FINAL = re.compile(r"####\s*(.+)")
-
 
 def final_number(value: Any) -> float | None:
-    """The number an answer ends in, None without one.
-
-    A number is itself. In text: the last number after the last ``####`` where that mark is (gsm8k's own form), else the
-    last number at all. Thousands commas, a dollar sign and a leading sign are read; units and a final full stop are not
-    part of it.
-    """
+    """The number that an answer gives, None without one: a number is itself, a text is read as core.number reads it."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
         return float(value) if math.isfinite(value) else None
-    text = str(value)
-    marked = _FINAL.findall(text)
-    found = _NUMBER.findall(marked[-1]) if marked else []
-    found = found or _NUMBER.findall(text)
-    if not found:
-        return None
-    number = float(found[-1].replace(",", "").replace("$", "").replace("−", "-"))
-    return number if math.isfinite(number) else None
+    number, _ = read_number(str(value))
+    return float(number) if number else None
 
 
 class Number(Mean):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,6 +10,8 @@ from typing import Any
 
 from rung.core.errors import ModelError
 from rung.core.protocols import Model
+from rung.core.reasoning import Listener
+from rung.core.reply import read_reply
 from rung.core.types import (
     Answer,
     Failure,
@@ -24,8 +24,6 @@ from rung.core.types import (
     Step,
     Usage,
 )
-
-NUMBER = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +65,21 @@ async def ask(
     step = Step(name, messages, reply.text, note=note, usage=reply.usage)
     if reply.finish == "error":
         return Asked(None, "", replace(step, reply=""), Failure.of_reply(reply))
-    output, complaint = parse(form, reply.text)
-    if complaint and reply.finish == "length":
-        complaint += f" (cut off at {sampling.max_tokens} tokens)"
+    output, complaint = read_reply(form, reply.text)
+    if reply.finish == "length":
+        if not complaint and not constrained.closed and _may_go_on(form, output, reply.text):
+            output, complaint = None, f"expected a whole {form.kind.removesuffix('s')}, got the beginning of one"
+        if complaint:
+            complaint += f" (cut off at {sampling.max_tokens} tokens)"
     return Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
+
+
+def _may_go_on(form: ResponseFormat, output: Any, text: str) -> bool:
+    """Whether a reply that was cut off ends within its answer: "12" may have become "123", "refund" "refund policy"."""
+    if form.kind == "labels":
+        longer = any(label != output and label.casefold().startswith(str(output).casefold()) for label in form.labels)
+        return longer and text.rstrip().casefold().endswith(str(output).casefold())
+    return form.kind == "number" and text[-1:].isdigit()
 
 
 async def listen(
@@ -78,15 +87,17 @@ async def listen(
 ) -> AsyncGenerator[str | Asked]:
     """Ask for free text and pass it on as it comes: pieces, then the Asked. The pieces joined are its output.
 
-    Spaces at either end are no part of an output, so they are held back until more text follows. A model that breaks off
-    makes a failure, whatever came before it.
+    Spaces at either end are no part of an output, so they are held back until more text follows; so is reasoning, for good. A
+    model that breaks off makes a failure, whatever came before it.
     """
     held, begun, reply = "", False, None
+    listener = Listener()
     try:
         async with aclosing(model.stream(Request(messages, sampling, repeat=repeat))) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 reply = chunk.reply or reply
-                piece = held + chunk.text if begun else chunk.text.lstrip()
+                fresh = listener.feed(chunk.text) + (listener.close() if chunk.reply is not None else "")
+                piece = held + fresh if begun else fresh.lstrip()
                 body = piece.rstrip()
                 held = piece[len(body) :]
                 if body:
@@ -99,7 +110,7 @@ async def listen(
         broken = Reply("the model's stream ended before its reply was complete", "error")
         yield Asked(None, "", Step(name, messages), Failure.of_reply(reply or broken))
         return
-    output, complaint = parse(ResponseFormat(), reply.text)
+    output, complaint = read_reply(ResponseFormat(), reply.text)
     step = Step(name, messages, reply.text, usage=reply.usage)
     yield Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
 
@@ -114,65 +125,3 @@ def conclude(asked: Sequence[Asked]) -> Answer:
 
 def _probability(logprob: float) -> float:
     return min(1.0, exp(logprob))
-
-
-def parse(form: ResponseFormat, text: str) -> tuple[Any, str]:
-    """Read a reply as ``form``. Returns (output, "") or (None, why it cannot be read)."""
-    text = text.strip()
-    if form.kind == "labels":
-        return _parse_label(form.labels, text)
-    if form.kind == "json":
-        return _parse_json(form, text)
-    if form.kind == "number":
-        found = NUMBER.findall(text)
-        if not found:
-            return None, f"expected a number, got {_short(text)}"
-        return found[-1].replace(",", "").replace("$", "").lstrip("+"), ""
-    if form.kind == "regex":
-        if re.fullmatch(form.pattern, text):
-            return text, ""
-        if match := re.search(form.pattern, text):
-            return match[0], ""
-        return None, f"expected text matching {form.pattern}, got {_short(text)}"
-    if not text:
-        return None, "the reply is empty"
-    return text, ""
-
-
-def _parse_label(labels: tuple[str, ...], text: str) -> tuple[str | None, str]:
-    plain = text.strip(" .\"'`*\n").casefold()
-    for label in labels:
-        if plain == label.casefold():
-            return label, ""
-    # The longest label is tried first, so that "card_payment_fee" is not read as "card_payment".
-    named = [
-        label
-        for label in sorted(labels, key=len, reverse=True)
-        if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", text, re.IGNORECASE)
-    ]
-    distinct = [label for label in named if not any(label != other and label in other for other in named)]
-    if len(distinct) == 1:
-        return distinct[0], ""
-    return None, f"expected one of {len(labels)} labels, got {_short(text)}"
-
-
-def _parse_json(form: ResponseFormat, text: str) -> tuple[Any, str]:
-    import jsonschema
-
-    start = text.find("{")
-    if start < 0:
-        return None, f"expected a JSON object, got {_short(text)}"
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text[start:])
-    except (json.JSONDecodeError, RecursionError) as error:
-        return None, f"not valid JSON: {error}"
-    if form.schema:
-        problem = next(iter(jsonschema.Draft202012Validator(dict(form.schema)).iter_errors(value)), None)
-        if problem is not None:
-            where = "/".join(map(str, problem.absolute_path)) or "the object"
-            return None, f"JSON breaks the schema at {where}: {problem.message}"
-    return value, ""
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

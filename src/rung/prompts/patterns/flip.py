@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from rung.core.errors import InputError
 from rung.core.protocols import Model
+from rung.core.reply import read_reply
 from rung.core.types import Answer, Message, ResponseFormat, Sampling, Step, Usage
-from rung.prompts.answer import ask, parse
+from rung.prompts.answer import ask
 
 User = Callable[[str], Awaitable[str]]
 """Answers a question; an empty text ends the dialogue."""
@@ -131,7 +132,7 @@ def find(slot: Slot, said: str, *, asked: bool) -> str | None:
     """The slot's value in what the user said, or None. Free text only fills the slot that was asked for, or one that is named
     (``city: Oslo``)."""
     if named := re.search(rf"\b{re.escape(slot.name)}\b\s*(?:is|are|=|:)\s*([^,;.\n]+)", said, re.IGNORECASE):
-        value, complaint = parse(slot.form, named[1].strip())
+        value, complaint = read_reply(slot.form, named[1].strip())
         if not complaint:
             return str(value)
     if _UNKNOWN.fullmatch(said):
@@ -140,7 +141,7 @@ def find(slot: Slot, said: str, *, asked: bool) -> str | None:
         return said if asked else None
     if slot.form.kind in ("number", "regex") and not asked:
         return None  # a number in another answer is likely another slot's
-    value, complaint = parse(slot.form, said)
+    value, complaint = read_reply(slot.form, said)
     return None if complaint else str(value)
 
 

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.reply import read_reply
 from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input
-from rung.prompts.answer import ask, conclude, parse
+from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt
 
@@ -176,7 +177,7 @@ class OutlineProgram:
         if not self.pick:
             return replace(answer, output=sections)
         picked = self.outline.last if self.pick == self.outline.sections[-1] else ResponseFormat()
-        output, complaint = parse(picked, sections[self.pick])
+        output, complaint = read_reply(picked, sections[self.pick])
         return replace(answer, output=output, failure=Failure("parse", complaint) if complaint else None)
 
 

@@ -17,8 +17,9 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.program import Rows
 from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.reply import read_reply
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
-from rung.prompts.answer import Asked, ask, conclude, parse
+from rung.prompts.answer import Asked, ask, conclude
 from rung.prompts.patterns.calculator import calculate
 from rung.prompts.patterns.search import Search
 from rung.prompts.program import Options
@@ -167,7 +168,7 @@ class ReactProgram:
                 messages = self._told(messages, step.raw or "(nothing)", said)
                 continue
             if move.tool == "finish":
-                output, complaint = parse(self.options.form, move.argument)
+                output, complaint = read_reply(self.options.form, move.argument)
                 if not complaint:
                     asked[-1] = replace(step, output=output, raw=move.argument)
                     return conclude(asked)

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Any, cast
 
 from rung.core.errors import InputError
+from rung.core.number import number_alone
 from rung.core.problem import nearest
 from rung.core.types import ResponseFormat
 from rung.tasks.rows.desk import Desk, Draft, short
@@ -233,10 +234,10 @@ def number(value: Any) -> int | float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        text = value.strip().replace(",", "").replace("−", "-").lstrip("$€£").removesuffix("%").strip()
-        if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
+        alone = number_alone(value)
+        if not alone:
             return None
-        value = float(text)
+        value = float(alone)
     if not isinstance(value, int | float) or not isfinite(value):
         return None
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
