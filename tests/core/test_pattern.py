@@ -34,7 +34,6 @@ def test_what_is_none_or_too_large_is_refused(source: str) -> None:
         (r"(?i)ÄB", "äb"),
         (r"^a$", "a\nb"),
         (r"(?<=x)y(?!z)", "xy"),
-       ,
     ],
 )
 @pytest.mark.parametrize("flags", [0, re.IGNORECASE | re.MULTILINE])
