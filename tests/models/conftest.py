@@ -23,6 +23,7 @@ def _server() -> Iterator[Server]:
 def server(_server: Server) -> Server:
     _server.seen.clear()
     _server.counts.clear()
+    _server.refuse.clear()
     return _server
 
 

@@ -40,6 +40,8 @@ class Server:
     url: str
     seen: list[Seen] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    refuse: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """What a request may not hold, as its JSON spells it: the status and the words that it gets."""
     free: threading.Event = field(default_factory=threading.Event)
 
 
@@ -144,7 +146,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _fault(self, server: Server, vendor: Any, model: str, count: int, body: str) -> bool:
-        if model == "denied":
+        refused = next((answer for name, answer in server.refuse.items() if name in body), None)
+        if refused is not None:
+            self._send(refused[0], vendor.error(*refused))
+        elif model == "denied":
             self._send(401, vendor.error(401, f"invalid key {self._key()}"))
         elif model == "forbidden":
             self._send(403, vendor.error(403, "not yours"))
@@ -162,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, vendor.error(404, "no such model"))
         elif model == "picky" and "bad item" in body:
             self._send(400, vendor.error(400, "cannot read that"))
+        elif model.startswith("moved-"):
+            self._send(int(model[6:]), {}, {"location": f"{server.url}/elsewhere{self.path}"})
         elif model == "garbled":
             self._send(200, b"<html>it works</html>")
         elif model == "slow":
@@ -226,7 +233,9 @@ class _Openai:
         tools = body.get("tools")
         done = body["messages"][-1]["role"] == "tool"
         tool = (tools[0]["function"]["name"], done) if tools else None
-        return shape(schema, tool, body.get("max_tokens") or body["max_completion_tokens"], body.get("stop") or ())
+        return shape(
+            schema, tool, body.get("max_tokens") or body.get("max_completion_tokens", 9), body.get("stop") or ()
+        )
 
     def error(self, status: int, said: str) -> dict[str, Any]:
         return {"error": {"message": said, "type": "error", "param": None, "code": None}}

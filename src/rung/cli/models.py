@@ -24,6 +24,9 @@ def list_models() -> None:
 
     from rung.core.settings import Settings
     from rung.models import hub
+    from rung.models.providers.anthropic import AnthropicModel
+    from rung.models.providers.google import GoogleModel
+    from rung.models.providers.openai import OpenaiModel
 
     settings = Settings()
     pulled = hub.pulled(settings.cache)
@@ -44,17 +47,13 @@ def list_models() -> None:
     ]
     _table(("local", "kind", "size", "state", "about"), rows)
     hosted = []
-    for provider, module, variables in (
-        ("openai", "openai", ("OPENAI_API_KEY",)),
-        ("anthropic", "anthropic", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
-        ("google", "google.genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
-    ):
-        key = any(os.environ.get(variable) for variable in variables)
+    for kind in (OpenaiModel, AnthropicModel, GoogleModel):
+        vendor = kind.vendor
         hosted.append(
             (
-                f"{provider}:NAME",
-                "installed" if _installed(module) else f"type: pip install 'rung[{provider}]'",
-                "key set" if key else f"no key: export {variables[0]}=...",
+                f"{vendor.name}:NAME",
+                "installed" if _installed(kind.module) else f"type: pip install 'rung[{vendor.name}]'",
+                "key set" if any(map(os.environ.get, vendor.keys)) else f"no key: export {vendor.keys[0]}=...",
             )
         )
     typer.echo()

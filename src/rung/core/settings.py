@@ -15,13 +15,17 @@ from rung.core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A setting: its type, default and one line of help. The environment variable is ``RUNG_`` + the name in capitals."""
+    """A setting: its type, default and one line of help. The environment variable is ``RUNG_`` + the name in capitals.
+
+    ``personal``: it says whom to trust, so that a project's file, which may come from anybody, cannot set it. A setting of kind
+    dict is a table of texts in a file, and ``NAME=VALUE`` separated by spaces in the environment.
+    """
 
     name: str
     kind: type
     default: Any
     help: str
-    secret: bool = False
+    personal: bool = False
 
     @property
     def variable(self) -> str:
@@ -48,6 +52,14 @@ KEYS: dict[str, Key] = {
         Key("concurrency", int, 64, "answers in flight at once"),
         Key("timeout", float, 120.0, "seconds before a hosted call is given up"),
         Key("retries", int, 5, "how often a failed hosted call is tried again"),
+        Key(
+            "keys",
+            dict,
+            {},
+            "which variable holds the key of a server: URL=VARIABLE, separated by spaces",
+            personal=True,
+        ),
+        Key("plain_http", bool, False, "allow models on other machines to be asked over plain HTTP", personal=True),
         Key("rate", float, 0.0, "hosted calls a second at most; 0: no limit"),
         Key("prices", str, "", "a YAML file of prices that override the built-in table"),
         Key("core_hour", float, 0.05, "US dollars that an hour of one core counts when rungs' costs are compared"),
@@ -65,6 +77,8 @@ class Setting:
 
 def _convert(key: Key, raw: Any, source: str) -> Any:
     try:
+        if key.kind is dict:
+            return _mapping(raw)
         if key.kind is bool and isinstance(raw, str):
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[raw.lower()]
         if isinstance(raw, bool) is not (key.kind is bool):
@@ -76,10 +90,19 @@ def _convert(key: Key, raw: Any, source: str) -> Any:
             raise ValueError
         return value
     except (KeyError, ValueError, TypeError, OverflowError):
+        expected = "NAME=VALUE, separated by spaces" if key.kind is dict else key.kind.__name__
         raise InputError(
-            f"setting {key.name} from {source}: got {raw!r}, expected {key.kind.__name__}",
-            remedy=f"correct it there, or override it: {key.variable}={key.default!r}",
+            f"setting {key.name} from {source}: got {raw!r}, expected {expected}",
+            remedy=f"correct it there, or override it: {key.variable}={'' if key.kind is dict else repr(key.default)}",
         ) from None
+
+
+def _mapping(raw: Any) -> dict[str, str]:
+    pairs = raw.items() if isinstance(raw, Mapping) else [pair.rpartition("=")[::2] for pair in raw.split()]
+    found = dict(pairs)
+    if not all(isinstance(value, str) and name and value for name, value in found.items()):
+        raise ValueError
+    return found
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -96,6 +119,23 @@ def _read(path: Path) -> Mapping[str, Any]:
     return document
 
 
+def _read_project(path: Path) -> Mapping[str, Any]:
+    """A project's settings. Raises InputError for what only the person may set: whom to trust, and where data is sent."""
+    document = _read(path)
+    personal = [name for name in document if KEYS[name].personal]
+    if not str(document.get("store") or "sqlite:").startswith("sqlite:"):
+        personal.append("store")  # answers, and the password in the environment, would go to the host that it names
+    if personal:
+        name = personal[0]
+        raise InputError(
+            f"a project's file cannot set {name}{' to a server' if name == 'store' else ''}: it may come from anybody",
+            file=path,
+            remedy=f"move it to {user_file()}, or set {KEYS[name].variable}",
+            code="personal-setting",
+        )
+    return document
+
+
 class Settings:
     """Resolved settings. ``flags`` are values given on the command line or by a caller (None: not given)."""
 
@@ -104,7 +144,7 @@ class Settings:
         layers: list[tuple[str, Mapping[str, Any]]] = [
             ("flag", {name: value for name, value in (flags or {}).items() if value is not None}),
             ("environment", {k.name: os.environ[k.variable] for k in KEYS.values() if k.variable in os.environ}),
-            (str(project), _read(project)),
+            (str(project), _read_project(project)),
             (str(user_file()), _read(user_file())),
         ]
         self._values: dict[str, Setting] = {}

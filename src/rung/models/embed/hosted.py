@@ -8,7 +8,6 @@ of the models. ``dimensions=N`` asks for shorter vectors where the model has the
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from collections.abc import Sequence
@@ -47,9 +46,7 @@ class HostedEmbedder:
 
     def __init__(self, name: str, model: OpenaiModel, settings: Settings, dimensions: int = 0) -> None:
         self.name = name
-        self.price = prices.find(
-            f"openai:{model.model}" + (f"@{model.url}" if model.url else ""), str(settings["prices"])
-        )
+        self.price = prices.find(model.name, str(settings["prices"]))
         self._model = model
         self._policy = Policy.of(settings)
         self._asked = dimensions
@@ -61,7 +58,7 @@ class HostedEmbedder:
     @property
     def fingerprint(self) -> str:
         # As with models: a vendor may change what a name means and tells nobody.
-        return digest(["openai-embeddings", self._model.model, self._model.url, self._asked])
+        return digest(["openai-embeddings", self._model.model, self._model.access.url, self._asked])
 
     @property
     def dimensions(self) -> int:
@@ -136,9 +133,7 @@ class HostedEmbedder:
 
         sdk = require("openai", "openai", f"the embedder {self.name}")
         if self._client is None:
-            model = self._model
-            key = os.environ.get("OPENAI_API_KEY", "").strip() or "none" if model.url else model.key()
-            self._client = sdk.OpenAI(api_key=key, base_url=model.url or None, max_retries=0, timeout=model.timeout)
+            self._client = self._model.connect(blocking=True)
         started = time.monotonic()
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
         extra: dict[str, Any] = {"dimensions": self._asked} if self._asked else {}

@@ -1,7 +1,7 @@
 """Anthropic's Claude models, through Anthropic's own SDK: ``anthropic:MODEL``, or ``anthropic:MODEL@URL`` for a proxy.
 
-Written against the SDK's ``messages`` (anthropic 2.12). The key is found by the SDK: ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN
-or a profile of its own. Models after Claude 4.6 take no temperature, top_p or top_k, and the SDK no longer names them:
+Written against the SDK's ``messages`` (anthropic 2.12). The key is in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN,
+or in a profile of the SDK's. Models after Claude 4.6 take no temperature, top_p or top_k, and the SDK no longer names them:
 they are sent to the older models only, and the newer ones decode as they see fit.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from typing import Any, ClassVar
 
 from rung.core.errors import AuthError, Unsupported
-from rung.core.extras import require
-from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, Usage
-from rung.models.providers.hosted import Hosted, check_url, schema_of, tool_call, unwrap
+from rung.models.providers.access import Vendor
+from rung.models.providers.hosted import Hosted, cut, schema_of, tool_call, unwrap
 
 FINISH: dict[str, Finish] = {
     "end_turn": "stop",
@@ -31,21 +30,47 @@ _SAMPLED = re.compile(r"claude-(3|(opus|sonnet|haiku)-4-[0-6](\b|-)|(opus|sonnet
 
 
 class AnthropicModel(Hosted):
-    provider = "anthropic"
-    key_variables = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-    capabilities = Capabilities(forms=frozenset({"labels", "json", "number"}), tools=True, context=200_000)
+    vendor = Vendor(
+        "anthropic",
+        "api.anthropic.com",
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+        "ANTHROPIC_BASE_URL",
+    )
+    module = "anthropic"
+    can = Capabilities(forms=frozenset({"labels", "json", "number"}), tools=True, context=200_000)
+    spellings: ClassVar = {
+        "json_schema": r"output_config|output_format|json_schema|structured.outputs?",
+        "stop": "stop_sequences",
+    }
+
+    def check_key(self) -> None:
+        if not self.access.own:
+            self.access.key(self.name)  # at Anthropic's own address, the SDK may find a profile instead
 
     def connect(self) -> Any:
-        sdk = require("anthropic", "anthropic", f"the model {self.name}")
-        return sdk.AsyncAnthropic(base_url=self.url or None, max_retries=0, timeout=self.timeout, open_telemetry=False)
+        sdk = self.sdk()
+        # At an address of the person's own the SDK looks for its credentials itself; elsewhere it must not.
+        key = None if self.access.own else self.access.key(self.name) or "none"
+        return sdk.AsyncAnthropic(
+            api_key=key,
+            base_url=self.access.url or None,
+            max_retries=0,
+            timeout=self.timeout,
+            open_telemetry=False,
+            http_client=sdk.DefaultAsyncHttpxClient(timeout=self.timeout, **self.access.client_options()),
+        )
 
     async def disconnect(self, client: Any) -> None:
         await client.close()
 
+    async def send(self, body: Mapping[str, Any], *, stream: bool) -> Any:
+        return await self.client().messages.create(**body, stream=stream)
+
     async def reply(self, request: Request) -> Reply:
-        message = await self._create(request, stream=False)
+        message, without = await self.ask(request, stream=False)
+        text = "".join(block.text for block in message.content if block.type == "text")
         return Reply(
-            text=unwrap(request.form, "".join(block.text for block in message.content if block.type == "text")),
+            text=unwrap(request.form, cut(text, request.sampling.stop) if "stop" in without else text),
             finish=FINISH.get(message.stop_reason or "", "stop"),
             usage=_usage(message.usage),
             model=self.name,
@@ -55,13 +80,13 @@ class AnthropicModel(Hosted):
         )
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        held = request.form.kind in ("labels", "number")
         text: list[str] = []
         calls: dict[int, list[str]] = {}
         finish: Finish | None = None
         usage = Usage(calls=1)
         whole = False
-        pieces = await self._create(request, stream=True)
+        pieces, without = await self.ask(request, stream=True)
+        held = request.form.kind in ("labels", "number") or "stop" in without
         try:
             async for event in pieces:
                 if event.type == "message_start":
@@ -80,12 +105,13 @@ class AnthropicModel(Hosted):
                 elif event.type == "message_stop":
                     whole = True
         except Exception as error:
-            raise self._shaped(error) from None
+            raise self.translate(error) from None
         finally:
             await pieces.close()
         if finish is None or not whole:
             raise self.broken("it ended before message_stop")
-        answer = unwrap(request.form, "".join(text))
+        joined = "".join(text)
+        answer = unwrap(request.form, cut(joined, request.sampling.stop) if "stop" in without else joined)
         yield Chunk(
             answer if held else "",
             Reply(
@@ -97,15 +123,7 @@ class AnthropicModel(Hosted):
             ),
         )
 
-    async def _create(self, request: Request, *, stream: bool) -> Any:
-        self.refuse(request)
-        body = self._body(request)
-        try:
-            return await self.client().messages.create(**body, stream=stream)
-        except Exception as error:
-            raise self._shaped(error) from None
-
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request, without: Set[str], *, stream: bool) -> dict[str, Any]:
         sampling = request.sampling
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")
         body: dict[str, Any] = {
@@ -115,48 +133,44 @@ class AnthropicModel(Hosted):
         }
         if system:
             body["system"] = system
-        if sampling.stop:
+        if sampling.stop and "stop" not in without:
             body["stop_sequences"] = list(sampling.stop)
         if request.tools:
             body["tools"] = [
                 {"name": t.name, "description": t.description, "input_schema": dict(t.schema) or {"type": "object"}}
                 for t in request.tools
             ]
-        if request.form.closed:
-            schema = schema_of(request.form)
-            if schema is None:
-                raise Unsupported(
-                    f"{self.name} cannot decode under the form {request.form.kind!r}",
-                    remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}; local models (openvino:...) have more",
-                )
+        schema = schema_of(request.form) if request.form.closed else None
+        if schema is not None and "json_schema" not in without:
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         if _SAMPLED.match(self.model):
             extra: dict[str, Any] = {"temperature": sampling.temperature}
             if sampling.temperature > 0:  # greedy makes the others moot, and the 4.x models take one of them at a time
                 extra |= {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
                 extra |= {"top_k": sampling.top_k} if sampling.top_k else {}
-            body["extra_body"] = extra
+            body["extra_body"] = {name: value for name, value in extra.items() if name not in without}
         elif sampling.top_p < 1 or sampling.top_k:
             raise Unsupported(f"{self.name} takes no top-p or top-k", remedy="drop them, or use another model")
         return body
 
-    def _shaped(self, error: Exception) -> Exception:
-        if isinstance(error, TypeError) and "authentication" in str(error):
+    def optional(self, body: Mapping[str, Any]) -> Set[str]:
+        renamed = {"stop_sequences": "stop", "output_config": "json_schema"}
+        return {*(renamed[name] for name in renamed.keys() & body.keys()), *body.get("extra_body", ())}
+
+    def complaint(self, error: Exception) -> tuple[int | None, str, str]:
+        return getattr(error, "status_code", None), str(getattr(error, "message", "")), ""
+
+    def translate(self, error: Exception) -> Exception:
+        # What the SDK raises where it finds neither a key nor a profile: it has no class of its own.
+        if isinstance(error, TypeError) and self.access.own and not any(map(os.environ.get, self.vendor.keys)):
             return AuthError(
-                f"{self.name} needs a key and {' or '.join(self.key_variables)} is not set",
-                remedy=f"type: export {self.key_variables[0]}=...",
+                f"{self.name} needs a key and {' or '.join(self.vendor.keys)} is not set",
+                remedy=f"type: export {self.vendor.keys[0]}=...",
             )
-        return self.shaped(error, require("anthropic", "anthropic", f"the model {self.name}"))
+        return self.shaped(error, self.sdk())
 
 
-def open_model(name: str, settings: Settings) -> AnthropicModel:
-    """``MODEL`` or ``MODEL@URL``; the address may also come from ANTHROPIC_BASE_URL. Raises MissingExtra, InputError."""
-    model, _, url = name.partition("@http")
-    url = f"http{url}" if url else os.environ.get("ANTHROPIC_BASE_URL", "").strip()
-    require("anthropic", "anthropic", f"the model anthropic:{model}")
-    return AnthropicModel(
-        model, url=check_url(url, "ANTHROPIC_API_KEY") if url else "", timeout=float(settings["timeout"])
-    )
+open_model = AnthropicModel.open
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:

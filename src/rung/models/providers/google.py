@@ -6,16 +6,14 @@ The key comes from GOOGLE_API_KEY or GEMINI_API_KEY.
 from __future__ import annotations
 
 import base64
-import os
 import re
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from typing import Any, ClassVar
 
-from rung.core.errors import AuthError, Unsupported
-from rung.core.extras import require
-from rung.core.settings import Settings
+from rung.core.errors import AuthError
 from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ToolCall, Usage
-from rung.models.providers.hosted import Hosted, check_url, schema_of, unwrap
+from rung.models.providers.access import Vendor
+from rung.models.providers.hosted import Hosted, cut, schema_of, unwrap
 
 FINISH: dict[str, Finish] = {
     "STOP": "stop",
@@ -30,23 +28,36 @@ FINISH: dict[str, Finish] = {
 
 
 class GoogleModel(Hosted):
-    provider = "google"
-    key_variables = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-    capabilities = Capabilities(
+    vendor = Vendor(
+        "google",
+        "generativelanguage.googleapis.com",
+        ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        "GOOGLE_GEMINI_BASE_URL",
+    )
+    module = "google.genai"
+    can = Capabilities(
         forms=frozenset({"labels", "json", "number"}), tools=True, logprobs=True, seed=True, context=1_000_000
     )
+    spellings: ClassVar = {
+        "json_schema": r"response_?(json_?)?schema|response_?mime_?type|json mode|structured.outputs?",
+        "stop": r"stop_?sequences?",
+        "top_p": "top_?p",
+        "top_k": "top_?k",
+        "logprobs": "(response_?)?logprobs",
+    }
 
     def connect(self) -> Any:
-        sdk = require("google.genai", "google", f"the model {self.name}")
+        sdk = self.sdk()
         types = sdk.types
         return sdk.Client(
-            api_key=self.key(),
+            vertexai=False,  # that would take the credentials of the machine
+            api_key=self.access.key(self.name) or "none",  # the SDK insists on one
             http_options=types.HttpOptions(
-                base_url=self.url or None,
+                base_url=self.access.url or f"https://{self.vendor.host}/",
                 timeout=int(self.timeout * 1000),
-                retry_options=types.HttpRetryOptions(
-                    attempts=1
-                ),  # one try: also ends the SDK's hidden retry over aiohttp
+                # One try: also ends the SDK's hidden retry over aiohttp.
+                retry_options=types.HttpRetryOptions(attempts=1),
+                async_client_args=self.access.client_options(),
             ),
         )
 
@@ -54,70 +65,70 @@ class GoogleModel(Hosted):
         await client.aio.aclose()
         client.close()
 
+    async def send(self, body: Mapping[str, Any], *, stream: bool) -> Any:
+        models = self.client().aio.models
+        return await (models.generate_content_stream if stream else models.generate_content)(**body)
+
     async def reply(self, request: Request) -> Reply:
-        self.refuse(request)
-        config = self._config(request)
-        try:
-            response = await self.client().aio.models.generate_content(
-                model=self.model, contents=self._contents(request.messages), config=config
-            )
-        except Exception as error:
-            raise self._shaped(error) from None
+        response, without = await self.ask(request, stream=False)
         gathered = _Gathered()
         gathered.add(response)
-        return gathered.reply(request, self.name)
+        return gathered.reply(request, self.name, without)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        self.refuse(request)
-        config = self._config(request)
-        held = request.form.kind in ("labels", "number")
+        pieces, without = await self.ask(request, stream=True)
+        held = request.form.kind in ("labels", "number") or "stop" in without
         gathered = _Gathered()
         try:
-            pieces = await self.client().aio.models.generate_content_stream(
-                model=self.model, contents=self._contents(request.messages), config=config
-            )
             async for response in pieces:
                 piece = gathered.add(response)
                 if piece and not held:
                     yield Chunk(piece)
         except Exception as error:
-            raise self._shaped(error) from None
+            raise self.translate(error) from None
         if gathered.finish is None:
             raise self.broken("it ended without a finish reason")
-        reply = gathered.reply(request, self.name)
+        reply = gathered.reply(request, self.name, without)
         yield Chunk(reply.text if held else "", reply)
 
-    def _config(self, request: Request) -> Any:
-        types = require("google.genai", "google", f"the model {self.name}").types
+    def body(self, request: Request, without: Set[str], *, stream: bool) -> dict[str, Any]:
+        types = self.sdk().types
         sampling = request.sampling
-        schema = schema_of(request.form) if request.form.closed else None
-        if request.form.closed and schema is None:
-            raise Unsupported(
-                f"{self.name} cannot decode under the form {request.form.kind!r}",
-                remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}; local models (openvino:...) have more",
-            )
+        schema = schema_of(request.form) if request.form.closed and "json_schema" not in without else None
         tools = [
             types.FunctionDeclaration(name=t.name, description=t.description, parameters_json_schema=dict(t.schema))
             for t in request.tools
         ]
-        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
-        return types.GenerateContentConfig(
-            system_instruction=system or None,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p if sampling.top_p < 1 else None,
-            top_k=sampling.top_k or None,
+        wanted = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p if sampling.top_p < 1 else None,
+            "top_k": sampling.top_k or None,
+            "seed": sampling.seed,
+        }
+        config = types.GenerateContentConfig(
+            **{name: value for name, value in wanted.items() if name not in without},
+            system_instruction="\n\n".join(m.content for m in request.messages if m.role == "system") or None,
             max_output_tokens=sampling.max_tokens,
-            stop_sequences=list(sampling.stop) or None,
-            seed=sampling.seed,
-            response_logprobs=True if sampling.logprobs else None,
+            stop_sequences=(list(sampling.stop) or None) if "stop" not in without else None,
+            response_logprobs=True if sampling.logprobs and "logprobs" not in without else None,
             response_mime_type="application/json" if schema else None,
             response_json_schema=schema,
             tools=[types.Tool(function_declarations=tools)] if tools else None,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         )
+        return {"model": self.model, "contents": self._contents(request.messages), "config": config}
+
+    def optional(self, body: Mapping[str, Any]) -> Set[str]:
+        config = body["config"]
+        sent = {name for name in ("temperature", "top_p", "top_k", "seed") if getattr(config, name) is not None}
+        renamed = {"stop_sequences": "stop", "response_logprobs": "logprobs", "response_json_schema": "json_schema"}
+        return sent | {name for field, name in renamed.items() if getattr(config, field)}
+
+    def complaint(self, error: Exception) -> tuple[int | None, str, str]:
+        return getattr(error, "code", None), str(getattr(error, "message", "")), ""
 
     def _contents(self, messages: Sequence[Message]) -> list[Any]:
-        types = require("google.genai", "google", f"the model {self.name}").types
+        types = self.sdk().types
         names = {call.id: call.name for message in messages for call in message.tool_calls}
         out: list[Any] = []
         for message in messages:
@@ -142,16 +153,15 @@ class GoogleModel(Hosted):
                 out.append(types.Content(role=role, parts=parts))
         return out
 
-    def _shaped(self, error: Exception) -> Exception:
-        sdk = require("google.genai", "google", f"the model {self.name}")
-        if not isinstance(error, sdk.errors.APIError):
+    def translate(self, error: Exception) -> Exception:
+        if not isinstance(error, self.sdk().errors.APIError):
             return self.shaped(error, None)
         said = str(error.message or error.details)
         status = int(error.code or 0) or None
         if status == 400 and re.search(r"API.?key", said, re.I):
             return AuthError(
                 f"{self.name} answered 400: the key is not valid",
-                remedy=f"check the key in {' or '.join(self.key_variables)}",
+                remedy=self.access.remedy,
                 status=400,
             )
         headers = getattr(error.response, "headers", None)
@@ -198,9 +208,10 @@ class _Gathered:
         self.text.append(added)
         return added
 
-    def reply(self, request: Request, name: str) -> Reply:
+    def reply(self, request: Request, name: str, without: Set[str]) -> Reply:
+        text = "".join(self.text)
         return Reply(
-            text=unwrap(request.form, "".join(self.text)),
+            text=unwrap(request.form, cut(text, request.sampling.stop) if "stop" in without else text),
             finish="tool_calls" if self.calls else self.finish or "stop",
             usage=self.usage,
             model=name,
@@ -209,18 +220,7 @@ class _Gathered:
         )
 
 
-def open_model(name: str, settings: Settings) -> GoogleModel:
-    """``MODEL`` or ``MODEL@URL``; the address may also come from GOOGLE_GEMINI_BASE_URL.
-
-    Raises AuthError when no key is set, MissingExtra, InputError.
-    """
-    model, _, url = name.partition("@http")
-    url = f"http{url}" if url else os.environ.get("GOOGLE_GEMINI_BASE_URL", "").strip()
-    require("google.genai", "google", f"the model google:{model}")
-    opened = GoogleModel(model, url=check_url(url, "GOOGLE_API_KEY") if url else "", timeout=float(settings["timeout"]))
-    opened.key()
-    return opened
-
+open_model = GoogleModel.open
 
 # Gemini wants the signature of its thought back with the call that followed it; it travels inside the call's id.
 

@@ -12,15 +12,15 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from rung.core.codec import digest
 from rung.core.errors import (
     AuthError,
     ContextOverflow,
-    InputError,
     ModelError,
     ModelTimeout,
     RateLimited,
@@ -28,7 +28,11 @@ from rung.core.errors import (
     ServerError,
     Unsupported,
 )
+from rung.core.extras import require
+from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolCall
+from rung.models.providers.access import Access, Vendor, find_access
+from rung.models.providers.refusal import STATUSES, Refusals
 
 CHARACTERS_A_TOKEN = 4
 """Hosted models count tokens with tokenizers that we do not have: ``count`` is this estimate for English text."""
@@ -41,30 +45,76 @@ _OVERFLOW = re.compile(
 
 
 class Hosted(ABC):
-    """A model behind somebody's API. A provider says how one request is sent (``reply``) and how one is streamed."""
+    """A model behind somebody's API.
 
-    provider: str
-    capabilities: Capabilities
-    key_variables: tuple[str, ...]
+    A provider says what is sent for a request (``body``), how (``send``), and how what comes back is read (``reply``,
+    ``stream``); ``open`` is its factory. ``module`` is the vendor's SDK.
+    """
 
-    def __init__(self, model: str, *, url: str = "", timeout: float = 120.0) -> None:
+    vendor: ClassVar[Vendor]
+    module: ClassVar[str]
+    can: ClassVar[Capabilities]
+    spellings: ClassVar[Mapping[str, str]] = {}
+    """How errors spell what is sent, where it is not the parameter's name (see Refusals)."""
+
+    def __init__(self, model: str, access: Access, timeout: float = 120.0) -> None:
         self.model = model
-        self.url = url
+        self.access = access
         self.timeout = timeout
+        self.refusals = Refusals(self.name, self.spellings)
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @classmethod
+    def open(cls, name: str, settings: Settings) -> Self:
+        """``MODEL`` or ``MODEL@URL``; the address may also come from the vendor's own variable for it.
+
+        Raises AuthError when a key is needed and not set, InputError for an address that is none or is plain HTTP to
+        another machine, MissingExtra.
+        """
+        model, _, url = name.partition("@http")
+        require(cls.module, cls.vendor.name, f"the model {cls.vendor.name}:{model}")
+        access = find_access(cls.vendor, f"http{url}" if url else "", settings)
+        opened = cls(model, access, float(settings["timeout"]))
+        opened.check_key()
+        return opened
+
     @property
     def name(self) -> str:
-        return f"{self.provider}:{self.model}@{self.url}" if self.url else f"{self.provider}:{self.model}"
+        plain = f"{self.vendor.name}:{self.model}"
+        return f"{plain}@{self.access.url}" if self.access.url else plain
 
     @property
     def fingerprint(self) -> str:
         # A vendor may change the weights behind a name and tells nobody: the name is all there is to go by.
-        return digest([self.provider, self.model, self.url])
+        return digest([self.vendor.name, self.model, self.access.url])
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the API can do, without the forms that this model has refused: those are then parsed from free text."""
+        refused = self.refusals.known
+        if "json_schema" not in refused:
+            return self.can
+        return replace(self.can, forms=frozenset({"json"} if "json_object" in self.spellings.keys() - refused else ()))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    @abstractmethod
+    def body(self, request: Request, without: Set[str], *, stream: bool) -> dict[str, Any]:
+        """The arguments of the SDK's call, without the parameters that are refused."""
+
+    @abstractmethod
+    def optional(self, body: Mapping[str, Any]) -> Set[str]:
+        """Which parameters of a body can be left out."""
+
+    @abstractmethod
+    async def send(self, body: Mapping[str, Any], *, stream: bool) -> Any:
+        """Call the SDK; whatever it raises."""
+
+    @abstractmethod
+    def complaint(self, error: Exception) -> tuple[int | None, str, str]:
+        """The HTTP status of an SDK's exception, its words, and the parameter that it names."""
 
     @abstractmethod
     async def reply(self, request: Request) -> Reply:
@@ -75,11 +125,22 @@ class Hosted(ABC):
         """Send one request and yield its pieces; the last chunk carries the whole Reply."""
 
     @abstractmethod
+    def translate(self, error: Exception) -> Exception:
+        """An exception of the SDK in the one shape; see ``shaped``."""
+
+    @abstractmethod
     def connect(self) -> Any:
         """A new client of the vendor's SDK, with its own retries off."""
 
     @abstractmethod
     async def disconnect(self, client: Any) -> None: ...
+
+    def sdk(self) -> Any:
+        return require(self.module, self.vendor.name, f"the model {self.name}")
+
+    def check_key(self) -> None:
+        """Raise AuthError when a key is needed and not set."""
+        self.access.key(self.name)
 
     def client(self) -> Any:
         """The client of the running event loop (connections cannot move from one loop to another)."""
@@ -87,6 +148,27 @@ class Hosted(ABC):
         if self._client is None or self._loop is not loop:
             self._client, self._loop = self.connect(), loop
         return self._client
+
+    async def ask(self, request: Request, *, stream: bool) -> tuple[Any, Set[str]]:
+        """Send a request, and what came back. What the server refuses by name is left out and it is asked again; the second
+        value is what was left out. Raises a ModelError in the one shape."""
+        self.refuse(request)
+        without = self.refusals.known
+        while True:
+            body = self.body(request, without, stream=stream)
+            try:
+                answer = await self.send(body, stream=stream)
+            except Exception as error:
+                status, said, param = self.complaint(error)
+                refused = self.refusals.find(status, said, param, self.optional(body) - without)
+                if refused is None:
+                    if status is not None and status not in STATUSES:
+                        self.refusals.learn(without)
+                    raise self.translate(error) from None
+                without |= {refused}
+            else:
+                self.refusals.learn(without)
+                return answer, without
 
     async def generate(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies in order; see the Model protocol. ``wrap`` calls it with one request at a time."""
@@ -108,28 +190,23 @@ class Hosted(ABC):
         if client is not None and self._loop is asyncio.get_running_loop():
             await self.disconnect(client)
 
-    def key(self) -> str:
-        """The key from the environment. Raises AuthError that names the variable."""
-        for variable in self.key_variables:
-            if value := os.environ.get(variable, "").strip():
-                return value
-        raise AuthError(
-            f"{self.name} needs a key and {' or '.join(self.key_variables)} is not set",
-            remedy=f"type: export {self.key_variables[0]}=...",
-        )
-
     def refuse(self, request: Request) -> None:
         """Raise Unsupported for what this API would silently ignore although it was asked for."""
-        if request.sampling.beams > 1 and not self.capabilities.beams:
+        if request.sampling.beams > 1 and not self.can.beams:
             raise Unsupported(
                 f"{self.name} has no beam search", remedy="drop --beams, or use openvino:... or transformers:..."
             )
-        if request.sampling.logprobs and not self.capabilities.logprobs:
+        if request.sampling.logprobs and not self.can.logprobs:
             raise Unsupported(
                 f"{self.name} gives no log-probabilities", remedy="ask without logprobs, or use another model"
             )
-        if request.tools and not self.capabilities.tools:
+        if request.tools and not self.can.tools:
             raise Unsupported(f"{self.name} takes no tools", remedy="ask without tools, or use another model")
+        if request.form.closed and schema_of(request.form) is None:
+            raise Unsupported(
+                f"{self.name} cannot decode under the form {request.form.kind!r}",
+                remedy=f"it has: {', '.join(sorted(self.can.forms))}; local models (openvino:...) have more",
+            )
 
     def problem(
         self,
@@ -145,7 +222,14 @@ class Hosted(ABC):
         if headers is not None and retry_after is None:
             retry_after = retry_after_seconds(headers)
         if status in (401, 403):
-            return AuthError(text, remedy=f"check the key in {' or '.join(self.key_variables)}", status=status)
+            return AuthError(text, remedy=self.access.remedy, status=status)
+        if status is not None and 300 <= status < 400:
+            where = (headers or {}).get("location", "")
+            return ModelError(
+                f"{text} (a redirect{f' to {where}' if where else ''}, which is not followed: it would take the key along)",
+                remedy="name the address that the server redirects to",
+                status=status,
+            )
         if status == 429:
             return RateLimited(
                 text, remedy="wait, or lower it: RUNG_CONCURRENCY=4 RUNG_RATE=1", retry_after=retry_after
@@ -176,7 +260,7 @@ class Hosted(ABC):
                 return self.late()
             if isinstance(error, sdk.APIConnectionError):
                 return self.unreachable(str(error.__cause__ or error))
-            if isinstance(error, sdk.APIStatusError) and error.status_code >= 400:
+            if isinstance(error, sdk.APIStatusError) and error.status_code >= 300:
                 return self.problem(error.status_code, str(error.message), headers=error.response.headers)
             if isinstance(error, sdk.APIError):  # an error event inside a stream that had begun with 200
                 kind = str(getattr(error, "type", "") or getattr(error, "code", "") or "")
@@ -194,7 +278,7 @@ class Hosted(ABC):
         return error
 
     def unreachable(self, said: str) -> ServerError:
-        where = self.url or f"the {self.provider} API"
+        where = self.access.url or f"the {self.vendor.name} API"
         return ServerError(
             f"{self.name}: no connection to {where}: {redact(said)}",
             remedy="check the network, the address and that the server runs",
@@ -288,10 +372,6 @@ def unwrap(form: ResponseFormat, text: str) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer)
 
 
-def check_url(url: str, variable: str) -> str:
-    """The address without a trailing slash. Raises InputError where it carries a user or password."""
-    if re.match(r"https?://[^/]*@", url):
-        raise InputError("an address must not carry a user or password", remedy=f"put the key in {variable}")
-    if not re.match(r"https?://[\w.\[\]:-]+(/|$)", url):
-        raise InputError(f"got address {url!r}, expected http(s)://host[:port]/path", remedy="correct the address")
-    return url.rstrip("/")
+def cut(text: str, stops: Sequence[str]) -> str:
+    """``text`` up to the first of ``stops``: for a server that takes none."""
+    return text[: min((at for stop in stops if stop and (at := text.find(stop)) >= 0), default=len(text))]

@@ -2,27 +2,18 @@
 
 ``openai:MODEL`` asks OpenAI (or ``OPENAI_BASE_URL``); ``openai:MODEL@http://127.0.0.1:8000/v1`` asks that address: vLLM,
 llama.cpp, Ollama and others. Written against the SDK's ``chat.completions`` (openai 3.54) and OpenAI's API reference.
-
-A parameter that the model refuses by name although it is only a preference (temperature, top_p, seed: the reasoning models
-take none) is left out from then on, with a warning.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from typing import Any, ClassVar
 
 from rung.core.errors import ModelError, Unsupported
-from rung.core.extras import require
-from rung.core.settings import Settings
-from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ResponseFormat, ToolCall, Usage
-from rung.models.providers.hosted import Hosted, check_url, schema_of, tool_call, unwrap
-
-logger = logging.getLogger("rung.models")
+from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ToolCall, Usage
+from rung.models.providers.access import Vendor
+from rung.models.providers.hosted import Hosted, cut, schema_of, tool_call, unwrap
 
 FINISH: dict[str, Finish] = {
     "stop": "stop",
@@ -31,39 +22,51 @@ FINISH: dict[str, Finish] = {
     "function_call": "tool_calls",
     "content_filter": "filtered",
 }
-_PREFERENCES = ("temperature", "top_p", "seed")
+_OPTIONAL = frozenset(
+    {"temperature", "top_p", "seed", "stop", "logprobs", "stream_options", "max_tokens", "max_completion_tokens"}
+)
 
 
 class OpenaiModel(Hosted):
-    provider = "openai"
-    key_variables = ("OPENAI_API_KEY",)
-    capabilities = Capabilities(
+    vendor = Vendor("openai", "api.openai.com", ("OPENAI_API_KEY",), "OPENAI_BASE_URL")
+    module = "openai"
+    can = Capabilities(
         forms=frozenset({"labels", "json", "number"}), tools=True, logprobs=True, seed=True, context=128_000
     )
+    spellings: ClassVar = dict.fromkeys(
+        ("json_schema", "json_object"), r"response[_ ]?format|json[_ ](schema|object|mode)|structured.outputs?"
+    )
 
-    def __init__(self, model: str, *, url: str = "", timeout: float = 120.0) -> None:
-        super().__init__(model, url=url, timeout=timeout)
-        self._refused: set[str] = set()
-
-    def connect(self) -> Any:
-        sdk = require("openai", "openai", f"the model {self.name}")
-        # Servers of one's own often want no key; the SDK insists on one.
-        key = os.environ.get("OPENAI_API_KEY", "").strip() or "none" if self.url else self.key()
-        return sdk.AsyncOpenAI(api_key=key, base_url=self.url or None, max_retries=0, timeout=self.timeout)
+    def connect(self, *, blocking: bool = False) -> Any:
+        sdk = self.sdk()
+        http = (sdk.DefaultHttpxClient if blocking else sdk.DefaultAsyncHttpxClient)(
+            timeout=self.timeout, **self.access.client_options(blocking=blocking)
+        )
+        return (sdk.OpenAI if blocking else sdk.AsyncOpenAI)(
+            api_key=self.access.key(self.name) or "none",  # the SDK insists on one
+            base_url=self.access.url or "https://api.openai.com/v1",
+            max_retries=0,
+            timeout=self.timeout,
+            http_client=http,
+        )
 
     async def disconnect(self, client: Any) -> None:
         await client.close()
 
+    async def send(self, body: Mapping[str, Any], *, stream: bool) -> Any:
+        return await self.client().chat.completions.create(**body)
+
     async def reply(self, request: Request) -> Reply:
-        completion = await self._create(request, stream=False)
+        completion, without = await self.ask(request, stream=False)
         if not completion.choices:
             raise self.broken("the answer has no choices")
         choice = completion.choices[0]
         message = choice.message
         calls = tuple(tool_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
         content = choice.logprobs.content if choice.logprobs is not None else None
+        text = message.content or message.refusal or ""
         return Reply(
-            text=unwrap(request.form, message.content or message.refusal or ""),
+            text=unwrap(request.form, cut(text, request.sampling.stop) if "stop" in without else text),
             finish="filtered" if message.refusal else FINISH.get(choice.finish_reason, "stop"),
             usage=_usage(completion.usage),
             model=self.name,
@@ -72,13 +75,14 @@ class OpenaiModel(Hosted):
         )
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        held = request.form.kind in ("labels", "number")  # comes as JSON around the answer: given out at the end
         text: list[str] = []
         calls: dict[int, list[str]] = {}
         logprobs: list[float] = []
         finish: Finish | None = None
         usage = Usage()
-        pieces = await self._create(request, stream=True)
+        pieces, without = await self.ask(request, stream=True)
+        # JSON around the answer, and text that may have to be cut: given out at the end.
+        held = request.form.kind in ("labels", "number") or "stop" in without
         try:
             async for event in pieces:
                 if event.usage is not None:
@@ -103,14 +107,15 @@ class OpenaiModel(Hosted):
                 if choice.finish_reason:
                     finish = finish or FINISH.get(choice.finish_reason, "stop")
         except Exception as error:
-            raise self._shaped(error) from None
+            raise self.translate(error) from None
         finally:
             await pieces.close()
         if finish is None:
             raise self.broken("it ended without a finish reason")
         if not usage.tokens:  # a server that ignores stream_options: the estimate of ``count``
             usage = Usage(1, self.count(request.messages), self.count((Message("assistant", "".join(text)),)))
-        answer = unwrap(request.form, "".join(text))
+        whole = "".join(text)
+        answer = unwrap(request.form, cut(whole, request.sampling.stop) if "stop" in without else whole)
         yield Chunk(
             answer if held else "",
             Reply(
@@ -123,54 +128,32 @@ class OpenaiModel(Hosted):
             ),
         )
 
-    async def _create(self, request: Request, *, stream: bool) -> Any:
-        self.refuse(request)
-        body = self._body(request)
-        if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        while True:
-            sent = {name: value for name, value in body.items() if name not in self._refused}
-            try:
-                return await self.client().chat.completions.create(**sent)
-            except Exception as error:
-                name = self._refusal(error, sent)
-                if name is None:
-                    raise self._shaped(error) from None
-                logger.warning("%s does not take %s; asking without it from now on", self.name, name)
-                self._refused.add(name)
-
-    def _refusal(self, error: Exception, sent: Mapping[str, Any]) -> str | None:
-        """The preference that a 400 names as unsupported, if it was sent."""
-        if getattr(error, "status_code", None) != 400:
-            return None
-        said = str(getattr(error, "param", None) or "") + " " + str(getattr(error, "message", ""))
-        if not re.search(
-            r"unsupported|not support|deprecat|only the default", said + str(getattr(error, "code", "")), re.I
-        ):
-            return None
-        return next((name for name in _PREFERENCES if name in sent and re.search(rf"\b{name}\b", said)), None)
-
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request, without: Set[str], *, stream: bool) -> dict[str, Any]:
         sampling = request.sampling
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": wire_messages(request.messages),
-            # OpenAI's newer models take only the new name, older compatible servers only the old one.
-            "max_tokens" if self.url else "max_completion_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-        }
+        wanted: dict[str, Any] = {"temperature": sampling.temperature}
+        # OpenAI's newer models take only the new name, older compatible servers only the old one.
+        names = ["max_completion_tokens", "max_tokens"]
+        limit = next((name for name in (names[::-1] if self.access.url else names) if name not in without), "")
+        if limit:
+            wanted[limit] = sampling.max_tokens
         if sampling.top_p < 1:
-            body["top_p"] = sampling.top_p
-        if sampling.top_k:
-            if not self.url:
-                raise Unsupported(f"{self.name} has no top-k", remedy="drop --top-k, or use --top-p")
-            body["extra_body"] = {"top_k": sampling.top_k}
+            wanted["top_p"] = sampling.top_p
+        if sampling.top_k and not self.access.url:
+            raise Unsupported(f"{self.name} has no top-k", remedy="drop --top-k, or use --top-p")
         if sampling.seed is not None:
-            body["seed"] = sampling.seed
+            wanted["seed"] = sampling.seed
         if sampling.stop:
-            body["stop"] = list(sampling.stop)
+            wanted["stop"] = list(sampling.stop)
         if sampling.logprobs:
-            body["logprobs"] = True
+            wanted["logprobs"] = True
+        if stream:
+            wanted["stream_options"] = {"include_usage": True}
+        body = {name: value for name, value in wanted.items() if name not in without}
+        body |= {"model": self.model, "messages": wire_messages(request.messages)}
+        if stream:
+            body["stream"] = True
+        if sampling.top_k and "top_k" not in without:
+            body["extra_body"] = {"top_k": sampling.top_k}
         if request.tools:
             body["tools"] = [
                 {
@@ -179,44 +162,36 @@ class OpenaiModel(Hosted):
                 }
                 for t in request.tools
             ]
-        if request.form.closed:
-            body["response_format"] = self._format(request.form)
+        schema = schema_of(request.form) if request.form.closed else None
+        if schema is not None and "json_schema" not in without:
+            named = {"name": "answer", "schema": schema, "strict": strict(schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif request.form.kind == "json" and "json_object" not in without:
+            body["response_format"] = {"type": "json_object"}
         return body
 
-    def _format(self, form: ResponseFormat) -> dict[str, Any]:
-        schema = schema_of(form)
-        if schema is None:
-            raise Unsupported(
-                f"{self.name} cannot decode under the form {form.kind!r}",
-                remedy=f"it has: {', '.join(sorted(self.capabilities.forms))}; local models (openvino:...) have more",
-            )
-        return {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": schema, "strict": strict(schema)},
-        }
+    def optional(self, body: Mapping[str, Any]) -> Set[str]:
+        kind = {body["response_format"]["type"]} if "response_format" in body else set()
+        return {*(_OPTIONAL & body.keys()), *kind, *body.get("extra_body", ())}
 
-    def _shaped(self, error: Exception) -> Exception:
+    def complaint(self, error: Exception) -> tuple[int | None, str, str]:
+        return (
+            getattr(error, "status_code", None),
+            str(getattr(error, "message", "")),
+            str(getattr(error, "param", None) or ""),
+        )
+
+    def translate(self, error: Exception) -> Exception:
         if getattr(error, "code", None) == "insufficient_quota":
             return ModelError(
                 f"{self.name}: the account has no quota left",
                 remedy="add credit at the provider, or use another key",
                 status=429,
             )
-        return self.shaped(error, require("openai", "openai", f"the model {self.name}"))
+        return self.shaped(error, self.sdk())
 
 
-def open_model(name: str, settings: Settings) -> OpenaiModel:
-    """``MODEL`` or ``MODEL@URL``; the address may also come from OPENAI_BASE_URL.
-
-    Raises AuthError when the key is not set (an address of one's own may do without), MissingExtra, InputError.
-    """
-    model, _, url = name.partition("@http")
-    url = f"http{url}" if url else os.environ.get("OPENAI_BASE_URL", "").strip()
-    require("openai", "openai", f"the model openai:{model}")
-    opened = OpenaiModel(model, url=check_url(url, "OPENAI_API_KEY") if url else "", timeout=float(settings["timeout"]))
-    if not url:
-        opened.key()
-    return opened
+open_model = OpenaiModel.open
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
