@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, Score
-from rung.data.rows.read import read as read_records
+from rung.data.read import read as read_records
 from rung.metrics import load_metric
 from rung.metrics.stats import interval, paired
 from rung.models.adapters import compose

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,6 +64,7 @@ def import_rows(
     """Read sources into one file of rows, each with where it came from."""
     from rung.core.errors import InputError
     from rung.data.rows.lines import write
+    from rung.data.rows.shapes import kept_beside
 
     if not sources and not run and not served:
         raise InputError(
@@ -77,22 +80,22 @@ def import_rows(
     if bool(question) != bool(answer):
         raise InputError("one of --question and --answer is missing", remedy="name both columns")
     faults: list[str] = []
+    beside: Counter[str] = Counter()
+
+    offered = 0
 
     def rows() -> Iterator[Record]:
+        nonlocal offered
         found = 0
-        for record in _sources(
-            sources or [], kind, me or [], gap, _form(shape, question, answer), header, quotes, faults
+        for record in chain(
+            _sources(sources or [], kind, me or [], gap, _form(shape, question, answer), header, quotes, faults),
+            _traces(run, rung, corrections, every, store, faults) if run else (),
+            _served(served, corrections, every, store, faults) if served else (),
         ):
             found += 1
+            beside.update(kept_beside(record))
+            offered += bool(record.tools)
             yield record
-        if run:
-            for record in _traces(run, rung, corrections, every, store, faults):
-                found += 1
-                yield record
-        if served:
-            for record in _served(served, corrections, every, store, faults):
-                found += 1
-                yield record
         if not found:
             raise InputError(
                 "there is no row in it" + (f": {faults[0]}" if faults else ""), remedy="rung data import --help"
@@ -101,6 +104,11 @@ def import_rows(
     count = write(to, rows())
     _say(faults)
     typer.echo(f"{to}: {count:,} rows" + (f", {len(faults):,} left out" if faults else ""))
+    if offered:
+        typer.echo(f"{offered:,} rows offer tools to the model", err=True)
+    if beside:
+        kept = ", ".join(f"{name} ({number:,} rows)" for name, number in beside.most_common())
+        typer.echo(f"kept with the rows, but not learnt from: {kept}", err=True)
     if run:
         typer.echo(
             "note: the run answered test examples, so these rows hold them: what is trained on them is not to be judged by that test "
@@ -382,7 +390,7 @@ def _sources(
     sources: list[Path], kind: str, me: list[str], gap: float, form: Any, header: bool, quotes: bool, faults: list[str]
 ) -> Iterator[Record]:
     from rung.core.errors import InputError
-    from rung.data.rows.read import read
+    from rung.data.read import read
     from rung.data.sources import mail, papers, talk
     from rung.data.sources.sources import KINDS, told_by
 

@@ -37,6 +37,8 @@ class Problems:
     """Collects problems; those of one ``kind`` in one file beyond SHOWN are counted, not listed."""
 
     found: list[Problem] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many there were of each level, also those that are not listed."""
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     def add(
@@ -51,6 +53,7 @@ class Problems:
         code: str = "",
     ) -> None:
         name = str(file)
+        self.counts[level] += 1
         if kind:
             self._seen[kind, name, level] += 1
             if self._seen[kind, name, level] > SHOWN:

@@ -13,7 +13,7 @@ from rung.core.columns import align
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.settings import Settings
 from rung.core.types import Interval, Progress
-from rung.data.rows.read import read as read_records
+from rung.data.read import read as read_records
 from rung.data.rows.records import Record
 from rung.data.split.kinds import kind
 from rung.documents import read as read_document

@@ -78,15 +78,17 @@ class Chat:
         return list(self.template.tokens(messages))
 
     def rows(self, id: str, messages: Sequence[Message]) -> list[Row]:
-        """Training rows of a conversation: every assistant turn with its end-of-turn token is trained, nothing else.
+        """Training rows of a conversation: every assistant turn that is to be learnt, with its end-of-turn token, nothing else.
 
         One row when the turns' tokens are the same one by one and together, else a row for each assistant turn, so that
         each is trained behind exactly the ids that the engine would send. Raises FitError when an answer is empty or there
         is none.
         """
-        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        turns = [index for index, message in enumerate(messages) if message.role == "assistant" and message.learn]
         if not turns:
-            raise FitError(f"row {id} has no assistant turn, so there is nothing to learn", remedy="correct the row")
+            raise FitError(
+                f"row {id} has no assistant turn to learn, so there is nothing to learn", remedy="correct the row"
+            )
         parts = []
         for index in turns:
             answer = messages[index].content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from rung import tasks
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Message
-from rung.data.rows.read import read as read_records
+from rung.data.read import read as read_records
 from rung.data.rows.records import Record
 from rung.documents import read as read_documents
 from rung.documents import scan
@@ -63,7 +64,10 @@ def _learnable(paths: Sequence[Path]) -> list[Record]:
             raise InputError(
                 f"row {record.id} is plain text, not a conversation", remedy="name such files under texts, not data"
             )
-        if not any(message.role == "assistant" and message.content.strip() for message in record.messages):
+        answers = [message for message in record.messages if message.role == "assistant"]
+        if answers and not any(message.learn for message in answers):
+            continue  # what the row says not to learn: weight 0, or an undesirable answer
+        if not any(message.content.strip() for message in answers):
             raise InputError(
                 f"row {record.id} has no answer to learn", remedy="fill it in, or remove it: rung data clean --help"
             )
@@ -72,8 +76,14 @@ def _learnable(paths: Sequence[Path]) -> list[Record]:
 
 
 def _talks(records: Sequence[Record]) -> list[tuple[str, Sequence[Message]]]:
-    """Unique ids, empty assistant turns left out of a longer conversation."""
-    return [(f"{place}:{record.id}", record.messages) for place, record in enumerate(records)]
+    """Unique ids; an empty assistant turn of a longer conversation is shown, not learnt."""
+    return [
+        (
+            f"{place}:{record.id}",
+            [replace(m, learn=m.learn and bool(m.content.strip())) for m in record.messages],
+        )
+        for place, record in enumerate(records)
+    ]
 
 
 def _texts(paths: Sequence[Path]) -> list[tuple[str, str]]:

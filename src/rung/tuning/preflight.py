@@ -102,7 +102,7 @@ def check_stop(chat: Chat, rows: Sequence[Row]) -> Check:
 def check_mask(chat: Chat, rows: Sequence[Row], conversations: Sequence[tuple[str, Sequence[Message]]]) -> Check:
     """The trained tokens are the answers and nothing else."""
     name = "mask"
-    answers = {id: [m.content for m in messages if m.role == "assistant"] for id, messages in conversations}
+    answers = {id: [m.content for m in messages if m.role == "assistant" and m.learn] for id, messages in conversations}
     total = 0
     for row in rows:
         spans, now = [], []

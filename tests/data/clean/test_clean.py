@@ -60,6 +60,13 @@ def test_duplicates(tmp_path: Path) -> None:
 
 def test_empty_is_dropped_always(tmp_path: Path) -> None:
     assert _run(tmp_path, [("a", "b"), ("c", " "), ("", "d")], PLAIN) == (["a"], {"empty answer": 1, "empty input": 1})
+    turns = [("user", "a"), ("assistant", " "), ("user", "b"), ("assistant", "c")]
+    talk = [{"role": role, "content": content} for role, content in turns]
+    skipped = [{**turn, **({"weight": 0} if turn["content"] == " " else {})} for turn in talk]
+    source = tmp_path / "talks.jsonl"
+    source.write_text("".join(json.dumps({"messages": turns}) + "\n" for turns in (talk, skipped)))
+    report = clean(source, tmp_path / "out.jsonl", PLAIN)
+    assert (report.kept, report.dropped["empty answer"].count) == (1, 1)  # what is not learnt may be empty
 
 
 def test_length_language_and_harm(tmp_path: Path) -> None:
@@ -115,13 +122,13 @@ def test_private_things_are_masked_everywhere(tmp_path: Path) -> None:
     from rung.data.rows import shapes
 
     records = [record for _, record in stream(tmp_path / "out.jsonl")]
-    assert shapes.shape("instruction").write(records[0]) == {
+    assert shapes.write(records[0], shapes.shape("instruction")) == {
         "instruction": "Mail [EMAIL]",
         "input": "",
         "output": "Sent to [EMAIL]",
         "who": "[EMAIL]",
     }
-    assert shapes.shape("preference").write(records[1])["rejected"] == "Write [EMAIL]"
+    assert shapes.write(records[1], shapes.shape("preference"))["rejected"] == "Write [EMAIL]"
     assert (
         clean(source, tmp_path / "out.jsonl", replace(PLAIN, pii="drop", kinds=("PHONE",))).dropped["private"].count
         == 1

@@ -43,7 +43,9 @@ def test_another_shape_and_what_it_cannot_say(tmp_path: Path) -> None:
     faults: list[str] = []
     assert export(_records("messages"), tmp_path / "x.csv", shape="prompt", provenance=True, faults=faults) == 1
     with (tmp_path / "x.csv").open(newline="") as rows:
-        assert list(csv.DictReader(rows)) == [{"prompt": "Hi", "completion": "Hello", "source": '{"file": "f"}'}]
+        assert list(csv.DictReader(rows)) == [
+            {"prompt": "Hi", "completion": "Hello", "id": "7", "source": '{"file": "f"}'}
+        ]
     assert len(faults) == 1
     assert "expected one question and one answer" in faults[0]
     (tmp_path / "z.jsonl").write_text("old")

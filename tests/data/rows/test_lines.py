@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
+from rung.data.read import read
 from rung.data.rows import shapes
 from rung.data.rows.lines import pack, packed, stream, unpack, write
-from rung.data.rows.read import read
 from tests.data.rows.test_shapes import ROWS
 
 
@@ -23,7 +23,7 @@ def test_records_come_back_and_write_the_row_that_they_were(name: str, tmp_path:
     again = [record for _, record in stream(path)]
     assert [record.content for record in again] == [record.content for record in records]
     assert [(r.id, r.source, r.shape) for r in again] == [(r.id, r.source, r.shape) for r in records]
-    assert [shapes.shape(name).write(record) for record in again] == ROWS[name]
+    assert [shapes.write(record, shapes.shape(name)) for record in again] == ROWS[name]
     assert list(read([path])) == again  # rung tune reads it so
 
 
@@ -45,7 +45,12 @@ def test_self_instruct(tmp_path: Path) -> None:
     first, second = read([path], faults=faults)
     assert [m.content for m in first.messages] == ["Add\n\n1 2", "3"]
     assert second.source == {"file": "seed.jsonl", "line": 1, "instance": 2}
-    assert shapes.shape("instruction").write(first) == {"id": "t1", "instruction": "Add", "input": "1 2", "output": "3"}
+    assert shapes.write(first, shapes.shape("instruction")) == {
+        "id": "t1",
+        "instruction": "Add",
+        "input": "1 2",
+        "output": "3",
+    }
     assert len(faults) == 1
 
 
@@ -69,7 +74,7 @@ def test_columns_of_any_name(tmp_path: Path) -> None:
     path.write_text('text,label,n\n"a, b",spam,1\nc,ham,2\n')
     records = list(read([path], shape=shapes.Columns("text", "label")))
     assert [(r.question, r.answer) for r in records] == [("a, b", "spam"), ("c", "ham")]
-    assert shapes.shape("columns").write(records[0]) == {"text": "a, b", "label": "spam", "n": "1"}
+    assert shapes.write(records[0], shapes.shape("columns")) == {"text": "a, b", "label": "spam", "n": "1"}
     changed = records[0].with_texts(("x", "spam"))
-    assert shapes.shape("columns").write(changed) == {"text": "x", "label": "spam", "n": "1"}
+    assert shapes.write(changed, shapes.shape("columns")) == {"text": "x", "label": "spam", "n": "1"}
     assert shapes.read({"question": "q", "answer": 3}, "r", {}).answer == "3"

@@ -33,10 +33,13 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One turn. ``learn`` matters where a conversation is trained on: an assistant's turn with False is shown, not learnt."""
+
     role: Role
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    learn: bool = True
 
 
 @dataclass(frozen=True, slots=True)

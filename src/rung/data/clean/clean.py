@@ -142,7 +142,8 @@ class Step(Protocol):
 def _empty(records: Sequence[Record]) -> list[Record | Drop]:
     out: list[Record | Drop] = []
     for record in records:
-        if record.messages and not record.answer.strip():
+        turns = [message for message in record.messages if message.role == "assistant" and message.learn]
+        if record.messages and (not record.answer.strip() or not all(turn.content.strip() for turn in turns)):
             out.append(Drop("empty answer"))
         elif not record.whole.strip() or (record.messages and not record.question.strip()):
             out.append(Drop("empty input" if record.messages else "empty text"))

@@ -14,7 +14,7 @@ from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.data.rows import shapes
 from rung.data.rows.lines import line, replacing
-from rung.data.rows.records import Record
+from rung.data.rows.records import Record, RowError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -36,8 +36,8 @@ def export(
         nonlocal count
         for record in records:
             try:
-                row = (form or shapes.shape(record.shape)).write(record)
-            except ValueError as error:
+                row = shapes.write(record, form)
+            except RowError as error:
                 faults.append(f"{record.id}: {error}")
                 continue
             if provenance:

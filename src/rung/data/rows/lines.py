@@ -17,7 +17,8 @@ from rung.core.codec import encode
 from rung.core.errors import InputError
 from rung.core.files import atomic_write
 from rung.core.types import Message
-from rung.data.rows.records import Record
+from rung.data.rows.records import Record, RowError
+from rung.data.rows.turns import read_tools, write_tools
 
 KEY = "rung"
 
@@ -26,7 +27,14 @@ def pack(record: Record) -> dict[str, Any]:
     """A record as one JSON object; ``unpack`` gives it back."""
     row: dict[str, Any]
     if record.messages:
-        row = {"messages": [{"role": message.role, "content": message.content} for message in record.messages]}
+        row = {
+            "messages": [
+                {"role": message.role, "content": message.content, **({} if message.learn else {"weight": 0})}
+                for message in record.messages
+            ]
+        }
+        if record.tools:
+            row["tools"] = write_tools(record.tools)
     else:
         row = {"text": record.text}
     about: dict[str, Any] = {"id": record.id, "shape": record.shape, "source": encode(record.source)}
@@ -44,24 +52,25 @@ def packed(row: Mapping[str, Any]) -> bool:
 
 
 def unpack(row: Mapping[str, Any]) -> Record:
-    """The record of a packed row. Raises ValueError for one that was damaged by hand."""
+    """The record of a packed row. Raises RowError for one that was damaged by hand."""
     about = row[KEY]
     messages = []
     for place, turn in enumerate(row.get("messages") or ()):
         if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant", "tool"):
-            raise ValueError(f"message {place + 1} has no role of system, user, assistant or tool")
+            raise RowError(f"message {place + 1} has no role of system, user, assistant or tool", "speaker")
         if not isinstance(turn.get("content"), str):
-            raise ValueError(f"content of message {place + 1} is not text")
-        messages.append(Message(turn["role"], turn["content"]))
+            raise RowError(f"content of message {place + 1} is not text", "type")
+        messages.append(Message(turn["role"], turn["content"], learn=turn.get("weight") != 0))
     text, rejected = row.get("text", ""), about.get("rejected")
     if not isinstance(text, str) or not (rejected is None or isinstance(rejected, str)):
-        raise ValueError("text or rejected is not text")
+        raise RowError("text or rejected is not text", "type")
     return Record(
         id=str(about["id"]),
         messages=tuple(messages),
         text=text,
         rejected=rejected,
         shape=str(about["shape"]),
+        tools=read_tools(row.get("tools")),
         extra=about.get("extra") or {},
         source=about.get("source") or {},
     )
@@ -81,7 +90,7 @@ def stream(path: Path, faults: list[str] | None = None, *, skip: int = 0) -> Ite
     JSON Lines are read one at a time, so that a file may be larger than memory; other tables are read whole. A line that is no
     record goes to ``faults`` with its place; without that list the first raises InputError.
     """
-    from rung.data.rows.read import assemble, read
+    from rung.data.read import assemble, read
 
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         for number, record in islice(enumerate(read([path], faults=faults), 1), skip, None):

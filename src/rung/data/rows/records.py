@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rung.core.codec import digest, encode
-from rung.core.types import Message
+from rung.core.types import Message, ToolSpec
+
+
+class RowError(ValueError):
+    """A row that is no record, or a record that a shape cannot say. ``code`` names the kind of fault."""
+
+    def __init__(self, message: str, code: str = "row") -> None:
+        super().__init__(message)
+        self.message, self.code = message, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +23,8 @@ class Record:
     """A conversation (``messages``; what is learnt are its assistant turns) or a plain ``text``.
 
     ``rejected`` is the worse answer of a preference pair, whose better one is the last assistant turn. ``shape`` names the form
-    it was read in and ``extra`` what that form had besides, so that it can be written back as it was. ``source`` says where it
-    comes from (file, line, document, conversation).
+    it was read in; ``tools`` are those that the conversation offers; ``extra`` holds the row's other columns, and what it takes to
+    write the row back as it was. ``source`` says where it comes from (file, line, document, conversation).
     """
 
     id: str
@@ -24,6 +32,7 @@ class Record:
     text: str = ""
     rejected: str | None = None
     shape: str = "messages"
+    tools: tuple[ToolSpec, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,9 +56,14 @@ class Record:
         return "\n".join(message.content for message in self.messages)
 
     @property
+    def spoken(self) -> tuple[object, ...]:
+        """What its words are, whatever else its row holds."""
+        return self.messages, self.text, self.rejected, self.tools
+
+    @property
     def content(self) -> str:
         """Hash of what is learnt from it, whoever said it where."""
-        return digest([encode(self.messages), self.text, self.rejected])
+        return digest([encode(item) for item in self.spoken])
 
     def with_texts(self, texts: tuple[str, ...]) -> Record:
         """The same with other words: one text a message, or the one text (masking)."""

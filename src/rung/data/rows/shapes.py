@@ -1,22 +1,47 @@
 """The forms that training rows come in, read into records and written back: each form is one class, tried in order.
 
-Reading and writing in the same form gives the row back as it was, key for key.
+A form says which columns it reads. All others are kept beside the record, and a row that the form would not write back as it was is
+kept whole: reading and writing in the same form gives the row back, key for key, as long as its words were not changed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from rung.core.errors import InputError
-from rung.core.types import Message, Role
-from rung.data.rows.records import Record
+from rung.core.types import Message, ToolSpec
+from rung.data.rows.records import Record, RowError
+from rung.data.rows.turns import (
+    is_turns,
+    read_tools,
+    read_turns,
+    text,
+    write_openai,
+    write_sharegpt,
+    write_tools,
+)
 
 Row = Mapping[str, Any]
-TOOL = "<tool_call>\n{}\n</tool_call>"
-"""How a call of a tool is said in words, as small open models are trained to."""
+ROW, UNLEARNT, COLUMNS = "\0row", "\0unlearnt", "\0columns"
+"""Keys of ``Record.extra`` that are no columns: the whole row, what of it no model is shown, the names of question and answer."""
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+"""Columns that a text alone does not stand for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a row says: a conversation (with the worse answer of a pair) or a text; the columns that were read for it; what of
+    those no model is shown."""
+
+    messages: tuple[Message, ...] = ()
+    used: tuple[str, ...] = ()
+    rejected: str | None = None
+    text: str = ""
+    unlearnt: frozenset[str] = frozenset()
+    columns: tuple[str, str] | None = None
 
 
 class Shape(Protocol):
@@ -25,296 +50,326 @@ class Shape(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fits(self, row: Row) -> bool: ...
-    def read(self, row: Row) -> dict[str, Any]:
-        """Fields of a Record. Raises ValueError saying what is wrong."""
+    def matches(self, row: Row) -> bool:
+        """Whether a row has the columns of this form."""
+        ...
+
+    def read(self, row: Row) -> Said:
+        """Raises RowError saying what is wrong with the row."""
         ...
 
     def write(self, record: Record) -> dict[str, Any]:
-        """The row again. Raises ValueError for a record that the form cannot say."""
+        """The columns of this form. Raises RowError for a record that it cannot say."""
         ...
 
 
-def _rest(row: Row, *used: str) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in used}
+def _system(row: Row, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages behind the column ``system``: a text, or Anthropic's blocks."""
+    value = row.get("system")
+    if not value:
+        return messages
+    return (*read_turns([{"role": "system", "content": value}], set()), *messages)
 
 
-def _text(value: Any, name: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {type(value).__name__}, expected text")
-    return value
-
-
-def _pair(record: Record) -> tuple[str, str, str]:
-    """System, user and assistant text of a record with one exchange."""
+def _pair(record: Record) -> tuple[dict[str, str], str, str]:
+    """System (as a column, if there is one), user and assistant text of a record with one exchange."""
     roles = [message.role for message in record.messages]
     texts = [message.content for message in record.messages]
     if roles == ["user", "assistant"]:
-        return "", texts[0], texts[1]
+        return {}, texts[0], texts[1]
     if roles == ["system", "user", "assistant"]:
-        return texts[0], texts[1], texts[2]
-    raise ValueError(f"it has turns {', '.join(roles) or 'none'}, expected one question and one answer")
+        return {"system": texts[0]}, texts[1], texts[2]
+    raise RowError(f"it has turns {', '.join(roles) or 'none'}, expected one question and one answer", "turns")
+
+
+def _desirable(row: Row, key: str) -> bool | None:
+    """The mark of a KTO row (true: a good answer); None when the column holds no truth value."""
+    value = row.get(key)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    return value if isinstance(value, bool) else None
+
+
+def _marked(
+    row: Row, messages: tuple[Message, ...], keys: tuple[str, ...] = ("label", "kto_tag")
+) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """The messages, the last of which is not learnt when a KTO row calls it undesirable; and the column that says so."""
+    for key in keys:
+        good = _desirable(row, key)
+        if good is not None and messages and messages[-1].role == "assistant":
+            return (*messages[:-1], Message("assistant", messages[-1].content, learn=good)), (key,)
+    return messages, ()
 
 
 class Messages:
-    """``{"messages": [{"role": ..., "content": ...}]}``, as chat APIs take it; a bare list stands under that key too."""
+    """``{"messages": [{"role": ..., "content": ...}]}`` as chat APIs take it, OpenAI's and Anthropic's; with ``label``, KTO."""
 
     name = "messages"
+    KEYS: ClassVar[tuple[str, ...]] = ("messages", "conversation", "conversations")
 
-    def fits(self, row: Row) -> bool:
-        value = row.get("messages")
-        return isinstance(value, Sequence) and not isinstance(value, str) and "rejected" not in row
+    def _key(self, row: Row) -> str | None:
+        for key in self.KEYS:
+            value: Any = row.get(key)
+            if is_turns(value) and (any("role" in turn for turn in value) or (key == "messages" and not value)):
+                return key
+        # What is named so and is none is told turn by turn.
+        return "messages" if isinstance(row.get("messages"), list | tuple) else None
 
-    def read(self, row: Row) -> dict[str, Any]:
-        messages, details = [], {}
-        for place, turn in enumerate(row["messages"]):
-            if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant", "tool"):
-                raise ValueError(f"message {place + 1} has no role of system, user, assistant or tool")
-            role: Role = turn["role"]
-            content = _text(turn.get("content"), f"content of message {place + 1}")
-            if calls := turn.get("tool_calls"):
-                said = [TOOL.format(json.dumps(call.get("function", call), ensure_ascii=False)) for call in calls]
-                content = "\n".join([*([content] if content else []), *said])
-            messages.append(Message(role, content))
-            if set(turn) != {"role", "content"} or turn.get("content") is None:
-                details[str(place)] = {"turn": dict(turn), "said": content}
-        extra = _rest(row, "messages")
-        return {"messages": tuple(messages), "extra": {**extra, **({"\0turns": details} if details else {})}}
+    def matches(self, row: Row) -> bool:
+        return self._key(row) is not None and "rejected" not in row
+
+    def read(self, row: Row) -> Said:
+        key, unlearnt = self._key(row) or "messages", set[str]()
+        messages = _system(row, read_turns(row[key], unlearnt))
+        messages, mark = _marked(row, messages)
+        return Said(messages, (key, "system", *mark), unlearnt=frozenset(unlearnt))
 
     def write(self, record: Record) -> dict[str, Any]:
-        if not record.messages:
-            raise ValueError("it is a plain text, not a conversation")
-        details = record.extra.get("\0turns", {}) if record.shape == self.name else {}
-        turns = []
-        for place, message in enumerate(record.messages):
-            kept = details.get(str(place))
-            if kept is not None and kept["said"] == message.content:
-                turns.append(dict(kept["turn"]))
-            else:  # as plain as it came, or changed since
-                turns.append({"role": message.role, "content": message.content})
-        return {"messages": turns, **_own(record, self.name)}
+        return {"messages": write_openai(_conversation(record))}
 
 
 class ShareGpt:
     """``{"conversations": [{"from": "human", "value": ...}]}``, with ``function_call`` and ``observation`` turns."""
 
     name = "sharegpt"
-    ROLES: ClassVar[dict[str, Role]] = {
-        "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-        "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "function_call": "assistant",
-        "observation": "tool", "tool": "tool",
-    }  # fmt: skip
-    BACK: ClassVar[dict[Role, str]] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+    KEYS: ClassVar[tuple[str, ...]] = ("conversations", "conversation", "items")
 
-    def fits(self, row: Row) -> bool:
-        value = row.get("conversations")
-        return isinstance(value, Sequence) and not isinstance(value, str) and "chosen" not in row
+    def _key(self, row: Row) -> str | None:
+        found = next((key for key in self.KEYS if is_turns(row.get(key)) and row[key]), None)
+        return found or ("conversations" if isinstance(row.get("conversations"), list | tuple) else None)
 
-    def read(self, row: Row) -> dict[str, Any]:
-        messages, froms = [], []
-        if system := row.get("system"):
-            messages.append(Message("system", _text(system, "system")))
-        for place, turn in enumerate(row["conversations"]):
-            said = turn.get("from") if isinstance(turn, Mapping) else None
-            if said not in self.ROLES:
-                raise ValueError(f"turn {place + 1} is from {said!r}, expected {', '.join(sorted(self.ROLES))}")
-            content = _text(turn.get("value"), f"value of turn {place + 1}")
-            messages.append(Message(self.ROLES[said], TOOL.format(content) if said == "function_call" else content))
-            froms.append(said)
-        return {
-            "messages": tuple(messages),
-            "extra": {
-                **_rest(row, "conversations", "system"),
-                "\0from": froms,
-                "\0system": "system" in row and not system,
-                "\0key": bool(system),
-            },
-        }
+    def matches(self, row: Row) -> bool:
+        return self._key(row) is not None and "chosen" not in row
+
+    def read(self, row: Row) -> Said:
+        key, unlearnt = self._key(row) or "conversations", set[str]()
+        messages, mark = _marked(row, _system(row, read_turns(row[key], unlearnt)))
+        return Said(messages, (key, "system", *mark), unlearnt=frozenset(unlearnt))
 
     def write(self, record: Record) -> dict[str, Any]:
-        if not record.messages:
-            raise ValueError("it is a plain text, not a conversation")
-        messages, out = list(record.messages), _own(record, self.name)
-        kept = record.extra if record.shape == self.name else {}
-        if kept.get("\0key") and messages[0].role == "system":
-            out["system"] = messages.pop(0).content
-        elif kept.get("\0system"):
-            out["system"] = ""
-        froms = kept.get("\0from") or []
-        if len(froms) != len(messages):
-            froms = [self.BACK[message.role] for message in messages]
-        before, after = TOOL.split("{}")
-        turns = []
-        for said, message in zip(froms, messages, strict=True):
-            value = message.content
-            if said == "function_call":
-                value = value.removeprefix(before).removesuffix(after)
-            turns.append({"from": said, "value": value})
-        return {"conversations": turns, **out}
+        return {"conversations": write_sharegpt(_conversation(record))}
+
+
+def _conversation(record: Record) -> tuple[Message, ...]:
+    if not record.messages:
+        raise RowError("it is a plain text, not a conversation", "plain-text")
+    return record.messages
 
 
 class Preference:
-    """``{"prompt", "chosen", "rejected"}``: texts, message lists, or ShareGPT turns; or only chosen and rejected dialogues that
-    begin alike (``Human: ... Assistant: ...``)."""
+    """``chosen`` and ``rejected`` with ``prompt`` (or ``question``, ``instruction``): texts, message lists or ShareGPT turns; whole
+    dialogues (``Human: ... Assistant: ...`` as well) that differ in their last answer; OpenAI's ``preferred_output``."""
 
     name = "preference"
+    PROMPTS: ClassVar[tuple[str, ...]] = ("prompt", "question", "conversations", "messages")
 
-    def fits(self, row: Row) -> bool:
-        return "chosen" in row and "rejected" in row
+    def matches(self, row: Row) -> bool:
+        return ("chosen" in row and "rejected" in row) or "non_preferred_output" in row
 
-    def read(self, row: Row) -> dict[str, Any]:
-        chosen, rejected = self._said(row["chosen"]), self._said(row["rejected"])
-        extra = {"\0row": dict(row)}
-        if "conversations" in row:
-            before = ShareGpt().read({"conversations": row["conversations"], "system": row.get("system")})["messages"]
-            return self._made(before, chosen, rejected, extra)
-        if "prompt" in row:
-            value = row["prompt"]
+    def read(self, row: Row) -> Said:
+        unlearnt: set[str] = set()
+        if "non_preferred_output" in row:
+            used: tuple[str, ...] = ("input", "preferred_output", "non_preferred_output")
+            given = row.get("input")
+            if not isinstance(given, Mapping) or not is_turns(given.get("messages")):
+                raise RowError("input has no list of messages", "row")
+            before = read_turns(given["messages"], unlearnt)
+            good, bad = (self._turns(row.get(key), unlearnt) for key in used[1:])
+        else:
+            before, used = self._before(row, unlearnt)
+            good, bad = (self._turns(row[key], unlearnt) for key in ("chosen", "rejected"))
+            used = (*used, "chosen", "rejected", "system")
+        good, bad = self._behind(before, good), self._behind(before, bad)
+        shared = 0
+        while shared < min(len(good), len(bad)) - 1 and good[shared] == bad[shared]:
+            shared += 1
+        if [m.role for m in good[shared:]] != ["assistant"] or [m.role for m in bad[shared:]] != ["assistant"]:
+            raise RowError("chosen and rejected differ before their last answer", "pair")
+        messages = (*before, *good)
+        if not any(message.role == "user" for message in messages):
+            raise RowError("there is no prompt, and chosen and rejected are no dialogues", "pair")
+        if messages[0].role != "system":
+            messages = _system(row, messages)
+        return Said(messages, used, rejected=bad[-1].content, unlearnt=frozenset(unlearnt))
+
+    def _before(self, row: Row, unlearnt: set[str]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+        """The conversation before the answers, and the columns that it came from."""
+        for key in self.PROMPTS:
+            # UltraFeedback has the chosen dialogue a second time, as messages.
+            if key not in row or (key == "messages" and is_turns(row["chosen"])):
+                continue
+            value = row[key]
             if isinstance(value, str):
-                before = (Message("user", value),)
-            else:
-                before = Messages().read({"messages": value})["messages"]
-            return self._made(before, chosen, rejected, extra)
-        one, other = self._turns(row["chosen"]), self._turns(row["rejected"])
-        if one[:-1] != other[:-1] or not one or one[-1].role != "assistant":
-            raise ValueError("chosen and rejected differ before their last answer, and there is no prompt")
-        return self._made(tuple(one[:-1]), one[-1].content, other[-1].content, extra)
+                # An HH-RLHF dialogue as the prompt of two answers.
+                talk = _dialogue(value)
+                return talk if len(talk) > 1 and talk[-1].role == "user" else (Message("user", value),), (key,)
+            return read_turns(value or (), unlearnt), (key,)
+        if "instruction" in row:
+            asked, used = Instruction.question(row)
+            return asked, used
+        return (), ()
 
     @staticmethod
-    def _made(before: tuple[Message, ...], chosen: str, rejected: str, extra: dict[str, Any]) -> dict[str, Any]:
-        return {"messages": (*before, Message("assistant", chosen)), "rejected": rejected, "extra": extra}
-
-    @staticmethod
-    def _said(value: Any) -> str:
+    def _turns(value: Any, unlearnt: set[str]) -> tuple[Message, ...]:
         if isinstance(value, Mapping):
-            return _text(value.get("content", value.get("value")), "an answer")
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return Preference._said(value[-1]) if value else ""
-        return _text(value, "an answer")
+            value = [value]
+        if is_turns(value):
+            return read_turns(value, unlearnt)
+        said = text(value, "an answer")
+        return _dialogue(said) or (Message("assistant", said),)
 
     @staticmethod
-    def _turns(value: Any) -> list[Message]:
-        if not isinstance(value, str):
-            return list(Messages().read({"messages": value})["messages"])
-        out: list[Message] = []
-        for piece in value.split("\n\n"):
-            for mark, role in (("Human: ", "user"), ("Assistant: ", "assistant")):
-                if piece.startswith(mark) or piece == mark.strip():
-                    out.append(Message(role, piece.removeprefix(mark.strip()).strip()))  # type: ignore[arg-type]
-                    break
-            else:
-                if out:
-                    last = out.pop()
-                    out.append(Message(last.role, f"{last.content}\n\n{piece}"))
-        return out
+    def _behind(before: tuple[Message, ...], turns: tuple[Message, ...]) -> tuple[Message, ...]:
+        """What comes after ``before``: dialogues begin with the prompt once more (without its system message, perhaps)."""
+        for start in (before, tuple(message for message in before if message.role != "system")):
+            if start and turns[: len(start)] == start:
+                return turns[len(start) :]
+        return turns
 
     def write(self, record: Record) -> dict[str, Any]:
         if record.rejected is None:
-            raise ValueError("it has no rejected answer")
-        if record.shape == self.name:
-            row = dict(record.extra["\0row"])
-            again = self.read(row)
-            if (again["messages"], again["rejected"]) == (record.messages, record.rejected):
-                return row
+            raise RowError("it has no rejected answer", "no-rejected")
         before = record.messages[:-1]
-        prompt: Any = [{"role": m.role, "content": m.content} for m in before]
-        if [m.role for m in before] == ["user"]:
-            prompt = before[0].content
-        return {"prompt": prompt, "chosen": record.answer, "rejected": record.rejected}
+        if [m.role for m in before] == ["user"] and len(_dialogue(before[0].content)) < 2:
+            return {"prompt": before[0].content, "chosen": record.answer, "rejected": record.rejected}
+        # Messages throughout: a text beside them could be taken for a dialogue, and trainers refuse the mixture.
+        good, bad = (write_openai([Message("assistant", said)]) for said in (record.answer, record.rejected))
+        return {"prompt": write_openai(before), "chosen": good, "rejected": bad}
+
+
+def _dialogue(value: str) -> tuple[Message, ...]:
+    """The turns of an HH-RLHF dialogue; none for a text that does not begin as one."""
+    out: list[Message] = []
+    if not value.lstrip("\n").startswith("Human:"):
+        return ()
+    for piece in value.split("\n\n"):
+        if piece.startswith("Human:"):
+            out.append(Message("user", piece.removeprefix("Human:").strip()))
+        elif piece.startswith("Assistant:"):
+            out.append(Message("assistant", piece.removeprefix("Assistant:").strip()))
+        elif out:
+            last = out.pop()
+            out.append(Message(last.role, f"{last.content}\n\n{piece}"))
+    return tuple(out)
 
 
 class Instruction:
-    """``{"instruction", "input", "output"}`` (Alpaca; Dolly says context and response). An empty input adds nothing."""
+    """``{"instruction", "input", "output"}`` (Alpaca, with ``system`` and ``history``); Dolly says context and response. What is
+    empty adds nothing."""
 
     name = "instruction"
     INPUTS: ClassVar[tuple[str, ...]] = ("input", "context")
     OUTPUTS: ClassVar[tuple[str, ...]] = ("output", "response", "completion")
 
-    def fits(self, row: Row) -> bool:
+    def matches(self, row: Row) -> bool:
         return "instruction" in row and any(key in row for key in self.OUTPUTS)
 
-    def read(self, row: Row) -> dict[str, Any]:
+    @classmethod
+    def question(cls, row: Row) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+        """What is asked, behind the exchanges of ``history``; and the columns that were read."""
+        messages = []
+        for place, exchange in enumerate(row.get("history") or (), 1):
+            if not isinstance(exchange, list | tuple) or len(exchange) != 2:
+                raise RowError(f"exchange {place} of history is no pair of question and answer", "history")
+            asked, answered = (text(said, f"exchange {place} of history") for said in exchange)
+            messages += [Message("user", asked), Message("assistant", answered)]
+        names = ("instruction", *cls.INPUTS)
+        pieces = [piece for name in names if (piece := text(row.get(name), name)) or name == "instruction"]
+        return (*messages, Message("user", "\n\n".join(pieces))), (*names, "history")
+
+    def read(self, row: Row) -> Said:
         output = next(key for key in self.OUTPUTS if key in row)
-        given = next((key for key in self.INPUTS if key in row), "")
-        asked, text = _text(row["instruction"], "instruction"), _text(row.get(given), given or "input")
-        messages = [
-            Message("user", f"{asked}\n\n{text}" if text else asked),
-            Message("assistant", _text(row[output], output)),
-        ]
-        if system := row.get("system"):
-            messages.insert(0, Message("system", _text(system, "system")))
-        return {"messages": tuple(messages), "extra": {"\0row": dict(row), "\0output": output}}
+        asked, used = self.question(row)
+        messages = _system(row, (*asked, Message("assistant", text(row[output], output))))
+        messages, mark = _marked(row, messages, ("kto_tag",))
+        return Said(messages, (*used, "system", output, *mark))
 
     def write(self, record: Record) -> dict[str, Any]:
         system, user, answer = _pair(record)
-        if record.shape == self.name:
-            row = dict(record.extra["\0row"])
-            again = self.read(row)["messages"]
-            if again[:-1] == record.messages[:-1]:
-                return row if again == record.messages else {**row, record.extra["\0output"]: answer}
-        out = {"instruction": user, "input": "", "output": answer}
-        return {"system": system, **out} if system else out
+        return {**system, "instruction": user, "input": "", "output": answer}
 
 
 class Completion:
-    """``{"prompt", "completion"}`` (or response)."""
+    """``{"prompt", "completion"}`` (or response): texts, or message lists as TRL has them; with ``label``, KTO."""
 
     name = "prompt"
     OUTPUTS: ClassVar[tuple[str, ...]] = ("completion", "response", "output")
 
-    def fits(self, row: Row) -> bool:
-        return isinstance(row.get("prompt"), str) and any(key in row for key in self.OUTPUTS)
+    def matches(self, row: Row) -> bool:
+        value = row.get("prompt")
+        return (isinstance(value, str) or is_turns(value)) and any(key in row for key in self.OUTPUTS)
 
-    def read(self, row: Row) -> dict[str, Any]:
-        output = next(key for key in self.OUTPUTS if key in row)
-        messages = (Message("user", _text(row["prompt"], "prompt")), Message("assistant", _text(row[output], output)))
-        return {"messages": messages, "extra": {**_rest(row, "prompt", output), "\0output": output}}
+    def read(self, row: Row) -> Said:
+        output, unlearnt = next(key for key in self.OUTPUTS if key in row), set[str]()
+        asked, answer = row["prompt"], row[output]
+        before = (Message("user", asked),) if isinstance(asked, str) else read_turns(asked, unlearnt)
+        after = read_turns(answer, unlearnt) if is_turns(answer) else (Message("assistant", text(answer, output)),)
+        messages, mark = _marked(row, _system(row, (*before, *after)))
+        return Said(messages, ("prompt", "system", output, *mark), unlearnt=frozenset(unlearnt))
 
     def write(self, record: Record) -> dict[str, Any]:
         system, user, answer = _pair(record)
-        output = record.extra.get("\0output", "completion") if record.shape == self.name else "completion"
-        out = {"prompt": user, output: answer, **_own(record, self.name)}
-        return {"system": system, **out} if system else out
+        mark = {} if record.messages[-1].learn else {"label": False}
+        return {**system, "prompt": user, "completion": answer, **mark}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """A question column and an answer column of whatever names: ``{"question", "answer"}``, or a text and its label. Values that
-    are no text are asked and learnt as JSON says them, and written back as they were."""
+    """A question column and an answer column of whatever names: ``{"question", "answer"}``, or a text and its label. ``context``
+    stands before the question and ``answers`` are SQuAD's, the first of which is learnt. Values that are no text are asked and learnt
+    as JSON says them, and written back as they were."""
 
     question: str = "question"
     answer: str = "answer"
     name: ClassVar[str] = "columns"
 
-    def fits(self, row: Row) -> bool:
-        return self.question in row and self.answer in row
+    def matches(self, row: Row) -> bool:
+        return self.question in row and (self.answer in row or (self._plain and "answers" in row))
 
-    def read(self, row: Row) -> dict[str, Any]:
-        messages = (Message("user", self._said(row[self.question])), Message("assistant", self._said(row[self.answer])))
-        return {"messages": messages, "extra": {"\0row": dict(row), "\0columns": [self.question, self.answer]}}
+    @property
+    def _plain(self) -> bool:
+        return (self.question, self.answer) == ("question", "answer")
+
+    def read(self, row: Row) -> Said:
+        used, unlearnt = [self.question, "system"], set[str]()
+        asked = self._said(row[self.question])
+        if self._plain and isinstance(context := row.get("context"), str):
+            asked = f"{context}\n\n{asked}" if context.strip() else asked
+            used.append("context")
+        if self.answer in row:
+            answer, column = self._said(row[self.answer]), self.answer
+        else:
+            answers, column = self._answers(row["answers"]), "answers"
+            answer = self._said(answers[0])
+            if len(set(map(self._said, answers))) > 1:
+                unlearnt.add("all but the first of answers")
+        messages = _system(row, (Message("user", asked), Message("assistant", answer)))
+        return Said(messages, (*used, column), unlearnt=frozenset(unlearnt), columns=(self.question, column))
+
+    @staticmethod
+    def _answers(value: Any) -> list[Any]:
+        """SQuAD's answers: a list of texts, or of ``{"text": ...}``, or Hugging Face's ``{"text": [...]}``."""
+        found = value.get("text") if isinstance(value, Mapping) else value
+        found = [item.get("text") if isinstance(item, Mapping) else item for item in found or ()]
+        if not found:
+            raise RowError("it has no answer: answers is empty", "no-answer")
+        return found
 
     @staticmethod
     def _said(value: Any) -> str:
-        return (
-            ""
-            if value is None
-            else value
-            if isinstance(value, str)
-            else json.dumps(value, ensure_ascii=False, default=str)
-        )
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value, ensure_ascii=False, default=str)
 
     def write(self, record: Record) -> dict[str, Any]:
         system, user, answer = _pair(record)
-        out: dict[str, Any] = {**({"system": system} if system else {}), self.question: user, self.answer: answer}
-        if record.shape != self.name or system:
-            return out
-        row, (question, given) = dict(record.extra["\0row"]), record.extra["\0columns"]
-        for column, said in ((question, user), (given, answer)):
-            if self._said(row[column]) != said:
-                row[column] = said
-        return row
+        question, column = record.extra.get(COLUMNS) or (self.question, self.answer)
+        row = record.extra.get(ROW, {}) if record.shape == self.name else {}
+
+        def kept(name: str, said: str) -> Any:
+            return row[name] if name in row and self._said(row[name]) == said else said
+
+        return {**system, question: kept(question, user), column: kept(column, answer)}
 
 
 class Text:
@@ -322,25 +377,17 @@ class Text:
 
     name = "text"
 
-    def fits(self, row: Row) -> bool:
+    def matches(self, row: Row) -> bool:
         return isinstance(row.get("text"), str)
 
-    def read(self, row: Row) -> dict[str, Any]:
-        return {"text": row["text"], "extra": _rest(row, "text")}
+    def read(self, row: Row) -> Said:
+        return Said(used=("text",), text=row["text"])
 
     def write(self, record: Record) -> dict[str, Any]:
-        return {"text": record.whole, **_own(record, self.name)}
+        return {"text": record.whole}
 
 
-SHAPES: tuple[Messages | ShareGpt | Preference | Instruction | Completion | Columns | Text, ...] = (
-    Preference(),
-    Messages(),
-    ShareGpt(),
-    Instruction(),
-    Completion(),
-    Columns(),
-    Text(),
-)
+SHAPES: tuple[Shape, ...] = (Preference(), Messages(), ShareGpt(), Instruction(), Completion(), Columns(), Text())
 
 
 def shape(name: str) -> Shape:
@@ -352,20 +399,89 @@ def shape(name: str) -> Shape:
 
 
 def read(row: Row, id: str, source: Mapping[str, Any], form: Shape | None = None) -> Record:
-    """A row as a record, in the given form or the first that fits. Raises ValueError saying why it is none."""
-    found = form or next((item for item in SHAPES if item.fits(row)), None)
-    if found is None or not found.fits(row):
+    """A row as a record, in the given form or the first that fits. Raises RowError saying why it is none."""
+    found = form or next((item for item in SHAPES if item.matches(row)), None)
+    if found is None or not found.matches(row):
         wanted = (
             f"the form {found.name!r}"
             if found
             else "messages, conversations, instruction/output, prompt/completion, chosen/rejected, question/answer or text"
         )
-        raise ValueError(f"it has {', '.join(map(str, row)) or 'no columns'}; expected {wanted}")
-    return Record(id=id, shape=found.name, source=source, **found.read(row))
+        raise RowError(f"it has {', '.join(map(str, row)) or 'no columns'}; expected {wanted}", "no-shape")
+    if media := next((key for key in MEDIA if row.get(key)), None) if found.name != "text" else None:
+        raise RowError(f"it has {media}: only text can be learnt from", "media")
+    said = found.read(row)
+    tools, used = _tools(row) if said.messages else ((), ())
+    if isinstance(given := row.get("input"), Mapping) and "input" in said.used:  # OpenAI's pairs
+        tools = _tools(given)[0]
+    extra: dict[str, Any] = {key: value for key, value in row.items() if key not in (*said.used, *used)}
+    if said.unlearnt:
+        extra[UNLEARNT] = sorted(said.unlearnt)
+    if said.columns is not None:
+        extra[COLUMNS] = list(said.columns)
+    record = Record(id, said.messages, said.text, said.rejected, found.name, tools, extra, source)
+    try:
+        again = _fresh(record, found)
+    except RowError:
+        again = {}
+    return record if again == row else _with(record, {**extra, ROW: dict(row)})
 
 
-def _own(record: Record, name: str) -> dict[str, Any]:
-    """What the record's row had besides, when it is written in the form that it was read in."""
-    if record.shape != name:
-        return {}
-    return {key: value for key, value in record.extra.items() if not key.startswith("\0")}
+def _with(record: Record, extra: Mapping[str, Any]) -> Record:
+    return Record(
+        record.id, record.messages, record.text, record.rejected, record.shape, record.tools, extra, record.source
+    )
+
+
+def _tools(row: Row) -> tuple[tuple[ToolSpec, ...], tuple[str, ...]]:
+    """The tools that a row offers, and the column that says so: OpenAI's ``tools`` (or ``functions``), which may be JSON."""
+    for key in ("tools", "functions"):
+        value = row.get(key)
+        if isinstance(value, list | tuple) or (isinstance(value, str) and value.lstrip()[:1] in ("", "[")):
+            return read_tools(value), (key,)
+    return (), ()
+
+
+def _fresh(record: Record, form: Shape) -> dict[str, Any]:
+    """The row that a form makes of a record, with the record's other columns."""
+    own = form.write(record)
+    if record.tools:
+        own["tools"] = write_tools(record.tools)
+    says = form.name in ("messages", "sharegpt") or "label" in own
+    if not says and not all(message.learn for message in record.messages):
+        raise RowError("it has an answer that must not be learnt, which this shape cannot say", "not-learnt")
+    return {**own, **{key: value for key, value in record.extra.items() if not key.startswith("\0") and key not in own}}
+
+
+def write(record: Record, form: Shape | None = None) -> dict[str, Any]:
+    """The record as a row, in the given form or the one that it was read in: there the row comes back as it was, unless its words
+    were changed. Raises RowError for a record that the form cannot say."""
+    form = form or shape(record.shape)
+    row = record.extra.get(ROW) if form.name == record.shape else None
+    if row is not None:
+        again = read(row, record.id, record.source, _reader(record, form))
+        if again.spoken == record.spoken:
+            return dict(row)
+    return _fresh(record, form)
+
+
+def _reader(record: Record, form: Shape) -> Shape:
+    columns = record.extra.get(COLUMNS)
+    return Columns(columns[0], "answer" if columns[1] == "answers" else columns[1]) if columns else form
+
+
+def losses(record: Record, form: Shape) -> Iterator[str]:
+    """What of a record another form leaves out, in words."""
+    if record.rejected is not None and form.name != "preference":
+        yield "the rejected answer"
+    if form.name == "text" and record.messages:
+        yield "who said what"
+
+
+def kept_beside(record: Record) -> list[str]:
+    """What a record keeps that no model is shown or learns: other columns, parts of its turns, turns that must not be learnt."""
+    names = [key for key in record.extra if not key.startswith("\0")]
+    names += record.extra.get(UNLEARNT, ())
+    if not all(message.learn for message in record.messages):
+        names.append("answers with weight 0 or an undesirable label")
+    return names

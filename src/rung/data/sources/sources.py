@@ -31,7 +31,7 @@ def told_by(path: Path) -> str:
         columns = _columns(path, kind)
         row = dict.fromkeys(columns, "")
         # An author, a time and a text are a chat, unless the columns are those of training rows.
-        if talk.is_chat(columns) and not any(shape.fits(row) for shape in shapes.SHAPES if shape.name != "text"):
+        if talk.is_chat(columns) and not any(shape.matches(row) for shape in shapes.SHAPES if shape.name != "text"):
             return "chat"
     return "table"
 

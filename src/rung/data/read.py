@@ -9,7 +9,7 @@ from typing import Any
 from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
-from rung.data.rows.records import Record
+from rung.data.rows.records import Record, RowError
 from rung.documents import tables
 from rung.documents.layout import Layout
 
@@ -18,16 +18,16 @@ def assemble(
     row: Mapping[str, Any], id: str, source: Mapping[str, Any], form: shapes.Shape | None = None
 ) -> Iterator[Record]:
     """The records of one row: one, but for the ``instances`` of a self-instruct row. A row that ``rung data`` wrote is the record
-    that it was, provenance and all. Raises ValueError saying why it is none."""
+    that it was, provenance and all. Raises RowError saying why it is none."""
     if form is None and lines.packed(row):
         yield lines.unpack(row)
     elif form is None and isinstance(found := row.get("instances"), list) and "instruction" in row:
         if not found:
-            raise ValueError("its instances are empty")
+            raise RowError("its instances are empty", "no-answer")
         rest = {key: value for key, value in row.items() if key != "instances"}
         for number, instance in enumerate(found, 1):
             if not isinstance(instance, Mapping):
-                raise ValueError(f"instance {number} is {type(instance).__name__}, expected an object")
+                raise RowError(f"instance {number} is {type(instance).__name__}, expected an object")
             place = {**source, "instance": number}
             yield shapes.read({**rest, **instance}, f"{id}#{number}", place, shapes.shape("instruction"))
     else:
