@@ -63,7 +63,8 @@ class Record:
     @property
     def content(self) -> str:
         """Hash of what is learnt from it, whoever said it where."""
-        return digest([encode(item) for item in self.spoken])
+        said = [encode(self.messages), self.text, self.rejected]
+        return digest([*said, encode(self.tools)] if self.tools else said)
 
     def with_texts(self, texts: tuple[str, ...]) -> Record:
         """The same with other words: one text a message, or the one text (masking)."""
