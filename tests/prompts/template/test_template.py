@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core import program as programs
+from rung.core import sandbox
 from rung.core.errors import InputError
 from rung.core.protocols import Context
 from rung.core.rung import make_rung
@@ -22,7 +23,7 @@ from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.written import Written, beside
 from rung.prompts.program import PromptProgram
-from rung.prompts.template import library, sandbox
+from rung.prompts.template import library
 from rung.prompts.template.forms import FORMS, FormName, read, read_file, write
 from rung.prompts.template.prompt import Prompt
 from rung.prompts.template.template import TURN, Template, Variable, slots, sources

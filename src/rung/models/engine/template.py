@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from rung.core import sandbox
 from rung.core.errors import InputError, Unsupported
 from rung.core.types import Message, ToolSpec
 
@@ -76,9 +77,6 @@ class Template:
     def __init__(
         self, source: str, control: Mapping[str, int], encode: Callable[[str], Sequence[int]], *, bos: str, eos: str
     ) -> None:
-        from jinja2.exceptions import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
         if not source:
             raise Unsupported(
                 "the weights carry no chat template", remedy="use the instruct version of the model (its GGUF has one)"
@@ -87,17 +85,14 @@ class Template:
         self._encode = encode
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._specials = re.compile("|".join(re.escape(t) for t in sorted(control, key=len, reverse=True)) or "(?!)")
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.globals["raise_exception"] = _refuse
         try:
-            self._template = environment.from_string(source)
-        except TemplateError as error:
+            sandbox.compiled(source, "chat")
+        except InputError as error:
             raise Unsupported(
-                f"the chat template in the weights does not compile: {error}",
+                f"the chat template in the weights does not compile: {error.message}",
                 remedy="fetch the model again, or use another file of it",
             ) from None
+        self._source = source
         self._literal = lru_cache(maxsize=512)(self._literal_tokens)
         self.turn_end = self._turn_end()
 
@@ -154,14 +149,13 @@ class Template:
         return tuple(self.plain(text))
 
     def _render(self, roles: Sequence[str], *, ask: bool) -> str:
-        from jinja2.exceptions import TemplateError
-
         messages = [{"role": role, "content": f"{_OPEN}{i}{_SHUT}"} for i, role in enumerate(roles)]
+        values = {"messages": messages, "add_generation_prompt": ask, "tools": None, **self._tokens}
         try:
-            return self._template.render(messages=messages, add_generation_prompt=ask, tools=None, **self._tokens)
-        except TemplateError as error:
+            return sandbox.render(self._source, values, dialect="chat")
+        except InputError as error:
             raise InputError(
-                f"the model's chat template refuses messages with roles {', '.join(roles) or 'none'}: {error}",
+                f"the model's chat template refuses messages with roles {', '.join(roles) or 'none'}: {error.message}",
                 remedy="expected: an optional system message, then user and assistant in turn",
             ) from None
 
@@ -175,9 +169,3 @@ class Template:
             )
         found = self._specials.search(text, text.index(f"{_OPEN}1{_SHUT}"))
         return None if found is None else self._control[found.group()]
-
-
-def _refuse(message: str) -> None:
-    from jinja2.exceptions import TemplateError
-
-    raise TemplateError(message)

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rung.core import sandbox
 from rung.core.errors import InputError
 from rung.core.types import Example
-from rung.prompts.template import handlebars, sandbox
+from rung.prompts.template import handlebars
 from rung.prompts.template.prompt import PARTS, Prompt, Shot
 from rung.prompts.template.render import fence, style_of
 from rung.prompts.template.template import KINDS, TURN, Kind, Template, Variable, sources, split
