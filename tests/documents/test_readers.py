@@ -15,8 +15,9 @@ import pytest
 
 from rung.core import registry
 from rung.core.errors import InputError, MissingExtra
+from rung.core.problem import Problem
 from rung.core.types import Document
-from rung.documents import Reader, Source, Trouble, read, scan
+from rung.documents import Reader, Source, read, scan
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -25,8 +26,8 @@ def source(path: Path) -> Source:
     return scan(path)[0]
 
 
-def documents(path: Path) -> tuple[list[Document], list[Trouble]]:
-    troubles: list[Trouble] = []
+def documents(path: Path) -> tuple[list[Document], list[Problem]]:
+    troubles: list[Problem] = []
     return list(read(source(path), troubles)), troubles
 
 
@@ -128,9 +129,10 @@ def test_the_contract_of_every_reader(kind: str, tmp_path: Path) -> None:
     missing, troubles = [], []  # type: ignore[var-annotated]
     missing = list(read(found, troubles))
     assert missing == []
-    assert "cannot be read" in troubles[0].message
-    with pytest.raises(InputError, match="cannot be read"):
+    assert troubles[0].code in ("unreadable", "not-found")
+    with pytest.raises(InputError) as raised:
         list(read(found))
+    assert raised.value.code == troubles[0].code
 
 
 @pytest.mark.parametrize("kind", sorted(registry.table("reader")))
@@ -144,8 +146,8 @@ def test_no_reader_falls_over_bytes_that_are_not_its_format(kind: str, tmp_path:
         found, troubles = documents(path)
         assert found == []
         assert len(troubles) == 1
-        assert troubles[0].lost
-        assert troubles[0].path == path.name
+        assert troubles[0].level == "error"
+        assert troubles[0].file == path.name
         with pytest.raises(InputError) as raised:
             list(read(source(path)))
         assert path.name in raised.value.message
@@ -172,7 +174,7 @@ def test_encodings(content: bytes, text: str, encoding: str | None, tmp_path: Pa
     assert "�" not in found[0].text
     assert found[0].metadata.get("encoding") == encoding
     told = encoding is not None and not encoding.startswith("utf-16") and not encoding.startswith("utf-32")
-    assert [trouble.lost for trouble in troubles] == ([False] if told else [])
+    assert [trouble.level for trouble in troubles] == (["warning"] if told else [])
     if told:
         assert troubles[0].line == 1
 
@@ -194,7 +196,8 @@ def test_front_matter_becomes_metadata(tmp_path: Path) -> None:
         "---\ntitle: Rivers\ntags: [a, 2]\ndate: 2024-05-01\ndraft: false\nnested: {a: {b: 1}}\n---\n# Other\n\nText.\n"
     )
     (tmp_path / "a.md").write_text(page)
-    document = only(tmp_path / "a.md")
+    (document,), (trouble,) = documents(tmp_path / "a.md")
+    assert (trouble.code, trouble.level, trouble.line) == ("not-metadata", "warning", 1)  # the nested one
     assert document.text == "# Other\n\nText.\n"
     assert document.metadata == {
         "kind": "markdown", "title": "Rivers", "tags": ["a", "2"], "date": "2024-05-01", "draft": False
@@ -211,7 +214,9 @@ def test_front_matter_becomes_metadata(tmp_path: Path) -> None:
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(12)
     )
     (tmp_path / "e.md").write_text(f"---\n{bomb}---\nText.")
-    assert only(tmp_path / "e.md").metadata == {"kind": "markdown", "a": ["x"] * 9}
+    (document,), troubles = documents(tmp_path / "e.md")
+    assert document.metadata == {"kind": "markdown", "a": ["x"] * 9}
+    assert len(troubles) == 6  # five, and that there are more
 
 
 def test_a_page_without_its_scripts_and_menus(tmp_path: Path) -> None:
@@ -336,24 +341,47 @@ def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     found, troubles = documents(tmp_path / "a.jsonl")
     assert [item.text for item in found] == ["A", "B"]
-    assert [(trouble.line, trouble.message[:9]) for trouble in troubles] == [
-        (2, "not a row"),
-        (3, "not a row"),
-        (None, "the id '1"),
+    assert [(trouble.line, trouble.code) for trouble in troubles] == [
+        (2, "not-json"),
+        (3, "not-a-row"),
+        (None, "id-twice"),
     ]
-    with pytest.raises(InputError, match=r"a.jsonl:2: not a row"):
+    with pytest.raises(InputError, match=r"a.jsonl:2: not a JSON"):
         list(read(source(tmp_path / "a.jsonl")))
     (tmp_path / "b.csv").write_text("")
     assert "holds no text" in documents(tmp_path / "b.csv")[1][0].message
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "A"}\n' * 900)[:-20])
-    assert documents(tmp_path / "c.jsonl.gz")[1][-1].lost
+    assert documents(tmp_path / "c.jsonl.gz")[1][-1].level == "error"
+
+
+def test_a_value_that_is_no_metadata_is_told_and_the_rest_goes_in(tmp_path: Path) -> None:
+    rows = [
+        '{"text": "A", "n": NaN, "m": 1}',
+        '{"text": "B", "n": {"a": 1}, "": 2, "big": 1e400}',
+        '{"text": "C", "n": 2}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    found, troubles = documents(tmp_path / "a.jsonl")
+    assert [item.metadata for item in found] == [
+        {"kind": "jsonl", "m": 1},
+        {"kind": "jsonl"},
+        {"kind": "jsonl", "n": 2},
+    ]
+    assert {(trouble.code, trouble.level) for trouble in troubles} == {("not-metadata", "warning")}
+    assert [trouble.line for trouble in troubles] == [1, 2, 2, 2]
+    (tmp_path / "b.md").write_text("---\nscore: .nan\nok: 1\n---\nText.")
+    found, troubles = documents(tmp_path / "b.md")
+    assert (found[0].metadata, [trouble.code for trouble in troubles]) == (
+        {"kind": "markdown", "ok": 1},
+        ["not-metadata"],
+    )
 
 
 def test_python_that_does_not_parse_is_read_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("def f(:\n  pass\n")
     found, troubles = documents(tmp_path / "a.py")
     assert found[0].metadata["language"] == "python"
-    assert not troubles[0].lost
+    assert troubles[0].level == "warning"
     assert troubles[0].line == 1
     (tmp_path / "b.rs").write_text("fn main() {}")
     assert only(tmp_path / "b.rs").metadata["language"] == "rust"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.documents import Change, Trouble, scan, watch
+from rung.core.problem import Problem
+from rung.documents import Change, read, scan, under, watch
 
 
 def make(root: Path, *names: str) -> None:
@@ -50,12 +51,37 @@ def test_names_kinds_and_what_is_left_out(tmp_path: Path) -> None:
     assert ids(docs, exclude=["deep/*", "LICENSE"]) == ["docs/a.md", "docs/b.txt"]
     assert ids(docs, include=["*.png"]) == ["docs/g.png"]
     assert ids(docs / "g.png") == ["g.png"]  # named itself
-    assert ids(docs / "a.md", docs) == ["a.md", *(source.id for source in found if source.id != "docs/a.md")]
+    assert ids(docs / "a.md", docs) == [source.id for source in found]
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     make(tmp_path, "one/docs/a.md", "two/docs/a.md")
     assert ids(tmp_path / "one" / "docs", tmp_path / "two" / "docs") == ["one/docs/a.md", "two/docs/a.md"]
+
+
+def test_a_file_has_one_id_for_as_long_as_roots_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "one/docs/a.md", "two/docs/a.md", "two/docs/deep/b.md")
+    roots: dict[str, str] = {}
+    assert ids(tmp_path / "one" / "docs", roots=roots) == ["docs/a.md"]
+    assert ids(tmp_path / "two" / "docs", roots=roots) == ["two/docs/a.md", "two/docs/deep/b.md"]
+    assert ids(tmp_path / "two" / "docs" / "deep", roots=roots) == ["two/docs/deep/b.md"]
+    assert ids(tmp_path / "two" / "docs" / "a.md", roots=roots) == ["two/docs/a.md"]
+    assert ids(tmp_path, roots=roots) == ["docs/a.md", "two/docs/a.md", "two/docs/deep/b.md"]
+    monkeypatch.chdir(tmp_path / "one")
+    assert ids(Path("docs"), roots=roots) == ids(Path("../one/docs/"), roots=roots) == ["docs/a.md"]
+    inside = under([tmp_path / "two"], roots)
+    assert [inside(id) for id in ("docs/a.md", "two/docs/a.md", "two/docs/gone.md", "elsewhere/a.md")] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert list(roots.values())[:2] == ["docs", "two/docs"]
+
+
+def test_a_name_that_is_no_text_is_written_out(tmp_path: Path) -> None:
+    with open(bytes(tmp_path) + b"/caf\xe9.txt", "wb") as stream:
+        stream.write(b"text")
+    (source,) = scan(tmp_path)
+    assert source.id == f"{tmp_path.name}/caf\\xe9.txt"
+    assert next(read(source)).text == "text"
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
@@ -66,9 +92,9 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     (docs / "in.md").symlink_to(docs / "a.md")
     (docs / "circle").symlink_to(docs)
     (docs / "gone.md").symlink_to(docs / "nothing")
-    troubles: list[Trouble] = []
+    troubles: list[Problem] = []
     assert ids(docs, troubles=troubles) == ["docs/a.md", "docs/in.md"]
-    assert [trouble.path for trouble in troubles] == ["docs/out", "docs/out.md"]
+    assert [trouble.file for trouble in troubles] == ["docs/out", "docs/out.md"]
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.source import Source, Trouble
+from rung.documents.source import Source
 from rung.documents.text import noted, text_of
 
 LANGUAGES: dict[str, str] = {
@@ -28,8 +29,8 @@ class CodeReader:
 
     suffixes: tuple[str, ...] = tuple(LANGUAGES)
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
-        found = text_of(source, troubles)
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
+        found = text_of(source, problems)
         names = [suffix.lower() for suffix in source.path.suffixes]
         language = next((LANGUAGES[name] for name in reversed(names) if name in LANGUAGES), "text")
         metadata: dict[str, Any] = {"language": language, **noted(found)}
@@ -40,7 +41,9 @@ class CodeReader:
                     said = ast.get_docstring(ast.parse(found.text))
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 line = error.lineno if isinstance(error, SyntaxError) else None
-                troubles.append(Trouble(source.id, f"is not valid Python: {error}", line, lost=False))
+                problems.add(
+                    f"is not valid Python: {error}", file=source.id, line=line, level="warning", code="not-python"
+                )
                 said = None
             if said and (first := said.strip().partition("\n")[0].strip()):
                 metadata["title"] = first

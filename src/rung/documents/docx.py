@@ -12,8 +12,9 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.source import Source, Trouble
+from rung.documents.source import Source
 
 PART = 256 << 20
 """Bytes that a part of the document may unpack to: more is a bomb, not a book."""
@@ -27,7 +28,7 @@ class DocxReader:
 
     suffixes: tuple[str, ...] = (".docx",)
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
         try:
             with zipfile.ZipFile(source.path) as archive:
                 names = set(archive.namelist())

@@ -9,9 +9,11 @@ from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
+from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.decode import Decoded, decode
-from rung.documents.source import Source, Trouble, content
+from rung.documents.source import Source, content
+from rung.documents.text import tell_encoding
 
 DROPPED = frozenset(
     {"script", "style", "nav", "template", "noscript", "svg", "iframe", "object", "canvas", "head", "select", "button", "dialog",
@@ -33,11 +35,11 @@ class HtmlReader:
 
     suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
         parser = require("selectolax.lexbor", "documents", f"reading {source.path.name}").LexborHTMLParser
         found = _decode(content(source.path))
         if found.line is not None:
-            troubles.append(Trouble(source.id, f"is not UTF-8: read as {found.encoding}", found.line, lost=False))
+            tell_encoding(found, source, problems)
         page = parser(found.text)
         metadata: dict[str, Any] = {} if found.encoding == "utf-8" else {"encoding": found.encoding}
         title = page.css_first("head title")

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.source import Source, Trouble, flat
+from rung.documents.source import Source, flat
 from rung.documents.text import noted, text_of
 
 _FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -24,16 +25,22 @@ class MarkdownReader:
 
     suffixes: tuple[str, ...] = (".md", ".markdown", ".mdx", ".mkd")
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
-        found = text_of(source, troubles)
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
+        found = text_of(source, problems)
         metadata: dict[str, Any] = dict(noted(found))
         text = found.text
         if (front := _FRONT.match(text)) is not None:
             values, complaint = _front(front[1], front[2])
             if complaint:
-                troubles.append(Trouble(source.id, f"the front matter is not readable: {complaint}", 1, lost=False))
+                problems.add(
+                    f"the front matter is not readable: {complaint}",
+                    file=source.id,
+                    line=1,
+                    level="warning",
+                    code="front-matter",
+                )
             elif values is not None:
-                metadata |= flat(values)
+                metadata |= flat(values, problems, source.id, 1)
                 text = text[front.end() :]
         if "title" not in metadata and (heading := _TITLE.search(text, 0, 4096)) is not None:
             metadata["title"] = heading[1]

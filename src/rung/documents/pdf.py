@@ -9,8 +9,9 @@ from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
+from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.source import Source, Trouble
+from rung.documents.source import Source
 
 _ONE = threading.Lock()  # pdfium may be used by one thread at a time
 
@@ -21,13 +22,13 @@ class PdfReader:
 
     suffixes: tuple[str, ...] = (".pdf",)
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
         pdfium = require("pypdfium2", "documents", f"reading {source.path.name}")
         with _ONE:
             text, spans, metadata, broken = _texts(pdfium, source)
         if broken:
             shown = ", ".join(map(str, broken[:10]))
-            troubles.append(Trouble(source.id, f"page {shown}: damaged, left out", lost=False))
+            problems.add(f"page {shown}: damaged, left out", file=source.id, level="warning", code="page-damaged")
         if not text.strip():
             raise InputError("holds no text: its pages are pictures; run it through OCR first")
         yield Document(source.id, text, {**metadata, "pages": spans})

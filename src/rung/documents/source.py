@@ -1,4 +1,4 @@
-"""A file to be read, what went wrong with it, and what every reader of a format does."""
+"""A file to be read, and what every reader of a format does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from rung.core import registry
 from rung.core.errors import InputError, MissingExtra
+from rung.core.problem import Problems
 from rung.core.types import Document
 
 LIMIT = 1 << 30
 """Bytes that a compressed file may unpack to."""
 ITEMS = 1000
 """Items of a list in the metadata at most."""
+LARGEST = 2**63 - 1
+"""The largest number that is metadata: databases hold no larger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +36,15 @@ class Source:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something that could not be read as it stands. ``lost``: no document came of it; otherwise it was read in a way that
-    somebody should know about (a guessed encoding). ``line`` is 1-based."""
-
-    path: str
-    message: str
-    line: int | None = None
-    lost: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
-
-
 @runtime_checkable
 class Reader(Protocol):
     """Reads one format. ``suffixes`` are lower case and begin with a dot. ``read`` yields the file's documents, adds what it
-    had to leave out to ``troubles``, and raises InputError when nothing of the file can be read."""
+    had to leave out to ``problems`` (``file`` is the source's id; a warning where nothing is lost, such as a guessed encoding),
+    and raises InputError when nothing of the file can be read."""
 
     @property
     def suffixes(self) -> tuple[str, ...]: ...
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]: ...
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]: ...
 
 
 @cache
@@ -79,50 +69,38 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
-def read(source: Source, troubles: list[Trouble] | None = None) -> Iterator[Document]:
-    """The documents of a source, in the file's order; ids begin with the source's id and are unique within it.
-
-    What cannot be read is added to ``troubles`` and the rest goes on; without that list, the first thing that is lost is
-    raised as InputError. A missing optional package is always raised (MissingExtra): it is not the file's fault.
-    """
-    heard: list[Trouble] = [] if troubles is None else troubles
-    done = len(heard)
+def parse(source: Source, problems: Problems) -> Iterator[Document]:
+    """The documents of a source, read in this process without bounds (see ``read``, which has them), in the file's order; ids
+    begin with the source's id and are unique within it, metadata hold what filters can test. What cannot be read is added to
+    ``problems``. Raises MissingExtra for an optional package that is not there: it is not the file's fault."""
     taken: set[str] = set()
     try:
-        for document in reader(source.kind).read(source, heard):
+        for document in reader(source.kind).read(source, problems):
             if document.id in taken:
-                heard.append(
-                    Trouble(
-                        source.id, f"the id {document.id[len(source.id) + 1 :]!r} is there twice; the first is kept"
-                    )
+                name = document.id[len(source.id) + 1 :]
+                problems.add(
+                    f"the id {name!r} is there twice; the first is kept",
+                    file=source.id,
+                    kind="ids twice",
+                    code="id-twice",
                 )
             elif not document.text or document.text.isspace():
-                heard.append(Trouble(source.id, "holds no text"))
+                problems.add("holds no text", file=source.id, code="no-text")
             else:
                 taken.add(document.id)
-                metadata = {"kind": source.kind, **document.metadata}
-                yield replace(document, metadata=metadata)
-            if troubles is None:
-                done = _complain(heard, done, source)
+                metadata = {"kind": source.kind, **flat(document.metadata, problems, source.id)}
+                yield replace(document, text=clean(document.text), metadata=metadata)
     except MissingExtra:
         raise
     except InputError as error:
-        heard.append(Trouble(source.id, error.message))
+        problems.add(error.message, error.remedy, file=source.id, line=error.line, code=error.code)
     except (EOFError, zlib.error) as error:
-        heard.append(Trouble(source.id, f"is not a whole gzip file: {error}"))
+        problems.add(f"is not a whole gzip file: {error}", file=source.id, code="gzip")
     except OSError as error:
-        heard.append(Trouble(source.id, f"cannot be read: {error.strerror or error}"))
-    if troubles is None:
-        _complain(heard, done, source)
-
-
-def _complain(heard: list[Trouble], done: int, source: Source) -> int:
-    for trouble in heard[done:]:
-        if trouble.lost:
-            raise InputError(
-                trouble.message, remedy="mend the file, or leave it out", file=source.path, line=trouble.line
-            )
-    return len(heard)
+        problems.add(f"cannot be read: {error.strerror or error}", file=source.id, code="unreadable")
+    except (RecursionError, MemoryError):
+        what = "it is nested too deeply, or needs more memory than it may"
+        problems.add(f"cannot be read: {what}", "leave it out", file=source.id, code="too-much")
 
 
 def content(path: Path) -> bytes:
@@ -141,21 +119,43 @@ def content(path: Path) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A value as metadata has it: text, number, boolean or a list of texts; None for what is none of these (an object)."""
-    if isinstance(value, str | bool | int | float):
+    """A value as metadata has it: text, finite number, boolean or a list of texts; None for what is none of these."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, bool):
         return value
+    if isinstance(value, int | float):
+        return value if -LARGEST <= value <= LARGEST else None  # NaN is neither
     if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, list | tuple | set):
-        return [str(item) for item in list(value)[:ITEMS] if isinstance(item, str | int | float | datetime.date)]
+        items = [
+            clean(str(item)) for item in list(value)[:ITEMS] if isinstance(item, str | int | float | datetime.date)
+        ]
+        return items or None
     return None
 
 
-def flat(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """A mapping as metadata: plain values by text keys; empty and nested ones are left out."""
+def flat(values: Mapping[Any, Any], problems: Problems, file: str, line: int | None = None) -> dict[str, Any]:
+    """A mapping as metadata: plain values by names. Empty ones are left out; what is no metadata (a nested value, a number that
+    is not finite, a field without a name) is left out and told as a warning."""
     out: dict[str, Any] = {}
     for key, value in values.items():
-        item = plain(value)
-        if item is not None and item not in ("", []):
-            out[str(key)] = item
+        if value is None or value == "" or value == []:
+            continue
+        name, item = clean(str(key)).strip(), plain(value)
+        if item is None or not name:
+            what = "is nested" if isinstance(value, Mapping | list | tuple) else f"is {str(value)[:40]}"
+            problems.add(
+                f"the field {name!r} {what}, which is no metadata: left out" if name else "a field has no name: left out",
+                "write a text, a number, true, false or a list of texts", file=file, line=line, level="warning",
+                kind="no metadata", code="not-metadata",
+            )  # fmt: skip
+        else:
+            out[name] = item
     return out
+
+
+def clean(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair that stands alone: no file could hold it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -307,7 +307,7 @@ def _json(text: str, file: Path, problems: Problems, layout: Layout, columns: di
         problems.add(str(lost), "name where the rows are: `reader: {path: data.items[]}`", file=file, code="json-path")
         return
     except (ValueError, RecursionError) as error:
-        if layout.format is None and _is_lines(text):
+        if layout.format is None and is_lines(text):
             yield from _jsonl(text.split("\n"), "jsonl", file, problems, layout, columns)
             return
         problems.add(
@@ -318,7 +318,7 @@ def _json(text: str, file: Path, problems: Problems, layout: Layout, columns: di
     yield from number_rows(found, file, problems, layout, columns)
 
 
-def _is_lines(text: str) -> bool:
+def is_lines(text: str) -> bool:
     """Whether what is called JSON is JSON Lines: its first line is an object of its own."""
     try:
         return isinstance(loads(text.lstrip().partition("\n")[0]), dict)

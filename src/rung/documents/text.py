@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.decode import Decoded, decode, is_binary, lines
-from rung.documents.source import LIMIT, Source, Trouble, content
+from rung.documents.source import LIMIT, Source, content
 
 MAPPED = 1 << 22
 """Bytes from which a file is mapped, so that it is not in memory twice while it is decoded."""
 
 
-def text_of(source: Source, troubles: list[Trouble]) -> Decoded:
-    """A source's text. A guessed encoding is told as a trouble that loses nothing. Raises InputError for what is no text."""
+def text_of(source: Source, problems: Problems) -> Decoded:
+    """A source's text. A guessed encoding is told as a warning. Raises InputError for what is no text."""
     if source.size > LIMIT:
         raise InputError(f"is {source.size >> 20:,} MB, expected at most {LIMIT >> 20:,}: cut it into several files")
     if source.size >= MAPPED and source.path.suffix.lower() != ".gz":
@@ -25,10 +26,16 @@ def text_of(source: Source, troubles: list[Trouble]) -> Decoded:
     else:
         found = decode(content(source.path))
     if found.line is not None:
-        troubles.append(
-            Trouble(source.id, f"is not UTF-8: read as {found.encoding}; save it as UTF-8", found.line, lost=False)
-        )
+        tell_encoding(found, source, problems)
     return found
+
+
+def tell_encoding(found: Decoded, source: Source, problems: Problems) -> None:
+    """A guessed encoding, as a warning."""
+    problems.add(
+        f"is not UTF-8: read as {found.encoding}; save it as UTF-8", file=source.id, line=found.line, level="warning",
+        code="encoding",
+    )  # fmt: skip
 
 
 def _mapped(mapped: mmap.mmap) -> Decoded:
@@ -49,8 +56,8 @@ class TextReader:
 
     suffixes: tuple[str, ...] = (".txt", ".text", ".rst", ".log", ".org", ".adoc", ".tex")
 
-    def read(self, source: Source, troubles: list[Trouble]) -> Iterator[Document]:
-        found = text_of(source, troubles)
+    def read(self, source: Source, problems: Problems) -> Iterator[Document]:
+        found = text_of(source, problems)
         yield Document(source.id, found.text, noted(found))
 
 

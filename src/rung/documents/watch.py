@@ -38,7 +38,8 @@ def watch(
     watchfiles = require("watchfiles", "documents", "watching folders for change")
     if not any(Path(path).exists() for path in paths):
         raise InputError(f"there is no {', '.join(map(str, paths))}", remedy="correct the path")
-    before = _scan(paths, include, exclude) if known is None else {source.id: source for source in known}
+    roots: dict[str, str] = {}
+    before = _scan(paths, include, exclude, roots) if known is None else {source.id: source for source in known}
     begun = False
     folders = {str(path if path.is_dir() else path.parent) for path in map(Path, paths)}
     for events in watchfiles.watch(*folders, stop_event=stop, debounce=400, rust_timeout=500, yield_on_timeout=True):
@@ -47,7 +48,7 @@ def watch(
         if begun and not events:
             continue
         begun = True  # the first wake, also without an event: from here on nothing goes unseen
-        after = _scan(paths, include, exclude)
+        after = _scan(paths, include, exclude, roots)
         changed = tuple(source for id, source in after.items() if before.get(id) != source)
         gone = tuple(id for id in before if id not in after)
         before = after
@@ -55,9 +56,11 @@ def watch(
             yield Change(changed, gone)
 
 
-def _scan(paths: Sequence[str | Path], include: Sequence[str], exclude: Sequence[str]) -> dict[str, Source]:
+def _scan(
+    paths: Sequence[str | Path], include: Sequence[str], exclude: Sequence[str], roots: dict[str, str]
+) -> dict[str, Source]:
     there = [path for path in map(Path, paths) if path.exists()]
     try:
-        return {source.id: source for source in scan(there, include=include, exclude=exclude)}
+        return {source.id: source for source in scan(there, include=include, exclude=exclude, roots=roots)}
     except InputError:  # a folder that is empty, or gone, may come back
         return {}

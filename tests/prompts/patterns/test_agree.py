@@ -100,16 +100,16 @@ def test_files_are_read_or_refused(tmp_path: Path) -> None:
     path.write_text('{"input": "q", "output": "a", "grade": 4}\n{"input": "q", "output": "b", "grade": 2.5}\n')
     assert read_judged(path) == [Work("q", "a", 4.0), Work("q", "b", 2.5)]
     for text, why in [
-        (json.dumps([{**row, "label": 3}]), "row 1: label 3"),
-        (json.dumps([{**row, "input": " "}]), "row 1: input"),
+        (json.dumps([{**row, "label": 3}]), ":1: label 3"),
+        (json.dumps([{**row, "input": " "}]), ":1: input"),
         (json.dumps([{"input": "q", "label": 1}]), "has no 'output_1'"),
         (json.dumps([{"input": "q", "output": "a", "grade": 9}]), "expected 1 to 5"),
         (json.dumps([row, {"input": "q", "output": "a", "grade": 2}]), "one kind"),
         ("[]", "at least one"),
-        ("[", "not JSON"),
+        ("[", "not valid JSON"),
     ]:
         path.write_text(text)
         with pytest.raises(InputError, match=why):
             read_judged(path)
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="there is no"):
         read_judged(tmp_path / "none.json")

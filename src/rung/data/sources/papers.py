@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from rung.core.problem import Problem
 from rung.core.types import Document, Message
 from rung.data.rows.records import Record
-from rung.documents import Trouble, read, scan
+from rung.documents import read, scan
 
 Form = Literal["text", "faq", "sections"]
 
@@ -25,7 +26,7 @@ def gather(paths: Sequence[Path], form: Form, faults: list[str]) -> Iterator[Rec
     that asks with the text under it, or as lines that begin with ``Q:`` and ``A:``. ``sections``: the headings above a section as the
     question, its text as the answer. What cannot be read, or holds nothing of that form, goes to ``faults``.
     """
-    troubles: list[Trouble] = []
+    troubles: list[Problem] = []
     for source in scan(paths, troubles=troubles):
         for document in read(source, troubles):
             told = {"file": source.id, "document": document.id}

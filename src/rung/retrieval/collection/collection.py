@@ -28,6 +28,7 @@ from rung.core.codec import canonical
 from rung.core.errors import InputError, RungError, StoreError
 from rung.core.files import atomic_write
 from rung.core.lock import file_lock
+from rung.core.problem import Problem
 from rung.core.protocols import Embedder, Filter, Index, Resources
 from rung.core.types import Document, Hit, Passage, Progress, Span
 from rung.retrieval.collection.database import Database, NewDocument, StoredDocument, Written, clean
@@ -1252,8 +1253,13 @@ class Collection:
     ) -> None:
         from rung import documents
 
-        troubles: list[documents.Trouble] = []
-        found = documents.scan(paths, include=include, exclude=exclude, troubles=troubles)
+        troubles: list[Problem] = []
+        roots = dict(self._meta.get("roots", {}))
+        found = documents.scan(paths, include=include, exclude=exclude, troubles=troubles, roots=roots)
+        if roots != self._meta.get("roots"):
+            with self._database.writing() as link:
+                self._database.set(link, "roots", roots)
+            self._meta["roots"] = roots
         work.total = sum(source.size for source in found)
         with self._database.reading() as link:
             stored: dict[str, list[StoredDocument]] = {}
@@ -1277,19 +1283,19 @@ class Collection:
             troubles += part.troubles
             work.size += source.size
             # Nothing could be read of a file that was read before: what is stored stays, the trouble says so.
-            lost = not seen and any(trouble.lost and trouble.path == source.id for trouble in part.troubles)
+            lost = not seen and any(problem.level == "error" and problem.file == source.id for problem in part.troubles)
             if not lost:
                 work.drop([known.id for known in old if known.id not in seen])
             seen = set()
         if prune:
             there = {source.id for source in found}
-            roots = _roots([Path(path) for path in paths], found)
+            given = documents.under(paths, roots)
             for name, known_ones in stored.items():
-                if name not in there and any(name == root or name.startswith(root + "/") for root in roots):
+                if name not in there and given(name):
                     work.drop([known.id for known in known_ones])
         for trouble in troubles:
             said = trouble.message if trouble.line is None else f"line {trouble.line}: {trouble.message}"
-            (work.failures if trouble.lost else work.notes).append((trouble.path, said))
+            (work.failures if trouble.level == "error" else work.notes).append((trouble.file, said))
 
     def _parts(self, sources: Sequence[tuple[Source, list[StoredDocument]]], on: str) -> Iterator[Part]:
         """The documents of the sources, in order; on Ray with their passages and vectors."""
@@ -1309,7 +1315,7 @@ class Collection:
             yield from prepare(known, tools)
             return
         for place, (source, _) in enumerate(sources):
-            troubles: list[documents.Trouble] = []
+            troubles: list[Problem] = []
             for document in documents.read(source, troubles):
                 yield Part(place, (document,))
             yield Part(place, (), troubles=troubles, ended=True)
@@ -1499,23 +1505,6 @@ class _Work:
 def _stamp(source: Source) -> str:
     """What tells that a file was not changed, without opening it."""
     return f"{source.size}:{source.mtime_ns}"
-
-
-def _roots(paths: Sequence[Path], found: Sequence[Source]) -> list[str]:
-    """What the ids of the given files and folders begin with."""
-    out = []
-    for path in paths:
-        name = path.resolve().name
-        for source in found:
-            if source.path == path:
-                name = source.id
-                break
-            if path in source.path.parents:
-                inner = source.path.relative_to(path).as_posix()
-                name = source.id[: -len(inner) - 1]
-                break
-        out.append(name)
-    return out
 
 
 def _spell(chunker: Chunker | Splitter | str | None, embedder: Embedder | None) -> str:

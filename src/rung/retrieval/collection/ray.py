@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from rung.core import errors
 from rung.core.errors import InputError, RungError
 from rung.core.extras import require
+from rung.core.problem import Problem
 from rung.core.types import Document, Passage
-from rung.documents import Source, Trouble
+from rung.documents import Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,7 @@ class Part:
     place: int
     documents: Sequence[Document]
     ready: Mapping[str, Ready] = field(default_factory=dict)
-    troubles: Sequence[Trouble] = ()
+    troubles: Sequence[Problem] = ()
     ended: bool = False
 
 
@@ -200,7 +201,7 @@ def _read(batch: pa.Table) -> Iterator[pa.Table]:
 
     for raw in batch.column("part").to_pylist():
         place, source, known = pickle.loads(raw)  # noqa: S301  the process that asked wrote it
-        troubles: list[Trouble] = []
+        troubles: list[Problem] = []
         waiting: list[Document] = []
         size = 0
         try:

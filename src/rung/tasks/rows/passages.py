@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problems, nearest
+from rung.core.problem import Problem, Problems, nearest
 from rung.core.types import Document
-from rung.documents import Trouble, scan
 from rung.documents import read as read_documents
+from rung.documents import scan
 from rung.documents.cells import ABSENT, value
 from rung.documents.layout import Place, guess
 from rung.documents.tables import read
@@ -73,7 +74,7 @@ def _gather(source: Corpus, place: Path, problems: Problems, task: Path, line: i
 
 def _documents(place: Path, problems: Problems) -> Iterator[Document]:
     """The texts under a folder, or of a file, in the order of their names."""
-    troubles: list[Trouble] = []
+    troubles: list[Problem] = []
     try:
         sources = scan(place, troubles=troubles)
     except InputError:  # nothing there: the caller says so
@@ -86,14 +87,9 @@ def _documents(place: Path, problems: Problems) -> Iterator[Document]:
             except MissingExtra as missing:
                 problems.add(missing.message, missing.remedy, file=item.path)
             for trouble in troubles[before:]:
-                if trouble.message != "holds no text":
-                    problems.add(
-                        trouble.message,
-                        "mend the file or take it away" if trouble.lost else "save the file as UTF-8",
-                        file=item.path,
-                        line=trouble.line,
-                        level="error" if trouble.lost else "warning",
-                    )
+                if trouble.code != "no-text":
+                    remedy = trouble.remedy or "mend the file or take it away"
+                    problems.found.append(replace(trouble, file=str(item.path), remedy=remedy))
 
 
 def _rows(source: Corpus, place: Path, problems: Problems, *, task: Path, line: int | None) -> dict[str, str]:
