@@ -144,9 +144,9 @@ def test_the_python_of_every_style_says_the_same(style: str) -> None:
             assert scope["messages"](text) == rendered
 
 
-@pytest.mark.parametrize("form", ["rung", "prompty", "dotprompt"])
+@pytest.mark.parametrize("form", ["rung", "prompty"])
 def test_export_to_a_file_that_is_read_again(form: str) -> None:
-    suffix = {"rung": "md", "prompty": "prompty", "dotprompt": "prompt"}[form]
+    suffix = {"rung": "md", "prompty": "prompty"}[form]
     run("export", "kid.md", "--as", form, "-o", f"out.{suffix}")
     before, after = library.find("kid.md").flat, library.find(f"out.{suffix}").flat
     assert after.render({"text": "a\nb"}) == before.render({"text": "a\nb"})
@@ -154,7 +154,7 @@ def test_export_to_a_file_that_is_read_again(form: str) -> None:
 
 def test_bad_commands_say_what_to_type() -> None:
     for words, said in (
-        (["export", "kid.md", "--as", "html"], "no form 'html'"),
+        (["export", "kid.md", "--as", "html"], "unknown format 'html'"),
         (["export", "kid.md"], "variable text has no value"),
         (["export", "kid.md", "--set", "tone=x"], "no variable tone"),
         (["export", "kid.md", "--set", "tone"], "expected NAME=VALUE"),

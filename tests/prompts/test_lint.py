@@ -12,7 +12,7 @@ from rung.core.errors import InputError
 from rung.core.types import Example
 from rung.prompts.lint import COST, Report, lint, lint_prompt, lint_source, lint_template
 from rung.prompts.template import library
-from rung.prompts.template.forms import read
+from rung.prompts.template.files import read
 from rung.prompts.template.prompt import Prompt
 
 

@@ -130,7 +130,7 @@ def show(
     from rung.core import registry
     from rung.core.settings import Settings
     from rung.prompts.template import library
-    from rung.prompts.template.forms import write
+    from rung.prompts.template.files import write
     from rung.prompts.template.output import as_text
     from rung.store import open_store
 
@@ -167,7 +167,7 @@ def diff(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.prompts.template import library
-    from rung.prompts.template.forms import write
+    from rung.prompts.template.files import write
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -184,7 +184,7 @@ def diff(
 
 
 def _inherited(found: Found) -> list[str]:
-    from rung.prompts.template.forms import write
+    from rung.prompts.template.files import write
 
     if not found.roots:
         return []
@@ -211,8 +211,8 @@ def rollback(
 @app.command("export")
 def export(
     what: What,
-    form: Annotated[
-        str, typer.Option("--as", help="text, openai, python, or a file's form: rung, prompty, dotprompt.")
+    format: Annotated[
+        str, typer.Option("--as", help="text, openai, python, or a file's format: rung, prompty.")
     ] = "text",
     values: Sets = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
@@ -222,22 +222,22 @@ def export(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.prompts.template import library
-    from rung.prompts.template.forms import FORMS, write
+    from rung.prompts.template.files import FORMATS, write
     from rung.prompts.template.output import as_openai, as_python, as_text
     from rung.store import open_store
 
-    if form not in ("text", "openai", "python", *FORMS):
-        raise InputError(f"there is no form {form!r}", remedy=f"forms: text, openai, python, {', '.join(FORMS)}")
+    if format not in ("text", "openai", "python", *FORMATS):
+        raise InputError(f"unknown format {format!r}", remedy=f"formats: text, openai, python, {', '.join(FORMATS)}")
     with open_store(Settings({"store": store}).store_url) as opened:
         flat = library.find(what, opened).flat.with_values(_values(values))
-    if form == "text":
+    if format == "text":
         text = as_text(flat.render({}))
-    elif form == "openai":
+    elif format == "openai":
         text = as_openai(flat.render({}))
-    elif form == "python":
+    elif format == "python":
         text = as_python(flat)
     else:
-        text = write(flat, next(name for name in FORMS if name == form))
+        text = write(flat, next(name for name in FORMATS if name == format))
     if output is None:
         typer.echo(text, nl=not text.endswith("\n"))
         return

@@ -16,7 +16,7 @@ from typing import Literal
 
 from rung.core.errors import InputError
 from rung.core.types import Task
-from rung.prompts.template.forms import SUFFIXES
+from rung.prompts.template.files import SUFFIXES
 from rung.prompts.template.prompt import Prompt, Shot, describe
 from rung.prompts.template.template import Template, Variable, split
 

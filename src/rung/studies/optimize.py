@@ -27,7 +27,7 @@ from rung.models import Pool
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize import START, STEPS, Optimized, judging, step_calls
 from rung.prompts.search.propose import template_of, written
-from rung.prompts.template.forms import write
+from rung.prompts.template.files import write
 from rung.store import Store
 
 RUNG = "optimized"

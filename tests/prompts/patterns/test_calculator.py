@@ -20,6 +20,10 @@ from rung.prompts.patterns.calculator import calculate
         ("17 % 5", "2"),
         ("sqrt(16) + max(1, 2)", "6"),
         ("1/3", "0.3333333333"),
+        ("10**24 + 7", "1000000000000000000000007"),
+        ("10**21 + 0.25", "1000000000000000000000.25"),
+        ("0.1 * 3", "0.3"),
+        ("2/7*7", "2"),
     ],
 )
 def test_arithmetic(text: str, value: str) -> None:

@@ -23,7 +23,7 @@ from rung.prompts.search.propose import (
     written,
 )
 from rung.prompts.select import Selector
-from rung.prompts.template.forms import read_file, write
+from rung.prompts.template.files import read_file, write
 from rung.prompts.template.prompt import Prompt
 from rung.prompts.template.render import STYLES
 from rung.prompts.template.template import Template

@@ -1,4 +1,4 @@
-"""Templates: variables, parts and turns, roots, files in three forms, the sandbox, the store."""
+"""Templates: variables, parts and turns, roots, files in two formats, the sandbox, the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rung.models.providers.fake import Fake
 from rung.prompts.patterns.written import Written, beside
 from rung.prompts.program import PromptProgram
 from rung.prompts.template import library
-from rung.prompts.template.forms import FORMS, FormName, read, read_file, write
+from rung.prompts.template.files import FORMATS, FileFormat, read, read_file, write
 from rung.prompts.template.prompt import Prompt
 from rung.prompts.template.template import TURN, Template, Variable, slots, sources
 from rung.store import open_store
@@ -60,7 +60,7 @@ Question: {{ question }}
 """
 
 
-def flat(text: str, form: FormName = "rung") -> Template:
+def flat(text: str, form: FileFormat = "rung") -> Template:
     return library.read(read(text, form)).flat
 
 
@@ -326,27 +326,6 @@ user:
 {{question}}
 """
 
-DOTPROMPT = """---
-model: vendor/model
-config: {temperature: 0.2}
-input:
-  schema:
-    location: string, where it is
-    style?: string
-    dishes(array, what there is): string
-  default:
-    location: a restaurant
-output: {format: json}
----
-{{! a comment }}
-{{role "system"}}
-You welcome guests to {{location}}.{{#if style}} Speak like {{style}}.{{else}} Be plain.{{/if}}
-{{role "user"}}
-Menu:{{#each dishes}}
-- {{this}}{{/each}}
-{{#unless style}}Thanks.{{/unless}}
-"""
-
 
 def test_prompty_is_read() -> None:
     template = flat(PROMPTY, "prompty")
@@ -361,25 +340,9 @@ def test_prompty_is_read() -> None:
     assert flat(newer, "prompty").render("Why?")[0].content == "You help Jo."
 
 
-def test_dotprompt_is_read() -> None:
-    template = flat(DOTPROMPT, "dotprompt")
-    messages = template.render({"dishes": ["soup", "fish"]})
-    assert messages == (
-        Message("system", "You welcome guests to a restaurant. Be plain."),
-        Message("user", "Menu:\n- soup\n- fish\nThanks."),
-    )
-    assert template.render({"dishes": ["x"], "style": "a pirate"})[0].content.endswith("Speak like a pirate.")
-    literal = flat('{{role "user"}}\nRepeat:\nsystem:\n{% x %} and {# y #}', "dotprompt")
-    assert literal.render({}) == (Message("user", "Repeat:\nsystem:\n{% x %} and {# y #}"),)
-    assert flat(write(literal, "dotprompt"), "dotprompt").render({}) == literal.render({})
-    for bad in ("{{>partial}}", "{{history}}", "{{media url=x}}", "{{#if x}}"):
-        with pytest.raises(InputError, match=r"has no like|not closed"):
-            read(bad, "dotprompt")
-
-
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("text", [PARTS, TURNS], ids=["parts", "turns"])
-def test_what_is_written_is_read_again_as_the_same_prompt(form: FormName, text: str) -> None:
+def test_what_is_written_is_read_again_as_the_same_prompt(form: FileFormat, text: str) -> None:
     template = flat(text)
     again = flat(write(template, form), form)
     values = {name: f"a {name}\nof two lines {{{{ x }}}}" for name in template.required}
@@ -390,10 +353,9 @@ def test_what_is_written_is_read_again_as_the_same_prompt(form: FormName, text: 
         assert again == template
 
 
-@pytest.mark.parametrize(("text", "form"), [(PROMPTY, "prompty"), (DOTPROMPT, "dotprompt")])
-def test_other_tools_files_survive_a_round_trip(text: str, form: FormName) -> None:
-    template = flat(text, form)
-    again = flat(write(template, form), form)
+def test_prompty_survives_a_round_trip() -> None:
+    template = flat(PROMPTY, "prompty")
+    again = flat(write(template, "prompty"), "prompty")
     assert again.extra == template.extra
     values = {variable.name: ["a", "b"] if variable.kind == "list" else "v" for variable in template.variables}
     assert again.render(values) == template.render(values)
@@ -402,8 +364,6 @@ def test_other_tools_files_survive_a_round_trip(text: str, form: FormName) -> No
 def test_what_a_form_cannot_say_is_refused() -> None:
     with pytest.raises(InputError, match="rendered as xml"):
         write(flat(PARTS.replace("name: triage", "name: t\nstyle: xml")), "prompty")
-    with pytest.raises(InputError, match="no form in dotprompt"):
-        write(flat(TURNS.replace("{{ passage }}", "{{ passage|upper }}")), "dotprompt")
     with pytest.raises(InputError, match="has a root"):
         write(Template("x", root="y"), "prompty")
 

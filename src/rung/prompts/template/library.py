@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rung.core.codec import canonical, decode
 from rung.core.errors import InputError
-from rung.prompts.template.forms import SUFFIXES, read_file
+from rung.prompts.template.files import SUFFIXES, read_file
 from rung.prompts.template.template import Template
 from rung.store import Store, StoredPrompt
 

@@ -24,7 +24,7 @@ from rung.prompts.template.render import ESCAPES, Pairs, Style, guard, mark, sho
 Kind = Literal["string", "integer", "number", "boolean", "list", "object"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-TURN = re.compile(r"(?mi)^[ \t]*#?[ \t]*(system|user|assistant)[ \t]*:[ \t]*$")
+TURN = re.compile(r"(?mi)^[ \t]*(?:#[ \t]*)?(system|user|assistant)[ \t]*:[ \t]*$")
 """A line that begins a turn, as in Prompty. It is looked for in the source, never in what was rendered: a value that holds
 such a line begins nothing."""
 
