@@ -170,7 +170,7 @@ def rank(given: Material, embedder: Any) -> Ranked:
         keyword = words.search(query, DEPTH)
         dense = [(ids[place], float(row[place])) for place in np.argsort(-row, kind="stable")[:DEPTH]]
         relevant = given.relevant[id]
-        most, terms = reach = words.reach(query)
+        most, terms = reach = words.max_score(query)
         curve.append(
             [ndcg([each for each, _ in fuse(dense, keyword, "weighted", weight)], relevant) for weight in GRID]
         )

@@ -156,8 +156,9 @@ def size(folder: Path) -> float:
 
 def run_rung(folder: Path, out: Path) -> dict[str, Any]:
     from rung.core.types import Document, Passage
-    from rung.retrieval.collection.collection import Collection, SearchOptions
+    from rung.retrieval.collection.collection import Collection
     from rung.retrieval.keyword.keyword import KeywordIndex  # noqa: F401  imports are not timed
+    from rung.retrieval.rank.options import SearchOptions
 
     def windows(document: Document) -> list[Passage]:
         text, metadata = document.text, document.metadata

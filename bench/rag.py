@@ -34,8 +34,8 @@ from rung.models import Pool
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import RagProgram, Reading, answerer, stages
 from rung.retrieval.answer.refusal import NAMES, RefusalModel, features
-from rung.retrieval.collection.collection import SearchOptions
 from rung.retrieval.collection.corpus import Corpus
+from rung.retrieval.rank.options import SearchOptions
 
 METRICS = (
     "token-f1",

@@ -30,9 +30,10 @@ from rung.metrics.ranking import Hit, Mrr, Ndcg, Ranking, Recall
 from rung.models import Pool
 from rung.models.embed import open_embedder
 from rung.prompts.patterns.refine import refine
-from rung.retrieval.collection.collection import Collection, SearchOptions
+from rung.retrieval.collection.collection import Collection
 from rung.retrieval.measure import evaluate
 from rung.retrieval.measure.evaluate import MEASURES, Judged, Method, MethodResult, compare, read, table, whole
+from rung.retrieval.rank.options import SearchOptions
 from rung.retrieval.rank.rerank import judge
 
 SETS = "cranfield,cisi,adi,dbpedia_mini"

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError, MissingExtra, RungError, StoreError
 from rung.core.settings import Settings
-from rung.retrieval.collection.collection import Collection, locate
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import locate
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_list_stats_verify_compact_drop() -> None:
     assert run("index", "verify", "animals") == "animals: whole\n"
     side = Path(".rung/indexes/animals/vectors.bin")
     side.write_bytes(b"x" + side.read_bytes()[1:])
-    assert "made again: vectors.bin: checksum" in run("index", "verify", "animals")
+    assert "made again: vectors.bin: the checksum" in run("index", "verify", "animals")
     assert "now" in run("index", "compact", "animals")
     truth = side.with_name("collection.db")
     truth.write_bytes(truth.read_bytes().replace(b"hold hands", b"HOLD HANDS"))
@@ -163,7 +164,7 @@ def test_a_guessed_encoding_is_told(docs: Path) -> None:
     (docs / "old.txt").write_bytes("Gr\xf6\xdfe und Ma\xdf, caf\xe9".encode("latin-1"))
     said = build()
     assert "5 added" in said
-    assert "note: docs/old.txt: line 1: is not UTF-8: read as" in said
+    assert "note: docs/old.txt:1: is not UTF-8: read as" in said
     assert "note:" not in build()
 
 
@@ -179,9 +180,9 @@ def test_where_a_build_runs_is_checked_before_anything_is_made(monkeypatch: pyte
 def test_a_collection_whose_server_is_gone_can_be_dropped(docs: Path, tmp_path: Path) -> None:
     with Collection.create(locate("far", Settings().home)) as made:
         made.build(docs)
-        with made._database.writing() as link:  # as if it had been built while the server was there
-            made._database.set(link, "index", "qdrant:http://127.0.0.1:1/x")
-    with pytest.raises(StoreError, match="cannot be emptied") as raised:
+        with made.database.writing() as held:  # as if it had been built while the server was there
+            held.set("index", "qdrant:http://127.0.0.1:1/x")
+    with pytest.raises(StoreError, match="cannot be deleted") as raised:
         run("index", "drop", "far", "--yes")
     assert "rung index drop far --leave" in raised.value.remedy
     assert "far: deleted" in run("index", "drop", "far", "--yes", "--leave")

@@ -16,7 +16,8 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document
-from rung.retrieval.collection.collection import Collection, SearchOptions
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.rank.options import SearchOptions
 from rung.serving.gate import Limits
 from rung.serving.keys import Keys, hash_key
 from rung.serving.search import AROUND, MOST, Collections

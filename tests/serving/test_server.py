@@ -23,7 +23,8 @@ from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Document
 from rung.models import Pool
-from rung.retrieval.collection.collection import Collection, locate
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import locate
 from rung.serving.keys import Keys, hash_key
 from rung.serving.server import address, is_loopback, listen
 from tests.serving.loopback import program

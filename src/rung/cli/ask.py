@@ -45,7 +45,9 @@ def ask(
     from rung.models import Pool
     from rung.retrieval.answer.rag import Reading, answerer
     from rung.retrieval.answer.refusal import RefusalModel
-    from rung.retrieval.collection.collection import Collection, SearchOptions, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
+    from rung.retrieval.rank.options import SearchOptions
 
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()

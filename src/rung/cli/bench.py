@@ -74,14 +74,14 @@ def _collection(name: str) -> NDArray[np.float32]:
     import numpy as np
 
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import find
     from rung.retrieval.collection.database import Database
+    from rung.retrieval.collection.folders import find
 
     database = Database(find(name, Settings().home) / "collection.db")
     try:
-        with database.reading() as link:
-            size = int(database.meta(link)["dimensions"])
-            lots = [vectors for _, vectors in database.vectors(link, -1, size)]
+        with database.reading() as snapshot:
+            size = int(snapshot.meta()["dimensions"])
+            lots = [vectors for _, vectors in snapshot.vectors(-1, size)]
     finally:
         database.close()
     found = np.concatenate(lots) if lots else np.zeros((0, size), np.float32)

@@ -9,7 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from rung.core.types import Progress
-    from rung.retrieval.collection.collection import Built, Collection
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.write import Built
 
 app = typer.Typer(help="Build, list, check and drop collections of documents.", rich_markup_mode=None)
 
@@ -51,7 +52,8 @@ def build(
     from rung import documents
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, locate
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import locate
 
     _place(on)
     settings = Settings()
@@ -137,6 +139,8 @@ def _run(
 ) -> None:
     import sys
 
+    from rung.retrieval.collection.build import BuildOptions
+
     live = sys.stderr.isatty()
 
     def show(at: Progress) -> None:
@@ -145,7 +149,7 @@ def _run(
             typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
 
     try:
-        built = collection.build(docs, show, include=include, exclude=exclude, prune=not keep, on=on)
+        built = collection.build(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)
@@ -153,14 +157,12 @@ def _run(
 
 
 def _report(collection: Collection, built: Built) -> None:
-    for source, reason in built.failures[:20]:
-        typer.echo(f"left out {source}: {reason}", err=True)
-    if len(built.failures) > 20:
-        typer.echo(f"left out {len(built.failures) - 20} more", err=True)
-    for source, note in built.notes[:10]:
-        typer.echo(f"note: {source}: {note}", err=True)
-    if len(built.notes) > 10:
-        typer.echo(f"note: {len(built.notes) - 10} more of this kind", err=True)
+    for what, problems, most in (("left out ", built.failures, 20), ("note: ", built.notes, 10)):
+        for problem in problems[:most]:
+            where = problem.file + (f":{problem.line}" if problem.line else "")
+            typer.echo(f"{what}{where}: {problem.message}", err=True)
+        if len(problems) > most:
+            typer.echo(f"{what}{len(problems) - most} more", err=True)
     done = built.added + built.updated
     speed = (
         f", {done / built.seconds:,.1f} documents/s, {built.passages / built.seconds:,.0f} passages/s" if done else ""
@@ -179,7 +181,8 @@ def list_collections() -> None:
     from rung.core.columns import align
     from rung.core.errors import RungError
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find, names
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find, names
 
     settings = Settings()
     rows = [("name", "documents", "passages", "embedder", "index", "chunker", "size")]
@@ -214,7 +217,8 @@ def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print J
 
     from rung.core.codec import encode
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
 
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.stats()
@@ -240,7 +244,8 @@ def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print J
 def verify(name: Name) -> None:
     """Check a collection through and through; what is derived and wrong is made again. Exit code 1: the truth is damaged."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
 
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.verify()
@@ -260,7 +265,8 @@ def verify(name: Name) -> None:
 def compact(name: Name) -> None:
     """Give back the room of deleted documents."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
 
     with Collection.open(find(name, Settings().home)) as collection:
         before = collection.stats().bytes
@@ -279,7 +285,8 @@ def drop(
 ) -> None:
     """Delete a collection. The documents it was built from stay."""
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
 
     folder = find(name, Settings().home)
     if not yes:
@@ -314,7 +321,8 @@ def evaluate(
     from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
     from rung.retrieval.measure import evaluate as measure
 
     live = sys.stderr.isatty()

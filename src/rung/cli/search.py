@@ -35,7 +35,9 @@ def search(
 
     from rung.core.codec import encode
     from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection, SearchOptions, find
+    from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.folders import find
+    from rung.retrieval.rank.options import SearchOptions
 
     condition = None
     if where is not None:

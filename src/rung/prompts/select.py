@@ -15,7 +15,7 @@ from rung.core.errors import InputError
 from rung.core.program import Rows
 from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
-from rung.foundations.diversity import spread
+from rung.foundations.mmr import mmr
 from rung.foundations.tfidf import Similar, top
 from rung.tasks.near import SHINGLE, normal
 
@@ -183,7 +183,7 @@ class Selector:
         rows = self._vectors[candidates]
         product = rows @ rows.T
         alike = np.asarray(product.toarray() if hasattr(product, "toarray") else product)
-        chosen = spread(similar[candidates], alike.__getitem__, self.k, 1 - self.diversity)
+        chosen = mmr(similar[candidates], alike.__getitem__, self.k, 1 - self.diversity)
         return [candidates[index] for index in chosen]
 
     def _draw(self) -> tuple[Example, ...]:

@@ -14,7 +14,7 @@ from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
-from rung.retrieval.collection.collection import find
+from rung.retrieval.collection.folders import find
 from rung.serving.ab import Shares, Split
 from rung.serving.app import make_app
 from rung.serving.client import Remote

@@ -30,8 +30,10 @@ from fastapi.responses import JSONResponse, Response
 from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Resources
 from rung.core.types import Hit
-from rung.retrieval.collection.collection import Collection, Fusion, Mode, SearchOptions
+from rung.retrieval.collection.collection import Collection
 from rung.retrieval.filter import read
+from rung.retrieval.rank.fuse import Fusion
+from rung.retrieval.rank.options import Mode, SearchOptions
 from rung.serving.gate import Gate, Limits
 from rung.serving.offer import refusal
 from rung.serving.wire import Refused

@@ -22,9 +22,9 @@ from rung.prompts.program import Options
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import REFUSAL, RagProgram, Reading, answerer, stages
 from rung.retrieval.answer.refusal import RefusalModel, features
-from rung.retrieval.collection.collection import SearchOptions
 from rung.retrieval.collection.corpus import Corpus
 from rung.retrieval.rank.expand import expand, merge
+from rung.retrieval.rank.options import SearchOptions
 
 PASSAGES = {
     "lamp": "The safety lamp was invented in 1815 by Humphry Davy. It saved many lives in the mines.",

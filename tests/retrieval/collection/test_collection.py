@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Document, Passage, Progress
-from rung.retrieval.collection.collection import Collection, Mode, SearchOptions, find, locate, names
+from rung.retrieval.collection.build import BuildOptions
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import find, locate, names
+from rung.retrieval.collection.verify import Verification
 from rung.retrieval.filter import predicate
+from rung.retrieval.rank.options import Mode, SearchOptions
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
 WORDS = [
@@ -316,7 +320,7 @@ def test_bad_documents_are_refused_and_nothing_is_written(collection: Collection
     before = collection.stats().generation
     with pytest.raises(InputError, match="already"):
         collection.add([Document("b", "birch"), Document("a", "cedar")])
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="two documents"):
         collection.upsert([Document("b", "birch"), Document("b", "cedar")])
     for metadata in ({"x": {"deep": 1}}, {"x": float("nan")}, {"x": object()}):
         with pytest.raises(InputError, match="x"):
@@ -417,7 +421,7 @@ def test_a_folder_is_followed(tmp_path: Path, folder: Path) -> None:
         }
         (docs / "c.txt").write_text("cedar")
         (docs / "a.md").unlink()
-        assert collection.build(docs, prune=False).deleted == 0
+        assert collection.build(docs, options=BuildOptions(prune=False)).deleted == 0
         assert collection.document("docs/a.md") is not None
         with pytest.raises(InputError, match="there is no"):
             collection.build(tmp_path / "nowhere")
@@ -436,17 +440,68 @@ def test_what_cannot_be_read_is_told_and_the_rest_goes_in(tmp_path: Path, folder
     with Collection.create(folder, embedder=Hashed()) as collection:
         built = collection.build(docs)
         assert built.added >= 1
-        assert {Path(source).name for source, _ in built.failures} == {"bad.pdf", "binary.txt"}
+        assert {Path(problem.file).name for problem in built.failures} == {"bad.pdf", "binary.txt"}
         assert collection.document("docs/good.txt") is not None
 
 
 def test_ids_twice_in_a_build_are_told(collection: Collection) -> None:
     built = collection.build([Document("a", "amber"), Document("a", "birch")])
     assert built.added == 1
-    assert "twice" in built.failures[0][1]
+    assert [problem.code for problem in built.failures] == ["duplicate-id"]
     found = collection.document("a")
     assert found is not None
     assert found.text == "amber"
+
+
+def test_one_bad_value_ends_no_build(collection: Collection) -> None:
+    documents = [
+        Document("nan", "amber", {"score": float("nan"), "year": 2001}),
+        Document("deep", "birch", {"where": {"town": "x"}, "year": 2002}),
+        Document("nameless", "cedar", {"": 1, "year": 2003}),
+        Document("list", "delta", {"scores": [1.0, float("inf")]}),
+        Document("good", "ember", {"year": 2004}),
+    ]
+    built = collection.build(documents)
+    assert (built.added, built.failures) == (5, ())
+    assert [(problem.file, problem.code) for problem in built.notes] == [
+        (name, "bad-metadata") for name in ("nan", "deep", "nameless", "list")
+    ]
+    hits = collection.search("amber birch cedar ember", SearchOptions(mode="keyword", where={"year": {"gte": 2001}}))
+    assert {hit.passage.document for hit in hits} == {"nan", "deep", "nameless", "good"}
+    assert collection.build(documents).unchanged == 5
+
+
+def test_a_document_that_is_refused_ends_no_build(folder: Path) -> None:
+    def cut(document: Document) -> list[Passage]:
+        text = document.text.upper() if "birch" in document.text else document.text
+        return [Passage(f"{document.id}#", document.id, 0, len(document.text), text)]
+
+    with Collection.create(folder, embedder=Hashed(), chunker=cut) as collection:
+        built = collection.build([Document("a", "amber"), Document("b", "birch"), Document("c", "cedar")])
+        assert (built.added, [problem.file for problem in built.failures]) == (2, ["b"])
+        assert len(collection) == 2
+    with Collection.create(folder.parent / "d", embedder=Wrong(lambda rows: rows[:, :5]), chunker=paragraphs) as other:
+        with pytest.raises(InputError, match="shape"):  # the fault is no document's
+            other.build(made(20))
+        assert len(other) == 0
+
+
+def test_folders_of_one_name_stay_apart(tmp_path: Path, folder: Path) -> None:
+    for place, word in (("one", "amber"), ("two", "birch")):
+        (tmp_path / place / "notes").mkdir(parents=True)
+        (tmp_path / place / "notes" / "a.txt").write_text(word)
+    first, second = tmp_path / "one" / "notes", tmp_path / "two" / "notes"
+    with Collection.create(folder, embedder=None) as collection:
+        assert collection.build(first).added == 1
+        built = collection.build(second)
+        assert (built.added, built.deleted) == (1, 0)
+        assert (collection.build([first, second]).unchanged, len(collection)) == (2, 2)
+        (first / "a.txt").unlink()
+        (first / "b.txt").write_text("cedar")
+        built = collection.build(first)
+        assert (built.added, built.deleted) == (1, 1)
+        found = collection.search("amber birch cedar", SearchOptions(mode="keyword"))
+        assert {hit.passage.text for hit in found} == {"birch", "cedar"}
 
 
 # ---------------------------------------------------------------- opening
@@ -605,12 +660,13 @@ _CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
 from tests.retrieval.collection.test_collection import Hashed, made, paragraphs
-from rung.retrieval.collection import collection as room
+from rung.retrieval.collection import build as room
+from rung.retrieval.collection.collection import Collection
 from rung.core.types import Document
 
 what, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-room._BATCH_DOCUMENTS = 7
-held = room.Collection.open(folder, embedder=Hashed(), chunker=paragraphs)
+room.BATCH_DOCUMENTS = 7
+held = Collection.open(folder, embedder=Hashed(), chunker=paragraphs)
 print("ready", flush=True)
 if what == "build":
     held.build(made(count), lambda at: print(at.done, flush=True))
@@ -794,7 +850,7 @@ def test_another_index_follows(folder: Path) -> None:
 
 def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("usearch")
-    from rung.retrieval.collection import collection as room
+    from rung.retrieval.collection import parts as room
 
     monkeypatch.setattr(room, "GRAPH", 200)
     documents = made(150, lines=2)
@@ -824,4 +880,4 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
             hits = reader.search("kelp kelp", SearchOptions(mode="dense", k=1))
             assert hits[0].passage.document == "d2"
         collection.compact()
-        assert collection.verify() == room.Verification()
+        assert collection.verify() == Verification()

@@ -17,6 +17,7 @@ from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Document, Passage, Progress
 from rung.documents import Source
 from rung.retrieval.collection import ray as steps
+from rung.retrieval.collection.build import BuildOptions
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.ray import Part, Tools, _make, _Raised, _read, _table
 
@@ -75,17 +76,15 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def contents(collection: Collection) -> Any:
     """Everything of the truth, in its order, vectors bit by bit."""
-    with collection._database.reading() as link:
-        documents = list(collection._database.each(link))
+    with collection.database.reading() as held:
+        documents = list(held.each())
         vectors = {
             row: vector.tobytes()
-            for rows, found in collection._database.vectors(link, 0, collection.dimensions)
+            for rows, found in held.vectors(0, collection.dimensions)
             for row, vector in zip(rows.tolist(), found, strict=True)
         }
-        names = collection._database.names(link, sorted(vectors))
-        stored = sorted(
-            (known.id, known.hash, known.source, known.stamp) for known in collection._database.sources(link)
-        )
+        names = held.names(sorted(vectors))
+        stored = sorted((known.id, known.hash, known.source, known.stamp) for known in held.sources())
     return documents, vectors, names, stored
 
 
@@ -93,11 +92,11 @@ def test_the_result_is_that_of_a_local_build(docs: Path, tmp_path: Path, runner:
     seen: list[Progress] = []
     with Collection.create(tmp_path / "one") as one, Collection.create(tmp_path / "two") as two:
         local = one.build(docs)
-        far = two.build(docs, seen.append, on="ray")
+        far = two.build(docs, seen.append, options=BuildOptions(on="ray"))
         assert (far.added, far.passages, far.embedded) == (local.added, local.passages, local.embedded)
         assert far.added == 602
         assert far.failures == local.failures
-        assert {name for name, _ in far.failures} == {"docs/broken.pdf", "docs/program.txt", "docs/rows.jsonl"}
+        assert {problem.file for problem in far.failures} == {"docs/broken.pdf", "docs/program.txt", "docs/rows.jsonl"}
         assert contents(two) == contents(one)
         assert two.search("sleeping otters") == one.search("sleeping otters")
         assert two.verify().damage == ()
@@ -109,7 +108,7 @@ def test_the_result_is_that_of_a_local_build(docs: Path, tmp_path: Path, runner:
     (docs / "b.txt").unlink()
     (docs / "page.html").write_text("<h1>Kelp</h1><p>Kelp forests shrink.</p>")
     with Collection.open(tmp_path / "one") as one, Collection.open(tmp_path / "two") as two:
-        local, far = one.build(docs), two.build(docs, on="ray")
+        local, far = one.build(docs), two.build(docs, options=BuildOptions(on="ray"))
         assert (far.added, far.updated, far.unchanged, far.deleted) == (0, 1, 600, 1)
         assert (local.added, local.updated, local.unchanged, local.deleted) == (0, 1, 600, 1)
         assert far.embedded == far.passages == 1
@@ -125,8 +124,8 @@ def test_a_chunker_of_ones_own_goes_along(docs: Path, tmp_path: Path, runner: st
         ]
 
     with Collection.create(tmp_path / "halves", embedder=None, chunker=halves) as made:
-        assert made.build(docs / "a.md", on="ray").passages == 2
-        assert made.build(docs / "a.md", on="ray").unchanged == 1
+        assert made.build(docs / "a.md", options=BuildOptions(on="ray")).passages == 2
+        assert made.build(docs / "a.md", options=BuildOptions(on="ray")).unchanged == 1
 
 
 def test_what_a_worker_raises_arrives(docs: Path, tmp_path: Path, runner: str) -> None:
@@ -143,7 +142,7 @@ def test_what_a_worker_raises_arrives(docs: Path, tmp_path: Path, runner: str) -
     for cut, said in cases:
         with Collection.create(tmp_path / cut.__name__, embedder=None, chunker=cut) as made:
             with pytest.raises(InputError, match=said):
-                made.build(docs / "a.md", on="ray")
+                made.build(docs / "a.md", options=BuildOptions(on="ray"))
             assert made.stats().generation == 0
 
 
@@ -158,8 +157,8 @@ def test_without_ray_it_is_said_what_to_type(docs: Path, tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with Collection.create(tmp_path / "none", embedder=None) as made:
         with pytest.raises(MissingExtra) as raised:
-            made.build(docs, on="ray")
+            made.build(docs, options=BuildOptions(on="ray"))
         assert "rung[ray]" in raised.value.remedy
         with pytest.raises(InputError, match="expected local or ray"):
-            made.build(docs, on="mars")
+            made.build(docs, options=BuildOptions(on="mars"))
         assert made.build(docs).added == 602

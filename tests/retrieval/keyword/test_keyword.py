@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Span
 from rung.retrieval.keyword import keyword
+from rung.retrieval.keyword.highlight import highlight
 from rung.retrieval.keyword.keyword import Analysis, KeywordIndex
 
 PLAIN = Analysis(stop=False, stem=False)
@@ -199,13 +200,38 @@ def test_fast_and_slow_folding_agree(text: str) -> None:
     assert Analysis().terms(text) == [term for term, _ in Analysis().places(text)]
 
 
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [
+        ("data\u00adbase", "database"),
+        ("data\u200bbase", "database"),
+        ("\ufeffdatabase", "database"),
+        ("data\u2060base", "database"),
+        ("cof\u200cfee", "coffee"),
+        ("\u200fשלום\u200e", "שלום"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("क्\u200dष", "क्ष"),
+        ("葛\U000e0100飾", "葛飾"),
+        ("data\ufe0fbase", "database"),
+    ],
+)
+def test_signs_that_are_not_seen_are_no_part_of_a_word(written: str, typed: str) -> None:
+    index = filled({"a": f"the {written} here", "b": "nothing"})
+    assert [id for id, _ in index.search(typed, 2)] == ["a"]
+    (spans,) = highlight(typed, [f"the {written} here"])
+    assert spans
+    assert Analysis().terms(f"a{written}") == Analysis().terms(f"a{typed}")
+    many = filled({f"n{number}": f"the {written} here" for number in range(40)})  # split all at once
+    assert len(many.search(typed, 50)) == 40
+
+
 def test_highlights_are_the_matches_in_the_text_as_written() -> None:
-    index = filled(TEXTS, Analysis())
     text = "Die Straße: WINGS and a Café, caf\u00e9s; the wing."
-    spans = index.highlights("cafe strasse winged the", text)
+    (spans,) = highlight("cafe strasse winged the", [text])
     assert [text[span.start : span.end] for span in spans] == ["Straße", "WINGS", "Café", "cafés", "wing"]
-    assert index.highlights("首", TEXTS["北"]) == (Span(6, 7),)
-    assert index.highlights("the", text) == ()
+    assert highlight("首", [TEXTS["北"]]) == [(Span(6, 7),)]
+    assert highlight("the", [text]) == [()]
 
 
 def test_a_text_without_spaces_is_no_endless_word() -> None:

@@ -55,7 +55,7 @@ def test_everything_found_is_ranked_once(
 ) -> None:
     dense.sort(key=lambda item: (-item[1], item[0]))
     words.sort(key=lambda item: (-item[1], item[0]))
-    found = fuse(dense, words, fusion, reach=(most, 5))
+    found = fuse(dense, words, fusion, max_score=(most, 5))
     assert sorted(id for id, _ in found) == sorted({id for id, _ in [*dense, *words]})
     assert found == sorted(found, key=lambda item: (-item[1], item[0]))
     assert 0 <= share(dense, words, (most, 5)) <= 1
@@ -70,14 +70,14 @@ def test_a_quotation_goes_to_the_words_and_a_paraphrase_to_the_vectors() -> None
     assert reworded > 0.7
 
 
-def test_the_query_s_reach_is_what_no_text_exceeds() -> None:
+def test_the_query_s_max_score_is_what_no_text_exceeds() -> None:
     index = KeywordIndex()
     index.add(["long", "short"], ["wing flutter " * 500, "wing of a plane"])
-    most, terms = index.reach("the flutter of a wing, unheard")
+    most, terms = index.max_score("the flutter of a wing, unheard")
     assert terms == 3
     ((_, best), *_) = index.search("the flutter of a wing, unheard", 2)
     assert 0 < best < most
-    assert index.reach("of the") == (0, 0)
+    assert index.max_score("of the") == (0, 0)
 
 
 def test_wrong_weights_are_said() -> None:

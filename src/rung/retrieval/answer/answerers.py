@@ -16,9 +16,9 @@ from rung.prompts.template.prompt import Prompt
 from rung.retrieval.answer.rag import READERS, RagProgram, Reader, Reading
 from rung.retrieval.answer.refusal import RefusalModel
 from rung.retrieval.chunk import chunker
-from rung.retrieval.collection.collection import Mode, SearchOptions
 from rung.retrieval.collection.corpus import Corpus
 from rung.retrieval.rank.expand import way_of
+from rung.retrieval.rank.options import Mode, SearchOptions
 
 SHORT = 64
 """Tokens up to which an answer is taken for a phrase that stands in a passage."""

@@ -42,9 +42,9 @@ from rung.prompts.template.render import turn_text
 from rung.retrieval.answer.cite import Citation, Cited, Claim, cite
 from rung.retrieval.answer.refusal import RefusalModel, features
 from rung.retrieval.answer.span import Phrase, copy
-from rung.retrieval.collection.collection import SearchOptions
 from rung.retrieval.collection.corpus import Corpus, Searcher
 from rung.retrieval.rank.expand import Expanded, expand, merge, way_of
+from rung.retrieval.rank.options import SearchOptions
 
 Reader = Literal["write", "mark", "copy", "quote"]
 READERS: tuple[Reader, ...] = get_args(Reader)

@@ -13,7 +13,8 @@ from typing import Protocol
 from rung.core.protocols import Embedder
 from rung.core.types import Document, Hit
 from rung.retrieval.chunk import DEFAULT, chunker
-from rung.retrieval.collection.collection import Collection, SearchOptions
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.rank.options import SearchOptions
 
 _PLAIN = SearchOptions()
 

@@ -22,6 +22,7 @@ from rung.core.extras import require
 from rung.core.problem import Problem
 from rung.core.types import Document, Passage
 from rung.documents import Source
+from rung.retrieval.collection.write import cleaned, content_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,8 +236,6 @@ def _make(batch: pa.Table, tools: Tools) -> Iterator[pa.Table]:
 
 def _finished(part: Part, known: Mapping[str, bytes], tools: Tools) -> Part:
     import numpy as np
-
-    from rung.retrieval.collection.collection import cleaned, content_hash
 
     embedder = _embedder(tools.embedder, tools.fingerprint) if tools.embedder else None
     cut = tools.cut or _chunker(tools.chunker, tools.embedder, tools.fingerprint)

@@ -12,15 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.index.local import LocalIndex, raw_matrix
-from rung.retrieval.index.matrix import Matrix
+from rung.retrieval.index.exact import ExactEngine
+from rung.retrieval.index.local import LocalIndex, padded
 from rung.retrieval.index.spec import Spec, read_options, threads
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from rung.retrieval.index.matrix import Hits
+
+SWEEP = {
+    "faiss:hnsw": ("ef", (16, 32, 64, 128, 256)),
+    "faiss:ivf": ("probe", (1, 2, 4, 8, 16, 32, 64)),
+    "faiss:pq": ("probe", (1, 2, 4, 8, 16, 32, 64)),
+}
 
 Kind = Literal["flat", "hnsw", "ivf", "pq"]
 
@@ -64,10 +73,9 @@ class FaissEngine:
         self.options = options
         self.dimensions = dimensions
         self.exact = kind == "flat"
-        self.spare = 0.25 if kind == "flat" else 0.5
         self._threads = threads()
         # What is not trained yet waits here; PQ keeps its rows here for good, as its codes do not give them back.
-        self.raw: Matrix | None = raw_matrix(dimensions) if kind == "pq" else Matrix(dimensions)
+        self.raw: ExactEngine | None = ExactEngine(dimensions, "f16" if kind == "pq" else "f32")
         self.index: Any = None
         self.lists = 0
         self._learns = kind in ("ivf", "pq") or options.type == "i8"
@@ -120,6 +128,8 @@ class FaissEngine:
     def append(self, vectors: NDArray[np.float32]) -> None:
         if not len(vectors):
             return
+        if self.kind == "pq":
+            self._code_bytes()
         if self.raw is not None:
             self.raw.append(vectors)
         if self.index is None:
@@ -133,8 +143,6 @@ class FaissEngine:
 
     def _train(self) -> None:
         """Learn lists (and codes) from what is there and put it in; afterwards rows go into FAISS as they come."""
-        import numpy as np
-
         assert self.raw is not None
         rows = len(self.raw)
         if self.kind == "hnsw":  # the range of each number's 8-bit steps
@@ -165,22 +173,17 @@ class FaissEngine:
     def discard(self, rows: Sequence[int]) -> None:
         pass
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        import numpy as np
-
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> list[Hits]:
         if self.index is None:
             assert self.raw is not None
-            return self.raw.scan(queries, k, None if allowed is None else np.flatnonzero(allowed))
+            return self.raw.search(queries, k, allowed)
         wide = min(len(self), k * self.options.rescore) if self.kind == "pq" and self.options.rescore else k
+        # One thread for a single query: waking others costs more than it brings.
         self._faiss.omp_set_num_threads(1 if len(queries) <= 8 else self._threads)
         scores, rows = self.index.search(queries, wide, params=None if allowed is None else self._params(allowed))
-        return self._rescore(queries, k, rows) if wide > k else (rows, scores)
+        return padded(*(self._rescore(queries, k, rows) if wide > k else (rows, scores)))
 
     def _params(self, allowed: NDArray[np.bool_]) -> Any:
-        import numpy as np
-
         faiss = self._faiss
         bits = np.packbits(allowed, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
@@ -199,8 +202,6 @@ class FaissEngine:
     def _rescore(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        import numpy as np
-
         assert self.raw is not None
         kept = self.raw.vectors(np.where(rows >= 0, rows, 0).reshape(-1)).reshape(*rows.shape, self.dimensions)
         scores = np.matmul(kept, queries[:, :, None])[:, :, 0]
@@ -208,17 +209,7 @@ class FaissEngine:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
-    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
-        if self.kind == "pq" or self.index is None:
-            rows, scores = self.search(query, k, None)
-            return rows[0].tolist(), scores[0].tolist()
-        self._faiss.omp_set_num_threads(1)
-        scores, rows = self.index.search(query, k)
-        return rows[0].tolist(), scores[0].tolist()
-
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        import numpy as np
-
         if self.raw is not None:
             return self.raw.vectors(rows)
         out = np.empty((len(rows), self.dimensions), np.float32)
@@ -232,10 +223,8 @@ class FaissEngine:
             return
         if max(1, min(4096, int(4 * len(self) ** 0.5), len(self) // _TRAIN)) < 2 * self.lists:
             return
-        import numpy as np
-
         if self.raw is None:
-            self.raw = Matrix(self.dimensions)
+            self.raw = ExactEngine(self.dimensions)
             lot = max(1, (64 << 20) // (4 * self.dimensions))
             rows = len(self)
             for start in range(0, rows, lot):
@@ -246,25 +235,20 @@ class FaissEngine:
         self._train()
 
     def save(self, stem: Path) -> list[Path]:
-        out = []
+        out = [] if self.raw is None else self.raw.save(stem)
         if self.index is not None:
             out.append(stem.with_suffix(".faiss"))
             self._faiss.write_index(self.index, str(out[-1]))
-        if self.raw is not None:
-            out.append(stem.with_suffix(".vectors.npy"))
-            self.raw.save(out[-1])
         return out
 
     def load(self, stem: Path) -> None:
-        vectors, index = stem.with_suffix(".vectors.npy"), stem.with_suffix(".faiss")
-        if vectors.exists():
-            self.raw = Matrix.load(vectors, self.dimensions, "f16" if self.kind == "pq" else "f32")
-        elif self.kind != "pq":
+        index = stem.with_suffix(".faiss")
+        if self.raw is not None and (self.kind == "pq" or not index.exists()):
+            self.raw.load(stem)
+            if not index.exists():
+                return
+        else:
             self.raw = None
-        if not index.exists():
-            if self.raw is None or not vectors.exists():
-                raise FileNotFoundError(f"{index.name} is missing")
-            return
         self.index = self._faiss.read_index(str(index))
         if self.index.d != self.dimensions:
             raise ValueError(f"{index.name} holds {self.index.d} dimensions")

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.spec import Spec, read_options, threads
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from rung.retrieval.index.matrix import Hits
+
+
+SWEEP = {"hnsw": ("ef", (16, 32, 64, 128, 256))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,9 @@ class HnswOptions:
 
 
 class HnswEngine:
+    exact = False
     masks = False
     forgets = True
-    exact = False
-    spare = 0.5
 
     def __init__(self, options: HnswOptions, dimensions: int) -> None:
         self._usearch = require("usearch.index", "hnsw", "the index hnsw")
@@ -65,8 +70,6 @@ class HnswEngine:
         return self._rows
 
     def _encode(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        import numpy as np
-
         if self._rotation is None:
             return vectors
         turned = vectors @ self._rotation
@@ -75,16 +78,12 @@ class HnswEngine:
         return np.clip(turned, -127, 127, out=turned).astype(np.int8)
 
     def _decode(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
-        import numpy as np
-
         products: NDArray[np.float32] = np.float32(1.0) - distances
         if self._scale:
             products *= np.float32(self._scale**-2)
         return products
 
     def append(self, vectors: NDArray[np.float32]) -> None:
-        import numpy as np
-
         self._unmap()
         rows = np.arange(self._rows, self._rows + len(vectors), dtype=np.uint64)
         if len(vectors):
@@ -92,41 +91,23 @@ class HnswEngine:
         self._rows += len(vectors)
 
     def discard(self, rows: Sequence[int]) -> None:
-        import numpy as np
-
         self._unmap()
         self.index.remove(np.array(rows, np.uint64), threads=1)
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        import numpy as np
-
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> list[Hits]:
         count = min(k, len(self.index))
         if not count:
-            return np.full((len(queries), 0), -1, np.int64), np.zeros((len(queries), 0), np.float32)
-        if len(queries) == 1:
-            names, values = self.search_one(queries, count)
-            return np.array([names], np.int64), np.array([values], np.float32)
-        found = self.index.search(self._encode(queries), count, threads=self._threads)
-        rows = found.keys.astype(np.int64)
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        found = self.index.search(self._encode(queries), count, threads=self._threads if len(queries) > 1 else 1)
+        keys = np.atleast_2d(found.keys).astype(np.int64)
+        scores = np.atleast_2d(self._decode(found.distances))
+        counts = getattr(found, "counts", None)
+        if counts is None:  # usearch answers one query with its matches alone
+            counts = [len(keys[0])]
         # A line that found fewer is filled up with rubbish behind its count.
-        short = np.asarray(found.counts) < count
-        if short.any():
-            rows[np.arange(count)[None] >= np.asarray(found.counts)[:, None]] = -1
-        return rows, self._decode(found.distances)
-
-    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
-        found = self.index.search(self._encode(query)[0], k, threads=1)
-        distances = found.distances.tolist()
-        if self._scale:
-            unit = self._scale**-2
-            return found.keys.tolist(), [(1.0 - distance) * unit for distance in distances]
-        return found.keys.tolist(), [1.0 - distance for distance in distances]
+        return [(rows[:n], values[:n]) for rows, values, n in zip(keys, scores, counts, strict=True)]
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        import numpy as np
-
         if not len(rows):
             return np.zeros((0, self.dimensions), np.float32)
         kind = np.int8 if self._scale else np.float32
@@ -141,8 +122,6 @@ class HnswEngine:
         pass
 
     def save(self, stem: Path) -> list[Path]:
-        import numpy as np
-
         self._unmap()
         path, head = stem.with_suffix(".usearch"), stem.with_suffix(".usearch.rows")
         self.index.save(str(path))
@@ -156,8 +135,6 @@ class HnswEngine:
 
     def load(self, stem: Path) -> None:
         """Map the file: a search reads the pages it needs. The first write loads it whole."""
-        import numpy as np
-
         path = stem.with_suffix(".usearch")
         path.stat()
         self._rows = int(stem.with_suffix(".usearch.rows").read_text())
@@ -181,8 +158,6 @@ class HnswEngine:
 
 def make_rotation(dimensions: int) -> NDArray[np.float32]:
     """A random orthogonal matrix of shape (dimensions, dimensions), always the same one."""
-    import numpy as np
-
     q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((dimensions, dimensions)))
     rotation: NDArray[np.float32] = (q * np.sign(np.diag(r))).astype(np.float32)
     return rotation

@@ -1,51 +1,47 @@
-"""An index in a folder of files: ids, metadata, tombstones, durability and filters here; the vectors in an engine.
+"""An index in a folder of files: ids, metadata, deletions and filters here; the vectors in an engine.
 
-On disk: ``index.json`` names the current generation; its files are a snapshot, and a log of the changes since. ``index.json``
-is replaced in one step, so that a crash leaves the old snapshot or the new one. One process writes at a time; any number
-read what was there when they opened.
+It is derived from what it was filled from: what ``flush`` wrote is there after a crash, whole; what came after it is to be
+put in again.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
-from rung.core.files import write_file
-from rung.core.lock import file_lock
 from rung.core.protocols import Filter
 from rung.retrieval.filter import Columns
 from rung.retrieval.index.check import check_new, check_queries, check_rows
-from rung.retrieval.index.gate import Gate
-from rung.retrieval.index.log import Change, Log, read
-from rung.retrieval.index.matrix import Matrix
+from rung.retrieval.index.folder import Folder
+from rung.retrieval.index.lock import ReadWriteLock
+from rung.retrieval.index.matrix import best
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-_FORMAT = 1
-_LARGE = 4 << 20  # bytes of vectors in one call above which the next flush writes a snapshot instead of a log
-_FEW = 2000  # passing rows that are looked through one by one rather than through a graph
+    from rung.retrieval.index.matrix import Hits
+
+_FEW = 2000  # passing rows that are compared one by one rather than searched for in a graph
+_SPARE = 0.4  # the share of deleted rows that is carried along before a flush rebuilds
+_LOT = 1 << 24  # numbers of vectors that are looked at together: 64 MB
 
 
 class Engine(Protocol):
     """Vectors by row number, 0 upwards; rows are only ever appended. The index above knows ids, filters and deletions.
 
-        ``masks``: ``search`` takes the rows allowed. ``forgets``: it never finds discarded rows. ``exact``: it finds the true
-    neighbours. ``spare``: the share of deleted rows that is carried along before a flush rebuilds.
+    ``exact``: it finds the true neighbours. ``masks``: ``search`` takes the rows allowed (an exact one always does).
+    ``forgets``: it never finds discarded rows.
     """
 
+    exact: bool
     masks: bool
     forgets: bool
-    exact: bool
-    spare: float
 
     def __len__(self) -> int: ...
     def append(self, vectors: NDArray[np.float32]) -> None: ...
@@ -53,15 +49,8 @@ class Engine(Protocol):
         """These rows were deleted; an engine that cannot forget them does nothing: their hits are left out above."""
         ...
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and inner products, best first, shape (queries, >= k); short lists end in row -1."""
-        ...
-
-    def search_one(self, query: NDArray[np.float32], k: int) -> tuple[list[int], list[float]]:
-        """``search`` for one query of shape (1, dimensions) without a mask, as lists: what is asked most often, in the
-        fewest steps."""
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None) -> list[Hits]:
+        """For each query rows and inner products, best first; k of them, or fewer where the engine finds no more."""
         ...
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -69,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def settle(self) -> None:
-        """Before a snapshot: train, or build anew what cannot grow."""
+        """Before a snapshot: train, or build again what cannot grow."""
         ...
 
     def save(self, stem: Path) -> list[Path]:
@@ -85,45 +74,25 @@ class LocalIndex:
     """An Index over an engine. ``make`` makes an empty engine, ``layout`` names what its files depend on."""
 
     _engine: Engine
-    _columns: Columns
     _ids: list[str]
-    _known: dict[str, int] | None
-    _dead: NDArray[np.bool_]
-    _dead_rows: int
-    _masked: bool
-    """There are deleted rows that the engine would find."""
-    _unlogged: bool
-    """A change is in memory only; until the next snapshot none goes to the log, so that the log has no gap."""
-    _generation: int
-    _snapshot_size: int
-    _log_size: int
-    _seen: tuple[int, int]
+    _rows: dict[str, int]
+    """The rows that are there, by id."""
+    _live: NDArray[np.bool_]
+    _columns: Columns
 
     def __init__(self, name: str, layout: str, make: Callable[[], Engine], folder: Path, dimensions: int) -> None:
-        self._name = name
-        self._layout = layout
+        self.name = name
+        self.dimensions = dimensions
         self._make = make
-        self._folder = folder
-        self._dimensions = dimensions
-        self._gate = Gate()
-        self._writer = ExitStack()
+        self._folder = Folder(folder, name, layout, dimensions)
+        self._lock = ReadWriteLock()
         self._writing = False
-        self._log: Log | None = None
+        self._changed = False
         self._closed = False
         self._load()
 
-    # ------------------------------------------------------------ what it is
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        return self._dimensions
-
     def __len__(self) -> int:
-        return len(self._ids) - self._dead_rows
+        return len(self._rows)
 
     @property
     def engine(self) -> Engine:
@@ -131,493 +100,230 @@ class LocalIndex:
 
     def ids(self) -> list[str]:
         """The ids that are there, in the order they came."""
-        return [name for row, name in enumerate(self._ids) if not self._dead[row]]
+        return list(self._rows)
 
     # ------------------------------------------------------------ reading
 
     def search(
         self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
     ) -> list[list[tuple[str, float]]]:
-        queries = check_queries(vectors, self._dimensions, k)
-        gate = self._gate
-        gate.enter()
-        try:
-            if where is None and not self._masked:
-                count = len(self._ids) - self._dead_rows
-                if not count:
-                    return [[] for _ in queries]
-                want = k if k < count else count
-                if len(queries) == 1:
-                    names, values = self._engine.search_one(queries, want)
-                    if len(names) >= want and names[want - 1] >= 0:
-                        hits = list(zip(map(self._ids.__getitem__, names), values, strict=False))
-                        if len(set(values)) < len(hits):
-                            hits.sort(key=_rank)
-                        return [hits if len(hits) == want else hits[:want]]
-                rows, scores = self._engine.search(queries, want, None)
-                if rows.shape[1] < want or rows[:, want - 1].min() < 0:  # a graph's far corners that no link reaches
-                    rows, scores = self._fill(queries, want, rows, scores, self._allowed(None))
-            else:
-                allowed = self._allowed(where)
-                if allowed is None:
-                    return [[] for _ in queries]
-                rows, scores = self._search(queries, k, allowed)
-            return name_hits(self._ids, rows, scores, k)
-        finally:
-            gate.leave()
+        queries = check_queries(vectors, self.dimensions, k)
+        with self._lock.read():
+            allowed = self._allowed(where)
+            count = len(self._ids) if allowed is None else int(np.count_nonzero(allowed))
+            if not count:
+                return [[] for _ in queries]
+            found = self._search(queries, min(k, count), allowed, count)
+            return [self._hits(rows, scores, k) for rows, scores in found]
+
+    def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
+        """Best first, ties by id."""
+        hits = list(zip(map(self._ids.__getitem__, rows.tolist()), scores.tolist(), strict=True))
+        hits.sort(key=lambda hit: (-hit[1], hit[0]))
+        return hits[:k]
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of ids, as precisely as the engine keeps them. Raises InputError for an id that is not there."""
-        import numpy as np
-
-        self._gate.enter()
-        try:
-            known = self._rows()
-            missing = next((name for name in ids if name not in known), None)
+        with self._lock.read():
+            missing = next((name for name in ids if name not in self._rows), None)
             if missing is not None:
                 raise InputError(f"there is no vector with the id {missing!r}")
-            return self._engine.vectors(np.array([known[name] for name in ids], np.int64))
-        finally:
-            self._gate.leave()
+            return self._engine.vectors(np.array([self._rows[name] for name in ids], np.int64))
 
     def _allowed(self, where: Filter | None) -> NDArray[np.bool_] | None:
-        """Which rows may be found; None: none may."""
-        import numpy as np
-
+        """Which rows may be found; None: all that the engine would find."""
+        dead = len(self._ids) - len(self._rows)
+        if where is None and (not dead or self._engine.forgets):
+            return None if not dead else self._live
         allowed = self._columns.mask(where)
-        if self._dead_rows:
-            np.logical_and(allowed, ~self._dead[: len(allowed)], out=allowed)
-        return allowed if allowed.any() else None
+        return allowed & self._live if dead else allowed
 
     def _search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        import numpy as np
-
-        passing = int(np.count_nonzero(allowed))
-        engine, count = self._engine, len(allowed)
-        if engine.exact and engine.masks:
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None, count: int
+    ) -> list[Hits]:
+        engine, rows = self._engine, len(self._ids)
+        if engine.exact:
             return engine.search(queries, k, allowed)
-        if k >= passing or passing <= max(_FEW, count // 50):
-            return self._look_through(queries, k, np.flatnonzero(allowed))
-        if engine.masks:
-            rows, scores = engine.search(queries, k, allowed)
+        if allowed is not None and (k >= count or count <= max(_FEW, rows // 50)):
+            return self._scan(queries, k, allowed)
+        if allowed is None or engine.masks:
+            found = engine.search(queries, k, allowed)
+        elif engine.forgets and count == len(self._rows):
+            found = engine.search(queries, k, None)
         else:
-            rows, scores = self._sift(queries, k, allowed, passing)
-        return self._fill(queries, k, rows, scores, allowed)
+            found = self._sift(queries, k, allowed, count)
+        # A graph can run dry: a query that got fewer than k, of which there are enough, is given the truth.
+        poor = [at for at, (names, _) in enumerate(found) if len(names) < k]
+        if poor:
+            every = np.ones(rows, np.bool_) if allowed is None else allowed
+            for at, hits in zip(poor, self._scan(queries[poor], k, every), strict=True):
+                found[at] = hits
+        return found
 
-    def _fill(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        rows: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        allowed: NDArray[np.bool_] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """A graph can run dry: a query that got fewer than k, of which there are enough, is given the truth."""
-        import numpy as np
+    def _sift(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_], count: int) -> list[Hits]:
+        """Ask for more than k and keep those that pass, more again where that was too few."""
+        rows = len(allowed)
+        nothing = np.empty(0, np.int64), np.empty(0, np.float32)
+        out: list[Hits] = [nothing for _ in queries]
+        asked, left = min(rows, int(k * rows / count * 1.5) + 10), list(range(len(queries)))
+        while left and asked <= max(10_000, rows // 20):
+            for at, (names, scores) in zip(left, self._engine.search(queries[left], asked, None), strict=True):
+                passes = allowed[names]
+                out[at] = names[passes][:k], scores[passes][:k]
+            left = [at for at in left if len(out[at][0]) < k]
+            asked = min(rows, asked * 4) if asked < rows else rows + 10_001
+        return out
 
-        poor = np.flatnonzero((rows[:, :k] >= 0).sum(axis=1) < k)
-        if not len(poor) or allowed is None:
-            return rows, scores
-        full_rows = np.full((len(queries), k), -1, np.int64)
-        full_scores = np.full((len(queries), k), -np.inf, np.float32)
-        full_rows[:, : rows.shape[1]], full_scores[:, : rows.shape[1]] = rows[:, :k], scores[:, :k]
-        found = self._look_through(queries[poor], k, np.flatnonzero(allowed))
-        full_rows[poor], full_scores[poor] = found[0][:, :k], found[1][:, :k]
-        return full_rows, full_scores
-
-    def _sift(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_], passing: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ask for more than k and keep those that pass."""
-        import numpy as np
-
-        count = len(allowed)
-        asked = min(count, int(k * count / passing * 1.5) + 10)
-        out_rows = np.full((len(queries), k), -1, np.int64)
-        out_scores = np.full((len(queries), k), -np.inf, np.float32)
-        left = np.arange(len(queries))
-        while len(left) and asked <= max(10_000, count // 20):
-            rows, scores = self._engine.search(queries[left], min(asked, count), None)
-            passes = allowed[rows] & (rows >= 0)
-            enough = passes.sum(axis=1) >= k
-            order = np.argsort(~passes, axis=1, kind="stable")[:, :k]
-            done = left[enough]
-            out_rows[done] = np.take_along_axis(rows, order, 1)[enough]
-            out_scores[done] = np.take_along_axis(scores, order, 1)[enough]
-            left = left[~enough]
-            asked *= 4
-        return out_rows, out_scores
-
-    def _look_through(
-        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Exact search among a few rows, a lot of them at a time."""
-        from rung.retrieval.index.matrix import merge, top
-
-        lot = max(1, (1 << 22) // self._dimensions)
-        best: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+    def _scan(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> list[Hits]:
+        """Exact search among the rows allowed, a lot of them at a time."""
+        rows = np.flatnonzero(allowed)
+        lot = max(1, _LOT // self.dimensions)
+        out: list[Hits] = [(rows[:0], np.empty(0, np.float32)) for _ in queries]
         for start in range(0, len(rows), lot):
             names = rows[start : start + lot]
-            found = top(queries @ self._engine.vectors(names).T, k, names)
-            best = found if best is None else merge(best, found, k)
-        assert best is not None
-        return best
+            for at, scores in enumerate(queries @ self._engine.vectors(names).T):
+                both = np.concatenate([out[at][0], names]), np.concatenate([out[at][1], scores])
+                places = best(both[1], k, ties=True)
+                out[at] = both[0][places], both[1][places]
+        return out
 
     # ------------------------------------------------------------ writing
 
     def add(
         self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        rows = check_rows(ids, vectors, metadata, self._dimensions)
-        with self._gate.write():
+        rows = check_rows(ids, vectors, metadata, self.dimensions)
+        with self._lock.write():
             self._begin()
-            check_new(ids, self._rows())
-            self._change(Change("add", ids, rows, metadata))
+            check_new(ids, self._rows)
+            self._append(ids, rows, metadata)
 
     def upsert(
         self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        rows = check_rows(ids, vectors, metadata, self._dimensions)
-        with self._gate.write():
+        rows = check_rows(ids, vectors, metadata, self.dimensions)
+        with self._lock.write():
             self._begin()
-            self._change(Change("upsert", ids, rows, metadata))
+            self._append(ids, rows, metadata)
 
     def delete(self, ids: Sequence[str]) -> int:
-        with self._gate.write():
+        with self._lock.write():
             self._begin()
-            known = self._rows()
-            there = [name for name in dict.fromkeys(ids) if name in known]
-            if there:
-                self._change(Change("delete", there))
-            return len(there)
+            return self._discard(ids)
+
+    def _append(
+        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None
+    ) -> None:
+        start = len(self._ids)
+        self._columns.extend(metadata, len(ids))
+        try:
+            self._engine.append(vectors)
+        except BaseException:
+            self._columns = self._columns.take(np.arange(start))
+            raise
+        self._discard(ids)
+        self._ids.extend(ids)
+        self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
+        self._live = np.concatenate([self._live, np.ones(len(ids), np.bool_)])
+        self._changed = True
+
+    def _discard(self, ids: Sequence[str]) -> int:
+        gone = [row for name in ids if (row := self._rows.pop(name, None)) is not None]
+        if gone:
+            self._live[gone] = False
+            self._engine.discard(gone)
+            self._changed = True
+        return len(gone)
 
     def flush(self) -> None:
-        """Make what was changed last. A log that outgrew its snapshot, a large load or many deletions write a snapshot."""
-        with self._gate.write():
-            if self._closed or not self._writing:
+        """Write a snapshot of what was changed, and let others write."""
+        with self._lock.write():
+            if not self._writing:
                 return
-            if self._dead_rows > max(1000, int(self._engine.spare * len(self._ids))):
-                self._compact()
-            if self._unlogged or self._log is None or self._log.size > max(2 * _LARGE, self._snapshot_size // 2):
-                self._snapshot()
-            else:
-                try:
-                    self._log.sync()
-                except OSError as error:
-                    raise self._cannot("flush", error) from None
+            if self._changed:
+                if len(self._ids) - len(self._rows) > max(1000, int(_SPARE * len(self._ids))):
+                    self._rebuild()
+                self._engine.settle()
+                self._folder.save(self._save)
+            self._changed = self._writing = False
+            self._folder.unlock()
 
     def compact(self) -> None:
-        """Build the engine anew from the rows that are there, and write a snapshot. Takes as long as a build."""
-        with self._gate.write():
+        """Build the engine again from the rows that are there, and write a snapshot. Takes as long as a build."""
+        with self._lock.write():
             self._begin()
-            if self._dead_rows:
-                self._compact()
-            self._snapshot()
+            if len(self._rows) < len(self._ids):
+                self._rebuild()
+            self._changed = True
+            self.flush()
 
     def close(self) -> None:
-        with self._gate.write():
-            if self._closed:
-                return
+        with self._lock.write():
             try:
-                self.flush()
+                if not self._closed:
+                    self.flush()
             finally:
                 self._closed = True
-                if self._log is not None:
-                    self._log.close()
-                    self._log = None
-                self._writer.close()
+                self._folder.unlock()
 
     def _begin(self) -> None:
         """Become the writer, and see what another wrote before."""
         if self._closed:
-            raise StoreError(f"the index at {self._folder} is closed", remedy="open it again")
+            raise StoreError(f"the index at {self._folder.path} is closed", remedy="open it again")
         if self._writing:
             return
+        self._folder.lock()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer.enter_context(file_lock(self._folder / "lock", self._wait))
-            if self._state() != self._seen:
+            if self._folder.current() != self._folder.generation:
                 self._load()
-            if self._head() is None:
-                self._write_head(0, {})
-            self._log = Log(self._log_path(self._generation), self._log_size)
-        except OSError as error:
-            self._writer.close()
-            raise self._cannot("write", error) from None
+        except BaseException:
+            self._folder.unlock()
+            raise
         self._writing = True
 
-    def _wait(self, waited: float) -> None:
-        if waited > 1.0:
-            raise StoreError(
-                f"another process is writing to the index at {self._folder}",
-                remedy="wait until it has finished, or stop it; reading goes on meanwhile",
-            )
-        time.sleep(0.05)
-
-    def _change(self, change: Change) -> None:
-        # Metadata first: they are the last thing that can be refused.
-        columns = Columns()
-        columns.extend(change.metadata, len(change.ids))
-        assert self._log is not None
-        if not self._unlogged:
-            if change.vectors is not None and change.vectors.nbytes > _LARGE:
-                self._unlogged = True
-            else:
-                try:
-                    self._log.append(change)
-                except OSError as error:
-                    raise self._cannot("write", error) from None
-        self._apply(change)
-
-    def _apply(self, change: Change) -> None:
-        known = self._rows()
-        if change.operation != "add":
-            gone = [known.pop(name) for name in change.ids if name in known]
-            if gone:
-                self._dead[gone] = True
-                self._dead_rows += len(gone)
-                self._engine.discard(gone)
-                self._masked = not self._engine.forgets
-        if change.vectors is not None:
-            start = len(self._ids)
-            self._engine.append(change.vectors)
-            self._columns.extend(change.metadata, len(change.ids))
-            self._grow(start + len(change.ids))
-            known.update(zip(change.ids, range(start, start + len(change.ids)), strict=True))
-            self._ids.extend(change.ids)
-
-    def _grow(self, rows: int) -> None:
-        import numpy as np
-
-        if rows > len(self._dead):
-            dead = np.zeros(max(rows, 2 * len(self._dead), 64), np.bool_)
-            dead[: len(self._dead)] = self._dead
-            self._dead = dead
-
-    def _rows(self) -> dict[str, int]:
-        """Id to row; made when first asked for, as readers never do."""
-        if self._known is None:
-            self._known = {name: row for row, name in enumerate(self._ids) if not self._dead[row]}
-        return self._known
-
-    def _compact(self) -> None:
-        import numpy as np
-
-        live = np.flatnonzero(~self._dead[: len(self._ids)])
+    def _rebuild(self) -> None:
+        live = np.flatnonzero(self._live)
         engine = self._make()
-        lot = max(1, (64 << 20) // (4 * self._dimensions))
+        lot = max(1, _LOT // self.dimensions)
         for start in range(0, len(live), lot):
             engine.append(self._engine.vectors(live[start : start + lot]))
-        self._engine = engine
-        self._columns = self._columns.take(live)
-        self._ids = [self._ids[row] for row in live.tolist()]
-        self._known = None
-        self._dead = np.zeros(len(self._ids), np.bool_)
-        self._dead_rows, self._masked, self._unlogged = 0, False, True
+        ids = [self._ids[row] for row in live.tolist()]
+        self._fill(engine, ids, self._columns.take(live), np.ones(len(ids), np.bool_))
+
+    def _fill(self, engine: Engine, ids: list[str], columns: Columns, live: NDArray[np.bool_]) -> None:
+        self._engine, self._ids, self._columns, self._live = engine, ids, columns, live
+        alive = live.tolist()
+        self._rows = {name: row for row, name in enumerate(ids) if alive[row]}
 
     # ------------------------------------------------------------ files
 
-    def _log_path(self, generation: int) -> Path:
-        return self._folder / f"{generation}.log"
-
-    def _state(self) -> tuple[int, int]:
-        """The generation on disk and the size of its log: what tells whether another process wrote."""
-        head = self._head()
-        generation = 0 if head is None else int(head["generation"])
-        path = self._log_path(generation)
-        return generation, path.stat().st_size if path.exists() else 0
-
-    def _head(self) -> dict[str, Any] | None:
-        path = self._folder / "index.json"
-        try:
-            head = json.loads(path.read_text())
-            assert isinstance(head, dict)
-            int(head["generation"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, AssertionError, KeyError, TypeError):
-            raise StoreError(
-                f"{path} is damaged", remedy="restore it from a backup, or delete the folder and build the index again"
-            ) from None
-        return head
-
     def _load(self) -> None:
-        for attempt in range(5):
-            try:
-                self._load_once()
-            except FileNotFoundError as error:
-                # A writer replaced the generation between our reading its name and its files.
-                if attempt == 4:
-                    raise self._damaged(error) from None
-                time.sleep(0.02)
-            else:
-                return
+        self._fill(self._make(), [], Columns(), np.zeros(0, np.bool_))
+        self._folder.load(self._read)
 
-    def _load_once(self) -> None:
-        import numpy as np
+    def _read(self, stem: Path) -> None:
+        engine = self._make()
+        stored = read_arrays(stem.with_suffix(".rows.npz"))
+        ids, fields = (json.loads(stored[name].tobytes()) for name in ("ids", "fields"))
+        columns = [(name, cells, stored[f"codes{at}"]) for at, (name, cells) in enumerate(fields)]
+        live = stored["live"]
+        engine.load(stem)
+        if len(engine) != len(ids) or len(live) != len(ids):
+            raise ValueError(f"{len(engine)} vectors for {len(ids)} ids")
+        self._fill(engine, ids, Columns.restore(len(ids), columns), live)
 
-        head = self._head()
-        self._known = None
-        self._unlogged = False
-        self._masked = False
-        self._snapshot_size = 0
-        self._engine = self._make()
-        self._seen = self._state()
-        if head is not None:
-            self._check_head(head)
-        if head is None or not head["generation"]:
-            self._generation = 0
-            self._ids = []
-            self._columns = Columns()
-            self._dead = np.zeros(0, np.bool_)
-        else:
-            self._generation = int(head["generation"])
-            stem = self._folder / str(self._generation)
-            try:
-                self._check_sizes(head)
-                self._ids = json.loads(stem.with_suffix(".ids.json").read_bytes())
-                fields = json.loads(stem.with_suffix(".fields.json").read_bytes())
-                with np.load(stem.with_suffix(".rows.npz"), allow_pickle=False) as rows:
-                    self._dead = rows["dead"]
-                    columns = [(name, cells, rows[f"codes{at}"]) for at, (name, cells) in enumerate(fields)]
-                self._columns = Columns.restore(len(self._ids), columns)
-                self._engine.load(stem)
-                if len(self._engine) != len(self._ids) or len(self._dead) != len(self._ids):
-                    raise ValueError(f"{len(self._engine)} vectors for {len(self._ids)} ids")
-            except FileNotFoundError:
-                raise
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-                raise self._damaged(error) from None
-            self._snapshot_size = sum(head["files"].values())
-        self._dead_rows = int(np.count_nonzero(self._dead))
-        self._masked = bool(self._dead_rows) and not self._engine.forgets
-        self._log_size = 0
-        for change, end in read(self._log_path(self._generation), self._dimensions):
-            if change.operation == "add":
-                check_new(change.ids, self._rows())
-            self._apply(change)
-            self._log_size = end
-
-    def _check_head(self, head: Mapping[str, Any]) -> None:
-        if head.get("format") != _FORMAT:
-            raise StoreError(
-                f"the index at {self._folder} has format {head.get('format')!r}, this rung reads {_FORMAT}",
-                remedy="open it with the rung that wrote it, or build it again into an empty folder",
-            )
-        if head.get("dimensions") != self._dimensions:
-            raise InputError(
-                f"the index at {self._folder} has vectors of {head.get('dimensions')} dimensions, got {self._dimensions}",
-                remedy="use the embedder that it was built with, or build it again into an empty folder",
-            )
-        if head.get("layout") != self._layout:
-            raise InputError(
-                f"the index at {self._folder} was built as {head.get('layout')!r}, opened as {self._layout!r}",
-                remedy=f"open it as {head.get('name')!r}, or build it again into an empty folder",
-            )
-
-    def _check_sizes(self, head: Mapping[str, Any]) -> None:
-        """Files that were cut short are refused here, before a library maps them and reads past their end."""
-        for name, size in head["files"].items():
-            there = (self._folder / name).stat().st_size
-            if there != size:
-                raise ValueError(f"{name} has {there} bytes, {size} were written")
-
-    def _snapshot(self) -> None:
-        import numpy as np
-
-        self._engine.settle()
-        generation = self._generation + 1
-        stem = self._folder / str(generation)
-        written: list[Path] = []
-        try:
-            fields = []
-            arrays: dict[str, Any] = {"dead": self._dead[: len(self._ids)]}
-            for at, (name, cells, codes) in enumerate(self._columns.dump()):
-                fields.append((name, cells))
-                arrays[f"codes{at}"] = codes
-            written = [stem.with_suffix(".ids.json"), stem.with_suffix(".fields.json"), stem.with_suffix(".rows.npz")]
-            written[0].write_text(json.dumps(self._ids))
-            written[1].write_text(json.dumps(fields))
-            with written[2].open("wb") as stream:
-                np.savez(stream, **arrays)
-            written += self._engine.save(stem)
-            for path in written:
-                with path.open("r+b") as stream:
-                    os.fsync(stream.fileno())
-            log = Log(self._log_path(generation), 0)
-            sizes = {path.name: path.stat().st_size for path in written}
-            self._write_head(generation, sizes)
-        except OSError as error:
-            for path in [*written, self._log_path(generation)]:
-                path.unlink(missing_ok=True)
-            raise self._cannot("flush", error) from None
-        if self._log is not None:
-            self._log.close()
-        self._log, self._generation, self._unlogged = log, generation, False
-        self._snapshot_size = sum(sizes.values())
-        self._sweep(generation)
-
-    def _write_head(self, generation: int, files: Mapping[str, int]) -> None:
-        """From here on the generation is the current one. Generation 0 has a log only."""
-        head = {
-            "format": _FORMAT,
-            "name": self._name,
-            "layout": self._layout,
-            "dimensions": self._dimensions,
-            "generation": generation,
-            "files": files,
-        }
-        write_file(self._folder / "index.json", json.dumps(head).encode())
-
-    def _sweep(self, generation: int) -> None:
-        """Remove files of other generations; one that a reader holds on Windows goes the next time."""
-        for path in self._folder.iterdir():
-            first = path.name.partition(".")[0]
-            if first.isdigit() and int(first) != generation:
-                try:
-                    path.unlink()
-                except OSError:
-                    continue
-
-    def _cannot(self, what: str, error: OSError) -> StoreError:
-        return StoreError(
-            f"cannot {what} the index at {self._folder}: {error.strerror or error}",
-            remedy="make room or check the folder's permissions, then do it again; what was flushed before is whole",
-        )
-
-    def _damaged(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"the index at {self._folder} is damaged: {error}",
-            remedy="restore it from a backup, or delete the folder and build the index again",
-        )
+    def _save(self, stem: Path) -> list[Path]:
+        fields = list(self._columns.dump())
+        arrays: dict[str, Any] = {f"codes{at}": codes for at, (_, _, codes) in enumerate(fields)}
+        arrays["live"] = self._live
+        arrays["ids"] = np.frombuffer(json.dumps(self._ids).encode(), np.uint8)
+        arrays["fields"] = np.frombuffer(json.dumps([field[:2] for field in fields]).encode(), np.uint8)
+        path = stem.with_suffix(".rows.npz")
+        with path.open("wb") as stream:
+            np.savez(stream, **arrays)
+        return [path, *self._engine.save(stem)]
 
 
-def name_hits(
-    ids: Sequence[str], rows: NDArray[np.int64], scores: NDArray[np.float32], k: int
-) -> list[list[tuple[str, float]]]:
-    """Rows and scores as hits: best first, ties by id, k at most, row -1 left out."""
-    import numpy as np
-
-    name = ids.__getitem__
-    out = [
-        list(zip(map(name, names), values, strict=False))
-        for names, values in zip(rows.tolist(), scores.tolist(), strict=True)
-    ]
-    # Few lines need a second look: those with ties, with holes, or with more than were asked for.
-    rough = (rows < 0).any(axis=1) | (scores[:, 1:] >= scores[:, :-1]).any(axis=1)
-    for line in range(len(out)) if rows.shape[1] > k else np.flatnonzero(rough).tolist():
-        hits = [hit for hit, row in zip(out[line], rows[line].tolist(), strict=True) if row >= 0]
-        hits.sort(key=_rank)
-        out[line] = hits[:k]
-    return out
-
-
-def _rank(hit: tuple[str, float]) -> tuple[float, str]:
-    return -hit[1], hit[0]
-
-
-def raw_matrix(dimensions: int) -> Matrix:
-    """Where an engine that cannot give vectors back keeps them: float16, mapped from its file."""
-    return Matrix(dimensions, "f16")
+def padded(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Hits]:
+    """Hits of an engine that answers with arrays of shape (queries, k), filled up with row -1."""
+    return [(names[names >= 0], values[names >= 0]) for names, values in zip(rows, scores, strict=True)]

@@ -1,168 +1,295 @@
-"""Vectors as one matrix that grows: kept as float32 or float16, mapped from its file until it is written to, scanned exactly."""
+"""Exact search: vectors as one matrix, every one compared. Kept in memory or mapped from a file with a checksum.
+
+A Matrix is an unchanging snapshot; ``extend`` and ``without`` give a new one that shares its memory. Readers so keep what they
+began with while one writer goes on.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rung.retrieval.index.snapshot import best, products
+from rung.core.files import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Hits = tuple[NDArray[np.int64], NDArray[np.float32]]
+
 Precision = Literal["f32", "f16"]
-_SHORT = 2048  # scores a query below which it is faster to choose for all queries at once than for one at a time
-_BLOCK = 1 << 22  # numbers that a block of a scan holds: 16 MB of float32
+FORMAT = 2
+_HEADER = 4096
+_BLOCK = 64
+_FIRST, _LARGEST = 1024, 65536
+_DENSE = 0.3
+"""A filter that lets through more of the rows than this is answered by comparing all of them: gathering costs a copy."""
+_SCORES = 8_000_000
+"""Scores of several queries that are held at once: 32 MB."""
 
 
+class _Room:
+    """Memory that fills up and is never moved: snapshots point into it."""
+
+    def __init__(self, size: int, dimensions: int, kind: np.dtype[Any]) -> None:
+        self.data = np.empty((size, dimensions), kind)
+        self.used = 0
+
+
+class _Roll:
+    """Numbers that are appended to; moved when full, while old snapshots keep the old memory."""
+
+    def __init__(self, data: NDArray[Any]) -> None:
+        self.data, self.used = data, len(data)
+
+    def extend(self, items: NDArray[Any]) -> NDArray[Any]:
+        end = self.used + len(items)
+        if end > len(self.data):
+            grown = np.empty(max(end, 2 * len(self.data), 64), self.data.dtype)
+            grown[: self.used] = self.data[: self.used]
+            self.data = grown
+        self.data[self.used : end] = items
+        self.used = end
+        return self.data[:end]
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows of ``dimensions`` numbers. Readers may scan while one writer appends: they see the rows there were."""
+    """Position -> row number (ascending) and vector; ``live`` is False at positions whose row is deleted (None: at none).
+    ``parts`` are the vectors, one after another, float32 or float16 of shape (n, dimensions)."""
 
-    def __init__(self, dimensions: int, precision: Precision = "f32") -> None:
-        self.dimensions = dimensions
-        self.precision = precision
-        self._data: NDArray[np.floating] = np.empty((0, dimensions), np.float32 if precision == "f32" else np.float16)
-        self._rows = 0
-
-    def __len__(self) -> int:
-        return self._rows
-
-    @property
-    def data(self) -> NDArray[np.floating]:
-        """The rows as they are kept, shape (rows, dimensions); not to be written to."""
-        return self._data[: self._rows]
-
-    def append(self, vectors: NDArray[np.float32]) -> None:
-        rows = self._rows + len(vectors)
-        if rows > len(self._data) or not self._data.flags.writeable:
-            # A first load is kept as it is; what grows row by row doubles, so that n appends copy O(n) rows.
-            grown = np.empty((rows if not self._rows else max(rows, self._rows * 2), self.dimensions), self._data.dtype)
-            grown[: self._rows] = self.data
-            self._data = grown
-        self._data[self._rows : rows] = vectors
-        self._rows = rows
-
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        taken = self.data[rows]
-        return taken if taken.dtype == np.float32 else taken.astype(np.float32)
-
-    def scan(
-        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | slice | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k best rows for each query by inner product among ``rows`` (None: all), best first, and every row that ties with
-        the k-th, so that the caller can break ties. Shapes (queries, >= k); short lists end in row -1."""
-        data = self.data
-        offset = 0
-        if isinstance(rows, slice):
-            offset, data, rows = rows.start or 0, data[rows], None
-        count = len(data) if rows is None else len(rows)
-        step = count if data.dtype == np.float32 and rows is None else max(1, _BLOCK // self.dimensions)
-        out: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
-        for start in range(0, count, max(1, step)):
-            if rows is None:
-                block = data[start : start + step]
-                names = None
-            else:
-                names = rows[start : start + step]
-                block = data[names]
-            if block.dtype != np.float32:
-                block = block.astype(np.float32)
-            # Many queries over many rows: at most 64 MB of scores at once.
-            lots = max(1, (1 << 24) // max(1, len(block)))
-            parts = [
-                top(
-                    products(block, queries[0])[None] if len(queries) == 1 else queries[at : at + lots] @ block.T,
-                    k,
-                    names,
-                    offset + start,
-                )
-                for at in range(0, len(queries), lots)
-            ]
-            found = parts[0] if len(parts) == 1 else stack(parts)
-            out = found if out is None else merge(out, found, k)
-        if out is None:
-            return np.full((len(queries), 0), -1, np.int64), np.zeros((len(queries), 0), np.float32)
-        return out
-
-    def save(self, path: Path) -> None:
-        with path.open("wb") as stream:
-            np.save(stream, self.data)
+    dimensions: int
+    rows: NDArray[np.int64]
+    parts: tuple[NDArray[np.floating[Any]], ...] = ()
+    live: NDArray[np.bool_] | None = None
+    precision: Precision = "f32"
+    _room: _Room | None = None
+    _roll: _Roll | None = None
 
     @classmethod
-    def load(cls, path: Path, dimensions: int, precision: Precision) -> Matrix:
-        """Map the file; its pages are read as they are needed. Raises ValueError when it holds something else."""
-        # An empty array cannot be mapped.
-        header = 128
-        data = np.load(path, mmap_mode="r" if path.stat().st_size > header else None, allow_pickle=False)
-        out = cls(dimensions, precision)
-        if data.ndim != 2 or data.shape[1] != dimensions or data.dtype != out._data.dtype:
-            raise ValueError(
-                f"{path.name} holds {data.dtype} of shape {data.shape}, expected (n, {dimensions}) {precision}"
-            )
-        out._data, out._rows = data, len(data)
+    def empty(cls, dimensions: int, precision: Precision = "f32") -> Matrix:
+        return cls(dimensions, np.empty(0, np.int64), precision=precision)
+
+    def __len__(self) -> int:
+        """Positions, also dead ones."""
+        return len(self.rows)
+
+    @property
+    def alive(self) -> NDArray[np.int64]:
+        """The rows that are not deleted."""
+        return self.rows if self.live is None else self.rows[self.live]
+
+    # ------------------------------------------------------------ change
+
+    def extend(self, rows: Sequence[int] | NDArray[np.int64], vectors: NDArray[np.float32] | None) -> Matrix:
+        """With these rows (all above the highest so far) at the end. Only the newest snapshot may be extended."""
+        added = np.asarray(rows, np.int64)
+        if not len(added):
+            return self
+        roll = self._roll or _Roll(self.rows)
+        parts, room = list(self.parts), self._room
+        if self.dimensions:
+            assert vectors is not None
+            at = 0
+            while at < len(added):
+                if room is None or room.used == len(room.data):
+                    size = min(max(_FIRST, len(self.rows), len(added) - at), _LARGEST)
+                    room = _Room(size, self.dimensions, _kind(self.precision))
+                    parts.append(room.data[:0])
+                count = min(len(added) - at, len(room.data) - room.used)
+                room.data[room.used : room.used + count] = vectors[at : at + count]
+                room.used += count
+                parts[-1] = room.data[: room.used]
+                at += count
+        live = None if self.live is None else np.concatenate([self.live, np.ones(len(added), np.bool_)])
+        return replace(self, rows=roll.extend(added), parts=tuple(parts), live=live, _room=room, _roll=roll)
+
+    def without(self, rows: Sequence[int]) -> Matrix:
+        """With these rows dead; unknown ones are passed over."""
+        places, found = self.positions(rows)
+        if not found.any():
+            return self
+        live = np.ones(len(self.rows), np.bool_) if self.live is None else self.live.copy()
+        live[places[found]] = False
+        return replace(self, live=live)
+
+    def positions(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where these rows are, and which of them are there at all."""
+        wanted = np.asarray(rows, np.int64)
+        places = np.searchsorted(self.rows, wanted)
+        inside = places < len(self.rows)
+        found = np.zeros(len(wanted), np.bool_)
+        found[inside] = self.rows[places[inside]] == wanted[inside]
+        return places, found
+
+    def gather(self, positions: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The vectors at these positions, shape (n, dimensions)."""
+        if len(self.parts) == 1:
+            return self.parts[0][positions].astype(np.float32, copy=False)
+        out = np.empty((len(positions), self.dimensions), np.float32)
+        for start, part in self._blocks():
+            here = (positions >= start) & (positions < start + len(part))
+            out[here] = part[positions[here] - start]
         return out
 
+    def _blocks(self) -> Iterator[tuple[int, NDArray[np.floating[Any]]]]:
+        """Each part and the position it begins at; float16 in blocks small enough to be made float32 one at a time."""
+        start = 0
+        for part in self.parts:
+            step = len(part) if self.precision == "f32" else _LARGEST
+            for at in range(0, len(part), max(1, step)):
+                yield start + at, part[at : at + step]
+            start += len(part)
 
-def top(
-    scores: NDArray[np.float32], k: int, names: NDArray[np.int64] | None, offset: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best columns of each line, best first, with all that tie with the k-th; ``names`` renames columns, else
-    ``offset`` is added."""
-    count = scores.shape[1]
-    if len(scores) > 1 and count < _SHORT:
-        chosen = np.broadcast_to(np.arange(count), scores.shape)
-        if count > k:
-            chosen = np.argpartition(scores, count - k, axis=1)[:, count - k :]
-            least = np.take_along_axis(scores, chosen, 1).min(axis=1, keepdims=True)
-            width = int(np.count_nonzero(scores >= least, axis=1).max())
-            if width > k:  # more rows tie at the end than there is place for
-                chosen = np.argpartition(scores, count - width, axis=1)[:, count - width :]
-        return _cut(chosen + offset if names is None else names[chosen], np.take_along_axis(scores, chosen, 1), k)
-    found = [_best(line, k) for line in scores]
-    width = max(map(len, found), default=0)
-    rows, values = np.full((len(scores), width), -1, np.int64), np.full((len(scores), width), -np.inf, np.float32)
-    for at, own in enumerate(found):
-        rows[at, : len(own)] = own + offset if names is None else names[own]
-        values[at, : len(own)] = scores[at, own]
-    return rows, values
+    # ------------------------------------------------------------ search
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None, *, ties: bool = False
+    ) -> list[Hits]:
+        """For each query (shape (n, dimensions)) the rows and inner products of the k best that are alive and in ``mask``
+        (over positions), best first, ties by row. ``ties``: also all that are as good as the last of them."""
+        keep = self.live if mask is None else mask if self.live is None else mask & self.live
+        if not len(self.rows) or not self.dimensions or k < 1:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        chosen: NDArray[np.intp] | None = None
+        if keep is not None and int(np.count_nonzero(keep)) <= _DENSE * len(self.rows):
+            chosen = np.flatnonzero(keep)
+        vectors = None if chosen is None else self.gather(chosen)
+        count = len(self.rows) if chosen is None else len(chosen)
+        out: list[Hits] = []
+        step = max(1, _SCORES // max(1, count))
+        for first in range(0, len(queries), step):
+            block = queries[first : first + step]
+            table = self._products(block) if vectors is None else _product(vectors, block)
+            if keep is not None and chosen is None:
+                table[:, ~keep] = -np.inf
+            for scores, query in zip(table, block, strict=True):
+                if len(queries) > 1:
+                    scores = self._again(scores, query, k, chosen)
+                places = best(scores, k, ties=ties)
+                out.append((self.rows[places if chosen is None else chosen[places]], scores[places]))
+        return out
+
+    def _products(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of every query with every position, shape (queries, positions)."""
+        table = np.empty((len(queries), len(self.rows)), np.float32)
+        for start, part in self._blocks():
+            table[:, start : start + len(part)] = _product(part.astype(np.float32, copy=False), queries)
+        return table
+
+    def _again(
+        self, scores: NDArray[np.float32], query: NDArray[np.float32], k: int, chosen: NDArray[np.intp] | None
+    ) -> NDArray[np.float32]:
+        """Scores that came out of a product of matrices, whose last bits depend on the queries beside this one: what could be
+        among the k best is multiplied as a single query's is, so that both give the same; the rest is left out."""
+        first = best(scores, k)
+        if not len(first):
+            return scores
+        places = np.flatnonzero(scores >= scores[first[-1]] - np.float32(1e-5))
+        out = np.full(len(scores), -np.inf, np.float32)
+        out[places] = products(self.gather(places if chosen is None else chosen[places]), query)
+        return out
+
+    # ------------------------------------------------------------ on disk
+
+    def save(self, path: Path, note: dict[str, Any] | None = None) -> None:
+        """Write the living rows and ``note`` to a file, whole or not at all. It is derived, so it is not synced: what a power
+        cut leaves of it fails its checksum and is made again. Raises OSError."""
+        rows = self.alive
+        with atomic_write(path, durable=False) as part, part.open("wb") as stream:
+            stream.write(b"\0" * _HEADER)
+            total = zlib.crc32(_raw(rows))
+            stream.write(_raw(rows))
+            start = 0
+            for block in self.parts:
+                data = _raw(block if self.live is None else block[self.live[start : start + len(block)]])
+                total = zlib.crc32(data, total)
+                stream.write(data)
+                start += len(block)
+            head = {
+                "format": FORMAT,
+                "rows": len(rows),
+                "dimensions": self.dimensions,
+                "precision": self.precision,
+                "sum": total,
+                "note": note or {},
+            }
+            text = json.dumps(head).encode()
+            stream.seek(0)
+            stream.write(_seal(text) + b"\n" + text)
+
+    @classmethod
+    def load(cls, path: Path, dimensions: int, precision: Precision = "f32") -> tuple[Matrix, dict[str, Any]]:
+        """The matrix of a file (mapped) and its note. Raises OSError, or ValueError when it is not what was written."""
+        with path.open("rb") as stream:
+            seal, _, rest = stream.read(_HEADER).partition(b"\n")
+            text = rest.rstrip(b"\0")
+            if seal != _seal(text):
+                raise ValueError("the checksum of its head is wrong")
+            head = json.loads(text)
+            count, kind = head["rows"], _kind(precision)
+            size = _HEADER + count * (8 + kind.itemsize * dimensions)
+            wanted = {"format": FORMAT, "dimensions": dimensions, "precision": precision}
+            if {name: head.get(name) for name in wanted} != wanted or os.fstat(stream.fileno()).st_size != size:
+                raise ValueError(f"it does not hold {count} vectors of {dimensions} dimensions ({precision})")
+            if not count:
+                return cls.empty(dimensions, precision), head["note"]
+            raw = np.asarray(np.memmap(stream, np.uint8, "r", _HEADER))
+        if zlib.crc32(_raw(raw)) != head["sum"]:
+            raise ValueError("the checksum of its content is wrong")
+        vectors = raw[8 * count :].view(kind).reshape(count, dimensions) if dimensions else None
+        parts = (vectors,) if vectors is not None else ()
+        return cls(dimensions, raw[: 8 * count].view(np.int64), parts, precision=precision), head["note"]
 
 
-def _best(line: NDArray[np.float32], k: int) -> NDArray[np.intp]:
-    places = best(line, k)
-    if len(places) == k and np.count_nonzero(line >= line[places[-1]]) > k:
-        places = np.flatnonzero(line >= line[places[-1]])
-        places = places[np.argsort(-line[places], kind="stable")]
-    return places
+def _seal(text: bytes) -> bytes:
+    return f"{zlib.crc32(text):08x}".encode()
 
 
-def stack(
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Results of several lots of queries as one; narrower ones are filled up with row -1."""
-    width = max(rows.shape[1] for rows, _ in parts)
-    count = sum(len(rows) for rows, _ in parts)
-    names, values = np.full((count, width), -1, np.int64), np.full((count, width), -np.inf, np.float32)
-    at = 0
-    for rows, scores in parts:
-        names[at : at + len(rows), : rows.shape[1]] = rows
-        values[at : at + len(rows), : rows.shape[1]] = scores
-        at += len(rows)
-    return names, values
+def _kind(precision: Precision) -> np.dtype[Any]:
+    return np.dtype(np.float32 if precision == "f32" else np.float16)
 
 
-def merge(
-    left: tuple[NDArray[np.int64], NDArray[np.float32]], right: tuple[NDArray[np.int64], NDArray[np.float32]], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best of two results for the same queries, with ties at the end."""
-    return _cut(np.concatenate([left[0], right[0]], axis=1), np.concatenate([left[1], right[1]], axis=1), k)
+def _product(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    return products(vectors, queries[0])[None] if len(queries) == 1 else queries @ vectors.T
 
 
-def _cut(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    order = np.argsort(-scores, axis=1, kind="stable")
-    rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
-    if rows.shape[1] > k:
-        width = max(k, int(np.count_nonzero((scores >= scores[:, k - 1 : k]) & (rows >= 0), axis=1).max()))
-        rows, scores = rows[:, :width], scores[:, :width]
-    return rows, scores
+def products(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inner products of one query. ``vecdot`` calls BLAS a row at a time, so on one thread: one product of a matrix and a
+    vector is split among BLAS's threads, which wait for each other; on a busy machine that took 15 ms instead of 0.7."""
+    found: NDArray[np.float32] = np.vecdot(vectors, query)
+    return found
+
+
+def _raw(array: NDArray[Any]) -> memoryview:
+    """The bytes of an array, without a copy where it lies in one piece."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+
+
+def best(scores: NDArray[np.float32], k: int, *, ties: bool = False) -> NDArray[np.intp]:
+    """Positions of the k highest scores, best first, ties by position; those at minus infinity are left out. ``ties``: also all
+    that are as high as the last of them.
+
+    The maxima of blocks of 64 give a threshold that at most a few more than k scores reach: the k-th highest of the maxima
+    cannot be above the k-th highest score. An order of magnitude faster than ``argpartition`` on 20,000 scores.
+    """
+    count = len(scores)
+    whole = count // _BLOCK
+    if k < whole:
+        maxima = scores[: whole * _BLOCK].reshape(whole, _BLOCK).max(axis=1)
+        places = np.flatnonzero(scores >= np.partition(maxima, whole - k)[whole - k])
+    else:
+        places = np.arange(count)
+    if len(places) > 8 * k + 64:
+        threshold = np.partition(scores[places], len(places) - k)[len(places) - k]
+        places = places[scores[places] >= threshold]
+    places = places[np.argsort(-scores[places], kind="stable")]
+    if len(places) > k:
+        places = places[: np.searchsorted(-scores[places], -scores[places[k - 1]], side="right") if ties else k]
+    return places[scores[places] > -np.inf]

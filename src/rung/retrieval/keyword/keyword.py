@@ -2,7 +2,7 @@
 
 The score is Lucene's BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009): the sum over
 the query's terms of ``idf * tf / (tf + k1 * (1 - b + b * length / mean length))`` with ``idf = ln(1 + (N - df + 0.5) / (df + 0.5))``.
-Deleted texts count nowhere. Rare terms are looked up first; once no unseen text can reach the k best, frequent terms are only
+Deleted texts count nowhere. Rare terms are looked up first; once no unseen text can max_score the k best, frequent terms are only
 looked up for the texts that still can (MaxScore: Turtle and Flood 1995), so that frequent words cost little and nothing is lost.
 """
 
@@ -12,7 +12,6 @@ import json
 import math
 import threading
 import unicodedata
-import zipfile
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.files import atomic_write
 from rung.core.types import Span
@@ -74,17 +74,46 @@ _UNSPACED = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
+_INVISIBLE = (
+    (0x00AD, 0x00AD),  # soft hyphen
+    (0x034F, 0x034F),  # combining grapheme joiner
+    (0x061C, 0x061C),  # bidirectional signs here and below
+    (0x115F, 0x1160),  # Hangul fillers
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),  # Mongolian variation selectors
+    (0x200B, 0x200F),  # zero-width space, non-joiner and joiner
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),  # variation selectors
+    (0xFEFF, 0xFEFF),  # byte order mark
+    (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0000, 0xE0FFF),  # tags, variation selectors
+)
+"""Unicode's Default_Ignorable_Code_Point: signs that are not seen. They neither belong to a word nor end one (a joiner between
+two letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
 _Postings = tuple["NDArray[np.int32]", "NDArray[np.float32]", float]
 """Rows with a term, ascending, their weights, and the largest of these."""
 
 _PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 
 
+def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(low <= code <= high for low, high in ranges)
+
+
 class _Folding(dict[int, str]):
-    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, a space for what is
-    no letter or digit, and spaces around each character of a script that writes no spaces between words."""
+    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, nothing for a sign
+    that is not seen, a space for what is no letter or digit, and spaces around each character of a script that writes no
+    spaces between words."""
 
     def __missing__(self, code: int) -> str:
+        if _within(code, _INVISIBLE):
+            self[code] = ""
+            return ""
         # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
         parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code).casefold()).casefold())
         folded = unicodedata.normalize("NFC", "".join(char for char in parts if not 0x300 <= ord(char) <= 0x36F))
@@ -94,7 +123,7 @@ class _Folding(dict[int, str]):
 
     @staticmethod
     def _piece(char: str) -> str:
-        if any(low <= ord(char) <= high for low, high in _UNSPACED):
+        if _within(ord(char), _UNSPACED):
             return f" {char} " if unicodedata.category(char)[0] in "LNM" else " "
         return char if char.isalnum() or unicodedata.category(char)[0] == "M" else " "
 
@@ -483,27 +512,16 @@ class KeywordIndex:
         view = self._settle()
         return view.rank(self._numbers(query), k, self._allowed(view, allowed))
 
-    def search_batch(
-        self, queries: Sequence[str], k: int, allowed: Collection[str] | None = None
-    ) -> list[list[tuple[str, float]]]:
-        """``search`` for each query."""
-        return [self.search(query, k, allowed) for query in queries]
-
     def idf(self, query: str) -> dict[str, float]:
         """Each term of the query with its inverse document frequency here; a term that no text has gets the largest."""
         view = self._settle()
         return {term: view.idf(self._terms.get(term, -1)) for term in self.analysis.terms(query)}
 
-    def reach(self, query: str) -> tuple[float, int]:
-        """The score that no text can quite reach for this query (the sum of its terms' idf), and how many terms it has."""
+    def max_score(self, query: str) -> tuple[float, int]:
+        """The score that no text can quite max_score for this query (the sum of its terms' idf), and how many terms it has."""
         view = self._settle()
         terms = self.analysis.terms(query)
         return sum(view.idf(self._terms.get(term, -1)) for term in terms), len(terms)
-
-    def highlights(self, query: str, text: str) -> tuple[Span, ...]:
-        """Where ``text`` has terms of the query, in order."""
-        wanted = set(self.analysis.terms(query))
-        return tuple(span for term, span in self.analysis.places(text) if term in wanted) if wanted else ()
 
     def _numbers(self, query: str) -> Counter[int]:
         return Counter(number for term in self.analysis.terms(query) if (number := self._terms.get(term)) is not None)
@@ -570,9 +588,7 @@ class KeywordIndex:
         """The index that ``save`` wrote. Raises StoreError where there is none, or a damaged one, or one of another format."""
         path = folder / FILE
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                # Reading a member whole checks its CRC-32, which the zip format keeps.
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_arrays(path)
             head = json.loads(arrays["head"].tobytes())
             if head["format"] != FORMAT:
                 raise StoreError(
@@ -591,7 +607,7 @@ class KeywordIndex:
             ]
         except FileNotFoundError:
             raise StoreError(f"there is no keyword index {path}", remedy="build the index first") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the keyword index {path} is damaged: {error}", remedy="build the index again") from error
         dead = index._dead.tolist()
         index._rows = {id: row for row, id in enumerate(index._ids) if not dead[row]}

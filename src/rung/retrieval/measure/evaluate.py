@@ -17,7 +17,8 @@ from rung.documents.layout import Layout
 from rung.documents.layout import Row as TableRow
 from rung.metrics import stats
 from rung.metrics.ranking import Mrr, Ndcg, Ranking, Recall
-from rung.retrieval.collection.collection import Collection, SearchOptions
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.rank.options import SearchOptions
 
 if TYPE_CHECKING:
     from rung.metrics.stats import Difference

@@ -29,18 +29,18 @@ def fuse(
     keyword: Sequence[tuple[Id, float]],
     fusion: Fusion = "adaptive",
     weight: float | None = None,
-    reach: tuple[float, int] = (0.0, 0),
+    max_score: tuple[float, int] = (0.0, 0),
 ) -> list[tuple[Id, float]]:
     """All that either found, best first, ties by id.
 
     ``dense`` and ``keyword`` are best first, with cosines and BM25 scores, of the same depth where there is as much to find.
-    ``weight`` is the share of the dense score under ``weighted`` (None: one half). ``reach`` is what ``KeywordIndex.reach``
+    ``weight`` is the share of the dense score under ``weighted`` (None: one half). ``max_score`` is what ``KeywordIndex.max_score``
     says of the query; ``adaptive`` reads it. Scores of one call can be compared with each other, not with another call's.
     """
     if fusion == "rrf":
         return _ordered(_ranks(dense, keyword))
     if fusion == "adaptive":
-        weight = share(dense, keyword, reach)
+        weight = share(dense, keyword, max_score)
     elif fusion != "weighted":
         raise InputError(f"unknown fusion {fusion!r}", remedy="one of adaptive, rrf, weighted")
     weight = EVEN if weight is None else weight
@@ -50,7 +50,7 @@ def fuse(
 
 
 def share(
-    dense: Sequence[tuple[Id, float]], keyword: Sequence[tuple[Id, float]], reach: tuple[float, int] = (0.0, 0)
+    dense: Sequence[tuple[Id, float]], keyword: Sequence[tuple[Id, float]], max_score: tuple[float, int] = (0.0, 0)
 ) -> float:
     """The share of the dense score that suits a query, from 0 to 1.
 
@@ -61,7 +61,7 @@ def share(
     """
     if not keyword or not dense:
         return 1.0 if dense else 0.0
-    most, terms = reach
+    most, terms = max_score
     covered = min(1.0, keyword[0][1] / most) * math.log1p(terms) if most > 0 else 0.0
     first, last = dense[0][1], dense[-1][1]
     apart = (first - last) / max(1 - last, 1e-6)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rung.foundations.diversity import spread
+from rung.foundations.mmr import mmr
 
 
 def test_a_twin_waits_for_something_else() -> None:
     relevance = np.array([1.0, 0.95, 0.5])
     likeness = np.array([[1.0, 0.9, 0.1], [0.9, 1.0, 0.1], [0.1, 0.1, 1.0]])
-    assert spread(relevance, likeness.__getitem__, 3, 1.0) == [0, 1, 2]
-    assert spread(relevance, likeness.__getitem__, 3, 0.5) == [0, 2, 1]
-    assert spread(relevance, likeness.__getitem__, 1, 0.5) == [0]
-    assert spread(relevance[:0], likeness.__getitem__, 3, 0.5) == []
+    assert mmr(relevance, likeness.__getitem__, 3, 1.0) == [0, 1, 2]
+    assert mmr(relevance, likeness.__getitem__, 3, 0.5) == [0, 2, 1]
+    assert mmr(relevance, likeness.__getitem__, 1, 0.5) == [0]
+    assert mmr(relevance[:0], likeness.__getitem__, 3, 0.5) == []
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.7, 1.0])
@@ -33,4 +33,4 @@ def test_it_is_the_definition(weight: float) -> None:
             for place in range(30)
         ]
         wanted.append(int(np.argmax(values)))
-    assert spread(relevance, lambda place: rows @ rows[place], 12, weight) == wanted
+    assert mmr(relevance, lambda place: rows @ rows[place], 12, weight) == wanted

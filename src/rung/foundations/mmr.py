@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def spread(relevance: NDArray[Any], alike: Callable[[int], NDArray[Any]], k: int, weight: float) -> list[int]:
+def mmr(relevance: NDArray[Any], alike: Callable[[int], NDArray[Any]], k: int, weight: float) -> list[int]:
     """Positions of up to ``k`` candidates, chosen one after another: each has the highest ``weight * relevance - (1 - weight) *
     likeness``, where likeness is the largest similarity to one that is chosen already. Ties go to the first.
 
