@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 # `make quick` is for people at work: a part of the tests, under a minute.
-.PHONY: climb test quick lint types setup clean
+.PHONY: climb test quick lint types docs setup clean
 
 climb: $(VENV)/.climb
 	$(BIN)/rung models pull
@@ -38,6 +38,15 @@ $(VENV)/.climb: $(VENV)/.venv pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.climb
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m rung.cli.reference docs/reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open build/site/index.html'
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rung.cli import reference
 from rung.core import registry
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -67,7 +69,7 @@ def test_every_rung_is_on_the_page_and_every_name_there_exists() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_tree_in_the_readme_is_the_tree() -> None:
@@ -75,3 +77,23 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
     named = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
     rooms = {path.name for path in (ROOT / "src" / "rung").iterdir() if (path / "__init__.py").exists()}
     assert named == rooms
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_typed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```yaml\n# file: (\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        shutil.copy(ROOT / "docs" / "tutorial" / "messages.csv", (tmp_path / name).parent)
+    commands = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
+    assert len(commands) > 5
+    for line in commands:
+        done = python(f"import sys; sys.argv = {shlex.split(line)!r}; from rung.cli.main import main; main()", tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("name", sorted(reference.PAGES))
+def test_pages_made_from_the_code_are_as_the_code_is(name: str) -> None:
+    written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+    assert written == reference.PAGES[name](), "stale: type make docs"
