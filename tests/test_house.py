@@ -7,6 +7,7 @@ taken out there, so that it cannot grow back.
 from __future__ import annotations
 
 import ast
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -138,7 +139,9 @@ def test_nothing_branches_on_the_words_of_a_message() -> None:
 
 
 def test_the_caps_see_what_they_should() -> None:
-    tree = ast.parse("class A:\n def f(self, a, b, *, c): ...\nif error.message == 'x': pass\nif 'x' in str(error): pass")
+    tree = ast.parse(
+        "class A:\n def f(self, a, b, *, c): ...\nif error.message == 'x': pass\nif 'x' in str(error): pass"
+    )
     names = [name for name, _ in definitions(tree)]
     assert names == ["A", "A.f"]
     node = next(node for name, node in definitions(tree) if name == "A.f")
@@ -147,4 +150,4 @@ def test_the_caps_see_what_they_should() -> None:
 
 
 if __name__ == "__main__":
-    print(yaml.safe_dump(now(), sort_keys=True, width=120))
+    sys.stdout.write(yaml.safe_dump(now(), sort_keys=True, width=120))

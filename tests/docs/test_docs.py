@@ -62,7 +62,8 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
 
 def test_every_rung_is_on_the_page_and_every_name_there_exists() -> None:
     page = (ROOT / "docs" / "rungs.md").read_text(encoding="utf-8")
-    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    tables = re.findall(r"^\| rung \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = "\n".join(line.split("|")[1] for line in "".join(tables).splitlines())
     assert set(re.findall(r"`([\w-]+)`", rows)) == set(registry.table("rung"))
 
 
