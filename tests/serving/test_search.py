@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, MissingExtra, RungError, ServerError, StoreError
 from rung.core.types import Document
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.rank.options import SearchOptions
@@ -277,6 +277,33 @@ async def test_an_index_that_was_dropped_and_built_anew_is_opened_again(shelf: C
         with Collection.create(folder, embedder=None) as made:
             made.upsert([Document("new.txt", "A tent of another kind.")])
         assert [hit["document"] for hit in (await ask(link, q="tent"))["hits"]] == ["new.txt"]
+
+
+async def test_a_caller_is_never_told_a_path_of_the_machine(
+    shelf: Collections, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [
+        InputError(f"the weights in {folder} are gone", remedy=f"put them into {folder}"),
+        MissingExtra(f"needs the package x, looked in {folder}"),
+        ServerError(f"Postgres at inner-host:5432 cannot be used, see {folder}"),
+        StoreError(f"{folder}/collection.db is damaged"),
+    ]
+    async with searching(shelf) as link:
+        for error in errors:
+
+            def fail(*_: object, error: RungError = error) -> None:
+                raise error
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Collection, "search", fail)
+                patch.setattr(Collection, "document", fail)
+                for path, asked in (("/v1/search", {"q": "tent"}), ("/v1/document", {"id": "a.txt"})):
+                    answer = await link.get(path, params=asked)
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "index_unavailable")
+                    assert str(folder) not in answer.text
+                    assert "inner-host" not in answer.text
+        deep = await link.get("/v1/search", params={"q": "tent", "where": "(" * 500 + "a=1"})
+        assert deep.status_code == 400
 
 
 def test_what_cannot_be_served_is_told_before_it_listens(tmp_path: Path) -> None:

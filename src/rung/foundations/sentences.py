@@ -12,7 +12,7 @@ WORD = 32
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _UNIT = re.compile(rf"[{_CJK}]|[^\s{_CJK}]{{1,{WORD}}}")
 _END = re.compile(
-    r"[.!?…]+[\"'”’»)\]]*(?=\s)(?![ \t]{1,4}[a-z])|[。！？]+[」』”’]*|\n[ \t]*\n\s*|\n(?=[ \t]*(?:(?:[-*•]|\d+[.)]|#{1,6})\s|\|))|\Z"
+    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)(?![ \t]{1,4}[a-z])|[。！？]+[」』”’]*|\n[ \t]*\n\s*|\n(?=[ \t]*(?:(?:[-*•]|\d+[.)]|#{1,6})\s|\|))|\Z"
 )
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Nos|Fig|Figs|Eq|Sec|Ch|Vol|pp|cf|al|ca|approx|Inc|Ltd|Co|Gen|Col|Rev|"

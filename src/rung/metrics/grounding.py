@@ -32,10 +32,10 @@ SUPPORTED = 0.7
 OPEN = 0.35
 """Below this share a claim is not asked about either."""
 
-MARK = re.compile(r"[ \t]*((?:\[\d{1,3}\])+)")
+MARK = re.compile(r"(?<![ \t])[ \t]*((?:\[\d{1,3}\])+)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]*[a-z]\w*")
+NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]{0,60}[a-z]\w*")
 _NEGATIVE = re.compile(r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE)
 _ITEM = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 _CLAUSE = re.compile(r"[,;:()–—.!?]\s|\b(?:but|who|which|although|though|while)\b")

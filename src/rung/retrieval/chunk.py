@@ -212,7 +212,9 @@ class Heading:
     path: tuple[str, ...]
 
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*?)[ \t#]*$|^(`{3,}|~{3,})", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$|^(`{3,}|~{3,})", re.MULTILINE)
+TITLE = 200
+"""Characters of a heading at most: it is repeated in the metadata of every passage under it."""
 
 
 def outline(document: Document) -> tuple[Heading, ...]:
@@ -237,7 +239,8 @@ def _markdown(text: str) -> tuple[Heading, ...]:
                 fence = ""
         elif not fence:
             level = len(found[1])
-            above = [*(item for item in above if item[0] < level), (level, found[2])]
+            title = found[2].rstrip(" \t#")[:TITLE] or "#"
+            above = [*(item for item in above if item[0] < level), (level, title)]
             out.append(Heading(found.start(), tuple(title for _, title in above)))
     return tuple(out)
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool
 OPERATORS: Final = ("eq", "ne", "in", "gt", "gte", "lt", "lte", "exists")
+NESTED: Final = 50
+"""Groups inside groups at most."""
 _SHAPE: Final = '{"lang": "en", "year": {"gte": 2020}, "tag": {"in": ["a", "b"]}}'
 
 
@@ -49,10 +51,12 @@ class Combination:
     any: bool = False
 
 
-def check(where: Filter | None) -> Combination:
+def check(where: Filter | None, depth: int = 0) -> Combination:
     """A filter in its checked form. Raises InputError that says which field or operator is wrong."""
     if where is None:
         return Combination(())
+    if depth > NESTED:
+        raise _too_deep()
     if not isinstance(where, Mapping):
         raise InputError(f"a filter is a mapping of fields, got {where!r}", remedy=f"type for instance {_SHAPE}")
     parts: list[Condition | Combination] = []
@@ -62,7 +66,7 @@ def check(where: Filter | None) -> Combination:
                 f"a filter's fields are named by texts, got {name!r}", remedy=f"type for instance {_SHAPE}"
             )
         if name in ("any", "all") and isinstance(wanted, list | tuple):
-            parts.append(Combination(tuple(check(item) for item in wanted), any=name == "any"))
+            parts.append(Combination(tuple(check(item, depth + 1) for item in wanted), any=name == "any"))
         elif isinstance(wanted, Mapping):
             if not wanted:
                 raise InputError(f"the filter of field {name!r} is empty", remedy=f"operators: {', '.join(OPERATORS)}")
@@ -70,6 +74,12 @@ def check(where: Filter | None) -> Combination:
         else:
             parts.append(_test(name, "eq", wanted))
     return Combination(tuple(parts))
+
+
+def _too_deep() -> InputError:
+    return InputError(
+        f"the filter is nested more than {NESTED} deep", remedy="write it flatter", code="filter-too-deep"
+    )
 
 
 def _test(name: str, operator: str, value: Any) -> Condition:
@@ -158,11 +168,13 @@ def read(text: str) -> Filter:
             value = json.loads(text)
         except ValueError as error:
             raise InputError(f"the filter is not valid JSON: {error}", remedy=_HOW) from None
+        except RecursionError:
+            raise _too_deep() from None
         check(value)
         return dict(value)
     tokens: list[tuple[str, str]] = []
-    at = 0
-    while at < len(text.rstrip()):
+    text, at = text.rstrip(), 0
+    while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
             raise InputError(f"the filter cannot be read at {text[at:].strip()[:20]!r}", remedy=_HOW)
@@ -180,6 +192,7 @@ class _Reader:
     def __init__(self, tokens: Sequence[tuple[str, str]]) -> None:
         self.tokens = tokens
         self.at = 0
+        self.depth = 0
 
     def shown(self) -> str:
         return self.tokens[self.at][1] if self.at < len(self.tokens) else "the end"
@@ -201,7 +214,11 @@ class _Reader:
         parts: list[dict[str, Any]] = []
         while self.at < len(self.tokens) and self.tokens[self.at] not in (("word", "or"), ("sign", ")")):
             if self.word("("):
+                self.depth += 1
+                if self.depth > NESTED:
+                    raise _too_deep()
                 parts.append(self.either())
+                self.depth -= 1
                 if not self.word(")"):
                     raise InputError(f"the filter lacks a closing parenthesis before {self.shown()!r}", remedy=_HOW)
             else:
@@ -624,6 +641,7 @@ def _qdrant(node: Condition | Combination, under: str) -> dict[str, Any]:
         raise Unsupported(
             f"Qdrant compares numbers and dates, not texts: {node.field} {node.operator} {node.value!r}",
             remedy="keep a number or an ISO 8601 date in that field, or use another index",
+            code="unsupported-filter",
         )
     return {"key": path, "range": {node.operator: node.value}}
 

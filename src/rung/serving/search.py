@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from rung.core.errors import InputError, RungError, StoreError
+from rung.core.errors import InputError, RungError
 from rung.core.protocols import Resources
 from rung.core.types import Hit
 from rung.retrieval.collection.collection import Collection
@@ -35,7 +35,6 @@ from rung.retrieval.filter import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
 from rung.serving.gate import Gate, Limits
-from rung.serving.offer import refusal
 from rung.serving.wire import Refused
 
 logger = logging.getLogger("rung.serving")
@@ -49,6 +48,8 @@ AROUND = 20_000
 """Characters of a document shown before and after a passage."""
 RERANKERS = ("words", "sentences")
 """What a caller may name: another reranker would let anybody have weights loaded."""
+_ASKED = ("no-vectors", "unsupported-filter", "filter-too-deep")
+"""Codes of errors that are about what the caller asked for."""
 
 _SEARCH = ("index", "q", "mode", "k", "where", "fusion", "weight", "diversity", "rerank")
 _SAFE = {
@@ -114,7 +115,7 @@ class Collections:
                     if held is not None:
                         self._retire(self._held.pop(name))
                     held = self._held[name] = self._open(name)
-            except (InputError, StoreError) as error:
+            except RungError as error:
                 raise _away(name, error) from None
             held.users += 1
         try:
@@ -156,6 +157,13 @@ def _away(name: str, error: RungError) -> Refused:
     logger.warning("index %s: %s", name, error.message)
     said = f"the index {name} cannot be searched at the moment; the server's log says why"
     return Refused(503, said, kind="server_error", code="index_unavailable", retry_after=2)
+
+
+def _told(name: str, error: RungError) -> Refused:
+    """What the caller asked for and cannot have is said; anything else names files, hosts or weights of this machine."""
+    if error.code in _ASKED:
+        return Refused(400, error.message, code="invalid_search", again=False)
+    return _away(name, error)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -244,8 +252,8 @@ def _search(shelf: Collections, index: str, query: str, search: SearchOptions) -
         started = time.perf_counter()
         try:
             hits = collection.search(query, search)
-        except StoreError as error:
-            raise _away(index, error) from None
+        except RungError as error:
+            raise _told(index, error) from None
         seconds = time.perf_counter() - started
     found = [_hit(index, hit) for hit in hits]
     return {
@@ -262,8 +270,8 @@ def _document(shelf: Collections, index: str, id: str, start: int, end: int) -> 
     with shelf.use(index) as collection:
         try:
             document = collection.document(id)
-        except StoreError as error:
-            raise _away(index, error) from None
+        except RungError as error:
+            raise _told(index, error) from None
     if document is None:
         raise Refused(404, f"the index {index} has no document {id[:200]!r}", param="id", code="document_not_found")
     length = len(document.text)
@@ -287,7 +295,7 @@ def _index(shelf: Collections, name: str) -> dict[str, Any]:
     try:
         with shelf.use(name) as collection:
             stats = collection.stats()
-    except (Refused, StoreError):
+    except (Refused, RungError):
         return said
     return {**said, "documents": stats.documents, "passages": stats.passages, "embedder": stats.embedder or None}
 
@@ -322,10 +330,6 @@ def add_search(app: FastAPI, shelf: Collections, gate: Gate, limits: Limits) -> 
         except TimeoutError:
             said = f"no complete answer within {limits.deadline:g} s"
             raise Refused(504, said, kind="server_error", code="deadline_exceeded", again=False) from None
-        except InputError as error:
-            raise Refused(400, error.message, code="invalid_search", again=False) from None
-        except RungError as error:
-            raise refusal(error) from None
 
     def named(asked: Mapping[str, str]) -> str:
         name = asked.get("index", "")

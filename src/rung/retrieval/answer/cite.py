@@ -15,7 +15,7 @@ from rung.core.types import Hit, Span
 from rung.foundations.sentences import sentences
 from rung.metrics.grounding import MARK, OPEN, SUPPORTED, support
 
-_WORDS = re.compile(r"\w+")
+_WORDS = re.compile(r"[^\W_]+")
 _STOP = re.compile(r"[.!?]+")
 
 
@@ -176,6 +176,6 @@ def locate(words: str, text: str) -> Span | None:
     found = _WORDS.findall(words)
     if not found:
         return None
-    pattern = r"\b" + r"[\W_]{1,3}".join(re.escape(word) for word in found[:200]) + r"\b"
+    pattern = r"(?<![^\W_])" + r"[\W_]{1,3}".join(map(re.escape, found[:200])) + r"(?![^\W_])"
     match = re.search(pattern, text, re.IGNORECASE)
     return Span(match.start(), match.end()) if match else None

@@ -40,7 +40,9 @@ class Origin:
         if self._embedder is None:
             if not self.dimensions:
                 raise InputError(
-                    f"the collection {self.name} has no vectors", remedy="search it with mode keyword (--mode keyword)"
+                    f"the collection {self.name} has no vectors",
+                    remedy="search it with mode keyword (--mode keyword)",
+                    code="no-vectors",
                 )
             self.use(open_embedder(self.meta["embedder"], self._resources))
         assert self._embedder is not None
