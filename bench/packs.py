@@ -30,7 +30,7 @@ from rung.core.protocols import Context
 from rung.core.types import Case, Example, Split, Task
 from rung.foundations.rules import Rules
 from rung.tasks import load
-from rung.tasks.near import normal
+from rung.tasks.identity import identity
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 PACKS = ("support-intent", "support-extract", "stdlib-qa")
@@ -43,7 +43,7 @@ def text(example: Example) -> str:
 
 
 def shingles(value: str) -> frozenset[tuple[str, ...]]:
-    words = normal(value).split()
+    words = identity(value).split()
     return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
 
 
@@ -105,7 +105,7 @@ def balance(task: Task) -> None:
 def duplicates(task: Task) -> None:
     items = [(name, example) for name in SPLITS for example in task.split(name)]
     texts = [text(example) for _, example in items]
-    exact = len(texts) - len({normal(value) for value in texts})
+    exact = len(texts) - len({identity(value) for value in texts})
     sets = [shingles(value) for value in texts]
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
     cosine = (vectors @ vectors.T).toarray()

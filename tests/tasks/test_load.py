@@ -158,7 +158,7 @@ def test_given_splits_drop_repeats_from_train_never_from_test(folder: Path) -> N
     edit(folder, "data: rows.csv", "data: {train: rows.csv, dev: dev.csv, test: test.csv}")
     (folder / "dev.csv").write_text(csv_of([("A text of dev that is alone", "x"), ("Shared by dev and test", "y")]))
     (folder / "test.csv").write_text(
-        csv_of([("shared by dev; and TEST", "y"), (TEXTS[3][0] + "!", "x"), ("Alone in test", "z")])
+        csv_of([("shared by dev; and TEST", "y"), (TEXTS[3][0] + ".", "x"), ("Alone in test", "z")])
     )
     examination = tasks.examine(folder)
     assert examination.task is not None

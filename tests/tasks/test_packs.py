@@ -17,7 +17,7 @@ import yaml
 
 from rung.core.types import Example, Split, Task
 from rung.tasks import load, locate, validate
-from rung.tasks.near import normal
+from rung.tasks.identity import identity
 from rung.tasks.packs.corpus import read_stdlib
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -37,7 +37,7 @@ def written(example: Example) -> str:
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    words = normal(text).split()
+    words = identity(text).split()
     return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
 
 
@@ -60,7 +60,7 @@ def test_pack_loads_without_a_single_problem(name: str, packs: dict[str, Task]) 
 @pytest.mark.parametrize("name", SIZES)
 def test_no_text_comes_twice_or_nearly_so(name: str, packs: dict[str, Task]) -> None:
     texts = [written(example) for example in everything(packs[name])]
-    assert len({normal(text) for text in texts}) == len(texts)
+    assert len({identity(text) for text in texts}) == len(texts)
     sets = [shingles(text) for text in texts]
     close = [
         (texts[a], texts[b])

@@ -12,7 +12,7 @@ import pytest
 from rung import tasks
 from rung.core.errors import InputError
 from rung.core.types import Example, Split, Task
-from rung.tasks.near import normal
+from rung.tasks.identity import identity
 from rung.tasks.packs.middle import HOLES, LONGEST, SHORTEST, holes
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -23,7 +23,7 @@ def everything(task: Task) -> list[Example]:
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    words = normal(text).split()
+    words = identity(text).split()
     return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
 
 
@@ -157,7 +157,7 @@ def test_replies_load_clean_and_two_topics_are_new_in_test() -> None:
         assert f"| {split} | {len(task.split(split))} |" in card
     topics = [{example.metadata["topic"] for example in task.split(split)} for split in SPLITS]
     assert topics[2] - topics[0] == {"gift", "rental"}
-    messages = [normal(example.input["message"]) for example in everything(task)]
+    messages = [identity(example.input["message"]) for example in everything(task)]
     assert len(set(messages)) == len(messages)
     sets = [shingles(str(example.reference).split("\n\n")[1]) for example in everything(task)]
     shared = [len(a & b) / len(a | b) for a, b in combinations(sets, 2)]

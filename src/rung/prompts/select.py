@@ -17,7 +17,8 @@ from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
 from rung.foundations.mmr import mmr
 from rung.foundations.tfidf import Similar, top
-from rung.tasks.near import SHINGLE, normal
+from rung.tasks.identity import identity
+from rung.tasks.near import SHINGLE
 
 Kind = Literal["random", "knn", "mmr", "coverage"]
 
@@ -204,7 +205,7 @@ class Selector:
 
 
 def _shingles(text: str) -> frozenset[str]:
-    plain = normal(text)
+    plain = identity(text)
     return frozenset(plain[i : i + SHINGLE] for i in range(max(1, len(plain) - SHINGLE + 1)))
 
 

@@ -8,24 +8,17 @@ nothing at the threshold, and on short texts it needs fewer candidates. All of i
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.tasks.identity import IDEOGRAPH, identity
+
 SHINGLE = 5
 CROWD = 100
 """A shingle rare enough to be in a prefix, yet in more texts than this, comes from a template: there each text is compared
 with the next CROWD ones only, so that time stays linear."""
-
-_SPACE = re.compile(r"[\W_]+")
-
-
-def normal(text: str) -> str:
-    """Case, accents' encoding, punctuation and spaces do not make a text different."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
 def clusters(
@@ -33,17 +26,17 @@ def clusters(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Which rows belong together. ``rows[i]`` are the texts of row i's fields.
 
-    Two rows are exact duplicates when all fields are equal after ``normal``, near-duplicates when in every field the
+    Two rows are exact duplicates when all fields are equal after ``identity``, near-duplicates when in every field the
     Jaccard similarity is at least ``threshold`` (None: exact only). Rows with the same group (not None) belong together.
     Returns (exact, near, whole), each of shape (n,): the index of the first row of the row's cluster; ``exact`` joins exact
     duplicates only, ``near`` exact and near-duplicates, ``whole`` these and groups, transitively.
     """
-    fields = [[normal(text) for text in row] for row in rows]
+    fields = [[identity(text) for text in row] for row in rows]
     exact = _firsts(["\x1f".join(texts) for texts in fields])
     near = exact.copy()
     if threshold is not None and len(rows):
         kept = np.unique(exact)
-        first = _connected([[fields[row][index] for row in kept] for index in range(len(fields[0]))], threshold)
+        first = _connected([[_wide(fields[row][index]) for row in kept] for index in range(len(fields[0]))], threshold)
         _join(near, kept, kept[first])
     whole = near.copy()
     if groups is not None:
@@ -99,6 +92,12 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64
     keys = _distinct(owner.astype(np.int64) * len(count) + rank[number])  # sorted by text, then rank
     owners, ranks = np.divmod(keys, max(len(count), 1))
     return ranks, np.searchsorted(owners, np.arange(len(texts) + 1)).astype(np.int64)
+
+
+def _wide(text: str) -> str:
+    """The text with each ideograph three times: one says about as much as three letters, so that five characters in a row weigh
+    as much in Chinese and Japanese as elsewhere."""
+    return text if text.isascii() else IDEOGRAPH.sub(r"\g<0>\g<0>\g<0>", text)
 
 
 def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:

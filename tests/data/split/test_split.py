@@ -12,7 +12,7 @@ from rung.core.types import Message
 from rung.data.rows.lines import stream
 from rung.data.rows.records import Record
 from rung.data.split.split import split
-from rung.tasks.near import normal
+from rung.tasks.identity import identity
 
 
 def _row(number: int, question: str, answer: str = "yes", **source: str) -> Record:
@@ -63,7 +63,7 @@ def test_what_is_alike_stays_together(tmp_path: Path) -> None:
     places = _places(tmp_path)
     by_text: dict[str, set[str]] = {}
     for row in rows:
-        by_text.setdefault(normal(row.question), set()).add(places[row.id])
+        by_text.setdefault(identity(row.question), set()).add(places[row.id])
     assert all(len(found) == 1 for found in by_text.values())
     threads = [_row(n, f"{WORDS[n % 12]} {n * 31} {WORDS[n // 12]}", thread=f"t{n % 20}") for n in range(100)]
     split(threads, tmp_path / "threads")

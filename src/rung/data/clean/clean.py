@@ -24,7 +24,7 @@ from rung.data.clean import language, minhash, noise
 from rung.data.rows.lines import Count, line, pack, replacing, stream, told, unpack
 from rung.data.rows.records import Record
 from rung.safety import private
-from rung.tasks.near import normal
+from rung.tasks.identity import identity
 
 BATCH = 2000
 EXAMPLES = 5
@@ -260,11 +260,11 @@ class _Exact:
         import hashlib
 
         # A text of signs alone has no words: it is its own key.
-        turns = [f"{m.role}\x1f{normal(m.content) or m.content}" for m in record.messages] or [
-            normal(record.text) or record.text
+        turns = [f"{m.role}\x1f{identity(m.content) or m.content}" for m in record.messages] or [
+            identity(record.text) or record.text
         ]
         said = "\x1e".join(
-            [*turns, *([f"rejected\x1f{normal(record.rejected)}"] if record.rejected is not None else [])]
+            [*turns, *([f"rejected\x1f{identity(record.rejected)}"] if record.rejected is not None else [])]
         )
         return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -309,7 +309,7 @@ class _Leak:
                 self._sieve.add(texts)
                 self._ids += [record.id for record in batch]
                 for text, record in zip(texts, batch, strict=True):
-                    self._keys.setdefault(normal(text), record.id)
+                    self._keys.setdefault(identity(text), record.id)
         if not self._ids:
             raise InputError("the files to keep apart from hold no row", remedy="name a file of rows: --against FILE")
 
@@ -317,7 +317,7 @@ class _Leak:
         texts = [record.question or record.text for record in records]
         out: list[Record | Drop] = []
         for record, text, number in zip(records, texts, self._sieve.look(texts).tolist(), strict=True):
-            same = self._keys.get(normal(text))
+            same = self._keys.get(identity(text))
             if same is None and number >= 0:
                 same = self._ids[number]
             out.append(record if same is None else Drop("leak", f"its input is that of {same}"))

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.tasks.near import normal
+from rung.tasks.identity import words
 
 WIDTH = 3
 """Words in a shingle."""
@@ -29,7 +29,6 @@ BATCH = 4096
 WORDS = 1 << 20
 """Words that are remembered at most."""
 
-_PLAIN = {code: " " for code in range(128) if not chr(code).isalnum()}
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -43,11 +42,6 @@ class _Words(dict[str, int]):
         if len(self) < WORDS:
             self[word] = value
         return value
-
-
-def words(text: str) -> list[str]:
-    """The words that are compared: lower case, no punctuation, no spaces."""
-    return (text.lower().translate(_PLAIN) if text.isascii() else normal(text)).split()
 
 
 def bands(threshold: float) -> int:

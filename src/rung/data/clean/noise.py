@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.tasks.near import clusters, normal
+from rung.tasks.identity import identity
+from rung.tasks.near import clusters
 
 K = 10
 SHARE = 0.3
@@ -55,15 +56,15 @@ def contradictions(questions: Sequence[str], answers: Sequence[str], *, near: fl
     _, close, _ = clusters([[question] for question in questions], near)
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for place, first in enumerate(close.tolist()):
-        if normal(questions[place]):
+        if identity(questions[place]):
             groups[first].append(place)
     out = []
     for places in groups.values():
-        said = Counter(normal(answers[place]) for place in places)
+        said = Counter(identity(answers[place]) for place in places)
         if len(said) > 1:
             for place in places:
-                own = normal(answers[place])
-                others = [answers[other] for other in places if normal(answers[other]) != own]
+                own = identity(answers[place])
+                others = [answers[other] for other in places if identity(answers[other]) != own]
                 out.append(Doubt(place, f"the same input is also answered {others[0][:60]!r}" + _more(len(others) - 1)))
     return sorted(out, key=lambda doubt: doubt.place)
 
@@ -161,9 +162,9 @@ def _variants(answers: Sequence[str]) -> list[Doubt]:
     counts = Counter(answers)
     usual: dict[str, str] = {}
     for answer, _ in counts.most_common():
-        usual.setdefault(normal(answer), answer)
+        usual.setdefault(identity(answer), answer)
     return [
-        Doubt(place, f"written {answer!r}, more often {usual[normal(answer)]!r}")
+        Doubt(place, f"written {answer!r}, more often {usual[identity(answer)]!r}")
         for place, answer in enumerate(answers)
-        if usual[normal(answer)] != answer
+        if usual[identity(answer)] != answer
     ]

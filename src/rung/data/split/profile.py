@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rung.data.clean import noise
-from rung.data.clean.minhash import words
 from rung.data.rows.lines import Count
 from rung.data.rows.records import Record
 from rung.data.split import draw
 from rung.data.split.kinds import kind
+from rung.tasks.identity import words
 
 ROWS = 5000
 """Rows of which the clusters are made at most, drawn by hash."""

@@ -14,6 +14,7 @@ from rung.core.errors import InputError
 from rung.core.number import number_alone
 from rung.core.problem import nearest
 from rung.core.types import ResponseFormat
+from rung.tasks.identity import identity
 from rung.tasks.rows.desk import Desk, Draft, short
 
 
@@ -76,7 +77,7 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
         )  # fmt: skip
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for label in dict.fromkeys((*labels, *counts)):
-        folded[" ".join(re.split(r"[\W_]+", label.casefold()))].append(label)
+        folded[identity(re.sub(r"(?<=\w)[_-]+(?=\w)", " ", label))].append(label)
     for alike in folded.values():
         if len(alike) > 1:
             desk.tell(
