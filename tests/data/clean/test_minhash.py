@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from rung.data.clean.minhash import Sieve, bands, sets, words
+from rung.data.clean.minhash import Sieve, bands, sets
+from rung.tasks.identity import words
 
 
 def _texts(count: int, seed: int = 0) -> list[str]:
