@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
-from tests.documents.test_readers import pdf
+from tests.documents.material import pdf
 
 LAMP = "# Lamps\n\nThe safety lamp was invented in 1815 by Humphry Davy. It saved many lives in the mines.\n"
 OTTER = "The sea otter eats sea urchins on the coast of the Pacific. It weighs 30 kg.\n"

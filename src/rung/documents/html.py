@@ -75,7 +75,7 @@ def extract(root: Any) -> str:
     pre = 0
     node, descend = root.first_child, True
     while node is not None:
-        tag = node.tag
+        tag = node.tag or "-"
         if descend:
             if tag == "-text":
                 words = node.text_content or ""

@@ -74,6 +74,7 @@ def parse(source: Source, problems: Problems) -> Iterator[Document]:
     begin with the source's id and are unique within it, metadata hold what filters can test. What cannot be read is added to
     ``problems``. Raises MissingExtra for an optional package that is not there: it is not the file's fault."""
     taken: set[str] = set()
+    before = len(problems.found)
     try:
         for document in reader(source.kind).read(source, problems):
             if document.id in taken:
@@ -101,6 +102,9 @@ def parse(source: Source, problems: Problems) -> Iterator[Document]:
     except (RecursionError, MemoryError):
         what = "it is nested too deeply, or needs more memory than it may"
         problems.add(f"cannot be read: {what}", "leave it out", file=source.id, code="too-much")
+    else:
+        if not taken and len(problems.found) == before:
+            problems.add("holds no text", file=source.id, code="no-text")
 
 
 def content(path: Path) -> bytes:

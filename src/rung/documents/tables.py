@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -194,27 +195,27 @@ def _delimiter(source: Iterator[str], kind: str, quote: str) -> tuple[str, list[
 
 def _names(cells: Sequence[str], file: Path, line: int, problems: Problems, layout: Layout) -> tuple[str, ...]:
     """Names of columns out of the header: spaces and line breaks as one space, each name once."""
-    level: Any = "warning" if layout.lenient else "error"
-    out: list[str] = []
+    out: dict[str, None] = {}
+    copies: Counter[str] = Counter()
     for number, cell in enumerate(cells, 1):
         name = " ".join(cell.split())
         if not name:
             name = f"column {number}"
             if layout.lenient:
                 problems.add(
-                    f"column {number} has no name: it is read as `{name}`", "name it in the first row",
-                    file=file, line=line, level="warning", code="blank-column",
+                    f"column {number} has no name: it is read as `{name}`", "name it in the first row", file=file,
+                    line=line, level="warning", kind="columns without a name", code="blank-column",
                 )  # fmt: skip
         if name in out:
             problems.add(
-                f"the column {name} is there more than once", "rename one", file=file, line=line, level=level,
-                code="duplicate-column",
+                f"the column {name[:80]} is there more than once", "rename one", file=file, line=line,
+                level="warning" if layout.lenient else "error", kind="columns twice", code="duplicate-column",
             )  # fmt: skip
-            copy = 2
-            while f"{name} ({copy})" in out:
-                copy += 1
-            name = f"{name} ({copy})"
-        out.append(name)
+            first = name
+            while name in out:
+                copies[first] += 1
+                name = f"{first} ({copies[first] + 1})"
+        out[name] = None
     return tuple(out)
 
 

@@ -127,8 +127,9 @@ def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location
             line=mark.line + 1 if mark else None,
         )
         return None
-    except (yaml.YAMLError, ValueError) as error:
-        problems.add(f"not valid YAML: {error}", "remove what is named", file=file)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        problems.add(f"not valid YAML: {what}", "remove what is named", file=file)
         return None
     if not isinstance(value, dict):
         got = "nothing" if value is None else f"a {type(value).__name__}"
