@@ -12,7 +12,7 @@ from rung.core.errors import AuthError, InputError, ModelError
 from rung.core.settings import Settings, user_file
 from rung.core.types import Message, Request, Sampling
 from rung.models import Pool, open_embedder
-from rung.models.providers.access import check_url, find_access
+from rung.models.providers.access import check_url, find_access, server_key
 from rung.models.providers.anthropic import AnthropicModel
 from rung.models.providers.google import GoogleModel
 from rung.models.providers.openai import OpenaiModel
@@ -244,3 +244,12 @@ def test_keys_that_cannot_be_read(text: str) -> None:
     with pytest.raises(InputError) as caught:
         Settings({"keys": text})
     assert "URL=VARIABLE" in caught.value.message or "NAME=VALUE" in caught.value.message
+
+
+def test_a_databases_key_stays_on_this_machine_unless_its_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", CANARY)
+    assert server_key("http://127.0.0.1:6333", "QDRANT_API_KEY") == CANARY
+    assert server_key("https://me:secret@evil.example:6333", "QDRANT_API_KEY") is None
+    monkeypatch.setenv("RUNG_KEYS", "https://mine.example:6333=QDRANT_API_KEY")
+    assert server_key("https://mine.example:6333", "QDRANT_API_KEY") == CANARY
+    assert server_key("https://evil.example:6333", "QDRANT_API_KEY") is None

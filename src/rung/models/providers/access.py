@@ -122,9 +122,20 @@ def find_access(vendor: Vendor, given: str, settings: Settings) -> Access:
     return Access(vendor, url, own=False, required=False)
 
 
+def server_key(url: str, variable: str) -> str | None:
+    """The key of a database's server, whose address may stand in a collection's folder: that of ``variable`` for a server on
+    this machine, that of the variable which the setting ``keys`` names for another one; None: no key."""
+    place = re.sub(r"(?<=://)[^/]*@", "", url)
+    name = named_key(place, Settings()) or (variable if is_loopback(place) else "")
+    return os.environ.get(name) or None if name else None
+
+
 def named_key(url: str, settings: Settings) -> str:
     """The variable that the setting ``keys`` names for an address, or for one that it lies in; empty: none."""
     keys: Mapping[str, str] = settings["keys"]
+    if not keys:
+        return ""
+    url = check_url(url)
     found = [(len(check_url(place)), name) for place, name in keys.items() if within(url, check_url(place))]
     return max(found)[1] if found else ""
 

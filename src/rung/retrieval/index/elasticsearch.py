@@ -7,7 +7,6 @@ when the call returns; it is refreshed before the next search, so that it is fou
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
+from rung.models.providers.access import server_key
 from rung.retrieval.filter import as_elasticsearch, as_fields, check
 from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
 from rung.retrieval.index.spec import Spec, read_options
@@ -53,7 +53,7 @@ class ElasticsearchIndex:
         self._client: Any = package.Elasticsearch(
             self._url,
             basic_auth=login,
-            api_key=None if login else os.environ.get("ELASTICSEARCH_API_KEY"),
+            api_key=None if login else server_key(self._url, "ELASTICSEARCH_API_KEY"),
             request_timeout=options.timeout,
             max_retries=0,
         )

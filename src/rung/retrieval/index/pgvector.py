@@ -7,6 +7,7 @@ pgvector (0.8 and later) goes on along its graph until k rows passed; whoever st
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -102,6 +103,12 @@ class PgvectorIndex:
         settings = {"sslmode": self._options.sslmode, "application_name": self._options.application_name}
         if self._options.options:
             settings["options"] = self._options.options
+        given = psycopg.conninfo.conninfo_to_dict(self._url)
+        host = given.get("host") or ""
+        if "password" not in given and host not in ("", "localhost", "127.0.0.1", "::1", os.environ.get("PGHOST")):
+            settings["password"] = (
+                ""  # a collection's folder may name any host: PGPASSWORD is not for it (~/.pgpass is)
+            )
         link = Link.connect(self._url, connect_timeout=max(2, int(patience)), autocommit=True, **settings)
         link.execute("SELECT set_config('hnsw.ef_search', %s, false)", [str(min(1000, max(1, self._options.ef)))])
         return link

@@ -6,7 +6,6 @@ when the server fails between two lots the first ones are there (``add`` the res
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
+from rung.models.providers.access import server_key
 from rung.retrieval.filter import as_qdrant, check, clean
 from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
 from rung.retrieval.index.spec import Spec, read_options
@@ -48,7 +48,7 @@ class QdrantIndex:
         self._client: Any = client.QdrantClient(
             url=url,
             timeout=max(1, round(options.timeout)),
-            api_key=os.environ.get("QDRANT_API_KEY"),
+            api_key=server_key(url, "QDRANT_API_KEY"),
             check_compatibility=False,
         )
         self._name = spec.shown
