@@ -52,7 +52,7 @@ def test_a_report_of_ratings() -> None:
 
 def test_an_ab_test_is_shown() -> None:
     with open_store(URL) as store:
-        store.put_split("desk", json.dumps({"arms": [["A", "f"], ["B", "g"]], "alpha": 0.05, "salt": "s"}))
+        store.put_ab_test("desk", json.dumps({"arms": [["A", "f"], ["B", "g"]], "alpha": 0.05, "salt": "s"}))
     assert run("ab") == "desk\n"
     assert "no difference shown so far" in run("ab", "desk")
     with open_store(URL) as store:
@@ -60,7 +60,7 @@ def test_an_ab_test_is_shown() -> None:
             arm = "AB"[i % 2]
             store.put_outcome(f"id{i}", "desk", arm, f"c{i}")
             store.score_outcome("desk", f"id{i}", float(arm == "A"))
-        store.stop_split("desk", "B is worse")
+        store.stop_ab_test("desk", "B is worse")
     said = run("ab", "desk")
     assert "A         20      20  1.000       20  1.000" in said
     assert "B is worse\n" in said

@@ -25,7 +25,7 @@ from rung.core.types import (
     ToolSpec,
 )
 from rung.models import open_model
-from rung.models.wrap import Wrapped
+from rung.models.wrap import MeteredModel
 from tests.models.servers import Server
 
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GOOGLE_API_KEY"}
@@ -45,7 +45,7 @@ CITY = {
 @dataclass(frozen=True)
 class Provider:
     name: str
-    open: Callable[[], Wrapped]
+    open: Callable[[], MeteredModel]
 
 
 @pytest.fixture(
@@ -63,7 +63,7 @@ def provider(
 
 
 @pytest.fixture
-async def model(provider: Provider) -> AsyncIterator[Wrapped]:
+async def model(provider: Provider) -> AsyncIterator[MeteredModel]:
     opened = provider.open()
     yield opened
     await opened.close()
@@ -73,7 +73,7 @@ def ask(text: str = "Say hello to the brave world", **changes: object) -> Reques
     return replace(Request((Message("user", text),), Sampling(max_tokens=12)), **changes)  # type: ignore[arg-type]
 
 
-async def test_it_is_a_model_with_a_stable_identity(model: Wrapped, provider: Provider) -> None:
+async def test_it_is_a_model_with_a_stable_identity(model: MeteredModel, provider: Provider) -> None:
     assert isinstance(model.inner, Model)
     assert isinstance(model, Model)
     assert model.name.startswith(provider.name + ":")
@@ -83,7 +83,7 @@ async def test_it_is_a_model_with_a_stable_identity(model: Wrapped, provider: Pr
 
 
 @pytest.mark.slow
-async def test_generate_answers_each_request_in_order(model: Wrapped) -> None:
+async def test_generate_answers_each_request_in_order(model: MeteredModel) -> None:
     requests = [ask(f"Say the number {n}", sampling=Sampling(max_tokens=4 + n)) for n in range(3)]
     replies = await model.generate(requests)
     alone = [(await model.generate([request]))[0] for request in requests]
@@ -99,7 +99,7 @@ async def test_generate_answers_each_request_in_order(model: Wrapped) -> None:
     assert await model.generate([]) == []
 
 
-async def test_stream_gives_the_same_as_generate(model: Wrapped) -> None:
+async def test_stream_gives_the_same_as_generate(model: MeteredModel) -> None:
     whole = (await model.generate([ask()]))[0]
     chunks = [chunk async for chunk in model.stream(ask())]
     last = chunks[-1].reply
@@ -111,13 +111,13 @@ async def test_stream_gives_the_same_as_generate(model: Wrapped) -> None:
     assert last.usage.completion_tokens == whole.usage.completion_tokens
 
 
-async def test_length_ends_the_reply(model: Wrapped) -> None:
+async def test_length_ends_the_reply(model: MeteredModel) -> None:
     reply = (await model.generate([ask(sampling=Sampling(max_tokens=1))]))[0]
     assert reply.finish == "length"
     assert reply.usage.completion_tokens <= 1
 
 
-async def test_a_stop_text_is_cut_off(model: Wrapped) -> None:
+async def test_a_stop_text_is_cut_off(model: MeteredModel) -> None:
     text = (await model.generate([ask()]))[0].text
     stop = text[len(text) // 2 :][:3]
     request = ask(sampling=Sampling(max_tokens=12, stop=(stop,)))
@@ -128,7 +128,7 @@ async def test_a_stop_text_is_cut_off(model: Wrapped) -> None:
 
 
 @pytest.mark.slow
-async def test_closed_forms_are_kept_or_refused(model: Wrapped) -> None:
+async def test_closed_forms_are_kept_or_refused(model: MeteredModel) -> None:
     forms = {
         "labels": ResponseFormat("labels", labels=("apples", "pears")),
         "json": ResponseFormat("json", schema=CITY),
@@ -153,7 +153,7 @@ async def test_closed_forms_are_kept_or_refused(model: Wrapped) -> None:
             assert math.isfinite(float(reply.text))
 
 
-async def test_scores_are_a_distribution_or_refused(model: Wrapped) -> None:
+async def test_scores_are_a_distribution_or_refused(model: MeteredModel) -> None:
     requests = [
         ScoreRequest((Message("user", "Is the sky blue?"),), ("yes", "no", "perhaps")),
         ScoreRequest((Message("user", "Pick one: red or green"),), ("red", "green")),
@@ -173,7 +173,7 @@ async def test_scores_are_a_distribution_or_refused(model: Wrapped) -> None:
     assert requests[0].candidates[scores[0].best] == ("perhaps", "no", "yes")[turned[0].best]
 
 
-async def test_logprobs_are_one_a_token_or_refused(model: Wrapped) -> None:
+async def test_logprobs_are_one_a_token_or_refused(model: MeteredModel) -> None:
     request = ask(sampling=Sampling(max_tokens=6, logprobs=True))
     if not model.capabilities.logprobs:
         with pytest.raises(Unsupported):
@@ -186,7 +186,7 @@ async def test_logprobs_are_one_a_token_or_refused(model: Wrapped) -> None:
     assert (await model.generate([ask()]))[0].logprobs is None
 
 
-async def test_beams_work_or_are_refused(model: Wrapped, provider: Provider) -> None:
+async def test_beams_work_or_are_refused(model: MeteredModel, provider: Provider) -> None:
     request = ask(sampling=Sampling(max_tokens=4, beams=3))
     if provider.name == "fake":
         pytest.skip("the fake model's answer is its only one: a beam changes nothing")
@@ -197,7 +197,7 @@ async def test_beams_work_or_are_refused(model: Wrapped, provider: Provider) -> 
     assert (await model.generate([request]))[0].finish in ("stop", "length")
 
 
-async def test_a_tool_is_called_and_its_result_is_read(model: Wrapped, provider: Provider) -> None:
+async def test_a_tool_is_called_and_its_result_is_read(model: MeteredModel, provider: Provider) -> None:
     request = Request((Message("user", "What is the weather in Paris?"),), Sampling(max_tokens=60), tools=(WEATHER,))
     if not model.capabilities.tools:
         with pytest.raises(Unsupported):
@@ -222,7 +222,7 @@ async def test_a_tool_is_called_and_its_result_is_read(model: Wrapped, provider:
     assert final.text or final.tool_calls
 
 
-async def test_seeds_repeat(model: Wrapped) -> None:
+async def test_seeds_repeat(model: MeteredModel) -> None:
     if not model.capabilities.local:
         pytest.skip("a hosted seed is a wish")
     request = ask(sampling=Sampling(temperature=1.0, max_tokens=8, seed=11))
@@ -231,7 +231,7 @@ async def test_seeds_repeat(model: Wrapped) -> None:
     assert (await model.generate([other, request]))[1].text == first
 
 
-async def test_all_that_is_used_is_metered(model: Wrapped) -> None:
+async def test_all_that_is_used_is_metered(model: MeteredModel) -> None:
     with metered() as meter:
         replies = await model.generate([ask("one"), ask("two")])
         [last] = [chunk.reply async for chunk in model.stream(ask("three")) if chunk.reply is not None]
@@ -242,7 +242,7 @@ async def test_all_that_is_used_is_metered(model: Wrapped) -> None:
     assert meter.total.calls == 3 + model.capabilities.score
 
 
-async def test_a_spent_budget_refuses_the_next_call(model: Wrapped) -> None:
+async def test_a_spent_budget_refuses_the_next_call(model: MeteredModel) -> None:
     with metered(Budget(tokens=1)):
         await model.generate([ask()])
         with pytest.raises(BudgetExceeded):
@@ -252,14 +252,14 @@ async def test_a_spent_budget_refuses_the_next_call(model: Wrapped) -> None:
 
 
 @pytest.mark.slow
-async def test_concurrent_callers_get_their_own_answers(model: Wrapped) -> None:
+async def test_concurrent_callers_get_their_own_answers(model: MeteredModel) -> None:
     texts = [f"Caller {n} says {n * 7}" for n in range(6)]
     alone = [(await model.generate([ask(text)]))[0].text for text in texts]
     together = await asyncio.gather(*(model.generate([ask(text)]) for text in texts))
     assert [replies[0].text for replies in together] == alone
 
 
-async def test_leaving_a_stream_early_is_metered_and_leaves_the_model_usable(model: Wrapped) -> None:
+async def test_leaving_a_stream_early_is_metered_and_leaves_the_model_usable(model: MeteredModel) -> None:
     with metered() as meter:
         async with aclosing(model.stream(ask(sampling=Sampling(max_tokens=30)))) as pieces:
             async for chunk in pieces:
@@ -271,12 +271,12 @@ async def test_leaving_a_stream_early_is_metered_and_leaves_the_model_usable(mod
     assert (await model.generate([ask()]))[0].text
 
 
-async def test_messages_are_counted(model: Wrapped) -> None:
+async def test_messages_are_counted(model: MeteredModel) -> None:
     short, long = (Message("user", "hi"),), (Message("user", "hi " * 50),)
     assert 0 < model.count(short) < model.count(long)
 
 
-async def test_a_prompt_beyond_the_window_says_so(model: Wrapped) -> None:
+async def test_a_prompt_beyond_the_window_says_so(model: MeteredModel) -> None:
     if not model.capabilities.local:
         pytest.skip("the hosted ones: see test_hosted")
     huge = ask("word " * (model.capabilities.context + 10))
@@ -295,6 +295,6 @@ def test_one_model_serves_many_event_loops(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize("sampling", [Sampling(max_tokens=0), Sampling(temperature=-1.0), Sampling(top_p=0.0)])
-async def test_senseless_sampling_is_refused(model: Wrapped, sampling: Sampling) -> None:
+async def test_senseless_sampling_is_refused(model: MeteredModel, sampling: Sampling) -> None:
     with pytest.raises(InputError):
         await model.generate([ask(sampling=sampling)])

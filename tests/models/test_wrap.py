@@ -23,7 +23,7 @@ from rung.core.settings import Settings
 from rung.core.types import Budget, Chunk, Message, Reply, Request, Sampling, ScoreRequest, Usage
 from rung.models import Pool, prices
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.models.wrap import Policy, Wrapped, wrap
+from rung.models.wrap import MeteredModel, Policy, wrap
 
 HOSTED = replace(CAPABILITIES, local=False)
 QUICK = Policy(timeout=5, retries=3, deadline=10, base=0.01, cap=0.02)
@@ -33,7 +33,7 @@ def ask(text: str = "one two three") -> Request:
     return Request((Message("user", text),))
 
 
-def hosted(fake: Fake, policy: Policy = QUICK) -> Wrapped:
+def hosted(fake: Fake, policy: Policy = QUICK) -> MeteredModel:
     return wrap(fake, Settings(), policy=policy)
 
 

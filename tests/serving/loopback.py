@@ -16,12 +16,12 @@ from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
-from rung.serving.ab import Split
+from rung.serving.ab import ABTest
 from rung.serving.app import make_app
-from rung.serving.gate import Limits
+from rung.serving.endpoint import Endpoint, ModelEndpoint, ProgramEndpoint
 from rung.serving.keys import Keys
+from rung.serving.limits import Limits
 from rung.serving.local import Opened
-from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.record import Recorder
 from rung.serving.search import Collections
 from rung.serving.server import address, listen, running
@@ -69,27 +69,29 @@ def program(
     )
 
 
-def offer(made: PromptProgram, name: str = "echo", *, detail: bool = True) -> ProgramOffer:
+def endpoint(made: PromptProgram, name: str = "echo", *, detail: bool = True) -> ProgramEndpoint:
     opened = Opened(name, Path("nowhere"), made, made.options.fields, programs.fingerprint(made), {}, None)
-    return ProgramOffer(opened, 1_700_000_000, detail)
+    return ProgramEndpoint(opened, 1_700_000_000, detail)
 
 
-def bare(model: Fake) -> ModelOffer:
-    return ModelOffer(wrap(model, Pool().settings), 1_700_000_000)
+def bare(model: Fake) -> ModelEndpoint:
+    return ModelEndpoint(wrap(model, Pool().settings), 1_700_000_000)
 
 
 @asynccontextmanager
 async def serving(
-    *offers: Offer,
+    *endpoints: Endpoint,
     keys: Keys | None = None,
     limits: Limits | None = None,
     indexes: Collections | None = None,
-    splits: Sequence[Split] = (),
+    ab_tests: Sequence[ABTest] = (),
     recorder: Recorder | None = None,
 ) -> AsyncIterator[str]:
-    """The base URL of a server over ``offers``, ``indexes`` and ``splits``."""
+    """The base URL of a server over ``endpoints``, ``indexes`` and ``ab_tests``."""
     bound = listen("127.0.0.1", 0, Keys())
     limits = limits or Limits(grace=1)
-    app = make_app(offers, keys=keys, limits=limits, indexes=indexes, splits=splits, recorder=recorder, warm_up=False)
+    app = make_app(
+        endpoints, keys=keys, limits=limits, indexes=indexes, ab_tests=ab_tests, recorder=recorder, warm_up=False
+    )
     async with running(app, bound, limits):
         yield address(bound)

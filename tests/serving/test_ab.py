@@ -16,11 +16,11 @@ from rung.core.settings import Settings
 from rung.core.types import ResponseFormat
 from rung.models import Pool
 from rung.models.wrap import wrap
-from rung.serving.ab import Shares, Split, compare, read_shares, report
+from rung.serving.ab import ABTest, Shares, compare, read_shares, report
+from rung.serving.endpoint import Endpoint
 from rung.serving.keys import Keys, hash_key
-from rung.serving.offer import Offer
 from rung.store import Store, open_store
-from tests.serving.loopback import LABELS, Halting, offer, program, serving
+from tests.serving.loopback import LABELS, Halting, endpoint, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -28,12 +28,12 @@ HI: list[Any] = [{"role": "user", "content": "my card"}]
 HALF = Shares("desk", (("one", 0.5), ("two", 0.5)))
 
 
-def arms() -> list[Offer]:
-    return [offer(program(), "one"), offer(program(form=ResponseFormat("labels", labels=LABELS)), "two")]
+def arms() -> list[Endpoint]:
+    return [endpoint(program(), "one"), endpoint(program(form=ResponseFormat("labels", labels=LABELS)), "two")]
 
 
-def split(store: Store, shares: Shares = HALF) -> Split:
-    return Split(shares, arms(), store)
+def split(store: Store, shares: Shares = HALF) -> ABTest:
+    return ABTest(shares, arms(), store)
 
 
 async def ask(client: httpx.AsyncClient, user: str | None = None, **headers: str) -> httpx.Response:
@@ -53,7 +53,7 @@ async def test_callers_are_split_by_their_share_and_stay(store: Store) -> None:
     first = {str(i): test.choose(_asked(str(i)), {}, "").arm for i in range(400)}
     assert 265 <= Counter(first.values())["one"] <= 335  # 300 expected, 4 standard deviations
     with open_store(store.url) as again:  # after a restart too
-        async with serving(*arms(), splits=[split(again, shares)]) as url, web(url) as client:
+        async with serving(*arms(), ab_tests=[split(again, shares)]) as url, web(url) as client:
             for i in range(12):
                 reply = await ask(client, str(i))
                 assert reply.headers["x-rung-arm"] == first[str(i)]
@@ -75,7 +75,7 @@ def _asked(user: str) -> Any:
 
 async def test_the_arm_answers_and_the_official_client_sees_one_model(store: Store) -> None:
     async with (
-        serving(*arms(), splits=[split(store)]) as url,
+        serving(*arms(), ab_tests=[split(store)]) as url,
         openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as api,
     ):
         assert [model.id async for model in await api.models.list()] == ["rung/one", "rung/two", "desk"]
@@ -91,7 +91,7 @@ async def test_the_arm_answers_and_the_official_client_sees_one_model(store: Sto
 
 
 async def test_streams_state_their_arm_and_can_be_scored(store: Store) -> None:
-    async with serving(*arms(), splits=[split(store)]) as url, web(url) as client:
+    async with serving(*arms(), ab_tests=[split(store)]) as url, web(url) as client:
         body = {"model": "desk", "messages": HI, "user": "u", "stream": True}
         reply = await client.post("/chat/completions", json=body)
         arm = reply.headers["x-rung-arm"]
@@ -103,20 +103,20 @@ async def test_streams_state_their_arm_and_can_be_scored(store: Store) -> None:
 async def test_what_names_the_caller(store: Store) -> None:
     named = Shares("desk", HALF.arms, header="x-session")
     keys = Keys([hash_key("k1"), hash_key("k2")])
-    async with serving(*arms(), keys=keys, splits=[split(store, named)]) as url, web(url) as client:
+    async with serving(*arms(), keys=keys, ab_tests=[split(store, named)]) as url, web(url) as client:
         key = {"authorization": "Bearer k1"}
         assert (await ask(client, **key)).headers["x-rung-split-by"] == "key"
         assert (await ask(client, "u", **key)).headers["x-rung-split-by"] == "user"
         assert (await ask(client, "u", **{"x-session": "s", **key})).headers["x-rung-split-by"] == "header"
     # Without keys on the server the key that clients send anyway names nobody.
-    async with serving(*arms(), splits=[split(store, named)]) as url, web(url) as client:
+    async with serving(*arms(), ab_tests=[split(store, named)]) as url, web(url) as client:
         by = [await ask(client, authorization="Bearer none") for _ in range(16)]
         assert {reply.headers["x-rung-split-by"] for reply in by} == {"request"}
         assert {reply.headers["x-rung-arm"] for reply in by} == {"one", "two"}
 
 
 async def test_feedback_is_taken_once_and_a_caller_counts_once(store: Store) -> None:
-    async with serving(*arms(), splits=[split(store)]) as url, web(url) as client:
+    async with serving(*arms(), ab_tests=[split(store)]) as url, web(url) as client:
         ids = [(await ask(client, "u")).json()["id"] for _ in range(3)]
         for id, score in zip(ids, (1, 0.5, 0), strict=True):
             assert (await client.post("/feedback", json={"id": id, "score": score})).status_code == 200
@@ -139,7 +139,7 @@ async def test_feedback_is_taken_once_and_a_caller_counts_once(store: Store) -> 
 
 async def test_feedback_wants_the_key_and_is_not_there_without_a_test(store: Store) -> None:
     keys = Keys([hash_key("k")])
-    async with serving(*arms(), keys=keys, splits=[split(store)]) as url, web(url) as client:
+    async with serving(*arms(), keys=keys, ab_tests=[split(store)]) as url, web(url) as client:
         assert (await client.post("/feedback", json={"id": "x", "score": 1})).status_code == 401
     async with serving(*arms()) as url, web(url) as client:
         assert (await client.post("/feedback", json={"id": "x", "score": 1})).status_code == 404
@@ -150,7 +150,7 @@ async def test_feedback_wants_the_key_and_is_not_there_without_a_test(store: Sto
 async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback: bool) -> None:
     shares = Shares("desk", HALF.arms, rollback=rollback)
     good = {"one": 1.0, "two": 0.0}
-    async with serving(*arms(), splits=[split(store, shares)]) as url, web(url) as client:
+    async with serving(*arms(), ab_tests=[split(store, shares)]) as url, web(url) as client:
 
         async def visit(user: str) -> str:
             reply = await ask(client, user)
@@ -162,7 +162,7 @@ async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback
             visits = [await visit(f"u{i}") for i in range(30)]
     late = visits[20:]
     assert set(late) == ({"one"} if rollback else {"one", "two"})
-    seen = store.split("desk")
+    seen = store.ab_test("desk")
     assert seen is not None
     assert bool(seen.stopped) is rollback
     assert (
@@ -178,10 +178,10 @@ async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback
 
 @pytest.mark.slow
 async def test_an_arm_that_fails_scores_nothing_and_loses_its_traffic(store: Store) -> None:
-    broken = offer(program(wrap(Halting(error=ServerError("gone")), Pool(Settings({"retries": 0})).settings)), "two")
-    offers = [arms()[0], broken]
+    broken = endpoint(program(wrap(Halting(error=ServerError("gone")), Pool(Settings({"retries": 0})).settings)), "two")
+    endpoints = [arms()[0], broken]
     statuses = Counter[int]()
-    async with serving(*offers, splits=[Split(HALF, offers, store)]) as url, web(url) as client:
+    async with serving(*endpoints, ab_tests=[ABTest(HALF, endpoints, store)]) as url, web(url) as client:
         for i in range(24):
             reply = await client.post("/chat/completions", json={"model": "desk", "messages": HI, "user": f"u{i}"})
             statuses[reply.status_code] += 1
@@ -192,14 +192,14 @@ async def test_an_arm_that_fails_scores_nothing_and_loses_its_traffic(store: Sto
     tally = store.tally("desk")
     assert (tally["two"].answers, tally["two"].scored, tally["two"].total) == (statuses[502], statuses[502], 0.0)
     assert 3 <= statuses[502] < 12
-    seen = store.split("desk")
+    seen = store.ab_test("desk")
     assert seen is not None
     assert seen.stopped.startswith("two is worse than one")
 
 
 async def test_a_second_server_on_the_store_learns_of_it(store: Store) -> None:
     here, there = split(store), split(store)
-    store.stop_split("desk", "another server said so")
+    store.stop_ab_test("desk", "another server said so")
     turn = here.choose(_asked("u"), {}, "")
     await turn.note("chatcmpl-1")
     assert here.stopped == "another server said so"
@@ -211,7 +211,7 @@ async def test_answers_are_given_while_the_store_is_in_trouble(store: Store, mon
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(Store, "put_outcome", broken)
-    async with serving(*arms(), splits=[split(store)]) as url, web(url) as client:
+    async with serving(*arms(), ab_tests=[split(store)]) as url, web(url) as client:
         reply = await ask(client, "u")
         assert (await client.post("/feedback", json={"id": reply.json()["id"], "score": 1})).status_code == 404
 
@@ -227,9 +227,9 @@ def test_the_store_never_sees_who_calls(store: Store) -> None:
 def test_a_test_goes_on_with_the_same_programs_only(store: Store) -> None:
     split(store)
     split(store)
-    changed = [offer(program(form=ResponseFormat("number")), "one"), arms()[1]]
+    changed = [endpoint(program(form=ResponseFormat("number")), "one"), arms()[1]]
     with pytest.raises(InputError, match="other programs"):
-        Split(HALF, changed, store)
+        ABTest(HALF, changed, store)
     with pytest.raises(InputError, match="alpha"):
         split(store, Shares("desk", HALF.arms, alpha=0.01))
     with pytest.raises(InputError, match="no 'three'"):

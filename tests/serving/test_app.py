@@ -17,10 +17,10 @@ from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
 from rung.serving.app import make_app
-from rung.serving.gate import Limits
+from rung.serving.endpoint import ModelEndpoint
 from rung.serving.keys import Keys, hash_key
-from rung.serving.offer import ModelOffer
-from tests.serving.loopback import LABELS, SCHEMA, Halting, bare, offer, program, serving
+from rung.serving.limits import Limits
+from tests.serving.loopback import LABELS, SCHEMA, Halting, bare, endpoint, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -39,7 +39,7 @@ def post(url: str, body: Any, **headers: str) -> Any:
 
 
 async def test_openai_client_lists_and_asks() -> None:
-    async with serving(offer(program())) as url, client(url) as api:
+    async with serving(endpoint(program())) as url, client(url) as api:
         assert [model.id async for model in await api.models.list()] == ["rung/echo"]
         assert (await api.models.retrieve("rung/echo")).id == "rung/echo"
         said = await api.chat.completions.create(model="rung/echo", messages=HI)
@@ -51,7 +51,7 @@ async def test_openai_client_lists_and_asks() -> None:
 
 
 async def test_free_text_streams_as_it_comes_and_ends_with_usage() -> None:
-    async with serving(offer(program())) as url, client(url) as api:
+    async with serving(endpoint(program())) as url, client(url) as api:
         chunks = [
             chunk
             async for chunk in await api.chat.completions.create(
@@ -69,7 +69,7 @@ async def test_free_text_streams_as_it_comes_and_ends_with_usage() -> None:
 
 async def test_stream_is_sent_while_the_model_still_writes() -> None:
     model = Halting(before=("first",))
-    async with serving(offer(program(wrap(model, Pool().settings)))) as url, client(url) as api:
+    async with serving(endpoint(program(wrap(model, Pool().settings)))) as url, client(url) as api:
         stream = await api.chat.completions.create(model="rung/echo", messages=HI, stream=True)
         got = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
         assert got == ["", "first"]  # and the model has not ended: it never will
@@ -79,8 +79,8 @@ async def test_stream_is_sent_while_the_model_still_writes() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_closed_forms_answer_with_the_parsed_output(stream: bool) -> None:
-    intent = offer(program(form=ResponseFormat("labels", labels=LABELS)), "intent")
-    extract = offer(program(form=ResponseFormat("json", schema=SCHEMA)), "extract")
+    intent = endpoint(program(form=ResponseFormat("labels", labels=LABELS)), "intent")
+    extract = endpoint(program(form=ResponseFormat("json", schema=SCHEMA)), "extract")
     async with serving(intent, extract) as url:
         for name, asked, expected in (
             ("intent", "my card", "card"),
@@ -104,7 +104,7 @@ async def test_closed_forms_answer_with_the_parsed_output(stream: bool) -> None:
 
 
 async def test_several_fields_come_as_json_content_or_as_input() -> None:
-    two = offer(program(fields=("subject", "body")), "two")
+    two = endpoint(program(fields=("subject", "body")), "two")
     value = {"body": "b", "subject": "a", "other": "dropped"}
     async with serving(two) as url, client(url) as api:
         for messages, extra in (
@@ -130,7 +130,7 @@ async def test_inner_calls_are_in_the_usage() -> None:
             return await inner(input)
 
     inner = program()
-    made: Any = offer(inner)
+    made: Any = endpoint(inner)
     object.__setattr__(made.opened, "program", Twice())
     async with serving(made) as url, client(url) as api:
         said = await api.chat.completions.create(model="rung/echo", messages=HI)
@@ -148,7 +148,7 @@ def failing(failure: Failure) -> Any:
         async def __call__(self, input: Any, *, repeat: int = 0) -> Answer:
             return Answer(None, raw="mumble", failure=failure)
 
-    made: Any = offer(program())
+    made: Any = endpoint(program())
     object.__setattr__(made.opened, "program", Failing())
     return made
 
@@ -177,7 +177,7 @@ async def test_a_failed_answer_is_an_error_object(
 
 
 async def test_details_can_be_kept_back() -> None:
-    async with serving(offer(program(), detail=False)) as url:
+    async with serving(endpoint(program(), detail=False)) as url:
         said = await post(url, {"model": "rung/echo", "messages": HI, "rung": True})
     assert said.status_code == 200
     assert "rung" not in said.json()
@@ -191,7 +191,7 @@ async def test_a_defect_is_a_500_without_a_trace(stream: bool, caplog: pytest.Lo
         async def __call__(self, input: Any, *, repeat: int = 0) -> Answer:
             raise KeyError("inner secret")
 
-    made: Any = offer(program())
+    made: Any = endpoint(program())
     object.__setattr__(made.opened, "program", Broken())
     async with serving(made) as url:
         told = await post(url, {"model": "rung/echo", "messages": HI, "stream": stream})
@@ -205,7 +205,7 @@ async def test_a_defect_is_a_500_without_a_trace(stream: bool, caplog: pytest.Lo
 
 async def test_an_upstream_death_in_mid_stream_ends_with_an_error_event() -> None:
     for made in (
-        offer(program(wrap(Halting(("some ", "text"), ServerError("upstream died")), Pool().settings))),
+        endpoint(program(wrap(Halting(("some ", "text"), ServerError("upstream died")), Pool().settings))),
         bare(Halting(("some ", "text"), ServerError("upstream died"))),
     ):
         async with serving(made) as url, client(url) as api:
@@ -327,7 +327,7 @@ async def test_what_the_model_cannot_do_is_refused_by_name(field: str, value: An
 
 
 async def test_unknown_models_and_addresses() -> None:
-    async with serving(offer(program())) as url, client(url) as api, httpx.AsyncClient() as plain:
+    async with serving(endpoint(program())) as url, client(url) as api, httpx.AsyncClient() as plain:
         with pytest.raises(openai.NotFoundError, match="there is: rung/echo") as caught:
             await api.chat.completions.create(model="rung/nope", messages=HI)
         assert caught.value.code == "model_not_found"
@@ -342,7 +342,7 @@ async def test_a_large_body_is_refused_whatever_its_header_says() -> None:
         while True:
             yield b" " * 1000
 
-    async with serving(offer(program()), limits=Limits(body=10_000, grace=1)) as url, httpx.AsyncClient() as plain:
+    async with serving(endpoint(program()), limits=Limits(body=10_000, grace=1)) as url, httpx.AsyncClient() as plain:
         said = await plain.post(f"{url}/chat/completions", content=b" " * 10_001)
         assert (said.status_code, said.json()["error"]["code"]) == (413, "request_too_large")
         with pytest.raises(httpx.TransportError):  # the server hangs up on a client that goes on sending
@@ -351,7 +351,7 @@ async def test_a_large_body_is_refused_whatever_its_header_says() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:
-    async with serving(offer(program()), limits=Limits(deadline=0.2, grace=1)) as url:
+    async with serving(endpoint(program()), limits=Limits(deadline=0.2, grace=1)) as url:
         host, _, port = url.removeprefix("http://").removesuffix("/v1").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
@@ -363,7 +363,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 async def test_over_the_queue_is_refused_at_once() -> None:
     model = Halting()
     limits = Limits(running=1, waiting=1, grace=1)
-    async with serving(offer(program(wrap(model, Pool().settings))), limits=limits) as url:
+    async with serving(endpoint(program(wrap(model, Pool().settings))), limits=limits) as url:
         body = {"model": "rung/echo", "messages": HI}
         busy = [asyncio.create_task(post(url, body)) for _ in range(2)]
         async with httpx.AsyncClient() as plain:
@@ -384,7 +384,7 @@ async def test_over_the_queue_is_refused_at_once() -> None:
 async def test_the_deadline_ends_a_request(stream: bool, before: tuple[str, ...]) -> None:
     model = Halting(before)
     limits = Limits(deadline=0.2, grace=1)
-    async with serving(offer(program(wrap(model, Pool().settings))), limits=limits) as url:
+    async with serving(endpoint(program(wrap(model, Pool().settings))), limits=limits) as url:
         told = await post(url, {"model": "rung/echo", "messages": HI, "stream": stream})
     assert "deadline_exceeded" in told.text
     assert told.status_code == (200 if stream and before else 504)
@@ -394,7 +394,7 @@ async def test_the_deadline_ends_a_request(stream: bool, before: tuple[str, ...]
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_frees_the_model(stream: bool) -> None:
     model = Halting()
-    async with serving(offer(program(wrap(model, Pool().settings)))) as url:
+    async with serving(endpoint(program(wrap(model, Pool().settings)))) as url:
         task = asyncio.create_task(post(url, {"model": "rung/echo", "messages": HI, "stream": stream}))
         await asyncio.wait_for(model.entered.wait(), 5)
         task.cancel()
@@ -406,7 +406,7 @@ async def test_a_client_that_leaves_frees_the_model(stream: bool) -> None:
 
 async def test_keys() -> None:
     keys = Keys([hash_key("right"), hash_key("also")])
-    async with serving(offer(program()), keys=keys) as url:
+    async with serving(endpoint(program()), keys=keys) as url:
         for key in ("right", "also"):
             async with client(url, key) as api:
                 assert (await api.models.list()).data
@@ -430,13 +430,13 @@ async def test_keys() -> None:
     ],
 )
 async def test_web_pages_cannot_reach_a_server_without_keys(header: str, value: str, status: int) -> None:
-    async with serving(offer(program())) as url:
+    async with serving(endpoint(program())) as url:
         assert (await post(url, {"model": "rung/echo", "messages": HI}, **{header: value})).status_code == status
 
 
 async def test_the_access_log_holds_no_contents(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rung.access")
-    async with serving(offer(program()), keys=Keys([hash_key("right")])) as url:
+    async with serving(endpoint(program()), keys=Keys([hash_key("right")])) as url:
         await post(url + "/../v1", {"model": "rung/echo", "messages": HI}, authorization="Bearer right")
         await post(url, {"model": "rung/echo", "messages": HI}, authorization="Bearer wr0ng")
     lines = [record.getMessage() for record in caplog.records if record.name == "rung.access"]
@@ -449,7 +449,7 @@ async def test_the_access_log_holds_no_contents(caplog: pytest.LogCaptureFixture
 
 def test_two_offers_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="rung/echo"):
-        make_app([offer(program()), offer(program())])
+        make_app([endpoint(program()), endpoint(program())])
 
 
 async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> None:
@@ -477,9 +477,9 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
 async def test_the_embedded_model_behind_the_official_client() -> None:
     pool = Pool()
     model = pool.model()
-    made = offer(program(model, ResponseFormat("labels", labels=LABELS)), "intent")
+    made = endpoint(program(model, ResponseFormat("labels", labels=LABELS)), "intent")
     try:
-        async with serving(made, ModelOffer(model, 0)) as url, client(url) as api:
+        async with serving(made, ModelEndpoint(model, 0)) as url, client(url) as api:
             said = await api.chat.completions.create(model="rung/intent", messages=HI)
             assert said.choices[0].message.content in LABELS
             whole = await api.chat.completions.create(model=model.name, messages=HI, temperature=0, max_tokens=12)

@@ -14,7 +14,7 @@ from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.serving.client import Remote
 from rung.serving.parity import check, read_parity, refuse
-from tests.serving.loopback import LABELS, bare, offer, program, serving
+from tests.serving.loopback import LABELS, bare, endpoint, program, serving
 
 METRIC = load_metric("accuracy", Pool())
 
@@ -107,13 +107,13 @@ async def test_a_program_that_raises_differs_and_nothing_is_not_a_comparison() -
 @pytest.mark.server
 async def test_over_http_every_kind_of_answer_is_the_same() -> None:
     made = [
-        offer(program(), "text"),
-        offer(intent(), "intent"),
-        offer(
+        endpoint(program(), "text"),
+        endpoint(intent(), "intent"),
+        endpoint(
             program(form=ResponseFormat("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}})),
             "json",
         ),
-        offer(program(fields=("subject", "body")), "two"),
+        endpoint(program(fields=("subject", "body")), "two"),
     ]
     async with serving(*made) as url:
         for one in made:
@@ -141,7 +141,7 @@ async def test_a_server_that_is_not_there_or_hides_its_output_is_no_match() -> N
         parity = await check(original, remote, METRIC)
     assert parity.agreement == 0
     assert "no answer over HTTP" in parity.changed[0].after
-    async with serving(offer(intent(), "intent", detail=False), bare(Fake(failures=[ServerError("x")] * 99))) as url:
+    async with serving(endpoint(intent(), "intent", detail=False), bare(Fake(failures=[ServerError("x")] * 99))) as url:
         async with Remote(url, "rung/intent") as remote:
             assert "--no-details" in (await check(original, remote, METRIC)).changed[0].after
         async with Remote(url, "fake:echo") as remote:

@@ -1,4 +1,4 @@
-"""From a climbed run to a program folder and a served program, through the parity gate."""
+"""From a climbed run to a program folder and a served program, through the parity queue."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rung.ladder.climb import Climber
 from rung.ladder.records import RunRecord
 from rung.models import Pool
 from rung.models.providers import fake
-from rung.serving.gate import Limits
+from rung.serving.limits import Limits
 from rung.serving.local import open_folder
 from rung.serving.parity import read_parity
 from rung.serving.promote import promote
-from rung.serving.run import Plan, check_served, make_offers
+from rung.serving.run import Plan, check_served, make_endpoints
 from rung.store import Store
 from tests import desk
 from tests.serving.loopback import program
@@ -64,8 +64,8 @@ async def test_every_rung_exports_and_serves_as_it_scored(
     assert parity.verdict == "identical"
     pool = Pool(settings)
     opened = [open_folder(folder, pool)]
-    offers = make_offers(opened, Plan(()), pool)
-    (served,) = await check_served(opened, offers, settings, pool, Limits(grace=1))
+    endpoints = make_endpoints(opened, Plan(()), pool)
+    (served,) = await check_served(opened, endpoints, settings, pool, Limits(grace=1))
     assert (served.verdict, served.n) == ("identical", 42)
 
 
@@ -88,7 +88,7 @@ async def test_a_program_that_answers_otherwise_is_not_promoted(
     pool = Pool(settings)
     opened = [open_folder(folder, pool)]
     with pytest.raises(ParityError, match="over HTTP"):
-        await check_served(opened, make_offers(opened, Plan(()), pool), settings, pool, Limits(grace=1))
+        await check_served(opened, make_endpoints(opened, Plan(()), pool), settings, pool, Limits(grace=1))
 
 
 async def test_an_edited_program_is_not_what_was_verified(
@@ -144,4 +144,4 @@ async def test_a_served_program_without_its_run_has_nothing_to_compare_with(
     pool = Pool(settings)
     opened = [open_folder(tmp_path / "p", pool)]
     with pytest.raises(InputError, match="rung export"):
-        await check_served(opened, make_offers(opened, Plan(()), pool), settings, pool, Limits(grace=1))
+        await check_served(opened, make_endpoints(opened, Plan(()), pool), settings, pool, Limits(grace=1))

@@ -18,11 +18,11 @@ import pytest
 from rung.core.errors import StoreError
 from rung.data.sources.traces import gather
 from rung.models.providers.fake import Fake
-from rung.serving.ab import Split, read_shares
+from rung.serving.ab import ABTest, read_shares
 from rung.serving.keys import Keys, hash_key
 from rung.serving.record import DAY, Recorder
 from rung.store import Store, open_store
-from tests.serving.loopback import LABELS, bare, offer, program, serving
+from tests.serving.loopback import LABELS, bare, endpoint, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -41,7 +41,7 @@ async def ask(client: httpx.AsyncClient, text: str, model: str = "rung/echo", **
 
 
 async def test_served_answers_become_rows_and_corrections_win(store: Store) -> None:
-    async with serving(offer(program()), bare(Fake()), recorder=Recorder(store)) as url, web(url) as client:
+    async with serving(endpoint(program()), bare(Fake()), recorder=Recorder(store)) as url, web(url) as client:
         talk = [
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "hi"},
@@ -88,7 +88,7 @@ async def test_served_answers_become_rows_and_corrections_win(store: Store) -> N
 async def test_keys_and_callers_are_never_stored_and_feedback_wants_the_key(store: Store) -> None:
     keys = Keys([hash_key("sk-very-secret")])
     recorder = Recorder(store)
-    async with serving(offer(program()), keys=keys, recorder=recorder) as url:
+    async with serving(endpoint(program()), keys=keys, recorder=recorder) as url:
         async with web(url, authorization="Bearer sk-very-secret", cookie="session=crumb") as client:
             id = await ask(client, "hello", user="somebody@example.com")
         async with web(url) as client:
@@ -103,10 +103,10 @@ async def test_keys_and_callers_are_never_stored_and_feedback_wants_the_key(stor
 
 
 async def test_nothing_is_kept_without_being_asked_nor_of_a_refused_request(store: Store) -> None:
-    async with serving(offer(program())) as url, web(url) as client:
+    async with serving(endpoint(program())) as url, web(url) as client:
         id = await ask(client, "hello")
         assert (await client.post("/feedback", json={"id": id, "score": 1})).status_code == 404
-    async with serving(offer(program()), recorder=Recorder(store)) as url, web(url) as client:
+    async with serving(endpoint(program()), recorder=Recorder(store)) as url, web(url) as client:
         body: dict[str, Any] = {"model": "rung/echo", "messages": [{"role": "system", "content": "no user"}]}
         assert (await client.post("/chat/completions", json=body)).status_code == 400
     await store.settle()
@@ -114,9 +114,9 @@ async def test_nothing_is_kept_without_being_asked_nor_of_a_refused_request(stor
 
 
 async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> None:
-    offers = [offer(program(), "one"), offer(program(), "two")]
-    split = Split(read_shares("one=0.5,two=0.5", "desk"), offers, store)
-    async with serving(*offers, splits=[split], recorder=Recorder(store)) as url, web(url) as client:
+    endpoints = [endpoint(program(), "one"), endpoint(program(), "two")]
+    split = ABTest(read_shares("one=0.5,two=0.5", "desk"), endpoints, store)
+    async with serving(*endpoints, ab_tests=[split], recorder=Recorder(store)) as url, web(url) as client:
         id = await ask(client, "hello", "desk", user="u")
         said = (await client.post("/feedback", json={"id": id, "score": 1, "correction": "hi"})).json()
         assert said == {"id": id, "model": "desk", "arm": said["arm"], "score": 1.0, "corrected": True}
@@ -128,9 +128,9 @@ async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> N
 
 
 async def test_a_correction_without_recording_is_refused(store: Store) -> None:
-    offers = [offer(program(), "one"), offer(program(), "two")]
-    split = Split(read_shares("one=0.5,two=0.5", "desk"), offers, store)
-    async with serving(*offers, splits=[split]) as url, web(url) as client:
+    endpoints = [endpoint(program(), "one"), endpoint(program(), "two")]
+    split = ABTest(read_shares("one=0.5,two=0.5", "desk"), endpoints, store)
+    async with serving(*endpoints, ab_tests=[split]) as url, web(url) as client:
         id = await ask(client, "hello", "desk", user="u")
         reply = await client.post("/feedback", json={"id": id, "correction": "hi"})
         assert (reply.status_code, reply.json()["error"]["message"]) == (404, f"no answer {id!r} was recorded here")
@@ -142,7 +142,7 @@ async def test_an_answer_is_given_while_the_store_is_in_trouble(
     def broken(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    async with serving(offer(program()), recorder=Recorder(store)) as url, web(url) as client:
+    async with serving(endpoint(program()), recorder=Recorder(store)) as url, web(url) as client:
         monkeypatch.setattr(store._journal, "_write", broken)
         id = await ask(client, "hello")
         reply = await client.post("/feedback", json={"id": id, "score": 1})
@@ -210,7 +210,7 @@ def test_labels_are_recorded_as_the_caller_saw_them(tmp_path: Path) -> None:
 
     async def work() -> None:
         with open_store(f"sqlite:///{tmp_path / 'db'}") as store:
-            made = offer(program(form=ResponseFormat("labels", labels=LABELS)), "kind")
+            made = endpoint(program(form=ResponseFormat("labels", labels=LABELS)), "kind")
             async with serving(made, recorder=Recorder(store)) as url, web(url) as client:
                 await ask(client, "my card", "rung/kind")
             await store.settle()

@@ -18,11 +18,11 @@ from rung.core.errors import InputError, MissingExtra, RungError, ServerError, S
 from rung.core.types import Document
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.rank.options import SearchOptions
-from rung.serving.gate import Limits
 from rung.serving.keys import Keys, hash_key
+from rung.serving.limits import Limits
 from rung.serving.search import AROUND, MOST, Collections
 from tests.serving.browser import Browser, chromium
-from tests.serving.loopback import offer, program, serving
+from tests.serving.loopback import endpoint, program, serving
 
 pytestmark = pytest.mark.server
 
@@ -156,7 +156,7 @@ async def test_a_hit_leads_to_its_place_in_the_document(tmp_path: Path) -> None:
 
 
 async def test_indexes_are_listed_beside_programs(shelf: Collections) -> None:
-    async with serving(offer(program()), indexes=shelf) as url, httpx.AsyncClient(base_url=url) as link:
+    async with serving(endpoint(program()), indexes=shelf) as url, httpx.AsyncClient(base_url=url) as link:
         assert (await link.get("/models")).json()["data"][0]["id"] == "rung/echo"
         known = (await link.get("/indexes")).json()["data"]
         said = await link.post(

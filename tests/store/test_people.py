@@ -37,16 +37,16 @@ def test_gc_forgets_ratings_with_their_run(store: Store) -> None:
 
 
 def test_a_split_begins_once_and_its_first_reason_to_stop_stays(store: Store) -> None:
-    assert store.split("s") is None
-    first = store.put_split("s", '{"v":1}')
-    assert store.put_split("s", '{"v":2}') == first
+    assert store.ab_test("s") is None
+    first = store.put_ab_test("s", '{"v":1}')
+    assert store.put_ab_test("s", '{"v":2}') == first
     assert store.put_outcome("i", "s", "A", "c") == ""
-    store.stop_split("s", "worse")
-    store.stop_split("s", "again")
+    store.stop_ab_test("s", "worse")
+    store.stop_ab_test("s", "again")
     assert store.put_outcome("j", "s", "A", "c") == "worse"
-    assert store.split("s") == replace(first, stopped="worse")
-    store.stop_split("s", "")
-    assert store.splits() == [first]
+    assert store.ab_test("s") == replace(first, stopped="worse")
+    store.stop_ab_test("s", "")
+    assert store.ab_tests() == [first]
 
 
 def test_one_score_a_caller_counts_and_a_given_score_stays(store: Store) -> None:

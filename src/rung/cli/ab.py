@@ -30,12 +30,12 @@ def ab(
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if not name:
-            for one in opened.splits():
+            for one in opened.ab_tests():
                 typer.echo(f"{one.name}{': rolled back, ' + one.stopped if one.stopped else ''}")
             return
-        split = opened.split(name)
+        split = opened.ab_test(name)
         if split is None:
-            known = ", ".join(one.name for one in opened.splits())
+            known = ", ".join(one.name for one in opened.ab_tests())
             raise InputError(
                 f"there is no A/B test {name!r}",
                 remedy=f"known: {known}"

@@ -89,7 +89,7 @@ def serve(
         require(module, "serving", "rung serve")
 
     from rung.serving.ab import read_shares
-    from rung.serving.gate import Limits
+    from rung.serving.limits import Limits
     from rung.serving.run import Plan, run_server
 
     limits = Limits(body=body, running=running, waiting=waiting, deadline=deadline, grace=grace)

@@ -15,12 +15,12 @@ from rung.core.settings import Settings
 from rung.models.embed import fit_embedder, open_embedder
 
 if TYPE_CHECKING:
-    from rung.models.wrap import Wrapped
+    from rung.models.wrap import MeteredModel
 
 __all__ = ["Pool", "fit_embedder", "open_embedder", "open_model"]
 
 
-def open_model(name: str, settings: Settings | None = None) -> Wrapped:
+def open_model(name: str, settings: Settings | None = None) -> MeteredModel:
     """Open the model ``provider:name`` with retry, limits, prices and metering around it.
 
     A provider is registered under ``provider`` as a function ``(name without the provider, settings) -> Model``.
@@ -71,9 +71,9 @@ class Pool:
 
     def add(self, model: Model, name: str | None = None) -> Model:
         """Put in a model that is open already, under ``name`` or its own name; it is metered like any other."""
-        from rung.models.wrap import Wrapped, wrap
+        from rung.models.wrap import MeteredModel, wrap
 
-        wrapped = model if isinstance(model, Wrapped) else wrap(model, self.settings)
+        wrapped = model if isinstance(model, MeteredModel) else wrap(model, self.settings)
         self._models[name or model.name] = wrapped
         return wrapped
 

@@ -58,23 +58,23 @@ class Policy:
         )
 
 
-def wrap(model: Model, settings: Settings, *, policy: Policy | None = None) -> Wrapped:
+def wrap(model: Model, settings: Settings, *, policy: Policy | None = None) -> MeteredModel:
     """Put everything around ``model`` that the settings say. Wrapping twice is an error of the caller."""
-    if isinstance(model, Wrapped):
+    if isinstance(model, MeteredModel):
         raise TypeError(f"{model.name} is wrapped already")
     local = model.capabilities.local
     price = prices.FREE if local else prices.find(model.name, str(settings["prices"]))
-    return Wrapped(model, price, None if local and policy is None else policy or Policy.of(settings))
+    return MeteredModel(model, price, None if local and policy is None else policy or Policy.of(settings))
 
 
-class Wrapped:
+class MeteredModel:
     """A model with everything around it. ``price`` is None when it is unpriced: its money then counts as 0."""
 
     def __init__(self, inner: Model, price: prices.Price | None, policy: Policy | None) -> None:
         self.inner = inner
         self.price = price
         self.policy = policy
-        self._gate: Gate | None = None
+        self._limiter: RateLimiter | None = None
         if price is None:
             logger.warning(
                 "%s is unpriced: its money counts as 0. Give its price in a file: RUNG_PRICES=prices.yaml", inner.name
@@ -97,7 +97,7 @@ class Wrapped:
         return self.price is not None
 
     def __repr__(self) -> str:
-        return f"<Wrapped {self.inner.name}>"
+        return f"<MeteredModel {self.inner.name}>"
 
     def count(self, messages: Sequence[Message]) -> int:
         return self.inner.count(messages)
@@ -254,17 +254,17 @@ class Wrapped:
         )
         await asyncio.sleep(wait)
 
-    def _turns(self) -> Gate:
+    def _turns(self) -> RateLimiter:
         loop = asyncio.get_running_loop()
-        if self._gate is None or self._gate.loop is not loop:
-            self._gate = Gate(cast(Policy, self.policy), loop)
-        return self._gate
+        if self._limiter is None or self._limiter.loop is not loop:
+            self._limiter = RateLimiter(cast(Policy, self.policy), loop)
+        return self._limiter
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        gate = self._turns()
-        async with gate.slots:
-            await gate.enter()
+        limiter = self._turns()
+        async with limiter.slots:
+            await limiter.enter()
             yield
 
     def _late(self) -> ModelTimeout:
@@ -285,7 +285,7 @@ class Wrapped:
         return usage
 
 
-class Gate:
+class RateLimiter:
     """Concurrency and rate limits of one model in one event loop: slots, a token bucket, and a pause after a 429."""
 
     def __init__(self, policy: Policy, loop: asyncio.AbstractEventLoop) -> None:

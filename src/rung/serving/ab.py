@@ -20,9 +20,9 @@ from rung.core.errors import InputError, RungError
 from rung.core.protocols import Model
 from rung.core.types import Message
 from rung.metrics.ab import Arm, Look, against_equality, look
-from rung.serving.offer import Choice, Offer, Piece
+from rung.serving.endpoint import Choice, Endpoint, Piece
 from rung.serving.wire import ChatRequest
-from rung.store import Store, StoredOutcome, StoredSplit, Tally
+from rung.store import ArmTally, Store, StoredABTest, StoredOutcome
 
 logger = logging.getLogger("rung.serving")
 
@@ -68,11 +68,11 @@ def _no_shares(split: str) -> InputError:
 
 
 @dataclass(frozen=True, slots=True)
-class Armed:
+class ArmEndpoint:
     """An arm under the split's id."""
 
     id: str
-    inner: Offer
+    inner: Endpoint
 
     @property
     def fingerprint(self) -> str:
@@ -96,12 +96,12 @@ class Armed:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Assignment:
     """Where one request goes. ``by`` says what it was decided by: header, user, key, or request (nobody knows the caller)."""
 
-    split: Split
+    split: ABTest
     arm: str
-    offer: Offer
+    endpoint: Endpoint
     caller: str
     by: str
 
@@ -131,13 +131,13 @@ class Turn:
             logger.error("the A/B test %s could not note a failure: %s", self.split.id, error.message)
 
 
-class Split:
+class ABTest:
     """A running A/B test. ``stopped`` says why all traffic goes to the first arm (empty: it does not)."""
 
-    def __init__(self, shares: Shares, offers: Sequence[Offer], store: Store) -> None:
-        by_id = {offer.id: offer for offer in offers}
+    def __init__(self, shares: Shares, endpoints: Sequence[Endpoint], store: Store) -> None:
+        by_id = {endpoint.id: endpoint for endpoint in endpoints}
         self.shares, self.store = shares, store
-        self.arms: list[tuple[str, Offer]] = []
+        self.arms: list[tuple[str, Endpoint]] = []
         for name, _ in shares.arms:
             found = by_id.get(name) or by_id.get(f"rung/{name}")
             if found is None:
@@ -145,11 +145,11 @@ class Split:
                     f"--split: there is no {name!r} here; there is: {', '.join(by_id)}",
                     remedy=f"name a folder so: rung serve {name}=DIR",
                 )
-            self.arms.append((name, Armed(shares.name, found)))
+            self.arms.append((name, ArmEndpoint(shares.name, found)))
         if shares.name in by_id:
             raise InputError(f"--as {shares.name}: something else is offered so", remedy="give another --as NAME")
-        wanted = {"arms": [[name, offer.fingerprint] for name, offer in self.arms], "alpha": shares.alpha}
-        kept = store.put_split(shares.name, json.dumps({**wanted, "salt": secrets.token_hex(16)}))
+        wanted = {"arms": [[name, endpoint.fingerprint] for name, endpoint in self.arms], "alpha": shares.alpha}
+        kept = store.put_ab_test(shares.name, json.dumps({**wanted, "salt": secrets.token_hex(16)}))
         spec = json.loads(kept.spec)
         if {key: spec[key] for key in wanted} != wanted:
             raise InputError(
@@ -165,9 +165,9 @@ class Split:
 
     @property
     def created(self) -> int:
-        return max(offer.created for _, offer in self.arms)
+        return max(endpoint.created for _, endpoint in self.arms)
 
-    def choose(self, asked: ChatRequest, headers: Mapping[str, str], key: str) -> Turn:
+    def choose(self, asked: ChatRequest, headers: Mapping[str, str], key: str) -> Assignment:
         """The arm for a request. ``key`` is the caller's API key, empty where none is asked for."""
         named = headers.get(self.shares.header, "") if self.shares.header else ""
         ways = (("header", named), ("user", asked.user or ""), ("key", key), ("request", secrets.token_hex(16)))
@@ -176,8 +176,8 @@ class Split:
         caller = hashlib.blake2b(f"{by}\0{identity}".encode(), digest_size=16, key=self.salt.encode()).hexdigest()
         drawn = int(caller[:16], 16) / 2**64
         first = bool(self.stopped) or drawn < self.shares.arms[0][1]
-        arm, offer = self.arms[0 if first else 1]
-        return Turn(self, arm, offer, caller, by)
+        arm, endpoint = self.arms[0 if first else 1]
+        return Assignment(self, arm, endpoint, caller, by)
 
     async def hear(self, id: str, score: float) -> StoredOutcome | None:
         """Keep what came back about a response, and roll back where that proves B worse. None: no such response here."""
@@ -189,7 +189,7 @@ class Split:
     def _judge(self) -> None:
         tally = self.store.tally(self.id)
         names = [name for name, _ in self.arms]
-        one, two = (tally.get(name, Tally()) for name in names)
+        one, two = (tally.get(name, ArmTally()) for name in names)
         # In the common case the interval is not needed.
         if against_equality(Arm(one.callers, one.total), Arm(two.callers, two.total)) < math.log(1 / self.shares.alpha):
             return
@@ -199,18 +199,18 @@ class Split:
         d = seen.difference
         worse, better = self.arms[1][0], self.arms[0][0]
         why = f"{worse} is worse than {better} by {-d.value:.3f} [{-d.high:.3f}, {-d.low:.3f}], p {seen.p:.2g}"
-        self.store.stop_split(self.id, why)
+        self.store.stop_ab_test(self.id, why)
         self.stopped = why
         logger.warning("the A/B test %s is rolled back: %s", self.id, why)
 
 
-def compare(tally: Mapping[str, Tally], arms: Sequence[str], alpha: float) -> Look:
+def compare(tally: Mapping[str, ArmTally], arms: Sequence[str], alpha: float) -> Look:
     """The test over callers, each counted by the first of its answers that was scored."""
-    one, two = (tally.get(name, Tally()) for name in arms)
+    one, two = (tally.get(name, ArmTally()) for name in arms)
     return look(Arm(one.callers, one.total), Arm(two.callers, two.total), alpha=alpha)
 
 
-def report(split: StoredSplit, tally: Mapping[str, Tally]) -> str:
+def report(split: StoredABTest, tally: Mapping[str, ArmTally]) -> str:
     """Both arms and the test, as plain text."""
     spec = json.loads(split.spec)
     names = [str(name) for name, _ in spec["arms"]]
@@ -219,7 +219,7 @@ def report(split: StoredSplit, tally: Mapping[str, Tally]) -> str:
     lines = [f"{split.name}: {names[1]} against {names[0]}", ""]
     lines.append(f"{'arm':<{width}}  answers  scored   mean  callers   mean")
     for name, arm in zip(names, (seen.a, seen.b), strict=True):
-        row = tally.get(name, Tally())
+        row = tally.get(name, ArmTally())
         means = [f"{value:.3f}" if n else "-" for value, n in ((row.mean, row.scored), (arm.mean, arm.n))]
         lines.append(f"{name:<{width}}  {row.answers:7}  {row.scored:6}  {means[0]:>5}  {row.callers:7}  {means[1]:>5}")
     d = seen.difference

@@ -23,10 +23,10 @@ from rung.core.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling, Usage
 from rung.core.types import Request as ModelRequest
-from rung.serving.ab import Split, Turn
-from rung.serving.gate import Gate, Limits
+from rung.serving.ab import ABTest, Assignment
+from rung.serving.endpoint import Choice, Endpoint, Piece, refusal
 from rung.serving.keys import Keys
-from rung.serving.offer import Choice, Offer, Piece, refusal
+from rung.serving.limits import Limits, RequestQueue
 from rung.serving.record import Recorder
 from rung.serving.search import Collections, add_search
 from rung.serving.wire import (
@@ -62,43 +62,45 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 class State:
     """What a running server knows of itself. ``warm`` names what is still being opened, ``broken`` what could not be."""
 
-    gate: Gate
+    queue: RequestQueue
     draining: bool = False
     warm: set[str] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
 
 
 def make_app(
-    offers: Sequence[Offer],
+    endpoints: Sequence[Endpoint],
     *,
     keys: Keys | None = None,
     limits: Limits | None = None,
     indexes: Collections | None = None,
-    splits: Sequence[Split] = (),
+    ab_tests: Sequence[ABTest] = (),
     recorder: Recorder | None = None,
     warm_up: bool = True,
     log: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """The application over ``offers``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
+    """The application over ``endpoints``. With ``keys`` every /v1 call needs one; without, only calls that name the machine
     itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
-    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``splits`` are A/B tests between
-    offers, each under an id of its own; ``recorder`` keeps requests and answers. What callers think of an answer comes back at
+    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are A/B tests between
+    endpoints, each under an id of its own; ``recorder`` keeps requests and answers. What callers think of an answer comes back at
     ``/v1/feedback``. ``warm_up`` opens local models with one token, and indexes with one search, at start; ``/ready`` says when they are. ``log`` writes the access log.
-    Raises InputError when two offers have one id.
+    Raises InputError when two endpoints have one id.
     """
     limits = limits or Limits()
-    shelf: dict[str, Offer] = {}
-    for offer in offers:
-        if offer.id in shelf:
+    shelf: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        if endpoint.id in shelf:
             raise InputError(
-                f"two things to serve are called {offer.id}", remedy="give one another name: rung serve NAME=DIR"
+                f"two things to serve are called {endpoint.id}", remedy="give one another name: rung serve NAME=DIR"
             )
-        shelf[offer.id] = offer
-    tests = {split.id: split for split in splits}
-    created = {offer.id: offer.created for offer in offers} | {split.id: split.created for split in splits}
-    state = State(Gate(limits))
+        shelf[endpoint.id] = endpoint
+    tests = {split.id: split for split in ab_tests}
+    created = {endpoint.id: endpoint.created for endpoint in endpoints} | {
+        split.id: split.created for split in ab_tests
+    }
+    state = State(RequestQueue(limits))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +117,7 @@ def make_app(
     # The interactive pages of FastAPI load scripts from elsewhere: only the schema itself is served.
     app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.rung = state
-    threads = add_search(app, indexes, state.gate, limits) if indexes is not None else None
+    threads = add_search(app, indexes, state.queue, limits) if indexes is not None else None
 
     @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
     async def chat(request: Request) -> Response:
@@ -126,12 +128,12 @@ def make_app(
         if asked.model in tests:
             turn = tests[asked.model].choose(asked, request.headers, _key(request.scope) if keys else "")
             request.scope["rung.model"] = f"{turn.split.id}/{turn.arm}"
-            return Reply(turn.offer, asked, state, limits, int(clock()), turn, recorder)
-        offer = shelf.get(asked.model)
-        if offer is None:
+            return Reply(turn.endpoint, asked, state, limits, int(clock()), turn, recorder)
+        endpoint = shelf.get(asked.model)
+        if endpoint is None:
             raise _unknown(asked.model, created)
-        request.scope["rung.model"] = offer.id
-        return Reply(offer, asked, state, limits, int(clock()), None, recorder)
+        request.scope["rung.model"] = endpoint.id
+        return Reply(endpoint, asked, state, limits, int(clock()), None, recorder)
 
     if tests or recorder is not None:
 
@@ -140,7 +142,7 @@ def make_app(
             """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
             said = read_feedback(await _read_body(request, limits.body, min(limits.deadline, 60.0)))
             try:
-                return await _hear(said, request.scope, splits, recorder)
+                return await _hear(said, request.scope, ab_tests, recorder)
             except StoreError as error:
                 logger.error("feedback could not be kept: %s", error.message)
                 raise Refused(
@@ -168,7 +170,7 @@ def make_app(
     async def ready() -> Response:
         """Ready for traffic: models are open and the server is not shutting down."""
         status = "draining" if state.draining else "failed" if state.broken else "opening" if state.warm else "ready"
-        body: dict[str, Any] = {"status": status, "running": state.gate.running, "waiting": state.gate.waiting}
+        body: dict[str, Any] = {"status": status, "running": state.queue.running, "waiting": state.queue.waiting}
         if state.warm:
             body["opening"] = sorted(state.warm)
         if state.broken:
@@ -182,10 +184,10 @@ def make_app(
     return app
 
 
-async def _hear(said: Feedback, scope: Scope, splits: Sequence[Split], recorder: Recorder | None) -> dict[str, Any]:
+async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], recorder: Recorder | None) -> dict[str, Any]:
     """Keep feedback where its answer is known: in the A/B test that gave it, and where it is recorded."""
     out: dict[str, Any] = {}
-    for split in splits if said.score is not None else ():
+    for split in ab_tests if said.score is not None else ():
         assert said.score is not None
         found = await split.hear(said.id, said.score)
         if found is None:
@@ -207,7 +209,7 @@ async def _hear(said: Feedback, scope: Scope, splits: Sequence[Split], recorder:
                 "corrected": kept.correction is not None,
             }
     if not out or (said.correction is not None and "corrected" not in out):
-        known = "recorded" if said.correction is not None or not splits else "given"
+        known = "recorded" if said.correction is not None or not ab_tests else "given"
         raise Refused(404, f"no answer {said.id[:100]!r} was {known} here", param="id", code="not_found", again=False)
     return out
 
@@ -263,13 +265,13 @@ async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
 _PATIENCE = 8
 
 
-async def _warm_up(offers: Iterable[Offer], indexes: Collections | None, state: State) -> None:
+async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, state: State) -> None:
     """One token from each local model and one search of each index, so that the first caller does not wait for files to load.
     Hosted models cost money."""
     models: dict[str, Model] = {}
-    for offer in offers:
-        if offer.model is not None and offer.model.capabilities.local:
-            models[offer.model.name] = offer.model
+    for endpoint in endpoints:
+        if endpoint.model is not None and endpoint.model.capabilities.local:
+            models[endpoint.model.name] = endpoint.model
     state.warm.update(models)
     names = indexes.names if indexes is not None else ()
     state.warm.update(f"index {name}" for name in names)
@@ -301,17 +303,17 @@ class Reply(Response):
 
     def __init__(
         self,
-        offer: Offer,
+        endpoint: Endpoint,
         asked: ChatRequest,
         state: State,
         limits: Limits,
         created: int,
-        turn: Turn | None = None,
+        turn: Assignment | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
         self.turn, self.recorder = turn, recorder
-        self.offer, self.asked, self.gate, self.limits, self.created = offer, asked, state.gate, limits, created
+        self.endpoint, self.asked, self.queue, self.limits, self.created = endpoint, asked, state.queue, limits, created
         self.id = "chatcmpl-" + secrets.token_hex(12)
         self.started = False
 
@@ -332,7 +334,7 @@ class Reply(Response):
     async def _work(self, scope: Scope, send: Send) -> None:
         try:
             async with asyncio.timeout(self.limits.deadline):
-                async with self.gate.turn():
+                async with self.queue.turn():
                     with metered() as meter:
                         await (self._stream if self.asked.stream else self._whole)(scope, send, lambda: meter.total)
             return
@@ -366,13 +368,13 @@ class Reply(Response):
             pass
 
     async def _whole(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
-        async with aclosing(self.offer.reply(self.asked, live=False)) as events:
+        async with aclosing(self.endpoint.reply(self.asked, live=False)) as events:
             choices = [event async for event in events if isinstance(event, Choice)]
         usage = self._usage(scope, choices, used())
         completion = ChatCompletion(
             id=self.id,
             created=self.created,
-            model=self.offer.id,
+            model=self.endpoint.id,
             choices=[
                 ChoiceWire(
                     index=choice.index,
@@ -386,7 +388,7 @@ class Reply(Response):
                 for choice in choices
             ],
             usage=UsageWire.of(usage),
-            system_fingerprint="rung-" + self.offer.fingerprint[:16],
+            system_fingerprint="rung-" + self.endpoint.fingerprint[:16],
             rung=_extension(choices, usage),
         )
         body = completion.model_dump_json().encode()
@@ -400,7 +402,7 @@ class Reply(Response):
     async def _stream(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
         choices: list[Choice] = []
         named: set[int] = set()
-        async with aclosing(self.offer.reply(self.asked, live=True)) as events:
+        async with aclosing(self.endpoint.reply(self.asked, live=True)) as events:
             async for event in events:
                 if not self.started:
                     await self._note()
@@ -433,7 +435,7 @@ class Reply(Response):
 
     def _record(self, choices: Sequence[Choice]) -> None:
         if self.recorder is not None:
-            self.recorder.note(self.id, self.offer, self.asked, choices)
+            self.recorder.note(self.id, self.endpoint, self.asked, choices)
 
     async def _note(self) -> None:
         """An answer of an A/B test is in the store before its id is known to anybody."""
@@ -458,9 +460,9 @@ class Reply(Response):
         return ChatChunk(
             id=self.id,
             created=self.created,
-            model=self.offer.id,
+            model=self.endpoint.id,
             choices=choices,
-            system_fingerprint="rung-" + self.offer.fingerprint[:16],
+            system_fingerprint="rung-" + self.endpoint.fingerprint[:16],
             usage=usage,
             rung=rung,
         ).model_dump_json()

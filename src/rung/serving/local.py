@@ -22,7 +22,7 @@ from rung.core.types import Answer, Failure, Input
 class Opened:
     """A program with what its folder says about it. ``fields`` are its inputs in the order that it was evaluated with.
 
-    ``verified`` says whether the parity gate passed it; None: it was not made by ``rung export``. ``intact`` is False when
+    ``verified`` says whether the parity queue passed it; None: it was not made by ``rung export``. ``intact`` is False when
     the program is not the one that was saved: program.json was edited, or the model behind it is another one now.
     """
 
@@ -129,10 +129,10 @@ async def run_program(
     ask: Callable[[Input], Awaitable[Answer]], inputs: Sequence[Input], *, concurrency: int = 64
 ) -> AsyncGenerator[Answer]:
     """Answers in the order of ``inputs``, each given out as soon as it and all before it are there."""
-    gate = asyncio.Semaphore(concurrency)
+    queue = asyncio.Semaphore(concurrency)
 
     async def work(input: Input) -> Answer:
-        async with gate:
+        async with queue:
             return await programs.attempt(ask, input)
 
     tasks = [asyncio.create_task(work(input)) for input in inputs]

@@ -1,4 +1,4 @@
-"""The parity gate: an exported or served program is asked the run's test examples again and must score as the run did.
+"""The parity queue: an exported or served program is asked the run's test examples again and must score as the run did.
 
 Refused when the paired interval of the difference leaves out 0, or when fewer items than ``agreement`` get the same answer.
 """

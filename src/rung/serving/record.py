@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from rung.core.codec import encode
 from rung.core.errors import RungError
-from rung.serving.offer import Choice, Offer
+from rung.serving.endpoint import Choice, Endpoint
 from rung.serving.wire import ChatRequest
 from rung.store import Store, StoredServed
 
@@ -33,12 +33,12 @@ class Recorder:
     days: int | None = None
     lost: int = field(default=0, init=False)
 
-    def note(self, id: str, offer: Offer, asked: ChatRequest, choices: Sequence[Choice]) -> None:
+    def note(self, id: str, endpoint: Endpoint, asked: ChatRequest, choices: Sequence[Choice]) -> None:
         """Keep an answer that was given whole. Whatever goes wrong here is told in the log, and nobody else notices."""
         try:
             payload = {
-                "program": offer.fingerprint,
-                "messages": [encode(message) for message in offer.heard(asked)],
+                "program": endpoint.fingerprint,
+                "messages": [encode(message) for message in endpoint.heard(asked)],
                 "answers": [
                     {
                         "text": choice.text,
@@ -48,7 +48,9 @@ class Recorder:
                     for choice in sorted(choices, key=lambda choice: choice.index)
                 ],
             }
-            kept = self.store.note_served(id, offer.id, json.dumps(payload, ensure_ascii=False, separators=(",", ":")))
+            kept = self.store.note_served(
+                id, endpoint.id, json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+            )
         except Exception:
             logger.exception("a request was not recorded")
             return

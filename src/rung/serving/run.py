@@ -15,13 +15,13 @@ from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.retrieval.collection.folders import find
-from rung.serving.ab import Shares, Split
+from rung.serving.ab import ABTest, Shares
 from rung.serving.app import make_app
 from rung.serving.client import Remote
-from rung.serving.gate import Limits
+from rung.serving.endpoint import Endpoint, ModelEndpoint, ProgramEndpoint
 from rung.serving.keys import Keys, read_keys
+from rung.serving.limits import Limits
 from rung.serving.local import Opened, open_folder
-from rung.serving.offer import ModelOffer, Offer, ProgramOffer
 from rung.serving.parity import Parity, check, refuse
 from rung.serving.record import Recorder
 from rung.serving.search import Collections
@@ -80,18 +80,18 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
         if plan.search:
             shelf = Collections({name: find(name, settings.home) for name in plan.search}, pool)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
-        offers = make_offers(opened, plan, pool)
-        splits = []
+        endpoints = make_endpoints(opened, plan, pool)
+        ab_tests = []
         recorder = None
         if plan.shares is not None or plan.record:
             store = open_store(settings.store_url)
         if store is not None and plan.shares is not None:
-            splits.append(Split(plan.shares, offers, store))
+            ab_tests.append(ABTest(plan.shares, endpoints, store))
         if store is not None and plan.record:
             recorder = Recorder(store, plan.record_days)
-        app = make_app(offers, keys=keys, limits=plan.limits, indexes=shelf, splits=splits, recorder=recorder)
+        app = make_app(endpoints, keys=keys, limits=plan.limits, indexes=shelf, ab_tests=ab_tests, recorder=recorder)
         if plan.check:
-            for parity in await check_served(opened, offers, settings, pool, plan.limits):
+            for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
                 say(str(parity))
         for one in opened:
             if not one.intact:
@@ -100,9 +100,9 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
                 )
             elif one.verified is False and not plan.check:
                 say(f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)")
-        for offer in offers:
-            say(f"  {offer.id}")
-        for split in splits:
+        for endpoint in endpoints:
+            say(f"  {endpoint.id}")
+        for split in ab_tests:
             parts = ", ".join(f"{share:.0%} {arm}" for arm, share in split.shares.arms)
             say(f"  {split.id}: {parts}" + (f"; rolled back: {split.stopped}" if split.stopped else ""))
         for name in plan.search:
@@ -132,10 +132,10 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
         await pool.close()
 
 
-def make_offers(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Offer]:
+def make_endpoints(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Endpoint]:
     """The programs, then the bare models that were asked for, each once."""
-    offers: list[Offer] = [
-        ProgramOffer(one, int((one.folder / "program.json").stat().st_mtime), plan.details) for one in opened
+    endpoints: list[Endpoint] = [
+        ProgramEndpoint(one, int((one.folder / "program.json").stat().st_mtime), plan.details) for one in opened
     ]
     bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
     chosen = dict(bare) if plan.raw else {}
@@ -144,7 +144,7 @@ def make_offers(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Offer]
     if plan.raw and not chosen:
         raise InputError("--raw: none of the programs has a language model", remedy="leave --raw out")
     now = int(time.time())
-    offers.extend(ModelOffer(model, now) for model in chosen.values())
+    endpoints.extend(ModelEndpoint(model, now) for model in chosen.values())
     if plan.adapters and not plan.models:
         raise InputError(
             "an adapter needs a base", remedy="name it: rung serve -m openvino:smollm2-135m --adapter NAME=DIR"
@@ -156,8 +156,8 @@ def make_offers(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Offer]
                 raise InputError(
                     f"got --adapter {given}, expected NAME=DIR", remedy="for example: --adapter support=tuned"
                 )
-            offers.append(ModelOffer(pool.model(f"{base}@{folder}"), now, f"{base}@{name}"))
-    return offers
+            endpoints.append(ModelEndpoint(pool.model(f"{base}@{folder}"), now, f"{base}@{name}"))
+    return endpoints
 
 
 def _named(given: str) -> tuple[str, Path]:
@@ -166,7 +166,7 @@ def _named(given: str) -> tuple[str, Path]:
 
 
 async def check_served(
-    opened: Sequence[Opened], offers: Sequence[Offer], settings: Settings, pool: Pool, limits: Limits
+    opened: Sequence[Opened], endpoints: Sequence[Endpoint], settings: Settings, pool: Pool, limits: Limits
 ) -> list[Parity]:
     """Score each program over HTTP, on a private socket, on the test examples of the run that it was exported from.
 
@@ -174,7 +174,9 @@ async def check_served(
     """
     from rung.ladder.history import read_results, read_run
 
-    full = [replace(offer, detail=True) if isinstance(offer, ProgramOffer) else offer for offer in offers]
+    full = [
+        replace(endpoint, detail=True) if isinstance(endpoint, ProgramEndpoint) else endpoint for endpoint in endpoints
+    ]
     bound = listen("127.0.0.1", 0, Keys())
     verdicts = []
     async with running(make_app(full, limits=limits, warm_up=False, log=False), bound, limits):

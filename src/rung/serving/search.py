@@ -34,7 +34,7 @@ from rung.retrieval.collection.collection import Collection
 from rung.retrieval.filter import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
-from rung.serving.gate import Gate, Limits
+from rung.serving.limits import Limits, RequestQueue
 from rung.serving.wire import Refused
 
 logger = logging.getLogger("rung.serving")
@@ -318,14 +318,14 @@ def _page() -> tuple[bytes, dict[str, str]]:
 # ---------------------------------------------------------------- the addresses
 
 
-def add_search(app: FastAPI, shelf: Collections, gate: Gate, limits: Limits) -> ThreadPoolExecutor:
+def add_search(app: FastAPI, shelf: Collections, queue: RequestQueue, limits: Limits) -> ThreadPoolExecutor:
     """Put the page and its endpoints on the application. The returned threads are the caller's to shut down."""
     threads = ThreadPoolExecutor(min(8, limits.running), "rung-search")
 
     async def work(task: Callable[[], T]) -> T:
         """``task`` in a thread, in its turn and within the deadline; its errors as what the caller gets."""
         try:
-            async with asyncio.timeout(limits.deadline), gate.turn():
+            async with asyncio.timeout(limits.deadline), queue.turn():
                 return await asyncio.get_running_loop().run_in_executor(threads, task)
         except TimeoutError:
             said = f"no complete answer within {limits.deadline:g} s"

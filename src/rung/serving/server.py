@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from rung.core.errors import InputError, RungError
-from rung.serving.gate import Limits
 from rung.serving.keys import VARIABLE, Keys
+from rung.serving.limits import Limits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

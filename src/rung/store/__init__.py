@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from rung.store.journal import Entry
 from rung.store.store import (
+    ArmTally,
     Run,
     Status,
     Store,
+    StoredABTest,
     StoredLook,
     StoredOutcome,
     StoredPrompt,
     StoredRating,
     StoredRung,
     StoredServed,
-    StoredSplit,
-    Swept,
-    Tally,
+    Sweep,
     open_store,
 )
 
 __all__ = [
+    "ArmTally",
     "Entry",
     "Run",
     "Status",
     "Store",
+    "StoredABTest",
     "StoredLook",
     "StoredOutcome",
     "StoredPrompt",
     "StoredRating",
     "StoredRung",
     "StoredServed",
-    "StoredSplit",
-    "Swept",
-    "Tally",
+    "Sweep",
     "open_store",
 ]

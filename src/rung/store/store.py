@@ -114,7 +114,7 @@ class StoredRating:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSplit:
+class StoredABTest:
     """An A/B test; ``spec`` is JSON text, ``stopped`` why it was rolled back (empty: it runs)."""
 
     name: str
@@ -138,7 +138,7 @@ class StoredOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ArmTally:
     """One arm so far: answers given, answers scored and their mean, callers that count in the test and the sum of their scores."""
 
     answers: int = 0
@@ -176,7 +176,7 @@ class StoredServed:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class Sweep:
     """What ``gc`` removed (or would). ``fits`` are the payloads, so that the caller can remove the folders they name."""
 
     runs: tuple[str, ...]
@@ -440,27 +440,27 @@ class Store:
         query = query.order_by(ratings.c.created, ratings.c.rater, ratings.c.example, ratings.c.one, ratings.c.other)
         return self._read(lambda link: [StoredRating(**row._mapping) for row in link.execute(query)])
 
-    def put_split(self, name: str, spec: str) -> StoredSplit:
+    def put_ab_test(self, name: str, spec: str) -> StoredABTest:
         """Begin an A/B test, unless there is one of that name. Returned as it is in the store."""
         values = {"name": _text(name), "spec": _json(spec), "stopped": "", "created": time.time()}
         query = sa.select(*splits.columns).where(splits.c.name == _text(name))
 
-        def add(link: sa.Connection) -> StoredSplit:
+        def add(link: sa.Connection) -> StoredABTest:
             link.execute(self._insert(splits).values(values).on_conflict_do_nothing())
-            return StoredSplit(**link.execute(query).one()._mapping)
+            return StoredABTest(**link.execute(query).one()._mapping)
 
         return self._write(add)
 
-    def split(self, name: str) -> StoredSplit | None:
+    def ab_test(self, name: str) -> StoredABTest | None:
         """The A/B test of that name."""
-        return next((one for one in self.splits() if one.name == _text(name)), None)
+        return next((one for one in self.ab_tests() if one.name == _text(name)), None)
 
-    def splits(self) -> list[StoredSplit]:
+    def ab_tests(self) -> list[StoredABTest]:
         """Every A/B test, newest first."""
         query = sa.select(*splits.columns).order_by(splits.c.created.desc(), splits.c.name)
-        return self._read(lambda link: [StoredSplit(**row._mapping) for row in link.execute(query)])
+        return self._read(lambda link: [StoredABTest(**row._mapping) for row in link.execute(query)])
 
-    def stop_split(self, name: str, why: str) -> None:
+    def stop_ab_test(self, name: str, why: str) -> None:
         """Note why an A/B test was rolled back; the first reason stays. Empty takes it back."""
         statement = sa.update(splits).where(splits.c.name == _text(name)).values(stopped=_text(why))
         if why:
@@ -501,7 +501,7 @@ class Store:
 
         return self._write(score_it)
 
-    def tally(self, split: str) -> dict[str, Tally]:
+    def tally(self, split: str) -> dict[str, ArmTally]:
         """What came back so far, by arm."""
         c = outcomes.c
         mean = sa.func.coalesce(sa.func.avg(c.score), 0.0)
@@ -510,7 +510,7 @@ class Store:
         query = sa.select(*columns).where(c.split == _text(split)).group_by(c.arm).order_by(c.arm)
         return self._read(
             lambda link: {
-                arm: Tally(int(n), int(scored), float(mean), int(callers), float(total))
+                arm: ArmTally(int(n), int(scored), float(mean), int(callers), float(total))
                 for arm, n, scored, mean, callers, total in link.execute(query)
             }
         )
@@ -611,7 +611,7 @@ class Store:
 
     # ------------------------------------------------------------ gc
 
-    def gc(self, *, before: float, dry: bool = False) -> Swept:
+    def gc(self, *, before: float, dry: bool = False) -> Sweep:
         """Forget what was last used before the time ``before`` (Unix seconds); with ``dry`` only count it.
 
         Runs (and what people said of them) go by their start, answers by when their program was last climbed, fits and responses by their last use. So
@@ -625,7 +625,7 @@ class Store:
         old_answers = sa.and_(answers.c.created < unused, answers.c.program.not_in(known))
         old_fits, old_responses = fits.c.used < unused, responses.c.used < before
 
-        def sweep(link: sa.Connection) -> Swept:
+        def sweep(link: sa.Connection) -> Sweep:
             gone = tuple(link.execute(sa.select(runs.c.id).where(old_runs).order_by(runs.c.id)).scalars())
             folders = tuple(link.execute(sa.select(fits.c.payload).where(old_fits).order_by(fits.c.key)).scalars())
             count = sa.func.count
@@ -641,7 +641,7 @@ class Store:
                 link.execute(sa.delete(programs).where(programs.c.used < unused))
                 link.execute(sa.delete(fits).where(old_fits))
                 link.execute(sa.delete(responses).where(old_responses))
-            return Swept(gone, counts[0], folders, counts[1], 0)
+            return Sweep(gone, counts[0], folders, counts[1], 0)
 
         if dry:
             return self._read(sweep)

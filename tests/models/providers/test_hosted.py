@@ -25,14 +25,14 @@ from rung.core.meter import metered
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, ResponseFormat, Sampling, ToolCall
 from rung.models import open_model
-from rung.models.wrap import Policy, Wrapped, wrap
+from rung.models.wrap import MeteredModel, Policy, wrap
 from tests.models.servers import Server
 
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GOOGLE_API_KEY"}
 CANARY = "sk-canary-Zq93hfKw72mXpL0c"
 QUICK = Policy(timeout=0.5, retries=3, deadline=5, base=0.01, cap=0.05)
 
-Open = Callable[..., Wrapped]
+Open = Callable[..., MeteredModel]
 
 
 @pytest.fixture(params=list(KEYS))
@@ -43,7 +43,7 @@ def provider(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def open_it(provider: str, server: Server) -> Open:
-    def opened(scenario: str, policy: Policy = QUICK, url: str = "") -> Wrapped:
+    def opened(scenario: str, policy: Policy = QUICK, url: str = "") -> MeteredModel:
         where = url or server.url
         settings = Settings({"keys": {server.url: KEYS[provider]}})
         wrapped = open_model(f"{provider}:{scenario}@{where}{'/v1' if provider == 'openai' else ''}", settings)
@@ -56,14 +56,14 @@ def ask(text: str = "Hello?") -> Request:
     return Request((Message("system", "Be kind."), Message("user", text)), Sampling(max_tokens=50))
 
 
-async def drain(model: Wrapped, given: list[str] | None = None) -> None:
+async def drain(model: MeteredModel, given: list[str] | None = None) -> None:
     async for chunk in model.stream(ask()):
         assert chunk.reply is None or given is None
         if given is not None:
             given.append(chunk.text)
 
 
-async def fails(model: Wrapped, kind: type[ModelError], *, stream: bool = False) -> ModelError:
+async def fails(model: MeteredModel, kind: type[ModelError], *, stream: bool = False) -> ModelError:
     with pytest.raises(kind) as caught:
         await (drain(model) if stream else model.generate([ask()]))
     assert type(caught.value) is kind

@@ -11,7 +11,7 @@ from rung.core.errors import AuthError, ContextOverflow, ModelError
 from rung.core.types import Message, Request, ResponseFormat, Sampling
 from rung.models import open_model
 from rung.models.providers.refusal import Refusals
-from rung.models.wrap import Wrapped
+from rung.models.wrap import MeteredModel
 from tests.models.servers import Server
 
 LABELS = ResponseFormat("labels", labels=("good", "bad"))
@@ -23,7 +23,7 @@ def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNG_RETRIES", "0")
 
 
-def opened(provider: str, server: Server, name: str = "ok") -> Wrapped:
+def opened(provider: str, server: Server, name: str = "ok") -> MeteredModel:
     return open_model(f"{provider}:{name}@{server.url}{'/v1' if provider == 'openai' else ''}")
 
 

@@ -1,4 +1,4 @@
-"""What a server offers under a model id: a program, or a bare model. Both turn a chat request into the same events."""
+"""What a server endpoints under a model id: a program, or a bare model. Both turn a chat request into the same events."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Choice:
     extension: dict[str, Any] | None = field(default=None, compare=False)
 
 
-class Offer(Protocol):
+class Endpoint(Protocol):
     """Something that can be asked under ``id``. ``reply`` yields the pieces of each choice and then the choice.
 
     It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces. ``heard`` is the
@@ -88,7 +88,7 @@ class Offer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ProgramOffer:
+class ProgramEndpoint:
     """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
 
     Earlier messages and sampling fields change nothing: the program answers as it was evaluated.
@@ -215,7 +215,7 @@ def refusal(error: RungError) -> Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOffer:
+class ModelEndpoint:
     """A bare language model under its own name (or ``name``), with OpenAI's defaults (temperature 1, no seed)."""
 
     bare: Model

@@ -23,7 +23,7 @@ class Limits:
     grace: float = 30.0
 
 
-class Gate:
+class RequestQueue:
     """At most ``limits.running`` requests inside, ``limits.waiting`` in line; more are refused at once (503, Retry-After)."""
 
     def __init__(self, limits: Limits) -> None:
