@@ -395,7 +395,7 @@ def checked(
     from rung.prompts.patterns.checked import CheckedProgram
     from rung.prompts.program import Options
 
-    instructions = [parse_instruction(one) for one in rule]
+    instructions = tuple(parse_instruction(one) for one in rule)
     said = _read(text)
 
     def judge(answer: str, enforced: tuple[Any, ...]) -> None:

@@ -40,29 +40,46 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], value: Any) -> T:
-    """Rebuild a record of class ``kind`` from what ``encode`` made."""
+    """Rebuild a record of class ``kind`` from what ``encode`` made. Raises TypeError or ValueError for anything else."""
     return typing.cast(T, _decode(kind, value))
 
 
 def _decode(kind: Any, value: Any) -> Any:
     if kind is Any or value is None:
         return value
-    if kind is float and isinstance(value, str):
-        return float(value)
-    origin = typing.get_origin(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _decode(next(arm for arm in typing.get_args(kind) if arm is not type(None)), value)
-    if origin is tuple:
-        return tuple(_decode(typing.get_args(kind)[0], item) for item in value)
-    if origin in (frozenset, list):
-        return origin(_decode(typing.get_args(kind)[0], item) for item in value)
-    if origin is not None and isinstance(value, dict) and len(typing.get_args(kind)) == 2:
-        inner = typing.get_args(kind)[1]
-        return {key: _decode(inner, item) for key, item in value.items()}
+        arms = [arm for arm in arguments if arm is not type(None)]
+        for arm in arms[:-1]:
+            try:
+                return _decode(arm, value)
+            except (TypeError, ValueError):
+                continue
+        return _decode(arms[-1], value)
+    if origin in (tuple, list, frozenset):
+        _expect(isinstance(value, list | tuple), kind, value)
+        return origin(_decode(arguments[0], item) for item in value)
+    if origin is typing.Literal:
+        _expect(value in arguments, kind, value)
+        return value
+    if origin is not None and len(arguments) == 2:
+        _expect(isinstance(value, Mapping), kind, value)
+        return {key: _decode(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        _expect(isinstance(value, Mapping), kind, value)
         hints = _hints(kind)
         return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
+    if kind is float and isinstance(value, str):
+        return float(value)
+    if kind in (str, bool, int, float):
+        _expect(isinstance(value, int | float if kind is float else kind), kind, value)
+        _expect(kind is bool or not isinstance(value, bool), kind, value)
     return value
+
+
+def _expect(good: bool, kind: Any, value: Any) -> None:
+    if not good:
+        raise TypeError(f"expected {getattr(kind, '__name__', kind)}, got {type(value).__name__} {str(value)[:60]!r}")
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,13 +10,13 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from rung.core import registry
-from rung.core.codec import canonical, digest, digest_file
+from rung.core.codec import canonical, decode, digest, digest_file, encode
 from rung.core.errors import InputError, RungError
 from rung.core.meter import metered
-from rung.core.protocols import Program, Resources
+from rung.core.protocols import Model, Program, Resources
 from rung.core.types import Answer, Failure, Input
 
 FORMAT = 1
@@ -58,7 +59,7 @@ class Rows:
         """The items as plain JSON. Raises InputError when the file is not whole."""
         try:
             return [json.loads(line) for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n") if line]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"cannot read it: {error}", file=path, remedy="export the program again") from None
 
 
@@ -140,7 +141,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds no program.json", remedy="make one: rung export RUN DIR")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"not valid JSON: {error}", file=path, remedy="export the program again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"expected program format {FORMAT}", file=path, remedy="export the program again")
@@ -148,15 +149,41 @@ def read(folder: Path) -> dict[str, Any]:
         if not isinstance(document.get(key), kind):
             raise InputError(f"{key!r} is missing or damaged", file=path, remedy="export the program again")
     for name, expected in document["files"].items():
-        target = folder / name
-        if Path(name).name != name or not target.is_file() or digest_file(target) != expected:
+        target = inside(folder, name)
+        if not target.is_file() or digest_file(target) != expected:
             raise InputError(f"{name} is missing or damaged", file=path, remedy="export the program again")
     return cast(dict[str, Any], document)
 
 
+def inside(folder: Path, name: Any) -> Path:
+    """The path of a file or folder that a program names. Raises InputError for one that lies elsewhere, also by a link."""
+    if isinstance(name, str) and name and "\0" not in name:
+        target = folder / name
+        if target != folder and target.resolve().is_relative_to(folder.resolve()) and ".." not in Path(name).parts:
+            return target
+    raise InputError(
+        f"{str(name)[:80]!r} is no file of this program",
+        file=folder / "program.json",
+        remedy="export the program again: its files lie in its own folder, without links out of it",
+        code="outside",
+    )
+
+
 def load(folder: Path, resources: Resources) -> Program:
-    """Rebuild the program that ``save`` wrote. Raises InputError when the folder is damaged."""
-    return unnest(read(folder), folder, resources)
+    """Rebuild the program that ``save`` wrote. Raises InputError when the folder is damaged, whatever it holds."""
+    document = read(folder)
+    try:
+        return unnest(document, folder, resources)
+    except RungError:
+        raise
+    except Exception as error:  # what a folder from elsewhere holds can break any step of it
+        said = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"the program cannot be made of what the folder holds: {said[:300]}",
+            file=folder / "program.json",
+            remedy="export the program again",
+            code="damaged",
+        ) from error
 
 
 def nest(program: Program) -> dict[str, Any]:
@@ -168,6 +195,64 @@ def unnest(nested: Mapping[str, Any], folder: Path, resources: Resources) -> Pro
     """Rebuild what ``nest`` wrote, from the outer program's folder."""
     kind = registry.load("program", nested["kind"])
     return cast(Program, kind.load(nested["spec"], folder, resources))
+
+
+class Storable:
+    """The base of a program that is a dataclass: what makes it again is its fields.
+
+    A field typed Model is stored as the model's name, one typed Program as the program itself; a mapping whose field has the metadata
+    ``rows`` (passages by name) in a file of its own; anything else as ``core.codec`` encodes it. A field may be missing in the
+    folder where it has a default.
+    """
+
+    kind: ClassVar[str]
+
+    def spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {}
+        for field, kind in _stored(cast(Any, type(self))):
+            value = getattr(self, field.name)
+            if kind is Model:
+                spec[field.name] = value.name
+            elif kind is Program:
+                spec[field.name] = nest(value)
+            elif stem := field.metadata.get("rows"):
+                spec.update({field.name: Rows(stem, list(value.items())).name} if value else {})
+            else:
+                spec[field.name] = encode(value)
+        return spec
+
+    def files(self) -> Mapping[str, Path | bytes]:
+        files: dict[str, Path | bytes] = {}
+        for field, kind in _stored(cast(Any, type(self))):
+            value = getattr(self, field.name)
+            if kind is Program:
+                files |= value.files()
+            elif (stem := field.metadata.get("rows")) and value:
+                files |= Rows(stem, list(value.items())).files()
+        return files
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Self:
+        given: dict[str, Any] = {}
+        for field, kind in _stored(cast(Any, cls)):
+            if field.name not in spec:
+                continue  # its default, or the error that it has none
+            stored = spec[field.name]
+            if kind is Model:
+                given[field.name] = resources.model(stored)
+            elif kind is Program:
+                given[field.name] = unnest(stored, folder, resources)
+            elif "rows" in field.metadata:
+                given[field.name] = dict(Rows.read(inside(folder, stored)))
+            else:
+                given[field.name] = decode(kind, stored)
+        return cls(**given)
+
+
+@lru_cache(maxsize=64)
+def _stored(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+    hints = get_type_hints(kind)
+    return tuple((field, hints[field.name]) for field in dataclasses.fields(kind) if field.init)
 
 
 async def attempt(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:

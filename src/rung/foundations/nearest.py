@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.core.codec import canonical
-from rung.core.program import Rows
+from rung.core.program import Rows, inside
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Input, Task, text_of
 from rung.foundations.tfidf import Similar, top
@@ -59,7 +59,7 @@ class NearestProgram:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> NearestProgram:
-        pool = Rows.read(folder / spec["pool"])
+        pool = Rows.read(inside(folder, spec["pool"]))
         return cls([text for text, _ in pool], [reference for _, reference in pool], int(spec["k"]))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from rung.core.codec import canonical, decode, encode
 from rung.core.errors import InputError, ModelError
+from rung.core.program import inside
 from rung.core.protocols import Model, Resources
 from rung.core.types import (
     Answer,
@@ -107,7 +108,7 @@ class PromptProgram:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> PromptProgram:
-        weights = folder / spec["weights"] if "weights" in spec else None
+        weights = inside(folder, spec["weights"]) if "weights" in spec else None
         model = resources.model(f"{spec['model']}{weights}" if weights is not None else spec["model"])
         selector = Selector.load(spec["select"], folder, resources) if "select" in spec else None
         prompt = decode(Template, spec["template"]) if "template" in spec else decode(Prompt, spec["prompt"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.program import Rows
+from rung.core.program import Rows, inside
 from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
 from rung.foundations.mmr import mmr
@@ -102,7 +102,7 @@ class Selector:
         return cls(
             spec["kind"],
             spec["k"],
-            [decode(Example, item) for item in Rows.read(folder / spec["pool"])],
+            [decode(Example, item) for item in Rows.read(inside(folder, spec["pool"]))],
             embedder=resources.embedder(spec["embedder"]) if spec["embedder"] else None,
             seed=spec["seed"],
             diversity=spec["diversity"],

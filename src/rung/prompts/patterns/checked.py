@@ -9,12 +9,11 @@ text where it does not belong (a keyword, a letter so often, a language) is left
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
-from rung.core.codec import decode, encode
+from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.metrics.instructions import CHOICES, Instruction, parse_instruction, read_instructions
@@ -322,53 +321,20 @@ def _members(characters: set[str]) -> str:
 # ---------------------------------------------------------------- the program
 
 
-class CheckedProgram:
+@dataclass(eq=False)
+class CheckedProgram(Storable):
     """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown to
     the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's form."""
 
-    kind = "checked"
+    kind: ClassVar[str] = "checked"
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        prompt: Prompt | None = None,
-        options: Options | None = None,
-        field: str = "",
-        rules: Sequence[Instruction] = (),
-        grammar: bool = True,
-    ) -> None:
-        self._model, self.field, self.rules, self.grammar = model, field, tuple(rules), grammar
-        self.prompt = prompt or Prompt()
-        self.options = options or Options()
-
-    @property
-    def model(self) -> Model:
-        return self._model
-
-    def spec(self) -> dict[str, Any]:
-        return {
-            "prompt": encode(self.prompt),
-            "options": encode(self.options),
-            "model": self._model.name,
-            "field": self.field,
-            "rules": [{"kind": one.kind, **one.options} for one in self.rules],
-            "grammar": self.grammar,
-        }
-
-    def files(self) -> Mapping[str, Path]:
-        return {}
-
-    @classmethod
-    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> CheckedProgram:
-        return cls(
-            resources.model(spec["model"]),
-            prompt=decode(Prompt, spec["prompt"]),
-            options=decode(Options, spec["options"]),
-            field=spec["field"],
-            rules=read_instructions(spec["rules"]) if spec["rules"] else (),
-            grammar=spec["grammar"],
-        )
+    model: Model
+    _: KW_ONLY
+    prompt: Prompt = Prompt()
+    options: Options = Options()
+    field: str = ""
+    rules: tuple[Instruction, ...] = ()
+    grammar: bool = True
 
     def compiled(self, input: Input | str) -> Compiled:
         """The form that the answer to ``input`` gets. Raises InputError for instructions that cannot be read."""
@@ -385,7 +351,7 @@ class CheckedProgram:
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         form = self.compiled(input).form if self.grammar else ResponseFormat()
         sampling = replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
-        return conclude([await ask(self._model, self.messages(input), form, sampling, repeat=repeat)])
+        return conclude([await ask(self.model, self.messages(input), form, sampling, repeat=repeat)])
 
 
 @dataclass(frozen=True)
@@ -421,6 +387,6 @@ class Checked:
             prompt=Prompt.of(task),
             options=Options.of(task),
             field=self.field if self.field in task.fields else "",
-            rules=[parse_instruction(rule) for rule in self.rules],
+            rules=tuple(parse_instruction(rule) for rule in self.rules),
             grammar=self.grammar,
         )

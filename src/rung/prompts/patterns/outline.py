@@ -7,13 +7,11 @@ constrained decoding every reply has all sections, in order, none empty and none
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
-from rung.core.codec import decode, encode
 from rung.core.errors import InputError
+from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.reply import read_reply
 from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input
@@ -110,53 +108,25 @@ class Outline:
         return bodies, ""
 
 
-class OutlineProgram:
+@dataclass(eq=False)
+class OutlineProgram(Storable):
     """Answers under an output template. ``pick`` names the section that is the output; empty: all of them, by name."""
 
-    kind = "outline"
+    kind: ClassVar[str] = "outline"
 
-    def __init__(
-        self,
-        outline: Outline,
-        model: Model,
-        *,
-        prompt: Prompt | None = None,
-        options: Options | None = None,
-        pick: str = "",
-    ) -> None:
-        if pick and pick not in outline.sections:
+    outline: Outline
+    model: Model
+    _: KW_ONLY
+    prompt: Prompt = Prompt()
+    options: Options = Options()
+    pick: str = ""
+
+    def __post_init__(self) -> None:
+        if self.pick and self.pick not in self.outline.sections:
             raise InputError(
-                f"the output template has no section {pick!r}", remedy=f"sections: {', '.join(outline.sections)}"
+                f"the output template has no section {self.pick!r}",
+                remedy=f"sections: {', '.join(self.outline.sections)}",
             )
-        self.outline, self._model, self.pick = outline, model, pick
-        self.prompt = prompt or Prompt()
-        self.options = options or Options()
-
-    @property
-    def model(self) -> Model:
-        return self._model
-
-    def spec(self) -> dict[str, Any]:
-        return {
-            "outline": encode(self.outline),
-            "prompt": encode(self.prompt),
-            "options": encode(self.options),
-            "model": self._model.name,
-            "pick": self.pick,
-        }
-
-    def files(self) -> Mapping[str, Path]:
-        return {}
-
-    @classmethod
-    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> OutlineProgram:
-        return cls(
-            decode(Outline, spec["outline"]),
-            resources.model(spec["model"]),
-            prompt=decode(Prompt, spec["prompt"]),
-            options=decode(Options, spec["options"]),
-            pick=spec["pick"],
-        )
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """The exact messages that are sent for ``input``."""
@@ -166,8 +136,8 @@ class OutlineProgram:
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         sampling: Sampling = self.options.sampling
         sampling = replace(sampling, max_tokens=self.outline.tokens, seed=(sampling.seed or 0) + repeat)
-        form = self.outline.form if "regex" in self._model.capabilities.forms else ResponseFormat()
-        asked = await ask(self._model, self.messages(input), form, sampling, repeat=repeat)
+        form = self.outline.form if "regex" in self.model.capabilities.forms else ResponseFormat()
+        asked = await ask(self.model, self.messages(input), form, sampling, repeat=repeat)
         answer = conclude([asked])
         if answer.failure is not None:
             return answer

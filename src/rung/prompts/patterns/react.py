@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.program import Rows
+from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.reply import read_reply
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
@@ -76,59 +74,27 @@ def read_move(text: str) -> Move | None:
     return Move(found[1].strip(), found[2], found[3].strip()) if found else None
 
 
-class ReactProgram:
+@dataclass(eq=False)
+class ReactProgram(Storable):
     """Answers by steps; ``limit`` of them at most, then the best answer the model has.
 
     An action that is tried a second time is answered with a warning, a third time ends the search for an answer. The
     ``finish`` input is the output where it has the task's form; else the answer is asked for once more, in that form.
     """
 
-    kind = "react"
+    kind: ClassVar[str] = "react"
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        passages: Mapping[str, str] | None = None,
-        prompt: Prompt | None = None,
-        options: Options | None = None,
-        limit: int = 6,
-    ) -> None:
-        if limit < 1:
-            raise InputError(f"got a limit of {limit} steps, expected at least 1", remedy="write limit: 6")
-        self._model = model
-        self.prompt = prompt or Prompt("Answer the question.")
-        self.options = options or Options()
-        self.passages = dict(passages or {})
-        self._rows = Rows("passages", list(self.passages.items()))
-        self.limit = limit
+    model: Model
+    _: KW_ONLY
+    passages: Mapping[str, str] = field(default_factory=dict, metadata={"rows": "passages"})
+    prompt: Prompt = Prompt("Answer the question.")
+    options: Options = Options()
+    limit: int = 6
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise InputError(f"got a limit of {self.limit} steps, expected at least 1", remedy="write limit: 6")
         self.tools = (*(("search",) if self.passages else ()), "calculate", "finish")
-
-    @property
-    def model(self) -> Model:
-        return self._model
-
-    def spec(self) -> dict[str, Any]:
-        return {
-            "prompt": encode(self.prompt),
-            "options": encode(self.options),
-            "model": self._model.name,
-            **({"passages": self._rows.name} if self.passages else {}),
-            "limit": self.limit,
-        }
-
-    def files(self) -> Mapping[str, bytes]:
-        return self._rows.files() if self.passages else {}
-
-    @classmethod
-    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> ReactProgram:
-        return cls(
-            resources.model(spec["model"]),
-            passages=dict(Rows.read(folder / spec["passages"])) if "passages" in spec else None,
-            prompt=decode(Prompt, spec["prompt"]),
-            options=decode(Options, spec["options"]),
-            limit=spec["limit"],
-        )
 
     @cached_property
     def search(self) -> Search:
@@ -157,7 +123,7 @@ class ReactProgram:
         tried: dict[tuple[str, str], int] = {}
         for number in range(1, self.limit + 1):
             step = await ask(
-                self._model, messages, first if number == 1 else form, sampling, name=f"step {number}", repeat=repeat
+                self.model, messages, first if number == 1 else form, sampling, name=f"step {number}", repeat=repeat
             )
             asked.append(step)
             if step.failure is not None and step.failure.where != "parse":
@@ -191,10 +157,10 @@ class ReactProgram:
             messages = (*messages, closing)
         if self.options.form.closed:
             final = replace(self.options.sampling, seed=seed)
-            asked.append(await ask(self._model, messages, self.options.form, final, repeat=repeat))
+            asked.append(await ask(self.model, messages, self.options.form, final, repeat=repeat))
             return conclude(asked)
         # A model in the habit of steps goes on with them: free text is got by a last step that can only finish.
-        last_step = await ask(self._model, messages, grammar(("finish",)), sampling, name="answer", repeat=repeat)
+        last_step = await ask(self.model, messages, grammar(("finish",)), sampling, name="answer", repeat=repeat)
         move = read_move(last_step.output or "")
         output = move.argument if move is not None else (last_step.raw.strip() or None)
         failure = None if output else last_step.failure

@@ -7,13 +7,11 @@ loses a number or a name of the original, or shares too few of its words, is not
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
-from rung.core import program as programs
 from rung.core.errors import InputError
+from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.types import Answer, Input, Message, ResponseFormat, RungChoice, Sampling, Step, Task, Usage, as_input
@@ -91,44 +89,27 @@ async def refine(
     return Refined(question, current, tuple(steps), why)
 
 
-class RefinedProgram:
+@dataclass(eq=False)
+class RefinedProgram(Storable):
     """Any program behind a question that was refined first. ``field`` is the input field that holds the question."""
 
-    kind = "refined"
+    kind: ClassVar[str] = "refined"
 
-    def __init__(
-        self, inner: Program, model: Model, fields: tuple[str, ...], *, field: str = "", rounds: int = 1
-    ) -> None:
-        if field and field not in fields:
-            raise InputError(f"the input has no field {field!r}", remedy=f"fields: {', '.join(fields)}")
-        self.inner, self._model, self.fields, self.rounds = inner, model, fields, rounds
-        self.field = field or ("question" if "question" in fields else fields[0])
+    inner: Program
+    model: Model
+    fields: tuple[str, ...]
+    _: KW_ONLY
+    field: str = ""
+    rounds: int = 1
 
-    @property
-    def model(self) -> Model:
-        return self._model
-
-    def spec(self) -> dict[str, Any]:
-        return {
-            "inner": programs.nest(self.inner),
-            "model": self._model.name,
-            "fields": list(self.fields),
-            "field": self.field,
-            "rounds": self.rounds,
-        }
-
-    def files(self) -> Mapping[str, Path | bytes]:
-        return self.inner.files()
-
-    @classmethod
-    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> RefinedProgram:
-        inner = programs.unnest(spec["inner"], folder, resources)
-        model = resources.model(spec["model"])
-        return cls(inner, model, tuple(spec["fields"]), field=spec["field"], rounds=spec["rounds"])
+    def __post_init__(self) -> None:
+        if self.field and self.field not in self.fields:
+            raise InputError(f"the input has no field {self.field!r}", remedy=f"fields: {', '.join(self.fields)}")
+        self.field = self.field or ("question" if "question" in self.fields else self.fields[0])
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         value = as_input(input, self.fields)
-        found = await refine(self._model, value[self.field], rounds=self.rounds, repeat=repeat)
+        found = await refine(self.model, value[self.field], rounds=self.rounds, repeat=repeat)
         answer = await self.inner({**value, self.field: found.question}, repeat=repeat)
         usage = sum((step.usage for step in found.steps), Usage())
         return replace(answer, steps=found.steps + answer.steps, usage=usage + answer.usage)

@@ -12,15 +12,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from rung.core import program as programs
 from rung.core.errors import InputError
+from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.types import (
@@ -241,54 +240,28 @@ def count_flags(false: Sequence[bool], flagged: Sequence[bool]) -> Detection:
 # ---------------------------------------------------------------- as a program
 
 
-class VerifiedProgram:
+@dataclass(eq=False)
+class VerifiedProgram(Storable):
     """Any program whose answer is verified against a source, and asked for once more where a claim does not hold.
 
     The source is the input field ``source``, or else the passages nearest to the input. The confidence is the share of the
     last answer's claims that are supported.
     """
 
-    kind = "verified"
+    kind: ClassVar[str] = "verified"
 
-    def __init__(
-        self,
-        inner: Program,
-        model: Model,
-        fields: tuple[str, ...],
-        *,
-        source: str = "",
-        passages: Mapping[str, str] | None = None,
-    ) -> None:
-        if source and source not in fields:
-            raise InputError(f"the input has no field {source!r}", remedy=f"fields: {', '.join(fields)}")
-        if not source and not passages:
+    inner: Program
+    model: Model
+    fields: tuple[str, ...]
+    _: KW_ONLY
+    source: str = ""
+    passages: Mapping[str, str] = field(default_factory=dict, metadata={"rows": "passages"})
+
+    def __post_init__(self) -> None:
+        if self.source and self.source not in self.fields:
+            raise InputError(f"the input has no field {self.source!r}", remedy=f"fields: {', '.join(self.fields)}")
+        if not self.source and not self.passages:
             raise InputError("there is no source to verify against", remedy="name an input field, or give passages")
-        self.inner, self._model, self.fields, self.source = inner, model, fields, source
-        self.passages = dict(passages or {}) if not source else {}
-        self._rows = programs.Rows("passages", list(self.passages.items()))
-
-    @property
-    def model(self) -> Model:
-        return self._model
-
-    def spec(self) -> dict[str, Any]:
-        return {
-            "inner": programs.nest(self.inner),
-            "model": self._model.name,
-            "fields": list(self.fields),
-            "source": self.source,
-            **({"passages": self._rows.name} if self.passages else {}),
-        }
-
-    def files(self) -> Mapping[str, Path | bytes]:
-        return {**self.inner.files(), **(self._rows.files() if self.passages else {})}
-
-    @classmethod
-    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> VerifiedProgram:
-        inner = programs.unnest(spec["inner"], folder, resources)
-        model = resources.model(spec["model"])
-        passages = dict(programs.Rows.read(folder / spec["passages"])) if "passages" in spec else None
-        return cls(inner, model, tuple(spec["fields"]), source=spec["source"], passages=passages)
 
     @cached_property
     def search(self) -> Search:
@@ -324,7 +297,7 @@ class VerifiedProgram:
     async def _check(self, question: str, output: str, source: str, repeat: int) -> Verification:
         # An answer of a few words claims nothing without its question.
         claim = output if len(output.split()) > 4 else f"{question.rstrip('?. ')}: {output}"
-        return await verify(self._model, claim, source, rules=len(output.split()) > 4, repeat=repeat)
+        return await verify(self.model, claim, source, rules=len(output.split()) > 4, repeat=repeat)
 
 
 def _share(found: Verification) -> float:
@@ -362,4 +335,4 @@ class Verify:
             # The field with the longest texts is the source; the question is short.
             seen = task.train or task.dev
             source = max(task.fields, key=lambda name: sum(len(item.input[name]) for item in seen))
-        return VerifiedProgram(inner, model, task.fields, source=source, passages=task.passages if not source else None)
+        return VerifiedProgram(inner, model, task.fields, source=source, passages=task.passages if not source else {})

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from rung.core import program as programs
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError, Unsupported
-from rung.core.program import Rows
+from rung.core.program import Rows, inside
 from rung.core.protocols import Model, Resources
 from rung.core.types import (
     Answer,
@@ -152,7 +152,7 @@ class RagProgram:
         inner = programs.unnest(spec["inner"], folder, resources)
         assert isinstance(inner, PromptProgram)
         embedder = resources.embedder(spec["embedder"]) if spec["embedder"] else None
-        corpus = Corpus(dict(Rows.read(folder / spec["passages"])), embedder, spec["chunk"])
+        corpus = Corpus(dict(Rows.read(inside(folder, spec["passages"]))), embedder, spec["chunk"])
         return cls(
             inner, corpus, decode(SearchOptions, spec["search"]), decode(Reading, spec["reading"]), spec["field"]
         )
