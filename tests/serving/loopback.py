@@ -16,6 +16,7 @@ from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
+from rung.retrieval.collection.shared import Collections
 from rung.serving.ab import ABTest
 from rung.serving.app import make_app
 from rung.serving.endpoint import Endpoint, ModelEndpoint, ProgramEndpoint
@@ -23,7 +24,6 @@ from rung.serving.keys import Keys
 from rung.serving.limits import Limits
 from rung.serving.local import Opened
 from rung.serving.record import Recorder
-from rung.serving.search import Collections
 from rung.serving.server import address, listen, running
 
 LABELS = ("refund", "delivery", "card")

@@ -17,10 +17,11 @@ import pytest
 from rung.core.errors import InputError, MissingExtra, RungError, ServerError, StoreError
 from rung.core.types import Document
 from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.shared import Collections
 from rung.retrieval.rank.options import SearchOptions
 from rung.serving.keys import Keys, hash_key
 from rung.serving.limits import Limits
-from rung.serving.search import AROUND, MOST, Collections
+from rung.serving.search import AROUND, MOST
 from tests.serving.browser import Browser, chromium
 from tests.serving.loopback import endpoint, program, serving
 

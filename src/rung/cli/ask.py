@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def ask(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask it; - reads standard input.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask it; - reads standard input.")] = "",
     model: Annotated[str | None, typer.Option("-m", "--model", metavar="MODEL", help="provider:name.")] = None,
     reader: Annotated[
         str,
@@ -32,26 +33,30 @@ def ask(
         bool, typer.Option("--show", help="Also print what was sent and how long each stage took.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Save what answers as a program folder, for rung run and rung serve."),
+    ] = None,
 ) -> None:
     """Answer a question from a collection. Each citation is the characters of a document; what the passages do not hold is
-    refused (exit code 3)."""
+    refused (exit code 3). With --export the question may be left out."""
     import asyncio
     import sys
     from dataclasses import replace
     from typing import Any
 
     from rung.core.errors import InputError
+    from rung.core.program import save
     from rung.core.settings import Settings
     from rung.models import Pool
     from rung.retrieval.answer.rag import Reading, answerer
     from rung.retrieval.answer.refusal import RefusalModel
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
+    from rung.retrieval.collection.shared import NamedCollection
     from rung.retrieval.rank.options import SearchOptions
 
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()
-    if not text:
+    if not text and export is None:
         raise InputError("the question is empty", remedy=f'type: rung ask {name} "..."')
     condition = None
     if where is not None:
@@ -65,14 +70,22 @@ def ask(
     how: dict[str, Any] = {"reader": reader}
     reading = Reading(refine=refine, gate=gate, strict=reader == "mark", rerank=8 if own else 0, **how)
 
-    async def work() -> Grounded:
-        async with Pool(settings, default=model) as pool:
-            return await answerer(pool.model(), collection, wanted, reading).ground(text)
+    collection = NamedCollection(name, settings.home)
 
-    with Collection.open(find(name, settings.home)) as collection:
-        grounded = asyncio.run(work())
+    async def work() -> Grounded | None:
+        async with Pool(settings, default=model) as pool:
+            program = answerer(pool.model(), collection, wanted, reading)
+            if export is not None:
+                save(program, export, notes={"fields": list(program.inner.options.fields)})
+                typer.echo(f'Use it: rung run {export} -i "..."    rung serve {export}', err=True)
+            return await program.ground(text) if text else None
+
+    grounded = asyncio.run(work())
+    if grounded is None:
+        return
+    with collection.use() as opened:
         for citation in grounded.citations:
-            document = collection.document(citation.document)
+            document = opened.document(citation.document)
             if document is None or not citation.holds(document.text):
                 raise InputError(
                     f"the collection changed while it was asked: {citation.document} is not what was cited",

@@ -23,12 +23,13 @@ from rung.core.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling, Usage
 from rung.core.types import Request as ModelRequest
+from rung.retrieval.collection.shared import Collections
 from rung.serving.ab import ABTest, Assignment
 from rung.serving.endpoint import Choice, Endpoint, Piece, refusal
 from rung.serving.keys import Keys
 from rung.serving.limits import Limits, RequestQueue
 from rung.serving.record import Recorder
-from rung.serving.search import Collections, add_search
+from rung.serving.search import add_search
 from rung.serving.wire import (
     ChatChunk,
     ChatCompletion,

@@ -15,6 +15,7 @@ from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.retrieval.collection.folders import find
+from rung.retrieval.collection.shared import Collections
 from rung.serving.ab import ABTest, Shares
 from rung.serving.app import make_app
 from rung.serving.client import Remote
@@ -24,7 +25,6 @@ from rung.serving.limits import Limits
 from rung.serving.local import Opened, open_folder
 from rung.serving.parity import Parity, check, refuse
 from rung.serving.record import Recorder
-from rung.serving.search import Collections
 from rung.serving.server import Server, address, listen, running
 from rung.store import Store, open_store
 

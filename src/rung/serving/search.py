@@ -12,15 +12,11 @@ import base64
 import hashlib
 import logging
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlencode
 
@@ -28,9 +24,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from rung.core.errors import InputError, RungError
-from rung.core.protocols import Resources
 from rung.core.types import Hit
-from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.shared import Collections
 from rung.retrieval.filter import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
@@ -57,99 +52,6 @@ _SAFE = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-# ---------------------------------------------------------------- the collections
-
-
-@dataclass(slots=True)
-class _Held:
-    """An open collection, the file that it was opened from, and how many searches are in it."""
-
-    collection: Collection
-    file: tuple[int, int] | None
-    users: int = 0
-    retired: bool = False
-
-
-class Collections:
-    """Collections by name. Threads may use them at once."""
-
-    def __init__(self, folders: Mapping[str, Path], resources: Resources | None = None) -> None:
-        """Opens them all. Raises InputError or StoreError for one that is not there, damaged, or made by an embedder that is
-        another one by now."""
-        self._folders = dict(folders)
-        self._resources = resources
-        self._guard = threading.Lock()
-        self._held: dict[str, _Held] = {}
-        try:
-            for name in self._folders:
-                self._held[name] = self._open(name)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._folders)
-
-    def _open(self, name: str) -> _Held:
-        folder = self._folders[name]
-        file = _identity(folder)
-        collection = Collection.open(folder, resources=self._resources)
-        try:
-            if collection.dimensions:
-                _ = collection.embedder  # now, not at the first search
-        except BaseException:
-            collection.close()
-            raise
-        return _Held(collection, file)
-
-    @contextmanager
-    def use(self, name: str) -> Iterator[Collection]:
-        """The collection of that name, as it lies on the disk now. Raises Refused 503 while it is not there."""
-        with self._guard:
-            held = self._held.get(name)
-            try:
-                if held is None or held.file != _identity(self._folders[name]):
-                    if held is not None:
-                        self._retire(self._held.pop(name))
-                    held = self._held[name] = self._open(name)
-            except RungError as error:
-                raise _away(name, error) from None
-            held.users += 1
-        try:
-            yield held.collection
-        finally:
-            with self._guard:
-                held.users -= 1
-                if held.retired and not held.users:
-                    held.collection.close()
-
-    def _retire(self, held: _Held) -> None:
-        held.retired = True
-        if not held.users:
-            held.collection.close()
-
-    def close(self) -> None:
-        with self._guard:
-            for held in self._held.values():
-                self._retire(held)
-            self._held.clear()
-
-    def try_out(self, name: str) -> None:
-        """One search, so that the first caller does not wait for files to be read."""
-        with self.use(name) as collection:
-            collection.search("a", SearchOptions(k=1))
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which file the truth is; None: there is none. One that is open keeps its number, so another under its name has another."""
-    try:
-        found = (folder / "collection.db").stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _away(name: str, error: RungError) -> Refused:
@@ -248,13 +150,13 @@ def _hit(index: str, hit: Hit) -> dict[str, Any]:
 
 
 def _search(shelf: Collections, index: str, query: str, search: SearchOptions) -> dict[str, Any]:
-    with shelf.use(index) as collection:
-        started = time.perf_counter()
-        try:
+    try:
+        with shelf.use(index) as collection:
+            started = time.perf_counter()
             hits = collection.search(query, search)
-        except RungError as error:
-            raise _told(index, error) from None
-        seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+    except RungError as error:
+        raise _told(index, error) from None
     found = [_hit(index, hit) for hit in hits]
     return {
         "object": "search",
@@ -267,11 +169,11 @@ def _search(shelf: Collections, index: str, query: str, search: SearchOptions) -
 
 
 def _document(shelf: Collections, index: str, id: str, start: int, end: int) -> dict[str, Any]:
-    with shelf.use(index) as collection:
-        try:
+    try:
+        with shelf.use(index) as collection:
             document = collection.document(id)
-        except RungError as error:
-            raise _told(index, error) from None
+    except RungError as error:
+        raise _told(index, error) from None
     if document is None:
         raise Refused(404, f"the index {index} has no document {id[:200]!r}", param="id", code="document_not_found")
     length = len(document.text)
@@ -295,7 +197,7 @@ def _index(shelf: Collections, name: str) -> dict[str, Any]:
     try:
         with shelf.use(name) as collection:
             stats = collection.stats()
-    except (Refused, RungError):
+    except RungError:
         return said
     return {**said, "documents": stats.documents, "passages": stats.passages, "embedder": stats.embedder or None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from rung.core import program as programs
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Context, Program
 from rung.core.rung import make_rung
-from rung.core.types import Case, Example, Message, Request, ResponseFormat, RungChoice, Task
+from rung.core.settings import Settings
+from rung.core.types import Case, Document, Example, Message, Request, ResponseFormat, RungChoice, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
@@ -22,7 +23,9 @@ from rung.prompts.program import Options
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import REFUSAL, RagProgram, Reading, answerer, stages
 from rung.retrieval.answer.refusal import RefusalModel, features
+from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.corpus import Corpus
+from rung.retrieval.collection.folders import locate
 from rung.retrieval.rank.expand import expand, merge
 from rung.retrieval.rank.options import SearchOptions
 
@@ -222,10 +225,62 @@ async def test_wrong_options_are_refused() -> None:
     assert "answers of text" in Rag(reader="copy").obstacle(labels, Shelf(says("")))
     assert Rag().obstacle(labels, Shelf(says(""))) == ""
     assert "no book to close" in ClosedBook().obstacle(task(passages={}), Shelf(says("")))
-    live = answerer(says(""), Corpus(PASSAGES), SearchOptions(), Reading())
-    live._rows = None
-    with pytest.raises(Unsupported, match="not saved"):
-        live.spec()
+    assert "'attic'" in Rag(collection="attic").obstacle(task(passages={}), Shelf(says("")))
+
+
+@pytest.fixture
+def lamps() -> Iterator[Path]:
+    """A collection of the passages under the home folder."""
+    folder = locate("lamps", Settings().home)
+    with Collection.create(folder, embedder=Letters(), resources=Shelf(says(""))) as made:
+        made.add(Document(id, text) for id, text in PASSAGES.items())
+        with pytest.raises(Unsupported) as caught:
+            answerer(says(""), made, SearchOptions(), Reading()).spec()
+        assert caught.value.code == "not-saved"
+    yield folder
+    if folder.exists():
+        Collection.drop(folder)
+
+
+async def test_a_program_names_its_collection(lamps: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = says("The safety lamp was invented by Humphry Davy.")
+    given, shelf = task(passages={}), Shelf(model)
+    rung = Rag(collection="lamps", reader="copy", k=1)
+    assert rung.obstacle(given, shelf) == ""
+    program = await rung.fit(given, Context(shelf, Path("unused"), _never))
+    first = await program("Who invented the safety lamp?")
+    programs.save(program, tmp_path / "program", notes={"fields": ["question"]})
+    saved = json.loads((tmp_path / "program" / "program.json").read_text())
+    assert (saved["spec"]["collection"]["name"], saved["spec"]["collection"]["documents"]) == ("lamps", 3)
+    assert "invented in 1815" not in json.dumps(saved)
+
+    again = programs.load(tmp_path / "program", shelf)
+    assert (await again("Who invented the safety lamp?")).output == first.output == "Humphry Davy"
+    assert programs.fingerprint(again) == programs.fingerprint(program)
+    assert caplog.text == ""
+    with Collection.open(lamps, embedder=Letters(), resources=shelf) as writer:
+        writer.add([Document("new", "A lantern is a lamp that is carried.")])
+    assert (
+        programs.fingerprint(again) != programs.fingerprint(program)
+        or programs.fingerprint(program) != saved["fingerprint"]
+    )
+    programs.load(tmp_path / "program", shelf)
+    assert "has changed since the program was exported" in caplog.text
+
+    Collection.drop(lamps)
+    with pytest.raises(InputError) as caught:
+        programs.load(tmp_path / "program", shelf)
+    assert caught.value.code == "collection-missing"
+    assert "rung index build DOCS --to lamps --embedder letters --chunk recursive:200:0" in caught.value.remedy
+    Collection.create(lamps, embedder=None).close()
+    with pytest.raises(InputError) as caught:
+        programs.load(tmp_path / "program", shelf)
+    assert caught.value.code == "collection-differs"
+    saved["spec"]["collection"] = {"name": "../../etc", "embedder": "", "chunker": ""}
+    (tmp_path / "program" / "program.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError) as caught:
+        programs.load(tmp_path / "program", shelf)
+    assert "expected letters" in caught.value.message
 
 
 async def test_a_closed_book_holds_back_the_field_with_the_passage() -> None:

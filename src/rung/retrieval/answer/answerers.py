@@ -10,13 +10,16 @@ from typing import Any, ClassVar, cast
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Program, Resources, Traits
+from rung.core.settings import Settings
 from rung.core.types import Answer, Input, Message, Task, Usage, as_input
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.retrieval.answer.rag import READERS, RagProgram, Reader, Reading
 from rung.retrieval.answer.refusal import RefusalModel
 from rung.retrieval.chunk import chunker
-from rung.retrieval.collection.corpus import Corpus
+from rung.retrieval.collection.corpus import Corpus, Searcher
+from rung.retrieval.collection.folders import find
+from rung.retrieval.collection.shared import NamedCollection
 from rung.retrieval.rank.expand import way_of
 from rung.retrieval.rank.options import Mode, SearchOptions
 
@@ -34,7 +37,8 @@ class Rag:
     task's passages are cut, ``words`` how many words of them are shown at most. ``refine`` betters the query: rewrite,
     sub-questions, hypothetical. ``reader`` is how the answer is got from them (see Reading); ``auto``: copy where the task
     wants a short text, else write. The chunks are short because the embedded model reads little well: a larger one is better
-    served by ``recursive:200`` and a higher ``k``. ``refuse``: answers REFUSAL where the passages seem not to hold one.
+    served by ``recursive:200`` and a higher ``k``. ``collection`` names one (``rung index list``) that is searched in place of
+    the task's passages, by its own chunks and embedder. ``refuse``: answers REFUSAL where the passages seem not to hold one.
     """
 
     traits: ClassVar[Traits] = Traits(optional=True)
@@ -50,6 +54,7 @@ class Rag:
     embedder: str = "static"
     field: str = ""
     refuse: bool = False
+    collection: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in ("dense", "keyword", "hybrid"):
@@ -63,8 +68,13 @@ class Rag:
             chunker(self.chunk)
 
     def obstacle(self, task: Task, resources: Resources) -> str:
-        if not task.passages:
-            return "there is nothing to retrieve from: no passages: in the task file"
+        if self.collection:
+            try:
+                find(self.collection, Settings().home)
+            except InputError as error:
+                return error.message
+        elif not task.passages:
+            return "there is nothing to retrieve from: no passages: in the task file, and no collection is named"
         if self.reader not in ("auto", "write") and task.form.kind != "text":
             return f"reader {self.reader} is for answers of text, this task's are {task.form.kind}"
         return ""
@@ -91,8 +101,12 @@ class Rag:
                 options, sampling=replace(options.sampling, max_tokens=max(40, options.sampling.max_tokens))
             )
         inner = PromptProgram(prompt, context.resources.model(), options)
-        embedder = context.resources.embedder(self.embedder) if self.mode != "keyword" else None
-        corpus = Corpus(task.passages, embedder, self.chunk)
+        corpus: Searcher
+        if self.collection:
+            corpus = NamedCollection(self.collection, Settings().home, context.resources)
+        else:
+            embedder = context.resources.embedder(self.embedder) if self.mode != "keyword" else None
+            corpus = Corpus(task.passages, embedder, self.chunk)
         search = SearchOptions(
             mode=cast(Mode, self.mode), k=self.k, rerank=self.rerank if self.rerank not in ("", "model") else None
         )

@@ -20,6 +20,7 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError, Unsupported
 from rung.core.program import Rows, inside
 from rung.core.protocols import Model, Resources
+from rung.core.settings import Settings
 from rung.core.types import (
     Answer,
     Failure,
@@ -43,6 +44,7 @@ from rung.retrieval.answer.cite import Citation, Cited, Claim, cite
 from rung.retrieval.answer.refusal import RefusalModel, features
 from rung.retrieval.answer.span import Phrase, copy
 from rung.retrieval.collection.corpus import Corpus, Searcher
+from rung.retrieval.collection.shared import NamedCollection
 from rung.retrieval.rank.expand import Expanded, expand, merge, way_of
 from rung.retrieval.rank.options import SearchOptions
 
@@ -129,20 +131,26 @@ class RagProgram:
         return self.inner.model
 
     def spec(self) -> dict[str, Any]:
-        if self._rows is None or not isinstance(self.corpus, Corpus):
-            raise Unsupported(
-                "an answerer over a collection is not saved as a program: the collection would be left behind",
-                remedy="use a rag rung in a task whose passages: it is",
-            )
         return {
             "inner": programs.nest(self.inner),
-            "passages": self._rows.name,
-            "chunk": self.corpus.chunk,
-            "embedder": self.corpus.embedder.name if self.corpus.embedder is not None else None,
+            **self._source(),
             "search": encode(self.search),
             "reading": encode(self.reading),
             "field": self.field,
         }
+
+    def _source(self) -> dict[str, Any]:
+        """What the passages come from: a file of the program's own, or a collection by its name."""
+        if isinstance(self.corpus, NamedCollection):
+            return {"collection": self.corpus.spec()}
+        if self._rows is None or not isinstance(self.corpus, Corpus):
+            raise Unsupported(
+                "a program that answers from an open collection cannot be saved: it would be left behind",
+                remedy="name the collection: rung ask NAME --export DIR, or NamedCollection(name, home)",
+                code="not-saved",
+            )
+        embedder = self.corpus.embedder.name if self.corpus.embedder is not None else None
+        return {"passages": self._rows.name, "chunk": self.corpus.chunk, "embedder": embedder}
 
     def files(self) -> Mapping[str, Path | bytes]:
         return {**self.inner.files(), **(self._rows.files() if self._rows is not None else {})}
@@ -151,8 +159,12 @@ class RagProgram:
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> RagProgram:
         inner = programs.unnest(spec["inner"], folder, resources)
         assert isinstance(inner, PromptProgram)
-        embedder = resources.embedder(spec["embedder"]) if spec["embedder"] else None
-        corpus = Corpus(dict(Rows.read(inside(folder, spec["passages"]))), embedder, spec["chunk"])
+        corpus: Searcher
+        if "collection" in spec:
+            corpus = NamedCollection.load(spec["collection"], Settings().home, resources)
+        else:
+            embedder = resources.embedder(spec["embedder"]) if spec["embedder"] else None
+            corpus = Corpus(dict(Rows.read(inside(folder, spec["passages"]))), embedder, spec["chunk"])
         return cls(
             inner, corpus, decode(SearchOptions, spec["search"]), decode(Reading, spec["reading"]), spec["field"]
         )
@@ -184,6 +196,8 @@ class RagProgram:
     async def ground(self, input: Input | str, *, repeat: int = 0) -> Grounded:
         """The answer with its claims and citations."""
         value = as_input(input, self.inner.options.fields)
+        if self.field not in value:
+            raise InputError(f"the input has no field {self.field!r}, got: {', '.join(value)}", remedy="name it so")
         question = value[self.field]
         way = way_of(self.reading.refine)
         expanded = await expand(self.model, question, way, repeat=repeat) if way else Expanded((question,))
