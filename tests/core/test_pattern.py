@@ -6,7 +6,7 @@ import re
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.pattern import pattern
+from rung.core.pattern import compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from rung.core.pattern import pattern
 )
 def test_a_search_ends(source: str, text: str) -> None:
     with contextlib.suppress(InputError):  # slow-pattern, or an engine that sees through it
-        assert pattern(source).fullmatch(text) is None
+        assert compile_pattern(source).fullmatch(text) is None
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_search_ends(source: str, text: str) -> None:
 )
 def test_what_is_none_or_too_large_is_refused(source: str) -> None:
     with pytest.raises(InputError) as raised:
-        pattern(source)
+        compile_pattern(source)
     assert raised.value.code == "pattern"
 
 
@@ -38,5 +38,5 @@ def test_what_is_none_or_too_large_is_refused(source: str) -> None:
 )
 @pytest.mark.parametrize("flags", [0, re.IGNORECASE | re.MULTILINE])
 def test_it_finds_what_re_finds(source: str, text: str, flags: int) -> None:
-    ours, theirs = pattern(source, flags).search(text), re.search(source, text, flags)
+    ours, theirs = compile_pattern(source, flags).search(text), re.search(source, text, flags)
     assert (ours and ours.span()) == (theirs and theirs.span())

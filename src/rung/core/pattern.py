@@ -26,7 +26,13 @@ class Pattern:
 
     def __init__(self, source: str, flags: int = 0) -> None:
         self.source = source
-        self._compiled: Any = _compile(source, flags)
+        self._compiled, bounded = _compile(source, flags)
+        self._limit: dict[str, float] = {"timeout": SECONDS} if bounded else {}
+
+    @property
+    def groups(self) -> int:
+        """How many groups it has."""
+        return int(self._compiled.groups)
 
     def fullmatch(self, text: str) -> re.Match[str] | None:
         return self._run("fullmatch", text)  # type: ignore[no-any-return]
@@ -34,19 +40,16 @@ class Pattern:
     def search(self, text: str) -> re.Match[str] | None:
         return self._run("search", text)  # type: ignore[no-any-return]
 
-    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
-        return self._run("match", text, pos=start)  # type: ignore[no-any-return]
-
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         """Every match, from left to right. The deadline is that of the whole search."""
         try:
-            yield from self._compiled.finditer(text, timeout=SECONDS)
+            yield from self._compiled.finditer(text, **self._limit)
         except TimeoutError:
             raise self._slow(text) from None
 
     def _run(self, method: str, text: str, **options: Any) -> Any:
         try:
-            return getattr(self._compiled, method)(text, timeout=SECONDS, **options)
+            return getattr(self._compiled, method)(text, **self._limit, **options)
         except TimeoutError:
             raise self._slow(text) from None
 
@@ -59,7 +62,7 @@ class Pattern:
 
 
 @lru_cache(maxsize=512)
-def pattern(source: str, flags: int = 0) -> Pattern:
+def compile_pattern(source: str, flags: int = 0) -> Pattern:
     """The pattern, compiled once; ``flags`` are those of ``re``.
 
     Raises InputError (code ``pattern``) when it is no regular expression or too large.
@@ -72,7 +75,8 @@ def shown(source: str) -> str:
     return repr(source) if len(source) <= 60 else repr(source[:57] + "...")
 
 
-def _compile(source: str, flags: int) -> Any:
+def _compile(source: str, flags: int) -> tuple[Any, bool]:
+    """The compiled pattern, and whether its searches need a deadline: without a repetition they take a step a character."""
     import warnings
 
     import regex
@@ -82,14 +86,17 @@ def _compile(source: str, flags: int) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            size = _size(_parse(source, flags))
+            tree = _parse(source, flags)
+            size = _size(tree)
             if size > LARGEST:
                 raise _wrong(
                     source, f"its repetitions written out are {size:,} elements, at most {LARGEST:,} are allowed"
                 )
+            if "REPEAT" not in repr(tree):
+                return re.compile(source, flags), False
             # In regex, {e<=1} after an element allows errors; in re it is text.
             literal = re.sub(r"((?:^|[^\\])(?:\\\\)*)\{(?=[ides\d]*[ides<])", r"\1\\{", source)
-            return regex.compile(literal, int(flags) & _FLAGS)
+            return regex.compile(literal, int(flags) & _FLAGS), True
     except (re.error, regex.error, OverflowError, ValueError) as error:
         raise _wrong(source, str(error)) from None
     except (RecursionError, MemoryError):

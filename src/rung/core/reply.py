@@ -14,7 +14,7 @@ from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.number import read_number
-from rung.core.pattern import pattern, shown
+from rung.core.pattern import compile_pattern, shown
 from rung.core.reasoning import without_reasoning
 from rung.core.types import ResponseFormat
 
@@ -265,7 +265,7 @@ def _validators() -> Any:
     from jsonschema.exceptions import ValidationError
 
     def check_pattern(checker: Any, source: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if checker.is_type(instance, "string") and pattern(source).search(instance) is None:
+        if checker.is_type(instance, "string") and compile_pattern(source).search(instance) is None:
             yield ValidationError(f"{instance!r} does not match {source!r}")
 
     def check_properties(
@@ -275,7 +275,7 @@ def _validators() -> Any:
             return
         for source, inner in patterns.items():
             for key, value in instance.items():
-                if pattern(source).search(key):
+                if compile_pattern(source).search(key):
                     yield from checker.descend(value, inner, path=key, schema_path=source)
 
     return jsonschema.validators.extend(  # type: ignore[no-untyped-call]
@@ -296,7 +296,7 @@ def _number(text: str) -> tuple[str | None, str]:
 
 def _match(source: str, text: str) -> tuple[str | None, str]:
     """The whole text, or the one piece of it (marks and words around it aside) that matches."""
-    compiled = pattern(source)
+    compiled = compile_pattern(source)
     if compiled.fullmatch(text):
         return text, ""
     found = {

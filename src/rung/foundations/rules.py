@@ -10,6 +10,7 @@ from math import log
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rung.core.pattern import Pattern, compile_pattern
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Failure, Input, Task, text_of
 
@@ -29,9 +30,9 @@ class RulesProgram:
     def __init__(self, rules: Weighted, fallback: str) -> None:
         self._rules, self._fallback = rules, fallback
         self._compiled = [
-            (label, weight, re.compile(pattern, re.IGNORECASE))
+            (label, weight, compile_pattern(source, re.IGNORECASE))
             for label, patterns in rules
-            for pattern, weight in patterns
+            for source, weight in patterns
         ]
 
     def spec(self) -> dict[str, Any]:
@@ -45,8 +46,8 @@ class RulesProgram:
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         text = text_of(input)
         weights: defaultdict[str, float] = defaultdict(float)
-        for label, weight, pattern in self._compiled:
-            if pattern.search(text):
+        for label, weight, rule in self._compiled:
+            if rule.search(text):
                 weights[label] += weight
         if not weights:
             return Answer(self._fallback, raw=self._fallback, confidence=0.0)
@@ -71,7 +72,9 @@ class FieldRulesProgram:
 
     def __init__(self, rules: Mapping[str, tuple[str, ...]], schema: Mapping[str, Any]) -> None:
         self._rules, self._schema = rules, schema
-        self._compiled = {name: [re.compile(p, re.IGNORECASE) for p in patterns] for name, patterns in rules.items()}
+        self._compiled = {
+            name: [compile_pattern(p, re.IGNORECASE) for p in patterns] for name, patterns in rules.items()
+        }
 
     def spec(self) -> dict[str, Any]:
         return {"rules": {name: list(patterns) for name, patterns in self._rules.items()}, "schema": self._schema}
@@ -111,15 +114,15 @@ def _convert(text: str, schema: Mapping[str, Any]) -> Any:
     return text.strip()
 
 
-def _field(text: str, patterns: list[re.Pattern[str]], schema: Mapping[str, Any]) -> Any:
+def _field(text: str, patterns: list[Pattern], schema: Mapping[str, Any]) -> Any:
     kinds = _types(schema)
     if "boolean" in kinds:
-        return any(pattern.search(text) for pattern in patterns)
+        return any(one.search(text) for one in patterns)
     if "array" in kinds:
         inner = schema.get("items", {})
         items = []
-        for pattern in patterns:
-            for match in pattern.finditer(text):
+        for one in patterns:
+            for match in one.finditer(text):
                 groups = match.groupdict()
                 if groups and "object" in _types(inner):
                     fields = inner.get("properties", {})
@@ -129,8 +132,8 @@ def _field(text: str, patterns: list[re.Pattern[str]], schema: Mapping[str, Any]
             if items:
                 break
         return items
-    for pattern in patterns:
-        if first := pattern.search(text):
+    for one in patterns:
+        if first := one.search(text):
             return _convert(first[1] if first.re.groups else first[0], schema)
     return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.pattern import Pattern, compile_pattern
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score, text_of
 from rung.metrics.beside import beside
@@ -25,9 +26,9 @@ class Rule:
 
     name: str
     kind: str
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
     limit: float = 0.0
-    when: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    when: Mapping[str, Pattern] = field(default_factory=dict)
 
     def applies(self, case: Case) -> bool:
         return all(
@@ -125,14 +126,14 @@ def _rule(item: Any, number: int, path: Path) -> Rule:
         return Rule(
             str(item["name"]), kind, pattern, float(limit), {str(key): _compile(value) for key, value in when.items()}
         )
-    except (re.error, TypeError) as error:
-        raise wrong(f"not a pattern: {error}") from None
+    except (InputError, TypeError) as error:
+        raise wrong(f"not a pattern: {getattr(error, 'message', error)}") from None
 
 
-def _compile(pattern: Any) -> re.Pattern[str]:
+def _compile(pattern: Any) -> Pattern:
     if not isinstance(pattern, str) or not pattern:
         raise TypeError(f"{pattern!r}")
-    return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    return compile_pattern(pattern, re.IGNORECASE | re.MULTILINE)
 
 
 def open_policy(argument: str, resources: Resources) -> Policy:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rung.core.errors import InputError
+from rung.core.pattern import compile_pattern
 from rung.core.types import Interval
 from rung.documents import tables
 from rung.documents.layout import Layout
@@ -59,11 +60,8 @@ class RuleFilter:
             given["words"] = r"\b(?:" + "|".join(re.escape(word) for word in words) + r")\b"
         if not given:
             raise InputError("a filter without rules blocks nothing", remedy="give rules or words")
-        try:
-            # re.DOTALL: an order may stand on several lines.
-            self._rules = [(name, re.compile(rule, re.IGNORECASE | re.DOTALL)) for name, rule in given.items()]
-        except re.error as error:
-            raise InputError(f"a rule is no regular expression: {error}", remedy="correct it") from None
+        # re.DOTALL: an order may stand on several lines.
+        self._rules = [(name, compile_pattern(rule, re.IGNORECASE | re.DOTALL)) for name, rule in given.items()]
 
     def __call__(self, text: str) -> Verdict:
         for name, rule in self._rules:

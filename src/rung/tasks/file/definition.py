@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from rung.core.errors import InputError
+from rung.core.pattern import compile_pattern
 from rung.core.problem import Problems, nearest
 from rung.core.types import RungChoice
 from rung.documents.layout import Layout
@@ -288,10 +290,9 @@ class Columns(_Part):
 
 def _regex(value: str) -> str:
     try:
-        re.compile(value)
-    except re.error as error:
-        at = f" at character {error.pos}" if error.pos is not None else ""
-        raise ValueError(f"the regular expression {value!r} does not compile: {error.msg}{at}") from None
+        compile_pattern(value)
+    except InputError as error:
+        raise ValueError(error.message) from None
     return value
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.core.number import number_alone
+from rung.core.pattern import compile_pattern
 from rung.core.problem import nearest
 from rung.core.types import ResponseFormat
 from rung.tasks.identity import identity
@@ -113,13 +114,13 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
     reference = desk.definition.columns.reference
     if reference is None:
         return
-    pattern = re.compile(reference.pattern) if reference.pattern else None
+    found_by = compile_pattern(reference.pattern) if reference.pattern else None
     for row in rows:
         found = row.reference
         if isinstance(found, str) and not found.strip():
             found = None
-        if pattern is not None and found is not None:
-            match = pattern.search(str(found))
+        if found_by is not None and found is not None:
+            match = found_by.search(str(found))
             if match is None:
                 desk.complain(
                     row.row, f"the reference {short(found)} does not match `pattern`", "correct the row or `columns.reference.pattern`",
@@ -127,7 +128,7 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
                 )  # fmt: skip
                 found = None
             else:
-                found = match[1] if pattern.groups else match[0]
+                found = match[1] if found_by.groups else match[0]
         if reference.separator is not None and isinstance(found, str):
             found = [part.strip() for part in found.split(reference.separator) if part.strip()]
         if reference.map and found is not None and not isinstance(found, list):
@@ -188,7 +189,7 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
             row.reference = _document(desk, row, check_json)
         elif form.kind in ("regex", "grammar"):
             row.reference = found if isinstance(found, str) else str(found)
-            if form.kind == "regex" and re.fullmatch(form.pattern, row.reference) is None:
+            if form.kind == "regex" and compile_pattern(form.pattern).fullmatch(row.reference) is None:
                 desk.complain(
                     row.row, f"the reference {short(found)} does not match the answer's regex {form.pattern!r}",
                     "correct the row or `answer.regex`", "reference against regex",
