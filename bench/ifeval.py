@@ -15,7 +15,7 @@ from collections import Counter
 from rung.core.settings import Settings
 from rung.core.types import Result, Score
 from rung.ladder.history import read_results, read_run
-from rung.ladder.view.table import pvalue
+from rung.ladder.numbers import pvalue
 from rung.metrics.instructions import Instruction, InstructionLevel, PromptLevel, Way, read_instructions, verdicts
 from rung.metrics.stats import interval, paired
 from rung.models import Pool

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from rung.core.types import Example, ResponseFormat, Sampling
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.prompts.program import Options, PromptProgram

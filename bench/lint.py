@@ -20,7 +20,7 @@ import numpy as np
 from rung import tasks
 from rung.core.settings import Settings
 from rung.core.types import Example, Task
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.prompts.lint import lint_prompt

@@ -1,4 +1,4 @@
-"""Runs of a store as Markdown tables for docs/results: the newest run of each task.
+"""Runs of a store as Markdown tables for docs/results.md: the newest run of each task.
 
 python bench/results.py sqlite:///.rung/rung.db [TASK ...]
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rung.core.codec import encode
 from rung.ladder.history import read_runs
+from rung.ladder.numbers import count, difference, money, note, quality, seconds
 from rung.ladder.records import RunRecord
-from rung.ladder.view.table import count, difference, money, note, quality, seconds
 from rung.store import open_store
 
 

@@ -12,7 +12,8 @@ from rung import tasks
 from rung.core import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
-from rung.ladder.climb import Climber, Observer, Silent
+from rung.ladder.climb import Climber
+from rung.ladder.prepare.observer import Observer, Silent
 from rung.ladder.records import RunRecord
 from rung.ladder.view.report import write_report
 from rung.models import Pool
@@ -38,19 +39,12 @@ def climb(
 
     ``models``, ``rungs`` and each limit that is set in ``budget`` replace those of the task; ``limit`` is the largest number
     of test examples; ``early`` stops rungs that cannot win any more. The HTML report goes to ``report``, or beside the store.
-    Raises InputError for a task that does not load; a rung that fails is a row of the result.
+    Raises InputError for a task that does not load, KeyboardInterrupt when it was stopped; a rung that fails is a row of the result.
     """
     settings = settings or Settings()
     loaded = task if isinstance(task, Task) else tasks.load(task)
     loaded = tasks.change(loaded, models=models, rungs=rungs)
-    if limit is not None:
-        loaded = tasks.cut(loaded, test=limit)
-    if budget is not None:
-        old = loaded.budget
-        tokens = old.tokens if budget.tokens is None else budget.tokens
-        money = old.money if budget.money is None else budget.money
-        seconds = old.seconds if budget.seconds is None else budget.seconds
-        loaded = replace(loaded, budget=Budget(tokens, money, seconds))
+    loaded = narrow(loaded, limit, budget or Budget())
 
     async def work() -> RunRecord:
         async with Pool(settings) as pool:
@@ -60,7 +54,20 @@ def climb(
                 await write_report(run, store, pool, report or report_path(settings, run.id))
                 return run
 
-    return asyncio.run(work())
+    try:
+        return asyncio.run(work())
+    except asyncio.CancelledError:  # by a signal, or by whoever observes the climb
+        raise KeyboardInterrupt from None
+
+
+def narrow(task: Task, limit: int | None, budget: Budget) -> Task:
+    """The task with at most ``limit`` test examples, and each limit that is set in ``budget`` in place of its own."""
+    old = task.budget
+    tokens = old.tokens if budget.tokens is None else budget.tokens
+    money = old.money if budget.money is None else budget.money
+    seconds = old.seconds if budget.seconds is None else budget.seconds
+    task = task if limit is None else tasks.cut(task, test=limit)
+    return replace(task, budget=Budget(tokens, money, seconds))
 
 
 def report_path(settings: Settings, run: str) -> Path:

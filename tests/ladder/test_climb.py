@@ -15,9 +15,10 @@ from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, RungChoice, Task
-from rung.ladder.climb import Climber, plan
-from rung.ladder.fit import fit_key
+from rung.ladder.climb import Climber
 from rung.ladder.history import compare_runs, read_results, read_run
+from rung.ladder.prepare.fit import fit_key
+from rung.ladder.prepare.plan import plan
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.store import Store
@@ -283,7 +284,9 @@ async def test_a_program_is_hashed_once_a_rung(
         hashed.append(program.kind)
         return programs.fingerprint(program)
 
-    monkeypatch.setattr("rung.ladder.evaluate.programs", SimpleNamespace(fingerprint=counted, attempt=programs.attempt))
+    monkeypatch.setattr(
+        "rung.ladder.measure.evaluate.programs", SimpleNamespace(fingerprint=counted, attempt=programs.attempt)
+    )
     task = replace(task, rungs=(RungChoice("zero-shot"), RungChoice("rules")), test=task.test * 3)
     run = await climb(task, store, pool, settings)
     assert all(record.n == len(task.test) for record in run.rungs)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from rung.core.types import Case, Failure, RungChoice, Step, Usage
 from rung.ladder.climb import Climber
-from rung.ladder.evaluate import Evaluator
 from rung.ladder.history import read_results
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics.grounding import Faithfulness
 from rung.metrics.judge import Judge, PairJudge, read_rubric
 from rung.models import Pool

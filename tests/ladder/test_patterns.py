@@ -12,7 +12,7 @@ from rung.core.protocols import Context, Rung
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, ResponseFormat, RungChoice, Task
-from rung.ladder.climb import plan
+from rung.ladder.prepare.plan import plan
 from rung.models import Pool
 
 PATTERNS = sorted(name for name in registry.table("rung") if make_rung(RungChoice(name)).traits.optional)
@@ -42,7 +42,7 @@ def test_the_patterns_are_known_and_only_climbed_by_name() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", PATTERNS)
 async def test_it_fits_and_answers_or_says_why_not(name: str, form: str, tmp_path: Path) -> None:
-    from rung.ladder.evaluate import Evaluator
+    from rung.ladder.measure.evaluate import Evaluator
     from rung.metrics import load_metric
     from rung.store import open_store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,7 +38,7 @@ def judge(
         for right in [round(r.metrics["accuracy"].value * N)]
     }
     metric = load_metric("accuracy", pool)
-    out, choice = compare(replace(task, tolerance=0.02), metric, records, scored, settings)
+    out, choice = asyncio.run(compare(replace(task, tolerance=0.02), metric, records, scored, settings["core_hour"]))
     return {r.title: r for r in out}, choice
 
 

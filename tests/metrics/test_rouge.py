@@ -3,14 +3,15 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nltk.stem import PorterStemmer  # type: ignore[import-untyped]
 from rouge_score import rouge_scorer
 
 from rung.core.types import Case
-from rung.metrics.rouge import RougeMetric, rouge, tokenize
-from rung.metrics.stem import stem
+from rung.foundations.text.stem import stem
+from rung.foundations.text.words import is_latin
+from rung.metrics.rouge import Rouge, RougeMetric, rouge, tokenize
 
 from .material import pairs, texts
 
@@ -45,6 +46,7 @@ def test_identical_on_awkward_text(left: list[str], right: list[str], stemming: 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_identical_on_any_text(left: str, right: str) -> None:
+    assume(is_latin(right))
     same(left, right, True)
 
 
@@ -129,3 +131,17 @@ def test_metric_takes_the_best_reference() -> None:
     score = RougeMetric("l").grade(Case({}, "the cat sat", ["a dog", "the cat sat down"]))
     assert score.value == pytest.approx(6 / 7)
     assert "precision 1.00" in score.why
+
+
+@pytest.mark.parametrize(
+    "text", ["Посылка ещё не пришла", "包裹还没有到", "พัสดุยังไม่มา", "لم تصل الشحنة", "पार्सल नहीं आया"]
+)
+def test_scripts_other_than_latin_are_read(text: str) -> None:
+    for kind, result in rouge(text, text, ("1", "2", "l", "lsum")).items():
+        assert result == Rouge(1.0, 1.0, 1.0), kind
+    assert rouge("nothing alike", text, ("l",))["l"].f1 == 0.0
+    assert 0 < rouge(text[: len(text) // 2], text, ("1",))["1"].f1 < 1
+
+
+def test_where_the_reference_is_latin_numbers_are_those_of_rouge_score() -> None:
+    assert rouge("naïve", "na ve", ("1",))["1"].f1 == 1.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage
-from rung.foundations.sentences import WORD, each_unit, lines, sentences, weigh
+from rung.foundations.text.sentences import WORD, each_unit, lines, sentences, weigh
 from rung.retrieval.chunk import Chunker, chunker, outline
 
 

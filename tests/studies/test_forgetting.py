@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, ModelError
 from rung.core.settings import Settings
 from rung.studies import forgetting
 
@@ -55,12 +55,16 @@ async def test_perplexity_equals_a_plain_computation(weights: list[Path], tmp_pa
 
 async def test_tasks_are_compared_pair_by_pair(tmp_path: Path) -> None:
     settings = Settings({"store": f"sqlite:///{tmp_path / 'rung.db'}"})
-    rows = await forgetting.measure("fake:echo", "fake:down", ["support-intent"], settings, limit=12)
+    rows = await forgetting.measure("fake:echo", "fake:slow", ["support-intent"], settings, limit=12)
     (row,) = rows
     assert row.difference.n == 12
-    assert row.after.value == 0  # one that never answers has forgotten everything
-    assert row.before.value > row.after.value
-    assert row.word in ("worse", "no difference")
+    assert row.before.value == row.after.value
+    assert row.word == "no difference"
+    with pytest.raises(
+        ModelError
+    ) as raised:  # one that never answers has not forgotten everything: it was not measured
+        await forgetting.measure("fake:echo", "fake:down", ["support-intent"], settings, limit=12)
+    assert raised.value.code == "server"
     said = forgetting.table(rows)
     assert "support-intent" in said
     assert forgetting.worth(rows)

@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+
+from rung import front, tasks
+from rung.cli.options import ModelNames, Seed, StoreUrl, TaskName
+from rung.core.settings import Settings
+from rung.core.types import Budget
+from rung.ladder.prepare.estimate import estimate
+from rung.ladder.records import RunRecord
+from rung.ladder.view.live import Display
+from rung.ladder.view.table import table, whole
 
 
 def climb(
-    task: Annotated[str, typer.Argument(help="A task file (task.yaml), its folder, or a built-in pack.")],
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model, as provider:name; may be repeated.")
-    ] = None,
+    task: TaskName,
+    model: ModelNames = None,
     rung: Annotated[list[str] | None, typer.Option("--rung", "-r", help="Try only this rung; may be repeated.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many test examples.", min=1)] = None,
     report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
@@ -23,25 +31,16 @@ def climb(
     tokens: Annotated[int | None, typer.Option(help="Hard budget in tokens.", min=1)] = None,
     money: Annotated[float | None, typer.Option(help="Hard budget in US dollars.", min=0)] = None,
     seconds: Annotated[float | None, typer.Option(help="Hard budget in seconds.", min=0)] = None,
-    store: Annotated[str | None, typer.Option(help="Store URL (sqlite:///FILE, postgresql://...).")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    store: StoreUrl = None,
+    seed: Seed = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live display.")] = False,
 ) -> None:
     """Climb a task: try every technique on it, measure each with one ruler, recommend the cheapest good enough."""
-    from rich.console import Console
-
-    from rung import front, tasks
-    from rung.core.settings import Settings
-    from rung.core.types import Budget
-    from rung.ladder.estimate import estimate
-    from rung.ladder.view.live import Display
-    from rung.ladder.view.table import whole
-
     console = Console()
     settings = Settings({"store": store})
     loaded = tasks.load(task, models=model, rungs=rung)
     if dry_run:
-        console.print(estimate(loaded if limit is None else tasks.cut(loaded, test=limit), settings))
+        console.print(table(estimate(front.narrow(loaded, limit, Budget(tokens, money, seconds)), settings)))
         return
     with Display(console, quiet=quiet) as display:
         run = front.climb(
@@ -56,7 +55,15 @@ def climb(
         )
     target = report or front.report_path(settings, run.id)
     console.print(whole(run))
-    console.print(f"\nReport: {target}")
-    if run.recommendation is None or not run.recommendation.rung:
-        raise typer.Exit(1)
-    console.print(f"Take it: rung export {run.id} my-program && rung serve my-program")
+    console.print(f"\nReport: {target}", soft_wrap=True)
+    if run.recommendation is not None and run.recommendation.rung:
+        console.print(f"Take it: rung export {run.id} my-program && rung serve my-program", soft_wrap=True)
+        if not _silent(run):
+            return
+    raise typer.Exit(1)
+
+
+def _silent(run: RunRecord) -> bool:
+    """Whether there were calls of models and none was answered."""
+    asked = [record for record in run.rungs if record.model and record.n]
+    return bool(asked) and all(record.unanswered == record.n for record in asked)

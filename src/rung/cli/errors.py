@@ -15,7 +15,7 @@ from rung.core.codec import canonical
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.ladder.export import choose
-from rung.ladder.history import read_results, read_run
+from rung.ladder.history import find_rung, read_results, read_run
 from rung.models import Pool
 from rung.store import Store
 from rung.studies import errors as room
@@ -37,7 +37,7 @@ def errors(
 
     async def work(pool: Pool, opened: Store) -> None:
         record = read_run(opened, run)
-        title = choose(record, rung).title
+        title = find_rung(record, rung).title if rung else choose(record).title
         results = await read_results(opened, record, title, pool, what="errors")
         found = room.analyse(results, record.metrics[0])
         if not slice_:

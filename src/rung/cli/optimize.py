@@ -144,7 +144,7 @@ class Live:
             self._console.print(self._line(progress), highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, progress: Progress) -> str:
-        from rung.ladder.view.table import seconds
+        from rung.ladder.numbers import seconds
 
         elapsed = time.monotonic() - self._began
         total = f" of {progress.total}" if progress.total is not None else ""

@@ -289,9 +289,9 @@ def ablate(
     from rung.core.codec import encode
     from rung.core.protocols import Context
     from rung.core.settings import Settings
-    from rung.ladder.climb import Using
-    from rung.ladder.evaluate import Evaluator
-    from rung.ladder.looks import Test
+    from rung.ladder.measure.evaluate import Evaluator
+    from rung.ladder.measure.looks import Test
+    from rung.ladder.prepare.plan import Using
     from rung.ladder.records import verdict
     from rung.metrics import load_metric
     from rung.models import Pool

@@ -23,7 +23,7 @@ def runs(
 
     from rung.core.settings import Settings
     from rung.ladder.history import read_runs
-    from rung.ladder.view.table import quality, seconds
+    from rung.ladder.numbers import quality, seconds
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
@@ -61,7 +61,7 @@ def _looks(store: Store, limit: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rung.ladder.looks import count
+    from rung.ladder.measure.looks import count
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("when", "task", "what", "run", "look", "program", "who"):

@@ -12,9 +12,9 @@ from rung.cli.options import RungName, RunId, StoreUrl
 from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.ladder.evaluate import Evaluator
 from rung.ladder.export import choose
 from rung.ladder.history import read_examples, read_run
+from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.view.live import tell
 from rung.metrics import load_metric
 from rung.models import Pool

@@ -67,6 +67,14 @@ class PromptCache(Protocol):
 
 
 @runtime_checkable
+class Computing(Protocol):
+    """Optional on a Model that computes here: in which precision ("f32", "bf16", ...; empty until it has computed)."""
+
+    @property
+    def precision(self) -> str: ...
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """Text to vectors: float32 of shape (n, dimensions), rows of unit length.
 

@@ -6,39 +6,49 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.core.pattern import Pattern, compile_pattern
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Failure, Input, Task, text_of
+from rung.foundations.text.words import words
 
-WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-
+PRIOR = 10.0
+"""Words of the prior: as many as are added to each side in the proportions of all examples."""
 
 Weighted = Sequence[tuple[str, Sequence[tuple[str, float]]]]
-"""Labels in order, each with its patterns and their weights."""
+"""Labels in order, each with its patterns or keywords and their weights."""
 
 
 class RulesProgram:
-    """The label whose matching patterns weigh most; the one listed first wins a tie; ``fallback`` where nothing matches."""
+    """The label whose matching patterns and keywords weigh most; the one listed first wins a tie; ``fallback`` where nothing
+    matches. A pattern is searched in the text; a keyword is one of its words, so that thousands of them cost one look each."""
 
     kind = "rules"
     model = None
 
-    def __init__(self, rules: Weighted, fallback: str) -> None:
-        self._rules, self._fallback = rules, fallback
+    def __init__(self, rules: Weighted, fallback: str, keywords: Weighted = ()) -> None:
+        self._rules, self._fallback, self._keywords = rules, fallback, keywords
+        self._order = {label: at for at, label in enumerate(dict.fromkeys(label for label, _ in (*rules, *keywords)))}
         self._compiled = [
             (label, weight, compile_pattern(source, re.IGNORECASE))
             for label, patterns in rules
             for source, weight in patterns
         ]
+        self._known: dict[str, list[tuple[str, float]]] = {}
+        for label, chosen in keywords:
+            for word, weight in chosen:
+                self._known.setdefault(word, []).append((label, weight))
 
     def spec(self) -> dict[str, Any]:
         # Lists, not mappings: their order decides ties and must survive a save.
-        rules = [[label, [[pattern, weight] for pattern, weight in patterns]] for label, patterns in self._rules]
-        return {"rules": rules, "fallback": self._fallback}
+        parts = {"rules": self._rules, "keywords": self._keywords}
+        told = {
+            name: [[label, [list(item) for item in items]] for label, items in part] for name, part in parts.items()
+        }
+        return {**told, "fallback": self._fallback}
 
     def files(self) -> Mapping[str, Path]:
         return {}
@@ -49,14 +59,18 @@ class RulesProgram:
         for label, weight, rule in self._compiled:
             if rule.search(text):
                 weights[label] += weight
+        if self._known:
+            for word in sorted(set(words(text))):
+                for label, weight in self._known.get(word, ()):
+                    weights[label] += weight
         if not weights:
             return Answer(self._fallback, raw=self._fallback, confidence=0.0)
-        label = max(weights, key=weights.__getitem__)
+        label = max(weights, key=lambda label: (weights[label], -self._order[label]))
         return Answer(label, raw=label, confidence=weights[label] / sum(weights.values()))
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> RulesProgram:
-        return cls(spec["rules"], spec["fallback"])
+        return cls(spec["rules"], spec["fallback"], spec["keywords"])
 
 
 class FieldRulesProgram:
@@ -140,16 +154,17 @@ def _field(text: str, patterns: list[Pattern], schema: Mapping[str, Any]) -> Any
 
 @dataclass(frozen=True)
 class Rules:
-    """The task's own ``rules``; for a label set without rules, keywords learned from train by log-odds.
+    """The task's own ``rules``; for a label set without rules, keywords learned from train.
 
-    ``keywords`` a label, each in at least ``support`` training examples of it. The log-odds are smoothed with an
-    informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, without the variance term).
+    ``keywords`` a label at most, each in at least ``support`` training examples of it: those whose log-odds in the label
+    against the rest are surest not to be chance, that is the largest in standard errors (z; Monroe, Colaresi and Quinn 2008,
+    "Fightin' Words", with their informative Dirichlet prior). A keyword weighs its log-odds.
     """
 
     traits: ClassVar[Traits] = Traits(uses_model=False)
 
-    keywords: int = 12
-    support: int = 2
+    keywords: int = 100
+    support: int = 1
 
     def obstacle(self, task: Task, resources: Resources) -> str:
         if task.form.kind == "labels":
@@ -168,25 +183,26 @@ class Rules:
         if task.rules:
             given = [(label, [(pattern, 1.0) for pattern in patterns]) for label, patterns in task.rules.items()]
             return RulesProgram(given, fallback)
-        return RulesProgram(self._learn(task), fallback)
+        return RulesProgram((), fallback, self._learn(task))
 
     def _learn(self, task: Task) -> Weighted:
         by_label: dict[str, Counter[str]] = {}
         everywhere: Counter[str] = Counter()
         for example in task.train:
-            words = set(WORDS.findall(text_of(example.input).lower()))
-            by_label.setdefault(str(example.reference), Counter()).update(words)
-            everywhere.update(words)
+            found = set(words(text_of(example.input)))
+            by_label.setdefault(str(example.reference), Counter()).update(found)
+            everywhere.update(found)
         total = sum(everywhere.values())
-        rules: list[tuple[str, list[tuple[str, float]]]] = []
+        learned: list[tuple[str, list[tuple[str, float]]]] = []
         for label, counts in by_label.items():
             size = sum(counts.values())
-            odds = {
-                word: log((count + p * 10) / (size + 10 - count - p * 10))
-                - log((everywhere[word] - count + p * 10) / (total - size + 10 - (everywhere[word] - count) - p * 10))
-                for word, count in counts.items()
-                if count >= self.support and (p := everywhere[word] / total)
-            }
-            best = sorted((w for w in odds if odds[w] > 0), key=lambda w: (-odds[w], w))[: self.keywords]
-            rules.append((label, [(rf"\b{re.escape(word)}\b", round(odds[word], 4)) for word in best]))
-        return rules
+            odds: dict[str, tuple[float, float]] = {}
+            for word, count in counts.items():
+                prior = PRIOR * everywhere[word] / total
+                mine, rest = count + prior, everywhere[word] - count + prior
+                delta = log(mine / (size + PRIOR - mine)) - log(rest / (total - size + PRIOR - rest))
+                if count >= self.support and delta > 0:
+                    odds[word] = delta / sqrt(1 / mine + 1 / rest), delta
+            best = sorted(odds, key=lambda word: (-odds[word][0], word))[: self.keywords]
+            learned.append((label, [(word, round(odds[word][1], 4)) for word in best]))
+        return learned

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Answer, Case, Example, Result
-from rung.ladder import looks
-from rung.ladder.evaluate import Evaluator, example_hash
+from rung.ladder.measure import looks
+from rung.ladder.measure.evaluate import Evaluator, example_hash, failures_key
 from rung.ladder.records import RungRecord, RunRecord
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, holm, paired
@@ -84,7 +84,7 @@ async def read_results(
     looks.show(store, examples, run.task, run.task_hash, run.id, record.program, what)
     examples = examples[: record.n]
     hashes = [example_hash(example) for example in examples]
-    known = store.recall(record.program, hashes, 0)
+    known = store.recall(record.program, hashes, 0) | store.recall(failures_key(record.program, run.id), hashes, 0)
     rows = [(example, json.loads(known[key])) for example, key in zip(examples, hashes, strict=True) if key in known]
     answers = [decode(Answer, row["answer"]) for _, row in rows]
     loaded = [load_metric(name, resources) for name in (metrics or run.metrics)]
@@ -103,7 +103,7 @@ async def read_results(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RungChange:
     """A rung that two runs share: the second minus the first on common examples, and the examples that changed."""
 
     title: str
@@ -118,7 +118,8 @@ class Comparison:
     first: RunRecord
     second: RunRecord
     metric: str
-    changes: tuple[Change, ...]
+    changes: tuple[RungChange, ...]
+    notes: tuple[str, ...] = ()
 
 
 async def compare_runs(store: Store, first: str, second: str, resources: Resources) -> Comparison:
@@ -131,16 +132,16 @@ async def compare_runs(store: Store, first: str, second: str, resources: Resourc
         )
     name = one.metrics[0]
     metric = load_metric(name, resources)
-    changes: list[Change] = []
+    changes: list[RungChange] = []
     for record in one.rungs:
         other = two.rung(record.title)
         if other is None or not record.scored or not other.scored:
             changes.append(
-                Change(record.title, None, note="only in one run" if other is None else "not scored in both")
+                RungChange(record.title, None, note="only in one run" if other is None else "not scored in both")
             )
             continue
         if record.program == other.program and one.task_hash == two.task_hash:
-            changes.append(Change(record.title, None, note="the same program and examples"))
+            changes.append(RungChange(record.title, None, note="the same program and examples"))
             continue
         before, after = [
             {
@@ -149,19 +150,33 @@ async def compare_runs(store: Store, first: str, second: str, resources: Resourc
             }
             for run in (one, two)
         ]
-        common = [key for key in before if key in after]
+        common = [key for key in before if key in after and before[key].answered and after[key].answered]
         if not common:
-            changes.append(Change(record.title, None, note="no common examples"))
+            changes.append(RungChange(record.title, None, note="no common examples"))
             continue
         old = [before[key].scores[name] for key in common]
         new = [after[key].scores[name] for key in common]
         gained = tuple(before[k].example.id for k, a, b in zip(common, old, new, strict=True) if b.value > a.value)
         lost = tuple(before[k].example.id for k, a, b in zip(common, old, new, strict=True) if b.value < a.value)
-        changes.append(Change(record.title, paired(metric, new, old), gained, lost))
+        changes.append(RungChange(record.title, paired(metric, new, old), gained, lost))
     tested = [change for change in changes if change.difference is not None]
     corrected = iter(holm([change.difference.p for change in tested if change.difference is not None]))
     changes = [
         replace(c, difference=replace(c.difference, p=next(corrected))) if c.difference is not None else c
         for c in changes
     ]
-    return Comparison(one, two, name, tuple(changes))
+    return Comparison(one, two, name, tuple(changes), tuple(_apart(one, two)))
+
+
+def _apart(one: RunRecord, two: RunRecord) -> Iterator[str]:
+    """In what the machines of two runs differ: then costs and latencies are not comparable, and rounding may turn answers."""
+    said = "costs and latencies are not comparable, and near ties may turn out otherwise"
+    if one.kind and two.kind and one.kind != two.kind:
+        yield f"The processors are of different kinds ({one.kind}, then {two.kind}): {said}."
+    elif one.machine != two.machine:
+        yield f"The runs were made on different machines ({one.machine}; then {two.machine}): costs are not comparable."
+    if one.threads != two.threads:
+        yield f"Threads: {one.threads}, then {two.threads}."
+    for model in one.precision:
+        if model in two.precision and one.precision[model] != two.precision[model]:
+            yield f"{model} was computed in {one.precision[model]}, then in {two.precision[model]}: {said}."

@@ -6,33 +6,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from rung.core.protocols import Metric
-from rung.core.settings import Settings
 from rung.core.types import Result, Score, Task
+from rung.ladder.measure.calls import best_case
+from rung.ladder.numbers import cost, count, seconds
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
-from rung.ladder.view.table import count, money, seconds
 from rung.metrics.choice import Candidate, Choice, choose
 from rung.metrics.stats import Difference, holm, paired
 
 
-def compare(
+async def compare(
     task: Task,
     metric: Metric,
     records: Sequence[RungRecord],
-    scored: Mapping[str, Sequence[Result]],
-    settings: Settings,
+    results: Mapping[str, Sequence[Result]],
+    core_hour: float,
 ) -> tuple[list[RungRecord], Recommendation]:
     """Fill in what only the whole run can tell: paired differences with corrected p, Pareto front, payback; and recommend.
 
-    Rungs cut short by the budget are compared where they have answers, and never chosen.
+    Rungs cut short by the budget are compared where they have answers, and never chosen. An example of which any rung's call
+    failed counts for no rung; where such calls could change the choice, none is made.
     """
-    scores = {title: [result.scores[metric.name] for result in results] for title, results in scored.items()}
-    if not scores:
-        why = ("No rung could be measured; the notes beside the rungs say why.",)
-        return list(records), Recommendation("", "", why)
+    failed = [record for record in records if record.status == "failed"]
+    failures = tuple(f"Not measured: {record.title}, {record.reason.splitlines()[0]}" for record in failed)
+    kept = _kept(results)
+    if not results or not kept:
+        why = "No rung could be measured; the notes beside the rungs say why."
+        return list(records), Recommendation("", "", (why, *failures))
+    scores = {title: [mine[at].scores[metric.name] for at in kept if at < len(mine)] for title, mine in results.items()}
+    scores = {title: mine for title, mine in scores.items() if mine}
     by_title = {record.title: record for record in records}
-    candidates = [Candidate(title, mine, _cost(by_title[title]) * 1000) for title, mine in scores.items()]
-    choice = choose(metric, candidates, tolerance=task.tolerance, say=lambda cost: f"{money(cost)} per 1,000 answers")
-    baseline = next((r.title for r in records if r.name == BASELINE and r.scored), next(iter(scores)))
+    candidates = [Candidate(title, mine, *_cost_1000(by_title[title])) for title, mine in scores.items()]
+    choice = choose(metric, candidates, tolerance=task.tolerance, say=_say)
+    baseline = next((r.title for r in records if r.name == BASELINE and r.title in scores), next(iter(scores)))
     standings = {standing.name: standing for standing in choice.standings}
     changes = _to_baseline(metric, scores, baseline)
     out = [
@@ -42,8 +47,53 @@ def compare(
         for record in records
     ]
     sign = 1.0 if metric.higher_is_better else -1.0
-    out = [replace(record, payback=_payback(record, out, task, metric, sign, settings)) for record in out]
-    return out, Recommendation(choice.name, choice.best, tuple(_why(task, metric, choice, out, sign)))
+    out = [replace(record, payback=_payback(record, out, task, metric, core_hour)) for record in out]
+    if open_ := await _could_differ(task, metric, choice, candidates, results):
+        return out, Recommendation("", choice.best, (open_, *failures))
+    return out, Recommendation(choice.name, choice.best, (*_why(task, metric, choice, out, sign), *failures))
+
+
+def _kept(results: Mapping[str, Sequence[Result]]) -> list[int]:
+    """Places of the test examples of which no rung's call failed."""
+    longest = max(map(len, results.values()), default=0)
+    return [at for at in range(longest) if all(at >= len(mine) or mine[at].answered for mine in results.values())]
+
+
+async def _could_differ(
+    task: Task,
+    metric: Metric,
+    choice: Choice,
+    candidates: Sequence[Candidate],
+    results: Mapping[str, Sequence[Result]],
+) -> str:
+    """A sentence where failed calls leave the choice open: were the chosen rung's wrong answers and the others' right ones,
+    another would be taken."""
+    missing = {title: sum(not result.answered for result in mine) for title, mine in results.items()}
+    if not any(missing.values()):
+        return ""
+    against = []
+    for candidate in candidates:
+        mine = results[candidate.name]
+        worst = candidate.name == choice.name
+        scores = [r.scores[metric.name] for r in mine] if worst else await best_case(metric, mine)
+        against.append(replace(candidate, scores=scores))
+    if choose(metric, against, tolerance=task.tolerance).name == choice.name:
+        return ""
+    counts = ", ".join(f"{n} of {title}" for title, n in missing.items() if n)
+    return (
+        f"No rung is recommended: on the examples that were answered it would be {choice.name}, but calls failed ({counts}), "
+        "and their answers could change that. Climb again: only those calls are asked anew."
+    )
+
+
+def _cost_1000(record: RungRecord) -> tuple[float, float]:
+    """US dollars of 1,000 answers, and by how much that may differ in another run."""
+    online = record.online
+    return (online.cost * 1000, online.noise * 1000) if online is not None else (float("inf"), 0.0)
+
+
+def _say(candidate: Candidate) -> str:
+    return f"{cost(candidate.cost, candidate.noise)} per 1,000 answers"
 
 
 def _to_baseline(metric: Metric, scores: Mapping[str, Sequence[Score]], baseline: str) -> dict[str, Difference]:
@@ -119,13 +169,13 @@ def offline_cost(record: RungRecord, core_hour: float) -> float:
 
 
 def _payback(
-    record: RungRecord, records: Sequence[RungRecord], task: Task, metric: Metric, sign: float, settings: Settings
+    record: RungRecord, records: Sequence[RungRecord], task: Task, metric: Metric, core_hour: float
 ) -> float | None:
     """Answers after which a tuned rung has earned its fit, against the cheapest untuned rung that is as good."""
     if not record.tuned or not record.scored:
         return None
-    rivals = _as_good(record, records, task, metric, sign)
+    rivals = _as_good(record, records, task, metric, 1.0 if metric.higher_is_better else -1.0)
     if not rivals:
         return None
     saved = min(_cost(rival) for rival in rivals) - _cost(record)
-    return offline_cost(record, settings["core_hour"]) / saved if saved > 0 else None
+    return offline_cost(record, core_hour) / saved if saved > 0 else None

@@ -37,7 +37,7 @@ class Online:
 
     Latencies are seconds of answers that ran alone (``alone`` of them; None where there were none). ``cpu_seconds`` is the
     process's CPU time an answer, ``peak_mb`` the largest resident memory of the process while the rung was climbed. ``cost`` is US dollars an answer: provider's money plus CPU time at the setting
-    ``core_hour``.
+    ``core_hour``; ``noise`` is by how much another run of the same may differ.
     """
 
     n: int
@@ -48,6 +48,7 @@ class Online:
     money: float
     cpu_seconds: float
     cost: float
+    noise: float = 0.0
     alone: int = 0
     p50: float | None = None
     p95: float | None = None
@@ -60,7 +61,8 @@ class RungRecord:
 
     ``baseline`` and ``best`` are paired differences to those rungs in the primary metric, with p-values corrected over
     the run's comparisons (Holm). ``payback`` is the number of answers after which the fit has paid for itself against the
-    cheapest untuned rung that is as good; None where there is none or it never does.
+    cheapest untuned rung that is as good; None where there is none or it never does. ``failures`` counts by where they were;
+    those at the model are no answers and are in no metric, and ``said`` is what the provider said of them.
     """
 
     title: str
@@ -78,6 +80,7 @@ class RungRecord:
     baseline: Difference | None = None
     best: Difference | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
+    said: str = ""
     offline: Offline = Offline()
     online: Online | None = None
     pareto: bool = False
@@ -88,6 +91,11 @@ class RungRecord:
     @property
     def scored(self) -> bool:
         return bool(self.metrics)
+
+    @property
+    def unanswered(self) -> int:
+        """Calls of the model that failed."""
+        return self.failures.get("model", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,8 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A whole run. ``look`` says how often its test examples had been looked at with it (0: not counted, or none answered)."""
+    """A whole run. ``machine`` is the processor in one line, ``kind`` its kind in a word with its ``features``; ``precision`` by
+    model is what the numbers were computed in. ``look`` says how often its test examples had been looked at with it (0: not counted, or none answered)."""
 
     id: str
     task: str
@@ -120,6 +129,10 @@ class RunRecord:
     seconds: float = 0.0
     usage: Usage = Usage()
     machine: str = ""
+    kind: str = ""
+    features: tuple[str, ...] = ()
+    threads: int = 0
+    precision: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     notes: tuple[str, ...] = ()
     look: int = 0

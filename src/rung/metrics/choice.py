@@ -20,7 +20,7 @@ shown to be out of reach by another test with an error rate of its own (``sequen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit.
+    """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit, which another
+    measurement may find by ``noise`` higher or lower.
 
     A rung with fewer scores than others (stopped early) has those of the first items; it is compared, never chosen.
     """
@@ -48,13 +49,18 @@ class Candidate:
     name: str
     scores: Sequence[Score]
     cost: float
+    noise: float = 0.0
+
+    def cheaper(self, other: Candidate) -> bool:
+        """Whether it costs less than the other by more than the noise of both: within it the two cost the same."""
+        return other.cost - self.cost > math.hypot(self.noise, other.noise)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a rung stands. ``versus`` is its difference to the best-looking rung on their common items: simultaneous
     interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module. ``dominated``: another
-    one costs no more and scores no less, and differs.
+    one costs no more (but for noise) and scores no less, and differs.
 
     A rung with fewer items has no ``loss``. Its p (of a mean: is it worse?) allows for having been stopped because it looked
     bad (``sequential.evidence``); its interval does not, and only describes the items it has."""
@@ -92,11 +98,11 @@ def choose(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    say: Callable[[float], str] = "cost {:.3g}".format,
+    say: Callable[[Candidate], str] = lambda c: f"cost {c.cost:.3g}",
 ) -> Choice:
     """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
 
-    ``say`` writes a cost with its unit into the sentences of ``why``.
+    ``say`` writes a candidate's cost with its unit into the sentences of ``why``.
 
     Raises InputError without candidates or scores, for two of one name, a negative tolerance or a level outside (0.5, 1).
     """
@@ -134,7 +140,8 @@ def choose(
         standings.append(Standing(c.name, values[c.name], c.cost, len(c.scores), versus, loss, dominated[c.name]))
     adjusted = iter(holm([s.versus.p for s in standings if s.versus is not None]))
     standings = [s if s.versus is None else replace(s, versus=replace(s.versus, p=next(adjusted))) for s in standings]
-    return _pick(standings, best.name, longest, tolerance, level, sign, metric.name, say)
+    ask = _Question(metric.name, best.name, longest, tolerance, level, sign, {c.name: c for c in candidates}, say)
+    return _pick(standings, ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,60 +194,85 @@ def _quantile(largest: NDArray[np.float64], level: float, tail: float) -> float:
 
 def _dominates(one: Candidate, other: Candidate, values: dict[str, float], sign: float) -> bool:
     gain = sign * (values[one.name] - values[other.name])
-    return one.cost <= other.cost and gain >= 0 and (one.cost < other.cost or gain > 0)
+    return not other.cheaper(one) and gain >= 0 and (one.cheaper(other) or gain > 0)
 
 
-def _pick(
-    standings: Sequence[Standing],
-    best: str,
-    n: int,
-    tolerance: float,
-    level: float,
-    sign: float,
-    metric: str,
-    say: Callable[[float], str],
-) -> Choice:
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What ``_pick`` decides by: ``n`` items of the ``best`` rung, costs of the candidates ``by_name``, and how a cost is written."""
+
+    metric: str
+    best: str
+    n: int
+    tolerance: float
+    level: float
+    sign: float
+    by_name: Mapping[str, Candidate]
+    say: Callable[[Candidate], str]
+
+    def cheaper(self, one: Standing, other: Standing) -> bool:
+        return self.by_name[one.name].cheaper(self.by_name[other.name])
+
+    def cost(self, standing: Standing) -> str:
+        return self.say(self.by_name[standing.name])
+
+
+def _pick(standings: Sequence[Standing], ask: _Question) -> Choice:
     open_ = [s for s in standings if s.loss is not None and not s.dominated]
     losses = {s.name: s.loss for s in open_ if s.loss is not None}
-    good = [s for s in open_ if losses[s.name] <= tolerance]
+    good = [s for s in open_ if losses[s.name] <= ask.tolerance]
     if good:
-        chosen = min(good, key=lambda s: (s.cost, -sign * s.value))
+        cheapest = min(good, key=lambda s: s.cost)
+        # Of those that cost the same within the noise, the one that looks best.
+        alike = [s for s in good if not ask.cheaper(cheapest, s)]
+        chosen = max(alike, key=lambda s: (ask.sign * s.value, -s.cost))
     else:
         chosen = min(open_, key=lambda s: (losses[s.name], s.cost))
-    loss, sure = losses[chosen.name], f"{100 * level:g}% confidence"
-    top = next(s for s in standings if s.name == best)
-    why = [f"{chosen.name}: {metric} {chosen.value:.3f} on {n} items at {say(chosen.cost)}."]
+    loss, sure = losses[chosen.name], f"{100 * ask.level:g}% confidence"
+    top = next(s for s in standings if s.name == ask.best)
+    why = [f"{chosen.name}: {ask.metric} {chosen.value:.3f} on {ask.n} items at {ask.cost(chosen)}."]
     if good:
         why.append(
-            f"With {sure} no other rung is better."
+            f"With {sure} none of the rungs compared is better."
             if loss <= 0
-            else f"With {sure} it is at most {loss:.3f} below the best rung, within the tolerance of {tolerance:g}."
+            else f"With {sure} it is at most {loss:.3f} below the best rung, within the tolerance of {ask.tolerance:g}."
         )
+        if rest := [s for s in alike if s is not chosen]:
+            names = ", ".join(f"{s.name} ({ask.cost(s)})" for s in rest)
+            why.append(f"As cheap within the noise of the measurement, and good enough: {names}.")
     else:
         why.append(
-            f"{n} items are too few to show any rung within {tolerance:g} of the best: this one loses least, at most "
+            f"{ask.n} items are too few to show any rung within {ask.tolerance:g} of the best: this one loses least, at most "
             f"{loss:.3f} with {sure}."
         )
     if chosen.versus is not None:
         v = chosen.versus
         verdict = "no difference" if v.none else "a difference"
         why.append(
-            f"To {best} ({top.value:.3f} at {say(top.cost)}) the data show {verdict}: {v.value:+.3f} "
+            f"To {ask.best} ({top.value:.3f} at {ask.cost(top)}) the data show {verdict}: {v.value:+.3f} "
             f"[{v.low:+.3f}, {v.high:+.3f}]."
         )
-    alternative, needed = "", 0
+    alternative, needed, told = _alternative(open_, losses, chosen, ask)
+    return Choice(
+        chosen.name, ask.best, bool(good), loss, tuple(standings), alternative, needed, (*why, *filter(None, [told]))
+    )
+
+
+def _alternative(
+    open_: Sequence[Standing], losses: Mapping[str, float], chosen: Standing, ask: _Question
+) -> tuple[str, int, str]:
+    """The cheapest rung below the chosen one that shows no difference, the items that would prove it, and a sentence."""
     for s in sorted(open_, key=lambda s: s.cost):
-        if s.cost >= chosen.cost or s.versus is None:
+        if s.versus is None or not ask.cheaper(s, chosen):
             continue
-        gap = sign * s.versus.value
-        if s.versus.none and gap >= -tolerance:
-            alternative = s.name
-            room, bound = tolerance + gap, losses[s.name] + gap
-            needed = math.ceil(n * (bound / room) ** 2) if room > 0 else 0
+        gap = ask.sign * s.versus.value
+        if s.versus.none and gap >= -ask.tolerance:
+            room, bound = ask.tolerance + gap, losses[s.name] + gap
+            needed = math.ceil(ask.n * (bound / room) ** 2) if room > 0 else 0
             more = f" About {needed} items would tell." if needed else ""
-            why.append(
-                f"Cheaper: {s.name} at {say(s.cost)} shows no difference either ({s.versus.value:+.3f}), but a loss of "
+            told = (
+                f"Cheaper: {s.name} at {ask.cost(s)} shows no difference either ({s.versus.value:+.3f}), but a loss of "
                 f"up to {losses[s.name]:.3f} cannot be ruled out.{more}"
             )
-            break
-    return Choice(chosen.name, best, bool(good), loss, tuple(standings), alternative, needed, tuple(why))
+            return s.name, needed, told
+    return "", 0, ""

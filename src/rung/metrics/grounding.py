@@ -22,10 +22,10 @@ from rung.core.codec import digest, spell
 from rung.core.errors import InputError
 from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Message, Score, ScoreRequest
-from rung.foundations.sentences import lines
+from rung.foundations.text.sentences import lines
+from rung.foundations.text.stem import stem
 from rung.metrics.mean import Mean, failed, references
 from rung.metrics.overlap import squad_form
-from rung.metrics.stem import stem
 
 SUPPORTED = 0.7
 """Share of a claim's words that a text must have to support it."""

@@ -1,5 +1,9 @@
 """ROUGE-N, ROUGE-L and ROUGE-Lsum (Lin 2004), the same numbers as rouge-score 0.1.2, without its tables.
 
+rouge-score knows the letters a to z and the digits alone: of two equal texts in Russian or Chinese it makes 0. Where most letters of
+the reference are others, words are those of ``rung.foundations.text.words``: of any script, and where it writes no spaces
+between words, its characters.
+
 The longest common subsequence is found bit-parallel (Hyyrö 2004): one machine addition moves a whole row of the table, a
 row being a Python integer. For Lsum the rows are kept, and one bit of them tells each step of the way back.
 """
@@ -8,14 +12,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
+from rung.foundations.text.stem import stem as stem_word
+from rung.foundations.text.words import is_latin, words
 from rung.metrics.mean import Mean, references, shown
-from rung.metrics.stem import stem as stem_word
 
 _WORDS = re.compile(r"[a-z0-9]+").findall
 
@@ -27,17 +33,28 @@ class Rouge:
     f1: float
 
 
+Tokens = Callable[[str], list[str]]
+
+
 def tokenize(text: str, stem: bool = False) -> list[str]:
     """rouge-score's tokens: runs of a-z and 0-9 of the text in lower case; words over 3 letters stemmed if asked."""
-    words = _WORDS(text.lower())
-    return [stem_word(word) if len(word) > 3 else word for word in words] if stem else words
+    found = _WORDS(text.lower())
+    return [stem_word(word) if len(word) > 3 else word for word in found] if stem else found
+
+
+def _tokens(reference: str, stem: bool) -> Tokens:
+    """How the two texts are read: the reference decides."""
+    if reference.isascii() or is_latin(reference):
+        return partial(tokenize, stem=stem)
+    return words
 
 
 def rouge(prediction: str, reference: str, kinds: Sequence[str], *, stem: bool = False) -> dict[str, Rouge]:
     """Score one pair; ``kinds`` are "1" to "9", "l" and "lsum" (sentences are lines)."""
-    got, wanted = tokenize(prediction, stem), tokenize(reference, stem)
+    tokens = _tokens(reference, stem)
+    got, wanted = tokens(prediction), tokens(reference)
     return {
-        kind: _lsum(prediction, reference, stem)
+        kind: _lsum(prediction, reference, tokens)
         if kind == "lsum"
         else _result(common_length(wanted, got), len(got), len(wanted))
         if kind == "l"
@@ -113,9 +130,9 @@ def _common_places(a: list[str], b: list[str]) -> set[int]:
     return places
 
 
-def _lsum(prediction: str, reference: str, stem: bool) -> Rouge:
-    got = [tokenize(line, stem) for line in prediction.split("\n") if line]
-    wanted = [tokenize(line, stem) for line in reference.split("\n") if line]
+def _lsum(prediction: str, reference: str, tokens: Tokens) -> Rouge:
+    got = [tokens(line) for line in prediction.split("\n") if line]
+    wanted = [tokens(line) for line in reference.split("\n") if line]
     left_got = Counter(token for line in got for token in line)
     left_wanted = Counter(token for line in wanted for token in line)
     hits = 0

@@ -12,7 +12,7 @@ from rung.core.protocols import Resources
 from rung.core.types import Case, Score
 from rung.documents import tables
 from rung.documents.layout import Layout
-from rung.foundations.sentences import lines
+from rung.foundations.text.sentences import lines
 from rung.metrics.beside import beside
 from rung.metrics.mean import Mean, failed, shown
 

@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 
 from rung.core import meter
 from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
-from rung.core.protocols import Model, PromptCache
+from rung.core.protocols import Computing, Model, PromptCache
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage
 from rung.models import prices
@@ -106,6 +106,10 @@ class MeteredModel:
         """Forget cached prompts where the model keeps any of its own."""
         if isinstance(self.inner, PromptCache):
             self.inner.forget()
+
+    @property
+    def precision(self) -> str:
+        return self.inner.precision if isinstance(self.inner, Computing) else ""
 
     async def close(self) -> None:
         await self.inner.close()

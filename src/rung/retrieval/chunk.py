@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage, Span
-from rung.foundations.sentences import each_unit, sentences, trim, weigh
+from rung.foundations.text.sentences import each_unit, sentences, trim, weigh
 
 if TYPE_CHECKING:
     from rung.core.protocols import Embedder

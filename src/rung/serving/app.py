@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from rung.core import __version__
 from rung.core.errors import InputError, RungError, StoreError
@@ -257,8 +256,6 @@ async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
                     parts.clear()
                 if size > _PATIENCE * limit:
                     break
-    except ClientDisconnect:
-        raise Refused(499, "the client left before it had sent its body", code="client_left") from None
     except TimeoutError:
         raise Refused(408, f"the body did not come within {seconds:g} s", code="body_timeout") from None
     if size > limit:

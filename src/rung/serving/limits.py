@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 from rung.serving.wire import Refused
 
-CHARACTERS = 200_000
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``body`` in bytes, ``characters`` of a program's input, times in seconds. ``deadline`` covers waiting and the whole answer; ``grace`` is how long requests
+    """``body`` in bytes, times in seconds. ``deadline`` covers waiting and the whole answer; ``grace`` is how long requests
     at work may go on after SIGTERM."""
 
     body: int = 4 * 1024 * 1024
-    characters: int = CHARACTERS
     running: int = 64
     waiting: int = 256
     deadline: float = 300.0

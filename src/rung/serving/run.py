@@ -135,8 +135,7 @@ async def _serve(plan: Plan, settings: Settings, keys: Keys, say: Callable[[str]
 def make_endpoints(opened: Sequence[Opened], plan: Plan, pool: Pool) -> list[Endpoint]:
     """The programs, then the bare models that were asked for, each once."""
     endpoints: list[Endpoint] = [
-        ProgramEndpoint(one, int((one.folder / "program.json").stat().st_mtime), plan.details, plan.limits.characters)
-        for one in opened
+        ProgramEndpoint(one, int((one.folder / "program.json").stat().st_mtime), plan.details) for one in opened
     ]
     bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
     chosen = dict(bare) if plan.raw else {}

@@ -19,8 +19,8 @@ from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Input, ResponseFormat, Result, Sampling, as_input
 from rung.documents import tables
-from rung.ladder.evaluate import Evaluator
-from rung.ladder.view.table import difference, quality
+from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.numbers import difference, quality
 from rung.metrics import load_metric
 from rung.metrics.stats import holm, interval, paired
 from rung.models import Pool

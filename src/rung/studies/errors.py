@@ -113,7 +113,7 @@ def _grouped(wrong: Sequence[Result], results: Sequence[Result], metric: str, mo
 def _cluster(
     name: str, members: Sequence[Result], around: Sequence[Result], metric: str, terms: tuple[str, ...]
 ) -> Cluster:
-    pairs = Counter((_short(r.example.reference), _short(r.answer.output)) for r in members)
+    pairs = Counter((_short(r.example.reference), _answered_as(r)) for r in members)
     (reference, output), count = pairs.most_common(1)[0]
     bad = sum(r.answer.failure is not None or r.scores[metric].value < WORST for r in around)
     return Cluster(
@@ -124,6 +124,12 @@ def _cluster(
         wilson(bad, max(1, len(around))),
         tuple(_short(text_of(r.example.input), 100) for r in members[:3]),
     )
+
+
+def _answered_as(result: Result) -> str:
+    """The answer; of one that failed what went wrong, in whole."""
+    failure = result.answer.failure
+    return _short(result.answer.output) if failure is None else f"[{failure.where}] {_short(failure.message, 400)}"
 
 
 def _short(value: object, limit: int = 40) -> str:

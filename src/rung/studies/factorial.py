@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rung.core.protocols import Context, Resources
 from rung.core.settings import Settings
 from rung.core.types import Example, Progress, Task
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference
 from rung.prompts.patterns.combine import Factorial, factorial

@@ -18,10 +18,10 @@ from rung.data.rows.records import Record
 from rung.data.split.kinds import kind
 from rung.documents import read as read_document
 from rung.documents import scan
-from rung.ladder.evaluate import Evaluator
-from rung.ladder.looks import Test
+from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.measure.looks import Test
+from rung.ladder.numbers import pvalue
 from rung.ladder.records import verdict
-from rung.ladder.view.table import pvalue
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, bootstrap, holm, interval, paired, permutation
 from rung.models import Pool

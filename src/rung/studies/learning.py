@@ -17,9 +17,9 @@ from rung.core.protocols import Resources
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task
-from rung.ladder.evaluate import Evaluator
-from rung.ladder.fit import fit
-from rung.ladder.looks import Test
+from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.measure.looks import Test
+from rung.ladder.prepare.fit import fit
 from rung.metrics import load_metric
 from rung.metrics.stats import bootstrap, interval
 from rung.store import open_store

@@ -16,10 +16,10 @@ from rung.core.meter import metered
 from rung.core.protocols import Program
 from rung.core.settings import Settings
 from rung.core.types import Interval, Progress, Result, RungChoice, Task, Usage
-from rung.ladder.climb import Using
-from rung.ladder.evaluate import Evaluator, example_hash
-from rung.ladder.fit import fit, fit_key
-from rung.ladder.looks import Test
+from rung.ladder.measure.evaluate import Evaluator, example_hash
+from rung.ladder.measure.looks import Test
+from rung.ladder.prepare.fit import fit, fit_key
+from rung.ladder.prepare.plan import Using
 from rung.ladder.records import verdict
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, interval, paired

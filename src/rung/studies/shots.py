@@ -10,9 +10,9 @@ from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Resources
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, Result, Score, Task
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.numbers import pvalue
 from rung.ladder.records import verdict
-from rung.ladder.view.table import pvalue
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, holm, interval, paired
 from rung.prompts.program import Options, PromptProgram

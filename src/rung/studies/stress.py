@@ -12,9 +12,9 @@ from rung.core.columns import align
 from rung.core.errors import InputError
 from rung.core.protocols import Metric, Program
 from rung.core.types import Example, Input, Interval, Progress, Result
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.numbers import pvalue
 from rung.ladder.records import verdict
-from rung.ladder.view.table import pvalue
 from rung.metrics.stats import Difference, holm, interval, paired
 
 KEYS = {

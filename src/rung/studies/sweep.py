@@ -16,7 +16,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Metric, Resources
 from rung.core.settings import Settings
 from rung.core.types import Example, Interval, Progress, Result, Score, Task, Usage
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.metrics.mean import Mean
 from rung.metrics.stats import interval

@@ -8,9 +8,9 @@ from pathlib import Path
 from rung.core.settings import Settings
 from rung.core.types import Interval, Task
 from rung.ladder.climb import Climber
-from rung.ladder.fit import Fitted
+from rung.ladder.numbers import money, seconds
+from rung.ladder.prepare.fit import Fitted
 from rung.ladder.view.report import curves, write_report
-from rung.ladder.view.table import money, seconds
 from rung.models import Pool
 from rung.store import Store
 
@@ -56,7 +56,7 @@ async def test_losses_of_a_training_are_in_the_report(
     store: Store, pool: Pool, settings: Settings, tmp_path: Path
 ) -> None:
     from rung.core.types import RungChoice
-    from rung.ladder.fit import fit
+    from rung.ladder.prepare.fit import fit
     from rung.ladder.records import RungRecord, RunRecord
     from rung.tuning.weights import unpack
     from tests.tuning.conftest import write_gguf

@@ -15,7 +15,7 @@ from rung.core.errors import InputError, ModelError
 from rung.core.program import fingerprint
 from rung.core.protocols import Context, Program
 from rung.core.types import Answer, Case, Example, Failure, Request, ResponseFormat, Result, Task
-from rung.ladder.evaluate import Evaluator
+from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake

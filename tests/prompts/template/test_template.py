@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from rung.core import program as programs
 from rung.core import sandbox
 from rung.core.errors import InputError
+from rung.core.place import beside
 from rung.core.protocols import Context
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Message, ResponseFormat, RungChoice, Task
-from rung.ladder.fit import fit_key
+from rung.ladder.prepare.fit import fit_key
 from rung.models import Pool
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.written import Written, beside
+from rung.prompts.patterns.written import Written
 from rung.prompts.program import PromptProgram
 from rung.prompts.template import library
 from rung.prompts.template.files import FORMATS, FileFormat, read, read_file, write

@@ -32,9 +32,10 @@ class Failure:
 
     @classmethod
     def _at(cls, code: str, message: str, where: Literal["model", "program"]) -> Failure:
-        known: dict[str, Literal["overflow", "budget"]] = {
+        known: dict[str, Literal["overflow", "budget", "parse"]] = {
             ContextOverflow.code: "overflow",
             BudgetExceeded.code: "budget",
+            "tool-call": "parse",
         }
         return cls(known.get(code, where), message, code)
 
@@ -101,6 +102,11 @@ class Result:
     seconds: float = 0.0
     alone: bool = False
     reused: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """False where the call of the model failed: then there is nothing to judge the program by."""
+        return self.answer.failure is None or self.answer.failure.where != "model"
 
 
 @dataclass(frozen=True, slots=True)

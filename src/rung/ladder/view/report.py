@@ -13,9 +13,9 @@ from rung.core.codec import spell
 from rung.core.files import atomic_write
 from rung.core.protocols import Resources
 from rung.core.types import Loss, Result, Training, text_of
+from rung.ladder import numbers
 from rung.ladder.history import read_results
 from rung.ladder.records import RungRecord, RunRecord
-from rung.ladder.view import table
 from rung.store import Store
 
 
@@ -26,12 +26,12 @@ async def write_report(run: RunRecord, store: Store, resources: Resources, path:
     results = {
         record.title: await read_results(store, run, record.title, resources, what="report")
         for record in run.rungs
-        if record.scored
+        if record.program
     }
     template = (files("rung.ladder") / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     html = environment.from_string(template).render(
-        run=run, t=table, primary=run.metrics[0], plot=plot(run), curves=curves(run), data=_script(pack(run, results))
+        run=run, t=numbers, primary=run.metrics[0], plot=plot(run), curves=curves(run), data=_script(pack(run, results))
     )
     from rung.core.errors import InputError
 
@@ -122,7 +122,7 @@ def plot(run: RunRecord) -> dict[str, Any] | None:
             "low": round(y(interval.low), 1),
             "high": round(y(interval.high), 1),
             "kind": "chosen" if record.title == recommended else "pareto" if record.pareto else "dominated",
-            "tip": f"{record.title}: {primary} {table.quality(interval)}, {table.money(costs[record.title])} per 1,000",
+            "tip": f"{record.title}: {primary} {numbers.quality(interval)}, {numbers.money(costs[record.title])} per 1,000",
         }
         for record, interval in zip(points, values, strict=True)
     ]
@@ -136,7 +136,7 @@ def plot(run: RunRecord) -> dict[str, Any] | None:
         "right": width - right,
         "dots": dots,
         "front": " ".join(f"{dot['x']},{dot['y']}" for dot in front),
-        "xs": [{"x": round(x(10.0**e), 1), "label": table.money(10.0**e)} for e in range(low, high + 1)],
+        "xs": [{"x": round(x(10.0**e), 1), "label": numbers.money(10.0**e)} for e in range(low, high + 1)],
         "ys": [
             {"y": round(y(floor + (roof - floor) * i / 5), 1), "label": f"{floor + (roof - floor) * i / 5:.2f}"}
             for i in range(6)

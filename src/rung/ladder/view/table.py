@@ -1,128 +1,75 @@
-"""Runs as tables in a terminal: one way to write each figure, used by every verb."""
+"""Runs as tables in a terminal, which fit its width and a file's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rung.core.codec import spell
-from rung.core.types import Interval, Result, text_of
+from rung.core.columns import align
+from rung.core.types import Result, text_of
 from rung.ladder.history import Comparison
-from rung.ladder.records import RungRecord, RunRecord, verdict
-from rung.metrics.stats import Difference
+from rung.ladder.numbers import cost, count, difference, money, note, p95, quality, seconds
+from rung.ladder.records import RungRecord, RunRecord
 
-MARKS = {"done": "", "stopped": "stopped early", "skipped": "skipped", "failed": "failed", "budget": "budget spent"}
-
-
-def quality(interval: Interval | None) -> str:
-    """``0.834 [0.78, 0.88]``"""
-    return "" if interval is None else f"{interval.value:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
+CHOSEN = "→ "
 
 
-def difference(change: Difference | None) -> str:
-    """``+0.05 [+0.01, +0.09] p 0.004``, or the same figures with "no difference"."""
-    if change is None:
-        return "–"
-    figures = f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
-    return f"{figures} no difference" if verdict(change) == "no difference" else f"{figures} p {pvalue(change.p)}"
+def table(rows: Sequence[Sequence[str]], right: int | None = None) -> Text:
+    """Rows, the titles first, at the width of the terminal; the recommended one stands out."""
+    out = Text()
+    blocks = align(rows, right, Console().width).split("\n\n")
+    for number, block in enumerate(blocks):
+        for line, text in enumerate(block.split("\n")):
+            style = "bold" if not line else "bold green" if text.startswith(CHOSEN) else ""
+            out.append(("\n\n" if number and not line else "\n" if line else "") + text, style)
+    out.no_wrap, out.overflow = True, "ignore"
+    return out
 
 
-def pvalue(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _name(record: RungRecord, run: RunRecord) -> str:
+    recommended = run.recommendation.rung if run.recommendation else ""
+    return (CHOSEN if record.title == recommended else "  ") + record.title
 
 
-def seconds(value: float | None) -> str:
-    """Wall time in the unit that reads best."""
-    if value is None:
-        return "–"
-    if value < 0.001:
-        return f"{value * 1e6:.0f} µs"
-    if value < 1:
-        return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.1f} ms"
-    if value < 90:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
-def money(value: float) -> str:
-    """US dollars with three significant digits."""
-    return "$0" if value == 0 else f"${value:.3g}" if value < 100 else f"${value:,.0f}"
-
-
-def count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
-
-
-def note(record: RungRecord) -> str:
-    """What is special about a rung: why it has no figures, where it stopped, what failed."""
-    if not record.scored:
-        reason = record.reason.splitlines()[0] if record.reason else ""
-        return f"{MARKS[record.status]}: {reason}" if reason else MARKS[record.status]
-    parts = [f"{MARKS[record.status]} at {record.n}/{record.planned}"] if record.status != "done" else []
-    parts += [f"{n} {where} failures" for where, n in record.failures.items()]
-    return ", ".join(parts)
-
-
-def _name(record: RungRecord, recommended: str) -> Text:
-    chosen = record.title == recommended
-    return Text(("→ " if chosen else "  ") + record.title, style="bold green" if chosen else "", overflow="ellipsis")
-
-
-def qualities(run: RunRecord) -> Table:
+def qualities(run: RunRecord) -> Text:
     """One row a rung: every metric with its interval, and the paired differences in the first one."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("  rung", no_wrap=True)
-    for title in (*(f"{name} [95%]" for name in run.metrics[:2]), "to the baseline", "to the best"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("note", overflow="fold")
-    recommended = run.recommendation.rung if run.recommendation else ""
+    rows = [["  rung", *(f"{name} [95%]" for name in run.metrics[:2]), "to the baseline", "to the best", "note"]]
     for record in run.rungs:
-        figures = [quality(record.metrics.get(name)) for name in run.metrics[:2]]
         changes = [difference(record.baseline), difference(record.best)] if record.scored else ["", ""]
-        table.add_row(_name(record, recommended), *map(escape, [*figures, *changes]), Text(note(record), style="dim"))
-    return table
+        figures = [quality(record.metrics.get(name)) for name in run.metrics[:2]]
+        rows.append([_name(record, run), *figures, *changes, note(record)])
+    return table(rows)
 
 
-def costs(run: RunRecord) -> Table:
+def costs(run: RunRecord) -> Text:
     """One row a rung that was measured: what an answer costs, and what fitting cost."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("  rung", no_wrap=True)
-    for title in (
-        "p50",
-        "p95",
-        "tokens",
-        "cached",
-        "$/1,000",
-        "CPU",
-        "peak MB",
-        "fit",
-        "fit tokens",
-        "pays back after",
-    ):
-        table.add_column(title, justify="right", no_wrap=True)
-    recommended = run.recommendation.rung if run.recommendation else ""
+    rows = [["  rung", "$/1,000", "CPU", "p50", "p95", "tokens", "cached", "peak MB", "fit", "fit tokens"]]
+    payback = any(record.payback is not None for record in run.rungs)
+    if payback:
+        rows[0].append("pays back after")
     for record in run.rungs:
         if (online := record.online) is None:
             continue
-        table.add_row(
-            _name(record, recommended),
-            seconds(online.p50),
-            seconds(online.p95),
-            count(online.tokens),
-            count(online.cached_tokens),
-            money(online.cost * 1000),
-            seconds(online.cpu_seconds),
-            count(online.peak_mb) if online.peak_mb is not None else "–",
-            seconds(record.offline.seconds),
-            count(record.offline.usage.tokens),
-            f"{count(record.payback)} answers" if record.payback is not None else "",
+        rows.append(
+            [
+                _name(record, run),
+                cost(online.cost * 1000, online.noise * 1000),
+                seconds(online.cpu_seconds),
+                seconds(online.p50),
+                p95(online),
+                count(online.tokens),
+                count(online.cached_tokens),
+                count(online.peak_mb) if online.peak_mb is not None else "–",
+                seconds(record.offline.seconds),
+                count(record.offline.usage.tokens),
+            ]
         )
-    return table
+        if payback:
+            rows[-1].append(f"{count(record.payback)} answers" if record.payback is not None else "")
+    return table(rows, 1)
 
 
 def headline(run: RunRecord) -> str:
@@ -133,7 +80,9 @@ def headline(run: RunRecord) -> str:
 
 def whole(run: RunRecord) -> RenderableType:
     """The table of a run with its recommendation under it."""
-    lines: list[RenderableType] = [Text(headline(run), style="bold"), "", qualities(run), "", costs(run)]
+    lines: list[RenderableType] = [Text(headline(run), style="bold"), "", qualities(run)]
+    if any(record.online is not None for record in run.rungs):
+        lines += ["", costs(run)]
     if run.recommendation is not None:
         lines += ["", Text("Recommendation", style="bold"), *sentences(run.recommendation.why)]
     if run.notes:
@@ -145,25 +94,21 @@ def sentences(texts: Iterable[str]) -> list[RenderableType]:
     return [Text(f"  {text}") for text in texts]
 
 
-def results_table(results: Sequence[Result], metrics: Sequence[str]) -> Table:
+def results_table(results: Sequence[Result], metrics: Sequence[str]) -> Text:
     """One row an example: what came in, what was wanted, what came out, how it scored."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("example", no_wrap=True)
-    for title in ("input", "reference", "output"):
-        table.add_column(title, max_width=48)
-    for name in metrics:
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = [["example", *metrics, "input", "reference", "output"]]
     for result in results:
-        answer = result.answer
-        output = f"[{answer.failure.where}] {answer.failure.message}" if answer.failure else short(answer.output)
-        table.add_row(
-            Text(result.example.id),
-            Text(short(text_of(result.example.input))),
-            Text(short(result.example.reference)),
-            Text(output, style="red" if answer.failure else ""),
-            *(f"{result.scores[name].value:.2f}" for name in metrics),
+        failure = result.answer.failure
+        rows.append(
+            [
+                result.example.id,
+                *(f"{result.scores[name].value:.2f}" if result.answered else "–" for name in metrics),
+                short(text_of(result.example.input)),
+                short(result.example.reference),
+                f"[{failure.where}] {failure.message}" if failure else short(result.answer.output),
+            ]
         )
-    return table
+    return table(rows)
 
 
 def one_example(result: Result) -> RenderableType:
@@ -191,19 +136,20 @@ def one_example(result: Result) -> RenderableType:
 
 def changes(comparison: Comparison) -> RenderableType:
     """Two runs, rung by rung."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("rung", f"{comparison.metric}: second - first", "n", "now right", "now wrong", "note"):
-        table.add_column(title)
-    for change in comparison.changes:
-        table.add_row(
-            Text(change.title),
-            escape(difference(change.difference)),
+    rows = [["rung", f"{comparison.metric}: second - first", "n", "now right", "now wrong", "note"]]
+    rows += [
+        [
+            change.title,
+            difference(change.difference),
             str(change.difference.n) if change.difference else "",
-            Text(names(change.gained)),
-            Text(names(change.lost)),
-            Text(change.note, style="dim"),
-        )
-    return Group(Text(headline(comparison.first)), Text(headline(comparison.second)), "", table)
+            names(change.gained),
+            names(change.lost),
+            change.note,
+        ]
+        for change in comparison.changes
+    ]
+    heads = [Text(headline(run)) for run in (comparison.first, comparison.second)]
+    return Group(*heads, *sentences(comparison.notes), "", table(rows))
 
 
 def names(ids: Sequence[str]) -> str:

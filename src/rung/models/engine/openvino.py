@@ -76,6 +76,7 @@ class Engine:
         self._template: Template | None = None
         self._words: Words | None = None
         self.users = 0
+        self.precision = ""
         self.header = folder.read(path) if path.is_dir() else gguf.read(path)
         self.fingerprint = digest(["openvino", LAYOUT, _hash(path), version()])
         self._trie = lru_cache(maxsize=32)(self._make_trie)
@@ -95,6 +96,7 @@ class Engine:
             if self._worker is None or self._worker.closed:
                 device = Paged(self.graph(), threads=self._threads, tokens=self.header.context, shelf=self.shelf)
                 self._worker = Worker(lambda: device)
+                self.precision = device.precision
             return self._worker
 
     def graph(self) -> Path:
@@ -221,6 +223,10 @@ class OpenvinoModel:
     @property
     def fingerprint(self) -> str:
         return self._engine.fingerprint if self._lora is None else digest([self._engine.fingerprint, self._lora.key])
+
+    @property
+    def precision(self) -> str:
+        return self._engine.precision
 
     @property
     def capabilities(self) -> Capabilities:

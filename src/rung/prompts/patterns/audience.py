@@ -12,7 +12,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Case, Sampling, Score, Task
-from rung.foundations.sentences import lines
+from rung.foundations.text.sentences import lines
 from rung.metrics.mean import values_of
 from rung.metrics.stats import Difference, paired
 from rung.prompts.program import Options, PromptProgram

@@ -17,7 +17,7 @@ from typing import Literal
 from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Message, ResponseFormat, Sampling, Step
-from rung.foundations.sentences import lines
+from rung.foundations.text.sentences import lines
 from rung.prompts.answer import ask
 
 Kind = Literal["number", "name"]

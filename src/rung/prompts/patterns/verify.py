@@ -35,7 +35,7 @@ from rung.core.types import (
     Usage,
     as_input,
 )
-from rung.foundations.sentences import lines
+from rung.foundations.text.sentences import lines
 from rung.foundations.tfidf import Tfidf
 from rung.metrics.grounding import NAME, NUMBER, claims, missing
 from rung.metrics.stats import wilson

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
+from rung.core.place import here
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Task
@@ -19,29 +17,8 @@ from rung.prompts.template.template import Template
 from rung.store import Store, StoredPrompt, open_store
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a template that is named in a task is looked up: the folder of the task file, and a store's URL."""
-
-    folder: Path | None = None
-    store: str = ""
-
-
-_place: ContextVar[Place] = ContextVar("rung_templates", default=Place())  # noqa: B039 - frozen
-
-
-@contextmanager
-def beside(task: Task, settings: Settings) -> Iterator[None]:
-    """Within the block, templates named in ``task`` are looked up beside its file and in the store of ``settings``."""
-    token = _place.set(Place(Path(task.path).parent if task.path else None, settings.store_url))
-    try:
-        yield
-    finally:
-        _place.reset(token)
-
-
 class Saved:
-    """The saved prompts of the store at hand (see ``beside``), opened only when one is looked up."""
+    """The saved prompts of the store at hand (see ``rung.core.place``), opened only when one is looked up."""
 
     def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None:
         with self._store() as store:
@@ -52,7 +29,7 @@ class Saved:
             return store.prompts(name)
 
     def _store(self) -> Store:
-        return open_store(_place.get().store or Settings().store_url)
+        return open_store(here().store or Settings().store_url)
 
 
 @dataclass(frozen=True)
@@ -77,7 +54,7 @@ class Written:
 
     def found(self) -> Found:
         """The template joined with its roots. Raises InputError when there is none, or a mistake in it."""
-        return find(self.prompt, Saved(), _place.get().folder)
+        return find(self.prompt, Saved(), here().folder)
 
     def template(self) -> Template:
         """The template with ``values`` bound."""

@@ -16,7 +16,7 @@ from math import log
 import numpy as np
 
 from rung.core.types import Example, Input, Message, Request, Result, Sampling, Task, text_of
-from rung.foundations.rules import WORDS
+from rung.foundations.text.words import words as words_of
 from rung.foundations.tfidf import Tfidf
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.bootstrap import swapped
@@ -236,7 +236,7 @@ def telling(examples: Sequence[Example], labels: Sequence[str], most: int = 4) -
     inside: dict[str, Counter[str]] = {label: Counter() for label in labels}
     everywhere: Counter[str] = Counter()
     for example in examples:
-        words = {word for word in WORDS.findall(text_of(example.input).casefold()) if len(word) > 2}
+        words = {word for word in words_of(text_of(example.input)) if len(word) > 2}
         everywhere.update(words)
         inside.setdefault(str(example.reference), Counter()).update(words)
     out = {}
@@ -391,7 +391,7 @@ def reflection(parent: PromptProgram, material: Material, turn: int, most: int =
 
 def _content(text: str) -> set[str]:
     """The words that mean something. A rewriting that keeps few of the task's can win on dev by luck, never by sense."""
-    return {word for word in WORDS.findall(text.casefold()) if len(word) > 3}
+    return {word for word in words_of(text) if len(word) > 3}
 
 
 def _said_instead(result: Result) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from rung.core.types import Hit, Span
-from rung.foundations.sentences import sentences
+from rung.foundations.text.sentences import sentences
 from rung.metrics.grounding import MARK, OPEN, SUPPORTED, support
 
 _WORDS = re.compile(r"[^\W_]+")

@@ -34,7 +34,7 @@ from rung.core.types import (
     Usage,
     as_input,
 )
-from rung.foundations.sentences import sentences
+from rung.foundations.text.sentences import sentences
 from rung.metrics.grounding import MARK, support
 from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options, PromptProgram

@@ -3,7 +3,7 @@
 A small model says in a sentence what was asked for in a word. So it writes first; the answer is then the phrase of the passages
 that its sentence says and the question does not: names, numbers and runs of meaningful words from the sentences nearest to the
 question are the candidates. What is answered stands in a passage, character for character, whatever the model made up around
-it. Measured on XQuAD with the embedded model: see docs/results.
+it. Measured on XQuAD with the embedded model: see docs/results.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core.types import Hit, Span
-from rung.foundations.sentences import sentences
+from rung.foundations.text.sentences import sentences
 from rung.metrics.grounding import words
 
 LONGEST = 10

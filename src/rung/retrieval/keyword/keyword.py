@@ -25,7 +25,7 @@ from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.files import atomic_write
 from rung.core.types import Span
-from rung.metrics.stem import stem
+from rung.foundations.text.stem import stem
 from rung.retrieval.keyword.tokens import split
 
 if TYPE_CHECKING:

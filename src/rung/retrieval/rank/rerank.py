@@ -19,7 +19,7 @@ import numpy as np
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Embedder, Model
 from rung.core.types import Hit, Message, ScoreRequest
-from rung.foundations.sentences import sentences
+from rung.foundations.text.sentences import sentences
 from rung.retrieval.keyword.keyword import Analysis
 
 if TYPE_CHECKING:

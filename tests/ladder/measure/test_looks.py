@@ -14,7 +14,7 @@ from rung.core.settings import Settings
 from rung.core.types import RungChoice
 from rung.ladder.export import export_program
 from rung.ladder.history import read_results, read_run
-from rung.ladder.looks import SEEN, count, sketch
+from rung.ladder.measure.looks import SEEN, count, sketch
 from rung.ladder.records import RunRecord
 from rung.models import Pool
 from rung.store import Store, StoredLook, open_store
@@ -103,7 +103,7 @@ def test_a_look_survives_its_run_and_a_store_that_cannot_be_written_to(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rung.core.errors import StoreError
-    from rung.ladder import looks
+    from rung.ladder.measure import looks
 
     run = climb(settings, RULES)
     with open_store(settings.store_url) as store:

@@ -15,11 +15,12 @@ from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import BudgetExceeded, RungError
 from rung.core.protocols import AskingMetric, Metric, Program
 from rung.core.types import Answer, Case, Example, Result, Score
+from rung.ladder.measure.calls import demand
 from rung.metrics.judge import unjudged
 from rung.store import Entry, Store
 
 if TYPE_CHECKING:
-    from rung.ladder.looks import Test
+    from rung.ladder.measure.looks import Test
 
 ALONE_SECONDS = 8.0
 """A slow program's latency is taken from fewer answers, so that measuring it does not hold up the climb."""
@@ -41,6 +42,11 @@ def example_hash(example: Example) -> str:
     return digest([dict(example.input), example.reference])
 
 
+def failures_key(program: str, run: str) -> str:
+    """Under which the journal has the calls of a program that failed in one run."""
+    return digest(["failed calls", program, run])
+
+
 def _case_hash(case: Case) -> str:
     """Identity of what a metric sees, but for what the answer cost."""
     steps = [(step.name, step.reply, step.note) for step in case.steps]
@@ -52,7 +58,8 @@ class Evaluator:
 
     ``concurrency`` answers are in flight at once. The journal's key is (program, example, repeat), so a killed run loses
     at most what was in flight, and repeats are never served from it. ``test`` is the task's test split: no rung may fit on it,
-    and who answers it is noted.
+    and who answers it is noted. Where more than a few calls of the model failed, there is nothing to learn from the rest: then
+    ModelError is raised, unless ``lenient`` leaves it to the caller to see which results are answers.
     """
 
     def __init__(
@@ -63,9 +70,11 @@ class Evaluator:
         *,
         concurrency: int = 64,
         test: Test | None = None,
+        lenient: bool = False,
     ) -> None:
         self.store, self.run, self.metrics, self.concurrency = store, run, tuple(metrics), concurrency
         self._test = test
+        self._lenient = lenient
         self._identified: tuple[Program, str] | None = None
 
     def identity(self, program: Program) -> str:
@@ -83,7 +92,9 @@ class Evaluator:
                 f"a rung tried to look at test example {leaked[0]!r} while fitting",
                 remedy="choose on task.dev; test examples are answered once, by the ladder",
             )
-        return await self(program, examples)
+        results = await self(program, examples)
+        demand(results)
+        return results
 
     def knows(self, program: Program, examples: Sequence[Example]) -> bool:
         """Whether the journal holds an answer of the program to each of ``examples``."""
@@ -134,11 +145,13 @@ class Evaluator:
             answer, seconds = await _answer(program, examples[index], repeat)
             if answer.failure is not None and answer.failure.where == "budget":
                 raise BudgetExceeded(answer.failure.message)
-            # A model that could not be reached may answer next time: such a failure is shown but not remembered.
-            if answer.failure is None or answer.failure.where != "model":
+            # A model that could not be reached may answer next time: such a failure is kept for this run alone.
+            reached = answer.failure is None or answer.failure.where != "model"
+            if reached or self.run:
                 stored = {"answer": encode(answer), "seconds": seconds, **({"alone": True} if solo else {})}
                 payload = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
-                await self.store.record([Entry(identity, hashes[index], payload, repeat, self.run)])
+                key = identity if reached else failures_key(identity, self.run)
+                await self.store.record([Entry(key, hashes[index], payload, repeat, self.run)])
             answered[index] = (answer, seconds, solo, False)
             count += 1
             if on_tick is not None:
@@ -153,7 +166,7 @@ class Evaluator:
             for example, answer in ((example, answered[i][0]) for i, example in enumerate(examples))
         ]
         scores = await self.score(cases)
-        return [
+        results = [
             Result(
                 example,
                 answered[i][0],
@@ -162,6 +175,9 @@ class Evaluator:
             )
             for i, example in enumerate(examples)
         ]
+        if not self._lenient:
+            demand(results)
+        return results
 
     async def score(self, cases: Sequence[Case]) -> Mapping[str, list[Score]]:
         """Scores by metric. Those that ask a model (judges) are journalled by what the judge saw; the others are cheap to redo."""

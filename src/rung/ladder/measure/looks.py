@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from rung.core.errors import StoreError
 from rung.core.types import Example, Task
-from rung.ladder.evaluate import example_hash
+from rung.ladder.measure.evaluate import example_hash
 from rung.store import Store, StoredLook
 
 logger = logging.getLogger("rung.ladder")

@@ -1,0 +1,37 @@
+"""Where names in a task are looked up: beside the task's file, and in the store at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.core.settings import Settings
+from rung.core.types import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder of the task file (None: it has none), and a store's URL."""
+
+    folder: Path | None = None
+    store: str = ""
+
+
+_place: ContextVar[Place] = ContextVar("rung_place", default=Place())  # noqa: B039 - frozen
+
+
+def here() -> Place:
+    return _place.get()
+
+
+@contextmanager
+def beside(task: Task, settings: Settings) -> Iterator[None]:
+    """Within the block, files named in ``task`` are looked up beside its file, saved prompts in the store of ``settings``."""
+    token = _place.set(Place(Path(task.path).parent if task.path else None, settings.store_url))
+    try:
+        yield
+    finally:
+        _place.reset(token)

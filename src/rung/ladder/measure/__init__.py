@@ -1,0 +1,1 @@
+"""Answers, what they cost, and which of them are answers at all."""

@@ -1,0 +1,1 @@
+"""Before a rung answers: what will be tried, what that will cost, and its fit."""

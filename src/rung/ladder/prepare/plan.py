@@ -1,0 +1,61 @@
+"""What a climb will try, in which order, with which model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rung.core import registry
+from rung.core.protocols import Embedder, Model, Resources, Rung
+from rung.core.rung import make_rung
+from rung.core.settings import Settings
+from rung.core.types import RungChoice, Task
+
+
+@dataclass(frozen=True)
+class Using:
+    """The resources of a climb, with the model that this part of it climbs with as the default."""
+
+    pool: Resources
+    default: str
+
+    def model(self, name: str | None = None) -> Model:
+        return self.pool.model(name or self.default)
+
+    def embedder(self, name: str | None = None) -> Embedder:
+        return self.pool.embedder(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rung to climb with one model (none: "")."""
+
+    title: str
+    choice: RungChoice
+    model: str
+
+
+def plan(task: Task, settings: Settings) -> list[Attempt]:
+    """The rungs to climb in order, with each of the task's models; rungs without a model come once. A rung that is optional is
+    climbed only where it is named."""
+    known = map(RungChoice, registry.table("rung"))
+    choices = task.rungs or tuple(choice for choice in known if not make_rung(choice).traits.optional)
+    models = task.models or (settings["model"],)
+    attempts: list[Attempt] = []
+    for index, model in enumerate(models):
+        for choice in choices:
+            uses = make_rung(choice).traits.uses_model
+            if not uses and index:
+                continue
+            title = f"{choice.title}@{model.partition(':')[2] or model}" if uses and len(models) > 1 else choice.title
+            attempts.append(Attempt(title, choice, model if uses else ""))
+    return attempts
+
+
+def about(rung: Rung) -> str:
+    """The first line of a rung's docstring."""
+    return (type(rung).__doc__ or "").strip().partition("\n")[0]
+
+
+def alone(task: Task, title: str) -> str:
+    """What to type to climb one rung by itself."""
+    return f"rung climb {task.path or task.name} --rung {title.partition('@')[0]}"
