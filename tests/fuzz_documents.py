@@ -112,7 +112,7 @@ def _task(rng: random.Random, folder: Path) -> str:
         for w in (b"row",)
     )
     (folder / "rows.jsonl").write_bytes(mutate(rng, rows) if rng.random() < 0.3 else rows)
-    (folder / "task.yaml").write_bytes(mutate(rng, TASK, (*WORDS, *YAML)))
+    (folder / "task.yaml").write_bytes(mutate(rng, TASK, (*WORDS, *YAML), most=2))
     found = examine(folder / "task.yaml")
     errors = [problem for problem in found.problems if problem.level == "error"]
     assert (found.task is None) == bool(errors), "a task without a problem, or a problem without one"

@@ -15,9 +15,10 @@ import pytest
 
 from rung.core import registry
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problem
+from rung.core.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents import Reader, Source, read, scan
+from rung.documents.source import parse
 from tests.documents.material import docx, paragraph, pdf
 
 
@@ -26,8 +27,9 @@ def source(path: Path) -> Source:
 
 
 def documents(path: Path) -> tuple[list[Document], list[Problem]]:
-    troubles: list[Problem] = []
-    return list(read(source(path), troubles)), troubles
+    """As they are read in this process (see test_reading for the one that reads for others)."""
+    problems = Problems()
+    return list(parse(source(path), problems)), list(problems.close())
 
 
 def only(path: Path) -> Document:
@@ -342,5 +344,5 @@ def test_a_reader_whose_package_is_absent_says_what_to_type(
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / name).write_text("x")
     with pytest.raises(MissingExtra, match="not installed") as raised:
-        list(read(source(tmp_path / name), []))
+        list(parse(source(tmp_path / name), Problems()))
     assert "rung[documents]" in raised.value.remedy

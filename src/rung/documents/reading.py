@@ -1,36 +1,102 @@
-"""Reading within bounds."""
+"""Reading within bounds: plain text here, every other format in a worker process that is replaced when a file ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 from rung.core.errors import InputError
 from rung.core.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents.source import Source, parse
+from rung.documents.worker import BOUNDS, Bounds, Worker
+
+_HERE = frozenset({"text"})
+"""Kinds that are read in this process: nothing is parsed, so time and memory are those of the file's size."""
+_AHEAD = 64
+"""Sources that a worker is asked for before they are taken: their requests fit into a pipe."""
+_idle: list[Worker] = []
+_lock = threading.Lock()
 
 
 def read(source: Source, troubles: list[Problem] | None = None) -> Iterator[Document]:
     """The documents of a source, in the file's order; ids begin with the source's id and are unique within it.
 
-    What cannot be read is added to ``troubles`` and the rest goes on: an error where something is lost, a warning where it was
-    read in a way that somebody should know about. Without that list the first error is raised as InputError. A missing optional
-    package is always raised (MissingExtra): it is not the file's fault.
+    Time and memory are bounded (see worker.Bounds): a file that takes more, or that ends the process which reads it, is told like
+    any other that cannot be read. What cannot be read is added to ``troubles`` and the rest goes on: an error where something is
+    lost, a warning where it was read in a way that somebody should know about. Without that list the first error is raised as
+    InputError. A missing optional package is always raised (MissingExtra): it is not the file's fault.
     """
-    problems = Problems()
-    for document in parse(source, problems):
-        if troubles is None:
-            _raise_first(problems.found, source)
-        yield document
-    found = problems.close()
-    if troubles is None:
-        _raise_first(found, source)
-    else:
-        troubles.extend(found)
+    for _, item in read_all([source]):
+        if isinstance(item, Document):
+            yield item
+        elif item is not None and troubles is not None:
+            troubles.append(item)
+        elif item is not None and item.level == "error":
+            remedy = item.remedy or "mend the file, or leave it out"
+            raise InputError(item.message, remedy=remedy, file=source.path, line=item.line, code=item.code)
 
 
-def _raise_first(problems: Iterable[Problem], source: Source) -> None:
-    for problem in problems:
-        if problem.level == "error":
-            remedy = problem.remedy or "mend the file, or leave it out"
-            raise InputError(problem.message, remedy=remedy, file=source.path, line=problem.line, code=problem.code)
+def read_all(sources: Sequence[Source], bounds: Bounds = BOUNDS) -> Iterator[tuple[int, Document | Problem | None]]:
+    """What is read of many sources, in their order: the place of a source with each of its documents, then with each of its
+    problems, then with None. The worker reads ahead. Raises MissingExtra."""
+    worker: Worker | None = None
+    asked: deque[int] = deque()
+    ahead = 0
+    try:
+        for place, source in enumerate(sources):
+            if source.kind in _HERE or not sys.executable:
+                problems = Problems()
+                yield from ((place, document) for document in parse(source, problems))
+                yield from ((place, problem) for problem in problems.close())
+                yield place, None
+                continue
+            if worker is None or not worker.good:
+                worker = _take(worker)
+                asked.clear()
+                ahead = place
+            while len(asked) < _AHEAD and ahead < len(sources):
+                if sources[ahead].kind not in _HERE:
+                    worker.ask(sources[ahead], bounds)
+                    asked.append(ahead)
+                ahead += 1
+            for item in worker.answer(source, bounds):
+                yield place, item
+            asked.popleft()
+            yield place, None
+    finally:
+        if worker is not None and worker.good and not asked:
+            with _lock:
+                _idle.append(worker)
+        elif worker is not None:
+            worker.close()
+
+
+def _take(spent: Worker | None) -> Worker:
+    if spent is not None:
+        spent.close()
+    with _lock:
+        return _idle.pop() if _idle else Worker()
+
+
+def _end() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+def _forked() -> None:
+    """The pipes of a forked process are its parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _abandoned.extend(_idle)
+    _idle.clear()
+
+
+_abandoned: list[Worker] = []
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -260,11 +260,15 @@ def _parts(
         )
         yield from ray.prepare([(source, {item.id: item.hash for item in old}) for source, old in sources], tools)
         return
-    for place, (source, _) in enumerate(sources):
-        troubles: list[Problem] = []
-        for document in documents.read(source, troubles):
-            yield ray.Part(place, (document,))
-        yield ray.Part(place, (), troubles=troubles, ended=True)
+    problems: list[Problem] = []
+    for place, item in documents.read_all([source for source, _ in sources]):
+        if isinstance(item, Document):
+            yield ray.Part(place, (item,))
+        elif item is not None:
+            problems.append(item)
+        else:
+            yield ray.Part(place, (), troubles=problems, ended=True)
+            problems = []
 
 
 def _stamp(source: Source) -> str:
