@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import IO, Any
 
 from rung.core.errors import InputError, MissingExtra
@@ -25,10 +26,7 @@ from rung.core.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents.source import Source, parse
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+resource: Any = import_module("resource") if os.name == "posix" else None
 
 _HEAD = struct.Struct("<Q")
 _PART = 1 << 18
