@@ -11,17 +11,12 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Filter
-from rung.retrieval.filter import (
-    Columns,
-    as_elasticsearch,
-    as_fields,
-    as_qdrant,
-    as_sql,
-    check,
-    clean,
-    predicate,
-    read,
-)
+from rung.retrieval.filter.columns import Columns
+from rung.retrieval.filter.conditions import check, clean, predicate
+from rung.retrieval.filter.text import read
+from rung.retrieval.index.backends.elasticsearch import as_elasticsearch, as_fields
+from rung.retrieval.index.backends.pgvector import as_sql
+from rung.retrieval.index.backends.qdrant import as_qdrant
 
 ROWS: list[dict[str, Any]] = [
     {"lang": "en", "year": 2020, "tag": ["a", "b"], "open": True},
@@ -159,10 +154,10 @@ def test_columns_keep_pace_with_a_large_collection() -> None:
 
     columns = Columns()
     columns.extend([{"lang": ("en", "de", "fr")[row % 3], "row": row} for row in range(100_000)])
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10):
         found = columns.mask({"lang": "en", "row": {"gte": 50_000}})
-    assert (time.perf_counter() - started) / 10 < 0.02
+    assert (time.process_time() - started) / 10 < 0.02
     assert int(found.sum()) == sum(row % 3 == 0 for row in range(50_000, 100_000))
 
 

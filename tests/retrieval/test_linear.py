@@ -13,7 +13,8 @@ from rung.metrics.grounding import claims, support
 from rung.retrieval.answer.cite import cite, locate
 from rung.retrieval.answer.span import candidates
 from rung.retrieval.chunk import TITLE, chunker, outline
-from rung.retrieval.filter import NESTED, check, read
+from rung.retrieval.filter.conditions import NESTED, check
+from rung.retrieval.filter.text import read
 
 LENGTH = 100_000
 UNITS = (".", "!?", '."', " ", "\t", "\n", "# ", " #", "_ ", "A-", "[1] ", "```\n", "1. ")

@@ -60,7 +60,7 @@ def ask(
         raise InputError("the question is empty", remedy=f'type: rung ask {name} "..."')
     condition = None
     if where is not None:
-        from rung.retrieval.filter import read
+        from rung.retrieval.filter.text import read
 
         condition = read(where)
     gate = RefusalModel() if refuse is None else replace(RefusalModel(), threshold=refuse) if refuse else None

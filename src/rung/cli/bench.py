@@ -40,7 +40,7 @@ def index(
 
     from rung.core.columns import align
     from rung.core.errors import InputError
-    from rung.retrieval.measure.curve import LOCAL, cores, draw, make_clusters, measure, read_vectors, table
+    from rung.retrieval.measure.curve import cores, draw, installed, make_clusters, measure, read_vectors, table
 
     if data == "random":
         vectors = make_clusters(rows + queries, dimensions, seed)
@@ -57,7 +57,7 @@ def index(
     named = [name.strip() for name in backends.split(",") if name.strip()]
     typer.echo(f"{len(kept):,} vectors of {kept.shape[1]} numbers, {queries} queries, {cores()} cores", err=True)
     points = []
-    for point in measure(named or LOCAL, kept, asked, k=k, seconds=seconds, skip_missing=not named):
+    for point in measure(named or installed(), kept, asked, k=k, seconds=seconds, skip_missing=not named):
         points.append(point)
         typer.echo(f"  {point.backend} {point.setting}: recall {point.recall:.3f}", err=True)
     typer.echo(align(table(points, k), right=2))

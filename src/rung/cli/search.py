@@ -41,7 +41,7 @@ def search(
 
     condition = None
     if where is not None:
-        from rung.retrieval.filter import read
+        from rung.retrieval.filter.text import read
 
         condition = read(where)
     # A mode or fusion that is none is refused by the collection, with the known ones.

@@ -26,7 +26,7 @@ from fastapi.responses import JSONResponse, Response
 from rung.core.errors import InputError, RungError
 from rung.core.types import Hit
 from rung.retrieval.collection.shared import Collections
-from rung.retrieval.filter import read
+from rung.retrieval.filter.text import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
 from rung.serving.limits import Limits, RequestQueue

@@ -26,7 +26,7 @@ from rung.retrieval.collection.build import BuildOptions
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import find, locate, names
 from rung.retrieval.collection.verify import Verification
-from rung.retrieval.filter import predicate
+from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.rank.options import Mode, SearchOptions
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")

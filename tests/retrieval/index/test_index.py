@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, ServerError, StoreError, Unsupported
 from rung.core.protocols import Index
-from rung.retrieval.filter import predicate
+from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.index import open_index
 from rung.retrieval.index.local import LocalIndex
 from tests.retrieval.index import stall
@@ -700,7 +700,7 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
 
 
 def test_elasticsearch_finds_texts_by_bm25(servers: dict[str, str], tmp_path: Path) -> None:
-    from rung.retrieval.index.elasticsearch import ElasticsearchIndex
+    from rung.retrieval.index.backends.elasticsearch import ElasticsearchIndex
 
     index = _member("elasticsearch", servers, tmp_path).open()
     assert isinstance(index, ElasticsearchIndex)

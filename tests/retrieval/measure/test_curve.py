@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import InputError, MissingExtra
 from rung.retrieval.index import open_index
-from rung.retrieval.measure import curve
+from rung.retrieval.index.backends.faiss import BACKEND
 from rung.retrieval.measure.curve import draw, find_truth, make_clusters, measure, read_vectors, table
 
 
@@ -22,7 +22,7 @@ def test_points_are_measured_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     rows = make_clusters(2020, 24)
     points = list(measure(["exact", "faiss:ivf?lists=40"], rows[20:], rows[:20], seconds=0.02))
-    assert [point.setting for point in points] == ["", *(f"probe={n}" for n in curve.SETTINGS["faiss:ivf"][1])]
+    assert [point.setting for point in points] == ["", *(f"probe={n}" for n in BACKEND.sweep["faiss:ivf"][1])]
     assert points[0].recall == 1.0
     recalls = [point.recall for point in points[1:]]
     assert recalls == sorted(recalls)  # more lists read, more found

@@ -20,7 +20,7 @@ from rung.retrieval.collection import ray
 from rung.retrieval.collection.derived import StaleError
 from rung.retrieval.collection.snapshot import StoredDocument
 from rung.retrieval.collection.write import Built, Given, put, remove
-from rung.retrieval.filter import clean
+from rung.retrieval.filter.conditions import clean
 
 if TYPE_CHECKING:
     from rung.retrieval.collection.collection import Collection

@@ -17,7 +17,7 @@ from rung.core.errors import StoreError
 from rung.core.files import atomic_write
 from rung.core.protocols import Filter, Index
 from rung.retrieval.collection.snapshot import Snapshot
-from rung.retrieval.filter import Columns
+from rung.retrieval.filter.columns import Columns
 from rung.retrieval.index import open_index
 from rung.retrieval.index.matrix import Matrix
 from rung.retrieval.keyword.keyword import KeywordIndex

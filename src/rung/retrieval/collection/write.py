@@ -17,7 +17,7 @@ from rung.core.problem import Problem
 from rung.core.types import Document
 from rung.retrieval.collection.snapshot import Snapshot, StoredDocument, clean
 from rung.retrieval.collection.transaction import NewDocument
-from rung.retrieval.filter import clean as check_metadata
+from rung.retrieval.filter.conditions import clean as check_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ import numpy as np
 from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.protocols import Filter
-from rung.retrieval.filter import Columns
+from rung.retrieval.filter.columns import Columns
 from rung.retrieval.index.check import check_new, check_queries, check_rows
 from rung.retrieval.index.folder import Folder
 from rung.retrieval.index.lock import ReadWriteLock

@@ -1,11 +1,7 @@
-"""Index backends of this room, by the first word of their string form."""
+"""Index backends of this room, by the first word of their string form: every file in ``backends`` is one."""
 
-INDEXES = {
-    "exact": "rung.retrieval.index.exact:open_exact",
-    "faiss": "rung.retrieval.index.faiss:open_faiss",
-    "annoy": "rung.retrieval.index.annoy:open_annoy",
-    "hnsw": "rung.retrieval.index.hnsw:open_hnsw",
-    "elasticsearch": "rung.retrieval.index.elasticsearch:open_elasticsearch",
-    "pgvector": "rung.retrieval.index.pgvector:open_pgvector",
-    "qdrant": "rung.retrieval.index.qdrant:open_qdrant",
-}
+from pkgutil import iter_modules
+
+from rung.retrieval.index import backends
+
+INDEXES = {found.name: f"{backends.__name__}.{found.name}:BACKEND" for found in iter_modules(backends.__path__)}

@@ -1,9 +1,5 @@
-"""The string form of a backend: ``kind``, ``kind:what``, ``kind:what?option=value&option=value``.
-
-``exact?type=f16``, ``faiss:hnsw?m=32&ef=64``, ``faiss:ivf?lists=256&probe=16``, ``faiss:pq``, ``annoy?trees=50``,
-``hnsw?m=16&ef=64``, ``elasticsearch:http://host:9200/index``, ``pgvector:postgresql://user@host/db/table``,
-``qdrant:http://host:6333/collection``.
-"""
+"""The string form of a backend: ``kind``, ``kind:what``, ``kind:what?option=value&option=value`` (``faiss:hnsw?m=32&ef=64``,
+``qdrant:http://host:6333/collection``)."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ import dataclasses
 import difflib
 import os
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -43,6 +39,20 @@ class Spec:
         if parts.password is None:
             return str(self)
         return str(dataclasses.replace(self, what=self.what.replace(f":{parts.password}@", ":...@", 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A kind of index: ``open`` takes a spec, a folder and the vectors' dimensions. ``measured`` are the string forms that a
+    bench tries when nothing is named; ``sweep`` is, by the part of a string form before its options, the option that trades
+    recall for speed in a search, and values that span it."""
+
+    open: Callable[[Spec, Path, int], Index]
+    measured: tuple[str, ...] = ()
+    sweep: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+    def __call__(self, spec: Spec, folder: Path, dimensions: int) -> Index:
+        return self.open(spec, folder, dimensions)
 
 
 def parse(text: str) -> Spec:

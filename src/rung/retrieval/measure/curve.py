@@ -9,11 +9,12 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rung.core import registry
 from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Progress
 from rung.retrieval.index.spec import open_index, parse
@@ -21,21 +22,6 @@ from rung.retrieval.index.spec import open_index, parse
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-SETTINGS: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    "faiss:hnsw": ("ef", (16, 32, 64, 128, 256)),
-    "faiss:ivf": ("probe", (1, 2, 4, 8, 16, 32, 64)),
-    "faiss:pq": ("probe", (1, 2, 4, 8, 16, 32, 64)),
-    "annoy": ("nodes", (100, 300, 1000, 3000, 10_000)),
-    "hnsw": ("ef", (16, 32, 64, 128, 256)),
-    "pgvector": ("ef", (16, 40, 100, 200)),
-    "qdrant": ("ef", (16, 64, 128, 256)),
-    "elasticsearch": ("ef", (16, 64, 128, 256)),
-}
-"""The option that trades recall for speed in a search, and values that span it."""
-
-LOCAL = ("exact", "faiss:flat", "faiss:hnsw", "faiss:ivf", "faiss:pq", "annoy", "hnsw", "hnsw?type=i8")
-"""What is measured when nothing is named; those whose package is not installed are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +37,11 @@ class IndexPoint:
     p99: float
     build: float
     bytes: int
+
+
+def installed() -> list[str]:
+    """What is measured when nothing is named: the local backends. One whose package is missing is left out by ``measure``."""
+    return [spec for kind in registry.table("index") for spec in getattr(registry.load("index", kind), "measured", ())]
 
 
 def make_clusters(rows: int, dimensions: int, seed: int = 0) -> NDArray[np.float32]:
@@ -207,8 +198,8 @@ def size_of(folder: Path) -> int:
 def _settings(backend: str) -> list[tuple[str, str]]:
     """What is asked of a backend: a label and a string form for each setting."""
     spec = parse(backend)
-    kind = f"{spec.kind}:{spec.what}" if spec.kind == "faiss" else spec.kind
-    option, values = SETTINGS.get(kind, ("", ()))
+    sweep = getattr(registry.load("index", spec.kind), "sweep", {})
+    option, values = sweep.get(backend.partition("?")[0] if spec.kind == "faiss" else spec.kind, ("", ()))
     if not option or option in dict(spec.options) or dict(spec.options).get("index") == "exact":
         return [("", backend)]
     sign = "&" if spec.options else "?"

@@ -21,9 +21,10 @@ from urllib.parse import unquote, urlsplit
 from rung.core.errors import InputError, MissingExtra, RungError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
-from rung.retrieval.filter import as_sql, clean
-from rung.retrieval.index.check import check_queries, check_rows, lots
-from rung.retrieval.index.spec import Spec, read_options
+from rung.retrieval.filter.conditions import Combination, Condition, check, clean
+from rung.retrieval.index.check import lots
+from rung.retrieval.index.server import Hits, ServerIndex, read_url
+from rung.retrieval.index.spec import Backend, Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,21 +50,20 @@ class PgvectorOptions:
     application_name: str = "rung"
 
 
-class PgvectorIndex:
+class PgvectorIndex(ServerIndex):
     """One table. Each thread that calls has a connection of its own."""
 
     def __init__(self, spec: Spec, url: str, table: str, options: PgvectorOptions, dimensions: int) -> None:
+        super().__init__(spec, dimensions)
         self._psycopg: Any = require("psycopg", "pgvector", "the index pgvector")
         require("psycopg.types.json", "pgvector", "the index pgvector")
         self._register: Any = require("pgvector.psycopg", "pgvector", "the index pgvector").register_vector
         kinds = require("pgvector", "pgvector", "the index pgvector")
         self._vector: Any = kinds.Vector if options.type == "f32" else kinds.HalfVector
-        self._name = spec.shown
         self._url = url
         self._table = f'"{table}"'
         self._plain = table
         self._options = options
-        self._dimensions = dimensions
         self._mine = threading.local()
         self._all: list[Any] = []
         self._lock = threading.Lock()
@@ -73,19 +73,9 @@ class PgvectorIndex:
                 f"pgvector's HNSW takes {_MOST[options.type]} dimensions of {options.type} at most, got {dimensions}",
                 remedy="add type=f16 (up to 4000) or index=exact to the index",
             )
-        self._there = self._inspect()
+        self._exists()
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        return self._dimensions
-
-    def __len__(self) -> int:
-        if not self._there and not self._inspect():
-            return 0
+    def _count(self) -> int:
         with self._turn() as link:
             return int(link.execute(f"SELECT count(*) FROM {self._table}").fetchone()[0])  # noqa: S608
 
@@ -174,9 +164,9 @@ class PgvectorIndex:
             ).fetchone()
         if row is None:
             return False
-        if row[0].rpartition(".")[2] != f"{self._column}({self._dimensions})":
+        if row[0].rpartition(".")[2] != f"{self._column}({self.dimensions})":
             raise InputError(
-                f"the table {self._plain} holds {row[0]}, expected {self._column}({self._dimensions})",
+                f"the table {self._plain} holds {row[0]}, expected {self._column}({self.dimensions})",
                 remedy="use the embedder that it was built with, or name another table",
             )
         return True
@@ -195,7 +185,7 @@ class PgvectorIndex:
             link.execute("SELECT pg_advisory_xact_lock(hashtext('rung'), hashtext(%s))", [self._plain])
             link.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._table} (id text PRIMARY KEY,"
-                f" vector {self._column}({self._dimensions}) NOT NULL, metadata jsonb NOT NULL)"
+                f" vector {self._column}({self.dimensions}) NOT NULL, metadata jsonb NOT NULL)"
             )
             link.execute(
                 f"CREATE INDEX IF NOT EXISTS {self._part('metadata')} ON {self._table}"
@@ -209,47 +199,28 @@ class PgvectorIndex:
                 )
         with self._turn() as link:
             self._ready(link)
-        self._there = True
 
     def _part(self, what: str) -> str:
         return f'"{self._plain[:50]}_{what}"'
 
     # ------------------------------------------------------------ writing
 
-    def add(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        self._write(ids, vectors, metadata, "")
+    def _cell(self, id: str, metadata: Mapping[str, Any]) -> str:
+        if "\0" in id:
+            raise InputError(f"the id {id!r} holds a NUL character, which Postgres does not take")
+        return json.dumps(clean(metadata))
 
-    def upsert(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        update = " ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, metadata = excluded.metadata"
-        self._write(ids, vectors, metadata, update)
-
-    def _write(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[np.float32],
-        metadata: Sequence[Mapping[str, Any]] | None,
-        conflict: str,
-    ) -> None:
-        rows = check_rows(ids, vectors, metadata, self._dimensions)
-        nul = next((name for name in ids if "\0" in name), None)
-        if nul is not None:
-            raise InputError(f"the id {nul!r} holds a NUL character, which Postgres does not take")
-        cells = [json.dumps(clean(item)) for item in metadata] if metadata is not None else ["{}"] * len(ids)
-        if not len(ids):
-            return
-        if not self._there:
-            self._make()
+    def _write(self, ids: Sequence[str], rows: NDArray[np.float32], cells: Sequence[str], *, new: bool) -> None:
+        conflict = (
+            "" if new else " ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, metadata = excluded.metadata"
+        )
         with self._turn() as link:
             try:
                 for part in lots(len(ids), _LOT):
                     link.execute(
                         f"INSERT INTO {self._table} (id, vector, metadata) SELECT i, v::{self._column}, m::jsonb"  # noqa: S608
                         f" FROM unnest(%s::text[], %s::text[], %s::text[]) AS t(i, v, m){conflict}",
-                        [list(ids[part]), [spell(row) for row in rows[part]], cells[part]],
+                        [list(ids[part]), [spell(row) for row in rows[part]], list(cells[part])],
                     )
             except self._psycopg.errors.UniqueViolation as error:
                 found = re.search(r"\(id\)=\((.*)\)", str(error))
@@ -257,27 +228,23 @@ class PgvectorIndex:
                     f"the id {found[1] if found else '?'!r} is there already", remedy="use upsert to replace it"
                 ) from None
 
-    def delete(self, ids: Sequence[str]) -> int:
-        if not len(ids) or (not self._there and not self._inspect()):
-            return 0
+    def _delete(self, ids: Sequence[str]) -> int:
         with self._turn() as link:
-            done = link.execute(f"DELETE FROM {self._table} WHERE id = ANY(%s)", [list(dict.fromkeys(ids))])  # noqa: S608
+            done = link.execute(f"DELETE FROM {self._table} WHERE id = ANY(%s)", [list(ids)])  # noqa: S608
             return int(done.rowcount)
 
     # ------------------------------------------------------------ reading
 
-    def search(
-        self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
-    ) -> list[list[tuple[str, float]]]:
-        queries = check_queries(vectors, self._dimensions, k)
-        condition, values = as_sql(where)
-        if not self._there and not self._inspect():
-            return [[] for _ in queries]
+    def _condition(self, where: Filter | None) -> tuple[str, list[Any]]:
+        return as_sql(where)
+
+    def _search(self, queries: NDArray[np.float32], k: int, condition: Any) -> list[Hits]:
+        holds, values = condition
         texts = [self._vector(query) for query in queries]
         # In an exact scan the id decides between equals; an index can only be asked for the distance.
         tie = ", id" if self._options.index == "exact" else ""
         statement = (
-            f"SELECT id, -(vector <#> %s::{self._column}) FROM {self._table} WHERE {condition}"  # noqa: S608
+            f"SELECT id, -(vector <#> %s::{self._column}) FROM {self._table} WHERE {holds}"  # noqa: S608
             f" ORDER BY vector <#> %s::{self._column}{tie} LIMIT %s"
         )
         wide = k > self._options.ef and self._options.index == "hnsw"
@@ -292,22 +259,17 @@ class PgvectorIndex:
                 again = self._ask(link, statement, [texts[at] for at in poor], values, k)
             for at, hits in zip(poor, again, strict=True):
                 found[at] = hits
-        return [sorted(hits, key=lambda hit: (-hit[1], hit[0])) for hits in found]
+        return found
 
-    def _ask(
-        self, link: Any, statement: str, texts: Sequence[Any], values: Sequence[Any], k: int
-    ) -> list[list[tuple[str, float]]]:
+    def _ask(self, link: Any, statement: str, texts: Sequence[Any], values: Sequence[Any], k: int) -> list[Hits]:
         if len(texts) == 1:
             return [link.execute(statement, [texts[0], *values, texts[0], k]).fetchall()]
-        out: list[list[tuple[str, float]]] = []
+        out: list[Hits] = []
         for part in lots(len(texts), 100):
             with link.pipeline():  # one round trip for many
                 asked = [link.execute(statement, [text, *values, text, k]) for text in texts[part]]
             out.extend(cursor.fetchall() for cursor in asked)
         return out
-
-    def flush(self) -> None:
-        """Nothing is left to do: each call was a transaction."""
 
     def close(self) -> None:
         with self._lock:
@@ -343,17 +305,53 @@ def spell(vector: NDArray[np.float32]) -> str:
 
 
 def open_pgvector(spec: Spec, folder: Path, dimensions: int) -> PgvectorIndex:
-    parts = urlsplit(spec.what)
-    steps = [unquote(step) for step in parts.path.split("/") if step]
-    if parts.scheme not in ("postgresql", "postgres") or len(steps) != 2:
-        raise InputError(
-            f"the index {spec.shown!r} does not name a server, a database and a table",
-            remedy="type pgvector:postgresql://user@host:5432/database/table",
-        )
-    table = steps[1]
+    example = "pgvector:postgresql://user@host:5432/database/table"
+    parts, steps = read_url(spec, ("postgresql", "postgres"), 2, example)
+    table = unquote(steps[1])
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,49}", table):
         raise InputError(
             f"the table's name is {table!r}, expected letters, digits and _, at most 50", remedy="choose a simple name"
         )
     url = f"postgresql://{parts.netloc}/{parts.path.split('/')[1]}"
     return PgvectorIndex(spec, url, table, read_options(spec, PgvectorOptions), dimensions)
+
+
+# ---------------------------------------------------------------- filters
+
+
+def as_sql(where: Filter | None, column: str = "metadata") -> tuple[str, list[Any]]:
+    """The filter as a Postgres condition over the JSONB column, with psycopg's ``%s`` placeholders and their values.
+
+    Never null. ``eq`` and ``in`` are containments, which a GIN index with jsonb_path_ops answers; ranges are jsonpath, whose
+    texts compare by code point.
+    """
+    values: list[Any] = []
+    return _sql(check(where), column, values), values
+
+
+_SQL_SIGN = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def _sql(node: Condition | Combination, column: str, values: list[Any]) -> str:
+    if isinstance(node, Combination):
+        parts = [_sql(part, column, values) for part in node.parts]
+        if not parts:
+            return "FALSE" if node.any else "TRUE"
+        return "(" + (" OR " if node.any else " AND ").join(parts) + ")"
+    if node.operator == "exists":
+        values += [node.field, node.field]
+        missing = f"({column} -> %s IS NULL OR {column} -> %s IN ('null'::jsonb, '[]'::jsonb))"
+        return f"NOT {missing}" if node.value else missing
+    if node.operator in ("eq", "ne", "in"):
+        items = node.value if node.operator == "in" else (node.value,)
+        for item in items:
+            values += [json.dumps({node.field: item}), json.dumps({node.field: [item]})]
+        one = f"{column} @> %s::jsonb OR {column} @> %s::jsonb"
+        found = "(" + " OR ".join([one] * len(items)) + ")" if items else "FALSE"
+        return f"NOT {found}" if node.operator == "ne" else found
+    values += [node.field, json.dumps({"v": node.value})]
+    sign = _SQL_SIGN[node.operator]
+    return f"COALESCE(jsonb_path_exists({column} -> %s, '$[*] ? (@ {sign} $v)', %s::jsonb), FALSE)"
+
+
+BACKEND = Backend(open_pgvector, sweep={"pgvector": ("ef", (16, 40, 100, 200))})

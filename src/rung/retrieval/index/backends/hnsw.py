@@ -12,15 +12,12 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.retrieval.index.local import LocalIndex
-from rung.retrieval.index.spec import Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, Spec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rung.retrieval.index.matrix import Hits
-
-
-SWEEP = {"hnsw": ("ef", (16, 32, 64, 128, 256))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +166,6 @@ def open_hnsw(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     options = read_options(spec, HnswOptions)
     layout = f"hnsw m={options.m} {options.type}"
     return LocalIndex(str(spec), layout, lambda: HnswEngine(options, dimensions), folder, dimensions)
+
+
+BACKEND = Backend(open_hnsw, ("hnsw", "hnsw?type=i8"), sweep={"hnsw": ("ef", (16, 32, 64, 128, 256))})

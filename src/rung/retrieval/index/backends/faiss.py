@@ -16,20 +16,15 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.index.exact import ExactEngine
+from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex, padded
-from rung.retrieval.index.spec import Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, Spec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rung.retrieval.index.matrix import Hits
 
-SWEEP = {
-    "faiss:hnsw": ("ef", (16, 32, 64, 128, 256)),
-    "faiss:ivf": ("probe", (1, 2, 4, 8, 16, 32, 64)),
-    "faiss:pq": ("probe", (1, 2, 4, 8, 16, 32, 64)),
-}
 
 Kind = Literal["flat", "hnsw", "ivf", "pq"]
 
@@ -269,3 +264,14 @@ def open_faiss(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     built = replace(options, ef=0, probe=0, rescore=0, build=0)
     layout = f"faiss {kind} " + " ".join(f"{name}={getattr(built, name)}" for name in _OPTIONS[kind])
     return LocalIndex(str(spec), layout.strip(), lambda: FaissEngine(kind, options, dimensions), folder, dimensions)
+
+
+BACKEND = Backend(
+    open_faiss,
+    ("faiss:flat", "faiss:hnsw", "faiss:ivf", "faiss:pq"),
+    sweep={
+        "faiss:hnsw": ("ef", (16, 32, 64, 128, 256)),
+        "faiss:ivf": ("probe", (1, 2, 4, 8, 16, 32, 64)),
+        "faiss:pq": ("probe", (1, 2, 4, 8, 16, 32, 64)),
+    },
+)

@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
 from rung.core.extras import require
 from rung.core.protocols import Filter
 from rung.models.providers.access import server_key
-from rung.retrieval.filter import as_elasticsearch, as_fields, check
-from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
-from rung.retrieval.index.spec import Spec, read_options
+from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean, typed
+from rung.retrieval.index.check import check_new, lots
+from rung.retrieval.index.server import Hits, ServerIndex, read_url
+from rung.retrieval.index.spec import Backend, Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +44,9 @@ class ElasticsearchOptions:
     timeout: float = 10.0
 
 
-class ElasticsearchIndex:
+class ElasticsearchIndex(ServerIndex):
     def __init__(self, spec: Spec, url: str, index: str, options: ElasticsearchOptions, dimensions: int) -> None:
+        super().__init__(spec, dimensions)
         package: Any = require("elasticsearch", "elasticsearch", "the index elasticsearch")
         parts = urlsplit(url)
         login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
@@ -58,24 +60,13 @@ class ElasticsearchIndex:
             max_retries=0,
         )
         self._package = package
-        self._name = spec.shown
         self._index = index
         self._options = options
-        self._dimensions = dimensions
         self._stale = False
-        self._there = self._inspect()
+        self._texts: dict[str, str] = {}
+        self._exists()
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        return self._dimensions
-
-    def __len__(self) -> int:
-        if not self._there and not self._inspect():
-            return 0
+    def _count(self) -> int:
         self._refresh()
         return int(self._try(lambda: self._client.count(index=self._index))["count"])
 
@@ -129,13 +120,12 @@ class ElasticsearchIndex:
         mapping = self._try(lambda: self._client.indices.get_mapping(index=self._index))
         # An alias answers with the index it stands for.
         field = next(iter(mapping.values()))["mappings"].get("properties", {}).get("vector", {})
-        if field.get("type") != "dense_vector" or field.get("dims") != self._dimensions:
+        if field.get("type") != "dense_vector" or field.get("dims") != self.dimensions:
             raise InputError(
                 f"the Elasticsearch index {self._index!r} holds {field.get('type', 'no vectors')} of"
-                f" {field.get('dims')} dimensions, expected dense_vector of {self._dimensions}",
+                f" {field.get('dims')} dimensions, expected dense_vector of {self.dimensions}",
                 remedy="use the embedder that it was built with, or name another index",
             )
-        self._there = True
         return True
 
     def _make(self) -> None:
@@ -146,7 +136,7 @@ class ElasticsearchIndex:
         # max_inner_product takes every vector, also those of empty texts, which are all zero.
         vector = {
             "type": "dense_vector",
-            "dims": self._dimensions,
+            "dims": self.dimensions,
             "index": True,
             "similarity": "max_inner_product",
             "index_options": kind,
@@ -167,10 +157,9 @@ class ElasticsearchIndex:
         }
         try:
             self._try(lambda: self._client.indices.create(index=self._index, mappings=mappings))
-        except StoreError as error:
-            if "resource_already_exists" not in error.message or not self._inspect():
+        except StoreError:
+            if not self._inspect():  # else another made it at the same time
                 raise
-        self._there = True
 
     def _refresh(self) -> None:
         if self._stale:
@@ -179,15 +168,10 @@ class ElasticsearchIndex:
 
     # ------------------------------------------------------------ writing
 
-    def add(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        self._write(ids, vectors, metadata, None, "create")
-
-    def upsert(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        self._write(ids, vectors, metadata, None, "index")
+    def _cell(self, id: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        if len(id.encode("utf-8", "surrogatepass")) > _LONGEST:
+            raise InputError(f"the id {id[:60]!r}... is longer than the {_LONGEST} bytes that Elasticsearch takes")
+        return as_fields(metadata)
 
     def upsert_texts(
         self,
@@ -199,45 +183,35 @@ class ElasticsearchIndex:
         """``upsert`` with the texts that ``keyword`` searches. Raises InputError as upsert does."""
         if len(texts) != len(ids):
             raise InputError(f"got {len(ids)} ids and {len(texts)} texts: expected as many of each")
-        self._write(ids, vectors, metadata, texts, "index")
+        self._texts = dict(zip(ids, texts, strict=True))
+        try:
+            self.upsert(ids, vectors, metadata)
+        finally:
+            self._texts = {}
 
     def _write(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[np.float32],
-        metadata: Sequence[Mapping[str, Any]] | None,
-        texts: Sequence[str] | None,
-        action: Literal["create", "index"],
+        self, ids: Sequence[str], rows: NDArray[np.float32], cells: Sequence[dict[str, Any]], *, new: bool
     ) -> None:
-        rows = check_rows(ids, vectors, metadata, self._dimensions)
-        long = next((name for name in ids if len(name.encode("utf-8", "surrogatepass")) > _LONGEST), None)
-        if long is not None:
-            raise InputError(f"the id {long[:60]!r}... is longer than the {_LONGEST} bytes that Elasticsearch takes")
-        fields = [as_fields(item) for item in metadata] if metadata is not None else [as_fields({})] * len(ids)
-        if not len(ids):
-            return
-        if not self._there and not self._inspect():
-            self._make()
-        elif action == "create":
+        action = "create" if new else "index"
+        if new:
             check_new(ids, self._found(ids))
         written: list[str] = []
-        for part in lots(len(ids), max(1, (2 << 20) // (10 * self._dimensions))):
+        for part in lots(len(ids), max(1, (2 << 20) // (10 * self.dimensions))):
             operations: list[dict[str, Any]] = []
-            for at in range(part.start, part.stop):
-                operations.append({action: {"_id": ids[at]}})
-                text = {} if texts is None else {"text": texts[at]}
-                operations.append({"vector": rows[at].tolist(), **text, **fields[at]})
+            for id, row, cell in zip(ids[part], rows[part], cells[part], strict=True):
+                text = {"text": self._texts[id]} if id in self._texts else {}
+                operations += [{action: {"_id": id}}, {"vector": row.tolist(), **text, **cell}]
             failed = self._bulk(operations, action)
             written += [name for name in ids[part] if name not in failed]
             if failed:
                 name, (status, reason) = next(iter(failed.items()))
-                if action == "create":
+                if new:
                     self._bulk([{"delete": {"_id": done}} for done in written], "delete")
                 if status == 409:
                     raise InputError(f"the id {name!r} is there already", remedy="use upsert to replace it")
                 raise StoreError(
                     f"Elasticsearch at {self._url} refused {len(failed)} rows, the first is {name!r}: {reason}"
-                    + ("" if action == "create" else f"; {len(written)} rows were written"),
+                    + ("" if new else f"; {len(written)} rows were written"),
                     remedy="correct that row, then do it again",
                 )
 
@@ -262,12 +236,10 @@ class ElasticsearchIndex:
             out.update((item["_id"], None) for item in answer["docs"] if item.get("found"))
         return out
 
-    def delete(self, ids: Sequence[str]) -> int:
-        if not len(ids) or (not self._there and not self._inspect()):
-            return 0
-        names, gone = list(dict.fromkeys(ids)), 0
-        for part in lots(len(names), 1000):
-            operations = [{"delete": {"_id": name}} for name in names[part]]
+    def _delete(self, ids: Sequence[str]) -> int:
+        gone = 0
+        for part in lots(len(ids), 1000):
+            operations = [{"delete": {"_id": name}} for name in ids[part]]
             answer = self._try(lambda: self._client.bulk(index=self._index, operations=operations))  # noqa: B023
             gone += sum(item["delete"].get("result") == "deleted" for item in answer["items"])
             self._stale = True
@@ -275,11 +247,10 @@ class ElasticsearchIndex:
 
     # ------------------------------------------------------------ reading
 
-    def search(
-        self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
-    ) -> list[list[tuple[str, float]]]:
-        queries = check_queries(vectors, self._dimensions, k)
-        condition = as_elasticsearch(where) if check(where).parts else None
+    def _condition(self, where: Filter | None) -> dict[str, Any] | None:
+        return as_elasticsearch(where) if check(where).parts else None
+
+    def _search(self, queries: NDArray[np.float32], k: int, condition: Any) -> list[Hits]:
         count = min(k, _WINDOW)
         bodies: list[dict[str, Any]] = []
         for query in queries.tolist():
@@ -294,20 +265,18 @@ class ElasticsearchIndex:
             bodies.append({"knn": knn, "size": count, "_source": False})
         return [[(name, _product(score)) for name, score in hits] for hits in self._ask(bodies)]
 
-    def keyword(self, query: str, k: int, where: Filter | None = None) -> list[tuple[str, float]]:
+    def keyword(self, query: str, k: int, where: Filter | None = None) -> Hits:
         """The k best ids by BM25 over the texts given to ``upsert_texts``, best first."""
         if k < 1:
             raise InputError(f"k is {k}, expected at least 1")
         match = {"match": {"text": {"query": query}}}
-        condition = {"filter": [as_elasticsearch(where)]} if check(where).parts else {}
-        body = {"query": {"bool": {"must": [match], **condition}}, "size": min(k, _WINDOW), "_source": False}
-        return self._ask([body])[0]
+        narrowed = {"filter": [condition]} if (condition := self._condition(where)) else {}
+        body = {"query": {"bool": {"must": [match], **narrowed}}, "size": min(k, _WINDOW), "_source": False}
+        return sorted(self._ask([body])[0], key=lambda hit: (-hit[1], hit[0])) if self._exists() else []
 
-    def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[list[tuple[str, float]]]:
-        if not self._there and not self._inspect():
-            return [[] for _ in bodies]
+    def _ask(self, bodies: Sequence[dict[str, Any]]) -> list[Hits]:
         self._refresh()
-        out: list[list[tuple[str, float]]] = []
+        out: list[Hits] = []
         for part in lots(len(bodies), 100):
             searches = [line for body in bodies[part] for line in ({}, body)]
             answer = self._try(lambda: self._client.msearch(index=self._index, searches=searches))  # noqa: B023
@@ -316,8 +285,7 @@ class ElasticsearchIndex:
                     raise StoreError(
                         f"Elasticsearch at {self._url} refused a search ({found.get('status')}): {_reason(found)}"
                     )
-                hits = [(str(hit["_id"]), float(hit["_score"])) for hit in found["hits"]["hits"]]
-                out.append(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
+                out.append([(str(hit["_id"]), float(hit["_score"])) for hit in found["hits"]["hits"]])
         return out
 
     def flush(self) -> None:
@@ -345,18 +313,62 @@ def _reason(body: Any) -> str:
 
 
 def open_elasticsearch(spec: Spec, folder: Path, dimensions: int) -> ElasticsearchIndex:
-    parts = urlsplit(spec.what)
-    steps = [step for step in parts.path.split("/") if step]
-    if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
-        raise InputError(
-            f"the index {spec.shown!r} does not name a server and an index",
-            remedy="type elasticsearch:http://host:9200/index",
-        )
+    parts, steps = read_url(spec, ("http", "https"), 0, "elasticsearch:http://host:9200/index")
     name = steps[-1]
     if name != name.lower() or name.startswith(("-", "_", "+", ".")) or any(sign in name for sign in '\\*?"<>| ,#:'):
         raise InputError(f"Elasticsearch takes no index named {name!r}", remedy="use lower-case letters, digits and -")
     port = parts.port or (443 if parts.scheme == "https" else 9200)
     at = f"{parts.netloc.rpartition('@')[0]}@" if parts.username else ""
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     url = urlunsplit((parts.scheme, f"{at}{host}:{port}", "/".join(steps[:-1]), "", ""))
     return ElasticsearchIndex(spec, url, name, read_options(spec, ElasticsearchOptions), dimensions)
+
+
+# ---------------------------------------------------------------- filters
+
+
+def field_name(name: str) -> str:
+    """A metadata field's name inside an Elasticsearch object: dots would make objects of it."""
+    return quote(name, safe="-_").replace(".", "%2E")
+
+
+def as_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as the typed fields that ``as_elasticsearch`` asks for: ``s.*`` keyword, ``n.*`` double, ``b.*`` boolean and
+    ``has`` (keyword: the names of the fields). One field may so hold numbers here and texts there."""
+    out: dict[str, dict[str, list[Scalar]]] = {"s": {}, "n": {}, "b": {}}
+    cleaned = clean(metadata)
+    for name, value in cleaned.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            kind = typed(item)[0]
+            out[kind].setdefault(field_name(name), []).append(item)
+    return {**{kind: fields for kind, fields in out.items() if fields}, "has": sorted(cleaned)}
+
+
+def as_elasticsearch(where: Filter | None) -> dict[str, Any]:
+    """The filter in Elasticsearch's query DSL, over the fields that ``as_fields`` makes."""
+    return _elastic(check(where))
+
+
+def _elastic(node: Condition | Combination) -> dict[str, Any]:
+    if isinstance(node, Combination):
+        parts = [_elastic(part) for part in node.parts]
+        if not parts:
+            return {"match_none": {}} if node.any else {"match_all": {}}
+        return {"bool": {"should": parts, "minimum_should_match": 1}} if node.any else {"bool": {"filter": parts}}
+    name = field_name(node.field)
+    if node.operator == "exists":
+        present = {"term": {"has": {"value": node.field}}}
+        return present if node.value else {"bool": {"must_not": [present]}}
+    if node.operator in ("eq", "ne"):
+        equal = {"term": {f"{typed(node.value)[0]}.{name}": {"value": node.value}}}
+        return equal if node.operator == "eq" else {"bool": {"must_not": [equal]}}
+    if node.operator == "in":
+        by_kind: dict[str, list[Scalar]] = {}
+        for item in node.value:
+            by_kind.setdefault(typed(item)[0], []).append(item)
+        parts = [{"terms": {f"{kind}.{name}": items}} for kind, items in by_kind.items()]
+        return {"bool": {"should": parts, "minimum_should_match": 1}} if parts else {"match_none": {}}
+    return {"range": {f"{typed(node.value)[0]}.{name}": {node.operator: node.value}}}
+
+
+BACKEND = Backend(open_elasticsearch, sweep={"elasticsearch": ("ef", (16, 64, 128, 256))})

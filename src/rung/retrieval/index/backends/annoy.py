@@ -14,16 +14,14 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.extras import require
-from rung.retrieval.index.exact import ExactEngine
+from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex
-from rung.retrieval.index.spec import Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, Spec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rung.retrieval.index.matrix import Hits
-
-SWEEP = {"annoy": ("nodes", (100, 300, 1000, 3000, 10_000))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +100,6 @@ def open_annoy(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     return LocalIndex(
         str(spec), f"annoy trees={options.trees}", lambda: AnnoyEngine(options, dimensions), folder, dimensions
     )
+
+
+BACKEND = Backend(open_annoy, ("annoy",), sweep={"annoy": ("nodes", (100, 300, 1000, 3000, 10_000))})

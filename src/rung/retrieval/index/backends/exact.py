@@ -12,7 +12,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.matrix import Matrix, Precision
-from rung.retrieval.index.spec import Spec, read_options
+from rung.retrieval.index.spec import Backend, Spec, read_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,3 +71,6 @@ def open_exact(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
     return LocalIndex(
         str(spec), f"exact {options.type}", lambda: ExactEngine(dimensions, options.type), folder, dimensions
     )
+
+
+BACKEND = Backend(open_exact, ("exact",))

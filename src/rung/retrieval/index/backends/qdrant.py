@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
-from rung.core.errors import AuthError, InputError, ServerError, StoreError
+from rung.core.errors import AuthError, InputError, ServerError, StoreError, Unsupported
 from rung.core.extras import require
 from rung.core.protocols import Filter
 from rung.models.providers.access import server_key
-from rung.retrieval.filter import as_qdrant, check, clean
-from rung.retrieval.index.check import check_new, check_queries, check_rows, lots
-from rung.retrieval.index.spec import Spec, read_options
+from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean
+from rung.retrieval.index.check import check_new, lots
+from rung.retrieval.index.server import Hits, ServerIndex, read_url
+from rung.retrieval.index.spec import Backend, Spec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +41,9 @@ class QdrantOptions:
     timeout: float = 10.0
 
 
-class QdrantIndex:
+class QdrantIndex(ServerIndex):
     def __init__(self, spec: Spec, url: str, collection: str, options: QdrantOptions, dimensions: int) -> None:
+        super().__init__(spec, dimensions)
         client: Any = require("qdrant_client", "qdrant", "the index qdrant")
         self._models = client.models
         self._failures = require("qdrant_client.http.exceptions", "qdrant", "the index qdrant")
@@ -51,24 +53,12 @@ class QdrantIndex:
             api_key=server_key(url, "QDRANT_API_KEY"),
             check_compatibility=False,
         )
-        self._name = spec.shown
         self._url = url
         self._collection = collection
         self._options = options
-        self._dimensions = dimensions
-        self._there = self._inspect()
+        self._exists()
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        return self._dimensions
-
-    def __len__(self) -> int:
-        if not self._there and not self._inspect():
-            return 0
+    def _count(self) -> int:
         return int(self._try(lambda: self._client.count(self._collection, exact=True)).count)
 
     def _try(self, work: Callable[[], T]) -> T:
@@ -104,13 +94,12 @@ class QdrantIndex:
             return False
         vectors = self._try(lambda: self._client.get_collection(self._collection)).config.params.vectors
         size = getattr(vectors, "size", None)
-        if size != self._dimensions or vectors.distance != self._models.Distance.DOT:
+        if size != self.dimensions or vectors.distance != self._models.Distance.DOT:
             raise InputError(
                 f"the Qdrant collection {self._collection!r} holds vectors of size {size}"
-                f" ({getattr(vectors, 'distance', vectors)}), expected {self._dimensions} (Dot)",
+                f" ({getattr(vectors, 'distance', vectors)}), expected {self.dimensions} (Dot)",
                 remedy="use the embedder that it was built with, or name another collection",
             )
-        self._there = True
         return True
 
     def _make(self) -> None:
@@ -119,43 +108,24 @@ class QdrantIndex:
             self._try(
                 lambda: self._client.create_collection(
                     self._collection,
-                    vectors_config=models.VectorParams(size=self._dimensions, distance=models.Distance.DOT),
+                    vectors_config=models.VectorParams(size=self.dimensions, distance=models.Distance.DOT),
                     hnsw_config=models.HnswConfigDiff(m=self._options.m, ef_construct=self._options.build),
                 )
             )
         except StoreError:
             if not self._inspect():  # else another made it at the same time
                 raise
-        self._there = True
 
-    def add(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        self._write(ids, vectors, metadata, new=True)
-
-    def upsert(
-        self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        self._write(ids, vectors, metadata, new=False)
+    def _cell(self, id: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        return payload(id, metadata)
 
     def _write(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[np.float32],
-        metadata: Sequence[Mapping[str, Any]] | None,
-        *,
-        new: bool,
+        self, ids: Sequence[str], rows: NDArray[np.float32], cells: Sequence[dict[str, Any]], *, new: bool
     ) -> None:
-        rows = check_rows(ids, vectors, metadata, self._dimensions)
-        cells = [payload(name, item) for name, item in zip(ids, metadata or [{}] * len(ids), strict=True)]
-        if not len(ids):
-            return
-        if not self._there and not self._inspect():
-            self._make()
-        elif new:
+        if new:
             check_new(ids, self._found(ids))
         models = self._models
-        for part in lots(len(ids), max(1, (2 << 20) // (8 * self._dimensions))):
+        for part in lots(len(ids), max(1, (2 << 20) // (8 * self.dimensions))):
             points = [
                 models.PointStruct(id=point(name), vector=row, payload=cell)
                 for name, row, cell in zip(ids[part], rows[part].tolist(), cells[part], strict=True)
@@ -172,38 +142,28 @@ class QdrantIndex:
             out.update((record.payload["id"], None) for record in records)
         return out
 
-    def delete(self, ids: Sequence[str]) -> int:
-        if not len(ids) or (not self._there and not self._inspect()):
-            return 0
-        there = list(self._found(list(dict.fromkeys(ids))))
+    def _delete(self, ids: Sequence[str]) -> int:
+        there = list(self._found(ids))
         for part in lots(len(there), 1000):
             names = self._models.PointIdsList(points=[point(name) for name in there[part]])
             self._try(lambda: self._client.delete(self._collection, points_selector=names, wait=True))  # noqa: B023
         return len(there)
 
-    def search(
-        self, vectors: NDArray[np.float32], k: int, where: Filter | None = None
-    ) -> list[list[tuple[str, float]]]:
-        queries = check_queries(vectors, self._dimensions, k)
+    def _condition(self, where: Filter | None) -> Any:
+        return self._models.Filter.model_validate(as_qdrant(where)) if check(where).parts else None
+
+    def _search(self, queries: NDArray[np.float32], k: int, condition: Any) -> list[Hits]:
         models = self._models
-        condition = models.Filter.model_validate(as_qdrant(where)) if check(where).parts else None
-        if not self._there and not self._inspect():
-            return [[] for _ in queries]
         settings = models.SearchParams(hnsw_ef=max(self._options.ef, k), exact=self._options.exact)
-        out: list[list[tuple[str, float]]] = []
+        out: list[Hits] = []
         for part in lots(len(queries), 100):
             asked = [
                 models.QueryRequest(query=query, filter=condition, params=settings, limit=k, with_payload=["id"])
                 for query in queries[part].tolist()
             ]
             found = self._try(lambda: self._client.query_batch_points(self._collection, requests=asked))  # noqa: B023
-            for answer in found:
-                hits = [(hit.payload["id"], float(hit.score)) for hit in answer.points]
-                out.append(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
+            out += [[(hit.payload["id"], float(hit.score)) for hit in answer.points] for answer in found]
         return out
-
-    def flush(self) -> None:
-        """Nothing is left to do: every write waited until the server had it in its log."""
 
     def close(self) -> None:
         self._client.close()
@@ -223,14 +183,66 @@ def payload(name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_qdrant(spec: Spec, folder: Path, dimensions: int) -> QdrantIndex:
-    parts = urlsplit(spec.what)
-    steps = [step for step in parts.path.split("/") if step]
-    if parts.scheme not in ("http", "https") or not parts.hostname or not steps:
-        raise InputError(
-            f"the index {spec.shown!r} does not name a server and a collection",
-            remedy="type qdrant:http://host:6333/collection",
-        )
+    parts, steps = read_url(spec, ("http", "https"), 0, "qdrant:http://host:6333/collection")
     url = urlunsplit((parts.scheme, parts.netloc, "/".join(steps[:-1]), "", ""))
     if parts.port is None:  # the client would take its own default for a URL without one
         url = url.replace(parts.netloc, f"{parts.netloc}:{443 if parts.scheme == 'https' else 6333}", 1)
     return QdrantIndex(spec, url, steps[-1], read_options(spec, QdrantOptions), dimensions)
+
+
+# ---------------------------------------------------------------- filters
+
+
+def as_qdrant(where: Filter | None, under: str = "metadata") -> dict[str, Any]:
+    """The filter as Qdrant's (REST form), over the payload's object ``under``.
+
+    Raises Unsupported for a range over texts that are not ISO 8601 dates: Qdrant compares numbers and dates only.
+    """
+    return {"must": [_qdrant(check(where), under)]}
+
+
+def _qdrant(node: Condition | Combination, under: str) -> dict[str, Any]:
+    if isinstance(node, Combination):
+        parts = [_qdrant(part, under) for part in node.parts]
+        if not parts:
+            return {"has_id": []} if node.any else {"must": []}
+        return {"should" if node.any else "must": parts}
+    path = f'{under}."{node.field}"'
+    if node.operator == "exists":
+        missing = {"is_empty": {"key": path}}
+        return {"must_not": [missing]} if node.value else missing
+    if node.operator in ("eq", "ne"):
+        equal = _qdrant_equal(path, node.value)
+        return {"must_not": [equal]} if node.operator == "ne" else equal
+    if node.operator == "in":
+        texts = [item for item in node.value if isinstance(item, str)]
+        parts = [_qdrant_equal(path, item) for item in node.value if not isinstance(item, str)]
+        parts += [{"key": path, "match": {"any": texts}}] if texts else []
+        return {"should": parts} if parts else {"has_id": []}
+    if isinstance(node.value, str) and not _is_date(node.value):
+        raise Unsupported(
+            f"Qdrant compares numbers and dates, not texts: {node.field} {node.operator} {node.value!r}",
+            remedy="keep a number or an ISO 8601 date in that field, or use another index",
+            code="unsupported-filter",
+        )
+    return {"key": path, "range": {node.operator: node.value}}
+
+
+def _qdrant_equal(path: str, value: Scalar) -> dict[str, Any]:
+    # Qdrant's match knows no floats, and 2020 is 2020.0 here: numbers are matched as a range of one value.
+    if isinstance(value, str | bool):
+        return {"key": path, "match": {"value": value}}
+    return {"key": path, "range": {"gte": value, "lte": value}}
+
+
+def _is_date(text: str) -> bool:
+    from datetime import datetime
+
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+BACKEND = Backend(open_qdrant, sweep={"qdrant": ("ef", (16, 64, 128, 256))})
