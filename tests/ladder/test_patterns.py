@@ -30,9 +30,17 @@ def task(form: ResponseFormat) -> Task:
 
 
 def test_the_patterns_are_known_and_only_climbed_by_name() -> None:
-    assert {"react", "question-refinement", "cognitive-verifier", "output-template", "combined", "audience"} <= set(
-        PATTERNS
-    )
+    assert {
+        "react",
+        "question-refinement",
+        "cognitive-verifier",
+        "output-template",
+        "combined",
+        "audience",
+        "recipe",
+        "quiz",
+        "peer-grading",
+    } <= set(PATTERNS)
     climbed = {entry.choice.name for entry in plan(task(ResponseFormat()), Settings())}
     assert not climbed & set(PATTERNS)
     named = Task("t", "Say.", ResponseFormat(), ("text",), (), (), (), ("exact",), "h", rungs=(RungChoice("react"),))

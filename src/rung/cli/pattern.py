@@ -542,7 +542,7 @@ def recipe(
             for index, step in enumerate(way.steps, 1):
                 typer.echo(f"  {index}. {step}")
         if ways > 1:
-            typer.echo(f"likest two: {found.likest:.2f}; thrown away: {found.rejected}", err=True)
+            typer.echo(f"similarity of the two closest: {found.closest:.2f}; rejected: {found.rejected}", err=True)
         if found.failure is not None:
             typer.echo(f"rung: {found.failure.message}", err=True)
             raise typer.Exit(1)

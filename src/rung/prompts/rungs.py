@@ -20,6 +20,12 @@ RUNGS = {
     "combined": "rung.prompts.patterns.combine:Combined",
     "output-template": "rung.prompts.patterns.outline:OutputTemplate",
     "checked": "rung.prompts.patterns.checked:Checked",
+    "flipped-interaction": "rung.prompts.patterns.flip:FlippedInteraction",
+    "peer-grading": "rung.prompts.patterns.grade:PeerGrading",
+    "quiz": "rung.prompts.patterns.quiz:QuizRung",
+    "meta-language": "rung.prompts.patterns.language:MetaLanguage",
+    "recipe": "rung.prompts.patterns.recipe:RECIPE",
+    "alternatives": "rung.prompts.patterns.recipe:ALTERNATIVES",
     "optimized": "rung.prompts.search.optimize:Optimized",
 }
 
@@ -29,5 +35,10 @@ PROGRAMS = {
     "outline": "rung.prompts.patterns.outline:OutlineProgram",
     "checked": "rung.prompts.patterns.checked:CheckedProgram",
     "refined": "rung.prompts.patterns.refine:RefinedProgram",
+    "flipped": "rung.prompts.patterns.flip:FlippedProgram",
+    "graded": "rung.prompts.patterns.grade:GradedProgram",
+    "quiz": "rung.prompts.patterns.quiz:QuizProgram",
+    "language": "rung.prompts.patterns.language:LanguageProgram",
+    "recipe": "rung.prompts.patterns.recipe:RecipeProgram",
     "verified": "rung.prompts.patterns.verify:VerifiedProgram",
 }

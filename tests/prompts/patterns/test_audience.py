@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Request, ResponseFormat, Task
+from rung.core.types import ResponseFormat, Task
 from rung.models import Pool
-from rung.models.providers.fake import Fake
-from rung.prompts.patterns.audience import Audience, compare_readers, reading_grade, syllables
+from rung.prompts.patterns.audience import Audience, reading_grade, syllables
 
 EASY = "The cat sat on the mat. It was fat. The dog ran to it."
 HARD = "Epistemological considerations necessitate methodological sophistication notwithstanding institutional constraints."
@@ -27,18 +26,6 @@ def test_grades_follow_the_formula() -> None:
     assert reading_grade(HARD) > 20 > 3 > reading_grade(EASY)
     with pytest.raises(InputError, match="no words"):
         reading_grade("42!")
-
-
-async def test_two_readers_get_texts_of_two_grades() -> None:
-    def rule(request: Request) -> str:
-        return f"{request.messages[-1].content} is so. {EASY if 'child' in request.messages[0].content else HARD}"
-
-    found = await compare_readers(Fake(rule), "Explain it.", ["rain", "wind", "snow", "ice"], "an expert", "a child")
-    assert found.grades.value > 5
-    assert found.grades.low > 0
-    assert found.grades.n == 4
-    with pytest.raises(InputError, match="0 of 1"):
-        await compare_readers(Fake(lambda _: "42"), "Explain it.", ["rain"], "an expert", "a child")
 
 
 async def test_the_rung_writes_for_the_reader() -> None:

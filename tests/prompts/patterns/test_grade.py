@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Request
+from rung.core.types import Case, Request, Score
+from rung.metrics.judge import prefer, read_rubric
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.grade import PADDING, grade, kappa, position_bias, verbosity_bias
+from rung.prompts.patterns.grade import PADDING, bias, grade, kappa, verbosity_bias
 
 GENERATED = replace(CAPABILITIES, score=False, forms=CAPABILITIES.forms | {"regex"})
 
@@ -58,10 +59,13 @@ async def test_a_judge_that_cannot_grade_is_a_failure() -> None:
         await grade(Fake(), "depth: Is it deep?", "Write.", " ")
 
 
+async def verdicts(model: Fake, ones: list[str], others: list[str]) -> list[Score]:
+    cases = [Case({"text": "q"}, one, None) for one in ones]
+    return await prefer(model, read_rubric("helpfulness"), cases, others)
+
+
 async def test_a_judge_that_takes_the_first_is_seen() -> None:
-    found = await position_bias(
-        Fake(lambda _: "A", capabilities=GENERATED), "helpfulness", ["q"] * 8, ["x"] * 8, ["y"] * 8
-    )
+    found = bias(await verdicts(Fake(lambda _: "A", capabilities=GENERATED), ["x"] * 8, ["y"] * 8))
     assert (found.stable.value, found.first.value, found.right) == (0, 1, None)
 
 
@@ -70,20 +74,12 @@ async def test_a_judge_that_knows_is_stable_and_right() -> None:
         text = request.messages[-1].content
         return "A" if text.index("good") < text.index("bad") else "B"
 
-    found = await position_bias(
-        Fake(rule, capabilities=GENERATED),
-        "helpfulness",
-        ["q"] * 4,
-        ["good", "bad"] * 2,
-        ["bad", "good"] * 2,
-        [1, 2] * 2,
-    )
+    scores = await verdicts(Fake(rule, capabilities=GENERATED), ["good", "bad"] * 2, ["bad", "good"] * 2)
+    found = bias(scores, [1, 2] * 2)
     assert found.right is not None
     assert (found.stable.value, found.first.value, found.right.value) == (1, 0.5, 1)
-    with pytest.raises(InputError):
-        await position_bias(Fake(), "helpfulness", ["q"], [], [])
     with pytest.raises(InputError, match="every pair"):
-        await position_bias(Fake(lambda _: "?", capabilities=GENERATED), "helpfulness", ["q"], ["x"], ["y"])
+        bias(await verdicts(Fake(lambda _: "?", capabilities=GENERATED), ["x"], ["y"]))
 
 
 async def test_a_judge_that_likes_length_is_seen() -> None:

@@ -67,6 +67,14 @@ def test_empty_alternatives_and_cycles_end() -> None:
     assert found.text == "x"
 
 
+@pytest.mark.parametrize(
+    ("bnf", "text"), [('<s> ::= <s> <s> | "b"', "b" * 1500), ("<w> ::= <c> | <c> <w>\n<c> ::= /[a-z]/", "word" * 300)]
+)
+def test_a_parse_that_would_not_end_soon_is_refused(bnf: str, text: str) -> None:
+    with pytest.raises(InputError, match=r"steps to parse|too deeply"):
+        Language.parse(bnf).read(text)
+
+
 def test_templates_as_meaning() -> None:
     node = Language.parse(ROBOT).read("go left; stop")
     assert node is not None
@@ -86,6 +94,7 @@ def test_templates_as_meaning() -> None:
         ("<a> ::= x", "cannot read"),
         ("<a> ::= /(/", "correct the regular"),
         ("<a> ::= /x*/", "matches nothing"),
+        ("<a> ::= /(x|y)+z/", "as a rule"),
     ],
 )
 def test_a_wrong_grammar(source: str, why: str) -> None:

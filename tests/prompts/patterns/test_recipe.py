@@ -46,7 +46,7 @@ async def test_ways_that_repeat_are_thrown_away_and_the_rest_ranked() -> None:
     found = await approaches(model, "a cake", constraints=["Nothing is baked."])
     assert len(found.found) == 3
     assert found.rejected == 1
-    assert found.likest < 0.5
+    assert found.closest < 0.5
     assert found.failure is None
     assert found.found[0].steps[0] == "Buy one in town"
     assert [item.score for item in found.found] == [1, 0, 0]

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Model, Resources, Traits
-from rung.core.types import Case, Sampling, Score, Task
+from rung.core.protocols import Context, Resources, Traits
+from rung.core.types import Task
 from rung.foundations.text.sentences import lines
-from rung.metrics.mean import values_of
-from rung.metrics.stats import Difference, paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 
 @dataclass(frozen=True)
@@ -62,51 +57,3 @@ def reading_grade(text: str) -> float:
     return (
         0.39 * len(words) / max(1, sum(1 for _ in lines(text))) + 11.8 * sum(map(syllables, words)) / len(words) - 15.59
     )
-
-
-class _Grade:
-    """The mean of values on a scale without ends."""
-
-    name = "reading-grade"
-    higher_is_better = False
-
-    async def score(self, cases: Sequence[Case]) -> list[Score]:
-        return [Score(reading_grade(str(case.output))) for case in cases]
-
-    def reduce(self, scores: Sequence[Score], draws: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
-        values = values_of(scores)
-        return np.array([values.mean()]) if draws is None else np.asarray(values.take(draws).mean(axis=1))
-
-
-@dataclass(frozen=True, slots=True)
-class Readers:
-    """Texts for two readers, pair by pair, and the difference in grade: the first reader's less the second's."""
-
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    grades: Difference
-    failed: int = 0
-
-
-async def compare_readers(
-    model: Model, order: str, topics: Sequence[str], first: str, second: str, *, sampling: Sampling | None = None
-) -> Readers:
-    """Do ``order`` for each topic for two readers and compare how hard the texts are to read (Flesch-Kincaid).
-
-    Raises InputError when fewer than two topics gave a text for both.
-    """
-    options = Options(sampling=sampling or Sampling(max_tokens=120))
-    programs = [PromptProgram(Prompt(order, audience=reader), model, options) for reader in (first, second)]
-    pairs: list[tuple[str, str]] = []
-    for topic in topics:
-        answers = [await program(topic) for program in programs]
-        texts = [answer.output for answer in answers if answer.failure is None and re.search("[A-Za-z]", answer.output)]
-        if len(texts) == 2:
-            pairs.append((texts[0], texts[1]))
-    if len(pairs) < 2:
-        raise InputError(
-            f"{len(pairs)} of {len(topics)} topics gave two texts, expected 2 or more", remedy="give more topics"
-        )
-    ones, others = zip(*pairs, strict=True)
-    scores = [[Score(reading_grade(text)) for text in side] for side in (ones, others)]
-    return Readers(ones, others, paired(_Grade(), scores[0], scores[1]), len(topics) - len(pairs))

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
 from rung.core.errors import InputError
-from rung.core.protocols import Model
+from rung.core.program import Storable
+from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.reply import read_reply
-from rung.core.types import Answer, Message, ResponseFormat, Sampling, Step, Usage
+from rung.core.types import Answer, Input, Message, ResponseFormat, Sampling, Step, Task, Usage, as_input
 from rung.prompts.answer import ask
+from rung.prompts.program import Options
+from rung.prompts.template.prompt import Prompt
 
 User = Callable[[str], Awaitable[str]]
 """Answers a question; an empty text ends the dialogue."""
@@ -79,11 +83,12 @@ async def interview(
     *,
     opening: str = "",
     turns: int = 0,
-    sampling: Sampling | None = None,
+    options: Options | None = None,
 ) -> Interview:
     """Ask ``user`` until every slot is filled, then do ``goal`` with them.
 
-    ``opening`` is what the user said first; what it holds is not asked again. ``turns`` limits the questions (0: two a slot);
+    ``opening`` is what the user said first; what it holds is not asked again. ``options`` say the form of the answer and
+    how it is sampled. ``turns`` limits the questions (0: two a slot);
     whatever is still missing then is named to the model as unknown. Raises InputError without a goal or slots, or with two of
     one name.
     """
@@ -92,6 +97,7 @@ async def interview(
         raise InputError(
             f"got the goal {goal[:40]!r} and slots {', '.join(names) or 'none'}", remedy="give each a name of its own"
         )
+    options = options or Options(sampling=Sampling())
     steps: list[Step] = []
     filled: dict[str, str] = {}
     dialogue: list[tuple[str, str]] = []
@@ -103,7 +109,7 @@ async def interview(
     waiting = [slot for slot in slots if slot.name not in filled]
     while waiting and left > 0:
         slot = waiting.pop(0)
-        question, step = await _question(model, goal, slot, sampling or Sampling())
+        question, step = await _question(model, goal, slot, options.sampling)
         steps.append(step)
         said = (await user(question)).strip()
         left -= 1
@@ -121,7 +127,7 @@ async def interview(
     known = "\n".join([*(f"{n}: {filled[n]}" for n in names if n in filled), *(f"{n}: unknown" for n in missing)])
     first = f"{opening}\n\n" if opening else ""
     messages = (Message("system", goal), Message("user", f"{first}{known}"))
-    asked = await ask(model, messages, ResponseFormat(), sampling or Sampling())
+    asked = await ask(model, messages, options.form, options.sampling)
     steps.append(asked.step)
     usage = sum((step.usage for step in steps), Usage())
     answer = Answer(asked.output, asked.raw, tuple(steps), usage, asked.failure)
@@ -176,3 +182,59 @@ class Script:
         said = self.facts[asked[0]]
         others = [name for name in self.facts if name not in asked]
         return f"{said}, {others[0]}: {self.facts[others[0]]}" if self.chatty and others else said
+
+
+# ---------------------------------------------------------------- as a program
+
+
+@dataclass(eq=False)
+class FlippedProgram(Storable):
+    """Asks for what it needs before it does its task; the input's fields are what must be known.
+
+    To an input in which a field is empty the answer is the question for it: so a served program asks until it knows all. With every
+    field filled the user is a script that says ``told`` at once and the others when it is asked for them, which is what a climb measures.
+    """
+
+    kind: ClassVar[str] = "flipped"
+
+    model: Model
+    prompt: Prompt
+    _: KW_ONLY
+    options: Options = Options()
+    told: tuple[str, ...] = ()
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        value, options = as_input(input, self.options.fields), self.options
+        sampling = replace(options.sampling, seed=(options.sampling.seed or 0) + repeat)
+        missing = [name for name in options.fields if not value.get(name, "").strip()]
+        if missing:
+            question, step = await _question(self.model, self.prompt.instruction, Slot(missing[0]), sampling)
+            return Answer(question, question, (step,), step.usage)
+        found = await interview(
+            self.model,
+            self.prompt.system,
+            [Slot(name) for name in options.fields],
+            Script(value),
+            opening="\n".join(f"{name}: {value[name]}" for name in self.told),
+            options=replace(options, sampling=sampling),
+        )
+        return found.answer
+
+
+@dataclass(frozen=True)
+class FlippedInteraction:
+    """The model asks for the input's fields, one by one, then answers; ``told`` is what the user says first (the first field)."""
+
+    traits: ClassVar[Traits] = Traits(optional=True)
+
+    told: tuple[str, ...] = ()
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        if len(task.fields) < 2:
+            return "there is nothing to ask for: the input has one field, which is what the user says"
+        unknown = [name for name in self.told if name not in task.fields]
+        return f"told: names {unknown[0]!r}, which is no field of the input" if unknown else ""
+
+    async def fit(self, task: Task, context: Context) -> FlippedProgram:
+        told = self.told or task.fields[:1]
+        return FlippedProgram(context.resources.model(), Prompt.of(task), options=Options.of(task), told=told)

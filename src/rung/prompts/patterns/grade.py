@@ -8,15 +8,33 @@ grade before it. Whether such a grader can be trusted is measured: agreement wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from rung.core.codec import spell
 from rung.core.errors import InputError
-from rung.core.protocols import Model
-from rung.core.types import Case, Interval, Message, ResponseFormat, Sampling, Score, Step
-from rung.metrics.judge import FAILED, Judge, Rubric, prefer, read_rubric, unjudged
+from rung.core.program import Storable
+from rung.core.protocols import Context, Model, Program, Resources, Traits
+from rung.core.rung import make_rung
+from rung.core.types import (
+    Answer,
+    Case,
+    Input,
+    Interval,
+    Message,
+    ResponseFormat,
+    RungChoice,
+    Sampling,
+    Score,
+    Step,
+    Task,
+    Usage,
+    as_input,
+    text_of,
+)
+from rung.metrics.judge import FAILED, Judge, Rubric, read_rubric, unjudged
 from rung.metrics.stats import Difference, bootstrap, paired, wilson
 from rung.prompts.answer import ask
 
@@ -78,6 +96,78 @@ async def grade(
     return Graded(sum(score.parts) / len(score.parts), tuple(remarks), tuple(steps))
 
 
+# ---------------------------------------------------------------- as a program
+
+
+@dataclass(eq=False)
+class GradedProgram(Storable):
+    """Any program whose answer is graded by a rubric, and asked for again with the grader's remarks while the grade is below
+    ``enough`` (1 to 5), ``rounds`` times at most (after Madaan et al. 2023, arXiv:2303.17651). The confidence is the grade, 0 to 1."""
+
+    kind: ClassVar[str] = "graded"
+
+    inner: Program
+    model: Model
+    fields: tuple[str, ...]
+    _: KW_ONLY
+    rubric: str = "helpfulness"
+    enough: float = 4.0
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.enough <= GRADES or self.rounds < 1:
+            raise InputError(
+                f"got enough {self.enough} and {self.rounds} rounds",
+                remedy="expected a grade from 1 to 5 and 1 round or more",
+            )
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        value = as_input(input, self.fields)
+        answer = await self.inner(value, repeat=repeat)
+        if answer.failure is not None:
+            return answer
+        steps, usage, mark = answer.steps, answer.usage, None
+        for number in range(self.rounds + 1):
+            work = spell(answer.output)
+            graded = await grade(self.model, self.rubric, text_of(value), work)
+            steps += graded.steps
+            usage += sum((step.usage for step in graded.steps), Usage())
+            mark = graded.grade
+            if mark is None or mark >= self.enough or number == self.rounds:
+                break
+            said = "\n".join(f"- {one.criterion} {one.grade:.0f} of {GRADES}: {one.feedback}" for one in graded.remarks)
+            last = self.fields[-1]
+            told = f"{value[last]}\n\nAn earlier answer:\n{work}\n\nWhat a reviewer said of it:\n{said}\n\nWrite a better answer."
+            better = await self.inner({**value, last: told}, repeat=repeat)
+            steps, usage = steps + better.steps, usage + better.usage
+            if better.failure is not None:
+                break
+            answer = better
+        return replace(answer, steps=steps, usage=usage, confidence=None if mark is None else (mark - 1) / (GRADES - 1))
+
+
+@dataclass(frozen=True)
+class PeerGrading:
+    """The answer of the rung ``inner`` is graded by ``rubric`` and written again with the remarks while it gets less than ``enough``."""
+
+    traits: ClassVar[Traits] = Traits(optional=True)
+
+    inner: str = "zero-shot"
+    rubric: str = "helpfulness"
+    enough: float = 4.0
+    rounds: int = 1
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        if task.form.closed:
+            return f"an answer of the form {task.form.kind} is right or wrong: remarks cannot make it better"
+        return make_rung(RungChoice(self.inner)).obstacle(task, resources)
+
+    async def fit(self, task: Task, context: Context) -> GradedProgram:
+        inner = await make_rung(RungChoice(self.inner)).fit(task, context)
+        model = context.resources.model()
+        return GradedProgram(inner, model, task.fields, rubric=self.rubric, enough=self.enough, rounds=self.rounds)
+
+
 # ---------------------------------------------------------------- agreement with people
 
 
@@ -132,26 +222,6 @@ class Bias:
     first: Interval
     right: Interval | None
     failed: int = 0
-
-
-async def position_bias(
-    model: Model,
-    rubric: Rubric | str,
-    inputs: Sequence[str],
-    ones: Sequence[str],
-    others: Sequence[str],
-    better: Sequence[int] | None = None,
-) -> Bias:
-    """Judge pairs of answers in both orders. ``better[i]``: 1 where ``ones[i]`` is the better answer, 2 where ``others[i]`` is.
-
-    Raises InputError for lists of different lengths, no pairs, or a judge that failed on all of them.
-    """
-    lengths = {len(inputs), len(ones), len(others), *([] if better is None else [len(better)])}
-    if len(lengths) != 1 or not inputs:
-        raise InputError("expected as many inputs as answers, and at least one", remedy="pass lists of one length")
-    rubric = read_rubric(rubric) if isinstance(rubric, str) else rubric
-    cases = [Case({"text": text}, one, None) for text, one in zip(inputs, ones, strict=True)]
-    return bias(await prefer(model, rubric, cases, list(others)), better)
 
 
 def bias(scores: Sequence[Score], better: Sequence[int] | None = None) -> Bias:

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from rung.core.errors import InputError
-from rung.core.protocols import Model
-from rung.core.types import Answer, Failure, Message, ResponseFormat, Sampling
+from rung.core.pattern import compile_pattern
+from rung.core.program import Storable
+from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input, text_of
 from rung.prompts.answer import ask, conclude
+from rung.prompts.program import Options
 
 LONGEST = 2000
-"""Characters of a text that is parsed at most: the parser takes time by their cube."""
+"""Characters of a text that is parsed at most."""
+ITEMS = 1_000_000
+"""Items of Earley's sets that one parse may go through: an ambiguous language has them by the cube of a text's length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +143,16 @@ class Language:
 
     def read(self, text: str) -> Node | None:
         """The parse of ``text`` as the start rule, or None where it is not of the language. Of several parses, the one by
-        the alternatives that stand first. Raises InputError for a text above ``LONGEST`` characters."""
+        the alternatives that stand first. Raises InputError for a text above ``LONGEST`` characters, or
+        one that takes too long."""
         if len(text) > LONGEST:
             raise InputError(f"got {len(text):,} characters, expected at most {LONGEST:,}", remedy="parse it in pieces")
-        chart = _Chart(self.rules, text, self.start)
-        return chart.tree(self.start, 0, len(text), frozenset()) if (self.start, 0, len(text)) in chart.whole else None
+        try:
+            chart = _Chart(self.rules, text, self.start)
+            whole = (self.start, 0, len(text)) in chart.whole
+            return chart.tree(self.start, 0, len(text), frozenset()) if whole else None
+        except RecursionError:
+            raise InputError("the text is nested too deeply", remedy="parse it in pieces") from None
 
 
 def _lark(symbol: Symbol) -> str:
@@ -167,16 +178,27 @@ def _alternatives(text: str, line: int) -> Iterator[tuple[Symbol, ...]]:
         elif rule is not None:
             option.append(Symbol("rule", rule.strip()))
         elif pattern is not None:
-            try:
-                empty = re.fullmatch(pattern, "") is not None
-            except re.error as error:
-                raise InputError(f"/{pattern}/: {error}", line=line, remedy="correct the regular expression") from None
-            if empty:
-                raise InputError(f"/{pattern}/ matches nothing at all", line=line, remedy='write "" for nothing')
-            option.append(Symbol("regex", pattern))
+            option.append(_terminal(pattern, line))
         elif literal := (_unescape(double) if double is not None else single):
             option.append(Symbol("text", literal))
     yield tuple(option)
+
+
+def _terminal(source: str, line: int) -> Symbol:
+    """A terminal by regular expression. It is tried at every place without a deadline, so it is one that ends."""
+    try:
+        empty = compile_pattern(source).fullmatch("") is not None
+    except InputError as error:
+        raise InputError(error.message, line=line, remedy="correct the regular expression") from None
+    if empty:
+        raise InputError(f"/{source}/ matches nothing at all", line=line, remedy='write "" for nothing')
+    if len(re.findall(r"(?<!\\)[*+?{]", source)) > 2 or re.search(r"\)[*+?{]|\\\d", source):
+        raise InputError(
+            f"/{source}/ repeats a group, or repeats more than twice",
+            line=line,
+            remedy="write the repetition as a rule",
+        )
+    return Symbol("regex", source)
 
 
 def _unescape(text: str) -> str:
@@ -190,11 +212,13 @@ class _Chart:
         self.rules, self.text = rules, text
         self.whole: set[tuple[str, int, int]] = set()
         self._ends: dict[tuple[Symbol, int], list[int]] = {}
+        self._left = ITEMS
         # An item: (rule, alternative, position in it, where it began).
         sets: list[dict[tuple[str, int, int, int], None]] = [{} for _ in range(len(text) + 1)]
         sets[0].update({(start, index, 0, 0): None for index in range(len(rules[start]))})
         for at in range(len(text) + 1):
             queue = list(sets[at])
+            self.spend(len(queue))
             empty: set[str] = set()
             while queue:
                 name, option, dot, began = queue.pop()
@@ -204,6 +228,7 @@ class _Chart:
                     self.whole.add((name, began, at))
                     if began == at:
                         empty.add(name)
+                    self.spend(len(sets[began]))
                     found = [
                         (n, o, d + 1, b)
                         for n, o, d, b in sets[began]
@@ -222,6 +247,14 @@ class _Chart:
                         sets[at][item] = None
                         queue.append(item)
 
+    def spend(self, items: int) -> None:
+        self._left -= items
+        if self._left < 0:
+            raise InputError(
+                f"the text takes more than {ITEMS:,} steps to parse",
+                remedy="parse it in pieces, or make the BNF less ambiguous",
+            )
+
     def ends(self, symbol: Symbol, at: int) -> list[int]:
         """Where a terminal that begins at ``at`` can end, the longest first."""
         key = (symbol, at)
@@ -231,10 +264,12 @@ class _Chart:
             else:
                 pattern = re.compile(symbol.value)
                 longest = range(len(self.text), at, -1)
+                self.spend(len(longest))
                 self._ends[key] = [end for end in longest if pattern.fullmatch(self.text, at, end)]
         return self._ends[key]
 
     def tree(self, name: str, start: int, stop: int, above: frozenset[tuple[str, int, int]]) -> Node | None:
+        self.spend(1)
         key = (name, start, stop)
         if key not in self.whole or key in above:
             return None
@@ -333,3 +368,86 @@ async def speak(
         said = f"not of the language: {answer.raw[:80]!r}"
         return replace(answer, output=None, failure=Failure("parse", said))
     return replace(answer, output=node)
+
+
+# ---------------------------------------------------------------- as a program
+
+
+@dataclass(eq=False)
+class LanguageProgram(Storable):
+    """Says the input in the language ``bnf``. The output is that text, or what it means where ``actions`` (templates by rule) say so."""
+
+    kind: ClassVar[str] = "language"
+
+    model: Model
+    bnf: str
+    _: KW_ONLY
+    options: Options = Options()
+    shots: tuple[tuple[str, ...], ...] = ()
+    actions: Mapping[str, str] = field(default_factory=dict)
+    depth: int = 8
+
+    def __post_init__(self) -> None:
+        self.language = Language.parse(self.bnf)
+        if unknown := sorted(set(self.actions) - set(self.language.rules)):
+            raise InputError(
+                f"there is an action for {unknown[0]!r}, which is no rule",
+                remedy=f"rules: {', '.join(self.language.rules)}",
+            )
+        self.language.form(self.depth)
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        order = text_of(as_input(input, self.options.fields))
+        shots = [(shot[0], shot[1]) for shot in self.shots]
+        answer = await speak(
+            self.model, self.language, order,
+            shots=shots, depth=self.depth, sampling=self.options.sampling, repeat=repeat,
+        )  # fmt: skip
+        if answer.failure is not None:
+            return answer
+        meant = {name: template_action(text) for name, text in self.actions.items()}
+        return replace(answer, output=interpret(answer.output, meant) if meant else answer.output.text)
+
+
+@dataclass(frozen=True)
+class MetaLanguage:
+    """The answer in a small language of your own: ``bnf`` is its BNF, or a file with it beside the task file. ``shots`` training
+    examples whose references are of the language are shown; ``actions`` (rule: template) say what a text means."""
+
+    traits: ClassVar[Traits] = Traits(optional=True)
+
+    bnf: str = ""
+    shots: int = 4
+    actions: Mapping[str, str] = field(default_factory=dict)
+    depth: int = 8
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        if not self.bnf:
+            return "it needs a language: meta-language: {bnf: FILE} in the task file"
+        return "" if task.form.kind in ("text", "grammar") else f"the answer has a form of its own ({task.form.kind})"
+
+    async def fit(self, task: Task, context: Context) -> LanguageProgram:
+        source = self.bnf if "::=" in self.bnf else _read_bnf(Path(task.path).parent / self.bnf)
+        language = Language.parse(source)
+        shots = [
+            (text_of(example.input), example.reference)
+            for example in task.train
+            if isinstance(example.reference, str) and not self.actions and language.read(example.reference) is not None
+        ]
+        return LanguageProgram(
+            context.resources.model(),
+            source,
+            options=Options.of(task),
+            shots=tuple(shots[: self.shots]),
+            actions=self.actions,
+            depth=self.depth,
+        )
+
+
+def _read_bnf(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the BNF: {error}", file=path, remedy="name a text file beside the task file"
+        ) from None

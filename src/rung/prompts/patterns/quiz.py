@@ -10,15 +10,29 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from difflib import SequenceMatcher
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rung.core.errors import InputError
-from rung.core.protocols import Model
-from rung.core.types import Message, ResponseFormat, Sampling, Step
+from rung.core.program import Storable
+from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.types import (
+    Answer,
+    Failure,
+    Input,
+    Message,
+    ResponseFormat,
+    Sampling,
+    Step,
+    Task,
+    Usage,
+    as_input,
+    text_of,
+)
 from rung.foundations.text.sentences import lines
 from rung.prompts.answer import ask
+from rung.prompts.program import Options
 
 Kind = Literal["number", "name"]
 LEVELS = (1, 2, 3)
@@ -77,7 +91,7 @@ def _holds(text: str, words: str) -> bool:
 class Quiz:
     """Questions over ``passages``, the next one by the player's level; each sentence is asked about once.
 
-    ``model`` words the questions; without one all are gaps. Raises InputError when the passages hold no sentence to ask about.
+    ``model`` words the questions; without one all are gaps. ``about`` is the one passage that is asked about (all). Raises InputError when the passages hold no sentence to ask about.
     """
 
     def __init__(
@@ -88,6 +102,7 @@ class Quiz:
         seed: int = 0,
         options: int = 4,
         level: int = 1,
+        about: str = "",
     ) -> None:
         if options < 3 or level not in LEVELS:
             raise InputError(
@@ -99,6 +114,7 @@ class Quiz:
         self._places = [
             (name, said, kind, key)
             for name, text in passages.items()
+            if about in ("", name)
             for said in (text[span.start : span.end] for span in lines(text))
             if 5 <= len(said.split()) <= 45
             for kind in _KINDS
@@ -204,3 +220,68 @@ def _keys(text: str, kind: Kind) -> list[str]:
 
 def _found(passages: Mapping[str, str], kind: Kind) -> set[str]:
     return {key for text in passages.values() for key in _keys(text, kind)}
+
+
+# ---------------------------------------------------------------- as a program
+
+
+@dataclass(eq=False)
+class QuizProgram(Storable):
+    """Makes a checked question about the input: the name of a passage, or a text. ``passages`` give the wrong options.
+
+    The output is an object (question, options, answer, sentence), or text where the answer's form is text.
+    """
+
+    kind: ClassVar[str] = "quiz"
+
+    model: Model
+    _: KW_ONLY
+    passages: Mapping[str, str] = field(default_factory=dict, metadata={"rows": "passages"})
+    options: Options = Options()
+    level: int = 1
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        text = text_of(as_input(input, self.options.fields))
+        about = text if text in self.passages else "the input"
+        passages = self.passages if text in self.passages else {**self.passages, about: text}
+        try:
+            seed = (self.options.sampling.seed or 0) + repeat
+            quiz = Quiz(passages, self.model, seed=seed, level=self.level, about=about)
+            question = await quiz.ask()
+        except InputError as error:
+            return _none(error.message)
+        if question is None:
+            return _none("no sentence gives a question with a key and three wrong options of its kind")
+        said = {
+            "question": question.text,
+            "options": list(question.options),
+            "answer": question.key,
+            "sentence": question.sentence,
+        }
+        listed = "\n".join(f"{number}) {option}" for number, option in enumerate(question.options, 1))
+        shown = f"{question.text}\n{listed}\nAnswer: {question.key}"
+        usage = sum((step.usage for step in question.steps), Usage())
+        return Answer(said if self.options.form.kind == "json" else shown, shown, question.steps, usage)
+
+
+def _none(why: str) -> Answer:
+    return Answer(None, steps=(Step("question", note=why),), failure=Failure("program", why))
+
+
+@dataclass(frozen=True)
+class QuizRung:
+    """A multiple-choice question about the input, with a checked key; the wrong options come from the task's passages."""
+
+    traits: ClassVar[Traits] = Traits(optional=True)
+
+    level: int = 1
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        if not task.passages:
+            return "there are no passages: in the task file to take wrong options from"
+        return "" if task.form.kind in ("text", "json") else f"a question is no answer of the form {task.form.kind}"
+
+    async def fit(self, task: Task, context: Context) -> QuizProgram:
+        return QuizProgram(
+            context.resources.model(), passages=task.passages, options=Options.of(task), level=self.level
+        )

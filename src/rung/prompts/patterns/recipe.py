@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
 
 from rung.core.errors import InputError
-from rung.core.protocols import Model
-from rung.core.types import Failure, Message, ResponseFormat, Sampling, Step, Usage
+from rung.core.program import Storable
+from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.types import (
+    Answer,
+    Failure,
+    Input,
+    Message,
+    ResponseFormat,
+    Sampling,
+    Step,
+    Task,
+    Usage,
+    as_input,
+    text_of,
+)
 from rung.prompts.answer import ask
+from rung.prompts.program import Options
 
 WIDTH = 120
 """Characters of a step at most."""
+_SAMPLING = Sampling(temperature=0.8, top_p=0.95)
 _SMALL = re.compile(r"a|an|and|as|at|for|from|in|into|is|it|of|on|or|over|the|them|then|to|until|with|your?")
 
 
@@ -60,11 +76,11 @@ class Approach:
 
 @dataclass(frozen=True, slots=True)
 class Approaches:
-    """The best first. ``likest`` is the highest similarity between two of them; ``rejected`` counts those that were too much
+    """The best first. ``closest`` is the highest similarity between two of them; ``rejected`` counts those that were too much
     like another or no list; ``failure`` says why there are fewer than asked for."""
 
     found: tuple[Approach, ...]
-    likest: float
+    closest: float
     rejected: int
     steps: tuple[Step, ...]
     failure: Failure | None = None
@@ -95,7 +111,7 @@ async def approaches(
             f"got the goal {goal[:40]!r}, n {n}, {fewest} to {most} steps, alike {alike}",
             remedy="expected a goal, n >= 1, 1 <= fewest <= most <= 20 and 0 < alike <= 1",
         )
-    base = sampling or Sampling(temperature=0.8, top_p=0.95)
+    base = sampling or _SAMPLING
     asked: list[Step] = []
     kept: list[tuple[str, ...]] = []
     rejected = 0
@@ -133,10 +149,10 @@ async def approaches(
         asked += more
         found.append(Approach(steps, fits))
     found.sort(key=lambda item: -item.score)
-    likest = max((likeness(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]), default=0.0)
+    closest = max((likeness(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]), default=0.0)
     if failure is None and len(kept) < n:
         failure = Failure("program", f"{len(kept)} of {n} distinct ways were found in {len(asked)} calls")
-    return Approaches(tuple(found), likest, rejected, tuple(asked), failure)
+    return Approaches(tuple(found), closest, rejected, tuple(asked), failure)
 
 
 async def _fits(
@@ -152,3 +168,60 @@ async def _fits(
         sure = 1.0 if said.confidence is None else said.confidence
         values.append(0.0 if said.output is None else sure if said.output == "yes" else 1 - sure)
     return tuple(values), asked
+
+
+# ---------------------------------------------------------------- as a program
+
+
+@dataclass(eq=False)
+class RecipeProgram(Storable):
+    """Answers with numbered steps to the goal that the input names: of ``ways`` different lists, the one that keeps ``rules`` best."""
+
+    kind: ClassVar[str] = "recipe"
+
+    model: Model
+    _: KW_ONLY
+    options: Options = Options()
+    rules: tuple[str, ...] = ()
+    ways: int = 1
+    alike: float = 0.5
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        goal = text_of(as_input(input, self.options.fields))
+        seed = (self.options.sampling.seed or 0) + repeat * 1000
+        sampling = replace(_SAMPLING, seed=seed)
+        found = await approaches(
+            self.model, goal, n=self.ways, constraints=self.rules, alike=self.alike, sampling=sampling
+        )
+        if not found.found:
+            return Answer(None, "", found.steps, found.usage, found.failure)
+        best = found.found[0]
+        text = "\n".join(f"{number}. {step}" for number, step in enumerate(best.steps, 1))
+        return Answer(text, text, found.steps, found.usage, None, best.score if self.rules else None)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbered steps; with ``ways`` above 1 several different lists, of which the one that keeps the task's constraints best."""
+
+    traits: ClassVar[Traits] = Traits(optional=True)
+
+    ways: int = 1
+    rules: tuple[str, ...] = ()
+    alike: float = 0.5
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        return f"an answer of the form {task.form.kind} is no list of steps" if task.form.closed else ""
+
+    async def fit(self, task: Task, context: Context) -> RecipeProgram:
+        return RecipeProgram(
+            context.resources.model(),
+            options=Options.of(task),
+            rules=self.rules or task.constraints,
+            ways=self.ways,
+            alike=self.alike,
+        )
+
+
+RECIPE = Recipe()
+ALTERNATIVES = Recipe(ways=3)
