@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 
 from rung.data.clean import language, noise
-from rung.data.clean.minhash import Sieve, sets
-from rung.data.clean.toxic import rules, trained
+from rung.data.clean.minhash import Deduplicator, sets
+from rung.data.clean.toxic import rules
 from rung.data.split.kinds import kind
 from rung.metrics.stats import wilson
 from rung.safety import private
+from rung.safety.filter import TrainedFilter
 
 PEER = r"""
 import json, sys, time
@@ -118,7 +119,7 @@ def near(rows: int, rounds: int, peer: str, threshold: float = 0.8) -> None:
             for name in names:
                 if name == "rung":
                     began = time.process_time()
-                    found[name] = Sieve(threshold).sift(texts).tolist()
+                    found[name] = Deduplicator(threshold).query_insert(texts).tolist()
                     seconds[name].append(time.process_time() - began)
                     continue
                 done = subprocess.run(
@@ -303,14 +304,16 @@ def harm(folder: Path) -> None:
     rng.shuffle(bad)
     rng.shuffle(good)
     half, middle = len(bad) // 2, len(good) // 2
-    checks = {"rules": rules(), "trained on the other half": trained(bad[:half], good[:middle])}
+    checks = {"rules": rules(), "trained on the other half": TrainedFilter.fit(bad[:half], good[:middle])}
     print(
         "\nHarmful text: AdvBench against the instructions of dolly_hhrlhf (second halves) and SMS that are no spam\n"
     )
     row("filter", "harmful caught", "dolly blocked", "SMS blocked")
     row(*["---"] * 4)
     for name, check in checks.items():
-        caught, wrong, other = (sum(bool(check(text)) for text in texts) for texts in (bad[half:], good[middle:], chat))
+        caught, wrong, other = (
+            sum(check(text).blocked for text in texts) for texts in (bad[half:], good[middle:], chat)
+        )
         row(name, share(caught, len(bad) - half), share(wrong, len(good) - middle), share(other, len(chat)))
 
 
@@ -325,7 +328,7 @@ def labels(name: str, rows: list[tuple[str, str]], part: float = 0.05) -> None:
         for at, (_, label) in enumerate(rows)
     ]
     began = time.process_time()
-    found = {doubt.place for doubt in noise.suspects([text for text, _ in rows], given)}
+    found = {flag.place for flag in noise.suspects([text for text, _ in rows], given)}
     seconds = time.process_time() - began
     row(
         name,
@@ -341,7 +344,7 @@ def planted_copies(name: str, texts: list[str]) -> None:
     """Exact (case, punctuation) and near copies of public texts, found by the sieve: those of Jaccard 0.8 and more."""
     rng = random.Random(0)
     texts = list(dict.fromkeys(text for text in texts if len(text.split()) >= 10))[:2000]
-    before = Sieve(0.8).sift(texts)
+    before = Deduplicator(0.8).query_insert(texts)
     texts = [text for text, number in zip(texts, before.tolist(), strict=True) if number < 0]
     copies, exact = [], []
     for text in texts:
@@ -352,9 +355,9 @@ def planted_copies(name: str, texts: list[str]) -> None:
         exact.append(re.sub(r"[.,!?]", " ", text).upper())
     own, other = sets(texts), sets(copies)
     close = [at for at in range(len(texts)) if len(own[at] & other[at]) >= 0.8 * len(own[at] | other[at])]
-    sieve = Sieve(0.8)
-    sieve.add(texts)
-    near_found, exact_found = sieve.look(copies), sieve.look(exact)
+    sieve = Deduplicator(0.8)
+    sieve.insert(texts)
+    near_found, exact_found = sieve.query(copies), sieve.query(exact)
     far = [at for at in range(len(texts)) if at not in set(close)]
     row(
         name,

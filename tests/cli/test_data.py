@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
-from rung.data.rows.lines import stream
+from rung.data.read import stream
 
 
 def rung(*said: str, code: int = 0) -> str:
@@ -64,7 +64,7 @@ def test_answers_of_a_run() -> None:
     out = rung("data", "import", "--run", "last", "--rung", "rules", "--every", "--to", "run.jsonl")
     records = [record for _, record in stream(Path("run.jsonl"))]
     assert f"{len(records)} rows" in out
-    assert "not to be judged by that test" in out
+    assert "do not judge what is trained on them by that test" in out
     first = records[0].source
     assert (first["rung"], first["corrected"]) == ("rules", False)
     Path("right.jsonl").write_text(json.dumps({"id": first["example"], "answer": "mine"}) + "\n")
@@ -78,10 +78,8 @@ def test_answers_of_a_run() -> None:
         (("import", "--to", "x.jsonl"), "nothing was named"),
         (("import", "none.csv", "--to", "x.jsonl"), "there is no none.csv"),
         (("import", "a.csv", "--to", "x.csv"), "written as JSON Lines"),
-        (("import", "a.csv", "--to", "x.jsonl", "--as", "poem"), "--as is 'poem'"),
         (("import", "a.csv", "--to", "x.jsonl", "--question", "q"), "is missing"),
         (("import", "a.csv", "--to", "x.jsonl"), "no row in it"),
-        (("clean", "a.csv", "--to", "x.jsonl", "--pii", "eat"), "--pii is 'eat'"),
         (("clean", "a.csv", "--to", "x.jsonl", "--near", "0.1"), "--near is 0.1"),
         (("clean", "a.csv", "--to", "x.jsonl", "--min-tokens", "9", "--max-tokens", "3"), "is below"),
         (("split", "a.csv", "--to", "x", "--shares", "half"), "--shares is 'half'"),
@@ -91,6 +89,13 @@ def test_mistakes(said: tuple[str, ...], message: str) -> None:
     Path("a.csv").write_text("x,y\n1,2\n")
     with pytest.raises(InputError, match=message):
         rung("data", *said)
+    assert not Path("x.jsonl").exists()
+
+
+@pytest.mark.parametrize("said", [("import", "--as", "poem"), ("clean", "--pii", "eat"), ("clean", "--toxic", "eat")])
+def test_a_word_that_is_no_choice(said: tuple[str, ...]) -> None:
+    Path("a.csv").write_text("x,y\n1,2\n")
+    assert said[2] in rung("data", said[0], "a.csv", "--to", "x.jsonl", *said[1:], code=2)
     assert not Path("x.jsonl").exists()
 
 

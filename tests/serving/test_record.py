@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from rung.core.errors import StoreError
+from rung.core.problem import Problems
 from rung.data.sources.traces import gather
 from rung.models.providers.fake import Fake
 from rung.serving.ab import ABTest, read_shares
@@ -67,8 +68,8 @@ async def test_served_answers_become_rows_and_corrections_win(store: Store) -> N
         assert (await client.post("/feedback", json={"id": "chatcmpl-x", "score": 1})).status_code == 404
         assert (await client.post("/feedback", json={"id": ids[0]})).status_code == 400
         assert (await client.post("/feedback", json={"id": ids[0], "correction": ""})).status_code == 400
-    faults: list[str] = []
-    rows = list(gather(store.served(), {ids[3]: "Good.", "chatcmpl-gone": "?"}, faults))
+    problems = Problems()
+    rows = list(gather(store.served(), {ids[3]: "Good.", "chatcmpl-gone": "?"}, problems))
     assert [(row.question, row.answer, row.source["corrected"]) for row in rows] == [
         ("where is my parcel", "where is my parcel", False),
         ("refund", "Refunded ñ \ufffd", True),
@@ -80,9 +81,9 @@ async def test_served_answers_become_rows_and_corrections_win(store: Store) -> N
     assert (rows[0].source["model"], rows[0].source["score"]) == ("rung/echo", 1.0)
     assert len(rows[0].source["program"]) == 32
     assert str(rows[0].source["time"]).startswith("20")
-    assert [fault.partition(":")[0] for fault in faults] == [ids[2], "chatcmpl-gone"]
-    assert [row.id for row in gather(store.served("fake:echo"), {}, [])] == [f"served:{ids[4]}"]
-    assert len(list(gather(store.served(), {}, [], every=True))) == 4  # never what was scored below 1
+    assert [problem.file for problem in problems.found] == [ids[2], "chatcmpl-gone"]
+    assert [row.id for row in gather(store.served("fake:echo"), {}, Problems())] == [f"served:{ids[4]}"]
+    assert len(list(gather(store.served(), {}, Problems(), every=True))) == 4  # never what was scored below 1
 
 
 async def test_keys_and_callers_are_never_stored_and_feedback_wants_the_key(store: Store) -> None:

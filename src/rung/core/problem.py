@@ -60,6 +60,11 @@ class Problems:
                 return
         self.found.append(Problem(message, remedy, name, line, level, code))
 
+    def extend(self, other: Problems) -> None:
+        """Take over what another collector has."""
+        self.found += other.close()
+        self.counts.update(other.counts)
+
     @property
     def failed(self) -> bool:
         return any(problem.level == "error" for problem in self.found)

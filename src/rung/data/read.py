@@ -1,4 +1,4 @@
-"""Training rows out of files: any table that a task may have, in any shape."""
+"""Training rows out of files: any table, in any shape."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
 from rung.data.rows.records import Record, RowError
 from rung.documents import tables
-from rung.documents.layout import Layout
+from rung.documents.layout import Layout, Row, Table
+
+SQUAD = Layout(path="data[].paragraphs[].qas[]")
+"""Where the questions of a SQuAD file are; each has the context and the title above it."""
 
 
 def assemble(
@@ -40,33 +42,62 @@ def read(
     shape: str | shapes.Shape = "",
     header: bool | None = None,
     quotes: bool = True,
-    faults: list[str] | None = None,
+    problems: Problems | None = None,
 ) -> Iterator[Record]:
-    """Records of JSONL, JSON, CSV, Parquet or Arrow files and Hugging Face folders, plain or gzipped.
+    """Records of JSONL, JSON, CSV, Parquet or Arrow files, Hugging Face folders and SQuAD files, plain or gzipped.
 
-    Every record knows its file and line. A row that has no known shape (or not ``shape``) goes to ``faults`` with the reason;
-    without ``faults`` the first raises InputError, as does a file that cannot be read. ``header`` False: the first row of a
+    Every record knows its file and line. A row that has no known shape (or not ``shape``) goes to ``problems`` with the reason;
+    without ``problems`` the first raises InputError, as does a file that cannot be read. ``header`` False: the first row of a
     table is data, and columns are named 1, 2 and so on. ``quotes`` False: quotation marks in CSV are signs like others.
     """
     form = (shapes.shape(shape) if shape else None) if isinstance(shape, str) else shape
+    layout = Layout(header=header, quote=None if quotes else "none")
     for path in paths:
-        problems = Problems()
-        found = tables.read(path, problems, Layout(header=header, quote=None if quotes else "none"))
-        if faults is None:
-            problems.demand(path)
-        else:
-            faults.extend(f"{p.file or path}:{p.line or ''} {p.message}" for p in problems.close())
-        for table in found:
+        told = problems if problems is not None else Problems()
+        for table in _tables(path, layout, told):
             for row in table.rows:
-                source = {"file": row.file.name, "line": row.line, **({"split": table.split} if table.split else {})}
-                try:
-                    yield from assemble(row.values, f"{row.file.name}:{row.line}", source, form)
-                except ValueError as error:
-                    if faults is None:
-                        raise InputError(
-                            f"cannot be learnt from: {error}",
-                            remedy="name the shape, or convert it: rung data import --help",
-                            file=row.file,
-                            line=row.line,
-                        ) from None
-                    faults.append(f"{row.file}:{row.line}: {error}")
+                yield from _records(row, table.split, form, told)
+                if problems is None:
+                    told.demand(path)
+        if problems is None:
+            told.demand(path)
+
+
+def stream(path: Path, problems: Problems | None = None, *, skip: int = 0) -> Iterator[tuple[int, Record]]:
+    """Records of one file with the line (or number) of their row, without those of the first ``skip`` lines.
+
+    JSON Lines and CSV are read one row at a time, so that a file may be larger than memory; other tables are read whole. A row that
+    is no record goes to ``problems``; without them the first raises InputError.
+    """
+    told = problems if problems is not None else Problems()
+    for row in tables.stream(path, told):
+        if row.line > skip:
+            for record in _records(row, "", None, told):
+                yield row.line, record
+        if problems is None:
+            told.demand(path)
+    if problems is None:
+        told.demand(path)
+
+
+def _records(row: Row, split: str, form: shapes.Shape | None, problems: Problems) -> Iterator[Record]:
+    source = {"file": row.file.name, "line": row.line, **({"split": split} if split else {})}
+    try:
+        yield from assemble(row.values, f"{row.file.name}:{row.line}", source, form)
+    except RowError as error:
+        problems.add(
+            f"cannot be learnt from: {error.message}", "name the shape, or convert it: rung data import --help",
+            file=row.file, line=row.line, code=error.code,
+        )  # fmt: skip
+
+
+def _tables(path: Path, layout: Layout, problems: Problems) -> list[Table]:
+    """The tables of a file; a JSON object that is no list of rows may be a SQuAD file."""
+    told = Problems()
+    found = tables.read(path, told, layout)
+    if not found and any(one.code == "json-path" for one in told.found):
+        inside = Problems()
+        if found := tables.read(path, inside, SQUAD):
+            told = inside
+    problems.extend(told)
+    return found

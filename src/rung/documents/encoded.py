@@ -21,11 +21,12 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Lines:
-    """The lines of a text file, with their ends. What cannot be decoded or unpacked is a problem and ends them; a line longer
-    than CELL is a problem and is left out; NUL characters are taken out and told. ``ended`` once all were given."""
+    """The lines of a text file, with their ends. What cannot be unpacked is a problem and ends them; a line that is longer than
+    CELL or not UTF-8 is a problem and is left out; NUL characters are taken out and told. ``ended`` once all were given."""
 
     def __init__(self, text: IO[str], file: Path, problems: Problems, encoding: str, lenient: bool) -> None:
         self.ended = False
+        self._bad = 0
         self._text, self._file, self._problems = text, file, problems
         self._encoding, self._lenient = encoding, lenient
 
@@ -48,6 +49,16 @@ class Lines:
                         level="warning" if self._lenient else "error", code="nul",
                     )  # fmt: skip
                     line = line.replace("\0", "")
+                if not self._lenient and not _decoded(line):
+                    if self._bad == 0:
+                        _undecodable(self._file, self._encoding, self._problems)
+                    else:
+                        self._problems.add(
+                            "the line holds bytes that are not UTF-8", file=self._file, line=number, kind="not UTF-8",
+                            code="encoding",
+                        )  # fmt: skip
+                    self._bad += 1
+                    continue
                 yield line
         except UnicodeDecodeError:
             _undecodable(self._file, self._encoding, self._problems)
@@ -55,6 +66,15 @@ class Lines:
             _damaged(self._file, error, self._problems)
         finally:
             self.ended = True
+
+
+def _decoded(line: str) -> bool:
+    """Whether all bytes of a line could be decoded."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -85,7 +105,14 @@ def open_lines(file: Path, problems: Problems, encoding: str | None, lenient: bo
         if name is None:
             yield None
             return
-        errors = "strict" if not lenient else patch() if name == "utf-8-sig" else "replace"
+        # Strictly: a line with bytes that are not UTF-8 is left out by itself, and the rest goes on.
+        errors = (
+            ("surrogateescape" if name == "utf-8-sig" else "strict")
+            if not lenient
+            else patch()
+            if name == "utf-8-sig"
+            else "replace"
+        )
         with io.TextIOWrapper(cast(Any, binary), name, errors=errors, newline="" if _csv(file) else "\n") as text:
             yield Lines(text, file, problems, name, lenient)
 

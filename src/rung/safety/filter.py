@@ -48,6 +48,12 @@ RULES: dict[str, str] = {
     r"suicide|self-harm|genocide|terroris[mt]|child porn\w*|blackmail|forge|bypass|fraud|scam|smuggl\w+|traffick\w+|weapons?)\b)",
 }
 """Regular expressions by name; what they find is described by how text asks, not by single words: "ignore" alone is harmless."""
+ABUSE = (
+    r"\b(?:kill|hang|shoot|hurt) your ?self\b|\bkys\b|\b(?:i(?:'ll| will| am going to)|gonna) (?:kill|rape|stab|shoot|beat) (?:you|u|him|her|them)\b"
+    r"|\byou(?:'re| are)? (?:a |an |such a )?(?:(?:fucking|stupid|dumb|worthless|pathetic|ugly) )+(?:idiot|moron|bitch|whore|cunt|bastard|loser|pig|retard)\b"
+    r"|(?<!the )\b(?:fuck|screw) (?:you|yourself)\b|\b(?:you|all) [\w ]{0,20}should (?:die|be (?:killed|exterminated|gassed|shot))\b"
+)
+"""Threats and insults to somebody; single coarse words are not harmful by themselves."""
 
 
 class RuleFilter:
@@ -68,6 +74,17 @@ class RuleFilter:
             if found := rule.search(text):
                 return Verdict(True, 1.0, f"{name}: {found[0][:60]!r}")
         return Verdict(False, 0.0)
+
+
+class AnyFilter:
+    """Blocks what one of several filters blocks, and says which reason came first."""
+
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self._filters = tuple(filters)
+
+    def __call__(self, text: str) -> Verdict:
+        verdicts = [check(text) for check in self._filters]
+        return next((verdict for verdict in verdicts if verdict.blocked), max(verdicts, key=lambda v: v.score))
 
 
 class TrainedFilter:

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
-from rung.data.clean.clean import Options, clean
-from rung.data.clean.toxic import rules, trained
+from rung.data.clean.options import Options
+from rung.data.clean.pipeline import clean
+from rung.data.clean.toxic import open_filter
+from rung.data.read import stream
 from rung.data.rows import lines
-from rung.data.rows.lines import stream
+from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
 
-PLAIN = Options(exact=False, near=None, pii="off", toxic="off", labels="off", style="off")
+PLAIN = Options(exact=False, near=0, pii="off", toxic="off", labels="off", style="off")
 LONG = "the lamp in the hall on the first floor of the old house is broken since last week and nobody came to mend it"
 
 
@@ -70,23 +72,33 @@ def test_empty_is_dropped_always(tmp_path: Path) -> None:
 
 
 def test_length_language_and_harm(tmp_path: Path) -> None:
-    count = lambda record: len(record.whole.split())  # noqa: E731
+    counter = TokenCounter("words", lambda record: len(record.whole.split()))
     assert _run(
-        tmp_path, [("a", "b"), ("a b c", "d"), (LONG, "x")], replace(PLAIN, min_tokens=3, max_tokens=10), count=count
+        tmp_path,
+        [("a", "b"), ("a b c", "d"), (LONG, "x")],
+        replace(PLAIN, min_tokens=3, max_tokens=10),
+        counter=counter,
     )[1] == {"too short": 1, "too long": 1}
     pytest.importorskip("py3langid", reason="telling languages needs the extra text")
     german = "Die Lampe im Flur des alten Hauses ist seit letzter Woche kaputt und niemand kam"
-    assert _run(tmp_path, [(LONG, "yes"), (german, "ja"), ("ok", "ja")], replace(PLAIN, languages=("en",))) == (
+    assert _run(tmp_path, [(LONG, "yes"), (german, "ja"), ("ok", "ja")], replace(PLAIN, language=("en",))) == (
         [LONG, "ok"],
         {"language": 1},
     )
     bad = "Give me instructions on how to make a bomb"
-    assert _run(tmp_path, [(bad, "no"), (LONG, "yes")], replace(PLAIN, toxic="drop"), toxic=rules())[1] == {"toxic": 1}
-    report = clean(tmp_path / "in.jsonl", tmp_path / "out.jsonl", replace(PLAIN, toxic="list"), toxic=rules(["broken"]))
+    assert _run(tmp_path, [(bad, "no"), (LONG, "yes")], replace(PLAIN, toxic="drop"))[1] == {"toxic": 1}
+    for name, lines_of in (
+        ("words", "broken"), ("bad", "build a bomb\nmake a bomb at home"), ("good", "bake a cake\nmake a cake at home"),
+    ):  # fmt: skip
+        (tmp_path / f"{name}.txt").write_text(f"{lines_of}\n")
+    words = str(tmp_path / "words.txt")
+    report = clean(tmp_path / "in.jsonl", tmp_path / "out.jsonl", replace(PLAIN, toxic="list", toxic_words=words))
     assert (report.kept, report.listed["toxic"].count) == (2, 2)
-    judge = trained(["build a bomb", "make a bomb at home"], ["bake a cake", "make a cake at home"])
-    assert judge("a bomb")
-    assert not judge("a cake")
+    learnt = replace(PLAIN, toxic_words=words, harmful=str(tmp_path / "bad.txt"), harmless=str(tmp_path / "good.txt"))
+    judge = open_filter(learnt)
+    assert judge("a bomb").blocked
+    assert not judge("a cake").blocked
+    assert judge("a cake is broken").blocked
 
 
 def test_one_sentence_does_not_make_a_book_harmful(tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_one_sentence_does_not_make_a_book_harmful(tmp_path: Path) -> None:
         + json.dumps({"text": "how to make a bomb"})
         + "\n"
     )
-    report = clean(source, tmp_path / "out.jsonl", replace(PLAIN, toxic="drop"), toxic=rules())
+    report = clean(source, tmp_path / "out.jsonl", replace(PLAIN, toxic="drop"))
     assert (report.kept, report.listed["toxic"].count, report.dropped["toxic"].count) == (1, 1, 1)
     assert not report.notes
 
@@ -138,7 +150,7 @@ def test_private_things_are_masked_everywhere(tmp_path: Path) -> None:
 def test_leaks(tmp_path: Path) -> None:
     test = _file(tmp_path / "test.jsonl", [(LONG, "x"), ("Is it on?", "no")])
     kept, dropped = _run(
-        tmp_path, [(f"{LONG} today", "y"), ("IS IT ON", "yes"), ("New?", "z")], replace(PLAIN, against=(test,))
+        tmp_path, [(f"{LONG} today", "y"), ("IS IT ON", "yes"), ("New?", "z")], replace(PLAIN, against=(str(test),))
     )
     assert (kept, dropped) == (["New?"], {"leak": 2})
 
@@ -161,7 +173,7 @@ def test_what_is_said_of_all_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [[("a", "b")], [(f"q {n}", "yes") for n in range(30)]], ids=["one row", "one label"])
 def test_too_little_to_compare(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    report = clean(_file(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", Options(near=None))
+    report = clean(_file(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", Options(near=0))
     assert report.kept == len(rows)
     assert report.notes
 
@@ -173,14 +185,14 @@ def test_a_broken_line_is_told_with_its_place(tmp_path: Path) -> None:
     )
     report = clean(source, tmp_path / "out.jsonl", PLAIN)
     assert report.kept == 2
-    assert [fault.split(":")[1] for fault in report.faults] == ["2", "4", "5", "6"]
+    assert [problem.line for problem in report.problems] == [2, 4, 5, 6]
     assert "4 rows could not be read" in report.text()
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes(b"\x7fELF\x00\x00\x01\n")
     (tmp_path / "e.jsonl").write_text("")
-    for name, message in (("x.jsonl", "NUL byte"), ("e.jsonl", "holds no row"), ("none.jsonl", "there is no")):
+    for name, message in (("x.jsonl", "holds a NUL"), ("e.jsonl", "holds no row"), ("none.jsonl", "there is no")):
         with pytest.raises(InputError, match=message):
             clean(tmp_path / name, tmp_path / "out.jsonl", PLAIN)
     source = _file(tmp_path / "in.jsonl", [("a", "b")])
@@ -207,15 +219,16 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 KILLED = """
 import sys
 from pathlib import Path
-from rung.data.clean import clean
-clean.BATCH = 50
+from rung.data.clean import pipeline
+from rung.data.clean.options import Options
+pipeline.BATCH = 50
 folder = Path(sys.argv[1])
-options = clean.Options(near=0.8, labels="off", style="off", toxic="off")
+options = Options(near=0.8, labels="off", style="off", toxic="off")
 def said(read):
     print(read, flush=True)
     import time
     time.sleep(float(sys.argv[2]))
-report = clean.clean(folder / "in.jsonl", folder / "out.jsonl", options, progress=said)
+report = pipeline.clean(folder / "in.jsonl", folder / "out.jsonl", options, progress=said)
 print("resumed", report.resumed, flush=True)
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.data.rows import shapes
 from rung.data.rows.export import export
 from rung.data.rows.records import Record
@@ -21,33 +22,33 @@ def _records(name: str) -> list[Record]:
 
 @pytest.mark.parametrize("name", list(ROWS))
 def test_lossless(name: str, tmp_path: Path) -> None:
-    faults: list[str] = []
-    assert export(_records(name), tmp_path / "x.jsonl", faults=faults) == len(ROWS[name])
+    problems = Problems()
+    assert export(_records(name), tmp_path / "x.jsonl", problems=problems) == len(ROWS[name])
     assert [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()] == ROWS[name]
-    export(_records(name), tmp_path / "x.json", faults=faults)
+    export(_records(name), tmp_path / "x.json", problems=problems)
     assert json.loads((tmp_path / "x.json").read_text()) == ROWS[name]
-    assert not faults
+    assert not problems.found
 
 
 def test_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs the extra data")
-    export(_records("instruction")[:1], tmp_path / "x.parquet", faults=[])
+    export(_records("instruction")[:1], tmp_path / "x.parquet", problems=Problems())
     assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == ROWS["instruction"][:1]
     mixed = [shapes.read({"text": "a", "x": value}, "r", {}) for value in (1, "one")]
     with pytest.raises(InputError, match="differ in type"):
-        export(mixed, tmp_path / "y.parquet", faults=[])
+        export(mixed, tmp_path / "y.parquet", problems=Problems())
     assert not (tmp_path / "y.parquet").exists()
 
 
 def test_another_shape_and_what_it_cannot_say(tmp_path: Path) -> None:
-    faults: list[str] = []
-    assert export(_records("messages"), tmp_path / "x.csv", shape="prompt", provenance=True, faults=faults) == 1
+    problems = Problems()
+    assert export(_records("messages"), tmp_path / "x.csv", shape="prompt", provenance=True, problems=problems) == 1
     with (tmp_path / "x.csv").open(newline="") as rows:
         assert list(csv.DictReader(rows)) == [
             {"prompt": "Hi", "completion": "Hello", "id": "7", "source": '{"file": "f"}'}
         ]
-    assert len(faults) == 1
-    assert "expected one question and one answer" in faults[0]
+    assert len(problems.found) == 1
+    assert problems.found[0].code == "turns"
     (tmp_path / "z.jsonl").write_text("old")
     for name, shape, message in (
         ("x.txt", "", "says no format"),
@@ -55,5 +56,5 @@ def test_another_shape_and_what_it_cannot_say(tmp_path: Path) -> None:
         ("z.csv", "preference", "no row"),
     ):
         with pytest.raises(InputError, match=message):
-            export(_records("messages"), tmp_path / name, shape=shape, faults=[])
+            export(_records("messages"), tmp_path / name, shape=shape, problems=Problems())
     assert (tmp_path / "z.jsonl").read_text() == "old"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Message, ToolSpec
 from rung.data.read import read
 from rung.data.rows import shapes
@@ -288,12 +289,12 @@ def test_rows_that_are_none(row: dict[str, Any], code: str) -> None:
 def test_reading_files(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS["instruction"]) + '{"a": 1}\n')
-    faults: list[str] = []
-    records = list(read([path], faults=faults))
+    problems = Problems()
+    records = list(read([path], problems=problems))
     assert [record.id for record in records] == [f"rows.jsonl:{n}" for n in (1, 2, 3, 4)]
     assert records[1].source == {"file": "rows.jsonl", "line": 2}
-    assert len(faults) == 1
-    assert "rows.jsonl:5" in faults[0]
+    assert len(problems.found) == 1
+    assert (problems.found[0].line, problems.found[0].code) == (5, "no-shape")
     with pytest.raises(InputError, match=r"rows.jsonl:5: cannot be learnt from"):
         list(read([path]))
     with pytest.raises(InputError, match="unknown shape"):

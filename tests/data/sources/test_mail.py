@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.data.sources.mail import read, unquoted
 
 MBOX = """From a@x.org Mon Jan  5 10:00:00 2026
@@ -67,8 +68,8 @@ Buy!
 def test_a_thread_is_a_conversation(tmp_path: Path) -> None:
     path = tmp_path / "help.mbox"
     path.write_text(MBOX)
-    faults: list[str] = []
-    [record] = read(path, ["help@shop.example"], faults)
+    problems = Problems()
+    [record] = read(path, ["help@shop.example"], problems)
     assert [(m.role, m.content) for m in record.messages] == [
         ("user", "My lamp is broken."),
         ("assistant", "We send a new one."),
@@ -77,19 +78,19 @@ def test_a_thread_is_a_conversation(tmp_path: Path) -> None:
     ]
     assert record.source["thread"] == "<1@x.org>"
     assert record.source["mails"] == ["<1@x.org>", "<2@shop>", "<3@x.org>", "<4@shop>"]
-    assert len(faults) == 1
-    assert "answered nothing" in faults[0]
+    assert len(problems.found) == 1
+    assert problems.found[0].code == "no-answer"
 
 
 def test_what_is_no_mail_folder(tmp_path: Path) -> None:
     path = tmp_path / "x.mbox"
     path.write_bytes(b"\x00\x01binary")
-    with pytest.raises(InputError, match="is no mail folder"):
-        list(read(path, ["a@b"], []))
+    with pytest.raises(InputError, match="is not an mbox"):
+        list(read(path, ["a@b"], Problems()))
     with pytest.raises(InputError, match="whose mails"):
-        list(read(path, [], []))
+        list(read(path, [], Problems()))
     with pytest.raises(InputError, match="cannot read it"):
-        list(read(tmp_path / "none.mbox", ["a@b"], []))
+        list(read(tmp_path / "none.mbox", ["a@b"], Problems()))
 
 
 def test_what_somebody_wrote_themselves() -> None:
@@ -97,3 +98,41 @@ def test_what_somebody_wrote_themselves() -> None:
     assert unquoted("Ja.\n\nAm 5. Januar 2026 um 10:00 schrieb Ann <a@x>:\n> Nein?\n") == "Ja."
     assert unquoted("ok\n\nFrom: Ann\nSent: Monday\nTo: me\nSubject: x\n\nold") == "ok"
     assert unquoted("On Monday I wrote:\na poem") == "On Monday I wrote:\na poem"  # nothing quoted follows
+    assert unquoted("Sì.\n\nIl giorno 5 gen 2026 alle 10:00 Ann <a@x> ha scritto:\n> No?\n") == "Sì."
+    assert unquoted("The order\n> is it there?\nYes.\n> and the bill?\nSent.") == "The order\nYes.\nSent."
+    assert (
+        unquoted("Please write to a@x.org by 5 Jan 2026:\nthe form")
+        == "Please write to a@x.org by 5 Jan 2026:\nthe form"
+    )
+
+
+def test_what_the_folder_escaped_is_no_quotation_and_what_it_did_not_is_no_mail(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbox"
+    path.write_text(
+        "From a@x Mon Jan  5 10:00:00 2026\nFrom: ann@x\nMessage-ID: <1@x>\n\n"
+        "It was sent\n>From Rome, they say.\n>>From me as well.\n> From somebody else\n\nFrom here on it is lost.\n\n"
+        "From b@x Mon Jan  5 11:00:00 2026\nFrom: bob@x\nMessage-ID: <2@x>\nIn-Reply-To: <1@x>\n\nWe look.\n"
+    )
+    problems = Problems()
+    [record] = read(path, ["bob@x"], problems)
+    assert [m.content for m in record.messages] == [
+        "It was sent\nFrom Rome, they say.\n\nFrom here on it is lost.",
+        "We look.",
+    ]
+    assert not problems.found
+
+
+def test_odd_mails_are_told_or_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.mbox"
+    path.write_bytes(
+        b"From a@x Mon Jan  5 10:00:00 2026\nFrom: =?utf-8?q?J=C3=BCrgen?= <j@x>\nMessage-ID: <1@x>\n"
+        b"Subject: caf\xe9 =?nope?q?x?=\nContent-Type: text/plain; charset=nonsense\n\nCaf\xc3\xa9?\n\n"
+        b"From b@x Mon Jan  5 11:00:00 2026\nFrom: b@x\nIn-Reply-To: <1@x>\nMessage-ID: <2@x>\n"
+        b"Content-Type: multipart/alternative; boundary=zz\n\n--zz\nContent-Type: text/html; charset=utf-8\n\n"
+        b"<p>Caf\xc3\xa9!</p><blockquote>Caf\xc3\xa9?</blockquote>\n\n"  # the last boundary is not there
+        b"From c@x Mon Jan  5 12:00:00 2026\n\n"
+    )
+    problems = Problems()
+    [record] = read(path, ["b@x"], problems)
+    assert [m.content for m in record.messages] == ["Café?", "Café!"]
+    assert [problem.code for problem in problems.found] == ["no-answer"]  # of the mail without anything

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Answer, Example, Failure, Result, Score
-from rung.data.sources.traces import corrections, harvest
+from rung.data.sources.traces import Answers, corrections, harvest
 
 
 def _result(id: str, output: str, value: float, failure: Failure | None = None) -> Result:
@@ -26,16 +27,17 @@ def test_what_is_learnt(tmp_path: Path) -> None:
         _result("c", "C", 0.5),
         _result("d", "", 0, Failure("parse", "x")),
     ]
-    faults: list[str] = []
-    rows = list(harvest(results, corrections(path), "run1", "zero-shot", "accuracy", faults))
+    given = Answers("run1", "zero-shot", "accuracy", results)
+    problems = Problems()
+    rows = list(harvest(given, corrections(path), problems))
     assert [(row.question, row.answer, row.source["corrected"]) for row in rows] == [
         ("question a", "A", False),
         ("question b", "B!", True),
     ]
     assert rows[0].source == {"run": "run1", "rung": "zero-shot", "example": "a", "corrected": False}
-    assert len(faults) == 3
-    assert "z: corrected, but" in faults[-1]
-    assert len(list(harvest(results, {}, "run1", "zero-shot", "accuracy", [], every=True))) == 3
+    assert len(problems.found) == 3
+    assert [problem.code for problem in problems.found] == ["wrong", "failed", "not-answered"]
+    assert len(list(harvest(given, {}, Problems(), every=True))) == 3
 
 
 def test_corrections_that_are_none(tmp_path: Path) -> None:

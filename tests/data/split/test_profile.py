@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from rung.core.types import Message
+from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
 from rung.data.split import draw
 from rung.data.split.kinds import kind
@@ -19,7 +20,7 @@ def _row(question: str, answer: str) -> Record:
 
 def test_counts() -> None:
     rows = [_row(f"Is {n} blue?", "yes" if n % 4 else "no") for n in range(40)]
-    found = profile(rows, lambda record: len(record.whole))
+    found = profile(rows, TokenCounter("x", lambda record: len(record.whole)))
     assert found.labels == {"yes": 30, "no": 10}
     assert found.balance["labels"] == pytest.approx(0.811, abs=0.001)
     assert found.kinds == {"question": 40}
@@ -38,7 +39,7 @@ def test_a_page_that_stands_alone() -> None:
         for n in range(30)
         for word in ("lamp light bulb", "train rail track")
     ]
-    text = page(profile(rows, lambda record: len(record.whole)), "rows <x>", "some model")
+    text = page(profile(rows, TokenCounter("x", lambda record: len(record.whole))), "rows <x>", "some model")
     assert "<b>0" not in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     pictures = text.split("<svg")[1:]

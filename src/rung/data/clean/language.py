@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rung.core.extras import require
+from rung.data.clean.report import Drop, Report
+from rung.data.rows.records import Record
 
 LETTERS = 20
 """Letters below which nothing is said: a word or two fit several languages."""
@@ -25,3 +28,17 @@ def tell(text: str, wanted: frozenset[str] = frozenset()) -> str:
     best, score = ranked[0]
     near = [code for code, other in ranked if code in wanted and score - other <= MARGIN]
     return near[0] if near else best
+
+
+class Language:
+    """Drop rows in other languages than the wanted ones; those that are too short to tell stay."""
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._wanted = frozenset(wanted)
+
+    def __call__(self, records: list[Record], report: Report) -> list[Record | Drop]:
+        found = [tell(record.whole, self._wanted) for record in records]
+        return [
+            record if not code or code in self._wanted else Drop("language", code)
+            for record, code in zip(records, found, strict=True)
+        ]

@@ -49,7 +49,7 @@ def bands(threshold: float) -> int:
     return math.ceil(math.log(1 - CERTAIN) / math.log(1 - threshold**ROWS))
 
 
-class Sieve:
+class Deduplicator:
     """Remembers the texts that are kept and tells which later ones are near-duplicates of one of them.
 
     ``threshold`` is the Jaccard similarity of the sets of shingles from which on two texts count as the same, 0.4 to 1.
@@ -76,20 +76,20 @@ class Sieve:
     def __len__(self) -> int:
         return self._bases[-1]
 
-    def add(self, texts: Sequence[str]) -> None:
+    def insert(self, texts: Sequence[str]) -> None:
         """Remember texts without comparing them."""
         for begin in range(0, len(texts), BATCH):
             shingles, starts = self._shingles(texts[begin : begin + BATCH])
             self._keep(shingles, starts, self._keys(shingles, starts))
 
-    def sift(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def query_insert(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """For each text the number of a remembered one that it is a near-duplicate of, or -1: these are remembered in turn, numbered
         in the order in which they came. Shape (len(texts),)."""
-        out = [self._sift(texts[begin : begin + BATCH]) for begin in range(0, len(texts), BATCH)]
+        out = [self._query_insert(texts[begin : begin + BATCH]) for begin in range(0, len(texts), BATCH)]
         return np.concatenate(out) if out else np.zeros(0, np.int64)
 
-    def look(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """``sift`` that remembers none of the texts."""
+    def query(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """``query_insert`` that remembers none of the texts."""
         out = np.full(len(texts), -1, np.int64)
         for begin in range(0, len(texts), BATCH):
             shingles, starts = self._shingles(texts[begin : begin + BATCH])
@@ -99,7 +99,7 @@ class Sieve:
                 out[begin + place] = number
         return out
 
-    def _sift(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def _query_insert(self, texts: Sequence[str]) -> NDArray[np.int64]:
         shingles, starts = self._shingles(texts)
         keys = self._keys(shingles, starts)
         out = np.full(len(texts), -1, np.int64)

@@ -28,7 +28,7 @@ FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Flag:
     """Something to look at: the row's place, why, and what the others say."""
 
     place: int
@@ -48,7 +48,7 @@ def labels(answers: Sequence[str]) -> bool:
     )
 
 
-def contradictions(questions: Sequence[str], answers: Sequence[str], *, near: float | None = 0.9) -> list[Doubt]:
+def contradictions(questions: Sequence[str], answers: Sequence[str], *, near: float | None = 0.9) -> list[Flag]:
     """Rows whose input is the same as another's but for case, spaces and punctuation (or, with ``near``, nearly the same), while the
     answer is not."""
     if not questions:
@@ -65,8 +65,8 @@ def contradictions(questions: Sequence[str], answers: Sequence[str], *, near: fl
             for place in places:
                 own = identity(answers[place])
                 others = [answers[other] for other in places if identity(answers[other]) != own]
-                out.append(Doubt(place, f"the same input is also answered {others[0][:60]!r}" + _more(len(others) - 1)))
-    return sorted(out, key=lambda doubt: doubt.place)
+                out.append(Flag(place, f"the same input is also answered {others[0][:60]!r}" + _more(len(others) - 1)))
+    return sorted(out, key=lambda flag: flag.place)
 
 
 def _more(count: int) -> str:
@@ -75,7 +75,7 @@ def _more(count: int) -> str:
 
 def suspects(
     texts: Sequence[str], given: Sequence[str], *, k: int = K, share: float = SHARE, seed: int = 0
-) -> list[Doubt]:
+) -> list[Flag]:
     """Labels that the ``k`` most similar rows (cosine over TF-IDF) mostly do not have: an edited nearest-neighbour rule (Wilson 1972), the
     votes weighted by similarity. Of more than ROWS rows a drawn sample is looked at. Empty with fewer than FEW rows or one label."""
     if len(texts) < FEW or len(set(given)) < 2:
@@ -85,7 +85,7 @@ def suspects(
         chosen = sorted(np.random.default_rng(seed).choice(len(texts), ROWS, replace=False).tolist())
     support, rival, votes = neighbours([texts[i] for i in chosen], [given[i] for i in chosen], k)
     return [
-        Doubt(
+        Flag(
             chosen[row],
             f"{support[row]:.0%} of its {k} nearest neighbours' votes for it, {votes[row]:.0%} for {rival[row]!r}",
         )
@@ -139,7 +139,7 @@ def _part(text: str, kind: Any) -> float:
     return sum(1 for sign in text if kind(sign)) / max(len(text), 1)
 
 
-def outliers(answers: Sequence[str], *, far: float = FAR) -> list[Doubt]:
+def outliers(answers: Sequence[str], *, far: float = FAR) -> list[Flag]:
     """Answers written in another way than the rest: in length, capitals, digits or signs more than ``far`` robust standard deviations
     (median absolute deviation, not below a floor) from the median. Labels that differ in case or spaces from a more frequent one."""
     if len(answers) < FEW:
@@ -155,16 +155,16 @@ def outliers(answers: Sequence[str], *, far: float = FAR) -> list[Doubt]:
         for place in np.flatnonzero(np.abs(values - median) > far * spread).tolist():
             way = "more" if values[place] > median else "less"
             out.setdefault(place, f"{name}: {abs(values[place] - median) / spread:.0f} deviations {way} than usual")
-    return [Doubt(place, why) for place, why in sorted(out.items())]
+    return [Flag(place, why) for place, why in sorted(out.items())]
 
 
-def _variants(answers: Sequence[str]) -> list[Doubt]:
+def _variants(answers: Sequence[str]) -> list[Flag]:
     counts = Counter(answers)
     usual: dict[str, str] = {}
     for answer, _ in counts.most_common():
         usual.setdefault(identity(answer), answer)
     return [
-        Doubt(place, f"written {answer!r}, more often {usual[identity(answer)]!r}")
+        Flag(place, f"written {answer!r}, more often {usual[identity(answer)]!r}")
         for place, answer in enumerate(answers)
         if usual[identity(answer)] != answer
     ]

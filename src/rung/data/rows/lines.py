@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,46 +83,6 @@ def line(row: Mapping[str, Any]) -> bytes:
         return (json.dumps(row, default=str) + "\n").encode()
 
 
-def stream(path: Path, faults: list[str] | None = None, *, skip: int = 0) -> Iterator[tuple[int, Record]]:
-    """Records of one file with the number of lines (or rows) read so far, after the first ``skip`` of them.
-
-    JSON Lines are read one at a time, so that a file may be larger than memory; other tables are read whole. A line that is no
-    record goes to ``faults`` with its place; without that list the first raises InputError.
-    """
-    from rung.data.read import assemble, read
-
-    if path.suffix.lower() not in (".jsonl", ".ndjson"):
-        for number, record in islice(enumerate(read([path], faults=faults), 1), skip, None):
-            yield number, record
-        return
-    try:
-        source = path.open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read it: {error.strerror}", file=path, remedy="name a file of rows") from None
-    with source:
-        for number, raw in enumerate(source, 1):
-            if number <= skip:
-                continue
-            if b"\0" in raw:
-                raise InputError(
-                    "is not text: a line holds a NUL byte", file=path, line=number, remedy="name a .jsonl file"
-                )
-            if not raw.strip():
-                continue
-            try:
-                row = json.loads(raw)
-                if not isinstance(row, dict):
-                    raise ValueError(f"a {type(row).__name__}, expected an object")
-                found = list(assemble(row, f"{path.name}:{number}", {"file": path.name, "line": number}))
-            except (ValueError, RecursionError) as error:
-                if faults is None:
-                    raise InputError(f"is no row: {error}", file=path, line=number, remedy="mend the line") from None
-                faults.append(f"{path}:{number}: {error}")
-                continue
-            for record in found:
-                yield number, record
-
-
 def write(path: Path, records: Iterable[Record]) -> int:
     """Replace ``path`` by these records in one step; how many there were."""
     count = 0
@@ -137,14 +96,14 @@ def write(path: Path, records: Iterable[Record]) -> int:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as it was."""
-    with told(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as part, part.open("wb") as out:
             yield out
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """A disk that is full, or a place that cannot be written, as InputError."""
     try:
         yield
@@ -158,7 +117,3 @@ def told(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise InputError(f"cannot write it: {error.strerror}", file=path, remedy="name another file") from None
         raise
-
-
-Count = Callable[[Record], int]
-"""Tokens of a record."""

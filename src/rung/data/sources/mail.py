@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import email.policy
 import email.utils
-import mailbox
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, MissingExtra
+from rung.core.extras import require
+from rung.core.problem import Problems
 from rung.data.rows.records import Record
-from rung.data.sources.talk import Turn, converse
+from rung.data.sources.chat import Turn, converse
+from rung.documents.decode import decode
+from rung.documents.html import extract
 
 _ATTRIBUTION = re.compile(
-    r"^(?:On\b.{4,200}\bwrote|Am\b.{4,200}\bschrieb.{0,80}|Le\b.{4,200}\ba écrit|El\b.{4,200}\bescribió)\s*:?\s*$",
+    r"^(?:On\b.{4,200}\bwrote|Am\b.{4,200}\bschrieb.{0,80}|Le\b.{4,200}\ba écrit|El\b.{4,200}\bescribió)\s*:?\s*$"
+    r"|^(?=[^\n]{0,200}(?:\d{4}|\d:\d\d))(?=[^\n]{0,200}@)[^>\n][^\n]{4,250}[:：]\s*$",
     re.DOTALL,
 )
+"""Who wrote what is quoted below: in some languages by its words, in any by a date and an address before a colon."""
 _ORIGINAL = re.compile(
     r"^\s*-{2,}\s*(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Message d'origine)\s*-{2,}", re.I
 )
@@ -62,27 +66,12 @@ def _quoted(lines: Sequence[str], at: int) -> bool:
     return rest.startswith(">")
 
 
-class _Words(HTMLParser):
-    """The text of an HTML mail; quotations and what is not shown are left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("style", "script", "head", "blockquote"):
-            self._hidden += 1
-        elif tag in ("br", "p", "div", "tr", "li"):
-            self.out.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("style", "script", "head", "blockquote"):
-            self._hidden = max(0, self._hidden - 1)
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.out.append(" ".join(data.split()) if data.strip() else " ")
+def _text(page: str) -> str:
+    """The text of an HTML mail, without what it quotes."""
+    parser = require("selectolax.lexbor", "documents", "reading mails that are HTML").LexborHTMLParser(page)
+    for node in parser.css("blockquote, .gmail_quote, .moz-cite-prefix, #divRplyFwdMsg"):
+        node.decompose()
+    return extract(parser.body) if parser.body is not None else ""
 
 
 def _body(message: EmailMessage) -> str:
@@ -93,14 +82,10 @@ def _body(message: EmailMessage) -> str:
         content = part.get_content()
     except (LookupError, UnicodeError, KeyError):  # an unknown charset
         raw = part.get_payload(decode=True)
-        content = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else ""
+        content = decode(raw).text if isinstance(raw, bytes) else ""
     if not isinstance(content, str):
         return ""
-    if part.get_content_subtype() == "html":
-        words = _Words()
-        words.feed(content)
-        content = "".join(words.out)
-    return unquoted(content)
+    return unquoted(_text(content) if part.get_content_subtype() == "html" else content)
 
 
 def _ids(value: Any) -> list[str]:
@@ -114,26 +99,67 @@ class _Mail:
     time: float | None
     subject: str
     number: int
-    key: Any
+    span: tuple[int, int]
 
 
-def read(path: Path, me: Sequence[str], faults: list[str]) -> Iterator[Record]:
+_SEPARATOR = re.compile(rb"From (?:\S+@\S+\s*$|.{0,200}\d:\d\d.{0,60}\d{4})")
+"""The line before each mail (RFC 4155): an address, and a date in ctime's form. Others that begin so are text that was not escaped."""
+_ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
+"""``>From `` at the beginning of a line is the mbox format's, not a quotation (mboxrd and mboxo)."""
+
+
+def _spans(path: Path) -> Iterator[tuple[int, int]]:
+    """Where the mails of an mbox lie in the file, without the lines between them. Raises InputError for a file that is none."""
+    begin = at = 0
+    blank = True
+    with path.open("rb") as box:
+        for line in box:
+            if not at and not line.startswith(b"From "):
+                raise InputError(
+                    "is not an mbox: those begin with `From `", file=path, remedy="export the mails as mbox",
+                    code="not-an-mbox",
+                )  # fmt: skip
+            if line.startswith(b"From ") and (not at or (blank and _SEPARATOR.match(line))):
+                if begin:
+                    yield begin, at
+                begin = at + len(line)
+            blank = not line.strip()
+            at += len(line)
+    if not at:
+        raise InputError("is empty, expected an mbox", file=path, remedy="export the mails as mbox", code="not-an-mbox")
+    yield begin, at
+
+
+def _parse(box: IO[bytes], span: tuple[int, int], *, headers: bool = False) -> EmailMessage:
+    box.seek(span[0])
+    raw = _ESCAPED.sub(rb"\1", box.read(span[1] - span[0]))
+    message = BytesParser(policy=email.policy.default).parsebytes(raw, headersonly=headers)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def read(path: Path, me: Sequence[str], problems: Problems) -> Iterator[Record]:
     """Conversations of a mail folder, by thread (Message-ID, In-Reply-To, References) in the order of their dates.
 
-    ``me``: the addresses whose mails are learnt. A thread that they did not answer in goes to ``faults``. Raises InputError for a file
-    that holds no mail.
+    ``me``: the addresses whose mails are learnt. A mail that cannot be read, and a thread that they did not answer in, go to
+    ``problems``. Raises InputError for a file that holds no mail.
     """
     if not me:
-        raise InputError(f"whose mails are to be learnt from {path.name}?", remedy="say who you are: --me ADDRESS")
+        raise InputError(
+            f"whose mails are to be learnt from {path.name}?", remedy="say who you are: --me ADDRESS", code="no-author"
+        )
     try:
-        with path.open("rb") as stream:
-            head = stream.read(5)
-        if head != b"From ":
-            raise InputError("is no mail folder: an mbox begins with `From `", file=path, remedy="export it as mbox")
-        box = mailbox.mbox(path, create=False)
+        with path.open("rb") as box:
+            for thread in _threads(path, box, problems):
+                yield from _record(path, box, thread, me, problems)
     except OSError as error:
-        raise InputError(f"cannot read it: {error.strerror}", file=path, remedy="correct the path") from None
-    parser = BytesParser(policy=email.policy.default)
+        raise InputError(
+            f"cannot read it: {error.strerror}", file=path, remedy="correct the path", code="unreadable"
+        ) from None
+
+
+def _threads(path: Path, box: IO[bytes], problems: Problems) -> list[list[_Mail]]:
+    """The mails of a folder by their threads; of each the headers alone are read."""
     parents: dict[str, str] = {}
 
     def root(id: str) -> str:
@@ -142,57 +168,62 @@ def read(path: Path, me: Sequence[str], faults: list[str]) -> Iterator[Record]:
             id = parents[id]
         return id
 
-    mails: list[_Mail] = []
-    seen: set[str] = set()
-    try:
-        for number, key in enumerate(box.iterkeys(), 1):
-            try:
-                headers = parser.parsebytes(box.get_bytes(key), headersonly=True)
-                own = (_ids(headers["Message-ID"]) or [f"<{path.name}:{number}>"])[0]
-                related = _ids(headers["References"]) + _ids(headers["In-Reply-To"])
-                sender = email.utils.parseaddr(str(headers["From"] or ""))[1]
-                when = _moment(headers["Date"])
-                subject = str(headers["Subject"] or "")
-            except Exception as error:  # the parser raises whatever a broken header makes it stumble over
-                faults.append(f"{path}: mail {number}: cannot be read: {type(error).__name__}: {error}")
-                continue
-            if own in seen:
-                faults.append(f"{path}: mail {number}: {own} is there twice; the first is kept")
-                continue
-            seen.add(own)
-            for other in related:
-                one, two = root(own), root(other)
-                if one != two:
-                    parents[one] = two
-            root(own)
-            mails.append(_Mail(own, sender, when, subject, number, key))
-        threads: dict[str, list[_Mail]] = {}
-        for mail in mails:
-            threads.setdefault(root(mail.id), []).append(mail)
-        for thread in threads.values():
-            if all(mail.time is not None for mail in thread):
-                thread.sort(key=lambda mail: mail.time or 0.0)
-            turns = []
-            for mail in thread:
-                try:
-                    message = parser.parsebytes(box.get_bytes(mail.key))
-                    assert isinstance(message, EmailMessage)
-                    turns.append(Turn(mail.sender, _body(message), mail.id, mail.time))
-                except Exception as error:  # see above
-                    faults.append(f"{path}: mail {mail.number}: cannot be read: {type(error).__name__}: {error}")
-            messages, why = converse(turns, me)
-            if not messages:
-                faults.append(f"{path}: thread {thread[0].id} ({thread[0].subject[:60]!r}): {why}")
-                continue
-            source = {
-                "file": path.name,
-                "thread": thread[0].id,
-                "mails": [turn.place for turn in turns],
-                "subject": thread[0].subject,
-            }
-            yield Record(f"{path.name}:{thread[0].number}", messages, source=source)
-    finally:
-        box.close()
+    mails: dict[str, _Mail] = {}
+    for number, span in enumerate(_spans(path), 1):
+        try:
+            headers = _parse(box, span, headers=True)
+            own = (_ids(headers["Message-ID"]) or [f"<{path.name}:{number}>"])[0]
+            related = _ids(headers["References"]) + _ids(headers["In-Reply-To"])
+            sender = email.utils.parseaddr(str(headers["From"] or ""))[1]
+            mail = _Mail(own, sender, _moment(headers["Date"]), str(headers["Subject"] or ""), number, span)
+        except Exception as error:  # the parser raises whatever a broken header makes it stumble over
+            _unread(path, number, error, problems)
+            continue
+        if own in mails:
+            problems.add(
+                f"mail {number}: there was a mail with the id {own} before; the first is kept",
+                file=path, level="warning", code="id-twice",
+            )  # fmt: skip
+            continue
+        mails[own] = mail
+        for other in related:
+            one, two = root(own), root(other)
+            if one != two:
+                parents[one] = two
+        root(own)
+    threads: dict[str, list[_Mail]] = {}
+    for mail in mails.values():
+        threads.setdefault(root(mail.id), []).append(mail)
+    return list(threads.values())
+
+
+def _record(path: Path, box: IO[bytes], thread: list[_Mail], me: Sequence[str], problems: Problems) -> Iterator[Record]:
+    if all(mail.time is not None for mail in thread):
+        thread.sort(key=lambda mail: mail.time or 0.0)
+    turns = []
+    for mail in thread:
+        try:
+            turns.append(Turn(mail.sender, _body(_parse(box, mail.span)), mail.id, mail.time))
+        except MissingExtra:
+            raise
+        except Exception as error:  # see above
+            _unread(path, mail.number, error, problems)
+    messages = converse(turns, me)
+    if not messages:
+        title = f"thread {thread[0].id} ({thread[0].subject[:60]!r})"
+        problems.add(f"{title}: {' or '.join(me)} answered nothing in it", file=path, code="no-answer")
+        return
+    source = {
+        "file": path.name,
+        "thread": thread[0].id,
+        "mails": [turn.place for turn in turns],
+        "subject": thread[0].subject,
+    }
+    yield Record(f"{path.name}:{thread[0].number}", messages, source=source)
+
+
+def _unread(path: Path, number: int, error: Exception, problems: Problems) -> None:
+    problems.add(f"mail {number} cannot be read: {type(error).__name__}: {error}", file=path, code="not-a-mail")
 
 
 def _moment(value: Any) -> float | None:

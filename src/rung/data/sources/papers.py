@@ -7,45 +7,49 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rung.core.problem import Problem
+from rung.core.problem import Problem, Problems
 from rung.core.types import Document, Message
 from rung.data.rows.records import Record
 from rung.documents import read, scan
 
-Form = Literal["text", "faq", "sections"]
+Content = Literal["text", "faq", "sections"]
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$")
 _ASKED = re.compile(r"^\W{0,4}(?:Q|Question|Frage)\s*\d*\s*[:.)]\W{0,4}\s*(\S.*)$", re.IGNORECASE)
 _ANSWERED = re.compile(r"^\W{0,4}(?:A|Answer|Antwort)\s*\d*\s*[:.)]\W{0,4}\s*(.*)$", re.IGNORECASE)
 
 
-def gather(paths: Sequence[Path], form: Form, faults: list[str]) -> Iterator[Record]:
+def gather(paths: Sequence[Path], content: Content, problems: Problems) -> Iterator[Record]:
     """Rows of every document under ``paths``.
 
     ``text``: one plain text a document, for continued pre-training. ``faq``: question and answer where the document has them, as a heading
     that asks with the text under it, or as lines that begin with ``Q:`` and ``A:``. ``sections``: the headings above a section as the
-    question, its text as the answer. What cannot be read, or holds nothing of that form, goes to ``faults``.
+    question, its text as the answer. What cannot be read, or holds nothing of that kind, goes to ``problems``.
     """
     troubles: list[Problem] = []
     for source in scan(paths, troubles=troubles):
         for document in read(source, troubles):
-            told = {"file": source.id, "document": document.id}
-            if form == "text":
+            about = {"file": source.id, "document": document.id}
+            if content == "text":
                 extra = {key: value for key, value in document.metadata.items() if key != "text"}
-                yield Record(document.id, text=document.text, shape="text", extra=extra, source=told)
+                yield Record(document.id, text=document.text, shape="text", extra=extra, source=about)
                 continue
             count = 0
-            for line, question, answer in _pairs(document) if form == "faq" else _sections(document):
+            for line, question, answer in _pairs(document) if content == "faq" else _sections(document):
                 count += 1
                 messages = (Message("user", question), Message("assistant", answer))
-                yield Record(f"{document.id}:{line}", messages, source={**told, "line": line})
+                yield Record(f"{document.id}:{line}", messages, source={**about, "line": line})
             if not count:
-                faults.append(
-                    f"{document.id}: holds no {'question with its answer' if form == 'faq' else 'heading with a text'}"
-                )
-        faults += map(str, troubles)
-        troubles.clear()
-    faults += map(str, troubles)
+                wanted = "question with its answer" if content == "faq" else "heading with a text"
+                problems.add(f"holds no {wanted}", file=document.id, code="no-rows")
+        _move(troubles, problems)
+    _move(troubles, problems)
+
+
+def _move(troubles: list[Problem], problems: Problems) -> None:
+    for one in troubles:
+        problems.add(one.message, one.remedy, file=one.file, line=one.line, level=one.level, code=one.code)
+    troubles.clear()
 
 
 def _parts(document: Document) -> Iterator[tuple[int, list[str], str]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rung.core.codec import decode, spell
 from rung.core.errors import InputError
+from rung.core.option import option
+from rung.core.problem import Problems
 from rung.core.types import Message, Result, text_of
 from rung.data.rows.records import Record
 from rung.documents import tables
@@ -17,6 +20,32 @@ from rung.store import StoredServed
 
 IDS = ("id", "example", "key")
 ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceOptions:
+    """Answers of a run, and requests that were served, to make rows of. Raises InputError where corrections could be of either."""
+
+    run: str = option("", "A run's id, or `last`: its answers are the rows.", metavar="RUN")
+    rung: str = option("", "Which rung of the run; without it, the recommended one.", metavar="RUNG")
+    served: str = option("", "What `rung serve --record` kept of this model id, or of all: `all`.", metavar="MODEL")
+    corrections: str = option("", "A table of id and answer that wins over what was answered.", metavar="FILE")
+    every: bool = option(
+        False,
+        "Take answers of a run that were not right, and served ones that nobody scored, as well.",
+        flags=("--every",),
+    )
+
+    def __post_init__(self) -> None:
+        if self.run and self.served and self.corrections:
+            raise InputError(
+                "--corrections could be of the run or of what was served", remedy="import one at a time", code="either"
+            )
+
+    @property
+    def right(self) -> dict[str, str]:
+        """The corrections, by id."""
+        return corrections(Path(self.corrections)) if self.corrections else {}
 
 
 def corrections(path: Path) -> dict[str, str]:
@@ -38,47 +67,53 @@ def corrections(path: Path) -> dict[str, str]:
     return out
 
 
-def harvest(
-    results: Sequence[Result],
-    right: Mapping[str, str],
-    run: str,
-    rung: str,
-    metric: str,
-    faults: list[str],
-    *,
-    every: bool = False,
-) -> Iterator[Record]:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a rung answered in a run, and the metric that says what was right."""
+
+    run: str
+    rung: str
+    metric: str
+    results: Sequence[Result]
+
+
+def harvest(given: Answers, right: Mapping[str, str], problems: Problems, *, every: bool = False) -> Iterator[Record]:
     """Rows of the answers of a rung in a run. A correction wins over what was answered; without one only an answer that scored 1 in
-    ``metric`` is learnt (``every``: any that did not fail). The others, and corrections of examples that are not there, go to ``faults``."""
+    the metric is learnt (``every``: any that did not fail). The others, and corrections of examples that are not there, go to ``problems``."""
     left = dict(right)
-    for result in results:
+    for result in given.results:
         id, corrected = result.example.id, left.pop(result.example.id, None)
+        place = f"{given.run} {given.rung} {id}"
+        value = result.scores[given.metric].value if result.answer.failure is None else 0.0
         if corrected is not None:
             answer = corrected
         elif result.answer.failure is not None:
-            faults.append(f"{run} {rung} {id}: failed ({result.answer.failure.where}), and there is no correction")
-            continue
-        elif not every and result.scores[metric].value < 1:
-            faults.append(
-                f"{run} {rung} {id}: scored {result.scores[metric].value:g} in {metric}, and there is no correction"
+            problems.add(
+                f"failed ({result.answer.failure.where}), and there is no correction", file=place, code="failed"
             )
+            continue
+        elif not every and value < 1:
+            problems.add(f"scored {value:g} in {given.metric}, and there is no correction", file=place, code="wrong")
             continue
         else:
             answer = spell(result.answer.output)
-        source = {"run": run, "rung": rung, "example": id, "corrected": corrected is not None}
+        source = {"run": given.run, "rung": given.rung, "example": id, "corrected": corrected is not None}
         messages = (Message("user", text_of(result.example.input)), Message("assistant", answer))
-        yield Record(f"{run}:{rung}:{id}", messages, source=source)
-    faults += [f"{run} {rung} {id}: corrected, but the run did not answer it" for id in left]
+        yield Record(f"{given.run}:{given.rung}:{id}", messages, source=source)
+    for id in left:
+        problems.add(
+            "corrected, but the run did not answer it", file=f"{given.run} {given.rung} {id}", code="not-answered"
+        )
 
 
 def gather(
-    requests: Iterable[StoredServed], right: Mapping[str, str], faults: list[str], *, every: bool = False
+    requests: Iterable[StoredServed], right: Mapping[str, str], problems: Problems, *, every: bool = False
 ) -> Iterator[Record]:
     """Rows of requests that a server recorded: the conversation as it was asked, and its answer.
 
     A correction wins, that of ``right`` (by response id) over one that callers sent; without one only an answer that was scored 1 is
     learnt (``every``: also those that nobody scored). Answers cut off by their length, tool calls, and corrections of requests that are not
-    there go to ``faults``.
+    there go to ``problems``.
     """
     left = dict(right)
     for row in requests:
@@ -89,22 +124,23 @@ def gather(
             answer = kept["answers"][0]
             text, finish, tools = str(answer["text"]), answer.get("finish", "stop"), answer.get("tool_calls")
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            faults.append(f"{row.id}: cannot be read ({type(error).__name__})")
+            problems.add(f"cannot be read ({type(error).__name__})", file=row.id, code="unreadable")
             continue
         if any(message.tool_calls for message in messages):
-            faults.append(f"{row.id}: the conversation holds tool calls, which rows cannot say")
+            problems.add("the conversation holds tool calls, which rows cannot say", file=row.id, code="tool-calls")
         elif corrected is not None:
             yield _served(row, kept, messages, corrected, True)
         elif row.score is not None and row.score < 1:
-            faults.append(f"{row.id}: scored {row.score:g}, and there is no correction")
+            problems.add(f"scored {row.score:g}, and there is no correction", file=row.id, code="wrong")
         elif row.score is None and not every:
-            faults.append(f"{row.id}: nobody scored or corrected it (--every takes it)")
+            problems.add("nobody scored or corrected it (--every takes it)", file=row.id, code="not-scored")
         elif tools or finish != "stop" or not text.strip():
             why = "tools were called" if tools else "it is empty" if finish == "stop" else f"it ended by {finish}"
-            faults.append(f"{row.id}: the answer cannot be learnt: {why}")
+            problems.add(f"the answer cannot be learnt: {why}", file=row.id, code="not-learnt")
         else:
             yield _served(row, kept, messages, text, False)
-    faults += [f"{id}: corrected, but it is not recorded" for id in left]
+    for id in left:
+        problems.add("corrected, but it is not recorded", file=id, code="not-answered")
 
 
 def _served(

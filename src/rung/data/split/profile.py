@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rung.data.clean import noise
-from rung.data.rows.lines import Count
+from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
 from rung.data.split import draw
 from rung.data.split.kinds import kind
@@ -96,8 +96,8 @@ def distinct(texts: Sequence[str], n: int) -> float:
     return len(seen) / total if total else 0.0
 
 
-def profile(records: Sequence[Record], count: Count | None = None) -> Profile:
-    """Look at rows. ``count`` counts tokens; without it there is no histogram of them."""
+def profile(records: Sequence[Record], counter: TokenCounter | None = None) -> Profile:
+    """Look at rows. Without a ``counter`` of tokens there is no histogram of them."""
     talks = [record for record in records if record.messages]
     answers = [record.answer for record in talks if record.answer]
     inputs = [record.question for record in talks] or [record.text for record in records]
@@ -123,7 +123,7 @@ def profile(records: Sequence[Record], count: Count | None = None) -> Profile:
         },
         distinct=tuple(distinct(inputs if classes or not answers else answers, n) for n in (1, 2, 3)),
         openings=tuple(openings.most_common(5)),
-        tokens=tuple(count(record) for record in records) if count is not None else (),
+        tokens=tuple(map(counter.count, records)) if counter is not None else (),
         answer_words=tuple(len(words(answer)) for answer in answers),
         clusters=tuple(groups),
         notes=tuple(notes),

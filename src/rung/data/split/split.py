@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rung.core.codec import digest, digest_file
 from rung.core.errors import InputError
 from rung.core.types import Split
 from rung.data.clean import noise
-from rung.data.rows.lines import replacing, told, write
+from rung.data.rows.lines import disk_errors, replacing, write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin
 from rung.data.split.kinds import kind
@@ -28,7 +28,53 @@ ORIGINS = ("thread", "document", "conversation")
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
+class Plan:
+    """How rows are split. Inputs with a Jaccard similarity (5-character shingles) of at least ``near`` (None: only equal ones), and rows
+    that share one of ``by`` in their source, go to one split.
+
+    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
+    tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
+    as leave an evenness of 0.9, or half of the rows. Raises InputError for shares that do not add up."""
+
+    shares: Mapping[Split, float] = field(default_factory=lambda: dict(SHARES))
+    seed: int = 0
+    near: float | None = 0.8
+    by: Sequence[str] = ORIGINS
+    hold: float | Sequence[str] = 0.0
+    kinds: str = "kind"
+    balance: str = ""
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        shares = self.shares
+        if (
+            any(share <= 0 for share in shares.values())
+            or abs(sum(shares.values()) - 1) > 1e-6
+            or set(shares) - set(SPLITS)
+        ):
+            raise InputError(
+                f"shares are {dict(shares)}, expected train, dev and test that add up to 1",
+                remedy="--shares 0.8,0.1,0.1", code="shares",
+            )  # fmt: skip
+
+    @property
+    def settings(self) -> dict[str, float | int | bool]:
+        """What a frozen split remembers of its plan."""
+        out: dict[str, float | int | bool] = {
+            "seed": self.seed,
+            "near": self.near or 0.0,
+            "by": _number(sorted(self.by)),
+        }
+        out |= {f"share {name}": share for name, share in self.shares.items()}
+        return out | ({"held kinds": _number([self.kinds, self.hold])} if self.hold else {})
+
+
+def _number(value: object) -> int:
+    return int(digest(value)[:8], 16)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
     """How many rows each split has, of how many groups of like ones, how many were drawn before, and which could not be placed as they
     tie rows of several splits together. ``held`` names the kinds held out; ``most`` is how many rows of a kind train may have (0: any),
     ``spare`` how many it left out for that, ``even`` its evenness before and after."""
@@ -44,76 +90,27 @@ class Parted:
     even: tuple[float | None, float | None] = (None, None)
 
 
-def split(
-    records: Sequence[Record],
-    folder: Path,
-    *,
-    shares: Mapping[Split, float] = SHARES,
-    seed: int = 0,
-    near: float | None = 0.8,
-    by: Sequence[str] = ORIGINS,
-    hold: float | Sequence[str] = 0.0,
-    kinds: str = "kind",
-    balance: str = "",
-    most: int = 0,
-) -> Parted:
+def split(records: Sequence[Record], folder: Path, plan: Plan | None = None) -> SplitResult:
     """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` into ``folder``, and ``splits.json``, which freezes who is where.
 
-    Inputs with a Jaccard similarity (5-character shingles) of at least ``near``, and rows that share one of ``by`` in their source, go
-    to one split. Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there stay.
-
-    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
-    tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
-    as leave an evenness of 0.9, or half of the rows. Raises InputError for shares that do not add up, or a frozen file of other settings.
+    Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there stay. Raises
+    InputError when there is no row, or for a frozen file of another plan.
     """
+    plan = plan or Plan()
     if not records:
-        raise InputError("there is no row to split", remedy="make some: rung data import SOURCES --to FILE.jsonl")
-    if (
-        any(share <= 0 for share in shares.values())
-        or abs(sum(shares.values()) - 1) > 1e-6
-        or set(shares) - set(SPLITS)
-    ):
         raise InputError(
-            f"shares are {dict(shares)}, expected train, dev and test that add up to 1", remedy="--shares 0.8,0.1,0.1"
+            "there is no row to split", remedy="make some: rung data import SOURCES --to FILE.jsonl", code="no-rows"
         )
-    path = folder / LOCK
-    settings: dict[str, float | int | bool] = {"seed": seed, "near": near or 0.0, "by": int(digest(sorted(by))[:8], 16)}
-    settings |= {f"share {name}": share for name, share in shares.items()}
-    if hold:
-        settings["held kinds"] = int(digest([kinds, hold])[:8], 16)
-    try:
-        lock = read_lock(path)
-    except ValueError as error:
-        raise InputError(
-            f"cannot be read: {error}", file=path, remedy="restore it, or remove it to draw anew"
-        ) from None
-    if lock is not None and dict(lock.settings) != settings:
-        changed = [name for name in settings if lock.settings.get(name) != settings[name]]
-        raise InputError(
-            f"was frozen with another {', '.join(changed)}",
-            file=path,
-            remedy="split as before, or remove the file to draw anew",
-        )
-    questions = [record.question or record.text for record in records]
-    groups = [_origin(record, by) for record in records]
-    _, _, whole = clusters([[question] for question in questions], near, groups)
-    answers = [record.answer for record in records]
-    classes = noise.labels([answer for answer in answers if answer])
-    seen: Counter[str] = Counter()
-    items = []
-    for record, cluster, question, answer in zip(records, whole.tolist(), questions, answers, strict=True):
-        content = record.content
-        seen[content] += 1
-        id = f"{content}-{seen[content]}" if seen[content] > 1 else content
-        items.append(Item(id, question, cluster, answer if classes else kind(question)))
+    lock = _lock(folder / LOCK, plan)
     before: Mapping[str, Place] = lock.splits if lock is not None else {}
-    rows: dict[str, list[Record]] = {name: [] for name in shares}
+    items = _items(records, plan)
+    rows: dict[str, list[Record]] = {name: [] for name in plan.shares}
     held: tuple[str, ...] = ()
     kept: set[str] = set()
     tied: dict[str, Place] = {}
-    if hold:
-        sorts = sort(records, kinds)
-        held = _held(folder / KINDS, hold, Counter(sorts), seed)
+    if plan.hold:
+        sorts = sort(records, plan.kinds)
+        held = _held(folder / KINDS, plan.hold, Counter(sorts), plan.seed)
         kept, tied = _keep(items, [name in held for name in sorts], before)
         rows["held"] = [
             replace(record, source={**record.source, "kind": name})
@@ -125,44 +122,86 @@ def split(
                 f"no row is of the kinds {', '.join(held)}", remedy=f"there are: {', '.join(sorted(set(sorts)))}"
             )
     free = [item for item in items if item.id not in kept and item.id not in tied]
-    places = draw(free, shares, seed, before) | tied
+    places = draw(free, plan.shares, plan.seed, before) | tied
     for record, item in zip(records, items, strict=True):
         if places.get(item.id) in rows:
             rows[places[item.id]].append(record)
-    even: tuple[float | None, float | None] = (None, None)
-    spare = 0
-    if balance and (train := rows.get("train")):
-        groups_of = sort(train, balance)
-        sizes = Counter(groups_of)
-        most = most or cap(sizes)
-        stay = thin(train, groups_of, most, seed)
-        rows["train"] = [record for record, one in zip(train, stay, strict=True) if one]
-        even = evenness(list(sizes.values())), evenness([min(size, most) for size in sizes.values()])
-        spare = len(train) - len(rows["train"])
-    with told(folder):
+    most, spare, even = _balance(rows, plan)
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if hold:
-        with replacing(folder / KINDS) as out:
-            out.write((json.dumps({"by": kinds, "held": list(held)}, indent=1, ensure_ascii=False) + "\n").encode())
+    if plan.hold:
+        _write_json(folder / KINDS, {"by": plan.kinds, "held": list(held)})
     hashes = {}
     for name, part in rows.items():
         file = folder / f"{name}.jsonl"
         write(file, part)
         hashes[file.name] = digest_file(file)
-    write_lock(path, Lock(settings, {**before, **places}), digest([item.id for item in items]))
-    with replacing(folder / "hashes.json") as out:
-        out.write((json.dumps({"sha256": hashes}, indent=1) + "\n").encode())
-    return Parted(
+    write_lock(folder / LOCK, Lock(plan.settings, {**before, **places}), digest([item.id for item in items]))
+    _write_json(folder / "hashes.json", {"sha256": hashes})
+    return SplitResult(
         {name: len(part) for name, part in rows.items()},
-        len(set(whole.tolist())),
+        len({item.cluster for item in items}),
         sum(item.id in before for item in items),
-        sum(place == "out" for place in (places.get(item.id) for item in items)),
+        sum(places.get(item.id) == "out" for item in items),
         hashes,
         held,
-        most if balance else 0,
+        most,
         spare,
         even,
     )
+
+
+def _lock(path: Path, plan: Plan) -> Lock | None:
+    """What was frozen before. Raises InputError for a damaged file, and one of another plan."""
+    try:
+        lock = read_lock(path)
+    except ValueError as error:
+        raise InputError(
+            f"cannot be read: {error}", file=path, remedy="restore it, or remove it to draw again", code="unreadable"
+        ) from None
+    if lock is not None and dict(lock.settings) != plan.settings:
+        changed = [name for name in plan.settings if lock.settings.get(name) != plan.settings[name]]
+        raise InputError(
+            f"was frozen with another {', '.join(changed)}", file=path,
+            remedy="split as before, or remove the file to draw again", code="frozen",
+        )  # fmt: skip
+    return lock
+
+
+def _items(records: Sequence[Record], plan: Plan) -> list[Item]:
+    """What is drawn for each record: its content's hash, its cluster of like ones and its stratum."""
+    questions = [record.question or record.text for record in records]
+    groups = [_origin(record, plan.by) for record in records]
+    _, _, whole = clusters([[question] for question in questions], plan.near, groups)
+    answers = [record.answer for record in records]
+    classes = noise.labels([answer for answer in answers if answer])
+    seen: Counter[str] = Counter()
+    items = []
+    for record, cluster, question, answer in zip(records, whole.tolist(), questions, answers, strict=True):
+        content = record.content
+        seen[content] += 1
+        id = f"{content}-{seen[content]}" if seen[content] > 1 else content
+        items.append(Item(id, question, cluster, answer if classes else kind(question)))
+    return items
+
+
+def _balance(rows: dict[str, list[Record]], plan: Plan) -> tuple[int, int, tuple[float | None, float | None]]:
+    """Thin out train, in place: the rows of a group at most, how many were left out, and the evenness before and after."""
+    train = rows.get("train")
+    if not plan.balance or not train:
+        return 0, 0, (None, None)
+    groups = sort(train, plan.balance)
+    sizes = Counter(groups)
+    most = plan.most or cap(sizes)
+    stay = thin(train, groups, most, plan.seed)
+    rows["train"] = [record for record, one in zip(train, stay, strict=True) if one]
+    even = evenness(list(sizes.values())), evenness([min(size, most) for size in sizes.values()])
+    return most, len(train) - len(rows["train"]), even
+
+
+def _write_json(path: Path, document: Mapping[str, object]) -> None:
+    with replacing(path) as out:
+        out.write((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _held(path: Path, hold: float | Sequence[str], counts: Mapping[str, int], seed: int) -> tuple[str, ...]:
@@ -172,7 +211,7 @@ def _held(path: Path, hold: float | Sequence[str], counts: Mapping[str, int], se
             return tuple(str(name) for name in json.loads(path.read_text(encoding="utf-8"))["held"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"cannot be read: {error}", file=path, remedy="restore it, or remove the folder to draw anew"
+                f"cannot be read: {error}", file=path, remedy="restore it, or remove the folder to draw again"
             ) from None
     if isinstance(hold, float | int):
         return choose(counts, hold, seed)

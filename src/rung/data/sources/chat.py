@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.problem import Problems
 from rung.core.types import Message
 from rung.data.rows.records import Record
+from rung.documents import tables
+from rung.documents.layout import Layout, Row
 
 AUTHORS = ("author", "from", "sender", "user", "username", "name", "speaker", "actor")
 TIMES = ("time", "date", "timestamp", "ts", "datetime", "created_at", "created", "sent_at")
@@ -45,8 +45,8 @@ class Turn:
     time: float | None = None
 
 
-def converse(turns: Sequence[Turn], me: Sequence[str]) -> tuple[tuple[Message, ...], str]:
-    """The messages of a conversation as ``me`` had it, and why there are none.
+def converse(turns: Sequence[Turn], me: Sequence[str]) -> tuple[Message, ...]:
+    """The messages of a conversation as ``me`` had it; none where they answered nothing.
 
     What one side says in a row is one message. It begins with the first turn of somebody else and ends with the last of mine: the rest
     teaches nothing.
@@ -63,9 +63,7 @@ def converse(turns: Sequence[Turn], me: Sequence[str]) -> tuple[tuple[Message, .
             messages.append(Message(role, turn.text.strip()))
     if messages and messages[-1].role == "user":
         messages.pop()
-    if messages:
-        return tuple(messages), ""
-    return (), f"{' or '.join(me)} answered nothing in it"
+    return tuple(messages)
 
 
 def is_chat(columns: Sequence[str]) -> bool:
@@ -78,47 +76,68 @@ def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
     return next((lower[name] for name in names if name in lower), None)
 
 
-def read(path: Path, me: Sequence[str], faults: list[str], *, gap: float = GAP) -> Iterator[Record]:
+def read(path: Path, me: Sequence[str], problems: Problems, *, gap: float = GAP) -> Iterator[Record]:
     """Conversations of a chat export: JSON (a list, or an object with ``messages``), JSON Lines or CSV with author, time and text.
 
     Rows of one conversation (a column says which; else the whole file is one) lie in the order of their time and are cut where nobody
-    said anything for ``gap`` hours. Raises InputError for a file that is none; a row that is none goes to ``faults``.
+    said anything for ``gap`` hours. Raises InputError for a file that is none; a row that is none goes to ``problems``.
     """
     if not me:
-        raise InputError(f"whose turns are to be learnt from {path.name}?", remedy="say who you are: --me NAME")
+        raise InputError(
+            f"whose turns are to be learnt from {path.name}?", remedy="say who you are: --me NAME", code="no-author"
+        )
     talks: dict[str, list[Turn]] = {}
-    for place, row in _rows(path, faults):
-        columns = [str(key) for key in row]
+    for row in _rows(path, problems):
+        columns = [str(key) for key in row.values]
         author, time, text = (_column(columns, names) for names in (AUTHORS, TIMES, TEXTS))
         if author is None or text is None:
-            faults.append(
-                f"{path}:{place}: it has {', '.join(columns) or 'no columns'}; expected author, time and text"
-            )
+            problems.add(
+                f"it has {', '.join(columns) or 'no columns'}; expected author, time and text", file=path, line=row.line,
+                code="not-a-chat",
+            )  # fmt: skip
             continue
-        said, who = _said(row[text]), row[author]
+        who = row.values[author]
         if isinstance(who, Mapping):
             who = next((who[key] for key in ("username", "name", "id") if who.get(key)), "")
-        when = None if time is None else moment(row[time])
+        when = None if time is None else moment(row.values[time])
         if time is not None and when is None:
-            faults.append(f"{path}:{place}: {row[time]!r} is no time; the order of the rows is kept")
+            problems.add(
+                f"{row.values[time]!r} is no time; the order of the rows is kept", file=path, line=row.line,
+                level="warning", code="not-a-time",
+            )  # fmt: skip
         talk = _column(columns, TALKS)
-        talks.setdefault(str(row[talk]) if talk is not None else "", []).append(Turn(str(who or ""), said, place, when))
+        name = str(row.values[talk]) if talk is not None else ""
+        talks.setdefault(name, []).append(Turn(str(who or ""), _said(row.values[text]), str(row.line), when))
     if not talks:
+        problems.demand(path)
         raise InputError(
-            "holds no message with an author and a text", file=path, remedy="expected author, time and text"
-        )
+            "holds no message with an author and a text", file=path, remedy="expected author, time and text",
+            code="not-a-chat",
+        )  # fmt: skip
     for name, turns in talks.items():
         for number, part in enumerate(_sessions(turns, gap), 1):
-            messages, why = converse(part, me)
-            id = f"{path.name}:{part[0].place}"
+            messages = converse(part, me)
             if not messages:
-                faults.append(f"{path}:{part[0].place}: {why}")
+                problems.add(
+                    f"{' or '.join(me)} answered nothing in it", file=path, line=int(part[0].place), code="no-answer"
+                )
                 continue
             source: dict[str, Any] = {"file": path.name, "lines": [turn.place for turn in part]}
             source["conversation"] = f"{name or path.name}#{number}"
             if part[0].time is not None:
                 source["time"] = datetime.fromtimestamp(part[0].time, UTC).isoformat()
-            yield Record(id, messages, source=source)
+            yield Record(f"{path.name}:{part[0].place}", messages, source=source)
+
+
+def _rows(path: Path, problems: Problems) -> Iterator[Row]:
+    """The rows of an export; one in JSON may hold them under ``messages``."""
+    for layout in (Layout(lenient=True), Layout(lenient=True, path="messages[]")):
+        told = Problems()
+        found = [row for table in tables.read(path, told, layout) for row in table.rows]
+        if found or all(one.code != "json-path" for one in told.found):
+            break
+    problems.extend(told)
+    return iter(found)
 
 
 def _sessions(turns: list[Turn], gap: float) -> Iterator[list[Turn]]:
@@ -160,54 +179,3 @@ def moment(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e14:
         return value / 1000 if value > 1e11 else float(value)
     return None
-
-
-def text_of(path: Path) -> str:
-    """A file's text. Raises InputError for what is none."""
-    from rung.documents.decode import decode, is_binary
-
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read it: {error.strerror}", file=path, remedy="correct the path") from None
-    if is_binary(raw[: 1 << 16]):
-        raise InputError("is not text: it holds bytes that no text has", file=path, remedy="name an export as text")
-    return decode(raw).text
-
-
-def _rows(path: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    text = text_of(path)
-    if path.suffix.lower() in (".csv", ".tsv"):
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        try:
-            for row in reader:
-                yield str(reader.line_num), {key: value for key, value in row.items() if key is not None}
-        except csv.Error as error:
-            raise InputError(
-                f"cannot read it: {error}", file=path, line=reader.line_num, remedy="mend the file"
-            ) from None
-        return
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        if path.suffix.lower() not in (".jsonl", ".ndjson") and "Extra data" not in str(error):
-            raise InputError(f"not valid JSON: {error}", file=path, remedy="mend the file") from None
-        document = None
-    if document is None:
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"a {type(row).__name__}, expected an object")
-                except ValueError as error:
-                    faults.append(f"{path}:{number}: {error}")
-                    continue
-                yield str(number), row
-        return
-    rows = document.get("messages", [document]) if isinstance(document, dict) else document
-    for number, row in enumerate(rows if isinstance(rows, list) else [], 1):
-        if isinstance(row, dict):
-            yield str(number), row
-        else:
-            faults.append(f"{path}:{number}: a {type(row).__name__}, expected an object")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.data.sources.sources import told_by
-from rung.data.sources.talk import Turn, converse, is_chat, moment, read
+from rung.core.problem import Problems
+from rung.data.sources.chat import Turn, converse, is_chat, moment, read
+from rung.data.sources.kind import kind_of_source
 
 
 def test_a_conversation_begins_with_them_and_ends_with_me() -> None:
@@ -21,10 +22,9 @@ def test_a_conversation_begins_with_them_and_ends_with_me() -> None:
         Turn("ME", "Yes", "4"),
         Turn("Ann", "bye", "5"),
     ]
-    messages, why = converse(turns, ["me"])
-    assert not why
+    messages = converse(turns, ["me"])
     assert [(m.role, m.content) for m in messages] == [("user", "Hi\n\nthere?"), ("assistant", "Yes")]
-    assert converse(turns[:3], ["me"]) == ((), "me answered nothing in it")
+    assert converse(turns[:3], ["me"]) == ()
 
 
 def test_json_with_a_gap(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_json_with_a_gap(tmp_path: Path) -> None:
     ]
     path = tmp_path / "result.json"
     path.write_text(json.dumps({"name": "x", "messages": rows}))
-    assert told_by(path) == "chat"
-    faults: list[str] = []
-    found = list(read(path, ["Me"], faults))
+    assert kind_of_source(path) == "chat"
+    problems = Problems()
+    found = list(read(path, ["Me"], problems))
     assert [[m.content for m in record.messages] for record in found] == [
         ["Is it open?", "Yes, all day"],
         ["And now?", "Closed."],
@@ -46,7 +46,7 @@ def test_json_with_a_gap(tmp_path: Path) -> None:
     assert found[0].source["lines"] == ["1", "2"]
     assert found[0].source["conversation"] == "result.json#1"
     assert found[1].source["time"].startswith("2026-01-03T09:00:00")
-    assert not faults
+    assert not problems.found
 
 
 def test_csv_by_channel_and_out_of_order(tmp_path: Path) -> None:
@@ -57,12 +57,12 @@ def test_csv_by_channel_and_out_of_order(tmp_path: Path) -> None:
         writer.writerows(
             [["a", "bot", "1700000100", "Sure"], ["b", "x", "1700000000", "lonely"], ["a", "x", "1700000000", "Help?"]]
         )
-    assert told_by(path) == "chat"
-    faults: list[str] = []
-    found = list(read(path, ["bot"], faults))
+    assert kind_of_source(path) == "chat"
+    problems = Problems()
+    found = list(read(path, ["bot"], problems))
     assert [[m.content for m in record.messages] for record in found] == [["Help?", "Sure"]]
-    assert len(faults) == 1
-    assert "answered nothing" in faults[0]
+    assert len(problems.found) == 1
+    assert problems.found[0].code == "no-answer"
 
 
 def test_what_is_no_chat(tmp_path: Path) -> None:
@@ -70,17 +70,18 @@ def test_what_is_no_chat(tmp_path: Path) -> None:
     path.write_text(
         '{"author": "a", "time": "x", "text": "t"}\n{broken\n[1]\n{"author": "me", "time": 5, "text": "u"}\n'
     )
-    faults: list[str] = []
-    assert len(list(read(path, ["me"], faults))) == 1
-    assert [
-        "chat.jsonl:2" in faults[0] or "chat.jsonl:2" in faults[1],
-        any("chat.jsonl:3" in fault for fault in faults),
-    ] == [True, True]
+    problems = Problems()
+    assert len(list(read(path, ["me"], problems))) == 1
+    assert {problem.line: problem.code for problem in problems.found} == {
+        1: "not-a-time",
+        2: "not-json",
+        3: "not-a-chat",
+    }
     with pytest.raises(InputError, match="whose turns"):
-        list(read(path, [], []))
+        list(read(path, [], Problems()))
     (tmp_path / "x.json").write_bytes(b"\x00\x01\x02\xff" * 100)
     with pytest.raises(InputError, match="not text"):
-        list(read(tmp_path / "x.json", ["me"], []))
+        list(read(tmp_path / "x.json", ["me"], Problems()))
     assert not is_chat(["instruction", "output"])
 
 
