@@ -37,7 +37,8 @@ folder = tempfile.mkdtemp()
 clock, cpu = time.perf_counter, time.process_time
 if engine.startswith("rung"):
     from pathlib import Path
-    from rung.retrieval.keyword.keyword import Analysis, KeywordIndex
+    from rung.retrieval.keyword.analysis import Analysis
+    from rung.retrieval.keyword.keyword import KeywordIndex
     began, used = clock(), cpu()
     index = KeywordIndex(Analysis(stop="stop" in engine, stem="stem" in engine))
     index.add([str(n) for n in range(len(texts))], texts)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage
 from rung.foundations.text.sentences import WORD, each_unit, lines, sentences, weigh
-from rung.retrieval.chunk import Chunker, chunker, outline
+from rung.retrieval.chunk import Chunker, chunker
+from rung.retrieval.outline import outline
 
 
 class Letters:

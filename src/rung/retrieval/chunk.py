@@ -6,10 +6,8 @@ document gives the same passages; a passage's id is the document's with its span
 
 from __future__ import annotations
 
-import ast
 import bisect
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage, Span
 from rung.foundations.text.sentences import each_unit, sentences, trim, weigh
+from rung.retrieval.outline import Heading, outline
 
 if TYPE_CHECKING:
     from rung.core.protocols import Embedder
@@ -199,78 +198,6 @@ def _check(name: str, limit: int, overlap: int) -> None:
             f"{name}: got {limit} words with an overlap of {overlap}, expected at least 8 and an overlap of at most half",
             remedy=f"write {name}:200:20",
         )
-
-
-# ---------------------------------------------------------------- structure
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """Where a section begins, and its heading with those above it."""
-
-    start: int
-    path: tuple[str, ...]
-
-
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$|^(`{3,}|~{3,})", re.MULTILINE)
-TITLE = 200
-"""Characters of a heading at most: it is repeated in the metadata of every passage under it."""
-
-
-def outline(document: Document) -> tuple[Heading, ...]:
-    """The sections of a document: Markdown's headings (``#``, outside fenced code), Python's classes and functions."""
-    language = document.metadata.get("language")
-    if language == "python":
-        return _python(document.text)
-    return () if language else _markdown(document.text)
-
-
-def _markdown(text: str) -> tuple[Heading, ...]:
-    if "#" not in text:
-        return ()
-    out: list[Heading] = []
-    above: list[tuple[int, str]] = []
-    fence = ""
-    for found in _HEADING.finditer(text):
-        if found[3]:
-            if not fence:
-                fence = found[3]
-            elif found[3][0] == fence[0] and len(found[3]) >= len(fence):
-                fence = ""
-        elif not fence:
-            level = len(found[1])
-            title = found[2].rstrip(" \t#")[:TITLE] or "#"
-            above = [*(item for item in above if item[0] < level), (level, title)]
-            out.append(Heading(found.start(), tuple(title for _, title in above)))
-    return tuple(out)
-
-
-def _python(text: str) -> tuple[Heading, ...]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
-    starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    out: list[Heading] = []
-
-    def visit(body: Sequence[ast.stmt], path: tuple[str, ...]) -> None:
-        for node in body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                line = min([node.lineno, *(item.lineno for item in node.decorator_list)])
-                inner = (*path, node.name)
-                out.append(Heading(starts[line - 1], inner))
-                if isinstance(node, ast.ClassDef) and len(path) < 8:
-                    visit(node.body, inner)
-                # What follows a definition belongs to what is around it.
-                if (node.end_lineno or 0) < len(starts):
-                    out.append(Heading(starts[node.end_lineno or 0], path))
-
-    visit(tree.body, ())
-    out.sort(key=lambda mark: mark.start)
-    kept: dict[int, Heading] = {mark.start: mark for mark in out}  # the last of one place: what begins there
-    return tuple(kept.values())
 
 
 _GAP = re.compile(r"\n[ \t]*\n\s*|(?<=\n)(`{3,}|~{3,})[^\n]*")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.retrieval.keyword.analysis import Analysis
 from rung.retrieval.keyword.highlight import highlight
-from rung.retrieval.keyword.keyword import Analysis
 
 ANALYSIS = Analysis()
 WORDS = [

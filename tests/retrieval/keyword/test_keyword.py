@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Span
-from rung.retrieval.keyword import keyword
+from rung.retrieval.keyword import analysis, keyword, postings
+from rung.retrieval.keyword.analysis import Analysis
 from rung.retrieval.keyword.highlight import highlight
-from rung.retrieval.keyword.keyword import Analysis, KeywordIndex
+from rung.retrieval.keyword.keyword import KeywordIndex
 
 PLAIN = Analysis(stop=False, stem=False)
 TEXTS = {
@@ -82,8 +83,8 @@ def filled(texts: dict[str, str], analysis: Analysis = PLAIN) -> KeywordIndex:
 @pytest.mark.parametrize("prune", [1, 500])
 @pytest.mark.parametrize("seek", [0, 1, 16])
 def test_scores_are_those_of_the_formula(prune: int, seek: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyword, "PRUNE_FROM", prune)
-    monkeypatch.setattr(keyword, "SEEK", seek)
+    monkeypatch.setattr(postings, "PRUNE_FROM", prune)
+    monkeypatch.setattr(postings, "SEEK", seek)
     texts = corpus(600)
     index = filled(texts)
     rng = random.Random(1)
@@ -237,7 +238,7 @@ def test_highlights_are_the_matches_in_the_text_as_written() -> None:
 def test_a_text_without_spaces_is_no_endless_word() -> None:
     index = filled({"line": "x" * 5_000_000, "other": "y"})
     assert [id for id, _ in index.search("x" * 100, 5)] == ["line"]
-    assert max(map(len, index._terms)) <= keyword.LONGEST
+    assert max(map(len, index._terms)) <= analysis.LONGEST
 
 
 def test_any_text_can_be_added_and_found() -> None:

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.retrieval.keyword import tokens
-from rung.retrieval.keyword.keyword import _PLAIN, FEW, Analysis, KeywordIndex, _fold
+from rung.retrieval.keyword.analysis import PLAIN, Analysis, fold
+from rung.retrieval.keyword.keyword import FEW, KeywordIndex
 from rung.retrieval.keyword.tokens import split
 
 
 def same(texts: list[str]) -> None:
-    words, places, counts = split(texts, _PLAIN, _fold)
+    words, places, counts = split(texts, PLAIN, fold)
     assert len(set(words)) == len(words)
     found = [words[place] for place in places.tolist()]
     expected = [Analysis().tokens(text) for text in texts]

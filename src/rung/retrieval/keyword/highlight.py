@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from rung.core.types import Span
-from rung.retrieval.keyword.keyword import LONGEST, Analysis
+from rung.retrieval.keyword.analysis import LONGEST, Analysis
 
 _ANALYSIS = Analysis()
 _RUNS = re.compile("[A-Za-z0-9\x80-\U0010ffff]+")

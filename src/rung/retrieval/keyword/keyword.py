@@ -9,13 +9,11 @@ looked up for the texts that still can (MaxScore: Turtle and Flood 1995), so tha
 from __future__ import annotations
 
 import json
-import math
 import threading
-import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,8 @@ import numpy as np
 from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.files import atomic_write
-from rung.core.types import Span
-from rung.foundations.text.stem import stem
+from rung.retrieval.keyword.analysis import LONGEST, PLAIN, Analysis, fold
+from rung.retrieval.keyword.postings import Segment, View
 from rung.retrieval.keyword.tokens import split
 
 if TYPE_CHECKING:
@@ -33,19 +31,6 @@ if TYPE_CHECKING:
 
 FILE = "keyword.npz"
 FORMAT = 1
-
-STOP_WORDS = frozenset(
-    """a about above after again against all also am an and any are aren as at be because been before being below between both
-    but by can cannot could couldn did didn do does doesn doing don during each few for from further had hadn has hasn have
-    haven having he her here hers herself him himself his how i if in into is isn it its itself just ll me more most my myself
-    no nor not of off on once only or other our ours ourselves out over own s same she should shouldn so some such t than that
-    the their theirs them themselves then there these they this those through to too under until up ve very was wasn we were
-    weren what when where which while who whom why will with would wouldn you your yours yourself yourselves""".split()  # noqa: SIM905
-)
-"""English function words, and what apostrophes leave of them."""
-
-LONGEST = 64
-"""Characters of a token that count: a text without spaces must not become one endless word."""
 
 MERGE_TOKENS = 4_000_000
 """Tokens that may wait before they become postings: bounds the memory of a build."""
@@ -55,124 +40,7 @@ BATCH = 1024
 FEW = 16
 """Fewer texts than these are split one by one."""
 
-CACHED_POSTINGS = 16_000_000
-"""Postings whose weights are kept ready between searches, 4 to 8 bytes each."""
-
-PRUNE_FROM = 500
-"""Postings a term must have before it pays to look whether unseen texts still matter."""
-
-SEEK = 16
-"""A binary search costs about as much as this many postings added up."""
-
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x3FFFF),
-)
-_INVISIBLE = (
-    (0x00AD, 0x00AD),  # soft hyphen
-    (0x034F, 0x034F),  # combining grapheme joiner
-    (0x061C, 0x061C),  # bidirectional signs here and below
-    (0x115F, 0x1160),  # Hangul fillers
-    (0x17B4, 0x17B5),
-    (0x180B, 0x180F),  # Mongolian variation selectors
-    (0x200B, 0x200F),  # zero-width space, non-joiner and joiner
-    (0x202A, 0x202E),
-    (0x2060, 0x206F),
-    (0x3164, 0x3164),
-    (0xFE00, 0xFE0F),  # variation selectors
-    (0xFEFF, 0xFEFF),  # byte order mark
-    (0xFFA0, 0xFFA0),
-    (0xFFF0, 0xFFF8),
-    (0x1BCA0, 0x1BCA3),
-    (0x1D173, 0x1D17A),
-    (0xE0000, 0xE0FFF),  # tags, variation selectors
-)
-"""Unicode's Default_Ignorable_Code_Point: signs that are not seen. They neither belong to a word nor end one (a joiner between
-two letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
-_Postings = tuple["NDArray[np.int32]", "NDArray[np.float32]", float]
-"""Rows with a term, ascending, their weights, and the largest of these."""
-
-_PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
-
-
-def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(low <= code <= high for low, high in ranges)
-
-
-class _Folding(dict[int, str]):
-    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, nothing for a sign
-    that is not seen, a space for what is no letter or digit, and spaces around each character of a script that writes no
-    spaces between words."""
-
-    def __missing__(self, code: int) -> str:
-        if _within(code, _INVISIBLE):
-            self[code] = ""
-            return ""
-        # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
-        parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code).casefold()).casefold())
-        folded = unicodedata.normalize("NFC", "".join(char for char in parts if not 0x300 <= ord(char) <= 0x36F))
-        text = "".join(self._piece(char) for char in folded)
-        self[code] = text
-        return text
-
-    @staticmethod
-    def _piece(char: str) -> str:
-        if _within(ord(char), _UNSPACED):
-            return f" {char} " if unicodedata.category(char)[0] in "LNM" else " "
-        return char if char.isalnum() or unicodedata.category(char)[0] == "M" else " "
-
-
-_FOLDING = _Folding()
-
-
-def _fold(char: str) -> str:
-    return _FOLDING[ord(char)]
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """How text becomes terms: lower case without diacritics, split at everything that is no letter or digit; then ``stop``
-    leaves out English function words and ``stem`` takes English endings off (Porter) words of the letters a to z."""
-
-    stop: bool = True
-    stem: bool = True
-
-    def tokens(self, text: str) -> list[str]:
-        """The text's words, before function words and endings are dealt with."""
-        if text.isascii():
-            return text.encode("ascii").translate(_PLAIN).decode("ascii").split()
-        return text.translate(_FOLDING).split()
-
-    def term(self, token: str) -> str:
-        """The term of a token, empty for one that is left out."""
-        if self.stop and token in STOP_WORDS:
-            return ""
-        token = token[:LONGEST]
-        return stem(token) if self.stem and token.isascii() and token.isalpha() else token
-
-    def terms(self, text: str) -> list[str]:
-        """The text's terms in order."""
-        return [term for token in self.tokens(text) if (term := self.term(token))]
-
-    def places(self, text: str) -> list[tuple[str, Span]]:
-        """The text's terms in order, each with the characters of ``text`` that it came from."""
-        pieces = [_FOLDING[ord(char)] for char in text]
-        origin = [index for index, piece in enumerate(pieces) for _ in piece]
-        folded = "".join(pieces)
-        found = []
-        end = 0
-        for token in folded.split():
-            start = folded.index(token, end)
-            end = start + len(token)
-            if term := self.term(token):
-                found.append((term, Span(origin[start], origin[end - 1] + 1)))
-        return found
+_ENGLISH = Analysis()
 
 
 class _Words(dict[str, int]):
@@ -190,135 +58,6 @@ class _Words(dict[str, int]):
         return number
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Postings of some texts: those of the term ``terms[i]`` (ascending) are ``rows`` and ``counts`` from ``starts[i]`` up to
-    ``starts[i + 1]``, rows ascending."""
-
-    terms: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    counts: NDArray[Any]
-
-    @classmethod
-    def build(cls, keys: NDArray[np.int64], counts: NDArray[Any] | None = None) -> _Segment:
-        """From keys ``term << 32 | row``: one for each token in any order, or sorted and unique with their counts."""
-        if counts is None:
-            keys.sort()
-            first = np.flatnonzero(np.diff(keys, prepend=-1))
-            counts = np.diff(first, append=len(keys))
-            keys = keys[first]
-        counts = counts.astype(np.min_scalar_type(int(counts.max(initial=0))), copy=False)
-        rows = keys.astype(np.int32)  # the low 32 bits
-        numbers = (keys >> 32).astype(np.int32)
-        begins = np.flatnonzero(np.diff(numbers, prepend=-1))
-        return cls(numbers[begins], np.append(begins, len(keys)), rows, counts)
-
-    def find(self, term: int) -> slice:
-        place = int(np.searchsorted(self.terms, term))
-        if place == len(self.terms) or self.terms[place] != term:
-            return slice(0, 0)
-        return slice(int(self.starts[place]), int(self.starts[place + 1]))
-
-    def numbers(self) -> NDArray[np.int32]:
-        """The term of each posting."""
-        return np.repeat(self.terms, np.diff(self.starts))
-
-
-class _View:
-    """What a search reads. Nothing of it changes but the cache, so that readers and a writer do not meet. ``norms`` has
-    infinity for a deleted row, whose weight is then 0."""
-
-    def __init__(
-        self,
-        ids: list[str],
-        segments: tuple[_Segment, ...],
-        frequency: NDArray[np.int64],
-        norms: NDArray[np.float32],
-        live: int,
-    ) -> None:
-        self.ids, self.segments, self.frequency, self.norms, self.live = ids, segments, frequency, norms, live
-        self._ready: dict[int, _Postings] = {}
-        self._held = 0
-
-    def idf(self, term: int) -> float:
-        known = int(self.frequency[term]) if 0 <= term < len(self.frequency) else 0
-        return math.log1p((self.live - known + 0.5) / (known + 0.5))
-
-    def postings(self, term: int) -> _Postings:
-        ready = self._ready.get(term)
-        if ready is None:
-            found = [(segment, segment.find(term)) for segment in self.segments]
-            parts = [(segment.rows[at], segment.counts[at]) for segment, at in found if at.stop > at.start]
-            if len(parts) == 1:
-                rows, counts = parts[0]
-            else:
-                rows = np.concatenate([part[0] for part in parts] or [np.empty(0, np.int32)])
-                counts = np.concatenate([part[1] for part in parts] or [np.empty(0, np.uint8)])
-            weights = counts.astype(np.float32)
-            weights /= weights + self.norms[rows]
-            weights *= np.float32(self.idf(term))
-            ready = rows, weights, float(weights.max(initial=0.0))
-            if self._held + len(rows) > CACHED_POSTINGS:
-                self._ready, self._held = {}, 0
-            self._ready[term] = ready
-            self._held += len(rows)
-        return ready
-
-    def rank(self, terms: Mapping[int, int], k: int, mask: NDArray[np.bool_] | None = None) -> list[tuple[str, float]]:
-        """The ``k`` best rows for terms with their number in the query; ``mask`` is true for the rows that may be found."""
-        plan = []
-        for term, times in terms.items():
-            rows, weights, top = self.postings(term)
-            if top > 0:
-                plan.append((top * times, times, rows, weights))
-        plan.sort(key=lambda item: -item[0])
-        rest = sum(item[0] for item in plan)  # the most that the terms from here on can add
-        scores = np.zeros(len(self.norms), np.float32)
-        seen: list[NDArray[np.int32]] = []
-        count = 0
-        pruned: NDArray[np.int32] | None = None
-        for top, times, rows, weights in plan:
-            if len(rows) > PRUNE_FROM and count >= k:
-                some = np.concatenate(seen) if pruned is None else pruned
-                have = scores[some]
-                # A little slack for rounding: sums of the same terms are compared in single precision.
-                least = float(np.partition(have, -k)[-k]) * (1 - 1e-5)
-                if pruned is not None or rest < least:
-                    pruned = some[have + np.float32(rest) >= least]
-                    count = len(pruned)
-            rest -= top
-            if times > 1:
-                weights = weights * np.float32(times)
-            if pruned is not None and len(pruned) * SEEK < len(rows):
-                places = np.searchsorted(rows, pruned)
-                places[places == len(rows)] = 0
-                hit = rows[places] == pruned
-                scores[pruned[hit]] += weights[places[hit]]
-            elif pruned is not None:
-                scores[rows] += weights
-            else:
-                if mask is not None:
-                    held = mask[rows]
-                    rows, weights = rows[held], weights[held]
-                before = scores[rows]
-                new = rows[before == 0]
-                scores[rows] = before + weights
-                seen.append(new)
-                count += len(new)
-        if not count:
-            return []
-        rows = np.concatenate(seen) if pruned is None else pruned
-        values = scores[rows]
-        if len(values) > k:
-            kept = values >= np.partition(values, -k)[-k]
-            rows, values = rows[kept], values[kept]
-        best = sorted(
-            (-value, self.ids[row]) for row, value in zip(rows.tolist(), values.tolist(), strict=True) if value > 0
-        )
-        return [(id, -value) for value, id in best[:k]]
-
-
 class KeywordIndex:
     """Texts by id, found by their words.
 
@@ -327,7 +66,7 @@ class KeywordIndex:
     to see whether a saved index is stale.
     """
 
-    def __init__(self, analysis: Analysis = Analysis(), k1: float = 1.2, b: float = 0.75) -> None:
+    def __init__(self, analysis: Analysis = _ENGLISH, k1: float = 1.2, b: float = 0.75) -> None:
         if not (k1 > 0 and 0 <= b <= 1):
             raise InputError(f"got k1 {k1} and b {b}, expected k1 above 0 and b from 0 to 1", remedy="leave them out")
         self.analysis, self.k1, self.b = analysis, k1, b
@@ -337,14 +76,14 @@ class KeywordIndex:
         self._lengths = array("i")
         self._terms: dict[str, int] = {}
         self._words = _Words(analysis, self._terms)
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._frequency = np.zeros(0, np.int64)
         self._waiting = array("i")  # terms of the texts whose postings are not built yet, from row _built on
         self._built = 0
         self._gone: list[int] = []  # rows deleted since the last view
         self._dead = np.zeros(0, bool)
-        self._view: _View | None = None
-        self._mask: tuple[_View, frozenset[str], NDArray[np.bool_]] | None = None
+        self._view: View | None = None
+        self._mask: tuple[View, frozenset[str], NDArray[np.bool_]] | None = None
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -394,7 +133,7 @@ class KeywordIndex:
                 counts = np.array([len(own) for own in lists], np.int64)
                 found = np.array([number(word) for own in lists for word in own], np.int32)
             else:
-                words, places, counts = split(some, _PLAIN, _fold)
+                words, places, counts = split(some, PLAIN, fold)
                 found = np.fromiter(map(number, words), np.int32, len(words))[places]
             kept = found >= 0
             lengths = np.diff(np.concatenate(([0], np.cumsum(kept)))[np.cumsum(counts)], prepend=0)
@@ -424,7 +163,7 @@ class KeywordIndex:
             keys = np.frombuffer(self._waiting, np.int32).astype(np.int64)
             keys <<= 32
             keys |= np.repeat(np.arange(self._built, len(self._ids)), lengths)
-            segment = _Segment.build(keys)
+            segment = Segment.build(keys)
             self._segments.append(segment)
             frequency = np.zeros(len(self._terms), np.int64)
             frequency[: len(self._frequency)] = self._frequency
@@ -433,7 +172,7 @@ class KeywordIndex:
             self._waiting = array("i")
             self._built = len(self._ids)
 
-    def _settle(self) -> _View:
+    def _settle(self) -> View:
         """The view of everything written so far."""
         view = self._view
         if view is not None:
@@ -451,7 +190,7 @@ class KeywordIndex:
                 mean = float(lengths[live].mean()) if live.any() else 0.0
                 norms = self.k1 * (1 - self.b + self.b * lengths / (mean or 1.0))
                 norms[self._dead] = np.inf
-                self._view = _View(
+                self._view = View(
                     self._ids, tuple(self._segments), self._frequency, norms.astype(np.float32), int(live.sum())
                 )
             return self._view
@@ -477,14 +216,14 @@ class KeywordIndex:
             self._gone = []
         self._dead = dead
 
-    def _merge(self, segments: Sequence[_Segment]) -> _Segment:
+    def _merge(self, segments: Sequence[Segment]) -> Segment:
         """One segment of several, without dead rows."""
         keys = np.concatenate([(part.numbers().astype(np.int64) << 32) | part.rows for part in segments])
         counts = np.concatenate([part.counts for part in segments])
         alive = ~self._dead[keys & 0xFFFFFFFF]
         keys, counts = keys[alive], counts[alive]
         order = np.argsort(keys, kind="stable")  # runs that are sorted already: close to linear
-        return _Segment.build(keys[order], counts[order])
+        return Segment.build(keys[order], counts[order])
 
     def _compact(self) -> None:
         """Give the live rows new numbers from 0 on, so that deleted ones take no room."""
@@ -493,7 +232,7 @@ class KeywordIndex:
         renumber[keep] = np.arange(len(keep))
         merged = self._merge(self._segments)
         keys = (merged.numbers().astype(np.int64) << 32) | renumber[merged.rows]
-        self._segments = [_Segment.build(keys, merged.counts)]
+        self._segments = [Segment.build(keys, merged.counts)]
         self._ids = [self._ids[row] for row in keep.tolist()]
         self._rows = {id: row for row, id in enumerate(self._ids)}
         self._lengths = array("i", np.array(self._lengths, np.int32)[keep].tobytes())
@@ -526,7 +265,7 @@ class KeywordIndex:
     def _numbers(self, query: str) -> Counter[int]:
         return Counter(number for term in self.analysis.terms(query) if (number := self._terms.get(term)) is not None)
 
-    def _allowed(self, view: _View, allowed: Collection[str] | None) -> NDArray[np.bool_] | None:
+    def _allowed(self, view: View, allowed: Collection[str] | None) -> NDArray[np.bool_] | None:
         if allowed is None:
             return None
         held = self._mask
@@ -602,7 +341,7 @@ class KeywordIndex:
             index._frequency, index._dead = arrays["frequency"], arrays["dead"]
             index._lengths = array("i", arrays["lengths"].tobytes())
             index._segments = [
-                _Segment(*(arrays[f"{part}{place}"] for part in ("terms", "starts", "rows", "counts")))
+                Segment(*(arrays[f"{part}{place}"] for part in ("terms", "starts", "rows", "counts")))
                 for place in range(head["segments"])
             ]
         except FileNotFoundError:

@@ -20,7 +20,7 @@ from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Embedder, Model
 from rung.core.types import Hit, Message, ScoreRequest
 from rung.foundations.text.sentences import sentences
-from rung.retrieval.keyword.keyword import Analysis
+from rung.retrieval.keyword.analysis import Analysis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
