@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +12,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from rung.core.errors import AuthError, InputError, ModelError, RateLimited, ServerError
-from rung.core.types import Answer, Failure, Request, ResponseFormat
+from rung.core.errors import AuthError, InputError, ModelError, RateLimited, ServerError, Unsupported
+from rung.core.types import Answer, Failure, Reply, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
@@ -326,6 +327,70 @@ async def test_what_the_model_cannot_do_is_refused_by_name(field: str, value: An
 # ---------------------------------------------------------------- limits
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_prompt_of_several_choices_is_counted_once(stream: bool) -> None:
+    async with serving(bare(Fake())) as url, client(url) as api:
+        seen = []
+        for n in (1, 3):
+            if stream:
+                made = await api.chat.completions.create(
+                    model="fake:echo", messages=HI, n=n, stream=True, stream_options={"include_usage": True}
+                )
+                seen.append([chunk.usage async for chunk in made][-1])
+            else:
+                seen.append((await api.chat.completions.create(model="fake:echo", messages=HI, n=n)).usage)
+    one, three = seen
+    assert one is not None
+    assert three is not None
+    assert (three.prompt_tokens, three.completion_tokens) == (one.prompt_tokens, 3 * one.completion_tokens)
+    assert three.total_tokens == three.prompt_tokens + three.completion_tokens
+
+
+class Unable(Fake):
+    """Cannot compile the schema of any request but the first of several: an error among replies."""
+
+    async def generate(self, requests: Any) -> Any:
+        return [Reply.of(Unsupported("cannot compile the schema: uniqueItems"), self.name) for _ in requests]
+
+
+async def test_what_the_engine_cannot_do_is_the_callers_400() -> None:
+    async with serving(bare(Unable())) as url:
+        reply = await post(url, {"model": "fake:echo", "messages": HI})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "unsupported")
+
+
+async def test_one_tool_call_where_only_one_is_wanted() -> None:
+    tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    async with serving(bare(Fake())) as url, client(url) as api:
+        said = await api.chat.completions.create(
+            model="fake:echo",
+            messages=[{"role": "user", "content": "weather?"}],
+            tools=tools,
+            parallel_tool_calls=False,
+            top_p=0,
+        )
+    assert len(said.choices[0].message.tool_calls or ()) == 1
+
+
+async def test_errors_name_no_path_of_the_machine(tmp_path: Path) -> None:
+    where = tmp_path / "weights" / "secret.gguf"
+    model = Fake(failures=[ServerError(f"cannot read {where}: see 'POST /v1/x' or http://127.0.0.1:9/a/b")])
+    async with serving(bare(model)) as url:
+        said = (await post(url, {"model": "fake:echo", "messages": HI})).json()["error"]["message"]
+    assert said == "cannot read secret.gguf: see 'POST /v1/x' or http://127.0.0.1:9/a/b"
+
+
+async def test_with_keys_only_health_is_open() -> None:
+    keys = Keys([hash_key("right")])
+    async with serving(endpoint(program()), keys=keys) as url, httpx.AsyncClient() as plain:
+        root = url.removesuffix("/v1")
+        for path in ("/ready", "/openapi.json", "/v1/models", "/nothing", "/docs"):
+            assert (await plain.get(f"{root}{path}")).status_code == 401, path
+        assert (await plain.get(f"{root}/health")).status_code == 200
+        with_key = {"authorization": "Bearer right"}
+        assert (await plain.get(f"{root}/openapi.json", headers=with_key)).status_code == 200
+
+
 async def test_unknown_models_and_addresses() -> None:
     async with serving(endpoint(program())) as url, client(url) as api, httpx.AsyncClient() as plain:
         with pytest.raises(openai.NotFoundError, match="there is: rung/echo") as caught:
@@ -457,7 +522,7 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
     cases: list[tuple[Fake, Callable[[Any], bool], int]] = [
         (Fake(), lambda body: body["status"] == "ready", 200),
         (opening, lambda body: body["opening"] == ["fake:halting"], 503),
-        (Fake(failures=[ServerError("no weights")]), lambda body: body["failed"] == {"fake:echo": "no weights"}, 503),
+        (Fake(failures=[ServerError("no weights")]), lambda body: body["failed"] == {"fake:echo": "server"}, 503),
     ]
     for model, expected, status in cases:
         app = make_app([bare(model)])

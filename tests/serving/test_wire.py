@@ -42,7 +42,7 @@ def test_bodies_that_cannot_be_read(body: bytes, param: str | None, code: str) -
         ({"temperature": "0.5"}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"temperature": 2.5}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -0.1}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"n": 17}, "n"),

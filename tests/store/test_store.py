@@ -565,3 +565,14 @@ def test_opening_a_store_that_is_up_to_date_does_not_load_alembic(url: str) -> N
         "sys.exit(sorted(name for name in sys.modules if name.partition('.')[0] in ('alembic', 'mako')) or 0)"
     )
     subprocess.run([sys.executable, "-c", code, url], check=True, timeout=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_a_new_store_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    made = tmp_path / ".rung"
+    made.mkdir(mode=0o755)  # by another verb
+    for file in (made / "rung.db", tmp_path / "deep" / "down" / "rung.db"):
+        with open_store(f"sqlite:///{file}") as store:
+            store.start_run("t", "h", "{}")
+            assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
+        assert file.parent.stat().st_mode & 0o777 == 0o700

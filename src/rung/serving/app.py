@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -45,6 +45,7 @@ from rung.serving.wire import (
     UsageWire,
     calls_wire,
     finish_wire,
+    hide_paths,
     read_chat,
     read_feedback,
 )
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rung.serving")
 access = logging.getLogger("rung.access")
+
+OPEN = frozenset({"/health", "/search"})
+"""What needs no key: whether the process answers, and the search page, which holds nothing until it is given a key."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -272,7 +276,7 @@ async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, s
     models: dict[str, Model] = {}
     for endpoint in endpoints:
         if endpoint.model is not None and endpoint.model.capabilities.local:
-            models[endpoint.model.name] = endpoint.model
+            models[hide_paths(endpoint.model.name)] = endpoint.model
     state.warm.update(models)
     names = indexes.names if indexes is not None else ()
     state.warm.update(f"index {name}" for name in names)
@@ -282,14 +286,14 @@ async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, s
             await asyncio.to_thread(indexes.try_out, name)
         except Exception as error:
             logger.exception("cannot search %s", name)
-            state.broken[f"index {name}"] = error.message if isinstance(error, RungError) else type(error).__name__
+            state.broken[f"index {name}"] = error.code if isinstance(error, RungError) else type(error).__name__
         state.warm.discard(f"index {name}")
     for name, model in models.items():
         try:
             await model.generate([ModelRequest((Message("user", "Hi"),), Sampling(max_tokens=1))])
         except Exception as error:
             logger.exception("cannot open %s", name)
-            state.broken[name] = error.message if isinstance(error, RungError) else type(error).__name__
+            state.broken[name] = error.code if isinstance(error, RungError) else type(error).__name__
         state.warm.discard(name)
 
 
@@ -471,6 +475,9 @@ class Reply(Response):
     def _usage(self, scope: Scope, choices: Sequence[Choice], metered: Usage) -> Usage:
         """What the meter saw at the models (inner calls too), else what the answer itself says."""
         usage = metered if metered.calls else sum((choice.usage for choice in choices), Usage())
+        if len(choices) > 1:  # the prompt of several choices is one, and counted once
+            first = min(choices, key=lambda choice: choice.index).usage
+            usage = replace(usage, prompt_tokens=first.prompt_tokens, cached_tokens=first.cached_tokens)
         scope["rung.usage"] = usage
         return usage
 
@@ -578,7 +585,7 @@ class Guard:
                 said = "this server has no API keys and answers only callers on its own machine, by the name localhost"
                 return Refused(403, said, code="foreign_host", again=False)
             return None
-        if not scope["path"].startswith("/v1"):
+        if scope["path"] in OPEN:
             return None
         scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if scheme.lower() == "bearer" and self.keys.admit(key.strip()):

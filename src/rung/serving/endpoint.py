@@ -11,12 +11,8 @@ from typing import Any, Protocol
 
 from rung.core.codec import encode, spell
 from rung.core.errors import (
-    AuthError,
-    BudgetExceeded,
-    ContextOverflow,
     InputError,
     ModelError,
-    ModelTimeout,
     RateLimited,
     RungError,
     Unsupported,
@@ -37,7 +33,7 @@ from rung.core.types import (
     text_of,
 )
 from rung.serving.local import Opened, as_fields, stream_answer
-from rung.serving.wire import ChatRequest, Refused
+from rung.serving.wire import ChatRequest, Refused, hide_paths
 
 MAX_TOKENS = 1024
 """How long a bare model's answer may be when the request sets no limit."""
@@ -167,7 +163,9 @@ def describe(answer: Answer, opened: Opened) -> dict[str, Any]:
         "output": answer.output,
         "raw": answer.raw,
         "confidence": answer.confidence,
-        "failure": encode(answer.failure) if answer.failure is not None else None,
+        "failure": {**encode(answer.failure), "message": hide_paths(answer.failure.message)}
+        if answer.failure
+        else None,
         "steps": [encode(step) for step in answer.steps],
     }
 
@@ -188,27 +186,37 @@ def failed(failure: Failure, extension: dict[str, Any] | None) -> Refused:
     return Refused(status, failure.message, kind=kind, code=code, again=again, extension=extension)
 
 
+_REFUSALS: dict[str, tuple[int, str, str, bool]] = {
+    "context-overflow": _FAILURES["overflow"],
+    "unsupported": (400, "invalid_request_error", "unsupported", False),
+    "input": (400, "invalid_request_error", "unsupported", False),
+    "rate-limited": (429, "rate_limit_error", "rate_limited", True),
+    "budget": _FAILURES["budget"],
+    "refused": (502, "server_error", "model_failed", False),
+    "timeout": (504, "server_error", "model_timeout", True),
+    "server": _FAILURES["model"],
+    "model": (502, "server_error", "model_failed", False),
+}
+_PARENTS: tuple[tuple[type[RungError], str], ...] = (
+    (InputError, "input"),
+    (Unsupported, "unsupported"),
+    (ModelError, "model"),
+)
+
+
 def refusal(error: RungError) -> Refused:
     """An error raised on purpose as an error object: its sentence, never its remedy (which is for whoever runs the server)."""
-    if isinstance(error, ContextOverflow):
-        return Refused(400, error.message, code="context_length_exceeded", again=False)
-    if isinstance(error, Unsupported | InputError):
-        return Refused(400, error.message, code="unsupported", again=False)
-    if isinstance(error, RateLimited):
-        return Refused(
-            429, error.message, kind="rate_limit_error", code="rate_limited", retry_after=error.retry_after or 1
-        )
-    if isinstance(error, BudgetExceeded):
-        return Refused(429, error.message, kind="insufficient_quota", code="budget_exceeded", again=False)
-    if isinstance(error, AuthError):
-        return Refused(
-            502, "the model behind this server refused its key", kind="server_error", code="model_failed", again=False
-        )
-    if isinstance(error, ModelTimeout):
-        return Refused(504, error.message, kind="server_error", code="model_timeout")
-    if isinstance(error, ModelError):
-        return Refused(502, error.message, kind="server_error", code="model_failed", again=error.retryable)
-    return Refused(500, error.message, kind="server_error", code="program_failed", again=False)
+    code = error.code
+    if code not in _REFUSALS:
+        code = next((parent for kind, parent in _PARENTS if isinstance(error, kind)), "")
+    wait = (error.retry_after or 1) if isinstance(error, RateLimited) else None
+    return _refused(code, error.message, wait)
+
+
+def _refused(code: str, message: str, wait: float | None = None) -> Refused:
+    status, kind, shown, again = _REFUSALS.get(code, _FAILURES["program"])
+    said = "the model behind this server refused its key" if code == "refused" else message
+    return Refused(status, said, kind=kind, code=shown, again=again, retry_after=wait)
 
 
 # ---------------------------------------------------------------- bare models
@@ -224,7 +232,7 @@ class ModelEndpoint:
 
     @property
     def id(self) -> str:
-        return self.name or self.bare.name
+        return self.name or hide_paths(self.bare.name)
 
     @property
     def fingerprint(self) -> str:
@@ -238,10 +246,10 @@ class ModelEndpoint:
         asked = self._requests(request)
         if not live:
             for index, reply in enumerate(await self.bare.generate(asked)):
-                yield _choice(index, reply)
+                yield _choice(index, reply, request)
             return
         queue: asyncio.Queue[Piece | Choice | BaseException] = asyncio.Queue(maxsize=64)
-        tasks = [asyncio.create_task(self._pump(index, one, queue)) for index, one in enumerate(asked)]
+        tasks = [asyncio.create_task(self._pump(index, one, queue, request)) for index, one in enumerate(asked)]
         try:
             open_choices = len(asked)
             while open_choices:
@@ -258,17 +266,19 @@ class ModelEndpoint:
     def heard(self, request: ChatRequest) -> tuple[Message, ...]:
         return tuple(message.message() for message in request.messages)
 
-    async def _pump(self, index: int, request: Request, queue: asyncio.Queue[Piece | Choice | BaseException]) -> None:
+    async def _pump(
+        self, index: int, asked: Request, queue: asyncio.Queue[Piece | Choice | BaseException], request: ChatRequest
+    ) -> None:
         reply: Reply | None = None
         try:
-            async with aclosing(_closable(self.bare.stream(request))) as chunks:
+            async with aclosing(_closable(self.bare.stream(asked))) as chunks:
                 async for chunk in chunks:
                     if chunk.text:
                         await queue.put(Piece(index, chunk.text))
                     reply = chunk.reply or reply
             if reply is None:
                 raise Refused(502, "the model's stream broke off", kind="server_error", code="model_failed")
-            await queue.put(_choice(index, reply))
+            await queue.put(_choice(index, reply, request))
         except Exception as error:
             await queue.put(error)
 
@@ -290,7 +300,7 @@ class ModelEndpoint:
         limit = request.max_completion_tokens or request.max_tokens
         sampling = Sampling(
             temperature=1.0 if request.temperature is None else request.temperature,
-            top_p=1.0 if request.top_p is None else request.top_p,
+            top_p=1.0 if request.top_p is None else max(request.top_p, 1e-6),  # 0 means the likeliest token alone
             top_k=request.top_k or 0,
             max_tokens=limit or max(1, min(MAX_TOKENS, can.context - self.bare.count(messages))),
             seed=request.seed,
@@ -316,9 +326,20 @@ def _lacks(name: str, param: str, said: str) -> Refused:
 
 def _refuse_unheard(request: ChatRequest) -> None:
     """Refuse what would change the answer and is not there: to ignore it would be to answer another question."""
-    for name in ("presence_penalty", "frequency_penalty", "logit_bias", "top_logprobs"):
+    for name in (
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "top_logprobs",
+        "functions",
+        "function_call",
+        "audio",
+        "web_search_options",
+    ):
         if getattr(request, name):
             raise Refused(400, f"{name}: not supported here; leave it out", param=name, code="unsupported", again=False)
+    if request.modalities not in (None, ["text"]):
+        raise Refused(400, "modalities: only text is given here", param="modalities", code="unsupported", again=False)
 
 
 def _form(request: ChatRequest) -> ResponseFormat:
@@ -338,10 +359,11 @@ def _form(request: ChatRequest) -> ResponseFormat:
     return ResponseFormat("json", schema=schema)
 
 
-def _choice(index: int, reply: Reply) -> Choice:
+def _choice(index: int, reply: Reply, request: ChatRequest) -> Choice:
     if reply.finish == "error":
-        raise failed(Failure.of_reply(reply), None)
-    return Choice(index, reply.text, reply.finish, reply.tool_calls, reply.logprobs, reply.usage)
+        raise _refused(reply.code or "model", reply.text)
+    calls = reply.tool_calls[:1] if request.parallel_tool_calls is False else reply.tool_calls
+    return Choice(index, reply.text, reply.finish, calls, reply.logprobs, reply.usage)
 
 
 async def _closable(chunks: AsyncIterator[Any]) -> AsyncGenerator[Any]:

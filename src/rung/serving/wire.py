@@ -6,7 +6,9 @@ Reading is strict about types (a string is not a number) and ignores fields that
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -38,7 +40,7 @@ class Refused(Exception):
         self.retry_after, self.again, self.extension = retry_after, again, extension
 
     def body(self) -> dict[str, Any]:
-        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        error = {"message": hide_paths(self.message), "type": self.kind, "param": self.param, "code": self.code}
         return {"error": error} if self.extension is None else {"error": error, "rung": dict(self.extension)}
 
     def headers(self) -> dict[str, str]:
@@ -52,6 +54,14 @@ class Refused(Exception):
         if not self.again:
             headers["x-should-retry"] = "false"
         return headers
+
+
+_PATH = re.compile(r"(?<![\w/.])/([^\s/'\"`:,;]+)/(?:[^\s/'\"`:,;]+/)*([^\s/'\"`:,;]*)")
+
+
+def hide_paths(text: str) -> str:
+    """``text`` with paths of this machine cut to their last part: callers need not know where things lie here."""
+    return _PATH.sub(lambda match: match[2] if Path("/", match[1]).is_dir() else match[0], text)
 
 
 # ---------------------------------------------------------------- what is read
@@ -153,11 +163,13 @@ class ChatRequest(_Read):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(default=None, max_length=16)
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_listed)] = Field(
+        default=None, max_length=16
+    )
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1, le=16)
     logprobs: bool | None = None
@@ -168,6 +180,12 @@ class ChatRequest(_Read):
     response_format: ResponseFormat | None = None
     tools: list[ToolRead] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
     input: str | dict[str, str] | None = None
     rung: bool | None = None
     user: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import re
 import shutil
@@ -10,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -679,7 +681,7 @@ class Store:
         if self._lite:
             path = Path(cast(str, self._url.database))
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _make_private(path)
             except OSError as error:
                 raise self._explain(error) from error
             self._attempt(self._use_wal)
@@ -899,6 +901,17 @@ def _parse(text: str) -> URL:
         raise InputError(f"store URL {url.render_as_string()!r} names no plain file", remedy=remedy)
     # Absolute from here on, so that a later change of folder does not move the store.
     return URL.create("sqlite", database=str(Path(url.database).expanduser().absolute()))
+
+
+def _make_private(path: Path) -> None:
+    """Make the store's file, and its folder where that is new or rung's own, readable by their owner alone: answers and
+    recorded requests lie in it. SQLite gives the files beside it the same rights. What is there already stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        if path.parent.name == ".rung":  # made by another verb, which keeps nothing private
+            with suppress(OSError):
+                path.parent.chmod(0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _locked(error: BaseException) -> bool:
