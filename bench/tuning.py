@@ -131,20 +131,21 @@ def work(name: str, plan: str, out: str) -> None:
 def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
     import torch
 
-    from rung.tuning.batches import Row, split
+    from rung.tuning.batches import TokenRow, split
     from rung.tuning.loop import dev_loss, train
     from rung.tuning.recipe import Recipe
     from rung.tuning.session import open_session
+    from rung.tuning.state import Watch
     from rung.tuning.weights import Base
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")
-    rows = [Row(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]
+    rows = [TokenRow(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]
     common = {"rank": RANK, "alpha": ALPHA, "rate": RATE, "schedule": "constant", "warmup": 0.0, "epochs": 1}
     recipe = Recipe(**{**common, "batch": BATCH, "patience": 0, **OURS[name]})  # type: ignore[arg-type]
     session = open_session(base, recipe)
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()
-        trained = train(session, base, rows, [], recipe, Path(folder), every=1e9)
+        trained = train(session, rows, [], recipe, Path(folder), Watch(every=1e9))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     final = dev_loss(session, split(rows, 1024))

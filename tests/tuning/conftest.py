@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rung.core.types import Message
-from rung.tuning.batches import Chat, Row, encode
+from rung.tuning.batches import Chat, TokenRow, encode
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import Session, open_session
 from rung.tuning.weights import Base, unpack
@@ -114,7 +114,7 @@ def conversations() -> Conversations:
 
 
 @pytest.fixture(scope="session")
-def rows(chat: Chat, conversations: Conversations) -> list[Row]:
+def rows(chat: Chat, conversations: Conversations) -> list[TokenRow]:
     return encode(chat, conversations)[0]
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import FitError
 from rung.core.types import Message
-from rung.tuning.batches import Chat, Row, assemble, encode, shuffle, split
+from rung.tuning.batches import Chat, TokenRow, assemble, encode, shuffle, split
 from tests.tuning.conftest import Conversations
 
 
@@ -55,11 +55,11 @@ def test_long_rows_are_left_out(chat: Chat, conversations: Conversations) -> Non
         encode(chat, conversations, window=5)
 
 
-def make(specs: list[tuple[int, int]], shared: int) -> list[Row]:
+def make(specs: list[tuple[int, int]], shared: int) -> list[TokenRow]:
     out = []
     for index, (prompt, answer) in enumerate(specs):
         ids = (*range(shared), *(10_000 + 100 * index + k for k in range(prompt + answer)))
-        out.append(Row(f"r{index}", ids, (False,) * (shared + prompt) + (True,) * answer))
+        out.append(TokenRow(f"r{index}", ids, (False,) * (shared + prompt) + (True,) * answer))
     return out
 
 
@@ -72,11 +72,10 @@ def make(specs: list[tuple[int, int]], shared: int) -> list[Row]:
 def test_split_keeps_every_token_and_target(specs: list[tuple[int, int]], shared: int, budget: int) -> None:
     rows = make(specs, shared)
     batches = split(rows, budget)
-    assert sorted(name for batch in batches for name in batch.rows) == sorted(row.id for row in rows)
-    by_id = {row.id: row for row in rows}
+    assert sorted(row.id for batch in batches for row in batch.members) == sorted(row.id for row in rows)
     for batch in batches:
-        held = sorted((by_id[name] for name in batch.rows), key=len)
-        assert len(batch.rows) == 1 or len(batch.ids) <= budget
+        held = sorted(batch.members, key=len)
+        assert len(batch.members) == 1 or len(batch.ids) <= budget
         assert batch.tokens == sum(map(len, held))
         expected = [(row.ids[at - 1], row.ids[at]) for row in held for at in range(len(row)) if row.trained[at]]
         assert [
@@ -93,7 +92,10 @@ def test_split_keeps_every_token_and_target(specs: list[tuple[int, int]], shared
 
 
 def test_prefix_never_reaches_into_an_answer() -> None:
-    rows = [Row("a", (1, 2, 3, 4), (False, False, True, True)), Row("b", (1, 2, 3, 4), (False, False, True, True))]
+    rows = [
+        TokenRow("a", (1, 2, 3, 4), (False, False, True, True)),
+        TokenRow("b", (1, 2, 3, 4), (False, False, True, True)),
+    ]
     assert assemble(rows).prefix == 2
 
 

@@ -36,7 +36,7 @@ def made(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = replace(RECIPE, **change)
         session = open_session(tiny, recipe)
         session.set(torch.randn(session.vector.shape, generator=torch.Generator().manual_seed(number)) * 0.4)
-        export.save_adapter(session, tiny, recipe, folder / f"a{number}")
+        export.save_adapter(session, recipe, folder / f"a{number}")
         export.save_gguf(export.merge(session), tiny, folder / f"m{number}.gguf", "f16")
     return folder
 
@@ -75,11 +75,11 @@ def test_what_the_engine_cannot_run_is_refused(tiny: Base, made: Path, tmp_path:
     a, b = read.matrices[0, "q_proj"]
     assert (a.shape[0], b.shape[1]) == (2, 2)
     recipe = replace(RECIPE, method="prompt", virtual=3)
-    export.save_adapter(open_session(tiny, recipe), tiny, recipe, tmp_path / "prompt")
+    export.save_adapter(open_session(tiny, recipe), recipe, tmp_path / "prompt")
     with pytest.raises(Unsupported, match="PROMPT_TUNING"):
         open_model(f"{tiny.gguf}@{tmp_path / 'prompt'}", Settings())
     dora = replace(RECIPE, dora=True)
-    export.save_adapter(open_session(tiny, dora), tiny, dora, tmp_path / "dora")
+    export.save_adapter(open_session(tiny, dora), dora, tmp_path / "dora")
     with pytest.raises(Unsupported, match="DoRA"):
         open_model(f"{tiny.gguf}@{tmp_path / 'dora'}", Settings())
     with pytest.raises(InputError, match="no readable adapter_config"):

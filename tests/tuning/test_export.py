@@ -9,7 +9,7 @@ import torch
 
 from rung.core.errors import FitError, Unsupported
 from rung.tuning import export
-from rung.tuning.batches import Chat, Row, assemble
+from rung.tuning.batches import Chat, TokenRow, assemble
 from rung.tuning.session import Session, losses, open_session
 from rung.tuning.weights import Base, unpack
 from tests.tuning.conftest import RECIPE
@@ -26,12 +26,12 @@ def logits(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
         return model(input_ids=torch.tensor([ids])).logits[0]
 
 
-def test_adapter_and_folder_load_elsewhere(tuned: Session, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_adapter_and_folder_load_elsewhere(tuned: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     """Plain peft over the plain base, and plain transformers over the merged folder, give the session's own losses."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    export.save_adapter(tuned, tiny, RECIPE, tmp_path / "adapter")
+    export.save_adapter(tuned, RECIPE, tmp_path / "adapter")
     export.save_folder(export.merge(tuned), tiny, tmp_path / "merged")
     base = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32)
     plain = logits(base, list(rows[0].ids))
@@ -49,7 +49,7 @@ def test_adapter_and_folder_load_elsewhere(tuned: Session, tiny: Base, rows: lis
 
 
 def test_adapter_round_trip(tuned: Session, tiny: Base, tmp_path: Path) -> None:
-    export.save_adapter(tuned, tiny, RECIPE, tmp_path)
+    export.save_adapter(tuned, RECIPE, tmp_path)
     fresh = open_session(tiny, RECIPE)
     export.load_adapter(fresh, tmp_path)
     assert torch.equal(fresh.vector, tuned.vector)

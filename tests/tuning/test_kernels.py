@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from rung.tuning import kernels
-from rung.tuning.batches import Row, assemble
+from rung.tuning.batches import TokenRow, assemble
 
 
-def rows_of(lengths: list[int], prefix: int) -> list[Row]:
+def rows_of(lengths: list[int], prefix: int) -> list[TokenRow]:
     out = []
     for index, length in enumerate(lengths):
         ids = (*range(prefix), *(1000 * (index + 1) + step for step in range(length)))
-        out.append(Row(str(index), ids, (False,) * (prefix + length - 1) + (True,)))
+        out.append(TokenRow(str(index), ids, (False,) * (prefix + length - 1) + (True,)))
     return out
 
 
@@ -57,7 +57,7 @@ def test_attention_equals_rows_alone(
     total = len(batch.ids)
     q, k, v = (torch.randn(total, heads, 8, dtype=torch.float64).requires_grad_() for heads in (4, 2, 2))
     weight = torch.randn(total, 4, 8, dtype=torch.float64)
-    layout = kernels.Layout.of(batch, torch.device("cpu"))
+    layout = kernels.Attended.of(batch, torch.device("cpu"))
     mine = kernels.RaggedAttention.apply(q, k, v, 0.3, layout)
     want = plain(q, k, v, lengths, batch.prefix, 0.3)
     torch.testing.assert_close(mine, want)
@@ -75,7 +75,7 @@ def test_lora_equals_plain(bias: bool) -> None:
     x = torch.randn(2, 5, 6).requires_grad_()
     a, b = torch.randn(3, 6).requires_grad_(), torch.randn(4, 3).requires_grad_()
     weight, offset = torch.randn(4, 6), torch.randn(4) if bias else None
-    mine = kernels.LoraLinear.apply(x, weight, offset, a, b, 1.5)
+    mine = kernels.LoraLinear.apply(x, kernels.Frozen(weight, offset, 1.5), a, b)
     want = functional.linear(x, weight, offset) + 1.5 * (x @ a.t()) @ b.t()
     torch.testing.assert_close(mine, want)
     shape = torch.randn_like(want)
@@ -118,7 +118,7 @@ def test_lora_with_dropout_equals_plain() -> None:
     x = torch.randn(2, 5, 8).requires_grad_()
     weight, a, b = torch.randn(6, 8), torch.randn(3, 8).requires_grad_(), torch.randn(6, 3).requires_grad_()
     keep = torch.empty_like(x).bernoulli_(0.7).div_(0.7)
-    mine = kernels.LoraLinear.apply(x, weight, None, a, b, 1.5, keep)
+    mine = kernels.LoraLinear.apply(x, kernels.Frozen(weight, None, 1.5), a, b, keep)
     want = x @ weight.t() + 1.5 * ((x * keep) @ a.t()) @ b.t()
     torch.testing.assert_close(mine, want)
     for got, expected in zip(

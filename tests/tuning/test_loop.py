@@ -16,15 +16,17 @@ import torch
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
 from rung.tuning import loop
-from rung.tuning.batches import Batch, Row, assemble, split
-from rung.tuning.loop import Checkpoints, Trained, dev_loss, train
+from rung.tuning.batches import MicroBatch, TokenRow, assemble, split
+from rung.tuning.checkpoints import Checkpoints
+from rung.tuning.loop import dev_loss, train
 from rung.tuning.recipe import rate_at
 from rung.tuning.session import Session, losses, open_session
+from rung.tuning.state import Trained, Watch
 from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 
-def plain_loss(session: Session, rows: list[Row]) -> torch.Tensor:
+def plain_loss(session: Session, rows: list[TokenRow]) -> torch.Tensor:
     """Summed loss of the trained tokens by the model's own code, a row at a time."""
     causal = session.causal
     causal.set_attn_implementation("eager")
@@ -38,7 +40,7 @@ def plain_loss(session: Session, rows: list[Row]) -> torch.Tensor:
     return total
 
 
-def test_loss_and_gradient_equal_the_models_own(session: Session, rows: list[Row]) -> None:
+def test_loss_and_gradient_equal_the_models_own(session: Session, rows: list[TokenRow]) -> None:
     session.vector.add_(torch.randn(session.vector.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
     batch = assemble(rows)
     assert batch.prefix > 10
@@ -53,23 +55,23 @@ def test_loss_and_gradient_equal_the_models_own(session: Session, rows: list[Row
     torch.testing.assert_close(got, session.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_accumulation_equals_the_big_batch(tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_accumulation_equals_the_big_batch(tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     """Rows of unlike answer lengths in one step: many micro-batches or one, the same weights (float32 sums apart)."""
     after = []
     for tokens in (1, 4096):
         session = open_session(tiny, RECIPE)
         recipe = replace(RECIPE, epochs=1, batch=8, tokens=tokens)
-        out = train(session, tiny, rows, [], recipe, tmp_path / str(tokens))
+        out = train(session, rows, [], recipe, tmp_path / str(tokens))
         assert out.step == 1
         after.append((out.losses[0], session.vector.clone()))
     assert after[0][0] == pytest.approx(after[1][0], rel=1e-6)
     torch.testing.assert_close(after[0][1], after[1][1], rtol=1e-4, atol=1e-5)
 
 
-def test_early_stopping_restores_the_best(session: Session, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_early_stopping_restores_the_best(session: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     recipe = replace(RECIPE, rate=0.05, epochs=20, patience=2)
     seen: list[Progress] = []
-    out = train(session, tiny, rows[:6], rows[6:], recipe, tmp_path, progress=seen.append)
+    out = train(session, rows[:6], rows[6:], recipe, tmp_path, Watch(seen.append))
     assert out.best is not None
     assert out.best.loss == min(mark.loss for mark in out.checks)
     assert out.step < out.total
@@ -80,15 +82,15 @@ def test_early_stopping_restores_the_best(session: Session, tiny: Base, rows: li
     assert "tokens/s" in seen[-1].note
     assert out.usage.prompt_tokens == out.tokens > out.computed > 0
     # Asking again finds it done.
-    again = train(session, tiny, rows[:6], rows[6:], recipe, tmp_path, progress=lambda _: pytest.fail("trained again"))
+    again = train(session, rows[:6], rows[6:], recipe, tmp_path, Watch(lambda _: pytest.fail("trained again")))
     assert again.losses == out.losses
 
 
-def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     """Stopped after some steps and gone on in a fresh session: losses and weights bit for bit, dropout included."""
     recipe = replace(RECIPE, dropout=0.2, epochs=4)
     whole = open_session(tiny, recipe)
-    want = train(whole, tiny, rows, rows[:2], recipe, tmp_path / "whole")
+    want = train(whole, rows, rows[:2], recipe, tmp_path / "whole")
     for at in (3, 6):
         halt, session = threading.Event(), open_session(tiny, recipe)
 
@@ -97,9 +99,9 @@ def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[Row], tmp_pat
                 halt.set()
 
         with pytest.raises(FitError, match=f"stopped at step {at} of 8"):
-            train(session, tiny, rows, rows[:2], recipe, tmp_path / str(at), stop=halt, progress=watch)
+            train(session, rows, rows[:2], recipe, tmp_path / str(at), Watch(watch, stop=halt))
         session = open_session(tiny, recipe)
-        out = train(session, tiny, rows, rows[:2], recipe, tmp_path / str(at))
+        out = train(session, rows, rows[:2], recipe, tmp_path / str(at))
         assert out.resumed == at
         assert out.losses == want.losses
         assert out.checks == want.checks
@@ -111,23 +113,24 @@ import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from rung.core.codec import decode, encode
-from rung.tuning.batches import Row
+from rung.tuning.batches import TokenRow
 from rung.tuning.loop import train
+from rung.tuning.state import Watch
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import open_session
 from rung.tuning.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
 base = Base(Path(plan["folder"]), None, plan["key"])
-rows = [decode(Row, row) for row in plan["rows"]]
+rows = [decode(TokenRow, row) for row in plan["rows"]]
 recipe = decode(Recipe, plan["recipe"])
-out = train(open_session(base, recipe), base, rows, rows[:2], recipe, Path(sys.argv[2]), every=0.0,
-            progress=lambda p: print(p.done, flush=True))
+out = train(open_session(base, recipe), rows, rows[:2], recipe, Path(sys.argv[2]),
+            Watch(lambda p: print(p.done, flush=True), every=0.0))
 Path(sys.argv[2], "out.json").write_text(json.dumps(encode(out)))
 """
 
 
 @pytest.mark.slow
-def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     """kill -9 twice, in the middle of steps and of writes; the loss sequence is that of the run left alone."""
     from rung.core.codec import encode
 
@@ -147,7 +150,7 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        want = encode(train(open_session(tiny, recipe), tiny, rows, rows[:2], recipe, tmp_path / "alone"))
+        want = encode(train(open_session(tiny, recipe), rows, rows[:2], recipe, tmp_path / "alone"))
     finally:
         torch.set_num_threads(threads)
     killed = 0
@@ -170,17 +173,17 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[Row], tmp_path:
 
 
 def test_a_loss_that_is_not_finite_stops(
-    session: Session, tiny: Base, rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, made = losses, []
 
-    def broken(session: Session, batch: Batch) -> torch.Tensor:
-        made.append(batch.rows)
+    def broken(session: Session, batch: MicroBatch) -> torch.Tensor:
+        made.append([row.id for row in batch.members])
         return real(session, batch) * (float("nan") if len(made) == 4 else 1.0)
 
     monkeypatch.setattr(loop, "losses", broken)
     with pytest.raises(FitError, match="the loss became nan at step 4 on rows row") as raised:
-        train(session, tiny, rows, [], RECIPE, tmp_path, every=1e9)
+        train(session, rows, [], RECIPE, tmp_path, Watch(every=1e9))
     assert all(name in str(raised.value) for name in made[3])
     assert "lower the learning rate" in str(raised.value)
     kept = session.vector.clone()
@@ -212,7 +215,10 @@ def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None
     spoil(tmp_path / "step-000002.safetensors")
     assert store.restore({"vector": session.vector})[0].step == 0
     (tmp_path / "checkpoint.json").write_text("{half")
-    assert store.restore({"vector": session.vector}) == (Trained(), "checkpoint.json is damaged, began anew")
+    assert store.restore({"vector": session.vector}) == (
+        Trained(),
+        "checkpoint.json is damaged, so the training begins again",
+    )
 
 
 def test_full_disk_keeps_the_old_checkpoint(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +236,12 @@ def test_full_disk_keeps_the_old_checkpoint(session: Session, tmp_path: Path, mo
     assert not list(tmp_path.glob(".*part*"))
 
 
-def test_another_trainings_checkpoint_is_refused(session: Session, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
-    train(session, tiny, rows[:4], [], replace(RECIPE, epochs=1), tmp_path)
+def test_another_trainings_checkpoint_is_refused(
+    session: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path
+) -> None:
+    train(session, rows[:4], [], replace(RECIPE, epochs=1), tmp_path)
     with pytest.raises(FitError, match="another training"):
-        train(session, tiny, rows[:5], [], replace(RECIPE, epochs=1), tmp_path)
+        train(session, rows[:5], [], replace(RECIPE, epochs=1), tmp_path)
 
 
 def test_schedules() -> None:
@@ -262,10 +270,10 @@ def test_recipes_that_cannot_train(tiny: Base, change: dict[str, float]) -> None
 
 def test_no_rows(session: Session, tiny: Base, tmp_path: Path) -> None:
     with pytest.raises(FitError, match="no row to train on"):
-        train(session, tiny, [], [], RECIPE, tmp_path)
+        train(session, [], [], RECIPE, tmp_path)
 
 
-def test_identity_names_every_setting(tiny: Base, rows: list[Row]) -> None:
+def test_identity_names_every_setting(tiny: Base, rows: list[TokenRow]) -> None:
     from rung.tuning.loop import identity
     from rung.tuning.recipe import Recipe
 

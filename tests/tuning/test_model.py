@@ -59,7 +59,7 @@ async def test_trained_exported_and_answered(base: Base, tmp_path: Path) -> None
         preflight.check_math(session, rows),
     ):
         assert check.passed is True, check
-    out = train(session, base, rows, [], RECIPE, tmp_path / "train")
+    out = train(session, rows, [], RECIPE, tmp_path / "train")
     assert out.losses[-1] < 0.8 * out.losses[0]
 
     # The merged weights in float32 torch, and in the engine from each exported file.

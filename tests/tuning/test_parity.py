@@ -1,4 +1,4 @@
-"""The parity gate: what is written as it was trained passes in every form, what is not fails and is put aside."""
+"""The parity reference: what is written as it was trained passes in every form, what is not fails and is put aside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rung.tuning import export, parity
 from rung.tuning.batches import Chat
 from rung.tuning.session import Session, open_session
 from rung.tuning.weights import Base
-from rung.tuning.work import Material
+from rung.tuning.work import Lessons
 from tests.tuning.conftest import RECIPE, Conversations
 
 pytest.importorskip("openvino_genai")
@@ -30,8 +30,8 @@ def tuned(tiny: Base) -> Session:
 
 
 @pytest.fixture(scope="module")
-def gate(tuned: Session, chat: Chat, conversations: Conversations) -> parity.Gate:
-    return parity.Gate(tuned, chat, "lora", Material(conversations, conversations[:5]))
+def reference(tuned: Session, chat: Chat, conversations: Conversations) -> parity.Reference:
+    return parity.Reference(tuned, chat, "lora", Lessons(conversations, conversations[:5]))
 
 
 @pytest.fixture
@@ -41,25 +41,30 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize("kind", ["f16", "q8", "q4", "openvino", "folder", "adapter"])
 def test_what_was_trained_passes(
-    gate: parity.Gate, tuned: Session, tiny: Base, tmp_path: Path, settings: Settings, kind: str
+    reference: parity.Reference, tuned: Session, tiny: Base, tmp_path: Path, settings: Settings, kind: str
 ) -> None:
     place = tmp_path / kind
     if kind == "adapter":
-        export.save_adapter(tuned, tiny, RECIPE, place)
+        export.save_adapter(tuned, RECIPE, place)
     elif kind == "folder":
         export.save_folder(export.merge(tuned), tiny, place)
     elif kind == "openvino":
         export.save_openvino(export.merge(tuned), tiny, place)
     else:
         place = export.save_gguf(export.merge(tuned), tiny, tmp_path / f"{kind}.gguf", kind)  # type: ignore[arg-type]
-    found = gate.check(kind, place, settings)
+    found = reference.check(kind, place, settings)
     assert found.verdict == "passed", found
     assert (found.rows, found.asked, found.held_out) == (5, 5, True)
     assert found.loss == pytest.approx(found.after, abs=0.3)
 
 
 def test_other_weights_fail(
-    gate: parity.Gate, tuned: Session, tiny: Base, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    reference: parity.Reference,
+    tuned: Session,
+    tiny: Base,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An export that forgot the permutation of q and k, one of the base alone, and one that cannot be read."""
     merged = export.merge(tuned)
@@ -69,7 +74,7 @@ def test_other_weights_fail(
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
     said = {}
     for place in (twisted, tiny.gguf, tmp_path / "broken.gguf"):
-        found = gate.check("f16", place, settings)
+        found = reference.check("f16", place, settings)
         assert found.verdict == "failed", found
         said[place.name] = found.why
     assert "drift may be" in said["twisted.gguf"]
@@ -77,18 +82,18 @@ def test_other_weights_fail(
 
 
 def test_another_template_fails(
-    gate: parity.Gate, tuned: Session, tiny: Base, tmp_path: Path, settings: Settings
+    reference: parity.Reference, tuned: Session, tiny: Base, tmp_path: Path, settings: Settings
 ) -> None:
     place = export.save_folder(export.merge(tuned), tiny, tmp_path / "merged")
-    assert gate.check("folder", place, settings).verdict == "passed"
+    assert reference.check("folder", place, settings).verdict == "passed"
     template = place / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_start|>", "<|im_end|>"))
-    assert gate.check("folder", place, settings).verdict == "failed"
+    assert reference.check("folder", place, settings).verdict == "failed"
 
 
 def test_texts_are_compared_too(tuned: Session, chat: Chat, tiny: Base, tmp_path: Path, settings: Settings) -> None:
-    gate = parity.Gate(tuned, chat, "lora", Material(texts=[("a", "the sea is blue " * 20), ("b", "x")]))
-    found = gate.check("folder", export.save_folder(export.merge(tuned), tiny, tmp_path / "merged"), settings)
+    reference = parity.Reference(tuned, chat, "lora", Lessons(texts=[("a", "the sea is blue " * 20), ("b", "x")]))
+    found = reference.check("folder", export.save_folder(export.merge(tuned), tiny, tmp_path / "merged"), settings)
     assert (found.verdict, found.rows, found.asked, found.held_out) == ("passed", 1, 0, False)
     assert found.tokens > 100
 
@@ -133,11 +138,13 @@ async def test_an_openvino_folder_opens_as_the_gguf_does(
         open_model(str(folder), settings)
 
 
-def test_too_little_memory_is_no_failure(gate: parity.Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_no_failure(
+    reference: parity.Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("Failed to allocate 268435456 bytes of memory")
 
     monkeypatch.setattr("rung.models.engine.openvino.open_model", refuse)
-    found = gate.check("f16", tmp_path / "x.gguf", Settings())
+    found = reference.check("f16", tmp_path / "x.gguf", Settings())
     assert (found.verdict, found.rows) == ("not checked", 0)
     assert "too little memory" in str(found)

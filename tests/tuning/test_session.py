@@ -15,7 +15,7 @@ from rung.core.settings import Settings
 from rung.core.types import Request, Sampling, ScoreRequest
 from rung.models.providers.transformers import open_model
 from rung.tuning import export
-from rung.tuning.batches import Chat, Row, assemble, split
+from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.loop import train
 from rung.tuning.packed import Packed
 from rung.tuning.recipe import METHODS, RATES, Method, Recipe
@@ -34,7 +34,7 @@ def shake(session: Session, scale: float = 0.05) -> None:
     session.set(session.vector + scale * torch.randn(session.vector.shape, generator=torch.Generator().manual_seed(1)))
 
 
-def plain_losses(model: torch.nn.Module, rows: Sequence[Row]) -> list[torch.Tensor]:
+def plain_losses(model: torch.nn.Module, rows: Sequence[TokenRow]) -> list[torch.Tensor]:
     """Loss of each trained token by a model's own code, a row at a time."""
     out = []
     for row in rows:
@@ -48,7 +48,7 @@ def plain_losses(model: torch.nn.Module, rows: Sequence[Row]) -> list[torch.Tens
 
 @METHOD
 def test_training_lowers_the_loss_and_leaves_the_rest(
-    method: Method, tiny: Base, rows: list[Row], tmp_path: Path
+    method: Method, tiny: Base, rows: list[TokenRow], tmp_path: Path
 ) -> None:
     recipe = replace(recipe_of(method), rate=None if method != "full" else 5e-3, epochs=12, patience=0)
     session = open_session(tiny, recipe)
@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_and_leaves_the_rest(
     }
     assert bool(frozen) is (method != "full")
     before = session.vector.clone()
-    out = train(session, tiny, rows, [], recipe, tmp_path)
+    out = train(session, rows, [], recipe, tmp_path)
     # A random two-layer model has little in it that virtual tokens or small modules could call up.
     share = 0.97 if method in ("bottleneck", "prompt", "prefix") else 0.8
     assert out.losses[-1] < share * out.losses[0]
@@ -74,7 +74,7 @@ def test_training_lowers_the_loss_and_leaves_the_rest(
 
 
 @METHOD
-def test_one_batch_equals_rows_alone(method: Method, tiny: Base, rows: list[Row]) -> None:
+def test_one_batch_equals_rows_alone(method: Method, tiny: Base, rows: list[TokenRow]) -> None:
     """Packing has no cross-contamination, and accumulation over single rows is the big batch, in every method."""
     session = open_session(tiny, recipe_of(method))
     shake(session)
@@ -94,14 +94,14 @@ def test_one_batch_equals_rows_alone(method: Method, tiny: Base, rows: list[Row]
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
-def test_adapter_is_read_by_plain_peft(method: Method, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_adapter_is_read_by_plain_peft(method: Method, tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     recipe = recipe_of(method)
     session = open_session(tiny, recipe)
     shake(session, 0.2)
-    export.save_adapter(session, tiny, recipe, tmp_path)
+    export.save_adapter(session, recipe, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny.folder, dtype=torch.float32)
     with torch.no_grad():
         without = plain_losses(base, rows)
@@ -114,13 +114,13 @@ def test_adapter_is_read_by_plain_peft(method: Method, tiny: Base, rows: list[Ro
 
 @pytest.mark.parametrize("method", ["lora", "bottleneck", "prompt", "prefix"])
 async def test_adapter_folder_answers_as_it_was_trained(
-    method: Method, tiny: Base, chat: Chat, rows: list[Row], conversations: Conversations, tmp_path: Path
+    method: Method, tiny: Base, chat: Chat, rows: list[TokenRow], conversations: Conversations, tmp_path: Path
 ) -> None:
     """The transformers provider over the adapter's folder gives a turn the probability that training saw."""
     recipe = recipe_of(method)
     session = open_session(tiny, recipe)
     shake(session, 0.2)
-    export.save_adapter(session, tiny, recipe, tmp_path)
+    export.save_adapter(session, recipe, tmp_path)
     model = open_model(str(tmp_path), Settings())
     loaded = model._load()
     loaded.model.float()
@@ -151,7 +151,7 @@ async def test_adapter_folder_answers_as_it_was_trained(
     assert replies[0].text.startswith(chat.decode([label])) or label == chat.stop
     fresh = tmp_path / "other"
     shake(session, 0.1)
-    export.save_adapter(session, tiny, recipe, fresh)
+    export.save_adapter(session, recipe, fresh)
     assert open_model(str(fresh), Settings()).fingerprint != model.fingerprint
     (tmp_path / "rung.json").write_text(json.dumps({"base": str(tiny.gguf), "key": "0" * 64}))
     with pytest.raises(InputError, match="another base"):
@@ -163,7 +163,7 @@ def test_adapter_round_trip(method: Method, tiny: Base, tmp_path: Path) -> None:
     recipe = recipe_of(method)
     session = open_session(tiny, recipe)
     shake(session)
-    export.save_adapter(session, tiny, recipe, tmp_path)
+    export.save_adapter(session, recipe, tmp_path)
     fresh = open_session(tiny, recipe)
     export.load_adapter(fresh, tmp_path)
     assert torch.equal(fresh.vector, session.vector)
@@ -173,7 +173,7 @@ def test_adapter_round_trip(method: Method, tiny: Base, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_merged_equals_unmerged(method: Method, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_merged_equals_unmerged(method: Method, tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     session = open_session(tiny, recipe_of(method))
@@ -214,7 +214,7 @@ def test_qlora_holds_its_base_packed(tiny: Base) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_full_in_bf16_follows_fp32(checkpointing: bool, tiny: Base, rows: list[Row], tmp_path: Path) -> None:
+def test_full_in_bf16_follows_fp32(checkpointing: bool, tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
     """Float32 masters behind a bf16 model: the loss curve is that of float32 within the width of bf16."""
     ends = []
     for precision in ("fp32", "bf16"):
@@ -222,13 +222,13 @@ def test_full_in_bf16_follows_fp32(checkpointing: bool, tiny: Base, rows: list[R
             recipe_of("full"), rate=2e-3, precision=precision, epochs=8, checkpointing=checkpointing, patience=0
         )
         session = open_session(tiny, recipe)
-        ends.append(train(session, tiny, rows, [], recipe, tmp_path / precision).losses)
+        ends.append(train(session, rows, [], recipe, tmp_path / precision).losses)
         assert session.vector.dtype == torch.float32
     assert ends[0][-1] < 0.9 * ends[0][0]
     assert ends[1][-1] == pytest.approx(ends[0][-1], rel=0.02)
 
 
-def test_checkpointing_changes_nothing_but_memory(tiny: Base, rows: list[Row]) -> None:
+def test_checkpointing_changes_nothing_but_memory(tiny: Base, rows: list[TokenRow]) -> None:
     grads = []
     for checkpointing in (False, True):
         session = open_session(tiny, replace(RECIPE, checkpointing=checkpointing))

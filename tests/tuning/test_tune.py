@@ -21,7 +21,7 @@ from rung.models.providers.fake import open_model
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.tuning.batches import Chat
-from rung.tuning.loop import Mark, Trained
+from rung.tuning.state import Mark, Trained
 from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse, course
 from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
@@ -86,7 +86,7 @@ SMALL = Tune(rank=4, rate=5e-3, epochs=2, batch=4)
 
 
 @pytest.mark.slow
-async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_path: Path) -> None:
+async def test_two_exports_share_one_training(tiny: Base, task: Task, tmp_path: Path) -> None:
     assert tiny.gguf is not None
     shelf, seen = Shelf(tiny.gguf), []  # type: tuple[Shelf, list[Progress]]
     assert SMALL.obstacle(task, shelf) == ""
@@ -98,7 +98,7 @@ async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_pat
     assert meter.total.cpu_seconds > 0
     seen.clear()
     with metered() as second_meter:
-        second = await replace(SMALL, precision="q8").fit(task, context(shelf, tmp_path / "q8", seen))
+        second = await replace(SMALL, export="q8").fit(task, context(shelf, tmp_path / "q8", seen))
     assert not [item for item in seen if item.stage in ("train", "pre-flight")]
     assert second_meter.total.prompt_tokens == meter.total.prompt_tokens  # what the program cost, whoever paid
     assert first.weights is not None
@@ -109,7 +109,7 @@ async def test_two_precisions_share_one_training(tiny: Base, task: Task, tmp_pat
     # Asked again, with its file gone or damaged: written anew from the adapter, the same bytes.
     before = file_hash(second.weights)
     second.weights.write_bytes(b"GGUF but broken")
-    third = await replace(SMALL, precision="q8").fit(task, context(shelf, tmp_path / "q8", seen))
+    third = await replace(SMALL, export="q8").fit(task, context(shelf, tmp_path / "q8", seen))
     assert third.weights is not None
     assert file_hash(third.weights) == before
 
@@ -193,12 +193,12 @@ def test_registered() -> None:
     assert registry.load("rung", "lora-q8") is LORA_Q8
     assert LORA_F16.recipe(0) == LORA_Q8.recipe(0)
     with pytest.raises(ValueError, match="expected f16 or q8 or q4"):
-        Tune(precision="q5")
+        Tune(export="q5")
     with pytest.raises(ValueError, match="expected lora or qlora"):
         Tune(method="magic")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         Tune(rank=0)
-    assert Tune(precision="q4").kind == "q4"
+    assert Tune(export="q4").kind == "q4"
 
 
 def test_the_course_of_a_long_training_is_thinned() -> None:

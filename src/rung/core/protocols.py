@@ -259,6 +259,15 @@ class Rung(Protocol):
 
 
 @runtime_checkable
+class MachineDependent(Protocol):
+    """Optional on a Rung whose fit depends on the machine (the precision that it computes in)."""
+
+    def settle(self) -> Rung:
+        """The same rung with what depends on the machine decided: a fit is named by that."""
+        ...
+
+
+@runtime_checkable
 class Trainable(Protocol):
     """Optional on a Rung whose fit is long: it knows before what the fit will take."""
 

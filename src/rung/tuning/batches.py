@@ -19,7 +19,7 @@ from rung.tuning.weights import Base, quiet
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """A conversation as tokens: ``ids`` and, for each, whether it is ``trained`` (predicted with loss)."""
 
     id: str
@@ -77,7 +77,7 @@ class Chat:
         """The ids that the engine is sent for ``messages``."""
         return list(self.template.tokens(messages))
 
-    def rows(self, id: str, messages: Sequence[Message]) -> list[Row]:
+    def rows(self, id: str, messages: Sequence[Message]) -> list[TokenRow]:
         """Training rows of a conversation: every assistant turn that is to be learnt, with its end-of-turn token, nothing else.
 
         One row when the turns' tokens are the same one by one and together, else a row for each assistant turn, so that
@@ -99,7 +99,7 @@ class Chat:
         for place, (before, answer_ids) in enumerate(parts):
             if before[: len(ids)] != ids:
                 return [
-                    Row(f"{id}#{number}", (*one, *two), (False,) * len(one) + (True,) * len(two))
+                    TokenRow(f"{id}#{number}", (*one, *two), (False,) * len(one) + (True,) * len(two))
                     for number, (one, two) in enumerate(parts)
                 ]
             if place:
@@ -107,9 +107,9 @@ class Chat:
                 ids = list(before)
             ids += answer_ids
             trained += [True] * len(answer_ids)
-        return [Row(id, tuple(ids), tuple(trained))]
+        return [TokenRow(id, tuple(ids), tuple(trained))]
 
-    def show(self, row: Row, *, colour: bool = True) -> str:
+    def show(self, row: TokenRow, *, colour: bool = True) -> str:
         """The row as text, trained tokens in green (or in ⟦brackets⟧)."""
         out, on = [], False
         start, end = ("\x1b[32m", "\x1b[0m") if colour else ("⟦", "⟧")
@@ -133,14 +133,15 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MicroBatch:
     """A micro-batch without padding: the rows' common prefix of ``prefix`` tokens once, then what remains of each row.
 
     ``ids`` and ``positions`` have shape (tokens,); hidden states at ``sources`` predict ``targets`` (shape (trained,)).
     ``tokens`` counts what the rows hold, the prefix as often as it is shared: what a padded batch would call its own.
+    ``members`` are the rows in the order in which they lie.
     """
 
-    rows: tuple[str, ...]
+    members: tuple[TokenRow, ...]
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
     prefix: int
@@ -150,10 +151,10 @@ class Batch:
     tokens: int
 
 
-def assemble(rows: Sequence[Row]) -> Batch:
+def assemble(rows: Sequence[TokenRow]) -> MicroBatch:
     """Lay rows end to end behind their common prefix. Rows never see one another (each group attends within its rows)."""
     ordered = sorted(rows, key=len)
-    prefix = _shared(ordered)
+    prefix = common_prefix(ordered)
     ids: list[int] = list(ordered[0].ids[:prefix])
     positions: list[int] = list(range(prefix))
     sources: list[int] = []
@@ -171,8 +172,8 @@ def assemble(rows: Sequence[Row]) -> Batch:
             if trained:
                 sources.append(place - 1 if place - 1 < prefix else offset + place - 1 - prefix)
                 targets.append(row.ids[place])
-    return Batch(
-        rows=tuple(row.id for row in rows),
+    return MicroBatch(
+        members=tuple(ordered),
         ids=np.asarray(ids, np.int64),
         positions=np.asarray(positions, np.int64),
         prefix=prefix,
@@ -183,8 +184,8 @@ def assemble(rows: Sequence[Row]) -> Batch:
     )
 
 
-def _shared(rows: Sequence[Row]) -> int:
-    """Length of the common prefix, up to where an answer begins. A single row has none: sharing would buy nothing."""
+def common_prefix(rows: Sequence[TokenRow]) -> int:
+    """Tokens that all rows begin with, up to where an answer begins. A single row has none: sharing would gain nothing."""
     if len(rows) < 2:
         return 0
     limit = min(row.start for row in rows)
@@ -219,13 +220,13 @@ def _groups(spans: Sequence[tuple[int, int]]) -> list[Group]:
     return groups
 
 
-def split(rows: Sequence[Row], tokens: int) -> list[Batch]:
+def split(rows: Sequence[TokenRow], tokens: int) -> list[MicroBatch]:
     """Cut the rows of one optimizer step into micro-batches of at most about ``tokens`` computed tokens, like lengths together.
 
     Every row is in exactly one; a row longer than ``tokens`` gets one of its own. The result depends on the rows alone.
     """
-    batches: list[Batch] = []
-    held: list[Row] = []
+    batches: list[MicroBatch] = []
+    held: list[TokenRow] = []
     for row in sorted(rows, key=lambda row: (len(row), row.id)):
         if held and _computed([*held, row]) > tokens:
             batches.append(assemble(held))
@@ -236,8 +237,8 @@ def split(rows: Sequence[Row], tokens: int) -> list[Batch]:
     return batches
 
 
-def _computed(rows: Sequence[Row]) -> int:
-    prefix = _shared(rows)
+def _computed(rows: Sequence[TokenRow]) -> int:
+    prefix = common_prefix(rows)
     return prefix + sum(len(row) - prefix for row in rows)
 
 
@@ -248,7 +249,7 @@ def shuffle(count: int, epoch: int, seed: int) -> list[int]:
 
 def encode(
     chat: Chat, conversations: Sequence[tuple[str, Sequence[Message]]], window: int = 0
-) -> tuple[list[Row], int]:
+) -> tuple[list[TokenRow], int]:
     """Rows of (id, messages) conversations, and how many were longer than ``window`` tokens (0: the base's) and left out.
 
     Raises FitError when there were some and none is left.
@@ -264,7 +265,7 @@ def encode(
     return kept, len(rows) - len(kept)
 
 
-def texts(chat: Chat, documents: Sequence[tuple[str, str]], window: int = 0) -> list[Row]:
+def texts(chat: Chat, documents: Sequence[tuple[str, str]], window: int = 0) -> list[TokenRow]:
     """Rows of plain (id, text) documents, for continued pre-training: every token is trained but the first, and a document
     ends in the stop token. One longer than ``window`` tokens (0: 512, or the base's) becomes several rows, each of which
     begins with the last token of the one before, so that every token is predicted once."""
@@ -275,7 +276,7 @@ def texts(chat: Chat, documents: Sequence[tuple[str, str]], window: int = 0) -> 
         for number, start in enumerate(range(0, max(1, len(ids) - 1), window - 1)):
             piece = tuple(ids[start : start + window])
             if len(piece) > 1:
-                rows.append(Row(f"{name}#{number}", piece, (False,) + (True,) * (len(piece) - 1)))
+                rows.append(TokenRow(f"{name}#{number}", piece, (False,) + (True,) * (len(piece) - 1)))
     return rows
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.core.types import Guard
-from rung.tuning.gate import read_guard
+from rung.tuning.privacy import read_guard
 from rung.tuning.recipe import Recipe
 from rung.tuning.work import PLACES as FILES
 from rung.tuning.work import Export

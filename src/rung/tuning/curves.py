@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rung.core.extras import require
-from rung.tuning.loop import Trained
+from rung.tuning.state import Trained
 
 BARS = "▁▂▃▄▅▆▇█"
 

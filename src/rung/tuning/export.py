@@ -34,7 +34,7 @@ MERGED = ("lora", "qlora", "full")
 """Methods whose result is one set of weights of the base's own shape."""
 
 
-def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> Path:
+def save_adapter(session: Session, recipe: Recipe, folder: Path) -> Path:
     """Write what was trained beside the base: ``adapter_model.safetensors`` and ``adapter_config.json``, which plain peft reads
     (LoRA, prompt, prefix) or ``models.adapters`` does (bottleneck).
 
@@ -45,10 +45,10 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
     tensors = {name: part.cpu().clone() for name, part in session.named().items()}
     config: Any = None
     heads = session.causal.config
-    place = adapters.name_of(base.gguf or base.folder, base.key)
+    place = adapters.name_of(session.base.gguf or session.base.folder, session.base.key)
     if recipe.method in ("lora", "qlora"):
         tensors = {name.replace(".default", ""): part for name, part in tensors.items()}
-        config = lora_config(recipe)
+        config = lora_config(recipe, session.causal)
     elif recipe.method in ("prompt", "prefix"):
         peft = require("peft", "tuning", "an adapter")
         width = heads.hidden_size
@@ -84,7 +84,7 @@ def save_adapter(session: Session, base: Base, recipe: Recipe, folder: Path) -> 
         config.base_model_name_or_path = place
         config.inference_mode = True
         config.save_pretrained(folder)
-    adapters.note(folder, place, base.key)
+    adapters.note(folder, place, session.base.key)
     return folder
 
 

@@ -16,23 +16,23 @@ from rung.data.read import read as read_records
 from rung.data.rows.records import Record
 from rung.documents import read as read_documents
 from rung.documents import scan
-from rung.tuning import gate
+from rung.tuning import privacy
 from rung.tuning.config import Config
 from rung.tuning.tune import Tune, teach
 from rung.tuning.weights import Base, find_base
-from rung.tuning.work import Material
+from rung.tuning.work import Lessons
 
 T = TypeVar("T")
 
 
-def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
+def gather(config: Config, settings: Settings) -> tuple[Base, Lessons]:
     """The base and the rows of a configuration. Raises InputError for data that cannot be read or holds nothing to learn."""
     base = find_base(config.model or settings["model"], settings.cache)
     if config.task:
         task = tasks.load(config.task)
         prompt = Tune().prompt(task)
         conversations, dev = teach(prompt, task)
-        return base, Material(conversations, dev, window=config.window)
+        return base, Lessons(conversations, dev, window=config.window)
     if config.texts:
         texts = _texts(config.texts)
         rows, held = texts, _texts([config.dev]) if isinstance(config.dev, Path) else []
@@ -40,8 +40,8 @@ def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
             rows, held = _part(texts, [text for _, text in texts], config.dev)
         if not rows:
             raise InputError("there is no text to learn", remedy="name files with text under texts")
-        gate.demand(((id, [text]) for id, text in (*rows, *held)), config.private)
-        return base, Material(texts=rows, dev_texts=held, window=config.window)
+        privacy.demand(((id, [text]) for id, text in (*rows, *held)), config.private)
+        return base, Lessons(texts=rows, dev_texts=held, window=config.window)
     records = _learnable(config.data)
     rest: Sequence[Record] = []
     if isinstance(config.dev, Path):
@@ -53,8 +53,8 @@ def gather(config: Config, settings: Settings) -> tuple[Base, Material]:
     if not records:
         raise InputError("there is no row to learn from", remedy="name a file with rows under data")
     talks, dev_talks = _talks(records), _talks(rest)
-    gate.demand(gate.conversations((*talks, *dev_talks)), config.private)
-    return base, Material(talks, dev_talks, window=config.window)
+    privacy.demand(privacy.conversations((*talks, *dev_talks)), config.private)
+    return base, Lessons(talks, dev_talks, window=config.window)
 
 
 def _learnable(paths: Sequence[Path]) -> list[Record]:

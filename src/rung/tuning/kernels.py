@@ -6,7 +6,8 @@ Forward and backward follow the plain formulas; tests check them against autogra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rung.tuning.batches import Batch
+from rung.tuning.batches import MicroBatch
 from rung.tuning.packed import BLOCK, Packed
 
 NAME = "rung-ragged"
@@ -22,8 +23,12 @@ LONG = 512
 """Rows longer than this recompute their attention in the backward pass (flash) instead of keeping its weights."""
 
 
+class Stopped(Exception):
+    """Computing was ended from outside, between two layers."""
+
+
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LikeRows:
     """Rows of like length: ``index`` (rows, longest) into the flat tokens; ``valid`` is false on padding (None: none);
     ``mask`` (longest, prefix + longest) is true where a query must not look."""
 
@@ -33,21 +38,30 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Which tokens of a flat micro-batch attend to which: a causal prefix, and rows that see it and themselves."""
+class Attended:
+    """Which tokens of a flat micro-batch attend to which: a causal prefix, and rows that see it and themselves.
+
+    As every layer is given it, it also carries the wish to ``stop``: both passes raise Stopped at the next layer.
+    """
 
     prefix: int
     causal: Tensor
-    rows: tuple[Rows, ...]
+    rows: tuple[LikeRows, ...]
+    stop: threading.Event | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> Layout:
+    def of(cls, batch: MicroBatch, device: torch.device, stop: threading.Event | None = None) -> Attended:
         rows = []
         for group in batch.groups:
             valid = None if group.valid is None else torch.from_numpy(group.valid).to(device)
             mask = _causal(group.index.shape[1], batch.prefix, device)
-            rows.append(Rows(torch.from_numpy(group.index).to(device), valid, mask))
-        return cls(batch.prefix, _causal(batch.prefix, 0, device), tuple(rows))
+            rows.append(LikeRows(torch.from_numpy(group.index).to(device), valid, mask))
+        return cls(batch.prefix, _causal(batch.prefix, 0, device), tuple(rows), stop)
+
+    def check(self) -> None:
+        """Raises Stopped when it is wished for."""
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped
 
 
 def _causal(length: int, prefix: int, device: torch.device) -> Tensor:
@@ -66,7 +80,7 @@ def register() -> str:
 
 
 def _interface(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, scaling: float, layout: Layout, **_: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, scaling: float, layout: Attended, **_: Any
 ) -> tuple[Tensor, None]:
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     own = getattr(module, "rung_prefix", None)
@@ -76,25 +90,32 @@ def _interface(
     return RaggedAttention.apply(q, k, v, scaling, layout)[None], None
 
 
+Qkv = tuple[Tensor, Tensor, Tensor]
+Prefix = tuple[Tensor, Tensor] | None
+"""Keys and values of the common prefix, each (p, key heads, d)."""
+
+
 class RaggedAttention(torch.autograd.Function):  # type: ignore[misc]
     """Grouped-query attention: q (tokens, heads, d), k and v (tokens, key heads, d) -> (tokens, heads, d)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, layout: Layout) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, layout: Attended) -> Tensor:
+        layout.check()
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
         p = layout.prefix
         weights: list[Tensor | None] = []
         if p:
-            o, w = _attend(q[None, :p], k[None, :p], v[None, :p], None, None, layout.causal, scale)
+            o, w = _attend((q[None, :p], k[None, :p], v[None, :p]), None, layout.causal, scale)
             out[:p] = o[0]
             weights.append(w)
-        pk, pv = (k[:p], v[:p]) if p else (None, None)
+        prefix = (k[:p], v[:p]) if p else None
         for rows in layout.rows:
-            o, w = _attend(q[rows.index], k[rows.index], v[rows.index], pk, pv, rows.mask, scale)
+            i = rows.index
+            o, w = _attend((q[i], k[i], v[i]), prefix, rows.mask, scale)
             if rows.valid is None:
-                out[rows.index.reshape(-1)] = o.reshape(-1, *o.shape[2:])
+                out[i.reshape(-1)] = o.reshape(-1, *o.shape[2:])
             else:
-                out[rows.index[rows.valid]] = o[rows.valid]
+                out[i[rows.valid]] = o[rows.valid]
             weights.append(w)
         ctx.save_for_backward(q, k, v, *weights)
         ctx.scale, ctx.layout = scale, layout
@@ -105,24 +126,23 @@ class RaggedAttention(torch.autograd.Function):  # type: ignore[misc]
         grad = grads[0]
         q, k, v, *weights = ctx.saved_tensors
         p, layout, scale = ctx.layout.prefix, ctx.layout, ctx.scale
+        layout.check()
         dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-        pk, pv = (k[:p], v[:p]) if p else (None, None)
+        prefix = (k[:p], v[:p]) if p else None
         if p:
-            w = weights.pop(0)
-            part = _attend_backward(
-                grad[None, :p], q[None, :p], k[None, :p], v[None, :p], None, None, w, layout.causal, scale
-            )
-            dq[:p], sum_k, sum_v = part[0][0], part[1][0].float(), part[2][0].float()
+            first = (q[None, :p], k[None, :p], v[None, :p])
+            (a, b, c), _ = _attend_backward(grad[None, :p], first, None, weights.pop(0), (layout.causal, scale))
+            dq[:p], sum_k, sum_v = a[0], b[0].float(), c[0].float()
         for rows, w in zip(layout.rows, weights, strict=True):
             i, valid = rows.index, rows.valid
             g = grad[i] if valid is None else grad[i] * valid[..., None, None]
-            a, b, c, d, e = _attend_backward(g, q[i], k[i], v[i], pk, pv, w, rows.mask, scale)
+            parts, more = _attend_backward(g, (q[i], k[i], v[i]), prefix, w, (rows.mask, scale))
             flat = i.reshape(-1) if valid is None else i[valid]
-            for whole, piece in ((dq, a), (dk, b), (dv, c)):
+            for whole, piece in zip((dq, dk, dv), parts, strict=True):
                 whole[flat] = piece.reshape(-1, *piece.shape[2:]) if valid is None else piece[valid]
-            if p:
-                sum_k += d
-                sum_v += e
+            if more is not None:
+                sum_k += more[0]
+                sum_v += more[1]
         if p:
             dk[:p], dv[:p] = sum_k, sum_v
         return dq, dk, dv, None, None
@@ -155,44 +175,43 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tenso
     )
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, pk: Tensor | None, pv: Tensor | None, mask: Tensor, scale: float
-) -> tuple[Tensor, Tensor | None]:
+def _attend(qkv: Qkv, prefix: Prefix, mask: Tensor, scale: float) -> tuple[Tensor, Tensor | None]:
+    """Output (n, s, h, d), and the weights where they are kept for the backward pass."""
+    q, k, v = qkv
     n, s, h, _ = q.shape
     if mask.shape[1] > LONG:
-        if pk is not None and pv is not None:
-            k = torch.cat([pk.expand(n, *pk.shape), k], 1)
-            v = torch.cat([pv.expand(n, *pv.shape), v], 1)
-        return _flash(q, k, v, mask, scale), None
+        return _flash(q, *_behind(k, v, prefix), mask, scale), None
     groups = k.shape[2]
+    pk, pv = prefix or (None, None)
     w = torch.bmm(_fold(q, groups), _keys(k, pk).transpose(1, 2)).mul_(scale)
     w.view(n * groups, h // groups, s, -1).masked_fill_(mask, float("-inf"))
     w = torch.softmax(w, -1)
     return _unfold(torch.bmm(w, _keys(v, pv)), n, s, h), w
 
 
+def _behind(k: Tensor, v: Tensor, prefix: Prefix) -> tuple[Tensor, Tensor]:
+    """Keys and values behind those of the prefix, in every row."""
+    if prefix is None:
+        return k, v
+    pk, pv = prefix
+    n = k.shape[0]
+    return torch.cat([pk.expand(n, *pk.shape), k], 1), torch.cat([pv.expand(n, *pv.shape), v], 1)
+
+
 def _attend_backward(
-    g: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    pk: Tensor | None,
-    pv: Tensor | None,
-    w: Tensor | None,
-    mask: Tensor,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of q, k, v, and of the prefix's k and v (summed over the rows, float32)."""
+    g: Tensor, qkv: Qkv, prefix: Prefix, w: Tensor | None, setting: tuple[Tensor, float]
+) -> tuple[Qkv, Prefix]:
+    """Gradients of q, k, v, and of the prefix's k and v (summed over the rows, float32). ``setting``: mask and scale."""
+    (q, k, v), (mask, scale) = qkv, setting
     n, s, h, d = q.shape
-    groups, p = k.shape[2], 0 if pk is None else pk.shape[0]
+    groups, p = k.shape[2], 0 if prefix is None else prefix[0].shape[0]
     if w is None:
-        if pk is not None and pv is not None:
-            k = torch.cat([pk.expand(n, *pk.shape), k], 1)
-            v = torch.cat([pv.expand(n, *pv.shape), v], 1)
+        k, v = _behind(k, v, prefix)
         with torch.enable_grad():
             q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
             dq, dk, dv = torch.autograd.grad(_flash(q, k, v, mask, scale), (q, k, v), g)
     else:
+        pk, pv = prefix or (None, None)
         folded, key, value = _fold(g, groups), _keys(k, pk), _keys(v, pv)
         ds = torch.bmm(folded, value.transpose(1, 2))
         ds = torch._softmax_backward_data(ds, w, -1, w.dtype).mul_(scale)
@@ -200,45 +219,46 @@ def _attend_backward(
         dk = torch.bmm(ds.transpose(1, 2), _fold(q, groups)).view(n, groups, p + s, d).transpose(1, 2)
         dv = torch.bmm(w.transpose(1, 2), folded).view(n, groups, p + s, d).transpose(1, 2)
     if not p:
-        return dq, dk, dv, None, None
-    return dq, dk[:, p:], dv[:, p:], dk[:, :p].sum(0, dtype=torch.float32), dv[:, :p].sum(0, dtype=torch.float32)
+        return (dq, dk, dv), None
+    sums = dk[:, :p].sum(0, dtype=torch.float32), dv[:, :p].sum(0, dtype=torch.float32)
+    return (dq, dk[:, p:], dv[:, p:]), sums
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What LoRA lies over: a matrix (a tensor, or packed and opened each time it is needed), its bias, and the scaling of B A."""
+
+    weight: Tensor | Packed
+    bias: Tensor | None
+    scaling: float
 
 
 class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scaling ((x * keep) A^T) B^T with W frozen (a tensor, or packed and opened each time it is needed); A and B
-    are float32 masters computed in x's type. ``keep`` is dropout's mask, already scaled (None: no dropout)."""
+    """x W^T + bias + scaling ((x * keep) A^T) B^T with W frozen; A and B are float32 masters computed in x's type. ``keep`` is
+    dropout's mask, already scaled (None: no dropout)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | Packed,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scaling: float,
-        keep: Tensor | None = None,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, base: Frozen, a: Tensor, b: Tensor, keep: Tensor | None = None) -> Tensor:
         flat, a, b = x.reshape(-1, x.shape[-1]), a.to(x.dtype), b.to(x.dtype)
         kept = flat if keep is None else flat * keep.view_as(flat)
         low = kept @ a.t()
-        out = functional.linear(flat, _opened(weight, x.dtype), bias).addmm_(low, b.t(), alpha=scaling)
+        out = functional.linear(flat, _opened(base.weight, x.dtype), base.bias).addmm_(low, b.t(), alpha=base.scaling)
         ctx.save_for_backward(kept, a, b, low, keep)
-        ctx.weight, ctx.scaling, ctx.shape = weight, scaling, x.shape  # frozen, so it needs no guard of autograd's
+        ctx.base, ctx.shape = base, x.shape  # frozen, so it needs no guard of autograd's
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, a, b, low, keep = ctx.saved_tensors
         g = grads[0].reshape(-1, grads[0].shape[-1])
-        gb = (g @ b).mul_(ctx.scaling)
-        db = (g.t() @ low).float().mul_(ctx.scaling)
+        gb = (g @ b).mul_(ctx.base.scaling)
+        db = (g.t() @ low).float().mul_(ctx.base.scaling)
         da = (gb.t() @ x).float()
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = g @ _opened(ctx.weight, g.dtype)
+            dx = g @ _opened(ctx.base.weight, g.dtype)
             dx = (dx.addmm_(gb, a) if keep is None else dx.add_((gb @ a).mul_(keep.view_as(dx)))).view(ctx.shape)
-        return dx, None, None, da, db, None, None
+        return dx, None, da, db, None
 
 
 def _opened(weight: Tensor | Packed, dtype: Any) -> Tensor:
@@ -340,7 +360,7 @@ def _lora_forward(self: Any, x: Tensor) -> Tensor:
     keep = None
     if isinstance(drop, torch.nn.Dropout) and drop.training and drop.p > 0:
         keep = torch.empty_like(x).bernoulli_(1 - drop.p).div_(1 - drop.p)
-    return LoraLinear.apply(x, weight, base.bias, a, b, self.scaling["default"], keep)
+    return LoraLinear.apply(x, Frozen(weight, base.bias, self.scaling["default"]), a, b, keep)
 
 
 def _swiglu_forward(self: Any, x: Tensor) -> Tensor:

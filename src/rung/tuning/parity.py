@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
 from rung.core.files import write_file
+from rung.core.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine import openvino
 from rung.models.providers import transformers
-from rung.tuning.batches import Chat, Row, assemble
-from rung.tuning.loop import SHORT_OF_MEMORY
+from rung.tuning.batches import Chat, TokenRow, assemble
 from rung.tuning.recipe import Method
 from rung.tuning.session import Session, losses, states
+from rung.tuning.state import short_of_memory
 
 if TYPE_CHECKING:
-    from rung.tuning.work import Material
+    from rung.tuning.work import Lessons
 
 T = TypeVar("T")
 FILE = "parity.json"
@@ -44,8 +45,8 @@ Talk = tuple[Sequence[Message], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What is let through: ``loss`` is how many nats a token the answers may cost more (or less) than in training, ``drift`` the
+class Allowed:
+    """What is let through, beside the rounding of bfloat16: ``loss`` is how many nats a token the answers may cost more (or less) than in training, ``drift`` the
     mean distance of a token's log-probability, ``slack`` by how many nats a greedy token may be worse than the trained
     weights' own choice, and ``same`` the share of greedy answers that must keep within it."""
 
@@ -55,14 +56,14 @@ class Limits:
     same: float
 
 
-EXACT = Limits(0.05, 0.1, 0.5, 0.75)
-COARSE = Limits(0.4, 0.8, 5.0, 0.5)
-LIMITS: Mapping[str, Limits] = {
+EXACT = Allowed(0.05, 0.1, 0.5, 0.75)
+COARSE = Allowed(0.4, 0.8, 5.0, 0.5)
+LIMITS: Mapping[str, Allowed] = {
     "adapter": EXACT,
     "folder": EXACT,
     "f16": EXACT,
     "openvino": EXACT,
-    "q8": Limits(0.05, 0.15, 0.75, 0.75),
+    "q8": Allowed(0.05, 0.15, 0.75, 0.75),
     "q4": COARSE,
     "qlora": COARSE,  # its adapter: trained over a base of 4 bits, used over the base itself
 }
@@ -72,7 +73,7 @@ LIMITS: Mapping[str, Limits] = {
 @dataclass(frozen=True, slots=True)
 class Parity:
     """One export beside what was trained: mean loss a token of ``tokens`` answer tokens in ``rows`` rows, before (``loss``) and
-    from the file (``after``), ``drift`` as in Limits; of ``asked`` greedy answers ``same`` kept within the slack."""
+    from the file (``after``), ``drift`` as in Allowed; of ``asked`` greedy answers ``same`` kept within the slack."""
 
     verdict: Literal["passed", "failed", "not checked"]
     rows: int = 0
@@ -95,27 +96,51 @@ class Parity:
         return f"{said}; {self.why}" if self.why else said
 
 
-class Gate:
-    """What was trained, ready to be compared with: ``session`` holds it, and is only read."""
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What computing in bfloat16 changes on the compared rows, apart from any export: the mean loss a token by ``loss``, a
+    token's log-probability by ``drift`` on average. Zero where neither the training nor the engine rounds so."""
 
-    def __init__(self, session: Session, chat: Chat, method: Method, material: Material) -> None:
+    loss: float = 0.0
+    drift: float = 0.0
+
+
+class Reference:
+    """What was trained, ready to be compared with: ``session`` holds it, and is only read.
+
+    It is computed in float32, whatever the training computed in: an export is not wrong because it is more precise. Engines
+    compute in bfloat16 where the processor does, so what that changes is measured and let through.
+    """
+
+    def __init__(self, session: Session, chat: Chat, method: Method, lessons: Lessons) -> None:
+        import torch
+
         self._session, self._chat, self._method = session, chat, method
-        talks = [talk for _, messages in material.dev or material.conversations for talk in _last(messages)]
-        texts = [text[:PIECE] for _, text in material.dev_texts or material.texts]
-        self._held_out = bool(material.dev or material.dev_texts)
+        talks = [talk for _, messages in lessons.dev or lessons.conversations for talk in _last(messages)]
+        texts = [text[:PIECE] for _, text in lessons.dev_texts or lessons.texts]
+        self._held_out = bool(lessons.dev or lessons.dev_texts)
         talks = [talk for talk in talks if self._length(talk) <= LONGEST] or sorted(talks, key=self._length)[:1]
         self._talks = _some(talks, ROWS)
         self._talks += [((), text) for text in _some(texts, ROWS) if len(chat.template.plain(text)) > 1]
-        self._known = [self._logprobs(messages, chat.template.plain(text)) for messages, text in self._talks]
+        with session.computed_in(torch.float32):
+            self._known = self._all_logprobs()
+        self.rounding = Rounding()
+        if machine().bfloat16:
+            with session.computed_in(torch.bfloat16):
+                rounded = self._all_logprobs()
+            self.rounding = Rounding(*_distance(self._known, rounded))
+
+    def _all_logprobs(self) -> list[list[float]]:
+        return [self._logprobs(messages, self._chat.template.plain(text)) for messages, text in self._talks]
 
     def _length(self, talk: Talk) -> int:
         return len(self._chat.prompt(talk[0])) + len(self._chat.template.plain(talk[1]))
 
-    def _row(self, messages: Sequence[Message], tokens: Sequence[int], *, end: bool = True) -> Row:
+    def _row(self, messages: Sequence[Message], tokens: Sequence[int], *, end: bool = True) -> TokenRow:
         prompt, rest = list(tokens[:1]), list(tokens[1:])
         if messages:
             prompt, rest = self._chat.prompt(messages), [*tokens, self._chat.stop] if end else list(tokens)
-        return Row("", (*prompt, *rest), (False,) * len(prompt) + (True,) * len(rest))
+        return TokenRow("", (*prompt, *rest), (False,) * len(prompt) + (True,) * len(rest))
 
     def _logprobs(self, messages: Sequence[Message], tokens: Sequence[int]) -> list[float]:
         import torch
@@ -134,7 +159,7 @@ class Gate:
         if not row.answers:
             return 0.0
         batch = assemble(self._session.front([row]))
-        with torch.no_grad():
+        with torch.no_grad(), self._session.computed_in(torch.float32):
             head = self._session.causal.get_output_embeddings().weight
             logits = (states(self._session, batch) @ head.T).float()
         chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
@@ -149,37 +174,41 @@ class Gate:
         except MissingExtra as error:
             return Parity("not checked", why=error.message)
         except (RungError, RuntimeError, MemoryError) as error:
-            said = " ".join(str(getattr(error, "message", error)).split())
-            if isinstance(error, MemoryError) or any(word in said for word in SHORT_OF_MEMORY):
+            if short_of_memory(error):
                 return Parity("not checked", why="there is too little memory to open it beside the training")
             if not isinstance(error, RungError):
                 raise
-            return Parity("failed", why=f"it cannot be opened and asked: {said}")
+            return Parity("failed", why=f"it cannot be opened and asked: {' '.join(error.message.split())}")
         counts = [(len(one), len(two)) for one, two in zip(found, self._known, strict=True)]
         if unlike := next((pair for pair in counts if pair[0] != pair[1]), None):
             return Parity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
-        before = [value for one in self._known for value in one]
-        after = [value for one in found for value in one]
         regrets = [self.regret(messages, reply) for (messages, _), reply in zip(self._talks, replies, strict=False)]
-        out = Parity(
-            "passed",
-            len(counts),
-            len(before),
-            self._held_out,
-            -math.fsum(before) / len(before),
-            -math.fsum(after) / len(after),
-            math.fsum(abs(one - two) for one, two in zip(before, after, strict=True)) / len(before),
-            len(regrets),
-            sum(regret <= limits.slack for regret in regrets),
-        )
+        tokens = sum(len(one) for one in self._known)
+        change, drift = _distance(self._known, found)
+        loss = -math.fsum(value for one in self._known for value in one) / tokens
+        same = sum(regret <= limits.slack for regret in regrets)
+        out = Parity("passed", len(counts), tokens, self._held_out, loss, loss + change, drift, len(regrets), same)
+        return replace(out, verdict="failed", why="; ".join(faults)) if (faults := self._faults(out, limits)) else out
+
+    def _faults(self, found: Parity, limits: Allowed) -> list[str]:
+        """What a comparison shows beyond the limits and twice the measured rounding."""
+        loss, drift = limits.loss + 2 * abs(self.rounding.loss), limits.drift + 2 * self.rounding.drift
         faults = []
-        if not abs(out.after - out.loss) <= limits.loss:
-            faults.append(f"the loss may differ by {limits.loss:g}")
-        if not out.drift <= limits.drift:
-            faults.append(f"drift may be {limits.drift:g}")
-        if out.same < limits.same * out.asked:
+        if not abs(found.after - found.loss) <= loss:
+            faults.append(f"the loss may differ by {loss:.3g}")
+        if not found.drift <= drift:
+            faults.append(f"the drift may be {drift:.3g}")
+        if found.same < limits.same * found.asked:
             faults.append(f"{limits.same:.0%} of the greedy answers must be within {limits.slack:g} nats a token")
-        return replace(out, verdict="failed", why="; ".join(faults)) if faults else out
+        return faults
+
+
+def _distance(known: Sequence[Sequence[float]], found: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """By how much the mean loss a token is higher in ``found`` than in ``known`` (log-probabilities by row), and the mean distance
+    of a token's log-probability."""
+    pairs = [pair for one, two in zip(known, found, strict=True) for pair in zip(one, two, strict=True)]
+    change = math.fsum(before - after for before, after in pairs) / len(pairs)
+    return change, math.fsum(abs(before - after) for before, after in pairs) / len(pairs)
 
 
 async def _ask(name: str, talks: Sequence[Talk], settings: Settings) -> tuple[list[tuple[float, ...]], list[Reply]]:
@@ -226,9 +255,9 @@ def demand(found: Mapping[Path, Parity]) -> None:
     """Put files that failed under another name, and raise ParityError naming them."""
     failed = {place: one for place, one in found.items() if one.verdict == "failed"}
     for place in failed:
-        aside = place.with_name(f"{place.name}.failed")
-        shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
-        place.replace(aside)
+        refused = place.with_name(f"{place.name}.failed")
+        shutil.rmtree(refused, ignore_errors=True) if refused.is_dir() else refused.unlink(missing_ok=True)
+        place.replace(refused)
     if failed:
         listed = "\n".join(f"    {place.name}.failed: {one}" for place, one in failed.items())
         raise ParityError(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core.errors import FitError
+from rung.core.settings import Settings
 from rung.core.types import Message
 from rung.models.engine import gguf
 from rung.models.engine.template import Template
-from rung.tuning.batches import Chat, Row, assemble, split
-from rung.tuning.loop import peak_memory
+from rung.tuning import forecast, speed
+from rung.tuning.batches import Chat, TokenRow, assemble, split
+from rung.tuning.precision import settle
 from rung.tuning.recipe import RATES, Recipe
 from rung.tuning.session import Session, losses
+from rung.tuning.state import peak_memory
 from rung.tuning.weights import Base
 
 BY_HEART = 128
@@ -55,15 +57,17 @@ class Preflight:
 
 def inspect(
     session: Session,
-    base: Base,
     chat: Chat,
-    rows: Sequence[Row],
+    lessons: tuple[Sequence[TokenRow], Sequence[TokenRow]],
     conversations: Sequence[tuple[str, Sequence[Message]]],
     recipe: Recipe,
     *,
     colour: bool = False,
 ) -> Preflight:
-    """Run every check. The session's adapter is the same afterwards. Raises nothing on purpose: see ``demand``."""
+    """Run every check. ``lessons``: rows to train on, and rows of dev. The session's adapter is the same afterwards. Raises
+    nothing on purpose: see ``demand``."""
+    rows, dev = lessons
+    recipe = settle(recipe)
     checks = [check_math(session, rows)]
     if conversations:  # plain texts have neither turns nor a template
         known = {id for id, _ in conversations}
@@ -71,18 +75,19 @@ def inspect(
         checks = [
             check_stop(chat, talks),
             check_mask(chat, talks, conversations),
-            check_template(base, chat, conversations),
+            check_template(session.base, chat, conversations),
             *checks,
         ]
-    overfit, speed = check_overfit(session, rows, recipe)
-    checks.append(overfit)
-    seconds = estimate_seconds(rows, recipe, speed)
+    checks.append(check_overfit(session, rows, recipe))
+    rate = forecast.measure(session, rows, recipe)
+    speed.remember(Settings().cache, forecast.speed_key(session.base, recipe), rate)
+    seconds = forecast.seconds(rows, dev, recipe, rate, 1 - recipe.share)
     memory = estimate_memory(session, rows, recipe)
     checks.append(check_memory(memory, seconds))
     return Preflight(tuple(checks), chat.show(rows[0], colour=colour), seconds, memory)
 
 
-def check_stop(chat: Chat, rows: Sequence[Row]) -> Check:
+def check_stop(chat: Chat, rows: Sequence[TokenRow]) -> Check:
     """Every answer ends in a trained stop token, or the tuned model would never stop."""
     name, shown = "stop token", repr(chat.decode([chat.stop]))
     for row in rows:
@@ -99,7 +104,7 @@ def check_stop(chat: Chat, rows: Sequence[Row]) -> Check:
     return Check(name, True, f"{shown} ends every answer and is trained ({len(rows)} rows)")
 
 
-def check_mask(chat: Chat, rows: Sequence[Row], conversations: Sequence[tuple[str, Sequence[Message]]]) -> Check:
+def check_mask(chat: Chat, rows: Sequence[TokenRow], conversations: Sequence[tuple[str, Sequence[Message]]]) -> Check:
     """The trained tokens are the answers and nothing else."""
     name = "mask"
     answers = {id: [m.content for m in messages if m.role == "assistant" and m.learn] for id, messages in conversations}
@@ -172,7 +177,7 @@ def check_template(base: Base, chat: Chat, conversations: Sequence[tuple[str, Se
     return Check(name, True, f"ids equal the engine's in {len(picked)} conversations")
 
 
-def check_math(session: Session, rows: Sequence[Row], tolerance: float = 0.05) -> Check:
+def check_math(session: Session, rows: Sequence[TokenRow], tolerance: float = 0.05) -> Check:
     """The lean step computes what the model's own forward pass does: losses of two rows that share a prefix."""
     import torch
 
@@ -209,12 +214,12 @@ def check_math(session: Session, rows: Sequence[Row], tolerance: float = 0.05) -
     )
 
 
-def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: int = 12) -> tuple[Check, float]:
+def check_overfit(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps: int = 12) -> Check:
     """Ten rows can be learnt by heart: their loss must halve within ``steps`` (virtual tokens, which learn slowly, must lower it
-    by a tenth). Of plain texts, which are long, the beginnings. Also returns computed tokens a second."""
+    by a tenth). Of plain texts, which are long, the beginnings."""
     import torch
 
-    few: list[Row] = []
+    few: list[TokenRow] = []
     seen = set()
     for row in sorted(map(_beginning, rows), key=lambda row: (len(row), row.id)):
         if row.ids not in seen:
@@ -222,7 +227,9 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
             seen.add(row.ids)
         if len(few) == 10:
             break
-    batches = split(session.front(few), recipe.tokens)
+    few = session.front(few)
+    session.keep(few, recipe.tokens, lambda _: None)
+    batches = split(few, recipe.tokens)
     count = sum(len(batch.targets) for batch in batches)
     kept = session.vector.clone()
     parameter = torch.nn.Parameter(session.vector)
@@ -233,7 +240,6 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
     first = last = math.nan
     session.grad.zero_()
     session.model.eval()  # no dropout: the question is whether it can learn at all
-    made, began = 0, time.perf_counter()
     try:
         for step in range(steps):
             last = 0.0
@@ -243,7 +249,6 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
                 last += float(part.detach())
             if step == 0:
                 first = last
-            made += sum(len(batch.ids) for batch in batches)
             if not math.isfinite(last) or last < 0.25 * first or last < 0.02:
                 break
             torch.nn.utils.clip_grad_norm_([parameter], recipe.clip)
@@ -251,7 +256,6 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
             session.push()
             session.grad.zero_()
     finally:
-        speed = made / max(1e-9, time.perf_counter() - began)
         session.set(kept)
         session.grad.zero_()
     passed = math.isfinite(last) and (last <= (0.9 if session.virtual else 0.5) * first or last < 0.1)
@@ -264,28 +268,17 @@ def check_overfit(session: Session, rows: Sequence[Row], recipe: Recipe, steps: 
         f"{RATES[recipe.method][2]:g}"
         if recipe.peak > RATES[recipe.method][2]
         else "raise the rank or learning rate, add target modules, or look at the rows",
-    ), speed
+    )
 
 
-def _beginning(row: Row) -> Row:
+def _beginning(row: TokenRow) -> TokenRow:
     """A row whose every token but the first is learnt is text: as much of it as an answer has can be learnt by heart in a few steps."""
     if row.answers < len(row) - 1:
         return row
-    return Row(row.id, row.ids[:BY_HEART], row.trained[:BY_HEART])
+    return TokenRow(row.id, row.ids[:BY_HEART], row.trained[:BY_HEART])
 
 
-def estimate_seconds(rows: Sequence[Row], recipe: Recipe, speed: float) -> float:
-    """Expected wall time of the whole training, from measured speed and the tokens of one epoch's micro-batches."""
-    steps = math.ceil(len(rows) / recipe.batch)
-    total = min(steps * recipe.epochs, recipe.steps or steps * recipe.epochs)
-    sample = [
-        sum(len(batch.ids) for batch in split(rows[start : start + recipe.batch], recipe.tokens))
-        for start in range(0, min(len(rows), 32 * recipe.batch), recipe.batch)
-    ]
-    return sum(sample) / len(sample) * total / max(speed, 1e-9)
-
-
-def estimate_memory(session: Session, rows: Sequence[Row], recipe: Recipe) -> int:
+def estimate_memory(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> int:
     """Expected peak bytes of the process: what it holds now, optimizer state, and one micro-batch's activations."""
     config = session.causal.config
     width = 2 if recipe.precision == "bf16" else 4

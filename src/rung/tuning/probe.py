@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rung.tuning.batches import Chat, Row, shuffle, split, texts
-from rung.tuning.batches import encode as encode_rows
+from rung.tuning.batches import Chat, TokenRow, shuffle, split
+from rung.tuning.precision import settle
 from rung.tuning.preflight import inspect
 from rung.tuning.recipe import RATES, Recipe
 from rung.tuning.session import Session, losses, open_session
 from rung.tuning.weights import Base, load_torch
-from rung.tuning.work import Material
+from rung.tuning.work import Lessons, encode_lessons
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Range:
         )
 
 
-def find_rate(session: Session, rows: Sequence[Row], recipe: Recipe, steps: int = 30) -> Range:
+def find_rate(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps: int = 30) -> Range:
     """Learning-rate range test (Smith 2017, arXiv:1506.01186): the rate grows geometrically over ``steps`` from a tenth of the
     method's lowest usual rate, until the smoothed loss is four times its least. The suggestion is where it falls steepest.
     The session's weights are as before afterwards."""
@@ -91,13 +91,13 @@ def find_rate(session: Session, rows: Sequence[Row], recipe: Recipe, steps: int 
     return Range(tuple(rates), tuple(smoothed), rates[best] if rates else recipe.peak)
 
 
-def probe(base: Base, material: Material, recipe: Recipe, *, rates: bool = False, colour: bool = False) -> str:
+def probe(base: Base, lessons: Lessons, recipe: Recipe, *, rates: bool = False, colour: bool = False) -> str:
     """The pre-flight's findings (or those of the range test) as text; nothing is written. A failed check is in the text."""
     load_torch()
+    recipe = settle(recipe)
     chat = Chat(base)
-    rows, _ = encode_rows(chat, material.conversations, material.window)
-    rows += texts(chat, material.texts, material.window)
+    rows, dev, _ = encode_lessons(chat, lessons)
     session = open_session(base, recipe)
     if rates:
         return str(find_rate(session, rows, recipe))
-    return str(inspect(session, base, chat, rows, material.conversations, recipe, colour=colour))
+    return str(inspect(session, chat, (rows, dev), lessons.conversations, recipe, colour=colour))

@@ -24,6 +24,10 @@ RATES: dict[Method, tuple[float, float, float]] = {
 """Learning rates of each method: the usual lowest, the default, the usual highest. A rate outside is trained with, and told."""
 
 
+UPPER: dict[Method, float] = {"lora": 1.0}
+"""Share of the layers that a method adapts where the recipe does not say: all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to tune.
@@ -38,7 +42,9 @@ class Recipe:
     ``warmup`` is a fraction of all steps below 1, a number of steps from 1; ``patience`` is how many dev checks without a new
     best end the training (0: never); ``checks`` is how many dev checks an epoch has, or ``interval`` how many steps lie between
     two (0: by checks); ``steps`` cuts the training short of its
-    epochs (0: no cut); ``precision`` is that of the base; ``checkpointing`` recomputes activations in the backward pass.
+    epochs (0: no cut); ``precision`` is what is computed in (auto: what this processor does well, see ``precision.choose``);
+    ``checkpointing`` recomputes activations in the backward pass. ``upper`` is the share of the layers, counted from the output,
+    that LoRA adapts (None: the method's default): what the layers below put out is computed once a row and kept.
     """
 
     method: Method = "lora"
@@ -65,13 +71,19 @@ class Recipe:
     checks: int = 1
     interval: int = 0
     seed: int = 0
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     checkpointing: bool = False
+    upper: float | None = None
 
     @property
     def peak(self) -> float:
         """The learning rate after warm-up."""
         return RATES[self.method][1] if self.rate is None else self.rate
+
+    @property
+    def share(self) -> float:
+        """The share of layers that are adapted."""
+        return UPPER.get(self.method, 1.0) if self.upper is None else self.upper
 
     @property
     def advice(self) -> str:
@@ -96,7 +108,7 @@ class Recipe:
         for name, allowed in (
             ("method", METHODS),
             ("schedule", ("cosine", "linear", "constant")),
-            ("precision", ("bf16", "fp32")),
+            ("precision", ("auto", "bf16", "fp32")),
             ("bits", (4, 8)),
         ):
             if getattr(self, name) not in allowed:
@@ -120,6 +132,11 @@ class Recipe:
                 raise InputError(
                     f"{name} must be at least {low}, got {getattr(self, name)}", remedy=f"set {name}: {low}"
                 )
+        if not 0 < self.share <= 1 or (self.share < 1 and self.method != "lora"):
+            raise InputError(
+                f"upper is {self.upper} with method {self.method}, expected a share above 0 and at most 1 (below 1: lora alone)",
+                remedy="for example upper: 0.5 with method: lora",
+            )
         if not 0 <= self.dropout < 1 or self.warmup < 0 or not self.peak > 0 or not self.clip > 0 or self.decay < 0:
             raise InputError(
                 f"got warmup {self.warmup}, dropout {self.dropout}, rate {self.peak}, clip {self.clip}, decay {self.decay}; "

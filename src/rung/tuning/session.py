@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.models.adapters import adapters
-from rung.tuning.batches import Batch, Row
+from rung.tuning.batches import MicroBatch, TokenRow
+from rung.tuning.lower import Kept, only
+from rung.tuning.precision import settle
 from rung.tuning.recipe import Method, Recipe
 from rung.tuning.weights import Base, load_torch, open_base, quiet
 
@@ -26,8 +30,11 @@ Named = list[tuple[str, Any]]
 class Session:
     """``model`` is what training switches on and off, ``causal`` the language model inside it. ``names`` are the trained
     parameters and their shapes in the order in which they lie in ``vector``. ``copies`` are the parameters that are computed
-    in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand before every row."""
+    in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand before every row. The
+    first ``frozen`` layers hold nothing that is trained; ``kept`` has their outputs. ``stop``, once set, ends any computing
+    within a layer: ``kernels.Stopped``."""
 
+    base: Base
     model: Any
     causal: Any
     vector: torch.Tensor
@@ -37,6 +44,9 @@ class Session:
     virtual: int = 0
     copies: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
     device: Any = field(repr=False, default=None)
+    frozen: int = 0
+    kept: Kept = field(default_factory=Kept, repr=False)
+    stop: threading.Event | None = field(default=None, repr=False)
 
     def push(self) -> None:
         """Bring the computed parameters up to the vector."""
@@ -59,13 +69,36 @@ class Session:
             offset += size
         return out
 
-    def front(self, rows: Sequence[Row]) -> list[Row]:
+    def front(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
         """The rows with the method's virtual tokens before them: ids behind the vocabulary, never predicted."""
         if not self.virtual:
             return list(rows)
         low = int(self.causal.config.vocab_size)
         ids, blank = tuple(range(low, low + self.virtual)), (False,) * self.virtual
         return [replace(row, ids=ids + row.ids, trained=blank + row.trained) for row in rows]
+
+    def keep(self, rows: Sequence[TokenRow], tokens: int, done: Callable[[int], None]) -> None:
+        """Compute what the frozen layers put out for ``rows`` before training on them; ``done`` is told how many rows are."""
+        if self.frozen:
+            self.kept.fill(rows, tokens, lambda batch: below(self, batch), done)
+
+    @contextmanager
+    def computed_in(self, dtype: torch.dtype) -> Iterator[None]:
+        """Compute in another type for a while: what was trained without the rounding of training, or with that of others."""
+        held, kept = [(part, part.data) for part in self.causal.parameters()], self.kept
+        full = {id(part): view for part, view in self.copies}
+        self.kept = Kept()
+        try:
+            for part, data in held:
+                if (
+                    not part.requires_grad or id(part) in full
+                ):  # adapters are float32, and computed in the type around them
+                    part.data = full.get(id(part), data).to(dtype)
+            yield
+        finally:
+            for part, data in held:
+                part.data = data
+            self.kept = kept
 
 
 def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
@@ -78,6 +111,7 @@ def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
     from rung.tuning import kernels
 
     recipe.validate()
+    recipe = settle(recipe)
     causal = open_base(base, torch.bfloat16 if recipe.precision == "bf16" else torch.float32).to(device)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -86,13 +120,25 @@ def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
     if recipe.checkpointing:
         causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         causal.enable_input_require_grads()
-    return lay_out(model, causal, trained, recipe, device)
+    session = lay_out((model, causal), base, trained, recipe, device)
+    session.frozen = lowest(causal, recipe)
+    return session
 
 
-def lay_out(model: Any, causal: Any, trained: Named, recipe: Recipe, device: str = "cpu") -> Session:
-    """Put the trained parameters into one vector, and have every backward pass add to one gradient."""
+def lowest(causal: Any, recipe: Recipe) -> int:
+    """The first layer that is adapted: below it everything is frozen."""
+    if recipe.share == 1:
+        return 0
+    layers = len(adapters.layers_of(causal))
+    return layers - max(1, round(layers * recipe.share))
+
+
+def lay_out(models: tuple[Any, Any], base: Base, trained: Named, recipe: Recipe, device: str = "cpu") -> Session:
+    """Put the trained parameters into one vector, and have every backward pass add to one gradient. ``models``: what training
+    switches, and the language model in it."""
     import torch
 
+    model, causal = models
     size = sum(part.numel() for _, part in trained)
     vector, grad = torch.empty(size, device=device), torch.zeros(size, device=device)
     copies, offset = [], 0
@@ -107,7 +153,7 @@ def lay_out(model: Any, causal: Any, trained: Named, recipe: Recipe, device: str
             part.register_post_accumulate_grad_hook(_collector(slot))
         offset += part.numel()
     names = [(name, tuple(part.shape)) for name, part in trained]
-    return Session(model, causal, vector, grad, names, recipe.method, recipe.wanted, copies, torch.device(device))
+    return Session(base, model, causal, vector, grad, names, recipe.method, recipe.wanted, copies, torch.device(device))
 
 
 def _collector(slot: torch.Tensor) -> Callable[[Any], None]:
@@ -118,7 +164,7 @@ def _collector(slot: torch.Tensor) -> Callable[[Any], None]:
     return collect
 
 
-def losses(session: Session, batch: Batch) -> torch.Tensor:
+def losses(session: Session, batch: MicroBatch) -> torch.Tensor:
     """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its targets."""
     import torch
 
@@ -128,32 +174,55 @@ def losses(session: Session, batch: Batch) -> torch.Tensor:
     return kernels.Head.apply(states(session, batch), session.causal.get_output_embeddings().weight, targets, 256)
 
 
-def states(session: Session, batch: Batch) -> torch.Tensor:
+def states(session: Session, batch: MicroBatch) -> torch.Tensor:
     """The last hidden states that predict the trained tokens of the micro-batch: shape (trained, hidden)."""
+    import torch
+
+    if session.frozen:
+        outputs = session.kept.take(batch)
+        given = {"inputs_embeds": (below(session, batch) if outputs is None else outputs)[None]}
+        with only(session.causal, session.frozen) as decoder:
+            hidden = _decode(session, decoder, batch, given)
+    else:
+        hidden = _decode(session, session.causal.base_model, batch, _inputs(session, batch))
+    picked: torch.Tensor = hidden.index_select(0, torch.from_numpy(batch.sources).to(session.device))
+    return picked
+
+
+def below(session: Session, batch: MicroBatch) -> torch.Tensor:
+    """What the frozen layers put out for a micro-batch: shape (tokens, hidden)."""
+    import torch
+
+    with torch.no_grad(), only(session.causal, 0, session.frozen) as decoder:
+        return _decode(session, decoder, batch, _inputs(session, batch))
+
+
+def _inputs(session: Session, batch: MicroBatch) -> dict[str, Any]:
+    import torch
+
+    ids = torch.from_numpy(batch.ids).to(session.device)
+    if not session.virtual:
+        return {"input_ids": ids[None]}
+    causal = session.causal
+    words = causal.get_input_embeddings()(ids[session.virtual :])
+    front = words.new_zeros(session.virtual, words.shape[1])
+    if session.method == "prompt":
+        front = causal.rung_virtual.to(words.dtype)
+    return {"inputs_embeds": torch.cat([front, words])[None]}
+
+
+def _decode(session: Session, decoder: Any, batch: MicroBatch, given: dict[str, Any]) -> torch.Tensor:
     import torch
 
     from rung.tuning import kernels
 
-    device, causal = session.device, session.causal
-    ids = torch.from_numpy(batch.ids).to(device)
-    given: dict[str, Any] = {"input_ids": ids[None]}
-    if session.virtual:
-        embed = causal.get_input_embeddings()
-        words = embed(ids[session.virtual :])
-        front = (
-            causal.rung_virtual.to(words.dtype)
-            if session.method == "prompt"
-            else words.new_zeros(session.virtual, words.shape[1])
-        )
-        given = {"inputs_embeds": torch.cat([front, words])[None]}
-    hidden = causal.base_model(
+    hidden: torch.Tensor = decoder(
         **given,
-        position_ids=torch.from_numpy(batch.positions)[None].to(device),
+        position_ids=torch.from_numpy(batch.positions)[None].to(session.device),
         use_cache=False,
-        layout=kernels.Layout.of(batch, device),
+        layout=kernels.Attended.of(batch, session.device, session.stop),
     ).last_hidden_state[0]
-    picked: torch.Tensor = hidden.index_select(0, torch.from_numpy(batch.sources).to(device))
-    return picked
+    return hidden
 
 
 # ------------------------------------------------------------ one opener a method: (what train() switches, trained parameters)
@@ -174,7 +243,7 @@ def _lora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
             f"the base has no module {', '.join(unknown)} to adapt",
             remedy=f"choose targets among: {', '.join(sorted(linear))}",
         )
-    model = peft.get_peft_model(causal, lora_config(recipe))
+    model = peft.get_peft_model(causal, lora_config(recipe, causal))
     return model, _trainable(model)
 
 
@@ -247,14 +316,16 @@ OPENERS: dict[Method, Callable[[Any, Recipe], tuple[Any, Named]]] = {
 }
 
 
-def lora_config(recipe: Recipe) -> Any:
-    """The peft configuration of a recipe."""
+def lora_config(recipe: Recipe, causal: Any) -> Any:
+    """The peft configuration of a recipe over a model."""
     peft = require("peft", "tuning", "LoRA")
+    first = lowest(causal, recipe)
     return peft.LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=list(recipe.targets),
+        layers_to_transform=list(range(first, len(adapters.layers_of(causal)))) if first else None,
         use_rslora=recipe.rslora,
         use_dora=recipe.dora,
         task_type="CAUSAL_LM",

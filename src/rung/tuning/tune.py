@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError
 from rung.core.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
-from rung.core.types import Example, Loss, Message, Task, Training, Usage
+from rung.core.types import Example, Loss, Message, Progress, Task, Training, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, show
-from rung.tuning import gate
-from rung.tuning.loop import Trained
+from rung.tuning import privacy
 from rung.tuning.recipe import LINEAR, Method, Recipe
+from rung.tuning.state import Trained, Watch
+from rung.tuning.worker import run_stoppable
 
 if TYPE_CHECKING:
-    from rung.tuning.work import Export
+    from rung.tuning.work import Export, Lessons, Tuned
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
-PRECISIONS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
+EXPORTS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
 STRETCHES = 200
 """Means of which a curve of losses is drawn at most."""
 DEV_ROWS = 200
@@ -37,14 +36,15 @@ DEV_ROWS = 200
 class Tune:
     """Tune on the train split, stop early by loss on dev, answer with the tuned weights.
 
-    Methods that merge (lora, qlora, full) answer in the embedded engine at ``precision``; bottleneck, prompt and prefix tuning
+    Methods that merge (lora, qlora, full) answer in the embedded engine from a file of kind ``export``; bottleneck, prompt and prefix tuning
     answer through transformers, the adapter beside the base. ``instruction`` short: the prompt is the task's instruction
     alone, labels or schema are left to the weights, which makes every answer cheaper; full: the zero-shot prompt. The other
     options are those of ``Recipe``.
     """
 
     method: Method = "lora"
-    precision: str = "f16"
+    export: str = "f16"
+    precision: str = "auto"
     instruction: str = "short"
     rank: int = 16
     alpha: float = 32.0
@@ -65,9 +65,10 @@ class Tune:
     decay: float = 0.0
     clip: float = 1.0
     patience: int = 2
+    upper: float | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("precision", PRECISIONS), ("instruction", ("short", "full"))):
+        for name, allowed in (("export", EXPORTS), ("instruction", ("short", "full"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected {' or '.join(allowed)}")
         try:
@@ -85,12 +86,12 @@ class Tune:
         """What is written and answered with."""
         if self.method not in ("lora", "qlora", "full"):
             return "adapter"
-        return PRECISIONS[self.precision]
+        return EXPORTS[self.export]
 
     def recipe(self, seed: int) -> Recipe:
-        """The training's own settings: the same for every precision and so shared."""
+        """The training's own settings: the same for every export and so shared."""
         names = {item.name for item in fields(Recipe)} & {item.name for item in fields(self)}
-        return Recipe(seed=seed, **{name: getattr(self, name) for name in names - {"precision", "seed"}})
+        return Recipe(seed=seed, **{name: getattr(self, name) for name in names - {"seed"}})
 
     def obstacle(self, task: Task, resources: Resources) -> str:
         if not task.train:
@@ -102,59 +103,77 @@ class Tune:
         model = resources.model().name
         if not model.startswith("openvino:"):
             return f"only models of the embedded engine can be tuned and run again, and {model} is not one"
-        if task.private is not None and (why := gate.refuse(gate.examples((*task.train, *task.dev)), task.private)):
+        if task.private is not None and (
+            why := privacy.refuse(privacy.examples((*task.train, *task.dev)), task.private)
+        ):
             return f"not trained: {why}"
         return ""
 
+    def settle(self) -> Tune:
+        """The same rung with what depends on the machine decided."""
+        from rung.tuning.precision import settle
+
+        recipe = settle(self.recipe(0))
+        return replace(self, precision=recipe.precision, upper=recipe.upper)
+
     def forecast(self, task: Task, resources: Resources) -> Usage:
-        """Tokens that training will read at most (early stopping may end it sooner); trains nothing."""
-        model, prompt = resources.model(), self.prompt(task)
-        rows = [model.count(messages) for _, messages in converse(prompt, task.train)]
-        passes = min(float(self.epochs), self.steps * self.batch / max(len(rows), 1))
-        return Usage(prompt_tokens=round(sum(rows) * passes))
+        """Tokens that training reads at most (early stopping may end it sooner), and seconds of the whole fit on this machine.
+
+        A training that another rung has done is not counted again. The first time for a base, method and machine a step is tried,
+        which takes some seconds.
+        """
+        from rung.tuning.batches import Chat
+        from rung.tuning.forecast import finishing, forecast
+        from rung.tuning.loop import identity
+        from rung.tuning.weights import find_base
+        from rung.tuning.work import encode_lessons, place
+
+        settings, recipe = Settings(), self.recipe(0)
+        base = find_base(resources.model().name, settings.cache)
+        rows, dev, _ = encode_lessons(Chat(base), self.lessons(task))
+        rest = finishing(base, self.kind, settings.cache)
+        done = place(settings.home / "fits", recipe, identity(base, rows, dev, recipe)) / "trained.json"
+        if done.exists():
+            return Usage(seconds=rest)
+        tokens = round(sum(map(len, rows)) * min(float(self.epochs), self.steps * self.batch / len(rows)))
+        return Usage(prompt_tokens=tokens, seconds=rest + forecast(base, rows, dev, recipe))
+
+    def lessons(self, task: Task) -> Lessons:
+        """What the task teaches. Raises FitError when it forbids to learn from its rows as they are."""
+        from rung.tuning.work import Lessons
+
+        return Lessons(*teach(self.prompt(task), task))
 
     def prompt(self, task: Task) -> Prompt:
         """What is said before the input, in training and in use."""
         return Prompt(instruction=task.instruction) if self.instruction == "short" else Prompt.of(task)
 
     async def fit(self, task: Task, context: Context) -> PromptProgram:
-        prompt = self.prompt(task)
         model = context.resources.model()
-        halt = threading.Event()
-        work = asyncio.create_task(asyncio.to_thread(self._tune, task, prompt, model.name, context, halt))
-        try:
-            weights, trained = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            halt.set()  # the step in progress ends, its state is kept, then the thread returns
-            await asyncio.wait([work])
-            raise
-        report(trained.usage)
-        context.trained(course(trained))
+        done = await run_stoppable(lambda stop: self._tune(task, model.name, context, stop))
+        report(done.trained.usage)
+        context.trained(course(done.trained))
+        weights = done.files[self.kind]
         provider = "transformers" if self.kind == "adapter" else "openvino"
-        return PromptProgram(
-            prompt, context.resources.model(f"{provider}:{weights}"), Options.of(task), weights=weights
-        )
+        asked = context.resources.model(f"{provider}:{weights}")
+        return PromptProgram(self.prompt(task), asked, Options.of(task), weights=weights)
 
-    def _tune(
-        self, task: Task, prompt: Prompt, model: str, context: Context, halt: threading.Event
-    ) -> tuple[Path, Trained]:
+    def _tune(self, task: Task, model: str, context: Context, stop: threading.Event) -> Tuned:
+        from rung.tuning import speed
+        from rung.tuning.forecast import finish_key
+        from rung.tuning.precision import choose
         from rung.tuning.weights import find_base
-        from rung.tuning.work import Material, tune
+        from rung.tuning.work import Order, tune
 
-        conversations, dev = teach(prompt, task)
-        material = Material(conversations, dev)
-        done = tune(
-            find_base(model, Settings().cache),
-            material,
-            self.recipe(context.seed),
-            context.folder.parent,
-            (self.kind,),
-            name=f"{task.name} {self.method}",
-            shared=True,
-            progress=context.progress,
-            stop=halt,
-        )
-        return done.files[self.kind], done.trained
+        cache = Settings().cache
+        base = find_base(model, cache)
+        choice = choose(self.precision)
+        context.progress(Progress("precision", 0, None, choice.warning or choice.why))
+        order = Order(context.folder.parent, (self.kind,), name=f"{task.name} {self.method}", shared=True)
+        watch = Watch(progress=context.progress, stop=stop)
+        done = tune(base, self.lessons(task), self.recipe(context.seed), order, watch)
+        speed.remember(cache, finish_key(base, self.kind), done.rest)
+        return done
 
 
 def course(trained: Trained) -> Training:
@@ -168,6 +187,7 @@ def course(trained: Trained) -> Training:
         tuple(Loss(mark.step, mark.loss) for mark in trained.checks),
         trained.best.step if trained.best is not None else 0,
         trained.stopped,
+        trained.precision,
     )
 
 
@@ -182,12 +202,12 @@ def converse(prompt: Prompt, examples: Sequence[Example]) -> list[tuple[str, lis
 
 def teach(prompt: Prompt, task: Task) -> tuple[list[tuple[str, list[Message]]], list[tuple[str, list[Message]]]]:
     """A task's train and dev splits as conversations. Raises FitError when the task forbids to learn from its rows as they are."""
-    gate.demand(gate.examples((*task.train, *task.dev)), task.private)
+    privacy.demand(privacy.examples((*task.train, *task.dev)), task.private)
     return converse(prompt, task.train), converse(prompt, task.dev[:DEV_ROWS])
 
 
-LORA_F16 = Tune(precision="f16")
-LORA_Q8 = Tune(precision="q8")
+LORA_F16 = Tune(export="f16")
+LORA_Q8 = Tune(export="q8")
 QLORA = Tune(method="qlora")
 FULL = Tune(method="full")
 BOTTLENECK = Tune(method="bottleneck")

@@ -141,7 +141,7 @@ class Loss:
 @dataclass(frozen=True, slots=True)
 class Training:
     """How the losses of a training went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was
-    kept (0: the last). ``total`` is how many steps there would have been at most."""
+    kept (0: the last). ``total`` is how many steps there would have been at most; ``precision`` is what was computed in."""
 
     steps: int
     total: int
@@ -149,3 +149,4 @@ class Training:
     dev: tuple[Loss, ...] = ()
     best: int = 0
     stopped: str = ""
+    precision: str = ""

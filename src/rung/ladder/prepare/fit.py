@@ -16,7 +16,7 @@ from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError, RungError
 from rung.core.lock import file_lock_async
 from rung.core.meter import metered
-from rung.core.protocols import Context, Program, Resources, Rung
+from rung.core.protocols import Context, MachineDependent, Program, Resources, Rung
 from rung.core.types import Example, Progress, RungChoice, Task, Training
 from rung.ladder.records import Offline
 from rung.store import Store
@@ -69,6 +69,8 @@ async def fit(
 
     Raises FitError (or what the rung raised on purpose) when it cannot be fitted; work in ``folder`` is kept for a resume.
     """
+    if isinstance(rung, MachineDependent):
+        rung = rung.settle()
     key = fit_key(choice, rung, task, model, seed)
     folder, work = home / "programs" / key, home / "fits" / key
     stored = store.fit(key)

@@ -16,7 +16,7 @@ from rung.core.errors import FitError, InputError
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Example, Guard, ResponseFormat, Task
-from rung.tuning import gate, job
+from rung.tuning import job, privacy
 from rung.tuning.config import read
 from rung.tuning.tune import Tune
 from rung.tuning.weights import Base
@@ -37,26 +37,26 @@ def rows(*texts: str) -> list[tuple[str, Sequence[str]]]:
 
 def test_low_recall_refuses_even_rows_that_hold_nothing(tmp_path: Path) -> None:
     file = check(tmp_path, *EASY, HARD)
-    why = gate.refuse(rows("a cough for two weeks"), Guard(file, 0.9))
+    why = privacy.refuse(rows("a cough for two weeks"), Guard(file, 0.9))
     assert "of 7 private pieces in check.jsonl only 4 are found (recall 0.571, wanted 0.9)" in why
-    assert gate.refuse(rows("a cough for two weeks"), Guard(file, 0.5)) == ""
+    assert privacy.refuse(rows("a cough for two weeks"), Guard(file, 0.5)) == ""
 
 
 def test_a_row_that_is_not_masked_is_named(tmp_path: Path) -> None:
     guard = Guard(check(tmp_path, *EASY), 1.0)
-    assert gate.refuse(rows("Seen by Dr [NAME] on [DATE].", "fever"), guard) == ""
-    why = gate.refuse(rows("fever", "Seen by Dr Brandt on [DATE].", "Call on 4 June 2020"), guard)
+    assert privacy.refuse(rows("Seen by Dr [NAME] on [DATE].", "fever"), guard) == ""
+    why = privacy.refuse(rows("fever", "Seen by Dr Brandt on [DATE].", "Call on 4 June 2020"), guard)
     assert why == "2 rows hold what is private: r1 (NAME), r2 (DATE)"
     with pytest.raises(FitError, match="not trained: 2 rows hold") as error:
-        gate.demand(rows("fever", "Seen by Dr Brandt on [DATE].", "Call on 4 June 2020"), guard)
+        privacy.demand(rows("fever", "Seen by Dr Brandt on [DATE].", "Call on 4 June 2020"), guard)
     assert "rung data clean" in error.value.remedy
-    gate.demand(rows("Seen by Dr Brandt"), None)
+    privacy.demand(rows("Seen by Dr Brandt"), None)
 
 
 def test_only_the_kinds_that_are_marked_count(tmp_path: Path) -> None:
     guard = Guard(check(tmp_path, "Dr [[NAME|Okafor]] rang."), 1.0)
-    assert gate.refuse(rows("born on 4 June 2020"), guard) == ""
-    assert "(NAME)" in gate.refuse(rows("Dr Okafor was born on 4 June 2020"), guard)
+    assert privacy.refuse(rows("born on 4 June 2020"), guard) == ""
+    assert "(NAME)" in privacy.refuse(rows("Dr Okafor was born on 4 June 2020"), guard)
 
 
 class Weights:
@@ -119,18 +119,18 @@ def test_rung_tune_is_held_back_too(tiny: Base, tmp_path: Path, key: str) -> Non
 )
 def test_a_wrong_private_key(value: Any) -> None:
     with pytest.raises(InputError, match="private is"):
-        gate.read_guard(value, Path())
+        privacy.read_guard(value, Path())
 
 
 def test_the_shipped_notes_pass_and_one_name_stops_them(tmp_path: Path) -> None:
     task = tasks.load("clinic-qa")
     assert task.private is not None
     everything = (*task.train, *task.dev)
-    assert gate.refuse(gate.examples((*everything, *task.test)), task.private) == ""
-    assert "recall" in gate.refuse(gate.examples(everything), replace(task.private, recall=0.99))
+    assert privacy.refuse(privacy.examples((*everything, *task.test)), task.private) == ""
+    assert "recall" in privacy.refuse(privacy.examples(everything), replace(task.private, recall=0.99))
     first = everything[0]
     spoilt = replace(first, input={**first.input, "note": first.input["note"] + " Signed by Dr Ashworth."})
-    assert f"{first.id} (NAME)" in gate.refuse(gate.examples((spoilt, *everything[1:])), task.private)
+    assert f"{first.id} (NAME)" in privacy.refuse(privacy.examples((spoilt, *everything[1:])), task.private)
     path = tasks.init(tmp_path / "own", kind="clinic-qa")
     (tmp_path / "own" / "check.jsonl").unlink()
     assert any("check.jsonl" in problem.message for problem in tasks.validate(path) if problem.level == "error")
