@@ -5,7 +5,7 @@
 FILE has one object a line with "prompt" and "response". Rows of 20 to 300 tokens are taken; chat template, answers masked in.
 Every variant runs in a process of its own, from the same adapter, variants alternating; medians of all repeats are printed.
 Tokens/s counts the rows' own tokens (no padding) over the whole training, optimizer included, loading excluded.
-Variants: ours (LoRA over a bfloat16 base), ours-fp32, ours-qlora (NF4 base), ours-full, ours-full-fp32; trl-full; trl (SFTTrainer's defaults: bf16 autocast, gradient checkpointing); trl-fast (checkpointing off); trl-packed
+Variants: ours (LoRA over a bfloat16 base), ours-fp32, ours-upper and ours-upper-fp32 (adapters on the upper third of the layers), ours-qlora (NF4 base), ours-full, ours-full-fp32; trl-full; trl (SFTTrainer's defaults: bf16 autocast, gradient checkpointing); trl-fast (checkpointing off); trl-packed
 (packing=True, 1024 tokens, checkpointing off). The loss that is compared is over all rows after training, computed by one code.
 """
 
@@ -27,10 +27,12 @@ from typing import Any
 RATE, BATCH, RANK, ALPHA = 2e-4, 8, 16, 32
 VARIANTS = ("ours", "trl", "trl-fast", "trl-packed")
 OURS = {
-    "ours": {},
+    "ours": {"precision": "bf16"},
     "ours-fp32": {"precision": "fp32"},
+    "ours-upper": {"precision": "bf16", "upper": 1 / 3},
+    "ours-upper-fp32": {"precision": "fp32", "upper": 1 / 3},
     "ours-qlora": {"method": "qlora"},
-    "ours-full": {"method": "full", "rate": 3e-5},
+    "ours-full": {"method": "full", "rate": 3e-5, "precision": "bf16"},
     "ours-full-fp32": {"method": "full", "rate": 3e-5, "precision": "fp32"},
 }
 """Our variants, by what of the recipe they change; more than the default ones are run when named with --variants."""
@@ -140,7 +142,15 @@ def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")
     rows = [TokenRow(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]
-    common = {"rank": RANK, "alpha": ALPHA, "rate": RATE, "schedule": "constant", "warmup": 0.0, "epochs": 1}
+    common = {
+        "rank": RANK,
+        "alpha": ALPHA,
+        "upper": 1.0,
+        "rate": RATE,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "epochs": 1,
+    }
     recipe = Recipe(**{**common, "batch": BATCH, "patience": 0, **OURS[name]})  # type: ignore[arg-type]
     session = open_session(base, recipe)
     with tempfile.TemporaryDirectory() as folder:

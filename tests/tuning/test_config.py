@@ -42,7 +42,7 @@ def test_the_sheets_own_settings_load(tmp_path: Path) -> None:
     assert (recipe.rank, recipe.alpha, recipe.targets, recipe.dropout) == (16, 32.0, ("q_proj", "v_proj"), 0.05)
     assert (recipe.epochs, recipe.batch, recipe.rate, recipe.warmup, recipe.decay) == (3, 32, 2e-5, 500.0, 0.01)
     assert (recipe.interval, config.saves, config.points) == (500, 500, 10)
-    assert recipe.precision == "bf16"
+    assert recipe.precision == "auto"
     assert config.out == tmp_path / "results"
     assert config.tensorboard == tmp_path / "logs"
     said = "\n".join(config.notes)

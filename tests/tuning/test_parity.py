@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def test_other_weights_fail(
         said[place.name] = found.why
     assert "drift may be" in said["twisted.gguf"]
     assert "cannot be opened and asked" in said["broken.gguf"]
+
+
+def test_rounding_of_the_training_is_no_fault_of_an_export(
+    tiny: Base, chat: Chat, conversations: Conversations, tmp_path: Path, settings: Settings
+) -> None:
+    """Trained in bfloat16, exported in float32: compared on a single row, the export passes although it is more precise, and one
+    with a single spoilt matrix does not."""
+    session = open_session(tiny, replace(RECIPE, precision="bf16"))
+    session.set(torch.randn(session.vector.shape, generator=torch.Generator().manual_seed(3)) * 0.2)
+    reference = parity.Reference(session, chat, "lora", Lessons(conversations[:1]))
+    assert {part.dtype for part in session.causal.model.norm.parameters()} == {torch.bfloat16}
+    merged = export.merge(session)
+    found = reference.check("folder", export.save_folder(merged, tiny, tmp_path / "merged"), settings)
+    assert found.verdict == "passed", found
+    assert found.after == pytest.approx(found.loss, abs=1e-4)
+    name = "model.layers.1.mlp.down_proj.weight"
+    spoilt = {**merged, name: merged[name].roll(1, 0)}
+    assert (
+        reference.check("folder", export.save_folder(spoilt, tiny, tmp_path / "spoilt"), settings).verdict == "failed"
+    )
+    place = export.save_gguf(spoilt, tiny, tmp_path / "spoilt.gguf", "f16")
+    assert reference.check("f16", place, settings).verdict == "failed"
 
 
 def test_another_template_fails(

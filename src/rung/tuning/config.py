@@ -61,7 +61,7 @@ HEEDED = {
     "eval_steps": "dev is looked at every so many steps",
     "save_steps": "a checkpoint at least every so many steps",
     "logging_steps": "a point of the curves every so many steps",
-    "fp16": "computed in bfloat16, which needs no loss scaling",
+    "fp16": "computed in what this processor does well, bfloat16 or float32: neither needs loss scaling",
     "bf16": "computed in bfloat16",
     "bias": "only none",
     "task_type": "only CAUSAL_LM",
@@ -249,7 +249,7 @@ def _translate(given: Mapping[str, Any], values: dict[str, Any], notes: list[str
         values["batch"] = one * _whole("gradient_accumulation_steps", given.get("gradient_accumulation_steps", 1))
         notes.append(f"a step is {values['batch']} rows; how many are computed at once is set by tokens")
     if given.get("fp16") and "precision" not in values:
-        values["precision"] = "bf16"
+        values["precision"] = "auto"
         notes.append(f"fp16: {HEEDED['fp16']}")
     elif "bf16" in given and "precision" not in values:
         values["precision"] = "bf16" if given["bf16"] else "fp32"

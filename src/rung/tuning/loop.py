@@ -161,8 +161,10 @@ class Trainer:
         try:
             session.keep([*self.rows, *self.dev], self.recipe.tokens, self._kept)
             session.grad.zero_()
-            while not state.stopped:
+            ended = False
+            while not ended:
                 state = self._advance(state, note)
+                ended = bool(state.stopped)
         except kernels.Stopped:
             raise self._halted(state) from None
         session.set(self.best)
