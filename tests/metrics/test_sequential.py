@@ -7,7 +7,7 @@ from rung.core.errors import InputError
 from rung.core.types import Score
 from rung.metrics.exact import ACCURACY
 from rung.metrics.labels import MACRO_F1
-from rung.metrics.sequential import Race, evidence, watchable
+from rung.metrics.sequential import Race, evidence
 
 TOLERANCE = 0.05
 
@@ -79,8 +79,6 @@ def test_more_rivals_ask_for_more_evidence() -> None:
 
 
 def test_metrics_that_are_no_mean_are_never_stopped() -> None:
-    assert watchable(ACCURACY)
-    assert not watchable(MACRO_F1)
     race = Race(0.02)
     lost, won = [Score(0.0, "", (1.0, 2.0))] * 200, [Score(1.0, "", (1.0, 1.0))] * 200
     assert race.look(MACRO_F1, lost, won) == ""

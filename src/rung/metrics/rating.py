@@ -16,7 +16,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.types import Interval, Score
 from rung.metrics.mean import Mean, tally
-from rung.metrics.stats import bootstrap, interval, wilson
+from rung.metrics.stats import bootstrap, interval, percentiles, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -261,8 +261,7 @@ def _kappa(observed: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArra
 
 def _ends(reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, resamples: int, seed: int) -> Interval:
     value = float(reduce(np.arange(n)[None, :])[0])
-    low, high = np.quantile(bootstrap(reduce, n, resamples, seed), [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return percentiles(value, bootstrap(reduce, n, resamples, seed), n, -1.0, 1.0)
 
 
 def _agree(votes: Sequence[Vote], raters: tuple[str, ...], resamples: int, seed: int) -> Agreement | None:

@@ -35,11 +35,6 @@ _BETS = np.geomspace(0.01, 0.99, 32)
 """Shares of the largest bet that cannot lose more than everything."""
 
 
-def watchable(metric: Metric) -> bool:
-    """Whether a rung can be stopped early on this metric: only a mean of values in 0..1."""
-    return isinstance(metric, Mean)
-
-
 def evidence(differences: Sequence[float] | NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Natural log of the wealth against "the mean difference is at least -tolerance" after each item, shape (n,).
 

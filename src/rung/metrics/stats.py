@@ -40,6 +40,8 @@ _CHUNK = 1 << 16
 """Indices drawn at once for means: half a MiB, so that a chunk and what is gathered through it stay in a core's cache."""
 _CALL = 1 << 19
 """Indices handed to one call of a metric's ``reduce``: enough that reading the scores anew for each call does not count."""
+_SAME = 1e-12
+"""Resampled values that differ by less are all one value."""
 _EXACT = 13
 """Up to this many differing items every one of the 2**m sign flips is tried."""
 
@@ -86,13 +88,13 @@ def interval(
             return wilson(int(values.sum()), len(values), level)
         return _mean_interval(values, level, resamples, seed, method, 0.0, 1.0)
     estimate = float(metric.reduce(scores)[0])
-    if len(scores) == 1:
-        return Interval(estimate, estimate, estimate, level)
 
     def reduce(draws: NDArray[np.intp]) -> NDArray[np.float64]:
         return metric.reduce(scores, draws)
 
     replicates = bootstrap(reduce, len(scores), resamples, seed)
+    if np.ptp(replicates) < _SAME:
+        return _constant(estimate, len(scores), level, min(0.0, estimate), max(1.0, estimate))
     skew = 0.0 if method == "percentile" else _acceleration(_jackknife(reduce, len(scores), seed))
     low, high = _ends(estimate, replicates, skew, len(scores), level, method)
     return Interval(estimate, low, high, level)
@@ -146,9 +148,10 @@ def paired(
         return metric.reduce(scores_a, draws) - metric.reduce(scores_b, draws)
 
     value = float(metric.reduce(scores_a)[0] - metric.reduce(scores_b)[0])
-    if n == 1:
-        return Difference(value, value, value, p, 1, level)
     replicates = bootstrap(reduce, n, resamples, seed)
+    if np.ptp(replicates) < _SAME:
+        span = _constant(value, n, level, min(-1.0, value), max(1.0, value))
+        return Difference(value, span.low, span.high, p, n, level)
     skew = 0.0 if method == "percentile" else _acceleration(_jackknife(reduce, n, seed))
     low, high = _ends(value, replicates, skew, n, level, method)
     return Difference(value, low, high, p, n, level)
@@ -163,7 +166,7 @@ def significance(
         return _swap(metric, scores_a, scores_b, resamples, seed)
     a, b = values_of(scores_a), values_of(scores_b)
     if _binary(a) and _binary(b):
-        return _mcnemar(int((a > b).sum()), int((b > a).sum()))
+        return mcnemar(int((a > b).sum()), int((b > a).sum()))
     return permutation(a - b, resamples, seed)
 
 
@@ -209,25 +212,12 @@ def tango(only_a: int, only_b: int, n: int, level: float = 0.95) -> Interval:
     return Interval(value, end(value, -1.0), end(value, 1.0), level)
 
 
-def mcnemar(correct_a: Sequence[bool] | NDArray[np.bool_], correct_b: Sequence[bool] | NDArray[np.bool_]) -> float:
-    """Exact two-sided McNemar p-value: of the items that just one got right, is the split a fair coin's?
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided McNemar p-value: of the items that just one got right, ``only_a`` and ``only_b``, is the split a fair
+    coin's?"""
+    from scipy.special import bdtr
 
-    Raises InputError when the lengths differ.
-    """
-    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    if a.shape != b.shape:
-        raise InputError(f"got {len(a)} and {len(b)} items, expected pairs", remedy="compare on common items")
-    return _mcnemar(int((a & ~b).sum()), int((b & ~a).sum()))
-
-
-def _mcnemar(only_a: int, only_b: int) -> float:
-    total, few = only_a + only_b, min(only_a, only_b)
-    # Whole numbers throughout: exact for any size.
-    ways, term = 0, 1
-    for i in range(few + 1):
-        ways += term
-        term = term * (total - i) // (i + 1)
-    return min(1.0, 2 * ways / (1 << total))
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def permutation(differences: Sequence[float] | NDArray[np.float64], resamples: int = 10_000, seed: int = 0) -> float:
@@ -307,14 +297,26 @@ def _mean_interval(
 ) -> Interval:
     n, mean = len(values), float(values.mean())
     if np.ptp(values) == 0:
-        # Nothing varies, so there is nothing to resample. With confidence ``level`` at most this share of the population
-        # differs from what was seen (as in the rule of three); at worst it lies at an end of the scale.
-        share = 1 - ((1 - level) / 2) ** (1 / n)
-        return Interval(mean, mean - share * (mean - least), mean + share * (most - mean), level)
+        return _constant(mean, n, level, least, most)
     replicates = bootstrap(lambda draws: values.take(draws).mean(axis=1), n, resamples, seed, _CHUNK)
     skew = 0.0 if method == "percentile" else _acceleration(-values)
     low, high = _ends(mean, replicates, skew, n, level, method)
     return Interval(mean, max(low, least), min(high, most), level)
+
+
+def percentiles(value: float, replicates: NDArray[np.float64], n: int, least: float, most: float) -> Interval:
+    """The 95% percentile interval of a number on the scale ``least`` to ``most`` from its resampled values over ``n`` items."""
+    if np.ptp(replicates) < _SAME:
+        return _constant(value, n, 0.95, least, most)
+    low, high = np.quantile(replicates, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def _constant(value: float, n: int, level: float, least: float, most: float) -> Interval:
+    """Nothing varies, so there is nothing to resample. With confidence ``level`` at most a share of the population differs from
+    what was seen (as in the rule of three); at worst it lies at an end of the scale."""
+    share = 1 - ((1 - level) / 2) ** (1 / n)
+    return Interval(value, value - share * (value - least), value + share * (most - value), level)
 
 
 def _ends(
@@ -341,14 +343,10 @@ def _ends(
 
 
 def student(q: float, freedom: int) -> float:
-    """Quantile of Student's t by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5): 0.1% off at 5 degrees."""
-    z, v = _NORMAL.inv_cdf(q), max(freedom, 1)
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    )
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(freedom, 1), q))
 
 
 def _jackknife(reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ from rung.core.types import (
     text_of,
 )
 from rung.metrics.judge import FAILED, Judge, Rubric, read_rubric, unjudged
-from rung.metrics.stats import Difference, bootstrap, paired, wilson
+from rung.metrics.stats import Difference, bootstrap, paired, percentiles, wilson
 from rung.prompts.answer import ask
 
 if TYPE_CHECKING:
@@ -190,8 +190,7 @@ def kappa(
         return _kappas(a[draws], b[draws], width, weights)
 
     value = float(reduce(np.arange(len(a))[None, :])[0])
-    ends = np.quantile(bootstrap(reduce, len(a), resamples, 0), [0.025, 0.975])
-    return Interval(value, float(ends[0]), float(ends[1]))
+    return percentiles(value, bootstrap(reduce, len(a), resamples, 0), len(a), -1.0, 1.0)
 
 
 def _kappas(a: NDArray[np.intp], b: NDArray[np.intp], width: int, weights: Weights) -> NDArray[np.float64]:
