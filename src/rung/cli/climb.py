@@ -42,17 +42,21 @@ def climb(
     if dry_run:
         console.print(table(estimate(front.narrow(loaded, limit, Budget(tokens, money, seconds)), settings)))
         return
-    with Display(console, quiet=quiet) as display:
-        run = front.climb(
-            loaded,
-            limit=limit,
-            budget=Budget(tokens, money, seconds),
-            early=not exhaustive,
-            seed=seed,
-            report=report,
-            settings=settings,
-            observer=display,
-        )
+    try:
+        with Display(console, quiet=quiet) as display:
+            run = front.climb(
+                loaded,
+                limit=limit,
+                budget=Budget(tokens, money, seconds),
+                early=not exhaustive,
+                seed=seed,
+                report=report,
+                settings=settings,
+                observer=display,
+            )
+    except KeyboardInterrupt:
+        typer.echo("rung: stopped; what was answered is kept, and the same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
     target = report or front.report_path(settings, run.id)
     console.print(whole(run))
     console.print(f"\nReport: {target}", soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rung.core.types import Interval
 from rung.ladder.records import Online, RungRecord, verdict
 from rung.metrics.stats import Difference
@@ -44,7 +46,14 @@ def seconds(value: float | None) -> str:
 
 def money(value: float) -> str:
     """US dollars with three significant digits."""
-    return "$0" if value == 0 else f"${value:.3g}" if value < 100 else f"${value:,.0f}"
+    return "$0" if value == 0 else f"${_plain(value, 3)}" if value < 100 else f"${value:,.0f}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """So many significant digits, without an exponent."""
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{round(value, places):.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def count(value: float) -> str:
@@ -53,7 +62,7 @@ def count(value: float) -> str:
 
 def cost(value: float, noise: float = 0.0) -> str:
     """US dollars; of a cost that was measured with noise two digits, and by how much of it another run may differ."""
-    return f"${float(f'{value:.2g}'):g} ±{noise / value:.0%}" if noise and value else money(value)
+    return f"${_plain(value, 2)} ±{noise / value:.0%}" if noise and value else money(value)
 
 
 def p95(online: Online) -> str:

@@ -148,8 +148,10 @@ def shape(results: Sequence[Result], names: Mapping[str, str] = METRICS) -> list
 
 
 def table(models: Sequence[str], metrics: Sequence[Metric], found: Sequence[Sequence[Result]]) -> str:
-    """Each model's mean by metric with its 95% interval, and the paired difference to the first model, p corrected (Holm) over all."""
-    scores = [[[result.scores[metric.name] for result in results] for metric in metrics] for results in found]
+    """Each model's mean by metric with its 95% interval, and the paired difference to the first model, p corrected (Holm) over
+    all; over the cases of which no model's call failed."""
+    kept = [at for at, row in enumerate(zip(*found, strict=True)) if all(result.answered for result in row)]
+    scores = [[[results[at].scores[metric.name] for at in kept] for metric in metrics] for results in found]
     changes = [
         paired(metric, mine, first)
         for other in scores[1:]

@@ -20,6 +20,8 @@ CHOSEN = "→ "
 def table(rows: Sequence[Sequence[str]], right: int | None = None) -> Text:
     """Rows, the titles first, at the width of the terminal; the recommended one stands out."""
     out = Text()
+    said = [at for at in range(len(rows[0])) if at == 0 or any(row[at] for row in rows[1:])]
+    rows = [[row[at] for at in said] for row in rows]
     blocks = align(rows, right, Console().width).split("\n\n")
     for number, block in enumerate(blocks):
         for line, text in enumerate(block.split("\n")):
