@@ -7,6 +7,10 @@ import zipfile
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
+SPACES = (
+    f'xmlns:w="{WORD}" xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
+    'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+)
 PAGE = b"""<!doctype html><html lang="en"><head><title>The Danube</title><meta charset="utf-8"></head><body><nav>Home</nav>
 <main><h1>Rivers</h1><p>The <b>Danube</b>&nbsp;flows 10<sup>6</sup> times.</p><ul><li>one<li>two</ul>
 <table><tr><th>a<th>b<tr><td colspan=2>1</table><pre>x = 1
@@ -54,9 +58,7 @@ def docx(body: str, *, head: str = "") -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/styles.xml", styles)
         archive.writestr("docProps/core.xml", core)
-        archive.writestr(
-            "word/document.xml", f'{head}<w:document xmlns:w="{WORD}"><w:body>{body}</w:body></w:document>'
-        )
+        archive.writestr("word/document.xml", f"{head}<w:document {SPACES}><w:body>{body}</w:body></w:document>")
     return out.getvalue()
 
 

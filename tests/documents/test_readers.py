@@ -19,7 +19,7 @@ from rung.core.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents import Reader, Source, read, scan
 from rung.documents.source import parse
-from tests.documents.material import docx, paragraph, pdf
+from tests.documents.material import WORD, docx, paragraph, pdf
 
 
 def source(path: Path) -> Source:
@@ -347,3 +347,88 @@ def test_a_reader_whose_package_is_absent_says_what_to_type(
     with pytest.raises(MissingExtra, match="not installed") as raised:
         list(parse(source(tmp_path / name), Problems()))
     assert "rung[documents]" in raised.value.remedy
+
+
+def test_what_a_word_document_can_hold(tmp_path: Path) -> None:
+    def run(text: str) -> str:
+        return f"<w:r><w:t>{text}</w:t></w:r>"
+
+    box = f"<w:txbxContent>{paragraph('In a box.')}</w:txbxContent>"
+    both = f"<mc:AlternateContent><mc:Choice>{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback></mc:AlternateContent>"
+    inner = f"<w:tbl><w:tr><w:tc>{paragraph('x')}</w:tc><w:tc>{paragraph('y')}</w:tc></w:tr></w:tbl>"
+    cases = {
+        f"<w:p>{run('Said.')}<w:r>{both}</w:r></w:p>": "Said.\n\nIn a box.",
+        f"<w:tbl><w:tr><w:tc>{paragraph('a')}{inner}</w:tc><w:tc>{paragraph('b')}</w:tc></w:tr></w:tbl>": "a x, y | b",
+        f"<w:customXml><w:ins>{paragraph('wrapped')}</w:ins></w:customXml>": "wrapped",
+        f"<w:p><w:del><w:r><w:delText>gone</w:delText></w:r></w:del><w:moveFrom>{run('gone')}</w:moveFrom>{run('kept')}</w:p>": "kept",
+        f"<w:p><w:fldSimple>{run('field')}</w:fldSimple><w:bdo>{run(' bdo')}</w:bdo></w:p>": "field bdo",
+        "<w:p><m:oMath><m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f></m:oMath></w:p>": "a/b",
+        '<w:p><w:r><w:sym w:font="Symbol" w:char="F062"/></w:r></w:p>': "β",
+        f'<w:p>{run("10")}<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>3</w:t></w:r></w:p>': "10^3",
+        f"<w:p><w:r><w:rPr><w:vanish/></w:rPr><w:t>hidden</w:t></w:r>{run('seen')}</w:p>": "seen",
+        f"<w:p><w:pPr><w:outlineLvl w:val='1'/></w:pPr>{run('Deep')}</w:p>": "## Deep",
+        "<w:sdt><w:sdtContent>" * 3000 + paragraph("far down") + "</w:sdtContent></w:sdt>" * 3000: "far down",
+    }  # fmt: skip
+    for body, text in cases.items():
+        (tmp_path / "a.docx").write_bytes(docx(body))
+        assert only(tmp_path / "a.docx").text == text
+
+
+def test_the_parts_of_a_word_document(tmp_path: Path) -> None:
+    space = f'xmlns:w="{WORD}"'
+    kinds = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    parts = {
+        "_rels/.rels": f'<r><Relationship Type="{kinds}/officeDocument" Target="/word/other.xml"/></r>',
+        "word/_rels/other.xml.rels": f'<r><Relationship Type="{kinds}/footnotes" Target="footnotes.xml"/>'
+        f'<Relationship Type="{kinds}/header" Target="header1.xml"/><Relationship Type="{kinds}/comments" Target="c.xml"/></r>',
+        "word/other.xml": f"<w:document {space}><w:body><w:p><w:r><w:t>Due.</w:t></w:r>"
+        '<w:r><w:footnoteReference w:id="2"/></w:r></w:p></w:body></w:document>',
+        "word/footnotes.xml": f'<w:footnotes {space}><w:footnote w:id="0">{paragraph("rule")}</w:footnote>'
+        f'<w:footnote w:id="2">{paragraph("Not in May.")}</w:footnote></w:footnotes>',
+        "word/header1.xml": f"<w:hdr {space}>{paragraph('Confidential')}</w:hdr>",
+        "word/c.xml": f"<w:comments {space}><w:comment/></w:comments>",
+    }
+    with zipfile.ZipFile(tmp_path / "a.docx", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    (document,), (trouble,) = documents(tmp_path / "a.docx")
+    assert document.text == "Due.[1]\n\n[1] Not in May.\n\nConfidential"
+    assert (trouble.code, trouble.level) == ("parts-left-out", "warning")
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>10<sup>6</sup>, 2026<sup>1</sup>, 1<sup>st</sup>, CO<sub>2</sub></p>", "10^6, 2026^1, 1st, CO2"),
+        ("<p>Yes<sup><a href='#n'>4</a></sup>.</p>", "Yes[4]."),
+        ("<ol start=2><li><p>two</p><li>three</ol>", "2. two\n\n3. three"),
+        ("<table><tr><td><p>a</p><p>b</p><td>c<br>d</table>", "a b | c d"),
+        ("<main> <nav>x</nav></main><p>Body.</p>", "Body."),
+        ("<p style='display:none'>no</p><del>no</del><p>yes</p><h2></h2>", "yes"),
+        ("<h1>One<br>Two</h1>", "# One Two"),
+        ("<dl><dt>T<dd>D</dl><details><summary>S</summary>More</details>", "T\nD\n\nS\n\nMore"),
+    ],
+)
+def test_what_a_page_means(page: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(page)
+    assert only(tmp_path / "a.html").text == text
+
+
+@pytest.mark.parametrize("name", ["idna", "hex", "x-none", "undefined", "unicode_escape"])
+def test_a_page_that_names_no_encoding(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(f'<meta charset="{name}"><p>'.encode() + b"caf\xe9")
+    assert documents(tmp_path / "a.html")[0][0].text == "café"
+
+
+def test_words_of_a_pdf_are_whole_and_pictures_are_told(tmp_path: Path) -> None:
+    from rung.documents.pdf import _ranges, tidy
+
+    assert tidy("infor\x02mation, soft\xad\r\nware, e\ufb03cient\x00 end\r\n") == "information, software, efficient end"
+    assert _ranges([2, 3, 4, 7]) == "2-4, 7"
+    picture = b"q 10 0 0 10 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x00 EI Q"
+    whole = pdf("Text.", "Picture.")
+    content = b"BT /F1 12 Tf 72 720 Td (Picture.) Tj ET"
+    (tmp_path / "a.pdf").write_bytes(whole.replace(content, picture.ljust(len(content))))
+    (document,), troubles = documents(tmp_path / "a.pdf")
+    assert document.text.strip() == "Text."
+    assert [(trouble.code, trouble.level) for trouble in troubles] == [("pictures", "warning")]

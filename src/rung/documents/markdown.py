@@ -12,11 +12,11 @@ import yaml
 
 from rung.core.problem import Problems
 from rung.core.types import Document
+from rung.documents.headings import headings
 from rung.documents.source import Source, flat
 from rung.documents.text import noted, text_of
 
 _FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
-_TITLE = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,9 @@ class MarkdownReader:
             elif values is not None:
                 metadata |= flat(values, problems, source.id, 1)
                 text = text[front.end() :]
-        if "title" not in metadata and (heading := _TITLE.search(text, 0, 4096)) is not None:
-            metadata["title"] = heading[1]
+        if "title" not in metadata:
+            title = next((words for _, level, words in headings(text[:4096]) if level == 1 and words), "")
+            metadata |= {"title": title} if title else {}
         yield Document(source.id, text, metadata)
 
 

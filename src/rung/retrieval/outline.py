@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core.types import Document
+from rung.documents.headings import headings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,36 +20,25 @@ class Heading:
     path: tuple[str, ...]
 
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$|^(`{3,}|~{3,})", re.MULTILINE)
 TITLE = 200
 """Characters of a heading at most: it is repeated in the metadata of every passage under it."""
 
 
 def outline(document: Document) -> tuple[Heading, ...]:
-    """The sections of a document: Markdown's headings (``#``, outside fenced code), Python's classes and functions."""
+    """The sections of a document: Markdown's headings, Python's classes and functions."""
     language = document.metadata.get("language")
     if language == "python":
         return _python(document.text)
-    return () if language else _markdown(document.text)
+    # A line under words is a heading in Markdown, and anything in a mail, a listing or a page of a book.
+    return () if language else _markdown(document.text, document.metadata.get("kind", "markdown") == "markdown")
 
 
-def _markdown(text: str) -> tuple[Heading, ...]:
-    if "#" not in text:
-        return ()
+def _markdown(text: str, underlined: bool) -> tuple[Heading, ...]:
     out: list[Heading] = []
     above: list[tuple[int, str]] = []
-    fence = ""
-    for found in _HEADING.finditer(text):
-        if found[3]:
-            if not fence:
-                fence = found[3]
-            elif found[3][0] == fence[0] and len(found[3]) >= len(fence):
-                fence = ""
-        elif not fence:
-            level = len(found[1])
-            title = found[2].rstrip(" \t#")[:TITLE] or "#"
-            above = [*(item for item in above if item[0] < level), (level, title)]
-            out.append(Heading(found.start(), tuple(title for _, title in above)))
+    for start, level, words in headings(text, underlined=underlined):
+        above = [*(item for item in above if item[0] < level), (level, words[:TITLE] or "#")]
+        out.append(Heading(start, tuple(title for _, title in above)))
     return tuple(out)
 
 
