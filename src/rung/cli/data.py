@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.options import Json, Seed, StoreUrl, expand
+from rung.cli.options import Json, StoreUrl, expand
 from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.settings import Settings
@@ -20,6 +20,7 @@ from rung.data.clean.options import Options
 from rung.data.rows.records import Record
 from rung.data.sources.gather import ImportOptions
 from rung.data.sources.traces import TraceOptions
+from rung.data.split.options import SplitOptions
 
 app = typer.Typer(
     help="Training rows: from files, mail, chats, documents and runs; cleaned, looked at, split.", rich_markup_mode=None
@@ -213,69 +214,17 @@ def profile_rows(
 
 
 @app.command("split")
+@expand
 def split_rows(
     file: Rows,
     to: Annotated[Path, typer.Option(help="The folder for train.jsonl, dev.jsonl, test.jsonl and splits.json.")],
-    shares: Annotated[str, typer.Option(help="Train, dev and test.")] = "0.8,0.1,0.1",
-    near: Annotated[float, typer.Option(help="Inputs this alike (Jaccard) stay together; 0: equal ones only.")] = 0.8,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(help="Rows with the same value of this in their source stay together. Repeatable."),
-    ] = None,
-    hold_kinds: Annotated[
-        str,
-        typer.Option(
-            metavar="SHARE|NAMES",
-            help="Whole kinds of instructions go to held.jsonl: about 0.2 of the rows, or those named.",
-        ),
-    ] = "",
-    kinds: Annotated[
-        str,
-        typer.Option(metavar="kind|label|KEY", help="What a kind is: told by rules, the answer, or a key of the rows."),
-    ] = "kind",
-    balance: Annotated[
-        str, typer.Option(metavar="kind|label|cluster|KEY", help="Leave out rows of train so that these count alike.")
-    ] = "",
-    most: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Rows of each in train at most; 0: as many as leave an evenness of 0.9, or half of the rows."
-        ),
-    ] = 0,
-    seed: Seed = 0,
+    options: SplitOptions,
 ) -> None:
     """Split rows: near-duplicates and one source together, labels in their shares, frozen by hash."""
-    from rung.core.types import Split
     from rung.data.read import stream
-    from rung.data.split.split import ORIGINS, Plan, split
-    from rung.tasks.split import SPLITS
+    from rung.data.split.split import split
 
-    try:
-        numbers = [float(part) for part in shares.split(",")]
-        given: dict[Split, float] = dict(zip(SPLITS, numbers, strict=len(numbers) != 2))
-    except ValueError:
-        raise InputError(f"--shares is {shares!r}", remedy="expected three numbers: --shares 0.8,0.1,0.1") from None
-    hold: float | list[str]
-    try:
-        hold = float(hold_kinds or 0)
-    except ValueError:
-        hold = [name.strip() for name in hold_kinds.split(",") if name.strip()]
-    if isinstance(hold, float) and not 0 <= hold < 1:
-        raise InputError(f"--hold-kinds is {hold_kinds}", remedy="expected a share below 1, or names: --hold-kinds 0.2")
-    if kinds == "cluster":
-        raise InputError("clusters change with every row", remedy="--kinds kind, or a key of the rows")
-    if most and not balance:
-        raise InputError("--most says how many, but not of what", remedy="--balance kind")
-    plan = Plan(
-        {name: share for name, share in given.items() if share},
-        seed,
-        near or None,
-        by or ORIGINS,
-        hold,
-        kinds,
-        balance,
-        most,
-    )
+    plan = options.plan
     found = split([record for _, record in stream(file)], to, plan)
     for name, number in found.counts.items():
         typer.echo(f"{name:<6}{number:>9,}  sha256 {found.hashes[f'{name}.jsonl'][:16]}")
@@ -285,7 +234,8 @@ def split_rows(
     if found.most:
         before, after = ("–" if value is None else f"{value:.2f}" for value in found.even)
         typer.echo(
-            f"train has at most {found.most:,} rows of each {balance}: evenness {before} -> {after}, {found.spare:,} left out"
+            f"train has at most {found.most:,} rows of each {options.balance}: evenness {before} -> {after}, "
+            f"{found.spare:,} left out"
         )
     if found.left:
         typer.echo(f"{found.left:,} rows are in no split: they tie rows of several splits together")

@@ -8,6 +8,7 @@ from typing import Any
 
 from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
+from rung.data.rows.forms import Shape
 from rung.data.rows.records import Record, RowError
 from rung.documents import tables
 from rung.documents.layout import Layout, Row, Table
@@ -16,9 +17,7 @@ SQUAD = Layout(path="data[].paragraphs[].qas[]")
 """Where the questions of a SQuAD file are; each has the context and the title above it."""
 
 
-def assemble(
-    row: Mapping[str, Any], id: str, source: Mapping[str, Any], form: shapes.Shape | None = None
-) -> Iterator[Record]:
+def assemble(row: Mapping[str, Any], id: str, source: Mapping[str, Any], form: Shape | None = None) -> Iterator[Record]:
     """The records of one row: one, but for the ``instances`` of a self-instruct row. A row that ``rung data`` wrote is the record
     that it was, provenance and all. Raises RowError saying why it is none."""
     if form is None and lines.packed(row):
@@ -39,7 +38,7 @@ def assemble(
 def read(
     paths: Sequence[Path],
     *,
-    shape: str | shapes.Shape = "",
+    shape: str | Shape = "",
     header: bool | None = None,
     quotes: bool = True,
     problems: Problems | None = None,
@@ -80,7 +79,7 @@ def stream(path: Path, problems: Problems | None = None, *, skip: int = 0) -> It
         told.demand(path)
 
 
-def _records(row: Row, split: str, form: shapes.Shape | None, problems: Problems) -> Iterator[Record]:
+def _records(row: Row, split: str, form: Shape | None, problems: Problems) -> Iterator[Record]:
     source = {"file": row.file.name, "line": row.line, **({"split": split} if split else {})}
     try:
         yield from assemble(row.values, f"{row.file.name}:{row.line}", source, form)

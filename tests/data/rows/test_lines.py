@@ -12,6 +12,7 @@ from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.data.read import read, stream
 from rung.data.rows import shapes
+from rung.data.rows.forms import Columns
 from rung.data.rows.lines import pack, packed, unpack, write
 from tests.data.rows.test_shapes import ROWS
 
@@ -74,7 +75,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 def test_columns_of_any_name(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text('text,label,n\n"a, b",spam,1\nc,ham,2\n')
-    records = list(read([path], shape=shapes.Columns("text", "label")))
+    records = list(read([path], shape=Columns("text", "label")))
     assert [(r.question, r.answer) for r in records] == [("a, b", "spam"), ("c", "ham")]
     assert shapes.write(records[0], shapes.shape("columns")) == {"text": "a, b", "label": "spam", "n": "1"}
     changed = records[0].with_texts(("x", "spam"))

@@ -15,6 +15,7 @@ from rung.core.problem import Problems
 from rung.core.types import Message, ToolSpec
 from rung.data.read import read
 from rung.data.rows import shapes
+from rung.data.rows.forms import UNLEARNT
 from rung.data.rows.records import Record, RowError
 from rung.data.rows.turns import split_calls
 
@@ -156,7 +157,7 @@ def test_anthropic_blocks_and_results() -> None:
         ("user", "So?"),
     ]
     assert record.tools[0].schema == {"type": "object"}
-    assert record.extra[shapes.UNLEARNT] == ["thinking of a message"]
+    assert record.extra[UNLEARNT] == ["thinking of a message"]
     assert shapes.write(record) == row
 
 

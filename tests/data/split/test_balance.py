@@ -17,8 +17,9 @@ from rung.data.read import stream
 from rung.data.rows.lines import write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin
+from rung.data.split.options import Plan
 from rung.data.split.profile import assign, evenness
-from rung.data.split.split import Plan, split
+from rung.data.split.split import split
 
 ASK = {
     "translate": "Translate the sentence about {} into French.",

@@ -11,7 +11,8 @@ from rung.core.errors import InputError
 from rung.core.types import Message
 from rung.data.read import stream
 from rung.data.rows.records import Record
-from rung.data.split.split import Plan, split
+from rung.data.split.options import Plan
+from rung.data.split.split import split
 from rung.tasks.identity import identity
 
 

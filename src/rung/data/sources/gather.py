@@ -12,6 +12,7 @@ from rung.core.option import option
 from rung.core.problem import Problems
 from rung.data.read import read
 from rung.data.rows import shapes
+from rung.data.rows.forms import Columns, Shape
 from rung.data.rows.records import Record
 from rung.data.sources import chat, mail, papers
 from rung.data.sources.kind import kind_of_source
@@ -48,10 +49,10 @@ class ImportOptions:
             )
 
     @property
-    def form(self) -> shapes.Shape | None:
+    def form(self) -> Shape | None:
         """The form of a table's rows that the options name."""
         if self.question:
-            return shapes.Columns(self.question, self.answer)
+            return Columns(self.question, self.answer)
         return shapes.shape(self.shape) if self.shape else None
 
 

@@ -5,72 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.core.codec import digest, digest_file
 from rung.core.errors import InputError
-from rung.core.types import Split
 from rung.data.clean import noise
 from rung.data.rows.lines import disk_errors, replacing, write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin
 from rung.data.split.kinds import kind
+from rung.data.split.options import Plan
 from rung.data.split.profile import evenness
 from rung.tasks.near import clusters
-from rung.tasks.split import SPLITS, Item, Lock, Place, draw, read_lock, write_lock
+from rung.tasks.split import Item, Lock, Place, draw, read_lock, write_lock
 
 LOCK = "splits.json"
 KINDS = "kinds.json"
-SHARES: Mapping[Split, float] = {"train": 0.8, "dev": 0.1, "test": 0.1}
-ORIGINS = ("thread", "document", "conversation")
-"""What of a row's source keeps rows together: parts of one mail thread, document or conversation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How rows are split. Inputs with a Jaccard similarity (5-character shingles) of at least ``near`` (None: only equal ones), and rows
-    that share one of ``by`` in their source, go to one split.
-
-    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
-    tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
-    as leave an evenness of 0.9, or half of the rows. Raises InputError for shares that do not add up."""
-
-    shares: Mapping[Split, float] = field(default_factory=lambda: dict(SHARES))
-    seed: int = 0
-    near: float | None = 0.8
-    by: Sequence[str] = ORIGINS
-    hold: float | Sequence[str] = 0.0
-    kinds: str = "kind"
-    balance: str = ""
-    most: int = 0
-
-    def __post_init__(self) -> None:
-        shares = self.shares
-        if (
-            any(share <= 0 for share in shares.values())
-            or abs(sum(shares.values()) - 1) > 1e-6
-            or set(shares) - set(SPLITS)
-        ):
-            raise InputError(
-                f"shares are {dict(shares)}, expected train, dev and test that add up to 1",
-                remedy="--shares 0.8,0.1,0.1", code="shares",
-            )  # fmt: skip
-
-    @property
-    def settings(self) -> dict[str, float | int | bool]:
-        """What a frozen split remembers of its plan."""
-        out: dict[str, float | int | bool] = {
-            "seed": self.seed,
-            "near": self.near or 0.0,
-            "by": _number(sorted(self.by)),
-        }
-        out |= {f"share {name}": share for name, share in self.shares.items()}
-        return out | ({"held kinds": _number([self.kinds, self.hold])} if self.hold else {})
-
-
-def _number(value: object) -> int:
-    return int(digest(value)[:8], 16)
 
 
 @dataclass(frozen=True, slots=True)
