@@ -145,7 +145,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise InputError(f"not valid JSON: {error}", file=path, remedy="export the program again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"expected program format {FORMAT}", file=path, remedy="export the program again")
-    for key, kind in (("kind", str), ("spec", dict), ("files", dict)):
+    document.setdefault("notes", {})
+    for key, kind in (("kind", str), ("spec", dict), ("files", dict), ("notes", dict), ("fingerprint", str)):
         if not isinstance(document.get(key), kind):
             raise InputError(f"{key!r} is missing or damaged", file=path, remedy="export the program again")
     for name, expected in document["files"].items():

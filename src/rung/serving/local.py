@@ -39,9 +39,16 @@ class Opened:
 def open_folder(folder: Path, resources: Resources, *, name: str = "") -> Opened:
     """Load the program in ``folder``. Raises InputError when there is none or it is damaged."""
     document = programs.read(folder)
-    notes = document.get("notes", {})
-    fields = document["spec"].get("options", {}).get("fields") or notes.get("fields") or ("text",)
+    notes = document["notes"]
     program = programs.load(folder, resources)
+    options = document["spec"].get("options")
+    fields = (options.get("fields") if isinstance(options, Mapping) else None) or notes.get("fields") or ["text"]
+    if not isinstance(fields, list) or not all(isinstance(name, str) and name for name in fields):
+        raise InputError(
+            "the names of the input's fields are damaged",
+            file=folder / "program.json",
+            remedy="export the program again",
+        )
     fingerprint = programs.fingerprint(program)
     intact = fingerprint == document["fingerprint"]
     verified = notes.get("verified")

@@ -16,6 +16,8 @@ from rung.core.sandbox.work import HIDDEN, TABLES, Dialect
 
 SOURCE = 200_000
 """Characters of a template."""
+DEEPEST = 100
+"""Nodes of a template inside one another."""
 NODES = 20_000
 """Nodes of a template's tree."""
 
@@ -50,7 +52,7 @@ def parse(source: str, file: str = "", line: int = 1, dialect: Dialect = "prompt
         raise wrong(f"{len(source):,} characters, at most {SOURCE:,} are allowed", "give long texts as values")
     try:
         tree = _PLAIN[dialect].parse(source)
-        found = list(_nodes(tree))
+        found = list(_nodes(tree, DEEPEST))
     except jinja2.TemplateSyntaxError as error:
         raise wrong(
             str(error.message),
@@ -104,12 +106,15 @@ def _forbidden(node: nodes.Node, dialect: Dialect) -> str:
     return ""
 
 
-def _nodes(tree: nodes.Node) -> Iterator[nodes.Node]:
-    waiting = [tree]
+def _nodes(tree: nodes.Node, deepest: int | None = None) -> Iterator[nodes.Node]:
+    """Every node. Raises RecursionError below ``deepest``."""
+    waiting = [(tree, 0)]
     while waiting:
-        node = waiting.pop()
+        node, depth = waiting.pop()
+        if deepest is not None and depth > deepest:
+            raise RecursionError
         yield node
-        waiting.extend(node.iter_child_nodes())
+        waiting.extend((child, depth + 1) for child in node.iter_child_nodes())
 
 
 def _cost(parts: Sequence[nodes.Node]) -> int:

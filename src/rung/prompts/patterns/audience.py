@@ -1,10 +1,10 @@
-"""Audience persona: the same task for other readers, and a measure of whether the text changed for them."""
+"""Audience persona: the same task for other readers, and how hard a text is to read."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Resources, Traits
@@ -12,9 +12,6 @@ from rung.core.types import Task
 from rung.foundations.text.sentences import lines
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
