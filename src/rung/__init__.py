@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rung.core import __version__
+from rung.core.extras import opt_out
 
 if TYPE_CHECKING:
     from rung.core.errors import RungError as RungError
@@ -38,6 +39,8 @@ _PUBLIC = {
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
+
+opt_out()
 
 
 def __getattr__(name: str) -> Any:

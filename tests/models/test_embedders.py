@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rung.core.errors import AuthError, BudgetExceeded, FetchError, InputError, RateLimited, ServerError
+from rung.core.machine import machine
 from rung.core.meter import metered
 from rung.core.protocols import Embedder
 from rung.core.settings import Settings
@@ -21,6 +22,7 @@ from rung.core.types import Budget
 from rung.models import fit_embedder, hub, open_embedder
 from rung.models.embed.cache import Kept
 from rung.models.embed.hidden import HiddenEmbedder
+from rung.models.embed.minilm import best_precision
 from rung.models.embed.pooling import A, Sif, pool
 from rung.models.embed.words import WordsEmbedder, read
 from tests.models.servers import Server
@@ -636,13 +638,18 @@ def test_minilm_unpulled_says_what_to_type(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_minilm_in_integers_is_near_the_model_in_transformers(bench: Bench) -> None:
+def test_minilm_in_every_precision_is_near_the_model_in_transformers(bench: Bench) -> None:
     if not hub.present("minilm", Settings().cache):
         pytest.skip("type: rung models pull minilm")
     texts = [*CORPUS, "A sentence encoder maps sentences to vectors.", "Je ne parle pas anglais.", "word " * 400]
     exact = open_embedder("minilm?precision=f32&cache=off").embed(texts)
-    quantised = open_embedder("minilm?cache=off").embed(texts)
-    assert (exact * quantised).sum(axis=1).mean() > 0.995
+    chosen = open_embedder("minilm?cache=off")
+    assert chosen.name == f"minilm?precision={best_precision(machine())}"
+    for embedder in (chosen, *(open_embedder(f"minilm?precision={kind}&cache=off") for kind in ("int8", "bf16"))):
+        together = embedder.embed(texts)
+        assert (exact * together).sum(axis=1).mean() > 0.995, embedder.name
+        alone = np.concatenate([embedder.embed([text]) for text in texts])
+        assert np.abs(alone - together).max() < 2e-3, embedder.name
     import torch
     import transformers
     from safetensors.torch import load_file

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from types import ModuleType
+from typing import cast
 
 from rung.core.errors import MissingExtra
+
+QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Environment variables that switch reporting off: huggingface_hub's, the one of several libraries, ray's."""
 
 
 def require(module: str, extra: str, why: str) -> ModuleType:
@@ -23,3 +29,15 @@ def require(module: str, extra: str, why: str) -> ModuleType:
             f"{why} needs the Python package {error.name!r}, which is not installed",
             remedy=f"type: pip install 'rung[{extra}]'",
         ) from None
+
+
+def opt_out() -> None:
+    """Keep libraries from reporting home; called when ``rung`` is imported, so before any of them is.
+
+    openvino brings ``openvino_telemetry``, which looks up an analytics host and leaves a client id in the home folder when
+    openvino is imported: an entry of None makes its import fail, and then openvino goes on with a stub of its own. The others
+    read the environment. What a user has set stays.
+    """
+    cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rung.core.errors import FetchError
+
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the systems say of a folder that may not be written to."""
 
 
 @contextmanager
@@ -43,3 +49,24 @@ def sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+@contextmanager
+def cache_errors(where: Path) -> Iterator[None]:
+    """Turns what the disk of the cache folder ``where`` refuses into a FetchError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(where) from None
+        raise FetchError(
+            f"cannot write to {where}: {error.strerror}",
+            remedy="make the folder writable, or name another: RUNG_CACHE=/path",
+        ) from None
+
+
+def disk_full(where: Path) -> FetchError:
+    return FetchError(
+        f"the disk of {where} is full",
+        remedy="free some space, or name a folder on another disk: RUNG_CACHE=/path/on/another/disk",
+    )

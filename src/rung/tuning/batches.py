@@ -67,8 +67,8 @@ class Chat:
         self.stop: int = stop if self.template.turn_end is None else self.template.turn_end
         """The token that ends an assistant turn: the last one trained, and the one at which the engine stops."""
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return list(self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids)))

@@ -313,7 +313,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     genai = require("openvino_genai", "embedded", "writing an OpenVINO folder")
     from transformers import AutoTokenizer
 
-    from rung.models.engine.paged import convert
+    from rung.models.engine.convert import convert
 
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)

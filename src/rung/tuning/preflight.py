@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from rung.core.errors import FitError
 from rung.core.settings import Settings
 from rung.core.types import Message
 from rung.models.engine import gguf
 from rung.models.engine.template import Template
+from rung.models.engine.tokens import Tokenizer
 from rung.tuning import forecast, speed
 from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.precision import settle
@@ -141,18 +143,13 @@ def check_template(base: Base, chat: Chat, conversations: Sequence[tuple[str, Se
     name = "template"
     if base.gguf is None:
         return Check(name, None, "the base is no GGUF, so the embedded engine has no part in it")
-    try:
-        import openvino_genai
-    except ImportError:
+    if find_spec("openvino_genai") is None:
         return Check(name, None, "openvino-genai is not installed, so there is no engine to compare with")
-    engine = openvino_genai.Tokenizer(base.gguf)
     header = gguf.read(base.gguf)
     names = {index: text for text, index in header.control.items()}
     bos = names.get(header.bos, "") if header.bos is not None else ""
 
-    def encode(text: str) -> list[int]:
-        return [int(i) for i in engine.encode(text, add_special_tokens=False).input_ids.data[0]] if text else []
-
+    encode = Tokenizer(base.gguf, header.context).encode_all
     template = Template(header.template, header.control, encode, bos=bos, eos=names.get(header.eos, ""))
     # The longest and some others: differences hide in rare characters.
     picked = sorted(conversations, key=lambda item: -sum(len(m.content) for m in item[1]))

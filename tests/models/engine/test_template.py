@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -29,9 +30,13 @@ def encode(text: str) -> list[int]:
     return out + [10 + ord(c) for c in text[at:]]
 
 
+def encode_all(texts: Sequence[str]) -> list[list[int]]:
+    return [encode(text) for text in texts]
+
+
 @pytest.fixture
 def template() -> Template:
-    return Template(CHATML, CONTROL, encode, bos="", eos="<|e|>")
+    return Template(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
 
 
 def test_tokens_are_those_of_the_rendered_text(template: Template) -> None:
@@ -40,9 +45,23 @@ def test_tokens_are_those_of_the_rendered_text(template: Template) -> None:
     assert template.turn_end == CONTROL["<|e|>"]
 
 
+def test_a_text_full_of_control_tokens_is_one_call_of_the_tokenizer() -> None:
+    calls: list[int] = []
+
+    def counted(texts: Sequence[str]) -> list[list[int]]:
+        calls.append(len(texts))
+        return encode_all(texts)
+
+    template = Template(CHATML, CONTROL, counted, bos="", eos="<|e|>")
+    calls.clear()
+    tokens = template.plain("<|e|>x <|s|>" * 2000)
+    assert calls == [4001]
+    assert min(tokens) >= 10
+
+
 @given(st.text(alphabet=["<", "|", "e", "s", ">", "x", "é"], max_size=40), st.booleans())
 def test_nothing_in_a_message_is_a_control_token(text: str, system: bool) -> None:
-    template = Template(CHATML, CONTROL, encode, bos="", eos="<|e|>")
+    template = Template(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
     messages = [Message("system", text), Message("user", text)] if system else [Message("user", text)]
     plain = template.tokens([Message(m.role, "") for m in messages])
     got = template.tokens(messages)
@@ -74,7 +93,7 @@ def test_refusals_are_input_errors() -> None:
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}<|s|>"
         "{% for m in messages %}{{ m['content'] }}<|e|>{% endfor %}",
         CONTROL,
-        encode,
+        encode_all,
         bos="",
         eos="<|e|>",
     )
@@ -83,6 +102,6 @@ def test_refusals_are_input_errors() -> None:
     with pytest.raises(InputError, match="no messages"):
         refusing.tokens([])
     with pytest.raises(Unsupported, match="no chat template"):
-        Template("", CONTROL, encode, bos="", eos="")
+        Template("", CONTROL, encode_all, bos="", eos="")
     with pytest.raises(Unsupported, match="does not compile"):
-        Template("{% if", CONTROL, encode, bos="", eos="")
+        Template("{% if", CONTROL, encode_all, bos="", eos="")

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rung.core.errors import ModelError, RungError
 from rung.core.types import Finish, Reply, Sampling, Scores, Usage
 from rung.models.engine.grammar import Mask
 from rung.models.engine.schedule import Cost, Feed
-from rung.models.engine.trie import Search, Trie
+from rung.models.engine.trie import TIE, Search, Trie
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,11 @@ class Words:
 
     pieces: Sequence[bytes]
     ends: frozenset[int]
+
+    @cached_property
+    def longest(self) -> int:
+        """Bytes of the longest piece."""
+        return max(map(len, self.pieces), default=1) or 1
 
 
 class Text:
@@ -161,7 +167,8 @@ class Decode(_Job):
                 self._random = np.random.default_rng(self._sampling.seed)
             token = draw(row, self._sampling, self._random)
         else:
-            token = int(row.argmax())
+            top = row.max()
+            token = int((row >= top - TIE).argmax()) if np.isfinite(top) else int(row.argmax())
         if not np.isfinite(row[token]):
             raise ModelError(f"the model gave the logit {row[token]} (broken weights or an impossible form)")
         if self._sampling.logprobs:
@@ -250,7 +257,7 @@ class Beams(_Job):
             most = min(2 * width, len(row))
             best = np.argpartition(row, -most)[-most:]
             options += [(beam.score + float(row[t]), i, int(t), float(row[t])) for t in best if np.isfinite(row[t])]
-        options.sort(key=lambda o: (-o[0], o[1], o[2]))
+        options.sort(key=lambda o: (-round(o[0] / TIE), o[1], o[2]))
         live: list[tuple[_Beam, int]] = []
         for rank, (score, i, token, logprob) in enumerate(options):
             beam = self._beams[i]

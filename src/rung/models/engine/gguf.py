@@ -1,10 +1,11 @@
 """The metadata at the head of a GGUF file (format: github.com/ggml-org/ggml docs/gguf.md, versions 2 and 3).
 
-Read here because the ``gguf`` package takes seconds over the vocabulary and belongs to another extra.
+Read here because the ``gguf`` package reads the vocabulary item by item, which takes seconds, and trusts what the file says.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from dataclasses import dataclass
@@ -37,25 +38,26 @@ class Header:
     add_bos: bool
 
 
+MOST = 1 << 24
+"""Items of a header's array at most: many times the largest vocabulary."""
+
+_SIZES = {
+    **{0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40)},
+    **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
+    **{24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2)},
+}
+"""Values in a block and bytes of it, by tensor type (ggml.h: F32, F16, Q4_0, ..., BF16); those with no entry are not measured."""
+
+
 def read(path: Path) -> Header:
-    """Read a file's header. Raises InputError when it is not a whole GGUF file with a tokenizer."""
+    """Read a file's header. Raises InputError when it is not a whole GGUF file with a tokenizer: also when a tensor would lie
+    beyond its end, where the native readers crash."""
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            fields = _fields(data)
-            tokens = fields["tokenizer.ggml.tokens"]
-            kinds = fields.get("tokenizer.ggml.token_type", [])
-            architecture = fields["general.architecture"]
-            return Header(
-                architecture=architecture,
-                context=int(fields[f"{architecture}.context_length"]),
-                template=fields.get("tokenizer.chat_template", ""),
-                vocabulary=len(tokens),
-                control={t: i for i, (t, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind == CONTROL},
-                eos=int(fields["tokenizer.ggml.eos_token_id"]),
-                bos=fields.get("tokenizer.ggml.bos_token_id"),
-                add_bos=bool(fields.get("tokenizer.ggml.add_bos_token", False)),
-            )
-    except (OSError, ValueError, KeyError, IndexError, struct.error, UnicodeDecodeError) as error:
+            fields, tensors, at = _fields(data)
+            _check_tensors(data, tensors, at, fields.get("general.alignment", 32))
+            return _header(fields)
+    except (OSError, LookupError, ValueError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
         raise InputError(
             f"not a readable GGUF model: {type(error).__name__} {error}",
             remedy="expected a whole .gguf file; fetch it again: rung models pull smollm2-135m",
@@ -63,10 +65,32 @@ def read(path: Path) -> Header:
         ) from None
 
 
-def _fields(data: mmap.mmap) -> dict[str, Any]:
+def _header(fields: dict[str, Any]) -> Header:
+    tokens = fields["tokenizer.ggml.tokens"]
+    kinds = fields.get("tokenizer.ggml.token_type", [])
+    architecture, template = fields["general.architecture"], fields.get("tokenizer.chat_template", "")
+    if not all(isinstance(value, str) for value in (architecture, template, *tokens)):
+        raise ValueError("a name, the chat template or a token is no text")
+    header = Header(
+        architecture=architecture,
+        context=int(fields[f"{architecture}.context_length"]),
+        template=template,
+        vocabulary=len(tokens),
+        control={t: i for i, (t, kind) in enumerate(zip(tokens, kinds, strict=False)) if kind == CONTROL},
+        eos=int(fields["tokenizer.ggml.eos_token_id"]),
+        bos=None if (bos := fields.get("tokenizer.ggml.bos_token_id")) is None else int(bos),
+        add_bos=bool(fields.get("tokenizer.ggml.add_bos_token", False)),
+    )
+    if header.context < 1 or not 0 <= header.eos < len(tokens):
+        raise ValueError(f"a context of {header.context} tokens, and end token {header.eos} of {len(tokens)}")
+    return header
+
+
+def _fields(data: mmap.mmap) -> tuple[dict[str, Any], int, int]:
+    """The header's fields, the number of tensors, and where their descriptions begin."""
     if data[:4] != b"GGUF":
         raise ValueError(f"it starts with {data[:4]!r}, not GGUF")
-    version, _, count = struct.unpack_from("<IQQ", data, 4)
+    version, tensors, count = struct.unpack_from("<IQQ", data, 4)
     if version not in (2, 3):
         raise ValueError(f"GGUF version {version}, expected 2 or 3")
     at = 24
@@ -75,7 +99,31 @@ def _fields(data: mmap.mmap) -> dict[str, Any]:
         key, at = _string(data, at)
         (kind,) = struct.unpack_from("<I", data, at)
         out[key], at = _value(data, at + 4, kind)
-    return out
+    return out, tensors, at
+
+
+def _check_tensors(data: mmap.mmap, count: int, at: int, alignment: int) -> None:
+    """Raises ValueError when a tensor does not lie inside the file."""
+    found = []
+    for _ in range(count):
+        name, at = _string(data, at)
+        (dimensions,) = struct.unpack_from("<I", data, at)
+        if dimensions > 8:
+            raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
+        shape = struct.unpack_from(f"<{dimensions}Q", data, at + 4)
+        kind, offset = struct.unpack_from("<IQ", data, at + 4 + 8 * dimensions)
+        at += 16 + 8 * dimensions
+        found.append((name, math.prod(shape), kind, offset))
+    if alignment < 1:
+        raise ValueError(f"an alignment of {alignment}")
+    start = -(-at // alignment) * alignment
+    for name, values, kind, offset in found:
+        block, size = _SIZES.get(kind, (1, 0))
+        end = start + offset + -(-values // block) * size
+        if end > len(data):
+            raise ValueError(
+                f"tensor {name!r} ends at byte {end:,}, the file has {len(data):,}: it is cut off or damaged"
+            )
 
 
 def _string(data: mmap.mmap, at: int) -> tuple[str, int]:
@@ -92,6 +140,8 @@ def _value(data: mmap.mmap, at: int, kind: int) -> tuple[Any, int]:
     if kind == _ARRAY:
         inner, size = struct.unpack_from("<IQ", data, at)
         at += 12
+        if size > MOST:
+            raise ValueError(f"an array of {size:,} items")
         if inner in _PLAIN:
             form = f"<{size}{_PLAIN[inner]}"
             return list(struct.unpack_from(form, data, at)), at + struct.calcsize(form)

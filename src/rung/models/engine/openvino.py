@@ -8,9 +8,10 @@ Rules worth knowing:
 - *Overflow.* A prompt that leaves no room in the context window fails that request: its Reply has finish "error" and a text
   that begins with "context overflow"; when all requests of a call overflow, ContextOverflow is raised. ``score`` and
   ``stream`` raise it always (``score`` before it computes anything). ``max_tokens`` is cut to the room that is left.
-- *Repeatable.* What is computed for a request does not depend on what runs beside it, so greedy and seeded answers are the
-  same alone and in any batch, as long as the CPU's matrix kernels do not depend on the number of rows. They do not for
-  quantised weights; for 16-bit and 32-bit ones they may: ``unstable`` names the requests whose answers differ.
+- *Repeatable.* A request's logits do not depend on what runs beside it but for rounding: where the processor's matrix
+  kernels depend on the number of rows, log-probabilities alone and in a batch differ by up to TIE. What is chosen (a token, a
+  label) is the first of those within TIE of the best, so a tie is decided the same way. In precision bf16 they differ by
+  more: ``unstable`` names the requests whose answers do.
 - *Tools.* The model is told the tools in the system message and its reply is decoded under a schema that allows a call of
   one of them or an answer (template.py).
 - *A last message with role assistant* is the beginning of the reply and is continued; it is not part of the reply's text.
@@ -30,7 +31,7 @@ from typing import Any
 
 from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError, ModelError, RungError, Unsupported
-from rung.core.extras import require
+from rung.core.machine import Machine, machine
 from rung.core.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import (
@@ -49,11 +50,13 @@ from rung.models.adapters import adapters
 from rung.models.adapters.lora import Lora, Shelf
 from rung.models.adapters.lora import read as read_lora
 from rung.models.engine import folder, gguf
+from rung.models.engine.convert import convert
 from rung.models.engine.decode import Beams, Decode, Recall, Score, Words
 from rung.models.engine.grammar import KINDS, Grammars
-from rung.models.engine.paged import EXTRA, WHY, Paged, convert, version
+from rung.models.engine.paged import Paged, version
 from rung.models.engine.schedule import Worker
 from rung.models.engine.template import Template, tools_schema, with_tools
+from rung.models.engine.tokens import Tokenizer
 from rung.models.engine.trie import Trie
 
 LAYOUT = 2
@@ -64,27 +67,30 @@ class Engine:
     """One per weights file and process, shared by the models that use it; a second one, with a ``shelf``, for all adapters of
     the file. Parts load on first use."""
 
-    def __init__(self, path: Path, cache: Path, threads: int, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, path: Path, cache: Path, threads: int, shelf: Shelf | None = None, precision: str = "f32"
+    ) -> None:
         self.path = path
+        self.precision = precision
         self.shelf = shelf
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._grammars: Grammars | None = None
-        self._tokenizer: Any = None
         self._template: Template | None = None
         self._words: Words | None = None
         self.users = 0
-        self.precision = ""
         self.header = folder.read(path) if path.is_dir() else gguf.read(path)
-        self.fingerprint = digest(["openvino", LAYOUT, _hash(path), version()])
+        self._tokenizer: Tokenizer | None = None
+        self.fingerprint = digest(["openvino", LAYOUT, _hash(path), version(), precision])
         self._trie = lru_cache(maxsize=32)(self._make_trie)
 
     def load(self) -> None:
         """Load tokenizer and model side by side; returns when both are ready. Cheap when they are."""
         if self._worker is not None and not self._worker.closed and self._words is not None:
             return
+        self.graph()
         with ThreadPoolExecutor(1) as pool:
             words = pool.submit(lambda: self.words)
             _ = self.worker
@@ -94,9 +100,14 @@ class Engine:
     def worker(self) -> Worker:
         with self._lock:
             if self._worker is None or self._worker.closed:
-                device = Paged(self.graph(), threads=self._threads, tokens=self.header.context, shelf=self.shelf)
+                device = Paged(
+                    self.graph(),
+                    threads=self._threads,
+                    tokens=self.header.context,
+                    shelf=self.shelf,
+                    precision=self.precision,
+                )
                 self._worker = Worker(lambda: device)
-                self.precision = device.precision
             return self._worker
 
     def graph(self) -> Path:
@@ -107,18 +118,15 @@ class Engine:
         return convert(self.path, self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}")
 
     @property
-    def tokenizer(self) -> Any:
-        with _TOKENIZER_LOCK:
-            if self._tokenizer is None:
-                self._tokenizer = require("openvino_genai", EXTRA, WHY).Tokenizer(self.path)
-            return self._tokenizer
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            self.graph()  # first: a file that would crash native readers is refused there
+            self._tokenizer = Tokenizer(self.path, self.header.context)
+        return self._tokenizer
 
     def encode(self, text: str) -> list[int]:
         """Tokens of text as the tokenizer reads it (spelled control tokens become control tokens)."""
-        if not text:
-            return []
-        ids = self.tokenizer.encode(text, add_special_tokens=False).input_ids.data
-        return [int(i) for i in ids[0]]
+        return self.tokenizer.encode(text)
 
     @property
     def template(self) -> Template:
@@ -126,14 +134,16 @@ class Engine:
             names = {i: text for text, i in self.header.control.items()}
             bos = names.get(self.header.bos, "") if self.header.bos is not None else ""
             eos = names.get(self.header.eos, "")
-            self._template = Template(self.header.template, self.header.control, self.encode, bos=bos, eos=eos)
+            self._template = Template(
+                self.header.template, self.header.control, self.tokenizer.encode_all, bos=bos, eos=eos
+            )
         return self._template
 
     @property
     def words(self) -> Words:
         if self._words is None:
             pieces = [b""] * self.header.vocabulary
-            for piece, index in self.tokenizer.get_vocab().items():
+            for piece, index in self.tokenizer.inner.get_vocab().items():
                 if index < len(pieces):
                     pieces[index] = piece
             for index in self.header.control.values():
@@ -178,9 +188,21 @@ class Engine:
         self._trie.cache_clear()
 
 
-_ENGINES: dict[tuple[str, int, bool], Engine] = {}
+_ENGINES: dict[tuple[str, int, str, bool], Engine] = {}
 _LOCK = threading.Lock()
-_TOKENIZER_LOCK = threading.Lock()
+
+
+def choose_precision(wanted: str, here: Machine) -> str:
+    """The engine's precision: ``auto`` is f32, which is right on every processor. Raises InputError for an unknown one, and
+    Unsupported for bf16 where the processor would emulate it."""
+    if wanted not in ("auto", "f32", "bf16"):
+        raise InputError(f"got precision {wanted!r}", remedy="expected auto, f32 or bf16: RUNG_PRECISION=auto")
+    if wanted == "bf16" and not here.bfloat16:
+        raise Unsupported(
+            f"precision bf16: this processor ({here.kind}) has no bfloat16 and would emulate it",
+            remedy="leave it out: RUNG_PRECISION=auto",
+        )
+    return "f32" if wanted == "auto" else wanted
 
 
 def open_model(name: str, settings: Settings) -> OpenvinoModel:
@@ -196,12 +218,13 @@ def open_model(name: str, settings: Settings) -> OpenvinoModel:
     if beside:
         lora = read_lora(Path(beside).expanduser())
         adapters.check_base(lora.folder, path)
-    key = (_hash(path), int(settings["threads"]), lora is not None)
+    precision = choose_precision(str(settings["precision"]), machine())
+    key = (_hash(path), int(settings["threads"]), precision, lora is not None)
     with _LOCK:
         engine = _ENGINES.get(key)
         if engine is None:
             shelf = Shelf() if lora is not None else None
-            engine = _ENGINES[key] = Engine(path, settings.cache, int(settings["threads"]), shelf)
+            engine = _ENGINES[key] = Engine(path, settings.cache, int(settings["threads"]), shelf, precision)
         engine.users += 1
     return OpenvinoModel(name, engine, lora)
 
@@ -395,11 +418,14 @@ class OpenvinoModel:
             raise
 
     def _prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        prompt = self._engine.template.tokens(messages)
         context = self._engine.header.context
-        if len(prompt) >= context:
+        size = sum(len(message.content.encode("utf-8", "replace")) for message in messages)
+        sure = size // self._engine.words.longest  # no token stands for more bytes: such a prompt need not be encoded
+        prompt = () if sure > context else self._engine.template.tokens(messages)
+        if sure > context or len(prompt) >= context:
+            count = f"more than {sure:,}" if sure > context else f"{len(prompt):,}"
             raise ContextOverflow(
-                f"the prompt has {len(prompt):,} tokens, the context window of {self._name} is {context:,}",
+                f"the prompt has {count} tokens, the context window of {self._name} is {context:,}",
                 remedy="shorten the input, or set overflow: truncate in the task",
             )
         return prompt

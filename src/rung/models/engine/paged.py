@@ -11,16 +11,13 @@ channel of a block, is requantised while a block fills up, and then logits depen
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.errors import InputError, ModelError
+from rung.core.errors import ModelError
 from rung.core.extras import require
 from rung.models.adapters.lora import Shelf, weave
-from rung.models.engine.gguf import recode
 from rung.models.engine.schedule import Span
 
 if TYPE_CHECKING:
@@ -41,56 +38,18 @@ def version() -> str:
     return str(require("openvino", EXTRA, WHY).__version__)
 
 
-def convert(gguf: Path, folder: Path) -> Path:
-    """The OpenVINO graph of a GGUF file, made once and kept in ``folder``; returns its .xml file.
-
-    Raises InputError when openvino-genai cannot read the file (it reads llama, qwen2 and qwen3 architectures).
-    """
-    target = folder / "openvino_model.xml"
-    if target.is_file() and target.with_suffix(".bin").is_file():
-        return target
-    genai = require("openvino_genai", EXTRA, WHY)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        source = staging / "model.gguf"
-        if not recode(gguf, source):
-            try:
-                os.link(gguf.resolve(), source)
-            except OSError:
-                shutil.copyfile(gguf, source)
-        limits = genai.SchedulerConfig()
-        limits.num_kv_blocks = 1
-        try:
-            genai.ContinuousBatchingPipeline(source, limits, "CPU", {"enable_save_ov_model": True})
-        except (RuntimeError, IndexError) as error:
-            said = str(error).strip().splitlines()[-1]
-            if isinstance(error, IndexError):  # its reader looks a field up that the file has not
-                said = f"a field is missing ({said}), such as general.file_type"
-            raise InputError(
-                f"openvino-genai cannot read it: {said}",
-                remedy="expected a GGUF file of a llama, qwen2 or qwen3 model; for others use transformers:PATH",
-                file=gguf,
-            ) from None
-        source.unlink()
-        if not (staging / target.name).is_file():
-            raise ModelError("openvino-genai did not write the converted model", remedy="free some disk space")
-        try:
-            staging.rename(folder)
-        except OSError:
-            if not target.is_file():  # somebody else finished first otherwise
-                shutil.rmtree(folder, ignore_errors=True)
-                staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return target
-
-
 class Paged:
     """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``shelf``: adapters that may
-    compute beside it."""
+    compute beside it.
 
-    def __init__(self, xml: Path, *, threads: int, tokens: int, shelf: Shelf | None = None) -> None:
+    ``precision`` "f32" gives the same log-probabilities on every processor, alone and in a batch. "bf16" computes and caches
+    in 16-bit brain floats: there the processor's kernels depend on the number of rows, so answers can turn with the batch.
+    Activations are never quantised to 8 bits, as OpenVINO does by default: that costs twice the error of the 8-bit weights.
+    """
+
+    def __init__(
+        self, xml: Path, *, threads: int, tokens: int, shelf: Shelf | None = None, precision: str = "f32"
+    ) -> None:
         import numpy as np
 
         ov = require("openvino", EXTRA, WHY)
@@ -101,11 +60,12 @@ class Paged:
         self._shelf, self._shown = shelf, -1
         self._sites = weave(graph) if shelf is not None else []
         self._spans: list[tuple[int, int]] = []
-        hint = core.get_property("CPU", "INFERENCE_PRECISION_HINT")
-        self.precision = str(hint.get_type_name()) if hasattr(hint, "get_type_name") else str(hint)
+        self.precision = precision
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "KV_CACHE_PRECISION": {"bf16": "bf16", "f16": "f16"}.get(self.precision, "f32"),
+            "INFERENCE_PRECISION_HINT": precision,
+            "KV_CACHE_PRECISION": precision,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads

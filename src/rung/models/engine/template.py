@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from rung.core import sandbox
@@ -72,10 +73,16 @@ def _flat(message: Message) -> tuple[str, str]:
 
 
 class Template:
-    """A compiled chat template. ``encode`` turns plain text into tokens, ``control`` maps special tokens' texts to ids."""
+    """A compiled chat template. ``encode`` turns texts into tokens, ``control`` maps special tokens' texts to ids."""
 
     def __init__(
-        self, source: str, control: Mapping[str, int], encode: Callable[[str], Sequence[int]], *, bos: str, eos: str
+        self,
+        source: str,
+        control: Mapping[str, int],
+        encode: Callable[[Sequence[str]], Sequence[Sequence[int]]],
+        *,
+        bos: str,
+        eos: str,
     ) -> None:
         if not source:
             raise Unsupported(
@@ -93,6 +100,7 @@ class Template:
                 remedy="fetch the model again, or use another file of it",
             ) from None
         self._source = source
+        self._starts = re.compile(f"(?={self._specials.pattern})")
         self._literal = lru_cache(maxsize=512)(self._literal_tokens)
         self.turn_end = self._turn_end()
 
@@ -106,14 +114,11 @@ class Template:
 
     def plain(self, text: str) -> list[int]:
         """Tokens of text in which nothing is a control token."""
-        out: list[int] = []
-        at = 0
-        while found := self._specials.search(text, at):
-            out += self._encode(text[at : found.start() + 1])
-            at = found.start() + 1
-        if at < len(text):
-            out += self._encode(text[at:])
-        return out
+        # Spelled control tokens are cut after their first character. All parts go to the tokenizer in one call: a text may be
+        # full of them.
+        cuts = [0, *(found.start() + 1 for found in self._starts.finditer(text)), len(text)]
+        parts = [text[start:end] for start, end in pairwise(cuts) if start < end]
+        return [token for tokens in self._encode(parts) for token in tokens]
 
     def _assemble(self, flat: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         prefill = flat[-1][1] if flat[-1][0] == "assistant" else ""

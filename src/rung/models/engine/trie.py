@@ -56,6 +56,11 @@ class Trie:
         return tuple(forced), node
 
 
+TIE = 1e-4
+"""Log-probabilities that differ by less count as equal, and the first candidate (the lowest token) wins: what the same request
+gives alone and in a batch may differ by rounding."""
+
+
 class Search:
     """One search. ``chain`` holds the tokens after the prompt whose next-token logits are needed, until it is ``done``."""
 
@@ -81,7 +86,13 @@ class Search:
         return self._trie.children[self._node]
 
     def _pop(self) -> None:
-        cost, first, node, chain = heapq.heappop(self._heap)
+        near = [heapq.heappop(self._heap)]
+        while self._heap and self._heap[0][0] <= near[0][0] + TIE:
+            near.append(heapq.heappop(self._heap))
+        near.sort(key=lambda item: item[1:])
+        cost, first, node, chain = near[0]
+        for other in near[1:]:
+            heapq.heappush(self._heap, other)
         if self._trie.children[node]:
             self._cost, self._node, self.chain = cost, node, chain
         else:

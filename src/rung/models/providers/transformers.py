@@ -450,7 +450,7 @@ def _load(path: Path, name: str, context: int, adapter: Path | None = None) -> _
     template = Template(
         tokenizer.chat_template or "",
         control,
-        lambda text: tokenizer.encode(text, add_special_tokens=False),
+        lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else [],
         bos=tokenizer.bos_token or "",
         eos=tokenizer.eos_token or "",
     )
