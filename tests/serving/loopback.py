@@ -18,7 +18,7 @@ from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.retrieval.collection.shared import Collections
 from rung.serving.ab import ABTest
-from rung.serving.app import make_app
+from rung.serving.app import Served, make_app
 from rung.serving.endpoint import Endpoint, ModelEndpoint, ProgramEndpoint
 from rung.serving.keys import Keys
 from rung.serving.limits import Limits
@@ -90,8 +90,6 @@ async def serving(
     """The base URL of a server over ``endpoints``, ``indexes`` and ``ab_tests``."""
     bound = listen("127.0.0.1", 0, Keys())
     limits = limits or Limits(grace=1)
-    app = make_app(
-        endpoints, keys=keys, limits=limits, indexes=indexes, ab_tests=ab_tests, recorder=recorder, warm_up=False
-    )
+    app = make_app(Served(endpoints, keys or Keys(), limits, indexes, ab_tests, recorder), warm_up=False)
     async with running(app, bound, limits):
         yield address(bound)

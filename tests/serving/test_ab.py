@@ -16,9 +16,10 @@ from rung.core.settings import Settings
 from rung.core.types import ResponseFormat
 from rung.models import Pool
 from rung.models.wrap import wrap
-from rung.serving.ab import ABTest, Shares, compare, read_shares, report
+from rung.serving.ab import ABTest, compare, report
 from rung.serving.endpoint import Endpoint
 from rung.serving.keys import Keys, hash_key
+from rung.serving.plan import ABOptions, Shares
 from rung.store import Store, open_store
 from tests.serving.loopback import LABELS, Halting, endpoint, program, serving
 
@@ -239,7 +240,8 @@ def test_a_test_goes_on_with_the_same_programs_only(store: Store) -> None:
 
 
 def test_shares_are_read() -> None:
-    shares = read_shares(" A=0.9, B=0.1", "n", header="X-Who")
+    shares = ABOptions(" A=0.9, B=0.1", "n", split_by="X-Who").shares()
+    assert shares is not None
     assert shares.arms == (("A", 0.9), ("B", 0.1))
     assert shares.header == "x-who"
     for bad in (
@@ -255,8 +257,8 @@ def test_shares_are_read() -> None:
         "A=nan,B=0.5",
     ):
         with pytest.raises(InputError, match="two arms"):
-            read_shares(bad, "n")
+            ABOptions(bad, "n").shares()
     with pytest.raises(InputError, match="--as"):
-        read_shares("A=0.9,B=0.1", "")
+        ABOptions("A=0.9,B=0.1", "").shares()
     with pytest.raises(InputError, match="alpha"):
-        read_shares("A=0.9,B=0.1", "n", alpha=1)
+        ABOptions("A=0.9,B=0.1", "n", alpha=1).shares()

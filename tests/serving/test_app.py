@@ -17,7 +17,7 @@ from rung.core.types import Answer, Failure, Reply, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
-from rung.serving.app import make_app
+from rung.serving.app import Served, make_app
 from rung.serving.endpoint import ModelEndpoint
 from rung.serving.keys import Keys, hash_key
 from rung.serving.limits import Limits
@@ -514,7 +514,7 @@ async def test_the_access_log_holds_no_contents(caplog: pytest.LogCaptureFixture
 
 def test_two_offers_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="rung/echo"):
-        make_app([endpoint(program()), endpoint(program())])
+        make_app(Served([endpoint(program()), endpoint(program())]))
 
 
 async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> None:
@@ -525,7 +525,7 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
         (Fake(failures=[ServerError("no weights")]), lambda body: body["failed"] == {"fake:echo": "server"}, 503),
     ]
     for model, expected, status in cases:
-        app = make_app([bare(model)])
+        app = make_app(Served([bare(model)]))
         transport = httpx.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),

@@ -13,7 +13,7 @@ from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.serving.client import Remote
-from rung.serving.parity import check, read_parity, refuse
+from rung.serving.parity import FILE, check, refuse
 from tests.serving.loopback import LABELS, bare, endpoint, program, serving
 
 METRIC = load_metric("accuracy", Pool())
@@ -61,7 +61,7 @@ async def test_a_few_changes_within_the_interval_pass_and_are_listed(tmp_path: P
     ]
     refuse(parity)
     parity.save(tmp_path)
-    assert json.loads(json.dumps(read_parity(tmp_path)))["changed"][0]["id"] == "3"
+    assert json.loads((tmp_path / FILE).read_text())["changed"][0]["id"] == "3"
 
 
 async def test_a_drop_beyond_the_interval_is_refused_with_its_items() -> None:

@@ -20,9 +20,10 @@ from rung.models import Pool
 from rung.models.providers import fake
 from rung.serving.limits import Limits
 from rung.serving.local import open_folder
-from rung.serving.parity import read_parity
+from rung.serving.parity import FILE
+from rung.serving.plan import Plan
 from rung.serving.promote import promote
-from rung.serving.run import Plan, check_served, make_endpoints
+from rung.serving.run import check_served, make_endpoints
 from rung.store import Store
 from tests import desk
 from tests.serving.loopback import program
@@ -44,7 +45,7 @@ async def test_the_recommended_rung_is_taken_and_verified(
     assert exported.verified
     assert parity is not None
     assert (parity.verdict, parity.n, parity.notes) == ("identical", 42, ())
-    kept = read_parity(tmp_path / "best")
+    kept = json.loads((tmp_path / "best" / FILE).read_text())
     assert kept is not None
     assert kept["verdict"] == "identical"
     opened = open_folder(tmp_path / "best", Pool(settings))
@@ -64,7 +65,7 @@ async def test_every_rung_exports_and_serves_as_it_scored(
     assert parity.verdict == "identical"
     pool = Pool(settings)
     opened = [open_folder(folder, pool)]
-    endpoints = make_endpoints(opened, Plan(()), pool)
+    endpoints = make_endpoints(opened, Plan(), pool)
     (served,) = await check_served(opened, endpoints, settings, pool, Limits(grace=1))
     assert (served.verdict, served.n) == ("identical", 42)
 
@@ -88,7 +89,7 @@ async def test_a_program_that_answers_otherwise_is_not_promoted(
     pool = Pool(settings)
     opened = [open_folder(folder, pool)]
     with pytest.raises(ParityError, match="over HTTP"):
-        await check_served(opened, make_endpoints(opened, Plan(()), pool), settings, pool, Limits(grace=1))
+        await check_served(opened, make_endpoints(opened, Plan(), pool), settings, pool, Limits(grace=1))
 
 
 async def test_an_edited_program_is_not_what_was_verified(
@@ -144,4 +145,4 @@ async def test_a_served_program_without_its_run_has_nothing_to_compare_with(
     pool = Pool(settings)
     opened = [open_folder(tmp_path / "p", pool)]
     with pytest.raises(InputError, match="rung export"):
-        await check_served(opened, make_endpoints(opened, Plan(()), pool), settings, pool, Limits(grace=1))
+        await check_served(opened, make_endpoints(opened, Plan(), pool), settings, pool, Limits(grace=1))

@@ -19,8 +19,9 @@ from rung.core.errors import StoreError
 from rung.core.problem import Problems
 from rung.data.sources.traces import gather
 from rung.models.providers.fake import Fake
-from rung.serving.ab import ABTest, read_shares
+from rung.serving.ab import ABTest
 from rung.serving.keys import Keys, hash_key
+from rung.serving.plan import Shares
 from rung.serving.record import DAY, Recorder
 from rung.store import Store, open_store
 from tests.serving.loopback import LABELS, bare, endpoint, program, serving
@@ -116,7 +117,7 @@ async def test_nothing_is_kept_without_being_asked_nor_of_a_refused_request(stor
 
 async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> None:
     endpoints = [endpoint(program(), "one"), endpoint(program(), "two")]
-    split = ABTest(read_shares("one=0.5,two=0.5", "desk"), endpoints, store)
+    split = ABTest(Shares("desk", (("one", 0.5), ("two", 0.5))), endpoints, store)
     async with serving(*endpoints, ab_tests=[split], recorder=Recorder(store)) as url, web(url) as client:
         id = await ask(client, "hello", "desk", user="u")
         said = (await client.post("/feedback", json={"id": id, "score": 1, "correction": "hi"})).json()
@@ -130,7 +131,7 @@ async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> N
 
 async def test_a_correction_without_recording_is_refused(store: Store) -> None:
     endpoints = [endpoint(program(), "one"), endpoint(program(), "two")]
-    split = ABTest(read_shares("one=0.5,two=0.5", "desk"), endpoints, store)
+    split = ABTest(Shares("desk", (("one", 0.5), ("two", 0.5))), endpoints, store)
     async with serving(*endpoints, ab_tests=[split]) as url, web(url) as client:
         id = await ask(client, "hello", "desk", user="u")
         reply = await client.post("/feedback", json={"id": id, "correction": "hi"})

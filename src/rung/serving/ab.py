@@ -21,50 +21,11 @@ from rung.core.protocols import Model
 from rung.core.types import Message
 from rung.metrics.ab import Arm, Look, against_equality, look
 from rung.serving.endpoint import Choice, Endpoint, Piece
+from rung.serving.plan import Shares
 from rung.serving.wire import ChatRequest
 from rung.store import ArmTally, Store, StoredABTest, StoredOutcome
 
 logger = logging.getLogger("rung.serving")
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """How to split: the id offered, each arm's share of callers (the first is what traffic falls back to), the chance
-    ``alpha`` of ever calling an arm worse or better that is not, and a header that names the caller, where there is one."""
-
-    name: str
-    arms: tuple[tuple[str, float], tuple[str, float]]
-    alpha: float = 0.05
-    rollback: bool = True
-    header: str = ""
-
-
-def read_shares(split: str, name: str, *, alpha: float = 0.05, rollback: bool = True, header: str = "") -> Shares:
-    """``A=0.9,B=0.1``. Raises InputError for anything else than two arms whose shares add up to 1."""
-    arms = []
-    for part in split.split(","):
-        arm, equals, share = part.strip().rpartition("=")
-        try:
-            arms.append((arm.strip(), float(share)))
-        except ValueError:
-            equals = ""
-        if not equals or not arm.strip():
-            raise _no_shares(split)
-    if len(arms) != 2 or arms[0][0] == arms[1][0]:
-        raise _no_shares(split)
-    if not all(0 < share < 1 for _, share in arms) or abs(sum(share for _, share in arms) - 1) > 1e-9:
-        raise _no_shares(split)
-    if not name.strip():
-        raise InputError("the split has no name", remedy="add --as NAME: the model id that callers ask for")
-    if not 0 < alpha < 1:
-        raise InputError(f"got --alpha {alpha}, expected a number between 0 and 1", remedy="leave it at 0.05")
-    return Shares(name.strip(), (arms[0], arms[1]), alpha, rollback, header.strip().lower())
-
-
-def _no_shares(split: str) -> InputError:
-    return InputError(
-        f"got --split {split!r}, expected two arms with shares that add up to 1", remedy="--split A=0.9,B=0.1"
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ from rung.core.types import (
     Usage,
     text_of,
 )
+from rung.serving.compute import SHORT, Pace, compute, size
+from rung.serving.limits import CHARACTERS
 from rung.serving.local import Opened, as_fields, stream_answer
 from rung.serving.wire import ChatRequest, Refused, hide_paths
 
@@ -93,6 +95,8 @@ class ProgramEndpoint:
     opened: Opened
     created: int
     detail: bool = True
+    characters: int = CHARACTERS
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def id(self) -> str:
@@ -113,7 +117,7 @@ class ProgramEndpoint:
         wanted = bool(request.rung) and self.detail
         text = []
         answer: Answer | None = None
-        if live:
+        if live and self.opened.program.model is not None:
             async with aclosing(stream_answer(self.opened.program, value)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Answer):
@@ -122,8 +126,10 @@ class ProgramEndpoint:
                         text.append(piece)
                         yield Piece(0, piece)
         else:
-            answer = await self.opened.program(value)
+            answer = await self.pace.answer(self.opened.program, value)
             text.append(_text(answer))
+            if live and answer.failure is None:
+                yield Piece(0, text[0])
         assert answer is not None
         extension = describe(answer, self.opened) if wanted else None
         if answer.failure is not None:
@@ -147,9 +153,13 @@ class ProgramEndpoint:
                 with suppress(ValueError, RecursionError):
                     value = json.loads(value)
         try:
-            return as_fields(value, fields)
+            found = as_fields(value, fields)
         except InputError as error:
             raise Refused(400, f"{param}: {error.message}; {error.remedy}", param=param, code="invalid_input") from None
+        if (length := size(found)) > self.characters:
+            said = f"{param}: the input has {length:,} characters; a program takes {self.characters:,} at most here"
+            raise Refused(400, said, param=param, code="string_above_max_length", again=False)
+        return found
 
 
 def _text(answer: Answer) -> str:
@@ -243,7 +253,7 @@ class ModelEndpoint:
         return self.bare
 
     async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | Choice]:
-        asked = self._requests(request)
+        asked = await self._requests(request)
         if not live:
             for index, reply in enumerate(await self.bare.generate(asked)):
                 yield _choice(index, reply, request)
@@ -282,7 +292,7 @@ class ModelEndpoint:
         except Exception as error:
             await queue.put(error)
 
-    def _requests(self, request: ChatRequest) -> list[Request]:
+    async def _requests(self, request: ChatRequest) -> list[Request]:
         can = self.bare.capabilities
         messages = self.heard(request)
         _refuse_unheard(request)
@@ -298,11 +308,15 @@ class ModelEndpoint:
         if form.closed and form.kind not in can.forms:
             raise _lacks(self.id, "response_format", "cannot decode under a JSON schema")
         limit = request.max_completion_tokens or request.max_tokens
+        if not limit:
+            long = sum(len(message.content) for message in messages) > SHORT
+            used = await compute(lambda: self.bare.count(messages)) if long else self.bare.count(messages)
+            limit = max(1, min(MAX_TOKENS, can.context - used))
         sampling = Sampling(
             temperature=1.0 if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else max(request.top_p, 1e-6),  # 0 means the likeliest token alone
             top_k=request.top_k or 0,
-            max_tokens=limit or max(1, min(MAX_TOKENS, can.context - self.bare.count(messages))),
+            max_tokens=limit,
             seed=request.seed,
             stop=tuple(request.stop or ()),
             logprobs=bool(request.logprobs),

@@ -8,26 +8,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from rung.core.option import option
 from rung.serving.wire import Refused
+
+CHARACTERS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``body`` in bytes, times in seconds. ``deadline`` covers waiting and the whole answer; ``grace`` is how long requests
+    """``body`` in bytes, ``characters`` of a program's input, times in seconds. ``deadline`` covers waiting and the whole answer; ``grace`` is how long requests
     at work may go on after SIGTERM."""
 
-    body: int = 4 * 1024 * 1024
-    running: int = 64
-    waiting: int = 256
-    deadline: float = 300.0
-    grace: float = 30.0
+    body: int = option(4 * 1024 * 1024, "Largest request body in bytes.", low=1024)
+    characters: int = option(CHARACTERS, "Longest input of a program in characters.", low=1)
+    running: int = option(64, "Requests at work at once.", low=1)
+    waiting: int = option(256, "Requests in line; more get 503 with Retry-After.", low=0)
+    deadline: float = option(300.0, "Seconds that one request may take.", low=0.1)
+    grace: float = option(30.0, "Seconds that requests may go on after SIGTERM.", low=1)
 
 
 class RequestQueue:
     """At most ``limits.running`` requests inside, ``limits.waiting`` in line; more are refused at once (503, Retry-After)."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._slots = asyncio.Semaphore(limits.running)
         self.waiting = 0
         self.running = 0
@@ -36,7 +40,7 @@ class RequestQueue:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         if self._slots.locked():
-            if self.waiting >= self._limits.waiting:
+            if self.waiting >= self.limits.waiting:
                 raise Refused(
                     503,
                     f"the server is busy: {self.running} requests at work, {self.waiting} waiting",
@@ -63,4 +67,4 @@ class RequestQueue:
 
     def estimate(self) -> float:
         """Seconds until the line as it is now has been served, between 1 and 60."""
-        return min(60.0, max(1.0, self._mean * (self.waiting + 1) / self._limits.running))
+        return min(60.0, max(1.0, self._mean * (self.waiting + 1) / self.limits.running))

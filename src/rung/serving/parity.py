@@ -6,13 +6,13 @@ Refused when the paired interval of the difference leaves out 0, or when fewer i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from rung.core.codec import canonical, encode, spell
-from rung.core.errors import InputError, ParityError, RungError
+from rung.core.errors import InputError, ParityError
 from rung.core.files import atomic_write
 from rung.core.protocols import Metric
 from rung.core.types import Answer, Case, Example, Input, Result, Score
@@ -157,17 +157,6 @@ def refuse(parity: Parity, *, remedy: str = "") -> None:
         remedy=remedy
         or "climb the task again with this model and version, then export; --no-parity exports it unverified",
     )
-
-
-def read_parity(folder: Path) -> Mapping[str, Any] | None:
-    """What ``Parity.save`` wrote, or None. Raises RungError for a damaged file."""
-    try:
-        document = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RungError(f"cannot read {folder / FILE}: {error}", remedy="export the program again") from None
-    return document if isinstance(document, dict) else None
 
 
 def _key(answer: Answer) -> str:

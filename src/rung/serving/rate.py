@@ -22,7 +22,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from rung.core.errors import InputError
 from rung.metrics.rating import Verdict
-from rung.serving.app import Guard
+from rung.serving.guard import Guard
 from rung.serving.keys import Keys
 from rung.serving.server import address, is_loopback, listen
 from rung.store import Store, StoredRating

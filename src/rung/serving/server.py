@@ -17,6 +17,7 @@ import uvicorn
 from rung.core.errors import InputError, RungError
 from rung.serving.keys import VARIABLE, Keys
 from rung.serving.limits import Limits
+from rung.serving.protocol import LimitedProtocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -73,6 +74,8 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=max(1, round(limits.grace)),
             timeout_keep_alive=75,
             lifespan="on",
+            http=LimitedProtocol,
+            ws="none",
         )
         super().__init__(config)
         self._state: Any = app.state.rung
