@@ -1,4 +1,4 @@
-"""Runs of a store as Markdown tables for docs/results.md: the newest run of each task.
+"""Runs of a store as Markdown tables for docs/results: the newest run of each task.
 
 python bench/results.py sqlite:///.rung/rung.db [TASK ...]
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core import registry
 from rung.core.errors import InputError
-from rung.core.protocols import Traits
+from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Example as Item
 from rung.core.types import ResponseFormat, RungChoice, Task
@@ -85,14 +85,18 @@ def test_every_rung_of_ours_is_in_one_entry_and_every_rung_there_exists() -> Non
     assert not loose, f"write a record for {', '.join(loose)} in the catalog.yaml of its room"
 
 
+def results() -> str:
+    return "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "results").glob("*.md")))
+
+
 def test_headings_that_are_named_stand_in_the_results() -> None:
-    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", results(), re.MULTILINE)
     for entry in catalog.entries():
         assert set(entry.results) <= set(headings), entry.name
 
 
 def test_published_figures_are_those_of_the_results_page() -> None:
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = results()
     for record in catalog.published():
         assert record.task_path == ""
         for rung in record.rungs:
@@ -130,7 +134,7 @@ def test_a_technique_is_shown_with_what_was_measured_and_where() -> None:
     assert shown == run("show", "Few-shot examples", "--no-run")
     flat = " ".join(shown.split())
     assert "Few-shot examples (few-shot; prompt engineering)" in flat
-    assert "Measured by the project (docs/results.md)" in flat
+    assert "Measured by the project (docs/results)" in flat
     knn = next(
         m for m in catalog.measured(catalog.find("few-shot"), catalog.published()) if m.rung.name == "few-shot-knn"
     )
@@ -195,10 +199,11 @@ class Theirs:
 
     traits: ClassVar[Traits] = Traits()
 
-    def obstacle(self, task: object, resources: object) -> str:
-        return "never tried"
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        return ""
 
-    async def fit(self, task: object, context: object) -> None: ...
+    async def fit(self, task: Task, context: Context) -> Program:
+        raise NotImplementedError
 
 
 @pytest.mark.model

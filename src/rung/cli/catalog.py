@@ -71,11 +71,11 @@ def show(
         for row in own:
             _paragraph(f"{row.sentence()} (run {row.run.id}, {row.run.created[:10]}, {row.run.model})", "  ")
     if rows := measured(entry, published()):
-        typer.echo("\nMeasured by the project (docs/results.md):")
+        typer.echo("\nMeasured by the project (docs/results):")
         for row in rows:
             _paragraph(f"{row.sentence()} ({row.run.created[:10]}, {row.run.model})", "  ")
     if entry.results:
-        typer.echo(f"\nMore figures: docs/results.md, {', '.join(entry.results)}")
+        typer.echo(f"\nMore figures: docs/results, {', '.join(entry.results)}")
     if entry.rungs and not own and not any(command.startswith("rung climb") for command in entry.use):
         typer.echo(f"\nMeasure it on your data: rung climb TASK --rung zero-shot --rung {entry.rungs[0]}")
     if entry.use:

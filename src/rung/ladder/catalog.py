@@ -2,7 +2,7 @@
 
 A room that offers techniques has a ``catalog.yaml`` beside its code: a list of records of the class Entry, in our own words. What was
 measured comes from runs: the user's own store, and ``measured.json``, which ``bench/results.py --data`` makes from the stores
-behind docs/results.md. docs/catalog.md is made from all this: ``rung catalog page docs/catalog.md``.
+behind docs/results. docs/catalog.md is made from all this: ``rung catalog page docs/catalog.md``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Example:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A technique. ``place`` orders a section. ``rungs`` are the registered rungs that measure it; ``results`` names
-    headings of docs/results.md that tell more; ``use`` are commands with capitals where the user's own names go."""
+    headings of docs/results that tell more; ``use`` are commands with capitals where the user's own names go."""
 
     name: str
     title: str
@@ -137,7 +137,7 @@ class Measured:
 
 @cache
 def published() -> tuple[RunRecord, ...]:
-    """The runs behind docs/results.md, as they were measured."""
+    """The runs behind docs/results, as they were measured."""
     import json
 
     document = json.loads((files("rung.ladder") / "measured.json").read_text(encoding="utf-8"))
@@ -174,7 +174,7 @@ def page() -> str:
         "",
         "What runs today, in the order of a course on language models. The same from the shell: `rung catalog`, and",
         "`rung catalog show few-shot`, which also runs the example. This page is made by `rung catalog page docs/catalog.md`",
-        "from `src/rung/*/catalog.yaml`; the figures are those of [results.md](results.md), where machine and method stand.",
+        "from `src/rung/*/catalog.yaml`; the figures are those of [results](results/index.md), where machine and method stand.",
     ]
     for section, own in sections():
         lines += ["", f"## {section.capitalize()}"]
@@ -191,7 +191,7 @@ def page() -> str:
                 lines += [f"- {row.sentence()}" for row in rows]
             if entry.results:
                 named = ", ".join(f"“{heading}”" for heading in entry.results)
-                lines += ["", f"**More figures.** [results.md](results.md), {named}"]
+                lines += ["", f"**More figures.** [results](results/index.md), {named}"]
             commands = [*entry.use, *(entry.example.commands if entry.example else ())]
             if commands:
                 lines += ["", "```sh", *commands, "```"]

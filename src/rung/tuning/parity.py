@@ -67,7 +67,7 @@ LIMITS: Mapping[str, Allowed] = {
     "q4": COARSE,
     "qlora": COARSE,  # its adapter: trained over a base of 4 bits, used over the base itself
 }
-"""About twice what was measured on the embedded model of 135M parameters (docs/results.md): a smaller one loses more in 4 bits."""
+"""About twice what was measured on the embedded model of 135M parameters (docs/results): a smaller one loses more in 4 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A logistic model over four numbers that mean the same in every collection. Its default weights were fitted on 150 questions of
 XQuAD and 150 of COVID-QA: as they are, with their document taken away, and asked of the other set's documents
-(``bench/rag.py``, figures in docs/results.md); ``Gate.fit`` fits it to questions of one's own. How far the passages say the
+(``bench/rag.py``, figures in docs/results); ``Gate.fit`` fits it to questions of one's own. How far the passages say the
 answer was tried as a fifth number and told nothing more.
 """
 

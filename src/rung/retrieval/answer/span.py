@@ -3,7 +3,7 @@
 A small model says in a sentence what was asked for in a word. So it writes first; the answer is then the phrase of the passages
 that its sentence says and the question does not: names, numbers and runs of meaningful words from the sentences nearest to the
 question are the candidates. What is answered stands in a passage, character for character, whatever the model made up around
-it. Measured on XQuAD with the embedded model: see docs/results.md.
+it. Measured on XQuAD with the embedded model: see docs/results.
 """
 
 from __future__ import annotations
