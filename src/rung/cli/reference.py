@@ -57,6 +57,9 @@ def settings() -> str:
         "A flag wins over an environment variable, that over `rung.toml` in the current folder, that over the user's",
         "`~/.config/rung/rung.toml`, that over the default. `rung config` shows which of them won.",
         "",
+        "A project's `rung.toml` may come from anybody, so it cannot say whom to trust: it cannot set `keys` or `plain_http`, nor a",
+        "`store` on a server.",
+        "",
         "| setting | variable | default | what it is |",
         "|---|---|---|---|",
     ]
