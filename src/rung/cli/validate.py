@@ -42,5 +42,7 @@ def validate(
         f"duplicates: {found.exact:,} exact, {found.near:,} near (largest cluster {found.largest}); "
         f"{found.straddling:,} clusters straddled given splits, {sum(found.dropped.values()):,} rows left out for it"
     )
+    if found.skipped:
+        typer.echo(f"empty: {found.skipped:,} rows left out")
     if found.added or found.gone:
         typer.echo(f"since the splits were frozen: {found.added:,} rows added, {found.gone:,} gone")

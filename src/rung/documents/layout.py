@@ -11,7 +11,8 @@ SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
     ".parquet": "parquet", ".arrow": "arrow",
 }  # fmt: skip
-FORMATS = (*dict.fromkeys(SUFFIXES.values()), "dataset")
+FORMATS = (*dict.fromkeys(SUFFIXES.values()), "dataset", "lines", "texts")
+"""``lines``: each line of a text is a row with the column ``line``; ``texts``: each .txt file under a folder one with ``text``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def stream(file: Path, problems: Problems, layout: Layout = PLAIN, *, named: Pla
     """The rows of a file one by one; CSV and JSON Lines in bounded memory, other formats read whole first."""
     try:
         kind = _kind(file, problems, layout, named)
-        if kind in ("csv", "tsv", "jsonl"):
+        if kind in ("csv", "tsv", "jsonl", "lines", "texts"):
             yield from _rows(file, kind, problems, layout, {})
         elif kind is not None:
             for table in read(file, problems, layout, named=named):
@@ -101,7 +101,7 @@ def _kind(file: Path, problems: Problems, layout: Layout, named: Place | None) -
     if kind is None:
         hint = f"add `reader: {{format: F}}`; F is one of {', '.join(FORMATS)}"
         refuse(f"cannot tell the format of {file.name}", hint, "unknown-format")
-    elif file.is_dir() and kind != "dataset":
+    elif file.is_dir() and kind not in ("dataset", "texts"):
         refuse(f"{file} is a folder, expected a {kind} file", "name the file", "folder")
         return None
     return kind
@@ -125,9 +125,16 @@ def _rows(file: Path, kind: str, problems: Problems, layout: Layout, columns: di
         if text is not None:
             yield from _json(text, file, problems, layout, columns)
         return
+    if kind == "texts":
+        columns["text"] = None
+        for path in sorted(islice(file.rglob("*.txt"), FILES)) if file.is_dir() else [file]:
+            text = whole(path, problems, layout.encoding, layout.lenient)
+            if text is not None:
+                yield Row({"text": text}, path, 1)
+        return
     with open_lines(file, problems, layout.encoding, layout.lenient) as lines:
         if lines is not None:
-            reader = _jsonl if kind == "jsonl" else _csv
+            reader = {"jsonl": _jsonl, "lines": _lines}.get(kind, _csv)
             yield from reader(lines, kind, file, problems, layout, columns)
 
 
@@ -277,6 +284,15 @@ def _jsonl(
         if row is not None:
             columns.update(dict.fromkeys(row))
             yield Row(row, file, number)
+
+
+def _lines(
+    lines: Iterable[str], kind: str, file: Path, problems: Problems, layout: Layout, columns: dict[str, None]
+) -> Iterator[Row]:
+    columns["line"] = None
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield Row({"line": line.rstrip("\r\n")}, file, number)
 
 
 def _what(error: Exception) -> str:

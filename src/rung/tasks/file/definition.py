@@ -1,144 +1,21 @@
-"""The task file: YAML read with line numbers, checked by a pydantic model. docs/task.md describes every key."""
+"""What a task file holds, as a pydantic model. docs/task.md describes every key."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from rung.core.errors import InputError
 from rung.core.pattern import compile_pattern
-from rung.core.problem import Problems, nearest
+from rung.core.problem import nearest
 from rung.core.types import RungChoice
 from rung.documents.layout import Layout
 
-Location = tuple[str | int, ...]
 STDLIB_CORPUS = "python-stdlib"
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset", "fim"]
-
-NODES = 200_000
-"""More nodes than this in a task file (aliases expanded) is a mistake or an attack, not a task."""
-
-
-# ---------------------------------------------------------------- YAML with lines
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2: `no`, `on` and dates are text, 010 is ten."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?[0-9][0-9_]*$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("merge", r"^(?:<<)$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-def _textual(path: Location) -> bool:
-    # Labels, rules and mapped references are text as it is written: `labels: [1.10, true]` means "1.10" and "true".
-    return path[:2] == ("answer", "labels") or path[:1] == ("rules",) or path[:3] == ("columns", "reference", "map")
-
-
-class _Tree:
-    def __init__(self, file: Path, problems: Problems) -> None:
-        self.file, self.problems = file, problems
-        self.lines: dict[Location, int] = {}
-        self.count = 0
-
-    def build(self, node: yaml.Node, path: Location, above: tuple[int, ...]) -> Any:
-        self.count += 1
-        if id(node) in above or self.count > NODES:
-            raise yaml.MarkedYAMLError(None, None, "an alias that holds itself, or far too much", node.start_mark)
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        above = (*above, id(node))
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index), above) for index, item in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            out: dict[str, Any] = {}
-            for key, value in self._pairs(node):
-                name, line = str(key.value), key.start_mark.line + 1
-                inner = (*path, name)
-                if name in out:
-                    first = self.lines[inner]
-                    self.problems.add(
-                        f"`{name}` is given twice (first on line {first})", "keep one", file=self.file, line=line
-                    )
-                self.lines[inner] = line
-                out[name] = self.build(value, inner, above)
-            return out
-        if node.value is not None and _textual(path) and node.tag != "tag:yaml.org,2002:null":
-            return node.value
-        loader = _Loader("")
-        try:
-            return loader.construct_object(node)
-        finally:
-            loader.dispose()
-
-    def _pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
-        own, merged = [], []
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    if isinstance(part, yaml.MappingNode):
-                        merged.extend(part.value)
-            else:
-                own.append((key, value))
-        names = {key.value for key, _ in own}
-        return [pair for pair in merged if pair[0].value not in names] + own
-
-
-def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location, int]] | None:
-    """The task file as plain values, and the line of each; None when it cannot be read (problems say why)."""
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        problems.add(f"cannot read the task file: {error.strerror}", "name a task.yaml, or make one: rung init my-task",
-                     file=file)  # fmt: skip
-        return None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        problems.add(
-            f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8",
-            "save the file as UTF-8",
-            file=file,
-            line=line,
-        )
-        return None
-    tree = _Tree(file, problems)
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        value = None if node is None else tree.build(node, (), ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(part for part in (error.problem, error.context) if part)
-        problems.add(
-            f"not valid YAML: {what}",
-            "check indentation, and quote text that holds ': ' or starts with a special character",
-            file=file,
-            line=mark.line + 1 if mark else None,
-        )
-        return None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        problems.add(f"not valid YAML: {what}", "remove what is named", file=file)
-        return None
-    if not isinstance(value, dict):
-        got = "nothing" if value is None else f"a {type(value).__name__}"
-        problems.add(f"got {got}, expected keys with values", "see a whole one: rung init my-task", file=file, line=1)
-        return None
-    return value, tree.lines
-
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset", "lines", "texts", "fim"]
 
 # ---------------------------------------------------------------- the model
 
@@ -263,8 +140,25 @@ class Reference(_Part):
         return value if value is None else _regex(value)
 
 
+class InputField(_Part):
+    """A field of the input: a column, or what ``pattern`` takes out of it (its first group, else all that matches)."""
+
+    column: Text
+    pattern: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping) else {"column": value}
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        return value if value is None else _regex(value)
+
+
 class Columns(_Part):
-    input: dict[str, Text]
+    input: dict[str, InputField]
     reference: Reference | None = None
     id: Text | None = None
     group: Text | None = None
@@ -455,6 +349,7 @@ class Definition(_Part):
     data: Data
     columns: Columns
     answer: Answer
+    empty: Literal["fail", "skip"] = "fail"
     metrics: Annotated[Texts, Field(min_length=1)]
     description: Text = ""
     licence: Text = ""
@@ -488,91 +383,3 @@ class Definition(_Part):
         if isinstance(value, Mapping):  # rungs: {few-shot: {k: 8}, zero-shot: }
             return [{name: options} for name, options in value.items()]
         return _several(value)
-
-
-_PARTS: dict[str, type[BaseModel]] = {
-    "data": Data, "columns": Columns, "answer": Answer, "split": Split, "limit": Limit, "budget": Spend,
-    "passages": Corpus, "reader": Reader, "private": Private,
-}  # fmt: skip
-_EXPECTED = {
-    "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
-    "float_type": "a number", "float_parsing": "a number", "finite_number": "a finite number",
-    "string_type": "text", "bool_type": "true or false", "bool_parsing": "true or false",
-    "dict_type": "keys with values", "model_type": "keys with values", "tuple_type": "a list",
-    "model_attributes_type": "keys with values",
-}  # fmt: skip
-
-
-def _line(lines: Mapping[Location, int], location: Location) -> int | None:
-    for end in range(len(location), -1, -1):
-        if location[:end] in lines:
-            return lines[location[:end]]
-    return None
-
-
-def _allowed(location: Location) -> list[str]:
-    part = _PARTS.get(str(location[0])) if len(location) > 1 else Definition
-    if location[0] == "columns" and len(location) > 2 and location[1] == "reference":
-        part = Reference
-    if location[0] == "data" and len(location) > 2:
-        part = Source
-    return sorted(set((part or Definition).model_fields) - {"whole"})
-
-
-def check(value: Mapping[str, Any], lines: Mapping[Location, int], file: Path, problems: Problems) -> Definition | None:
-    """The definition, or None with every mistake in ``problems``."""
-    try:
-        return Definition.model_validate(value)
-    except ValidationError as invalid:
-        for error in invalid.errors(include_url=False):
-            location: Location = tuple(part for part in error["loc"] if part != "whole")
-            where, kind = ".".join(str(part) for part in location), error["type"]
-            line = _line(lines, location)
-            if kind == "extra_forbidden":
-                key = str(location[-1])
-                problems.add(f"unknown key `{where}`", nearest(key, _allowed(location)), file=file, line=line)
-            elif kind == "missing":
-                problems.add(
-                    f"`{where}` is missing",
-                    f"add `{location[-1]}:`; see a whole task file: rung init my-task",
-                    file=file,
-                    line=line,
-                )
-            else:
-                got = _short(error["input"])
-                message = error["msg"].removeprefix("Value error, ")
-                if kind in _EXPECTED:
-                    message = f"got {got}, expected {_EXPECTED[kind]}"
-                elif kind != "value_error":
-                    message = f"got {got}: {message[:1].lower()}{message[1:]}"
-                problems.add(f"`{where}`: {message}", f"correct `{where}`", file=file, line=line)
-        return None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-# ---------------------------------------------------------------- paths in a task file
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
-
-def expand(text: str) -> tuple[str, str]:
-    """``text`` with ``${NAME}`` and ``${NAME:-default}`` replaced from the environment, and the first unset NAME or ""."""
-    missing: list[str] = []
-
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1]) or match[2]
-        if found is None:
-            missing.append(match[1])
-        return found or ""
-
-    out = _VARIABLE.sub(value, text)
-    return out, missing[0] if missing else ""
-
-
-def line_of(lines: Mapping[Location, int], *location: Hashable) -> int | None:
-    """The line of a key, or of the nearest key above it."""
-    return _line(lines, tuple(part for part in location if isinstance(part, str | int)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -15,8 +16,11 @@ from rung.core.number import number_alone
 from rung.core.pattern import compile_pattern
 from rung.core.problem import nearest
 from rung.core.types import ResponseFormat
-from rung.tasks.identity import identity
+from rung.tasks.file.definition import InputField
 from rung.tasks.rows.desk import Desk, Draft, short
+
+MISSING = frozenset({"nan", "null", "none", "n/a", "na", "<na>", "nil", "?", "-"})
+"""Labels that say that there is none."""
 
 
 def read_schema(desk: Desk) -> dict[str, Any]:
@@ -78,7 +82,13 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
         )  # fmt: skip
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for label in dict.fromkeys((*labels, *counts)):
-        folded[identity(re.sub(r"(?<=\w)[_-]+(?=\w)", " ", label))].append(label)
+        folded[_folded(label)].append(label)
+    missing = [label for label in counts if label.casefold() in MISSING]
+    if missing and answer.auto:
+        desk.tell(
+            f"labels that look like a value that is missing: {', '.join(map(repr, missing))}",
+            "leave the cells empty (`empty: skip` leaves such rows out), or list them in `answer.labels`", "answer", level="warning",
+        )  # fmt: skip
     for alike in folded.values():
         if len(alike) > 1:
             desk.tell(
@@ -107,6 +117,50 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
         if label not in labels:
             desk.tell(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
     return ResponseFormat("labels", labels=labels)
+
+
+def _folded(label: str) -> str:
+    """A label as the eye reads it: one form of each letter, nothing invisible, numbers by their value."""
+    try:
+        return repr(float(label))
+    except ValueError:
+        pass
+    seen = "".join(sign for sign in unicodedata.normalize("NFKC", label) if unicodedata.category(sign) != "Cf")
+    return " ".join(re.split(r"[\W_]+", seen.casefold())) or label
+
+
+def check_leaks(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) -> None:
+    """Does the answer stand in the input? A warning where that is so for most of the first 500 rows, and not
+    for other labels too."""
+    columns = desk.definition.columns
+    if columns.reference is None:
+        return
+    for name, field in columns.input.items():
+        if field == InputField(column=columns.reference.column, pattern=columns.reference.pattern):
+            desk.tell(
+                f"the input {name!r} is the column of the reference", "take it out of `columns.input`", "columns", "input",
+                level="warning",
+            )  # fmt: skip
+            return
+    known = [row for row in rows if isinstance(row.reference, str) and row.reference][:500]
+    if form.kind not in ("labels", "text") or len(known) < 10:
+        return
+    own = other = 0
+    words = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE) for label in form.labels}
+    for row in known:
+        fields = row.input.values()
+        if form.kind == "text":
+            own += any(text.strip() == row.reference.strip() for text in fields)
+        else:
+            there = [label for label, word in words.items() if any(word.search(text) for text in fields)]
+            own += row.reference in there
+            other += any(label != row.reference for label in there)
+    if own > 0.5 * len(known) and other < 0.5 * own:
+        desk.tell(
+            f"the reference stands in the input of {own:,} of the first {len(known):,} rows: a model can copy it",
+            "take it out of the input, for instance with `columns.input: {FIELD: {column: C, pattern: REGEX}}`", "columns", "input",
+            level="warning",
+        )  # fmt: skip
 
 
 def _extract(desk: Desk, rows: Sequence[Draft]) -> None:

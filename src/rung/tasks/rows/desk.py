@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, Literal
 
 from rung.core.problem import Problems
 from rung.documents.layout import Row
-from rung.tasks.file.definition import Definition, Location, expand, line_of
+from rung.tasks.file.check import expand, line_of
+from rung.tasks.file.definition import Definition
+from rung.tasks.file.yaml import Location
 
-_LINED = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
+_LINED = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".txt", ".log")
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Desk:
     definition: Definition
     lines: Mapping[Location, int]
     problems: Problems
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def line(self, *location: str | int) -> int | None:
         """The line of a key of the task file, or of the nearest key above it."""

@@ -14,8 +14,10 @@ from rung.core.codec import digest
 from rung.core.problem import Problem, Problems
 from rung.core.types import Budget, Example, Guard, ResponseFormat, Split, Task
 from rung.tasks import near
-from rung.tasks.file.definition import STDLIB_CORPUS, check, parse
-from rung.tasks.rows.answers import check_references, read_form, read_schema
+from rung.tasks.file.check import check
+from rung.tasks.file.definition import STDLIB_CORPUS
+from rung.tasks.file.yaml import parse
+from rung.tasks.rows.answers import check_leaks, check_references, read_form, read_schema
 from rung.tasks.rows.desk import Desk, Draft, short
 from rung.tasks.rows.names import check_names
 from rung.tasks.rows.rows import identify, read_rows, read_tables
@@ -25,7 +27,8 @@ from rung.tasks.split import SPLITS, Item, Lock, Place, draw, lock_path, rank, r
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What was found in the data. Duplicates are rows beyond the first of their cluster; ``dropped`` are train and dev rows
-    that repeat a row of a split that is kept as given; ``added`` and ``gone`` compare with the frozen splits."""
+    that repeat a row of a split that is kept as given; ``added`` and ``gone`` compare with the frozen splits;
+    ``skipped`` are rows left out as empty."""
 
     rows: Mapping[str, int] = field(default_factory=dict)
     read: int = 0
@@ -38,6 +41,7 @@ class Findings:
     conflicts: int = 0
     added: int = 0
     gone: int = 0
+    skipped: int = 0
     seconds: float = 0.0
 
 
@@ -85,6 +89,7 @@ def _examine(desk: Desk, freeze: bool) -> tuple[Task | None, Findings]:
     rows = read_rows(desk, read_tables(desk))
     form = read_form(desk, rows, schema)
     check_references(desk, rows, form)
+    check_leaks(desk, rows, form)
     identify(desk, rows)
     if not rows:
         if not desk.problems.failed:
@@ -180,6 +185,7 @@ def _split(
         conflicts=len(conflicts),
         added=added,
         gone=gone,
+        skipped=sum(desk.skipped.values()),
     )
     if drawn and findings.largest > max(20, len(rows) // 3):
         desk.tell(

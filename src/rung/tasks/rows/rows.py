@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rung.core.codec import digest
+from rung.core.pattern import compile_pattern
 from rung.core.problem import nearest
 from rung.documents import tables
 from rung.documents.cells import ABSENT, heads, value
@@ -16,8 +19,9 @@ from rung.documents.layout import Place, Row, Table
 from rung.documents.tables import SPLITS
 from rung.tasks.file.definition import STDLIB_CORPUS, Source
 from rung.tasks.packs.middle import holes, stdlib
-from rung.tasks.rows.desk import Desk, Draft
+from rung.tasks.rows.desk import Desk, Draft, short
 
+FILE = "$file"
 HUGE = 1_000_000
 """Characters in one field beyond which a row is a mistake."""
 
@@ -37,12 +41,32 @@ def read_tables(desk: Desk) -> list[Table]:
             named = Place(desk.path, desk.line(*location))
             found = _holes(desk, place) if fim else tables.read(place, desk.problems, merged.layout, named=named)
             for table in found:
+                _name_files(desk, table)
                 if split:
                     table.split = split
                 if not table.rows and not desk.problems.failed:
                     desk.problems.add("there are no rows in it", "add rows, or correct `reader`", file=place)
             out.extend(found)
     return out
+
+
+def _name_files(desk: Desk, table: Table) -> None:
+    """The column ``$file``: a row's file, relative to the task file, for labels that the file's name or folder says."""
+    columns = desk.definition.columns
+    used = {field.column for field in columns.input.values()} | {
+        columns.group,
+        columns.id,
+        columns.split,
+        *columns.metadata,
+    }
+    if FILE not in used and (columns.reference is None or columns.reference.column != FILE):
+        return
+    folder = desk.path.parent.resolve()
+    names = {
+        file: os.path.relpath(file.resolve(), folder).replace(os.sep, "/") for file in {row.file for row in table.rows}
+    }
+    table.columns = (*table.columns, FILE)
+    table.rows = [replace(row, values={**row.values, FILE: names[row.file]}) for row in table.rows]
 
 
 def _holes(desk: Desk, folder: Path) -> list[Table]:
@@ -65,7 +89,7 @@ def _holes(desk: Desk, folder: Path) -> list[Table]:
 
 def read_rows(desk: Desk, tables: Sequence[Table]) -> list[Draft]:
     columns = desk.definition.columns
-    wanted = [("input", field_, column) for field_, column in columns.input.items()]
+    wanted = [("input", name, field.column) for name, field in columns.input.items()]
     if columns.reference is not None:
         wanted.append(("reference", "", columns.reference.column))
     wanted += [(name, "", column) for name in ("id", "group", "split") if (column := getattr(columns, name))]
@@ -88,16 +112,25 @@ def read_rows(desk: Desk, tables: Sequence[Table]) -> list[Draft]:
                 "columns", role, *([name] if name else []),
             )  # fmt: skip
         if not lacking:
-            out += [_row(desk, row, table.split) for row in table.rows]
+            out += [draft for row in table.rows if (draft := _row(desk, row, table.split)) is not None]
     _mixed(desk, out)
     return [row for row in out if row.input]
 
 
-def _row(desk: Desk, row: Row, split: str) -> Draft:
+def _row(desk: Desk, row: Row, split: str) -> Draft | None:
+    """The row as a draft; None for an empty one where these are to be skipped."""
     columns = desk.definition.columns
+    skip = desk.definition.empty == "skip"
+    reference = value(row.values, columns.reference.column) if columns.reference is not None else ABSENT
+    blank = reference is None or reference is ABSENT or (isinstance(reference, str) and not reference.strip())
+    if skip and blank and columns.reference is not None:
+        desk.skipped["reference"] += 1
+        return None
     input: dict[str, str] = {}
-    for name, column in columns.input.items():
-        text = _plain(desk, value(row.values, column), row, name)
+    for name, field in columns.input.items():
+        text = _plain(desk, value(row.values, field.column), row, name)
+        if field.pattern is not None and text:
+            text = _taken(desk, field.pattern, text, row, name)
         if len(text) > HUGE:
             desk.complain(
                 row, f"field {name!r} has {len(text):,} characters, at most {HUGE:,} are read",
@@ -107,7 +140,15 @@ def _row(desk: Desk, row: Row, split: str) -> Draft:
         input[name] = text
     read = Draft(row, split, input)
     if not any(text.strip() for text in input.values()):
-        desk.complain(row, f"the input is empty ({', '.join(input)})", "fill it or remove the row", "empty input")
+        if skip:
+            desk.skipped["input"] += 1
+            return None
+        desk.complain(
+            row,
+            f"the input is empty ({', '.join(input)})",
+            "fill it, remove the row, or skip such rows: `empty: skip`",
+            "empty input",
+        )
     if columns.split is not None:
         given = str(value(row.values, columns.split)).strip().lower()
         if given not in SPLITS:
@@ -130,10 +171,21 @@ def _row(desk: Desk, row: Row, split: str) -> Draft:
         if found is not ABSENT:
             read.metadata[column] = found
     if columns.reference is not None:
-        read.reference = value(row.values, columns.reference.column)
-        if read.reference is ABSENT:
-            read.reference = None
+        read.reference = None if reference is ABSENT else reference
     return read
+
+
+def _taken(desk: Desk, pattern: str, text: str, row: Row, name: str) -> str:
+    """What the pattern of a field takes out of a text; "" (and a problem) where it does not match."""
+    found = compile_pattern(pattern)
+    match = found.search(text)
+    if match is None:
+        desk.complain(
+            row, f"field {name!r}: {short(text)} does not match its pattern", f"correct the row or `columns.input.{name}.pattern`",
+            "field without match",
+        )  # fmt: skip
+        return ""
+    return (match[1] if found.groups else match[0]) or ""
 
 
 def _plain(desk: Desk, found: Any, row: Row, name: str) -> str:
@@ -153,7 +205,7 @@ def _plain(desk: Desk, found: Any, row: Row, name: str) -> str:
 def _mixed(desk: Desk, rows: Sequence[Draft]) -> None:
     """Columns in which some values are text and others numbers: mostly a mistake in how the data were written."""
     columns = desk.definition.columns
-    watched = [("input", column) for column in columns.input.values()]
+    watched = [("input", field.column) for field in columns.input.values()]
     if columns.reference is not None and desk.definition.answer.kind == "labels":
         watched.append(("reference", columns.reference.column))
     for role, column in watched:
