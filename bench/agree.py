@@ -26,7 +26,7 @@ from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.types import Chunk, Interval, Reply, Request, ScoreRequest, Scores
 from rung.models import Pool
-from rung.prompts.patterns.agree import Agreement, Pair, agreement, read_judged
+from rung.prompts.patterns.agree import JudgeAgreement, Pair, agreement, read_judged
 
 LLMBAR = {
     "natural": ("natural",),
@@ -65,7 +65,7 @@ def span(value: Interval | None) -> str:
     return "–" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
-def row(name: str, found: Agreement) -> str:
+def row(name: str, found: JudgeAgreement) -> str:
     ways = {way.way: way for way in found.ways}
     cells = [name, str(found.n)]
     for way in ("once", "swapped", "graded"):
@@ -116,7 +116,7 @@ class Kept:
         await self.model.close()
 
 
-async def judge(model: str, pairs: list[Pair], kept: Path) -> Agreement:
+async def judge(model: str, pairs: list[Pair], kept: Path) -> JudgeAgreement:
     async with Pool(Settings({"model": model})) as pool:
         return await agreement(Kept(pool.model(model), kept), RUBRIC, pairs)
 

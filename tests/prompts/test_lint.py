@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError
 from rung.core.types import Example
-from rung.prompts.lint import COST, Report, lint, lint_prompt, lint_source, lint_template
+from rung.prompts.lint import COST, LintReport, lint, lint_prompt, lint_source, lint_template
 from rung.prompts.template import library
 from rung.prompts.template.files import read
 from rung.prompts.template.prompt import Prompt
 
 
-def rules(report: Report) -> set[str]:
+def rules(report: LintReport) -> set[str]:
     return {finding.rule for finding in report.findings}
 
 

@@ -188,7 +188,7 @@ def verify(
         for item in verdict.findings:
             typer.echo(f"{item.verdict}: {item.claim}\n  {item.why}")
             if item.evidence is not None:
-                typer.echo(f"  [{item.evidence.start}:{item.evidence.stop}] {item.evidence.text}")
+                typer.echo(f"  [{item.evidence.start}:{item.evidence.end}] {item.evidence.text}")
         if not verdict.holds:
             raise typer.Exit(1)
 
@@ -480,7 +480,8 @@ def language(
     import json
 
     from rung.core.errors import InputError
-    from rung.prompts.patterns.language import Language, Node, interpret, speak, template_action
+    from rung.prompts.patterns.earley import Node
+    from rung.prompts.patterns.language import Language, interpret, speak, template_action
 
     try:
         own = Language.parse(bnf.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from rung.cli import optimize
 
 if TYPE_CHECKING:
     from rung.core.types import Message
-    from rung.prompts.template.library import Found
+    from rung.prompts.template.library import FoundTemplate
 
 app = typer.Typer(
     help="Versioned prompts: save, list, show, diff, rollback, export, lint, ablate, optimize.",
@@ -183,7 +183,7 @@ def diff(
     raise typer.Exit(1 if lines else 0)
 
 
-def _inherited(found: Found) -> list[str]:
+def _inherited(found: FoundTemplate) -> list[str]:
     from rung.prompts.template.files import write
 
     if not found.roots:

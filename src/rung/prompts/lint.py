@@ -48,7 +48,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LintReport:
     """Findings in the order of the text, and the score: 100 where there are none."""
 
     findings: tuple[Finding, ...]
@@ -67,7 +67,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PromptPiece:
     """A text of a prompt and what it is: a part's name, or ``system`` or ``user`` of a turn."""
 
     kind: str
@@ -78,42 +78,45 @@ Hit = tuple[str, Level, int, int, str, str]
 """Rule, level, start, end (in the piece), reason, rewrite."""
 
 
-def lint(text: str) -> Report:
+def lint(text: str) -> LintReport:
     """A prompt that is one text. Places for values (``{{ name }}``, ``{name}``) count as data of unknown origin."""
-    return _report([Piece("text", text)], text, (), (), stated=False)
+    return _report([PromptPiece("text", text)], text, (), (), stated=False)
 
 
-def lint_prompt(prompt: Prompt, labels: Sequence[str] = ()) -> Report:
+def lint_prompt(prompt: Prompt, labels: Sequence[str] = ()) -> LintReport:
     """A prompt of typed parts; places are those in ``prompt.system``."""
     return _report(_pieces(prompt), prompt.system, prompt.examples, labels, stated=bool(prompt.format))
 
 
-def lint_template(template: Template, raw: str, labels: Sequence[str] = ()) -> Report:
+def lint_template(template: Template, raw: str, labels: Sequence[str] = ()) -> LintReport:
     """A flat template; ``raw`` is the file's text, for the places."""
     pieces = _pieces(template.parts)
     if template.body:
-        pieces += [Piece(role, text) for role, text in split(template.body)]
+        pieces += [PromptPiece(role, text) for role, text in split(template.body)]
     said = bool(template.parts.format)
     return _report(pieces, raw, template.parts.examples, labels, stated=said, variables=template.variables)
 
 
-def lint_task(task: Task, raw: str) -> Report:
+def lint_task(task: Task, raw: str) -> LintReport:
     """A task's instruction, constraints and persona; ``raw`` is the task file's text. Its answer's form is stated by rung."""
     labels = task.form.labels if task.form.kind == "labels" else ()
-    pieces = [*_pieces(Prompt.whole(task).drop("format")), *(Piece("note", note) for note in task.label_notes.values())]
+    pieces = [
+        *_pieces(Prompt.whole(task).drop("format")),
+        *(PromptPiece("note", note) for note in task.label_notes.values()),
+    ]
     return _report(pieces, raw, (), labels, stated=bool(describe(task.form)), task_file=True)
 
 
-def _pieces(prompt: Prompt) -> list[Piece]:
+def _pieces(prompt: Prompt) -> list[PromptPiece]:
     named = [(part, getattr(prompt, part)) for part in ("persona", "audience", "instruction", "context", "format")]
     return [
-        *(Piece(part, text) for part, text in named if text),
-        *(Piece("constraints", rule) for rule in prompt.constraints),
+        *(PromptPiece(part, text) for part, text in named if text),
+        *(PromptPiece("constraints", rule) for rule in prompt.constraints),
     ]
 
 
 def _report(
-    pieces: Sequence[Piece],
+    pieces: Sequence[PromptPiece],
     raw: str,
     shots: Sequence[Shot],
     labels: Sequence[str],
@@ -121,15 +124,15 @@ def _report(
     stated: bool,
     variables: Sequence[Variable] = (),
     task_file: bool = False,
-) -> Report:
+) -> LintReport:
     asked = [piece for piece in pieces if piece.kind not in ("persona", "audience", "context", "note", "assistant")]
     whole = "\n".join(piece.text for piece in asked)
-    placed: list[tuple[Piece, Hit]] = []
+    placed: list[tuple[PromptPiece, Hit]] = []
     for piece in pieces:
         placed += [(piece, hit) for hit in _piece_hits(piece, asked, variables)]
     first = next((piece for piece in asked if piece.text.strip()), None)
     if first is None:
-        first = Piece("instruction", "")
+        first = PromptPiece("instruction", "")
         placed.append(
             (first, ("empty", "error", 0, 0, "there is no instruction", "Say what is to be done, in one sentence."))
         )
@@ -147,10 +150,10 @@ def _report(
             placed += [(first, hit) for hit in _unsaid(whole, shots, labels)]
         placed += [(piece, hit) for piece in asked for hit in _strangers(piece, labels)]
     findings = {_place(raw, piece, hit) for piece, hit in placed}
-    return Report(tuple(sorted(findings, key=lambda finding: (finding.start, finding.rule, finding.end))))
+    return LintReport(tuple(sorted(findings, key=lambda finding: (finding.start, finding.rule, finding.end))))
 
 
-def _place(raw: str, piece: Piece, hit: Hit) -> Finding:
+def _place(raw: str, piece: PromptPiece, hit: Hit) -> Finding:
     rule, level, start, end, reason, rewrite = hit
     at = raw.find(piece.text) if piece.text else 0
     if at >= 0:
@@ -200,7 +203,7 @@ _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?=\s|$)|\n|$)")
 _SLOT = re.compile(r"\{\{-?\s*([A-Za-z_]\w*)[^{}]*\}\}|(?<![{$%])\{([A-Za-z_]\w*)\}(?!\})|%\((\w+)\)s|\$\{(\w+)\}")
 
 
-def _piece_hits(piece: Piece, asked: Sequence[Piece], variables: Sequence[Variable]) -> Iterator[Hit]:
+def _piece_hits(piece: PromptPiece, asked: Sequence[PromptPiece], variables: Sequence[Variable]) -> Iterator[Hit]:
     text = piece.text
     if piece.kind == "assistant":
         return
@@ -257,7 +260,7 @@ def _pointers(text: str, first: bool) -> Iterator[Hit]:
         yield "ambiguous-reference", "warning", *found.span(), f"{found[1]!r} points at something the model may not see there", "repeat the thing, or name its section"  # fmt: skip
 
 
-def _injections(piece: Piece, variables: Sequence[Variable]) -> Iterator[Hit]:
+def _injections(piece: PromptPiece, variables: Sequence[Variable]) -> Iterator[Hit]:
     known = {variable.name: variable for variable in variables}
     text = piece.text
     if piece.kind in ("context", "note"):
@@ -313,7 +316,7 @@ _LIMIT = re.compile(
 )
 
 
-def _missing(whole: str, first: Piece, stated: bool) -> Iterator[Hit]:
+def _missing(whole: str, first: PromptPiece, stated: bool) -> Iterator[Hit]:
     end = len(first.text.rstrip())
     if not stated and not _FORM.search(whole):
         yield "missing-format", "warning", 0, end, "the form of the answer is not said", "add: Answer with ... (one word, three bullet points, a JSON object with the keys ...)."  # fmt: skip
@@ -340,13 +343,13 @@ _ALWAYS = re.compile(r"\b(?:always|must)\s+(?!not\b)(\w+(?:\s+\w+){1,2})", re.I)
 _NEVER = re.compile(r"\b(?:never|must not|do not|don't)\s+(\w+(?:\s+\w+){1,2})", re.I)
 
 
-def _conflicts(pieces: Sequence[Piece]) -> list[tuple[Piece, Hit]]:
-    out: list[tuple[Piece, Hit]] = []
+def _conflicts(pieces: Sequence[PromptPiece]) -> list[tuple[PromptPiece, Hit]]:
+    out: list[tuple[PromptPiece, Hit]] = []
 
-    def every(pattern: re.Pattern[str]) -> list[tuple[Piece, re.Match[str]]]:
+    def every(pattern: re.Pattern[str]) -> list[tuple[PromptPiece, re.Match[str]]]:
         return [(piece, found) for piece in pieces for found in islice(pattern.finditer(piece.text), MOST)]
 
-    def tell(second: tuple[Piece, re.Match[str]], one: re.Match[str], what: str, rewrite: str) -> None:
+    def tell(second: tuple[PromptPiece, re.Match[str]], one: re.Match[str], what: str, rewrite: str) -> None:
         piece, found = second
         reason = f"{found[0]!r} against {one[0]!r}: {what}"
         out.append((piece, ("conflict", "error", *found.span(), reason, rewrite)))
@@ -376,7 +379,7 @@ def _conflicts(pieces: Sequence[Piece]) -> list[tuple[Piece, Hit]]:
     return out
 
 
-def _strangers(piece: Piece, labels: Sequence[str]) -> Iterator[Hit]:
+def _strangers(piece: PromptPiece, labels: Sequence[str]) -> Iterator[Hit]:
     """Words shaped like the labels (with an underscore) that are none of them."""
     if not any("_" in label for label in labels):
         return
@@ -472,7 +475,7 @@ def _short(text: str) -> str:
 # ---------------------------------------------------------------- what there is to lint
 
 
-def lint_source(what: str) -> tuple[str, Report]:
+def lint_source(what: str) -> tuple[str, LintReport]:
     """Lint a template file, a task file (or a pack's name), a text file, or the text itself; also its title.
 
     A template's own mistake (syntax, a variable that is not declared) is a finding. Raises InputError for a file that
@@ -510,7 +513,7 @@ def lint_source(what: str) -> tuple[str, Report]:
             at = error.line or 1
             start = sum(len(line) for line in raw.splitlines(keepends=True)[: at - 1])
             said = Finding("template", "error", at, 1, start, start, "", error.message, error.remedy)
-            return what, Report((said,))
+            return what, LintReport((said,))
     if short and path.suffix.lower() in (*SUFFIXES, ".yaml", ".yml") and " " not in what:
         raise InputError(f"{what}: no such file", remedy="name a file, or give the prompt's text in quotes")
     return "text", lint(what)

@@ -19,7 +19,7 @@ RUNGS = {
     "audience": "rung.prompts.patterns.audience:Audience",
     "combined": "rung.prompts.patterns.combine:Combined",
     "output-template": "rung.prompts.patterns.outline:OutputTemplate",
-    "checked": "rung.prompts.patterns.checked:Checked",
+    "checked": "rung.prompts.patterns.checked:CheckedRung",
     "flipped-interaction": "rung.prompts.patterns.flip:FlippedInteraction",
     "peer-grading": "rung.prompts.patterns.grade:PeerGrading",
     "quiz": "rung.prompts.patterns.quiz:QuizRung",

@@ -19,7 +19,7 @@ from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
 from rung.metrics.instructions import Instruction, parse_instruction
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.checked import CheckedProgram, Compiled, compile_form
+from rung.prompts.patterns.checked import CheckedProgram, CompiledForm, compile_form
 from rung.prompts.program import Options
 
 GRAMMAR = replace(CAPABILITIES, forms=CAPABILITIES.forms | {"grammar"})
@@ -120,7 +120,7 @@ def test_what_cannot_be_enforced_is_left(rules: list[str], left: list[str]) -> N
 
 def test_nothing_to_enforce_is_free_text() -> None:
     some = instructions('existence keywords=["a"]')
-    assert compile_form(some, 200) == Compiled(ResponseFormat(), (), some)
+    assert compile_form(some, 200) == CompiledForm(ResponseFormat(), (), some)
 
 
 async def test_the_field_is_compiled_and_not_shown() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rung.core.errors import InputError
 from rung.core.types import Request
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.quiz import GAP, Question, Quiz, check
+from rung.prompts.patterns.quiz import GAP, Quiz, QuizQuestion, check
 
 PASSAGES = {
     "lamp": "The safety lamp was invented by Humphry Davy in 1815 for coal miners. Before it, miners often used candles.",
@@ -18,7 +18,7 @@ PASSAGES = {
 }
 
 
-async def play(quiz: Quiz, right: list[bool]) -> list[Question]:
+async def play(quiz: Quiz, right: list[bool]) -> list[QuizQuestion]:
     asked = []
     for good in right:
         question = await quiz.ask()

@@ -33,12 +33,12 @@ SOURCE = (
 def test_sentences_are_spans_of_the_text() -> None:
     spans = sentences(SOURCE)
     assert [span.text[:12] for span in spans] == ["The safety l", "Dr. Clanny b", "Miners in Ne", "It is kept i"]
-    assert all(SOURCE[span.start : span.stop] == span.text for span in spans)
+    assert all(SOURCE[span.start : span.end] == span.text for span in spans)
 
 
 @given(st.text(max_size=300))
 def test_any_text_has_spans_that_exist(text: str) -> None:
-    assert all(text[span.start : span.stop] == span.text and span.text.strip() for span in sentences(text))
+    assert all(text[span.start : span.end] == span.text and span.text.strip() for span in sentences(text))
 
 
 async def test_every_verdict_has_evidence_that_stands_in_the_source() -> None:
@@ -49,7 +49,7 @@ async def test_every_verdict_has_evidence_that_stands_in_the_source() -> None:
     assert len(found.findings) == 2
     for finding in found.findings:
         assert finding.evidence is not None
-        assert SOURCE[finding.evidence.start : finding.evidence.stop] == finding.evidence.text
+        assert SOURCE[finding.evidence.start : finding.evidence.end] == finding.evidence.text
     assert {step.name for step in found.steps} == {"evidence", "verdict"}
 
 

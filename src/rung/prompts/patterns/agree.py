@@ -51,7 +51,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class JudgeAgreement:
     """A judge beside people, over ``n`` pairs; ``failed``: pairs that it could not judge.
 
     ``ways``: "once" in the order of the file, "swapped" the mean of both orders, "graded" the higher of two grades given alone
@@ -104,7 +104,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return str(row[name])
 
 
-async def agreement(model: Model, rubric: Rubric | str, pairs: Sequence[Pair], *, padding: int = 50) -> Agreement:
+async def agreement(model: Model, rubric: Rubric | str, pairs: Sequence[Pair], *, padding: int = 50) -> JudgeAgreement:
     """Judge every pair three ways and compare with people; the test of verbosity takes the first ``padding`` pairs' better
     answers (0: no such test).
 
@@ -143,7 +143,7 @@ async def agreement(model: Model, rubric: Rubric | str, pairs: Sequence[Pair], *
     if some:
         answers = [pair.one if pair.better == 1 else pair.other for pair in some]
         padded = await verbosity_bias(model, rubric, [pair.input for pair in some], answers)
-    return Agreement(
+    return JudgeAgreement(
         len(good), len(pairs) - len(good), tuple(ways), found,
         wilson(chosen, 2 * len(uneven)) if uneven else None, wilson(right, len(uneven)) if uneven else None, padded,
     )  # fmt: skip

@@ -28,7 +28,7 @@ _SIGNS = "\"'(),-.:;<>[]*!?%&$/"
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class CompiledForm:
     """``form`` (free text where nothing compiled) guarantees ``kept``, once the text is whole; ``left`` it does not."""
 
     form: ResponseFormat
@@ -36,7 +36,7 @@ class Compiled:
     left: tuple[Instruction, ...] = ()
 
 
-def compile_form(instructions: Sequence[Instruction], tokens: int) -> Compiled:
+def compile_form(instructions: Sequence[Instruction], tokens: int) -> CompiledForm:
     """One grammar for the instructions that can be enforced in a text of about ``tokens`` tokens.
 
     Where two of them give the text a shape (bullets and sections) the first is enforced, and of two that exclude each
@@ -62,7 +62,7 @@ class _Writer:
         self.lead: list[str] = []
         self.tail: list[str] = []
 
-    def compiled(self) -> Compiled:
+    def compiled(self) -> CompiledForm:
         self._letters()
         for one in self.given:
             match one.name:
@@ -76,13 +76,13 @@ class _Writer:
         quoted = any(one.name == "quotation" for one in self.kept)
         body = self._body()
         if not self.kept:
-            return Compiled(ResponseFormat(), (), tuple(self.given))
+            return CompiledForm(ResponseFormat(), (), tuple(self.given))
         mark = '"' if quoted else ""
         skeleton = mark + "".join(self.lead) + body + "".join(self.tail) + mark
         terms = [f"/{skeleton}/", *self.rules]
         pattern = "start: ANSWER\nANSWER: " + " & ".join(terms)
         left = [one for one in self.given if not any(one is kept for kept in self.kept)]
-        return Compiled(ResponseFormat("grammar", pattern=pattern), tuple(self.kept), tuple(left))
+        return CompiledForm(ResponseFormat("grammar", pattern=pattern), tuple(self.kept), tuple(left))
 
     # ------------------------------------------------ letters
 
@@ -336,7 +336,7 @@ class CheckedProgram(Storable):
     rules: tuple[Instruction, ...] = ()
     grammar: bool = True
 
-    def compiled(self, input: Input | str) -> Compiled:
+    def compiled(self, input: Input | str) -> CompiledForm:
         """The form that the answer to ``input`` gets. Raises InputError for instructions that cannot be read."""
         value = as_input(input, self.options.fields)
         said = value.get(self.field, "") if self.field else ""
@@ -355,7 +355,7 @@ class CheckedProgram(Storable):
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRung:
     """Instructions that a program can check (IFEval's kinds) compiled into the form of the answer.
 
     ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for every

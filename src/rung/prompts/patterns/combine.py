@@ -56,7 +56,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PatternPart:
     """One part of a combination: its name and, for some, what it says (``audience=a child``, ``few-shot=5``)."""
 
     name: Name
@@ -66,7 +66,7 @@ class Piece:
         return f"{self.name}={self.value}" if self.value else self.name
 
 
-def read(text: str) -> tuple[Piece, ...]:
+def read(text: str) -> tuple[PatternPart, ...]:
     """The parts of ``persona+few-shot=3+cot``, each once, in one order however they are written. ``none`` has no parts.
 
     Raises InputError for an unknown part, one named twice, or two that exclude each other.
@@ -85,7 +85,7 @@ def read(text: str) -> tuple[Piece, ...]:
             )
         if value and name not in VALUED:
             raise InputError(f"{name} takes no value, got {value!r}", remedy=f"write {name}")
-        pieces.append(Piece(name, value.strip()))
+        pieces.append(PatternPart(name, value.strip()))
     names = [piece.name for piece in pieces]
     for name in names:
         if names.count(name) > 1:
@@ -97,7 +97,7 @@ def read(text: str) -> tuple[Piece, ...]:
     return tuple(sorted(pieces, key=lambda piece: NAMES.index(piece.name)))
 
 
-def unfit(task: Task, pieces: Sequence[Piece], resources: Resources) -> str:
+def unfit(task: Task, pieces: Sequence[PatternPart], resources: Resources) -> str:
     """Empty when the task has what the parts need, else the reason why not."""
     for piece in pieces:
         match piece.name:
@@ -125,7 +125,7 @@ def unfit(task: Task, pieces: Sequence[Piece], resources: Resources) -> str:
     return ""
 
 
-def compose(task: Task, parts: str | Sequence[Piece], resources: Resources, *, seed: int = 0) -> Program:
+def compose(task: Task, parts: str | Sequence[PatternPart], resources: Resources, *, seed: int = 0) -> Program:
     """The program that a combination stands for on a task.
 
     Raises InputError when the parts are not known, exclude each other or do not fit the task.

@@ -46,7 +46,7 @@ _STOP = frozenset({"The", "This", "That", "These", "It", "In", "On", "He", "She"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuizQuestion:
     """``options[answer]`` is the key; ``sentence`` stands in the passage and holds it; ``cloze``: asked as a gap."""
 
     text: str
@@ -64,7 +64,7 @@ class Question:
         return self.options[self.answer]
 
 
-def check(question: Question, passages: Mapping[str, str]) -> str:
+def check(question: QuizQuestion, passages: Mapping[str, str]) -> str:
     """What is wrong with a question, "" where nothing is: the key must be found in the passage, the wrong options not, and the
     question must not give the key away."""
     source = passages.get(question.passage)
@@ -125,9 +125,9 @@ class Quiz:
             raise InputError(
                 "the passages hold no sentence with a number or name to ask for", remedy="give other passages"
             )
-        self.progress = Progress(level=level)
+        self.progress = PlayerProgress(level=level)
 
-    async def ask(self) -> Question | None:
+    async def ask(self) -> QuizQuestion | None:
         """The next question at the player's level, checked; None when all sentences were asked about."""
         while self._places:
             wanted: tuple[Kind, ...] = ("number",) if self.progress.level == 1 else ("number", "name")
@@ -140,7 +140,7 @@ class Quiz:
                 return question
         return None
 
-    def tell(self, question: Question, choice: int) -> bool:
+    def tell(self, question: QuizQuestion, choice: int) -> bool:
         """Count the player's choice (an index of the options) and adapt the level. True when it is right."""
         if not 0 <= choice < len(question.options):
             raise InputError(
@@ -150,7 +150,7 @@ class Quiz:
         self.progress = self.progress.after(question, right)
         return right
 
-    async def _make(self, passage: str, sentence: str, kind: Kind, key: str) -> Question | None:
+    async def _make(self, passage: str, sentence: str, kind: Kind, key: str) -> QuizQuestion | None:
         source = self.passages[passage]
         others = [o for o in self._pools[kind] if not _holds(source, o) and o.casefold() not in key.casefold()]
         others = [o for o in others if len(o.split()) == len(key.split())] or others
@@ -162,14 +162,14 @@ class Quiz:
         options = [key, *self._rng.sample(band, self._options - 1)]
         self._rng.shuffle(options)
         gap = re.sub(rf"(?<![\w]){re.escape(key)}(?![\w])", GAP, sentence)
-        plain = Question(
+        plain = QuizQuestion(
             gap, tuple(options), options.index(key), passage, sentence, kind, self.progress.level, cloze=True
         )
         if check(plain, self.passages):
             return None
         return plain if self._model is None else await self._worded(plain, self._model)
 
-    async def _worded(self, plain: Question, model: Model) -> Question:
+    async def _worded(self, plain: QuizQuestion, model: Model) -> QuizQuestion:
         order = f'Write one question about this sentence whose answer is "{plain.key}". Do not say the answer.\n\n{plain.sentence}'
         form = ResponseFormat("regex", pattern=r"(What|Which|Who|When|Where|How)[^\n?]{8,160}\?")
         said = await ask(model, (Message("user", order),), form, Sampling(max_tokens=700), name="question")
@@ -187,7 +187,7 @@ class Quiz:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PlayerProgress:
     """The player's score. Two right in a row lift the level, a wrong one lowers it; a right answer gives its level in points."""
 
     level: int = 1
@@ -197,14 +197,14 @@ class Progress:
     streak: int = 0
     levels: tuple[int, ...] = field(default=())
 
-    def after(self, question: Question, right: bool) -> Progress:
+    def after(self, question: QuizQuestion, right: bool) -> PlayerProgress:
         streak = self.streak + 1 if right else 0
         level = self.level
         if right and streak % 2 == 0:
             level = min(level + 1, LEVELS[-1])
         elif not right:
             level = max(level - 1, LEVELS[0])
-        return Progress(
+        return PlayerProgress(
             level,
             self.asked + 1,
             self.right + right,

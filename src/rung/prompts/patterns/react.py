@@ -19,7 +19,7 @@ from rung.core.reply import read_reply
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
 from rung.prompts.answer import Asked, ask, conclude
 from rung.prompts.patterns.calculator import calculate
-from rung.prompts.patterns.search import Search
+from rung.prompts.patterns.search import PassageSearch
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt
 
@@ -97,9 +97,9 @@ class ReactProgram(Storable):
         self.tools = (*(("search",) if self.passages else ()), "calculate", "finish")
 
     @cached_property
-    def search(self) -> Search:
+    def search(self) -> PassageSearch:
         """The index over the passages, made on first use."""
-        return Search(self.passages)
+        return PassageSearch(self.passages)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """What the first call sends."""

@@ -12,7 +12,7 @@ from rung.prompts.template.prompt import Prompt
 
 
 @dataclass(frozen=True)
-class Reason:
+class ReasonRung:
     """Reason for up to ``max_tokens`` tokens, then answer; ``votes`` > 1 samples chains and takes the majority."""
 
     traits: ClassVar[Traits] = Traits()
@@ -31,5 +31,5 @@ class Reason:
         return PromptProgram(Prompt.of(task), context.resources.model(), options)
 
 
-CHAIN_OF_THOUGHT = Reason()
-SELF_CONSISTENCY = Reason(votes=5)
+CHAIN_OF_THOUGHT = ReasonRung()
+SELF_CONSISTENCY = ReasonRung(votes=5)

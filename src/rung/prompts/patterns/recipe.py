@@ -201,7 +201,7 @@ class RecipeProgram(Storable):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeRung:
     """Numbered steps; with ``ways`` above 1 several different lists, of which the one that keeps the task's constraints best."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
@@ -223,5 +223,5 @@ class Recipe:
         )
 
 
-RECIPE = Recipe()
-ALTERNATIVES = Recipe(ways=3)
+RECIPE = RecipeRung()
+ALTERNATIVES = RecipeRung(ways=3)

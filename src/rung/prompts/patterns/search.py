@@ -8,7 +8,7 @@ from rung.core.errors import InputError
 from rung.foundations.tfidf import Similar, top
 
 
-class Search:
+class PassageSearch:
     """Passages by name; their names are searched too."""
 
     def __init__(self, passages: Mapping[str, str]) -> None:

@@ -40,7 +40,7 @@ from rung.foundations.tfidf import Tfidf
 from rung.metrics.grounding import NAME, NUMBER, claims, missing
 from rung.metrics.stats import wilson
 from rung.prompts.answer import ask
-from rung.prompts.patterns.search import Search
+from rung.prompts.patterns.search import PassageSearch
 
 Verdict = Literal["supported", "contradicted", "not stated"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -51,28 +51,28 @@ ALIKE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A piece of a source: ``source[start:stop] == text``."""
+class SourceSpan:
+    """A piece of a source: ``source[start:end] == text``."""
 
     start: int
-    stop: int
+    end: int
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ClaimFinding:
     """One claim and what the source says of it. ``evidence`` is None where no span speaks of it."""
 
     claim: str
     verdict: Verdict
-    evidence: Span | None
+    evidence: SourceSpan | None
     why: str
     confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    findings: tuple[Finding, ...]
+class ClaimVerification:
+    findings: tuple[ClaimFinding, ...]
     steps: tuple[Step, ...] = ()
 
     @property
@@ -80,14 +80,14 @@ class Verification:
         return all(finding.verdict == "supported" for finding in self.findings)
 
 
-def sentences(text: str) -> tuple[Span, ...]:
+def sentences(text: str) -> tuple[SourceSpan, ...]:
     """The sentences of a text, with their offsets; line breaks end one too."""
-    return tuple(Span(span.start, span.end, text[span.start : span.end]) for span in lines(text))
+    return tuple(SourceSpan(span.start, span.end, text[span.start : span.end]) for span in lines(text))
 
 
 async def verify(
     model: Model, text: str, source: str, *, candidates: int = 4, rules: bool = True, repeat: int = 0
-) -> Verification:
+) -> ClaimVerification:
     """A finding for each claim of ``text``.
 
     The ``candidates`` sentences of the source nearest to the claim (TF-IDF) are shown, the model names one by its number and
@@ -100,31 +100,31 @@ async def verify(
         raise InputError(f"the {what} has no sentence", remedy="give a text and the source it should agree with")
     tfidf = Tfidf.fit([span.text for span in spans])
     rows = tfidf.transform([span.text for span in spans])
-    findings: list[Finding] = []
+    findings: list[ClaimFinding] = []
     steps: list[Step] = []
     for claim in parts:
         similar = np.asarray((rows @ tfidf.transform([claim]).T).toarray())[:, 0]
         near = [spans[i] for i in np.argsort(-similar, kind="stable")[:candidates] if similar[i] > NEAR]
         if not near:
-            findings.append(Finding(claim, "not stated", None, "no sentence of the source is near it"))
+            findings.append(ClaimFinding(claim, "not stated", None, "no sentence of the source is near it"))
             continue
         if rules and (lacking := missing(claim, source)):
-            findings.append(Finding(claim, "not stated", near[0], f"{lacking} is not in the source"))
+            findings.append(ClaimFinding(claim, "not stated", near[0], f"{lacking} is not in the source"))
             continue
         if rules and _negative(claim) != _negative(near[0].text) and similar.max() > ALIKE:
-            findings.append(Finding(claim, "contradicted", near[0], "one of the two is negated, the other is not"))
+            findings.append(ClaimFinding(claim, "contradicted", near[0], "one of the two is negated, the other is not"))
             continue
         finding, asked = await _judge(model, claim, near, repeat)
         findings.append(finding)
         steps += asked
-    return Verification(tuple(findings), tuple(steps))
+    return ClaimVerification(tuple(findings), tuple(steps))
 
 
 def _negative(text: str) -> bool:
     return len(re.findall(r"\b(?:not|never|no|cannot)\b|n['’]t\b", text.casefold())) % 2 == 1
 
 
-async def _judge(model: Model, claim: str, near: Sequence[Span], repeat: int) -> tuple[Finding, list[Step]]:
+async def _judge(model: Model, claim: str, near: Sequence[SourceSpan], repeat: int) -> tuple[ClaimFinding, list[Step]]:
     steps = []
     evidence = near[0]
     if len(near) > 1:
@@ -152,8 +152,8 @@ async def _judge(model: Model, claim: str, near: Sequence[Span], repeat: int) ->
     steps.append(ruled.step)
     if ruled.output is None:
         why = ruled.failure.message if ruled.failure is not None else "no verdict"
-        return Finding(claim, "not stated", evidence, f"the verifier failed: {why}"), steps
-    return Finding(claim, ruled.output, evidence, "judged against the evidence", ruled.confidence), steps
+        return ClaimFinding(claim, "not stated", evidence, f"the verifier failed: {why}"), steps
+    return ClaimFinding(claim, ruled.output, evidence, "judged against the evidence", ruled.confidence), steps
 
 
 # ---------------------------------------------------------------- planted false claims
@@ -264,9 +264,9 @@ class VerifiedProgram(Storable):
             raise InputError("there is no source to verify against", remedy="name an input field, or give passages")
 
     @cached_property
-    def search(self) -> Search:
+    def search(self) -> PassageSearch:
         """The index over the passages, made on first use."""
-        return Search(self.passages)
+        return PassageSearch(self.passages)
 
     def _text(self, value: Input) -> str:
         if self.source:
@@ -294,17 +294,17 @@ class VerifiedProgram(Storable):
             return replace(answer, steps=whole.steps, usage=usage, confidence=_share(first))
         return _joined(replace(whole, usage=usage), await self._check(question, second.output, text, repeat))
 
-    async def _check(self, question: str, output: str, source: str, repeat: int) -> Verification:
+    async def _check(self, question: str, output: str, source: str, repeat: int) -> ClaimVerification:
         # An answer of a few words claims nothing without its question.
         claim = output if len(output.split()) > 4 else f"{question.rstrip('?. ')}: {output}"
         return await verify(self.model, claim, source, rules=len(output.split()) > 4, repeat=repeat)
 
 
-def _share(found: Verification) -> float:
+def _share(found: ClaimVerification) -> float:
     return sum(item.verdict == "supported" for item in found.findings) / len(found.findings)
 
 
-def _joined(answer: Answer, found: Verification) -> Answer:
+def _joined(answer: Answer, found: ClaimVerification) -> Answer:
     usage = answer.usage + sum((step.usage for step in found.steps), Usage())
     return replace(answer, steps=answer.steps + found.steps, usage=usage, confidence=_share(found))
 

@@ -12,7 +12,7 @@ from rung.core.settings import Settings
 from rung.core.types import Task
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Kind, Selector
-from rung.prompts.template.library import Found, find
+from rung.prompts.template.library import FoundTemplate, find
 from rung.prompts.template.template import Template
 from rung.store import Store, StoredPrompt, open_store
 
@@ -52,7 +52,7 @@ class Written:
         if self.prompt:
             object.__setattr__(self, "hash", self.found().hash)
 
-    def found(self) -> Found:
+    def found(self) -> FoundTemplate:
         """The template joined with its roots. Raises InputError when there is none, or a mistake in it."""
         return find(self.prompt, Saved(), here().folder)
 

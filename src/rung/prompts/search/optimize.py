@@ -164,7 +164,7 @@ def too_small(calls: int, dev: int, each: int, spent: int = 0) -> str:
 
 
 @dataclass
-class Candidate:
+class PromptCandidate:
     """A prompt in the search. ``scores`` are by index of the dev example; ``sure`` is how likely the model found the right
     answer there, where it says so (else the score again); ``fate`` says what became of it, ``beaten`` that
     it was shown to be worse than the best of its day."""
@@ -231,8 +231,8 @@ class _Search:
         self.used = 0
         self.each = 1 + judging(task, context.resources)
         self.steps = 0
-        self.best: Candidate
-        self.known: list[Candidate] = []
+        self.best: PromptCandidate
+        self.known: list[PromptCandidate] = []
         self.notes: list[str] = []
         self.tried: set[str] = set()
         self.tallies = {name: Tally() for name in (rung.sources or SOURCES)}
@@ -298,7 +298,7 @@ class _Search:
             )
         return results
 
-    async def _start(self) -> Candidate:
+    async def _start(self) -> PromptCandidate:
         made = await self.rung.first().fit(self.task, replace(self.context, evaluate=self._evaluate))
         if not isinstance(made, PromptProgram):
             raise InputError(
@@ -311,13 +311,13 @@ class _Search:
         if said := too_small(self.rung.calls, len(self.dev), self.each, self.used):
             enough = self.used + len(self.dev) * self.each + step_calls(self.rung.width, len(self.dev), self.each)
             raise InputError(said, remedy=f"give at least that, better {enough} for a step of {self.rung.width} edits")
-        start = Candidate(0, made, "start", self.rung.prompt or self.rung.start, 0)
+        start = PromptCandidate(0, made, "start", self.rung.prompt or self.rung.start, 0)
         self._remember(start)
         await self._answer(start, range(len(self.dev)))
         start.fate = "the start"
         return start
 
-    async def _answer(self, candidate: Candidate, indices: Sequence[int]) -> None:
+    async def _answer(self, candidate: PromptCandidate, indices: Sequence[int]) -> None:
         missing = [index for index in indices if index not in candidate.scores]
         results = await self._evaluate(candidate.program, [self.dev[index] for index in missing]) if missing else []
         for index, result in zip(missing, results, strict=True):
@@ -325,7 +325,7 @@ class _Search:
             candidate.sure[index] = self._sure(result)
             candidate.tokens += result.answer.usage.tokens
 
-    def _remember(self, candidate: Candidate) -> bool:
+    def _remember(self, candidate: PromptCandidate) -> bool:
         """Whether the prompt is new; what was tried once is not tried again."""
         identity = programs.fingerprint(candidate.program)
         if identity in self.tried:
@@ -347,7 +347,7 @@ class _Search:
     def _perfect(self) -> bool:
         return self.metric.higher_is_better and all(score.value >= 1 for score in self.best.scores.values())
 
-    async def _propose(self, width: int) -> list[Candidate]:
+    async def _propose(self, width: int) -> list[PromptCandidate]:
         """``width`` prompts: some that were ahead of the best when they were halved out, then new ones, every other one an
         edit of the best, the rest of a parent drawn from the front."""
         rng = random.Random(f"{self.context.seed} {self.steps}")
@@ -382,7 +382,7 @@ class _Search:
             else:
                 proposals = propose(name, parent.program, materials[parent.id])
             for proposal in proposals:
-                made = Candidate(len(self.known), proposal.program, proposal.source, proposal.note, parent.id)
+                made = PromptCandidate(len(self.known), proposal.program, proposal.source, proposal.note, parent.id)
                 if self._remember(made):
                     out.append(made)
                     asked[name] += 1
@@ -391,7 +391,7 @@ class _Search:
                 spent.add((parent.id, name))
         return out
 
-    def _returning(self, most: int) -> list[Candidate]:
+    def _returning(self, most: int) -> list[PromptCandidate]:
         """Prompts that left a race although they were ahead of today's best: they only owe the rest of dev."""
         halved = [
             one
@@ -410,7 +410,7 @@ class _Search:
         mean = (tally.reward + 0.5 * asked[name]) / n
         return mean + STAY * math.sqrt(math.log(total) / n)
 
-    async def _probe(self, parent: Candidate, count: int) -> list[Result]:
+    async def _probe(self, parent: PromptCandidate, count: int) -> list[Result]:
         """The parent's answers to held-out training examples: all it has given so far, and ``count`` new ones."""
         known = self.probed.setdefault(parent.id, {})
         program, selector = parent.program, parent.program.selector
@@ -424,7 +424,7 @@ class _Search:
             known.update(zip(new, results, strict=True))
         return [known[i] for i in sorted(known)]
 
-    async def _reflect(self, parent: Candidate, material: Material) -> Proposal | None:
+    async def _reflect(self, parent: PromptCandidate, material: Material) -> Proposal | None:
         request = reflection(parent.program, material, self.steps)
         if request is None:
             return None
@@ -451,7 +451,7 @@ class _Search:
             self._note(f"a rewriting was not used: {why}")
         return proposal
 
-    async def _step(self, racing: list[Candidate]) -> None:
+    async def _step(self, racing: list[PromptCandidate]) -> None:
         best, everyone = self.best, list(racing)
         new = [one for one in racing if not one.fate]
         order = self._order()
@@ -476,7 +476,7 @@ class _Search:
             for one in alive[room:]:
                 one.fate = f"halved out after {seen}"
             racing = alive[:room]
-        won: Candidate | None = None
+        won: PromptCandidate | None = None
         test: Difference | None = None
         for last in racing:
             test = self._compare(last)
@@ -494,10 +494,10 @@ class _Search:
         self.best = won or best
         self._say("step", f"{'kept' if won else 'not kept'} {shown.source} ({shown.note}): {change}")
 
-    async def _race(self, racing: Sequence[Candidate], wave: Sequence[int]) -> None:
+    async def _race(self, racing: Sequence[PromptCandidate], wave: Sequence[int]) -> None:
         """All of them answer the wave at once; the first error cancels the rest."""
 
-        async def answer(one: Candidate) -> None:
+        async def answer(one: PromptCandidate) -> None:
             await self._answer(one, wave)
             self._say("race", f"{one.source} {self._value(one):.3f} after {len(one.scores)}")
 
@@ -514,24 +514,24 @@ class _Search:
         random.Random(f"{self.context.seed} order {self.steps}").shuffle(order)
         return order
 
-    def _compare(self, candidate: Candidate) -> Difference:
+    def _compare(self, candidate: PromptCandidate) -> Difference:
         indices = sorted(candidate.scores)
         mine, theirs = ([one.scores[i] for i in indices] for one in (candidate, self.best))
         return paired(self.metric, mine, theirs)
 
-    def _learn(self, raced: Sequence[Candidate]) -> None:
+    def _learn(self, raced: Sequence[PromptCandidate]) -> None:
         for one in raced:
             tally = self.tallies[one.source if one.source in self.tallies else REFLECTION]
             tally.asked += 1
             tally.reward += min(1.0, max(0.0, 0.5 + self._gain(one)))
 
-    def _gain(self, candidate: Candidate) -> float:
+    def _gain(self, candidate: PromptCandidate) -> float:
         """How much better than the best so far, on the dev examples that the candidate has answered."""
         indices = sorted(candidate.scores)
         mine, theirs = ([one.scores[i] for i in indices] for one in (candidate, self.best))
         return self.sign * float(self.metric.reduce(mine)[0] - self.metric.reduce(theirs)[0])
 
-    def _promise(self, candidate: Candidate) -> float:
+    def _promise(self, candidate: PromptCandidate) -> float:
         """What decides who goes on: the gain, and as much the gain in what the model gave the right answer. On six examples
         two prompts are often equally often right and differ in how surely."""
         indices = list(candidate.scores)
@@ -545,7 +545,7 @@ class _Search:
             return value
         return confidence if value >= 1 else (1 - confidence) / max(1, len(self.task.form.labels) - 1)
 
-    def _value(self, candidate: Candidate) -> float:
+    def _value(self, candidate: PromptCandidate) -> float:
         return float(self.metric.reduce([candidate.scores[i] for i in sorted(candidate.scores)])[0])
 
     # -------------------------------------------------- the front, and what is told
@@ -571,7 +571,7 @@ class _Search:
                 kept.append(id)
         return {id: wins[id] for id in kept}
 
-    def _chain(self, candidate: Candidate) -> list[Candidate]:
+    def _chain(self, candidate: PromptCandidate) -> list[PromptCandidate]:
         """The edits from the start to ``candidate``, first one first."""
         out = []
         while candidate.id:
@@ -581,10 +581,10 @@ class _Search:
 
     def _record(
         self,
-        raced: Sequence[Candidate],
-        shown: Candidate,
+        raced: Sequence[PromptCandidate],
+        shown: PromptCandidate,
         test: Difference | None,
-        won: Candidate | None,
+        won: PromptCandidate | None,
         diff: str,
     ) -> dict[str, Any]:
         return {
@@ -633,7 +633,7 @@ def _content(example: Example) -> str:
     return digest([dict(example.input), example.reference])
 
 
-def _diff(before: Candidate, after: Candidate) -> str:
+def _diff(before: PromptCandidate, after: PromptCandidate) -> str:
     lines = unified_diff(
         written(before.program).splitlines(),
         written(after.program).splitlines(),

@@ -126,7 +126,7 @@ def _own(front: Mapping[str, Any], body: str, name: str, file: str) -> Template:
 
 def _parts(given: Any, file: str) -> Prompt:
     if not isinstance(given, Mapping):
-        raise InputError("front matter: parts is no mapping", remedy="parts: {persona: ...}", file=file or None)
+        raise InputError("front matter: parts must be a mapping", remedy="parts: {persona: ...}", file=file or None)
     prompt = Prompt()
     for part, value in given.items():
         if part not in PARTS:

@@ -21,7 +21,7 @@ DEEPEST = 16
 """Roots above one another."""
 
 
-class Shelf(Protocol):
+class PromptShelf(Protocol):
     """Where saved prompts are looked up: a Store is one."""
 
     def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None: ...
@@ -29,14 +29,14 @@ class Shelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundTemplate:
     """A template as written (``own``), joined with its roots (``flat``), and where it was found. ``roots`` are those it
     inherits, the nearest first; ``version`` is 0 for a file."""
 
     own: Template
     flat: Template
     hash: str
-    roots: tuple[Found, ...] = ()
+    roots: tuple[FoundTemplate, ...] = ()
     version: int = 0
     file: str = ""
 
@@ -51,7 +51,7 @@ class Found:
         return StoredPrompt(own.name, self.hash, root, self.root_hash, canonical(own), note)
 
 
-def find(use: str, store: Shelf | None = None, folder: Path | None = None) -> Found:
+def find(use: str, store: PromptShelf | None = None, folder: Path | None = None) -> FoundTemplate:
     """The template that ``use`` names: a file, or a saved name with or without ``@VERSION``; found good.
 
     A relative file is looked for in ``folder``, then where the user is. Raises InputError: no such template, a mistake in it or in a root, roots in a ring.
@@ -63,14 +63,14 @@ def find(use: str, store: Shelf | None = None, folder: Path | None = None) -> Fo
     return found
 
 
-def read(template: Template, store: Shelf | None = None, *, folder: Path | None = None) -> Found:
+def read(template: Template, store: PromptShelf | None = None, *, folder: Path | None = None) -> FoundTemplate:
     """A template at hand, joined with its roots and found good. Raises InputError as ``find`` does."""
     found = _join(template, store, folder or Path(), (template.name or "the template",), 0, "")
     found.flat.check()
     return found
 
 
-def _find(use: str, store: Shelf | None, folder: Path, chain: tuple[str, ...]) -> Found:
+def _find(use: str, store: PromptShelf | None, folder: Path, chain: tuple[str, ...]) -> FoundTemplate:
     path = folder / use
     if path.suffix.lower() in SUFFIXES or path.is_file():
         key = str(path.resolve())
@@ -88,18 +88,18 @@ def _find(use: str, store: Shelf | None, folder: Path, chain: tuple[str, ...]) -
 
 
 def _join(
-    template: Template, store: Shelf | None, folder: Path, chain: tuple[str, ...], version: int, file: str
-) -> Found:
+    template: Template, store: PromptShelf | None, folder: Path, chain: tuple[str, ...], version: int, file: str
+) -> FoundTemplate:
     if not template.root:
         hash = template.hash()
-        return Found(template, replace(template.flat(), origin=hash), hash, (), version, file)
+        return FoundTemplate(template, replace(template.flat(), origin=hash), hash, (), version, file)
     root = _find(template.root, store, folder, chain)
     hash = template.hash(root.hash)
     flat = replace(template.over(root.flat), origin=hash)
-    return Found(template, flat, hash, (root, *root.roots), version, file)
+    return FoundTemplate(template, flat, hash, (root, *root.roots), version, file)
 
 
-def _stored(use: str, store: Shelf | None, path: Path) -> tuple[Template, int]:
+def _stored(use: str, store: PromptShelf | None, path: Path) -> tuple[Template, int]:
     name, at, number = use.rpartition("@")
     name, number = (name, number) if at and number.isdigit() else (use, "")
     if store is None:
@@ -124,12 +124,12 @@ def decode_template(row: StoredPrompt) -> Template:
     return decode(Template, json.loads(row.payload))
 
 
-def save(found: Found, store: Store, note: str = "") -> list[StoredPrompt]:
+def save(found: FoundTemplate, store: Store, note: str = "") -> list[StoredPrompt]:
     """Store a template and the roots that it has in files, roots first, all or none. Returns them as they are stored.
 
     Raises InputError when two of them share a name, or one has none.
     """
-    chain: Sequence[Found] = [*reversed([root for root in found.roots if root.file]), found]
+    chain: Sequence[FoundTemplate] = [*reversed([root for root in found.roots if root.file]), found]
     names = [link.own.name for link in chain]
     for name in names:
         if not name or "@" in name or name != name.strip() or not name.isprintable() or "/" in name or len(name) > 100:

@@ -32,7 +32,7 @@ def read_variables(given: Any, file: str) -> tuple[Variable, ...]:
                 raise InputError("a variable has no name", remedy="variables: {text: string}", file=file or None)
         given = named
     if not isinstance(given, Mapping):
-        raise InputError("variables is no mapping", remedy="variables: {text: string}", file=file or None)
+        raise InputError("variables must be a mapping", remedy="variables: {text: string}", file=file or None)
     out = []
     for name, what in given.items():
         if not str(name).isidentifier() or name in ("parts", "range", "loop"):

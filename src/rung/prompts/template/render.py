@@ -174,7 +174,7 @@ def mark(index: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StyleLayout:
     """How one style writes sections. ``own`` is applied to the author's words, ``data`` to a slot's value, ``section``
     gets a name and a finished text, ``field`` a field's name and its slot, ``rules`` the rules."""
 
@@ -214,8 +214,8 @@ def _brackets_field(name: str, slot: str) -> str:
     return f"[INPUT {name}]\n{slot}\n[/INPUT {name}]"
 
 
-LAYOUTS: Mapping[Style, Layout] = {
-    "plain": Layout(
+LAYOUTS: Mapping[Style, StyleLayout] = {
+    "plain": StyleLayout(
         own=str,
         data=lambda text: indent(text, "      "),
         section=_plain_section,
@@ -224,7 +224,7 @@ LAYOUTS: Mapping[Style, Layout] = {
         fields=lambda lines: "\n" + "\n".join(lines),
         example=lambda text: f"Example:\n{text}",
     ),
-    "brackets": Layout(
+    "brackets": StyleLayout(
         own=str,
         data=bracket,
         section=_brackets_section,
@@ -232,7 +232,7 @@ LAYOUTS: Mapping[Style, Layout] = {
         rules=_listed,
         example=lambda text: _brackets_section("example", text),
     ),
-    "markdown": Layout(
+    "markdown": StyleLayout(
         own=str,
         data=fence,
         section=lambda name, text: f"## {name.capitalize()}\n{text}",
@@ -240,7 +240,7 @@ LAYOUTS: Mapping[Style, Layout] = {
         rules=_listed,
         example=lambda text: "## Example\n" + re.sub(r"(?m)^## (Input|Output)$", r"\1:", text),
     ),
-    "xml": Layout(
+    "xml": StyleLayout(
         own=entities,
         data=entities,
         section=lambda name, text: f"<{name}>{text}</{name}>",

@@ -50,15 +50,7 @@ class Variable:
                 value = _read_text(self.kind, value)
             except ValueError:
                 raise self._wrong(value) from None
-        good: Mapping[Kind, Any] = {
-            "string": str,
-            "integer": int,
-            "number": int | float,
-            "boolean": bool,
-            "list": list | tuple,
-            "object": Mapping,
-        }
-        if not isinstance(value, good[self.kind]) or (isinstance(value, bool) and self.kind != "boolean"):
+        if not isinstance(value, _TYPES[self.kind]) or (isinstance(value, bool) and self.kind != "boolean"):
             raise self._wrong(value)
         if isinstance(value, str) and len(value) > sandbox.LONGEST:
             raise InputError(
@@ -74,16 +66,21 @@ class Variable:
         )
 
 
+_TYPES: Mapping[Kind, Any] = {
+    "string": str, "integer": int, "number": int | float, "boolean": bool, "list": list | tuple, "object": Mapping,
+}  # fmt: skip
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
 def _read_text(kind: Kind, text: str) -> Any:
     if kind == "integer":
         return int(text)
     if kind == "number":
         return float(text) if not re.fullmatch(r"[+-]?\d+", text.strip()) else int(text)
     if kind == "boolean":
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.strip().lower() not in words:
+        if (word := text.strip().lower()) not in _WORDS:
             raise ValueError
-        return words[text.strip().lower()]
+        return _WORDS[word]
     return json.loads(text)
 
 
@@ -257,8 +254,6 @@ def sources(template: Template) -> Iterator[tuple[str, str]]:
             yield "body", text
 
 
-# ---------------------------------------------------------------- rendering
-
 _HEADINGS = "Rules:\nContext:\nExample:\nInput:\nOutput:"
 
 
@@ -308,7 +303,7 @@ def _literals(text: str) -> str:
     return re.sub(r"(?s)\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", " ", text)
 
 
-class Compiled:
+class CompiledTemplate:
     """A template made ready: what does not depend on the input is rendered once, for as long as the other values stay."""
 
     def __init__(self, template: Template) -> None:
@@ -377,16 +372,16 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_ready: dict[int, tuple[Template, Compiled]] = {}
+_ready: dict[int, tuple[Template, CompiledTemplate]] = {}
 
 
-def compiled(template: Template) -> Compiled:
+def compiled(template: Template) -> CompiledTemplate:
     """The template made ready, once for as long as it is used (templates hold mappings and cannot be hashed)."""
     found = _ready.get(id(template))
     if found is None or found[0] is not template:
         if len(_ready) >= 128:
             _ready.clear()
-        found = _ready[id(template)] = (template, Compiled(template))
+        found = _ready[id(template)] = (template, CompiledTemplate(template))
     return found[1]
 
 
