@@ -46,12 +46,14 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
     "metric": ("rung.metrics.shelf:METRICS",),
     "rung": (
         "rung.foundations.rungs:RUNGS",
+        "rung.safety.rungs:RUNGS",
         "rung.prompts.rungs:RUNGS",
         "rung.retrieval.rungs:RUNGS",
         "rung.tuning.rungs:RUNGS",
     ),
     "program": (
         "rung.foundations.rungs:PROGRAMS",
+        "rung.safety.rungs:PROGRAMS",
         "rung.prompts.rungs:PROGRAMS",
         "rung.retrieval.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",

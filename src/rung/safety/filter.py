@@ -110,6 +110,16 @@ class TrainedFilter:
         found = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000).fit(tfidf.transform(texts), labels)
         return cls(tfidf, found.coef_[0], float(found.intercept_[0]), threshold)
 
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Everything that ``restore`` needs."""
+        scalars = np.array([self._bias, self.threshold])
+        return {**self._tfidf.arrays(), "filter_weights": self._weights, "filter_scalars": scalars}
+
+    @classmethod
+    def restore(cls, arrays: Any) -> TrainedFilter:
+        bias, threshold = arrays["filter_scalars"].tolist()
+        return cls(Tfidf.restore(arrays), arrays["filter_weights"], bias, threshold)
+
     def __call__(self, text: str) -> Verdict:
         logit = float((self._tfidf.transform([text]) @ self._weights)[0]) + self._bias
         score = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
