@@ -7,9 +7,8 @@ import time
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
-from rung.store import Store, StoredRating, migrations, open_store
+from rung.store import Store, StoredRating, open_store
 
 RATING = StoredRating("r", "Ada", "e1", "linear", "rules", "rules", "left", "a note", 7)
 
@@ -82,17 +81,3 @@ def test_of_scores_that_come_at_once_one_counts(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert (store.tally("s")["A"].scored, store.tally("s")["A"].callers) == (8, 1)
-
-
-def test_a_store_from_before_them_gets_their_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alembic import command
-
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "revisions", lambda: ("0001", "0002"))
-        real = command.upgrade
-        patch.setattr(command, "upgrade", lambda config, _: real(config, "0002"))
-        with open_store(url) as store, store._engine.connect() as link:
-            assert not sa.inspect(link).has_table("ratings")
-    with open_store(url) as store:
-        store.put_rating(RATING)
-        assert len(store.ratings("r")) == 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
-from rung.store import Store, StoredPrompt, migrations, open_store
+from rung.store import Store, StoredPrompt
 
 
 def version(name: str, text: str, root: str = "", root_hash: str = "") -> StoredPrompt:
@@ -42,18 +41,3 @@ def test_odd_names_and_texts(store: Store) -> None:
     assert store.prompt("ñ% _") is not None
     assert store.prompt("ñ%") is None
     assert saved.payload == row.payload
-
-
-def test_a_store_from_before_prompts_gets_their_table(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alembic import command
-
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "revisions", lambda: ("0001",))
-        real = command.upgrade
-        patch.setattr(command, "upgrade", lambda config, _: real(config, "0001"))
-        with open_store(url) as store, store._engine.connect() as link:
-            run = store.start_run("t", "h", "{}")
-            assert not sa.inspect(link).has_table("prompts")
-    with open_store(url) as store:
-        assert store.put_prompts([version("a", "one")])[0].version == 1
-        assert store.run(run).task == "t"

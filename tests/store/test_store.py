@@ -495,12 +495,12 @@ def test_migrations_are_linear_and_named_by_their_revision() -> None:
 
 def test_a_store_of_a_newer_rung_is_refused_and_left_alone(store: Store, url: str) -> None:
     with store._engine.begin() as link:
-        link.exec_driver_sql("UPDATE rung_version SET version_num = '9999'")
+        link.exec_driver_sql("UPDATE rung_schema SET version_num = '9999'")
     with pytest.raises(StoreError, match=r"schema 9999.*newer rung wrote it") as caught:
         open_store(url)
     assert "pip install -U rung" in caught.value.remedy
     with store._engine.begin() as link:
-        assert link.exec_driver_sql("SELECT version_num FROM rung_version").scalar_one() == "9999"
+        assert link.exec_driver_sql("SELECT version_num FROM rung_schema").scalar_one() == "9999"
 
 
 def test_an_older_store_is_brought_up_to_date(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,7 +514,7 @@ def test_an_older_store_is_brought_up_to_date(url: str, monkeypatch: pytest.Monk
     def upgrade(link: sa.Connection) -> None:
         calls.append("upgrade")
         link.exec_driver_sql("ALTER TABLE runs ADD COLUMN later TEXT")
-        link.exec_driver_sql("UPDATE rung_version SET version_num = '9000'")
+        link.exec_driver_sql("UPDATE rung_schema SET version_num = '9000'")
 
     known = migrations.revisions()
     monkeypatch.setattr(migrations, "revisions", lambda: (*known, "9000"))
@@ -576,3 +576,12 @@ def test_a_new_store_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
             store.start_run("t", "h", "{}")
             assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
         assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_store_from_before_the_first_release_is_refused_and_left_alone(url: str) -> None:
+    with open_store(url) as store, store._engine.begin() as link:
+        link.exec_driver_sql("ALTER TABLE rung_schema RENAME TO rung_version")
+    with pytest.raises(StoreError) as caught:
+        open_store(url)
+    assert caught.value.code == "old-store"
+    assert ".old" in caught.value.remedy or "RUNG_STORE" in caught.value.remedy

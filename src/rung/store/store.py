@@ -696,6 +696,13 @@ class Store:
         if revision == migrations.revisions()[-1]:
             return  # another process was quicker
         if revision is None:
+            if sa.inspect(link).has_table(migrations.BEFORE):
+                file = self._url.database if self._lite else ""
+                raise StoreError(
+                    f"{self.url} was made before the first release, and cannot be read any more",
+                    remedy=f"begin a new one: mv {file} {file}.old" if file else f"name another store: {_NAME}",
+                    code="old-store",
+                )
             taken = sorted(set(sa.inspect(link).get_table_names()) & set(metadata.tables))
             if taken:
                 raise StoreError(

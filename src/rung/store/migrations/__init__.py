@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-VERSION_TABLE = "rung_version"
+VERSION_TABLE = "rung_schema"
 """Not Alembic's default name: another program may keep its own history in the same Postgres database."""
+
+BEFORE = "rung_version"
+"""The table of stores from before the first release: they are refused."""
 
 _FOLDER = Path(__file__).parent
 

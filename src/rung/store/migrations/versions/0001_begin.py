@@ -1,4 +1,4 @@
-"""Answers, programs, fits, runs, rungs, responses."""
+"""Every table, as the first release has them."""
 
 from __future__ import annotations
 
@@ -63,4 +63,70 @@ def upgrade() -> None:
         sa.Column("hits", sa.BigInteger, nullable=False),
         sa.Column("created", sa.Double, nullable=False),
         sa.Column("used", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "prompts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("hash", sa.Text, nullable=False),
+        sa.Column("root", sa.Text, nullable=False),
+        sa.Column("root_hash", sa.Text, nullable=False),
+        sa.Column("payload", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "ratings",
+        sa.Column("run", sa.Text, primary_key=True),
+        sa.Column("rater", sa.Text, primary_key=True),
+        sa.Column("example", sa.Text, primary_key=True),
+        sa.Column("one", sa.Text, primary_key=True),
+        sa.Column("other", sa.Text, primary_key=True),
+        sa.Column("left", sa.Text, nullable=False),
+        sa.Column("verdict", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("seed", sa.BigInteger, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "splits",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("spec", sa.Text, nullable=False),
+        sa.Column("stopped", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "outcomes",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("split", sa.Text, nullable=False),
+        sa.Column("arm", sa.Text, nullable=False),
+        sa.Column("caller", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+        sa.Column("score", sa.Double),
+        sa.Column("scored", sa.Double),
+        sa.Column("counts", sa.Integer, nullable=False),
+    )
+    op.create_index("outcomes_callers", "outcomes", ["split", "caller"])
+    op.create_table(
+        "served",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("payload", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+        sa.Column("score", sa.Double),
+        sa.Column("correction", sa.Text),
+        sa.Column("changed", sa.Double),
+    )
+    op.create_index("served_created", "served", ["created"])
+    op.create_table(
+        "looks",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("sketch", sa.Text, nullable=False),
+        sa.Column("task", sa.Text, nullable=False),
+        sa.Column("task_hash", sa.Text, nullable=False),
+        sa.Column("run", sa.Text, nullable=False),
+        sa.Column("program", sa.Text, nullable=False),
+        sa.Column("what", sa.Text, nullable=False),
+        sa.Column("who", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
     )
