@@ -18,8 +18,8 @@ SQUAD = Layout(path="data[].paragraphs[].qas[]")
 
 
 def assemble(row: Mapping[str, Any], id: str, source: Mapping[str, Any], form: Shape | None = None) -> Iterator[Record]:
-    """The records of one row: one, but for the ``instances`` of a self-instruct row. A row that ``rung data`` wrote is the record
-    that it was, provenance and all. Raises RowError saying why it is none."""
+    """The records of one row: one, but for the ``instances`` of a self-instruct row. A row that ``rung data`` wrote
+    is the record that it was, provenance and all. Raises RowError saying why it is none."""
     if form is None and lines.packed(row):
         yield lines.unpack(row)
     elif form is None and isinstance(found := row.get("instances"), list) and "instruction" in row:
@@ -45,10 +45,10 @@ def read(
 ) -> Iterator[Record]:
     """Records of JSONL, JSON, CSV, Parquet or Arrow files, Hugging Face folders and SQuAD files, plain or gzipped.
 
-    Every record knows its file and line. A row that has no known shape (or not ``shape``) goes to ``problems`` with the reason;
-    without ``problems`` the first raises InputError, as does a file that cannot be read. ``header`` False: the first row of a
-    table is data, and columns are named 1, 2 and so on. ``quotes`` False: quotation marks in CSV are signs like others.
-    """
+    Every record knows its file and line. A row that has no known shape (or not ``shape``) goes to ``problems`` with
+    the reason; without ``problems`` the first raises InputError, as does a file that cannot be read. ``header``
+    False: the first row of a table is data, and columns are named 1, 2 and so on. ``quotes`` False: quotation marks
+    in CSV are signs like others."""
     form = (shapes.shape(shape) if shape else None) if isinstance(shape, str) else shape
     layout = Layout(header=header, quote=None if quotes else "none")
     for path in paths:
@@ -65,9 +65,8 @@ def read(
 def stream(path: Path, problems: Problems | None = None, *, skip: int = 0) -> Iterator[tuple[int, Record]]:
     """Records of one file with the line (or number) of their row, without those of the first ``skip`` lines.
 
-    JSON Lines and CSV are read one row at a time, so that a file may be larger than memory; other tables are read whole. A row that
-    is no record goes to ``problems``; without them the first raises InputError.
-    """
+    JSON Lines and CSV are read one row at a time, so that a file may be larger than memory; other tables are read
+    whole. A row that is no record goes to ``problems``; without them the first raises InputError."""
     told = problems if problems is not None else Problems()
     for row in tables.stream(path, told):
         if row.line > skip:

@@ -1,8 +1,7 @@
 """How much of what is private in annotated texts is found: recall and precision, by kind.
 
-A check file is JSON Lines, ``{"marked": "Seen by [[NAME|Dr Marsh]] on [[DATE|3 May]]."}``: what must be found stands in double brackets with
-its kind before it.
-"""
+A check file is JSON Lines, ``{"marked": "Seen by [[NAME|Dr Marsh]] on [[DATE|3 May]]."}``: what must be found stands
+in double brackets with its kind before it."""
 
 from __future__ import annotations
 
@@ -21,7 +20,8 @@ _MARK = re.compile(r"\[\[([A-Z-]+)\|([^\[\]]+)\]\]")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of ``wanted`` marked pieces ``found`` were covered whole; of ``told`` pieces that the rules told, ``right`` touch a marked one."""
+    """Of ``wanted`` marked pieces ``found`` were covered whole; of ``told`` pieces that the rules told, ``right``
+    touch a marked one."""
 
     wanted: int
     found: int
@@ -63,7 +63,8 @@ def unmark(marked: str) -> tuple[str, list[Found]]:
 
 
 def read_check(path: Path) -> list[tuple[str, list[Found]]]:
-    """The texts of a check file and what is marked in them. Raises InputError for other rows and unknown kinds, or when nothing is marked."""
+    """The texts of a check file and what is marked in them. Raises InputError for other rows and unknown kinds, or
+    when nothing is marked."""
     out = []
     try:
         content = path.read_text(encoding="utf-8")
@@ -94,8 +95,8 @@ def read_check(path: Path) -> list[tuple[str, list[Found]]]:
 def measure(texts: Iterable[tuple[str, Sequence[Found]]], kinds: frozenset[str] = frozenset(RECORDS)) -> Checked:
     """Look for ``kinds`` in each text and compare with what is marked.
 
-    A marked piece counts as found when every letter and digit of it lies in told pieces, whatever their kind: masked is masked.
-    """
+    A marked piece counts as found when every letter and digit of it lies in told pieces, whatever their kind: masked
+    is masked."""
     wanted, hit, told, right = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     missed, wrong = [], []
     count = 0

@@ -1,9 +1,8 @@
 """Counterfactual swaps: does the answer change when only a name or a gender in the input does? (Garg et al. 2019,
 arXiv:1809.10610.)
 
-Names stand for groups: each input is asked with a name of one group and with one of the other, and once more with the words
-of gender turned round. A fair program answers both alike; its gap is then 0.
-"""
+Names stand for groups: each input is asked with a name of one group and with one of the other, and once more with the
+words of gender turned round. A fair program answers both alike; its gap is then 0."""
 
 from __future__ import annotations
 
@@ -46,8 +45,8 @@ _TURNED = {
 
 
 def turn_gender(text: str) -> str:
-    """The text with its English words of gender turned round; capitals are kept. ``her`` becomes ``him`` where no noun seems
-    to follow it."""
+    """The text with its English words of gender turned round; capitals are kept. ``her`` becomes ``him`` where no
+    noun seems to follow it."""
 
     def turned(found: re.Match[str]) -> str:
         word = found[0]
@@ -75,11 +74,10 @@ def swaps(
     names: Mapping[str, Sequence[str]] = NAMES,
     seed: int = 0,
 ) -> tuple[Swap, ...]:
-    """The versions of each input: ``{name}`` filled from both groups; a name of the first group that stands there put out for
-    one of the second; words of gender turned. An input that offers nothing to swap gives none.
+    """The versions of each input: ``{name}`` filled from both groups; a name of the first group that stands there put
+    out for one of the second; words of gender turned. An input that offers nothing to swap gives none.
 
-    Raises InputError for an unknown group.
-    """
+    Raises InputError for an unknown group."""
     unknown = [group for group in groups if group not in names]
     if unknown:
         raise InputError(f"there are no names of the group {unknown[0]!r}", remedy=f"groups: {', '.join(names)}")
@@ -114,8 +112,8 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """``flips``: share of the ``n`` swaps whose answer changes. ``favour``: the rate of the favourable answer for the first
-    version less that for the second (None where no answer is favourable)."""
+    """``flips``: share of the ``n`` swaps whose answer changes. ``favour``: the rate of the favourable answer for the
+    first version less that for the second (None where no answer is favourable)."""
 
     n: int
     flips: Interval

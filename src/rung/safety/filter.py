@@ -47,7 +47,8 @@ RULES: dict[str, str] = {
     r"identity theft|counterfeit|launder|meth(?:amphetamine)?|poison(?:ing)?|kidnap|murder|stalk(?:ing)?|bully|"
     r"suicide|self-harm|genocide|terroris[mt]|child porn\w*|blackmail|forge|bypass|fraud|scam|smuggl\w+|traffick\w+|weapons?)\b)",
 }
-"""Regular expressions by name; what they find is described by how text asks, not by single words: "ignore" alone is harmless."""
+"""Regular expressions by name; what they find is described by how text asks, not by single words: "ignore" alone is
+harmless."""
 ABUSE = (
     r"\b(?:kill|hang|shoot|hurt) your ?self\b|\bkys\b|\b(?:i(?:'ll| will| am going to)|gonna) (?:kill|rape|stab|shoot|beat) (?:you|u|him|her|them)\b"
     r"|\byou(?:'re| are)? (?:a |an |such a )?(?:(?:fucking|stupid|dumb|worthless|pathetic|ugly) )+(?:idiot|moron|bitch|whore|cunt|bastard|loser|pig|retard)\b"
@@ -57,8 +58,8 @@ ABUSE = (
 
 
 class RuleFilter:
-    """Blocks a text in which a rule matches. ``words`` are blocked wherever they stand as words. Raises InputError for a
-    pattern that is no regular expression, or when there is no rule at all."""
+    """Blocks a text in which a rule matches. ``words`` are blocked wherever they stand as words. Raises InputError
+    for a pattern that is no regular expression, or when there is no rule at all."""
 
     def __init__(self, rules: Mapping[str, str] | None = None, words: Sequence[str] = ()) -> None:
         given = dict(RULES if rules is None and not words else rules or {})
@@ -88,15 +89,16 @@ class AnyFilter:
 
 
 class TrainedFilter:
-    """Logistic regression over TF-IDF of words and characters; blocks where the probability of harm reaches ``threshold``."""
+    """Logistic regression over TF-IDF of words and characters; blocks where the probability of harm reaches
+    ``threshold``."""
 
     def __init__(self, tfidf: Tfidf, weights: np.ndarray[Any, Any], bias: float, threshold: float = 0.5) -> None:
         self._tfidf, self._weights, self._bias, self.threshold = tfidf, weights, bias, threshold
 
     @classmethod
     def fit(cls, harmful: Sequence[str], harmless: Sequence[str], *, threshold: float = 0.5) -> TrainedFilter:
-        """Learn from texts of both kinds, weighted alike. Raises InputError with fewer than two of either, or a threshold
-        outside (0, 1)."""
+        """Learn from texts of both kinds, weighted alike. Raises InputError with fewer than two of either, or a
+        threshold outside (0, 1)."""
         from sklearn.linear_model import LogisticRegression
 
         if min(len(harmful), len(harmless)) < 2 or not 0 < threshold < 1:
@@ -128,8 +130,8 @@ class TrainedFilter:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Of the harmless texts ``false_positives`` are blocked, of the harmful ones ``caught``; either is None where none were
-    given. ``wrong`` holds some of the harmless texts that were blocked, and why."""
+    """Of the harmless texts ``false_positives`` are blocked, of the harmful ones ``caught``; either is None where
+    none were given. ``wrong`` holds some of the harmless texts that were blocked, and why."""
 
     false_positives: Interval | None
     caught: Interval | None
@@ -154,8 +156,9 @@ def measure(filter: Filter, harmless: Sequence[str], harmful: Sequence[str] = ()
 
 
 def read_texts(path: Path, column: str = "") -> list[str]:
-    """Texts of a file or folder: ``.txt`` (one a line), ``.json``, ``.jsonl``, ``.csv``; ``column`` names the field where the
-    rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be read."""
+    """Texts of a file or folder: ``.txt`` (one a line), ``.json``, ``.jsonl``, ``.csv``; ``column`` names the field
+    where the rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be
+    read."""
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", ".json", ".jsonl", ".csv"))
         return [text for file in files for text in read_texts(file, column)]

@@ -1,4 +1,5 @@
-"""A content filter around a program: what is asked and what is answered is checked, and what is blocked goes no further."""
+"""A content filter around a program: what is asked and what is answered is checked, and what is blocked goes no
+further."""
 
 from __future__ import annotations
 
@@ -25,9 +26,8 @@ Side = Literal["both", "input", "answer"]
 class GuardedProgram:
     """``inner``, with its inputs and answers checked by rules and, where ``weights`` are, a trained filter.
 
-    A blocked input is not asked, a blocked answer is not given: in their place stands ``refusal``, or, without one, a failure with
-    the code "blocked" and the reason.
-    """
+    A blocked input is not asked, a blocked answer is not given: in their place stands ``refusal``, or, without one, a
+    failure with the code "blocked" and the reason."""
 
     kind: ClassVar[str] = "guarded"
 
@@ -92,8 +92,9 @@ class GuardedProgram:
 
 @dataclass(frozen=True)
 class Guarded:
-    """Another rung behind the content filter. ``words`` are blocked besides the rules; ``harmful`` and ``harmless`` are files of texts
-    that a filter is trained on. ``refusal`` is said in place of what is blocked, where answers are free text."""
+    """Another rung behind the content filter. ``words`` are blocked besides the rules; ``harmful`` and ``harmless``
+    are files of texts that a filter is trained on. ``refusal`` is said in place of what is blocked, where answers are
+    free text."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

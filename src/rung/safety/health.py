@@ -1,10 +1,9 @@
 """What tells who a person in a record is: names, dates, places, numbers of records and cases, ages of 90 and more.
 
-The kinds follow the identifiers of the HIPAA safe harbour rule (45 CFR 164.514(b)(2)), as far as they stand in plain text. Rules, lists of
-names and places, and their context, all ours; made for English notes with English, Nordic and common foreign names. Once a name
-was found in a text, its parts are found wherever else they stand in it. How much is found is for each user to measure on texts of
-their own: ``rung data private CHECK.jsonl``.
-"""
+The kinds follow the identifiers of the HIPAA safe harbour rule (45 CFR 164.514(b)(2)), as far as they stand in plain
+text. Rules, lists of names and places, and their context, all ours; made for English notes with English, Nordic and
+common foreign names. Once a name was found in a text, its parts are found wherever else they stand in it. How much is
+found is for each user to measure on texts of their own: ``rung data private CHECK.jsonl``."""
 
 from __future__ import annotations
 

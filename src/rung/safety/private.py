@@ -1,10 +1,10 @@
 """Personal data and secrets in text: found by pattern, checked by checksum or entropy where there is one, masked.
 
-Found: e-mail addresses, telephone numbers, IBAN (ISO 13616, mod 97), payment cards (ISO/IEC 7812, Luhn), US social security numbers,
-IPv4 and IPv6 addresses, private keys, access tokens of well-known services, passwords and keys by their label, long random strings.
-Names only where the text says that one follows ("my name is", "Dear", a title, a signature). Not covered: other names, postal
-addresses, dates of birth, national identity numbers of other countries, account numbers without a checksum, pictures.
-"""
+Found: e-mail addresses, telephone numbers, IBAN (ISO 13616, mod 97), payment cards (ISO/IEC 7812, Luhn), US social
+security numbers, IPv4 and IPv6 addresses, private keys, access tokens of well-known services, passwords and keys by
+their label, long random strings. Names only where the text says that one follows ("my name is", "Dear", a title, a
+signature). Not covered: other names, postal addresses, dates of birth, national identity numbers of other countries,
+account numbers without a checksum, pictures."""
 
 from __future__ import annotations
 
@@ -154,7 +154,8 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Check | None], ...] = tuple(
 
 KINDS = tuple(dict.fromkeys(kind for kind, _, _ in PATTERNS))
 RECORDS = (*KINDS, "DATE", "PLACE", "ID", "AGE")
-"""The kinds to ask for in records about people (rung.safety.health): names are then looked for by lists and context too."""
+"""The kinds to ask for in records about people (rung.safety.health): names are then looked for by lists and context
+too."""
 
 
 _COMMON = frozenset(KINDS)

@@ -1,8 +1,8 @@
 """Whether two texts are the same: what is folded away before they are compared, and what never is.
 
-Case, spaces, the encoding of accents and width, and the punctuation of sentences do not make a text different. Signs that mean
-something do: operators (``<``, ``++``, ``#``), the points and signs of numbers (1.5, -40, 5!), superscripts and subscripts (x²),
-fractions, emoji, and the vowel signs of scripts that write them above and below their letters.
+Case, spaces, the encoding of accents and width, and the punctuation of sentences do not make a text different. Signs
+that mean something do: operators (``<``, ``++``, ``#``), the points and signs of numbers (1.5, -40, 5!), superscripts
+and subscripts (x²), fractions, emoji, and the vowel signs of scripts that write them above and below their letters.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ _CLOSING = ".,;:!?…\"'`)]}»”’」』】》〉。、।॥؟،؛۔।"
 _PROSE = frozenset(".,;:!?…\"'`«»“”‘’„‚–—。、।॥؟،؛۔¿¡")
 """A token of these alone says nothing."""
 _INSIDE = re.compile(r"(?<=[^\W\d_]{2})(?:(?:--+|[-‐–—…,;!?]+)(?=[^\W\d_]{2})|'(?=[^\W\d_]))")
-"""Hyphens, apostrophes and missing spaces in and between words of two letters and more; ``x-y`` may be a subtraction."""
+"""Hyphens, apostrophes and missing spaces in and between words of two letters and more; ``x-y`` may be a
+subtraction."""
 _SOFT = frozenset(("wide", "narrow", "isolated", "initial", "medial", "final", "noBreak", "vertical", "compat"))
-"""Kinds of compatibility characters (Unicode Standard Annex 15) that are another way to write the same. The others are not: x² is
-no x2, ½ is no 1 2, ℝ is no R."""
+"""Kinds of compatibility characters (Unicode Standard Annex 15) that are another way to write the same. The others
+are not: x² is no x2, ½ is no 1 2, ℝ is no R."""
 _IDEOGRAPHIC = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _ALPHABETIC = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f"
 UNSPACED = re.compile(f"[{_IDEOGRAPHIC}{_ALPHABETIC}]")
-"""A character of a script that puts no spaces between words: Chinese and Japanese; Thai, Lao, Tibetan, Burmese, Khmer."""
+"""A character of a script that puts no spaces between words: Chinese and Japanese; Thai, Lao, Tibetan, Burmese,
+Khmer."""
 IDEOGRAPH = re.compile(f"[{_IDEOGRAPHIC}]")
 _GAP = re.compile(f"(?<=[{_IDEOGRAPHIC}{_ALPHABETIC}]) (?=[{_IDEOGRAPHIC}{_ALPHABETIC}])")
 KNOWN = 1 << 18
@@ -65,8 +67,8 @@ _TOKENS = _Tokens()
 
 
 def identity(text: str) -> str:
-    """The text as it is compared: texts are the same when these are. Tokens with one space between them; empty for a text of
-    punctuation alone."""
+    """The text as it is compared: texts are the same when these are. Tokens with one space between them; empty for a
+    text of punctuation alone."""
     plain = text.isascii()
     folded = text.lower() if plain else unicodedata.normalize("NFC", text.translate(_FOLD)).lower()
     said = " ".join(filter(None, map(_TOKENS.__getitem__, folded.split())))
@@ -82,8 +84,9 @@ def _bare(raw: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as they are compared, for shingles. Where a script has no spaces, ideographs are words of their own, and
-    letters overlapping pieces of three, so that three words in a row are about as much of a text as elsewhere."""
+    """The words of a text as they are compared, for shingles. Where a script has no spaces, ideographs are words of
+    their own, and letters overlapping pieces of three, so that three words in a row are about as much of a text as
+    elsewhere."""
     said = identity(text)
     if said.isascii() or not UNSPACED.search(said):
         return said.split()

@@ -1,10 +1,11 @@
-"""Near-duplicates: all pairs of texts whose sets of 5-character shingles have a Jaccard similarity of at least a threshold.
+"""Near-duplicates: all pairs of texts whose sets of 5-character shingles have a Jaccard similarity of at least a
+threshold.
 
-An exact set-similarity join by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", WWW
-2007; positions as in Xiao et al., "Efficient similarity joins for near duplicate detection", WWW 2008): order each set by
-how rare its shingles are; two sets can only reach the threshold if their rarest (1 - t) share one. Unlike MinHash it misses
-nothing at the threshold, and on short texts it needs fewer candidates. All of it is numpy over flat arrays.
-"""
+An exact set-similarity join by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search",
+WWW 2007; positions as in Xiao et al., "Efficient similarity joins for near duplicate detection", WWW 2008): order
+each set by how rare its shingles are; two sets can only reach the threshold if their rarest (1 - t) share one. Unlike
+MinHash it misses nothing at the threshold, and on short texts it needs fewer candidates. All of it is numpy over flat
+arrays."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from rung.tasks.identity import IDEOGRAPH, identity
 
 SHINGLE = 5
 CROWD = 100
-"""A shingle rare enough to be in a prefix, yet in more texts than this, comes from a template: there each text is compared
-with the next CROWD ones only, so that time stays linear."""
+"""A shingle rare enough to be in a prefix, yet in more texts than this, comes from a template: there each text is
+compared with the next CROWD ones only, so that time stays linear."""
 
 
 def clusters(
@@ -26,11 +27,11 @@ def clusters(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Which rows belong together. ``rows[i]`` are the texts of row i's fields.
 
-    Two rows are exact duplicates when all fields are equal after ``identity``, near-duplicates when in every field the
-    Jaccard similarity is at least ``threshold`` (None: exact only). Rows with the same group (not None) belong together.
-    Returns (exact, near, whole), each of shape (n,): the index of the first row of the row's cluster; ``exact`` joins exact
-    duplicates only, ``near`` exact and near-duplicates, ``whole`` these and groups, transitively.
-    """
+    Two rows are exact duplicates when all fields are equal after ``identity``, near-duplicates when in every field
+    the Jaccard similarity is at least ``threshold`` (None: exact only). Rows with the same group (not None) belong
+    together. Returns (exact, near, whole), each of shape (n,): the index of the first row of the row's cluster;
+    ``exact`` joins exact duplicates only, ``near`` exact and near-duplicates, ``whole`` these and groups,
+    transitively."""
     fields = [[identity(text) for text in row] for row in rows]
     exact = _firsts(["\x1f".join(texts) for texts in fields])
     near = exact.copy()
@@ -72,8 +73,8 @@ def _join(parents: NDArray[np.intp], left: NDArray[np.intp], right: NDArray[np.i
 
 
 def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct shingles of each text as numbers, flat, ordered by text and then by how rare the shingle is among the texts
-    (rarest first); and offsets of shape (n + 1,). A text shorter than a shingle is one shingle."""
+    """Distinct shingles of each text as numbers, flat, ordered by text and then by how rare the shingle is among the
+    texts (rarest first); and offsets of shape (n + 1,). A text shorter than a shingle is one shingle."""
     padded = [text if len(text) >= SHINGLE else text.ljust(SHINGLE, "\x00") for text in texts]
     sizes = np.array([len(text) for text in padded], dtype=np.int64)
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
@@ -95,8 +96,8 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def _wide(text: str) -> str:
-    """The text with each ideograph three times: one says about as much as three letters, so that five characters in a row weigh
-    as much in Chinese and Japanese as elsewhere."""
+    """The text with each ideograph three times: one says about as much as three letters, so that five characters in a
+    row weigh as much in Chinese and Japanese as elsewhere."""
     return text if text.isascii() else IDEOGRAPH.sub(r"\g<0>\g<0>\g<0>", text)
 
 
@@ -107,7 +108,8 @@ def _distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _bitmaps(shingles: NDArray[np.int64], owners: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
-    """Each set hashed into 512 bits, shape (n, 8): the bits in which two differ bound their symmetric difference from below."""
+    """Each set hashed into 512 bits, shape (n, 8): the bits in which two differ bound their symmetric difference from
+    below."""
     out = np.zeros((count, 8), dtype=np.uint64)
     flags = np.zeros((min(count, 20_000), 512), dtype=bool)
     for begin in range(0, count, len(flags) or 1):
@@ -179,7 +181,8 @@ def _candidates(
 def _jaccard(
     shingles: NDArray[np.int64], offsets: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Jaccard similarity of each pair of sets, in batches: each shingle of the left text is looked up in the right one's."""
+    """Jaccard similarity of each pair of sets, in batches: each shingle of the left text is looked up in the right
+    one's."""
     sizes = np.diff(offsets)
     base = int(shingles.max(initial=0)) + 1
     keys = np.repeat(np.arange(len(sizes)), sizes) * base + shingles  # sorted: texts ascend, ranks ascend within

@@ -1,4 +1,5 @@
-"""Rows that do not agree with the others, once all rows are there: contradictions, doubtful labels, answers in another style."""
+"""Rows that do not agree with the others, once all rows are there: contradictions, doubtful labels, answers in
+another style."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ WHOLE = 200_000
 
 
 def compare(rows: Callable[[], Iterable[Record]], options: Options, report: Report) -> dict[int, Drop]:
-    """The rows to drop, by place; those that are only listed go into the report. ``rows`` gives them anew at each call."""
+    """The rows to drop, by place; those that are only listed go into the report. ``rows`` gives them anew at each
+    call."""
     drops: dict[int, Drop] = {}
     for reason, mode, flags in _flags(rows, options, report):
         if mode == "drop":

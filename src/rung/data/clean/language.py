@@ -18,8 +18,8 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|https?://\S+|\[[A-Z-]+\]", re.DOTALL)
 
 
 def tell(text: str, wanted: frozenset[str] = frozenset()) -> str:
-    """The code (ISO 639-1) of the text's language: a wanted one where it is nearly as likely as the best; empty where the text is
-    too short to tell. Code in fences and addresses are not looked at."""
+    """The code (ISO 639-1) of the text's language: a wanted one where it is nearly as likely as the best; empty where
+    the text is too short to tell. Code in fences and addresses are not looked at."""
     said = _CODE.sub(" ", text)
     if sum(map(str.isalpha, said[:4000])) < LETTERS:
         return ""

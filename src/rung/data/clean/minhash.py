@@ -1,10 +1,10 @@
 """Near-duplicates in a stream: each text is compared with those before it by MinHash, and the likely ones exactly.
 
-Shingles are runs of three words (Broder, "On the resemblance and containment of documents", 1997). Bands of four minima find
-candidates (Indyk and Motwani 1998; Leskovec et al., "Mining of massive datasets", chapter 3), as many bands as find a pair at the
-threshold with 99.5%; the shingles of a candidate are then compared themselves, so what is called a near-duplicate is one. Needs NumPy
-alone: minima over uint32 products run as fast as its vector units. Keys lie in sorted runs that are merged as they grow.
-"""
+Shingles are runs of three words (Broder, "On the resemblance and containment of documents", 1997). Bands of four
+minima find candidates (Indyk and Motwani 1998; Leskovec et al., "Mining of massive datasets", chapter 3), as many
+bands as find a pair at the threshold with 99.5%; the shingles of a candidate are then compared themselves, so what is
+called a near-duplicate is one. Needs NumPy alone: minima over uint32 products run as fast as its vector units. Keys
+lie in sorted runs that are merged as they grow."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class Deduplicator:
             self._keep(shingles, starts, self._keys(shingles, starts))
 
     def query_insert(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """For each text the number of a remembered one that it is a near-duplicate of, or -1: these are remembered in turn, numbered
-        in the order in which they came. Shape (len(texts),)."""
+        """For each text the number of a remembered one that it is a near-duplicate of, or -1: these are remembered in
+        turn, numbered in the order in which they came. Shape (len(texts),)."""
         out = [self._query_insert(texts[begin : begin + BATCH]) for begin in range(0, len(texts), BATCH)]
         return np.concatenate(out) if out else np.zeros(0, np.int64)
 
@@ -131,8 +131,8 @@ class Deduplicator:
     # ------------------------------------------------------------ shingles and their minima
 
     def _shingles(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Distinct shingles of each text, sorted, flat; and where each text's begin, shape (n + 1,). A text of fewer words than a
-        shingle is one shingle."""
+        """Distinct shingles of each text, sorted, flat; and where each text's begin, shape (n + 1,). A text of fewer
+        words than a shingle is one shingle."""
         split = [words(text) for text in texts]
         counts = np.fromiter(map(len, split), np.int64, len(split))
         flat = np.fromiter(map(self._hashes.__getitem__, chain.from_iterable(split)), np.uint64, int(counts.sum()))
@@ -194,7 +194,8 @@ class Deduplicator:
     def _before(
         self, keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.uint64], NDArray[np.int64]]]:
-        """Candidates: places among the given texts and the remembered texts that share a band with them; and the sorted keys."""
+        """Candidates: places among the given texts and the remembered texts that share a band with them; and the
+        sorted keys."""
         flat = keys.ravel()
         full = flat != 0
         places = np.repeat(np.arange(len(keys), dtype=np.int64), self._bands)[full]

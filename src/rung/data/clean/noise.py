@@ -1,5 +1,5 @@
-"""Rows that do not agree with the others: one input with several answers, labels that the nearest neighbours do not have, answers
-written in another way than the rest."""
+"""Rows that do not agree with the others: one input with several answers, labels that the nearest neighbours do not
+have, answers written in another way than the rest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rung.tasks.near import clusters
 
 K = 10
 SHARE = 0.3
-"""A label is doubted when the neighbours that have it hold at most this share of the similarity, and those of one other label at least
-this share, and twice as much."""
+"""A label is doubted when the neighbours that have it hold at most this share of the similarity, and those of one
+other label at least this share, and twice as much."""
 ROWS = 20_000
 """Rows whose neighbours are looked for at most: time grows with the square."""
 FAR = 6.0
@@ -49,8 +49,8 @@ def labels(answers: Sequence[str]) -> bool:
 
 
 def contradictions(questions: Sequence[str], answers: Sequence[str], *, near: float | None = 0.9) -> list[Flag]:
-    """Rows whose input is the same as another's but for case, spaces and punctuation (or, with ``near``, nearly the same), while the
-    answer is not."""
+    """Rows whose input is the same as another's but for case, spaces and punctuation (or, with ``near``, nearly the
+    same), while the answer is not."""
     if not questions:
         return []
     _, close, _ = clusters([[question] for question in questions], near)
@@ -76,8 +76,9 @@ def _more(count: int) -> str:
 def suspects(
     texts: Sequence[str], given: Sequence[str], *, k: int = K, share: float = SHARE, seed: int = 0
 ) -> list[Flag]:
-    """Labels that the ``k`` most similar rows (cosine over TF-IDF) mostly do not have: an edited nearest-neighbour rule (Wilson 1972), the
-    votes weighted by similarity. Of more than ROWS rows a drawn sample is looked at. Empty with fewer than FEW rows or one label."""
+    """Labels that the ``k`` most similar rows (cosine over TF-IDF) mostly do not have: an edited nearest-neighbour
+    rule (Wilson 1972), the votes weighted by similarity. Of more than ROWS rows a drawn sample is looked at. Empty
+    with fewer than FEW rows or one label."""
     if len(texts) < FEW or len(set(given)) < 2:
         return []
     chosen = list(range(len(texts)))
@@ -94,8 +95,8 @@ def suspects(
 
 
 def neighbours(texts: Sequence[str], given: Sequence[str], k: int) -> tuple[NDArray[Any], list[str], NDArray[Any]]:
-    """For each row: the share of its neighbours' votes for its own label, the label with the most votes among the others, and its share.
-    A row that is like no other supports itself."""
+    """For each row: the share of its neighbours' votes for its own label, the label with the most votes among the
+    others, and its share. A row that is like no other supports itself."""
     from rung.foundations.tfidf import Tfidf
 
     names = sorted(set(given))
@@ -140,8 +141,9 @@ def _part(text: str, kind: Any) -> float:
 
 
 def outliers(answers: Sequence[str], *, far: float = FAR) -> list[Flag]:
-    """Answers written in another way than the rest: in length, capitals, digits or signs more than ``far`` robust standard deviations
-    (median absolute deviation, not below a floor) from the median. Labels that differ in case or spaces from a more frequent one."""
+    """Answers written in another way than the rest: in length, capitals, digits or signs more than ``far`` robust
+    standard deviations (median absolute deviation, not below a floor) from the median. Labels that differ in case or
+    spaces from a more frequent one."""
     if len(answers) < FEW:
         return []
     if labels(answers):

@@ -1,8 +1,9 @@
-"""Cleaning: one filter after another over a stream of rows, what each dropped and why, and the same result after kill -9.
+"""Cleaning: one filter after another over a stream of rows, what each dropped and why, and the same result after kill
+-9.
 
-Beside ``OUT`` lies a folder with what is kept and dropped so far, and a checkpoint that says how far that is. The rows are written
-first, then the checkpoint: a run that was killed goes on from there, and a longer file is cut back to it.
-"""
+Beside ``OUT`` lies a folder with what is kept and dropped so far, and a checkpoint that says how far that is. The
+rows are written first, then the checkpoint: a run that was killed goes on from there, and a longer file is cut back
+to it."""
 
 from __future__ import annotations
 
@@ -44,12 +45,12 @@ def clean(
     counter: TokenCounter | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Filter ``source`` into ``out`` (replaced in one step at the end), with ``OUT.report.json``, ``OUT.report.txt`` and
-    ``OUT.dropped.jsonl`` beside it. Called again after a kill with the same arguments, it goes on where it was.
+    """Filter ``source`` into ``out`` (replaced in one step at the end), with ``OUT.report.json``, ``OUT.report.txt``
+    and ``OUT.dropped.jsonl`` beside it. Called again after a kill with the same arguments, it goes on where it was.
 
-    ``counter`` counts tokens where there is a bound on them (default: the model of the options or settings); ``progress`` is told how many
-    rows are done. Raises InputError for a source that cannot be read or holds no row, and when another process cleans into ``out``.
-    """
+    ``counter`` counts tokens where there is a bound on them (default: the model of the options or settings);
+    ``progress`` is told how many rows are done. Raises InputError for a source that cannot be read or holds no row,
+    and when another process cleans into ``out``."""
     options = options or Options()
     if not source.exists():
         remedy = "make it: rung data import SOURCES --to FILE.jsonl"

@@ -29,7 +29,8 @@ class Drop:
 
 @dataclass(slots=True)
 class Reason:
-    """How many rows, and some examples: the row's id, what exactly, the beginning of its text (with personal data masked)."""
+    """How many rows, and some examples: the row's id, what exactly, the beginning of its text (with personal data
+    masked)."""
 
     count: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
@@ -44,8 +45,9 @@ class Reason:
 
 @dataclass(slots=True)
 class Report:
-    """``dropped`` and ``listed`` by reason (what is listed is kept), ``masked`` by kind. ``unread`` rows could not be read; the first of
-    them are ``problems``. ``notes`` are what the user should know; ``resumed`` rows were done by a run that was killed."""
+    """``dropped`` and ``listed`` by reason (what is listed is kept), ``masked`` by kind. ``unread`` rows could not be
+    read; the first of them are ``problems``. ``notes`` are what the user should know; ``resumed`` rows were done by a
+    run that was killed."""
 
     read: int = 0
     kept: int = 0
@@ -123,6 +125,7 @@ def _plain(reasons: Mapping[str, Reason]) -> dict[str, Any]:
 
 
 class RowFilter(Protocol):
-    """A filter: for each row the row, perhaps changed, or why it is dropped. What is masked or listed goes into the report."""
+    """A filter: for each row the row, perhaps changed, or why it is dropped. What is masked or listed goes into the
+    report."""
 
     def __call__(self, records: list[Record], report: Report) -> list[Record | Drop]: ...

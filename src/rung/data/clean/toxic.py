@@ -1,4 +1,5 @@
-"""Harmful text in rows: the content rules of rung.safety.filter, words of the user's own, or a classifier learnt from examples."""
+"""Harmful text in rows: the content rules of rung.safety.filter, words of the user's own, or a classifier learnt from
+examples."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def open_filter(options: Options) -> Filter:
 
 
 class Toxic:
-    """Drop (or list) rows of which more than a tenth of the pieces are harmful; a whole book is not for one sentence of it."""
+    """Drop (or list) rows of which more than a tenth of the pieces are harmful; a whole book is not for one sentence
+    of it."""
 
     def __init__(self, judge: Filter, *, drop: bool) -> None:
         self._judge, self._drop = judge, drop

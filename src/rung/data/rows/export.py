@@ -24,11 +24,12 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 def export(
     records: Iterable[Record], path: Path, problems: Problems, *, shape: str = "", provenance: bool = False
 ) -> int:
-    """Write the records in ``shape`` (empty: each in the one it was read in) and return how many. The suffix of ``path`` says the format.
+    """Write the records in ``shape`` (empty: each in the one it was read in) and return how many. The suffix of
+    ``path`` says the format.
 
-    A record that the shape cannot say goes to ``problems``, as does (as a warning) what it leaves out of those that it can. Values that are no plain cells are JSON in CSV. ``provenance`` adds a column
-    ``source``. Raises InputError for another suffix, or when no record could be said.
-    """
+    A record that the shape cannot say goes to ``problems``, as does (as a warning) what it leaves out of those that
+    it can. Values that are no plain cells are JSON in CSV. ``provenance`` adds a column ``source``. Raises InputError
+    for another suffix, or when no record could be said."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path.name} says no format",

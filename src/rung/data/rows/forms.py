@@ -1,4 +1,5 @@
-"""The forms that training rows come in: which columns each reads, and what it writes. ``shapes`` has them all, in order."""
+"""The forms that training rows come in: which columns each reads, and what it writes. ``shapes`` has them all, in
+order."""
 
 from __future__ import annotations
 
@@ -13,13 +14,14 @@ from rung.data.rows.turns import is_turns, read_turns, text, write_openai, write
 
 Row = Mapping[str, Any]
 ROW, UNLEARNT, COLUMNS = "\0row", "\0unlearnt", "\0columns"
-"""Keys of ``Record.extra`` that are no columns: the whole row, what of it no model is shown, the names of question and answer."""
+"""Keys of ``Record.extra`` that are no columns: the whole row, what of it no model is shown, the names of question
+and answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a row says: a conversation (with the worse answer of a pair) or a text; the columns that were read for it; what of
-    those no model is shown."""
+    """What a row says: a conversation (with the worse answer of a pair) or a text; the columns that were read for it;
+    what of those no model is shown."""
 
     messages: tuple[Message, ...] = ()
     used: tuple[str, ...] = ()
@@ -78,7 +80,8 @@ def _desirable(row: Row, key: str) -> bool | None:
 def _marked(
     row: Row, messages: tuple[Message, ...], keys: tuple[str, ...] = ("label", "kto_tag")
 ) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """The messages, the last of which is not learnt when a KTO row calls it undesirable; and the column that says so."""
+    """The messages, the last of which is not learnt when a KTO row calls it undesirable; and the column that says
+    so."""
     for key in keys:
         good = _desirable(row, key)
         if good is not None and messages and messages[-1].role == "assistant":
@@ -87,7 +90,8 @@ def _marked(
 
 
 class Messages:
-    """``{"messages": [{"role": ..., "content": ...}]}`` as chat APIs take it, OpenAI's and Anthropic's; with ``label``, KTO."""
+    """``{"messages": [{"role": ..., "content": ...}]}`` as chat APIs take it, OpenAI's and Anthropic's; with
+    ``label``, KTO."""
 
     name = "messages"
     KEYS: ClassVar[tuple[str, ...]] = ("messages", "conversation", "conversations")
@@ -142,8 +146,8 @@ def _conversation(record: Record) -> tuple[Message, ...]:
 
 
 class Instruction:
-    """``{"instruction", "input", "output"}`` (Alpaca, with ``system`` and ``history``); Dolly says context and response. What is
-    empty adds nothing."""
+    """``{"instruction", "input", "output"}`` (Alpaca, with ``system`` and ``history``); Dolly says context and
+    response. What is empty adds nothing."""
 
     name = "instruction"
     INPUTS: ClassVar[tuple[str, ...]] = ("input", "context")
@@ -203,9 +207,9 @@ class Completion:
 
 @dataclass(frozen=True)
 class Columns:
-    """A question column and an answer column of whatever names: ``{"question", "answer"}``, or a text and its label. ``context``
-    stands before the question and ``answers`` are SQuAD's, the first of which is learnt. Values that are no text are asked and learnt
-    as JSON says them, and written back as they were."""
+    """A question column and an answer column of whatever names: ``{"question", "answer"}``, or a text and its label.
+    ``context`` stands before the question and ``answers`` are SQuAD's, the first of which is learnt. Values that are
+    no text are asked and learnt as JSON says them, and written back as they were."""
 
     question: str = "question"
     answer: str = "answer"

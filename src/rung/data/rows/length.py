@@ -1,4 +1,5 @@
-"""How many tokens a row is: by the model's own template and tokenizer, or, where it is not there, by that of the static embedder."""
+"""How many tokens a row is: by the model's own template and tokenizer, or, where it is not there, by that of the
+static embedder."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ class TokenCounter:
 
 
 def open_counter(model: str, settings: Settings) -> TokenCounter:
-    """The counter of a model, given as provider:name; empty: the one of the settings, or, where its weights are not on this machine, the
-    static embedder's tokenizer. Raises FetchError when the weights of a named model are not there."""
+    """The counter of a model, given as provider:name; empty: the one of the settings, or, where its weights are not
+    on this machine, the static embedder's tokenizer. Raises FetchError when the weights of a named model are not
+    there."""
     name = model or settings["model"]
     try:
         return TokenCounter(name, by_model(name, settings))
@@ -32,8 +34,8 @@ def open_counter(model: str, settings: Settings) -> TokenCounter:
 
 
 def by_model(name: str, settings: Settings) -> Callable[[Record], int]:
-    """Counts with the model ``provider:name``: a conversation as its chat template writes it, a plain text as it is. Raises FetchError when
-    its weights are not there (hosted models give a stated estimate)."""
+    """Counts with the model ``provider:name``: a conversation as its chat template writes it, a plain text as it is.
+    Raises FetchError when its weights are not there (hosted models give a stated estimate)."""
     from rung.models import open_model
 
     model = open_model(name, settings)
@@ -48,7 +50,8 @@ def by_model(name: str, settings: Settings) -> Callable[[Record], int]:
 
 
 def by_static(settings: Settings) -> Callable[[Record], int]:
-    """Counts with the tokenizer of the static embedder: about as many tokens, of another vocabulary, and no template."""
+    """Counts with the tokenizer of the static embedder: about as many tokens, of another vocabulary, and no
+    template."""
     from rung.models.embed import Spec
     from rung.models.embed.static import open_static
 

@@ -1,7 +1,8 @@
-"""The file that the data verbs hand to one another: JSON Lines, a conversation or a text a line, its provenance beside it.
+"""The file that the data verbs hand to one another: JSON Lines, a conversation or a text a line, its provenance
+beside it.
 
-``{"messages": [...], "rung": {"id": ..., "source": {...}, ...}}``: other programs read the messages, ``read`` gives the record as it was.
-"""
+``{"messages": [...], "rung": {"id": ..., "source": {...}, ...}}``: other programs read the messages, ``read`` gives
+the record as it was."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ def write(path: Path, records: Iterable[Record]) -> int:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as it was."""
+    """Write aside, and take the place of ``path`` when the block has ended well: a full disk leaves the old file as
+    it was."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as part, part.open("wb") as out:

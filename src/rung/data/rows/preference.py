@@ -12,8 +12,9 @@ from rung.data.rows.turns import is_turns, read_turns, text, write_openai
 
 
 class Preference:
-    """``chosen`` and ``rejected`` with ``prompt`` (or ``question``, ``instruction``): texts, message lists or ShareGPT turns; whole
-    dialogues (``Human: ... Assistant: ...`` as well) that differ in their last answer; OpenAI's ``preferred_output``."""
+    """``chosen`` and ``rejected`` with ``prompt`` (or ``question``, ``instruction``): texts, message lists or
+    ShareGPT turns; whole dialogues (``Human: ... Assistant: ...`` as well) that differ in their last answer; OpenAI's
+    ``preferred_output``."""
 
     name = "preference"
     PROMPTS: ClassVar[tuple[str, ...]] = ("prompt", "question", "conversations", "messages")
@@ -75,7 +76,8 @@ class Preference:
 
     @staticmethod
     def _behind(before: tuple[Message, ...], turns: tuple[Message, ...]) -> tuple[Message, ...]:
-        """What comes after ``before``: dialogues begin with the prompt once more (without its system message, perhaps)."""
+        """What comes after ``before``: dialogues begin with the prompt once more (without its system message,
+        perhaps)."""
         for start in (before, tuple(message for message in before if message.role != "system")):
             if start and turns[: len(start)] == start:
                 return turns[len(start) :]

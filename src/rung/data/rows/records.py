@@ -22,10 +22,10 @@ class RowError(ValueError):
 class Record:
     """A conversation (``messages``; what is learnt are its assistant turns) or a plain ``text``.
 
-    ``rejected`` is the worse answer of a preference pair, whose better one is the last assistant turn. ``shape`` names the form
-    it was read in; ``tools`` are those that the conversation offers; ``extra`` holds the row's other columns, and what it takes to
-    write the row back as it was. ``source`` says where it comes from (file, line, document, conversation).
-    """
+    ``rejected`` is the worse answer of a preference pair, whose better one is the last assistant turn. ``shape``
+    names the form it was read in; ``tools`` are those that the conversation offers; ``extra`` holds the row's other
+    columns, and what it takes to write the row back as it was. ``source`` says where it comes from (file, line,
+    document, conversation)."""
 
     id: str
     messages: tuple[Message, ...] = ()

@@ -1,8 +1,8 @@
 """Rows of any form read into records and written back.
 
-A form says which columns it reads. All others are kept beside the record, and a row that the form would not write back as it was is
-kept whole: reading and writing in the same form gives the row back, key for key, as long as its words were not changed.
-"""
+A form says which columns it reads. All others are kept beside the record, and a row that the form would not write
+back as it was is kept whole: reading and writing in the same form gives the row back, key for key, as long as its
+words were not changed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def read(row: Row, id: str, source: Mapping[str, Any], form: Shape | None = None
 
 
 def _tools(row: Row) -> tuple[tuple[ToolSpec, ...], tuple[str, ...]]:
-    """The tools that a row offers, and the column that says so: OpenAI's ``tools`` (or ``functions``), which may be JSON."""
+    """The tools that a row offers, and the column that says so: OpenAI's ``tools`` (or ``functions``), which may be
+    JSON."""
     for key in ("tools", "functions"):
         value = row.get(key)
         if isinstance(value, list | tuple) or (isinstance(value, str) and value.lstrip()[:1] in ("", "[")):
@@ -92,8 +93,8 @@ def _fresh(record: Record, form: Shape) -> dict[str, Any]:
 
 
 def write(record: Record, form: Shape | None = None) -> dict[str, Any]:
-    """The record as a row, in the given form or the one that it was read in: there the row comes back as it was, unless its words
-    were changed. Raises RowError for a record that the form cannot say."""
+    """The record as a row, in the given form or the one that it was read in: there the row comes back as it was,
+    unless its words were changed. Raises RowError for a record that the form cannot say."""
     form = form or shape(record.shape)
     row = record.extra.get(ROW) if form.name == record.shape else None
     if row is not None:
@@ -117,7 +118,8 @@ def losses(record: Record, form: Shape) -> Iterator[str]:
 
 
 def kept_beside(record: Record) -> list[str]:
-    """What a record keeps that no model is shown or learns: other columns, parts of its turns, turns that must not be learnt."""
+    """What a record keeps that no model is shown or learns: other columns, parts of its turns, turns that must not be
+    learnt."""
     names = [key for key in record.extra if not key.startswith("\0")]
     names += record.extra.get(UNLEARNT, ())
     if not all(message.learn for message in record.messages):

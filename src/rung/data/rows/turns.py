@@ -1,8 +1,8 @@
-"""Turns of conversations in their public forms (OpenAI, Anthropic, ShareGPT), read into messages and written back; tools as well.
+"""Turns of conversations in their public forms (OpenAI, Anthropic, ShareGPT), read into messages and written back;
+tools as well.
 
-A call of a tool is said in words, as small open models are trained to: ``<tool_call>`` with a JSON object of name and arguments. Every
-key of a turn is read, refused by name, or named as kept but not learnt.
-"""
+A call of a tool is said in words, as small open models are trained to: ``<tool_call>`` with a JSON object of name and
+arguments. Every key of a turn is read, refused by name, or named as kept but not learnt."""
 
 from __future__ import annotations
 
@@ -56,9 +56,8 @@ def is_turns(value: Any) -> bool:
 def read_turns(turns: Sequence[Any], unlearnt: set[str]) -> tuple[Message, ...]:
     """The messages of turns. Names of keys that no model is shown are added to ``unlearnt``.
 
-    Raises RowError, with the number of the turn, for an unknown speaker, a content that is no text (pictures, sound, files), a
-    weight other than 0 and 1, and calls of tools that cannot be read.
-    """
+    Raises RowError, with the number of the turn, for an unknown speaker, a content that is no text (pictures, sound,
+    files), a weight other than 0 and 1, and calls of tools that cannot be read."""
     return tuple(message for place, turn in enumerate(turns, 1) for message in _read_turn(turn, place, unlearnt))
 
 
@@ -162,7 +161,8 @@ def _call(call: Any, place: int) -> str:
 
 
 def split_calls(content: str) -> tuple[str, list[dict[str, Any]]]:
-    """An assistant's text and the calls of tools behind it (name, arguments). No call where what stands there is not read back as it is."""
+    """An assistant's text and the calls of tools behind it (name, arguments). No call where what stands there is not
+    read back as it is."""
     found = _CALLS.search(content)
     if found is None:
         return content, []
@@ -178,7 +178,8 @@ def split_calls(content: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def read_tools(value: Any) -> tuple[ToolSpec, ...]:
-    """The tools that a conversation offers: OpenAI's or Anthropic's list, or that as JSON. Raises RowError for what is none."""
+    """The tools that a conversation offers: OpenAI's or Anthropic's list, or that as JSON. Raises RowError for what
+    is none."""
     if isinstance(value, str):
         value = _loads(value, "tools") if value.strip() else []
     if value is None:

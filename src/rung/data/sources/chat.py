@@ -48,9 +48,8 @@ class Turn:
 def converse(turns: Sequence[Turn], me: Sequence[str]) -> tuple[Message, ...]:
     """The messages of a conversation as ``me`` had it; none where they answered nothing.
 
-    What one side says in a row is one message. It begins with the first turn of somebody else and ends with the last of mine: the rest
-    teaches nothing.
-    """
+    What one side says in a row is one message. It begins with the first turn of somebody else and ends with the last
+    of mine: the rest teaches nothing."""
     mine = {name.strip().casefold() for name in me}
     messages: list[Message] = []
     for turn in turns:
@@ -77,11 +76,12 @@ def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def read(path: Path, me: Sequence[str], problems: Problems, *, gap: float = GAP) -> Iterator[Record]:
-    """Conversations of a chat export: JSON (a list, or an object with ``messages``), JSON Lines or CSV with author, time and text.
+    """Conversations of a chat export: JSON (a list, or an object with ``messages``), JSON Lines or CSV with author,
+    time and text.
 
-    Rows of one conversation (a column says which; else the whole file is one) lie in the order of their time and are cut where nobody
-    said anything for ``gap`` hours. Raises InputError for a file that is none; a row that is none goes to ``problems``.
-    """
+    Rows of one conversation (a column says which; else the whole file is one) lie in the order of their time and are
+    cut where nobody said anything for ``gap`` hours. Raises InputError for a file that is none; a row that is none
+    goes to ``problems``."""
     if not me:
         raise InputError(
             f"whose turns are to be learnt from {path.name}?", remedy="say who you are: --me NAME", code="no-author"

@@ -57,8 +57,8 @@ class ImportOptions:
 
 
 def gather(sources: Sequence[Path], options: ImportOptions, problems: Problems) -> Iterator[Record]:
-    """Rows of all sources, in their order. What cannot be read goes to ``problems``; raises InputError for a source that is not there
-    and for one that nothing can be read of."""
+    """Rows of all sources, in their order. What cannot be read goes to ``problems``; raises InputError for a source
+    that is not there and for one that nothing can be read of."""
     for path in sources:
         if not path.exists():
             raise InputError(f"there is no {path}", remedy="correct the path", code="not-found")

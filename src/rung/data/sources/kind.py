@@ -14,7 +14,8 @@ from rung.documents.source import kind_of
 
 
 def kind_of_source(path: Path) -> str:
-    """The kind of a source, by its name and its first row: a table, a chat export, a mail folder or (anything else) documents."""
+    """The kind of a source, by its name and its first row: a table, a chat export, a mail folder or (anything else)
+    documents."""
     if path.is_dir():
         files = [file for file in islice(path.rglob("*"), 1000) if file.is_file() and not file.name.startswith(".")]
         data = [file for file in files if guess(file) in ("arrow", "parquet", "csv", "tsv", "jsonl")]

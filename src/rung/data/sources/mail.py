@@ -34,8 +34,8 @@ _SENT = re.compile(r"^\*?(?:Sent|Date|To|Gesendet|An|Envoyé|À|Subject)\*?:\s")
 
 
 def unquoted(text: str) -> str:
-    """What somebody wrote themselves: without quoted lines, the line that introduces them, copies of whole mails below, and the
-    signature after ``-- ``."""
+    """What somebody wrote themselves: without quoted lines, the line that introduces them, copies of whole mails
+    below, and the signature after ``-- ``."""
     lines = text.replace("\r\n", "\n").split("\n")
     out: list[str] = []
     at = 0
@@ -103,13 +103,15 @@ class _Mail:
 
 
 _SEPARATOR = re.compile(rb"From (?:\S+@\S+\s*$|.{0,200}\d:\d\d.{0,60}\d{4})")
-"""The line before each mail (RFC 4155): an address, and a date in ctime's form. Others that begin so are text that was not escaped."""
+"""The line before each mail (RFC 4155): an address, and a date in ctime's form. Others that begin so are text that
+was not escaped."""
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 """``>From `` at the beginning of a line is the mbox format's, not a quotation (mboxrd and mboxo)."""
 
 
 def _spans(path: Path) -> Iterator[tuple[int, int]]:
-    """Where the mails of an mbox lie in the file, without the lines between them. Raises InputError for a file that is none."""
+    """Where the mails of an mbox lie in the file, without the lines between them. Raises InputError for a file that
+    is none."""
     begin = at = 0
     blank = True
     with path.open("rb") as box:
@@ -141,9 +143,8 @@ def _parse(box: IO[bytes], span: tuple[int, int], *, headers: bool = False) -> E
 def read(path: Path, me: Sequence[str], problems: Problems) -> Iterator[Record]:
     """Conversations of a mail folder, by thread (Message-ID, In-Reply-To, References) in the order of their dates.
 
-    ``me``: the addresses whose mails are learnt. A mail that cannot be read, and a thread that they did not answer in, go to
-    ``problems``. Raises InputError for a file that holds no mail.
-    """
+    ``me``: the addresses whose mails are learnt. A mail that cannot be read, and a thread that they did not answer
+    in, go to ``problems``. Raises InputError for a file that holds no mail."""
     if not me:
         raise InputError(
             f"whose mails are to be learnt from {path.name}?", remedy="say who you are: --me ADDRESS", code="no-author"

@@ -22,10 +22,10 @@ _ANSWERED = re.compile(r"^\W{0,4}(?:A|Answer|Antwort)\s*\d*\s*[:.)]\W{0,4}\s*(.*
 def gather(paths: Sequence[Path], content: Content, problems: Problems) -> Iterator[Record]:
     """Rows of every document under ``paths``.
 
-    ``text``: one plain text a document, for continued pre-training. ``faq``: question and answer where the document has them, as a heading
-    that asks with the text under it, or as lines that begin with ``Q:`` and ``A:``. ``sections``: the headings above a section as the
-    question, its text as the answer. What cannot be read, or holds nothing of that kind, goes to ``problems``.
-    """
+    ``text``: one plain text a document, for continued pre-training. ``faq``: question and answer where the document
+    has them, as a heading that asks with the text under it, or as lines that begin with ``Q:`` and ``A:``.
+    ``sections``: the headings above a section as the question, its text as the answer. What cannot be read, or holds
+    nothing of that kind, goes to ``problems``."""
     troubles: list[Problem] = []
     for source in scan(paths, troubles=troubles):
         for document in read(source, troubles):

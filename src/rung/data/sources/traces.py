@@ -1,5 +1,5 @@
-"""What was answered in a run, or to callers of a server, as training rows: right answers as they are, wrong ones as somebody has
-corrected them."""
+"""What was answered in a run, or to callers of a server, as training rows: right answers as they are, wrong ones as
+somebody has corrected them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
 
 @dataclass(frozen=True, slots=True)
 class TraceOptions:
-    """Answers of a run, and requests that were served, to make rows of. Raises InputError where corrections could be of either."""
+    """Answers of a run, and requests that were served, to make rows of. Raises InputError where corrections could be
+    of either."""
 
     run: str = option("", "A run's id, or `last`: its answers are the rows.", metavar="RUN")
     rung: str = option("", "Which rung of the run; without it, the recommended one.", metavar="RUNG")
@@ -49,8 +50,8 @@ class TraceOptions:
 
 
 def corrections(path: Path) -> dict[str, str]:
-    """Right answers by example: a table with the columns id and answer. Raises InputError for one that has none, and for an id that is
-    given two answers."""
+    """Right answers by example: a table with the columns id and answer. Raises InputError for one that has none, and
+    for an id that is given two answers."""
     out: dict[str, str] = {}
     for row in tables.rows(path):
         id = next((str(row.values[name]) for name in IDS if row.values.get(name) not in (None, "")), None)
@@ -78,8 +79,9 @@ class Answers:
 
 
 def harvest(given: Answers, right: Mapping[str, str], problems: Problems, *, every: bool = False) -> Iterator[Record]:
-    """Rows of the answers of a rung in a run. A correction wins over what was answered; without one only an answer that scored 1 in
-    the metric is learnt (``every``: any that did not fail). The others, and corrections of examples that are not there, go to ``problems``."""
+    """Rows of the answers of a rung in a run. A correction wins over what was answered; without one only an answer
+    that scored 1 in the metric is learnt (``every``: any that did not fail). The others, and corrections of examples
+    that are not there, go to ``problems``."""
     left = dict(right)
     for result in given.results:
         id, corrected = result.example.id, left.pop(result.example.id, None)
@@ -111,10 +113,9 @@ def gather(
 ) -> Iterator[Record]:
     """Rows of requests that a server recorded: the conversation as it was asked, and its answer.
 
-    A correction wins, that of ``right`` (by response id) over one that callers sent; without one only an answer that was scored 1 is
-    learnt (``every``: also those that nobody scored). Answers cut off by their length, tool calls, and corrections of requests that are not
-    there go to ``problems``.
-    """
+    A correction wins, that of ``right`` (by response id) over one that callers sent; without one only an answer that
+    was scored 1 is learnt (``every``: also those that nobody scored). Answers cut off by their length, tool calls,
+    and corrections of requests that are not there go to ``problems``."""
     left = dict(right)
     for row in requests:
         corrected = left.pop(row.id, row.correction)

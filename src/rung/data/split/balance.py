@@ -20,8 +20,9 @@ NONE = ("", "other")
 
 
 def sort(records: Sequence[Record], by: str) -> list[str]:
-    """The group of each row: ``kind`` (of instruction, by rules), ``label`` (its answer), ``cluster`` (k-means over words), or the value
-    of a key that the rows came with (``category``). Raises InputError for a key that no row has."""
+    """The group of each row: ``kind`` (of instruction, by rules), ``label`` (its answer), ``cluster`` (k-means over
+    words), or the value of a key that the rows came with (``category``). Raises InputError for a key that no row
+    has."""
     if by == "kind":
         return [kind(record.question or record.text) for record in records]
     if by == "label":
@@ -38,8 +39,8 @@ def sort(records: Sequence[Record], by: str) -> list[str]:
 
 
 def cap(counts: Mapping[str, int], goal: float = GOAL, keep: float = KEEP) -> int:
-    """The largest number of rows of a group at which the groups' evenness is at least ``goal`` (0 to 1), or the smallest that leaves a share
-    ``keep`` of the rows where that one would not."""
+    """The largest number of rows of a group at which the groups' evenness is at least ``goal`` (0 to 1), or the
+    smallest that leaves a share ``keep`` of the rows where that one would not."""
     total = sum(counts.values())
     low, high = 1, max(counts.values(), default=1)
     while low < high:  # a lower cap is never less even
@@ -55,7 +56,8 @@ def cap(counts: Mapping[str, int], goal: float = GOAL, keep: float = KEEP) -> in
 
 
 def thin(records: Sequence[Record], groups: Sequence[str], most: int, seed: int = 0) -> list[bool]:
-    """Which rows stay when a group has at most ``most``: the first by the hash of their content, so that the same rows stay."""
+    """Which rows stay when a group has at most ``most``: the first by the hash of their content, so that the same
+    rows stay."""
     taken: Counter[str] = Counter()
     keep = [False] * len(records)
     for place in sorted(range(len(records)), key=lambda at: (rank(seed, records[at].content), at)):
@@ -65,8 +67,8 @@ def thin(records: Sequence[Record], groups: Sequence[str], most: int, seed: int 
 
 
 def choose(counts: Mapping[str, int], share: float, seed: int = 0) -> tuple[str, ...]:
-    """Whole kinds that hold about ``share`` of the rows, drawn by hash; at least one, never all. Raises InputError where there are
-    fewer than two."""
+    """Whole kinds that hold about ``share`` of the rows, drawn by hash; at least one, never all. Raises InputError
+    where there are fewer than two."""
     kinds = sorted((name for name in counts if name not in NONE), key=lambda name: rank(seed, name))
     if len(kinds) < 2:
         raise InputError(

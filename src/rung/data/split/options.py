@@ -18,12 +18,13 @@ ORIGINS = ("thread", "document", "conversation")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How rows are split. Inputs with a Jaccard similarity (5-character shingles) of at least ``near`` (None: only equal ones), and rows
-    that share one of ``by`` in their source, go to one split.
+    """How rows are split. Inputs with a Jaccard similarity (5-character shingles) of at least ``near`` (None: only
+    equal ones), and rows that share one of ``by`` in their source, go to one split.
 
-    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and nowhere else; ``kinds``
-    tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of these groups in train; without ``most`` as many
-    as leave an evenness of 0.9, or half of the rows. Raises InputError for shares that do not add up."""
+    ``hold``: whole kinds (named, or drawn until they hold about that share of the rows) go to ``held.jsonl`` and
+    nowhere else; ``kinds`` tells what a kind is (``balance.sort``). ``balance``: at most ``most`` rows of each of
+    these groups in train; without ``most`` as many as leave an evenness of 0.9, or half of the rows. Raises
+    InputError for shares that do not add up."""
 
     shares: Mapping[Split, float] = field(default_factory=lambda: dict(SHARES))
     seed: int = 0

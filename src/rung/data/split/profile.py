@@ -1,4 +1,5 @@
-"""What rows are like before anything is learnt from them: labels, kinds of instructions, lengths, variety, what they are about."""
+"""What rows are like before anything is learnt from them: labels, kinds of instructions, lengths, variety, what they
+are about."""
 
 from __future__ import annotations
 
@@ -32,10 +33,10 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``labels`` is empty where the answers are none. ``balance`` are the evenness (entropy over its maximum, 0 to 1; None with fewer than
-    two) of labels, kinds and clusters. ``distinct`` is the share of n-grams that occur once or first, for n of 1 to 3 (Li et al. 2016),
-    over the answers (the inputs
-    where answers are labels); ``openings`` how often the most frequent first two words of the inputs are used."""
+    """``labels`` is empty where the answers are none. ``balance`` are the evenness (entropy over its maximum, 0 to 1;
+    None with fewer than two) of labels, kinds and clusters. ``distinct`` is the share of n-grams that occur once or
+    first, for n of 1 to 3 (Li et al. 2016), over the answers (the inputs where answers are labels); ``openings`` how
+    often the most frequent first two words of the inputs are used."""
 
     rows: int
     turns: float
@@ -156,7 +157,8 @@ def cluster(texts: Sequence[str], *, most: int = 12) -> tuple[list[Cluster], lis
 
 
 def assign(texts: Sequence[str], *, most: int = 12) -> list[str]:
-    """For each text the words that mark its cluster; the clusters are those of at most ROWS drawn texts. All empty where there are none."""
+    """For each text the words that mark its cluster; the clusters are those of at most ROWS drawn texts. All empty
+    where there are none."""
     import numpy as np
 
     drawn = list(texts)
@@ -170,8 +172,8 @@ def assign(texts: Sequence[str], *, most: int = 12) -> list[str]:
 
 
 def _means(drawn: Sequence[str], texts: Sequence[str], most: int) -> tuple[Any, list[tuple[str, ...]], Any] | None:
-    """Clusters of ``drawn``: of each of ``texts`` the cluster's number; the clusters' words; and how near each text is to each. None
-    where there are no words."""
+    """Clusters of ``drawn``: of each of ``texts`` the cluster's number; the clusters' words; and how near each text
+    is to each. None where there are no words."""
     import numpy as np
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -1,4 +1,5 @@
-"""Train, dev and test of rows: what is alike stays together, every label is in each, and what was drawn once stays drawn."""
+"""Train, dev and test of rows: what is alike stays together, every label is in each, and what was drawn once stays
+drawn."""
 
 from __future__ import annotations
 
@@ -26,9 +27,10 @@ KINDS = "kinds.json"
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """How many rows each split has, of how many groups of like ones, how many were drawn before, and which could not be placed as they
-    tie rows of several splits together. ``held`` names the kinds held out; ``most`` is how many rows of a kind train may have (0: any),
-    ``spare`` how many it left out for that, ``even`` its evenness before and after."""
+    """How many rows each split has, of how many groups of like ones, how many were drawn before, and which could not
+    be placed as they tie rows of several splits together. ``held`` names the kinds held out; ``most`` is how many
+    rows of a kind train may have (0: any), ``spare`` how many it left out for that, ``even`` its evenness before and
+    after."""
 
     counts: Mapping[str, int]
     groups: int
@@ -42,11 +44,11 @@ class SplitResult:
 
 
 def split(records: Sequence[Record], folder: Path, plan: Plan | None = None) -> SplitResult:
-    """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` into ``folder``, and ``splits.json``, which freezes who is where.
+    """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` into ``folder``, and ``splits.json``, which freezes who
+    is where.
 
-    Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there stay. Raises
-    InputError when there is no row, or for a frozen file of another plan.
-    """
+    Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there
+    stay. Raises InputError when there is no row, or for a frozen file of another plan."""
     plan = plan or Plan()
     if not records:
         raise InputError(
@@ -137,7 +139,8 @@ def _items(records: Sequence[Record], plan: Plan) -> list[Item]:
 
 
 def _balance(rows: dict[str, list[Record]], plan: Plan) -> tuple[int, int, tuple[float | None, float | None]]:
-    """Thin out train, in place: the rows of a group at most, how many were left out, and the evenness before and after."""
+    """Thin out train, in place: the rows of a group at most, how many were left out, and the evenness before and
+    after."""
     train = rows.get("train")
     if not plan.balance or not train:
         return 0, 0, (None, None)
@@ -174,8 +177,8 @@ def _held(path: Path, hold: float | Sequence[str], counts: Mapping[str, int], se
 def _keep(
     items: Sequence[Item], marked: Sequence[bool], before: Mapping[str, Place]
 ) -> tuple[set[str], dict[str, Place]]:
-    """Ids that are held out, and those that are in no split: they are alike to held ones, or of a held kind and alike to rows that were
-    drawn before."""
+    """Ids that are held out, and those that are in no split: they are alike to held ones, or of a held kind and alike
+    to rows that were drawn before."""
     drawn = {item.cluster for item in items if before.get(item.id, "out") != "out"}
     with_held = {item.cluster for item, one in zip(items, marked, strict=True) if one}
     kept: set[str] = set()
