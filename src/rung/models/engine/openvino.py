@@ -1,7 +1,7 @@
 """The embedded engine: a GGUF model (or a folder that holds its OpenVINO graph) on the CPU, computed by OpenVINO, scheduled here.
 
 openvino-genai reads the weights and the tokenizer; the graph runs over a paged cache (paged.py) under continuous batching
-that computes shared prefixes once (schedule.py). Decoding, beams, closed forms and label scoring are jobs (decode.py).
+that computes shared prefixes once (schedule/). Decoding, beams, closed forms and label scoring are jobs (decode.py).
 
 Rules worth knowing:
 
@@ -54,7 +54,7 @@ from rung.models.engine.convert import convert
 from rung.models.engine.decode import Beams, Decode, Recall, Score, Words
 from rung.models.engine.grammar import KINDS, Grammars
 from rung.models.engine.paged import Paged, version
-from rung.models.engine.schedule import Worker
+from rung.models.engine.schedule.worker import Worker
 from rung.models.engine.template import Template, tools_schema, with_tools
 from rung.models.engine.tokens import Tokenizer
 from rung.models.engine.trie import Trie
