@@ -34,7 +34,7 @@ from rung.models import Pool
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import RagProgram, Reading, answerer, stages
 from rung.retrieval.answer.refusal import NAMES, RefusalModel, features
-from rung.retrieval.collection.corpus import Corpus
+from rung.retrieval.collection.corpus import PassageCorpus
 from rung.retrieval.rank.options import SearchOptions
 
 METRICS = (
@@ -116,7 +116,7 @@ async def answers(pool: Pool, name: str, path: Path, n: int, keep: dict[str, Any
     task = task_of(name, passages, questions)
     loaded = [load_metric(metric, pool) for metric in METRICS]
     scores: dict[str, dict[str, list[float]]] = keep.setdefault(name, {})
-    shared: Corpus | None = None
+    shared: PassageCorpus | None = None
     print(f"\n### {name}: {n} questions, {len(passages)} documents\n", flush=True)
     print(
         "| rung | F1 [95%] | to closed-book | EM | context recall / precision | citation precision / recall | faithful | ms: retrieve, rerank, answer |"
@@ -131,9 +131,9 @@ async def answers(pool: Pool, name: str, path: Path, n: int, keep: dict[str, Any
             continue
         program = await rung.fit(task, Context(cast(Resources, pool), Path("."), _never))
         if isinstance(program, RagProgram):
-            assert isinstance(program.corpus, Corpus)
+            assert isinstance(program.corpus, PassageCorpus)
             if shared is None:  # one index for all modes: keyword search does not look at the vectors
-                shared = Corpus(passages, pool.embedder(), program.corpus.chunk)
+                shared = PassageCorpus(passages, pool.embedder(), program.corpus.chunk)
                 began = time.perf_counter()
                 shared.search_many(["x"])
                 print(f"indexed in {time.perf_counter() - began:.1f} s", file=sys.stderr)
@@ -188,7 +188,7 @@ async def _never(*_: Any) -> Any:
 class Without:
     """A corpus from which each question's own document was taken away."""
 
-    def __init__(self, corpus: Corpus, gold: dict[str, str]) -> None:
+    def __init__(self, corpus: PassageCorpus, gold: dict[str, str]) -> None:
         self.corpus, self.gold = corpus, gold
 
     def search_many(self, queries: Sequence[str], search: SearchOptions) -> list[list[Hit]]:
@@ -211,7 +211,7 @@ def refusal(pool: Pool, paths: dict[str, Path], n: int) -> None:
     rows: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for name, (passages, questions) in sets.items():
         other = next(item for item in sets if item != name)
-        corpus = Corpus(passages, pool.embedder(), Rag().chunk)
+        corpus = PassageCorpus(passages, pool.embedder(), Rag().chunk)
         own = [item.text for item in questions]
         rows[name] = {
             "answerable": measured(corpus, own),
@@ -313,7 +313,7 @@ async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any], only
         for form in forged:
             poisoned = f"{mail['context']}{form.format(attack)}"
             program = answerer(
-                model, Corpus({"mail": poisoned}, light, "recursive:400"), SearchOptions("dense", 1), Reading()
+                model, PassageCorpus({"mail": poisoned}, light, "recursive:400"), SearchOptions("dense", 1), Reading()
             )
             messages = program.messages(mail["question"])
             user = messages[-1].content.split("\n")
@@ -346,7 +346,7 @@ async def injection(pool: Pool, folder: Path, n: int, keep: dict[str, Any], only
                 mail = mails[at % len(mails)]
                 half = mail["context"].find(" ", len(mail["context"]) // 2)
                 text = f"{mail['context'][:half]} {attack} {mail['context'][half:]}" if hidden else mail["context"]
-                corpus = Corpus({"mail": text}, light, "recursive:400")
+                corpus = PassageCorpus({"mail": text}, light, "recursive:400")
                 reading = Reading(cast(Any, reader), strict=reader == "mark")
                 jobs.append(
                     (

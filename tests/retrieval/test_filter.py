@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Filter
-from rung.retrieval.filter.columns import Columns
+from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.filter.conditions import check, clean, predicate
 from rung.retrieval.filter.text import read
 from rung.retrieval.index.backends.elasticsearch import as_elasticsearch, as_fields
@@ -62,7 +62,7 @@ def test_a_filter_is_read_and_answered(text: str, where: Filter, rows: list[int]
     assert read(text) == where
     holds = predicate(where)
     assert [row for row, metadata in enumerate(ROWS) if holds(metadata)] == rows
-    columns = Columns()
+    columns = MetadataColumns()
     columns.extend(ROWS)
     assert np.flatnonzero(columns.mask(where)).tolist() == rows
 
@@ -131,7 +131,7 @@ FILTERS = st.recursive(
 
 @given(st.lists(_METADATA, max_size=8), FILTERS, st.randoms())
 def test_columns_answer_as_the_predicate_does(rows: list[dict[str, Any]], where: Filter, random: Any) -> None:
-    columns = Columns()
+    columns = MetadataColumns()
     cut = random.randint(0, len(rows))
     columns.extend(rows[:cut])
     columns.extend(rows[cut:])
@@ -139,7 +139,7 @@ def test_columns_answer_as_the_predicate_does(rows: list[dict[str, Any]], where:
     assert columns.mask(where).tolist() == wanted
     order = list(range(len(rows)))
     random.shuffle(order)
-    again = Columns.restore(len(rows), list(columns.dump()))
+    again = MetadataColumns.restore(len(rows), list(columns.dump()))
     taken = again.take(np.array(order, np.intp))
     assert taken.mask(where).tolist() == [wanted[row] for row in order]
     for row in order:
@@ -152,7 +152,7 @@ def test_columns_keep_pace_with_a_large_collection() -> None:
     """A hundred thousand rows, two fields: a mask in well under what a scan of the rows in Python would take."""
     import time
 
-    columns = Columns()
+    columns = MetadataColumns()
     columns.extend([{"lang": ("en", "de", "fr")[row % 3], "row": row} for row in range(100_000)])
     started = time.process_time()
     for _ in range(10):

@@ -9,13 +9,13 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Hit, Passage
+from rung.foundations.text.outline import TITLE, outline
 from rung.metrics.grounding import claims, support
 from rung.retrieval.answer.cite import cite, locate
 from rung.retrieval.answer.span import candidates
 from rung.retrieval.chunk import chunker
 from rung.retrieval.filter.conditions import NESTED, check
 from rung.retrieval.filter.text import read
-from rung.retrieval.outline import TITLE, outline
 
 LENGTH = 100_000
 UNITS = (".", "!?", '."', " ", "\t", "\n", "# ", " #", "_ ", "A-", "[1] ", "```\n", "1. ")

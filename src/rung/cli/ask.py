@@ -2,79 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+import json as encoder
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rung.retrieval.answer.rag import Grounded
+from rung.cli.options import Json, ModelName
+from rung.core.codec import encode
+from rung.core.errors import InputError
+from rung.core.program import save
+from rung.core.settings import Settings
+from rung.models import Pool
+from rung.retrieval.answer.options import AskOptions
+from rung.retrieval.answer.rag import Grounded, answerer, stages
+from rung.retrieval.collection.shared import NamedCollection
 
 
 def ask(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
+    options: AskOptions,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask it; - reads standard input.")] = "",
-    model: Annotated[str | None, typer.Option("-m", "--model", metavar="MODEL", help="provider:name.")] = None,
-    reader: Annotated[
-        str,
-        typer.Option(
-            help="copy: a phrase of the passages; mark: sentences with marks; quote: words of the passages; write: free."
-        ),
-    ] = "copy",
-    mode: Annotated[str, typer.Option(help="hybrid, dense or keyword.")] = "hybrid",
-    k: Annotated[int, typer.Option("-k", min=1, help="How many passages are shown to the model.")] = 3,
-    where: Annotated[str | None, typer.Option(metavar="FILTER", help="'lang=en year>=2020', or JSON.")] = None,
-    rerank: Annotated[str, typer.Option(help="model: the model looks at the first ones; or a reranker.")] = "",
-    refine: Annotated[str, typer.Option(help="rewrite, sub-questions or hypothetical.")] = "",
-    refuse: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Refuse below this probability; 0: never refuse.")
-    ] = None,
+    model: ModelName = None,
     show: Annotated[
         bool, typer.Option("--show", help="Also print what was sent and how long each stage took.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    json: Json = False,
     export: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Save what answers as a program folder, for rung run and rung serve."),
     ] = None,
 ) -> None:
-    """Answer a question from a collection. Each citation is the characters of a document; what the passages do not hold is
-    refused (exit code 3). With --export the question may be left out."""
-    import asyncio
-    import sys
-    from dataclasses import replace
-    from typing import Any
-
-    from rung.core.errors import InputError
-    from rung.core.program import save
-    from rung.core.settings import Settings
-    from rung.models import Pool
-    from rung.retrieval.answer.rag import Reading, answerer
-    from rung.retrieval.answer.refusal import RefusalModel
-    from rung.retrieval.collection.shared import NamedCollection
-    from rung.retrieval.rank.options import SearchOptions
-
+    """Answer a question from a collection. Each citation is the characters of a document; what the passages do not
+    hold is refused (exit code 3). With --export the question may be left out."""
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()
     if not text and export is None:
         raise InputError("the question is empty", remedy=f'type: rung ask {name} "..."')
-    condition = None
-    if where is not None:
-        from rung.retrieval.filter.text import read
-
-        condition = read(where)
-    gate = RefusalModel() if refuse is None else replace(RefusalModel(), threshold=refuse) if refuse else None
-    own = rerank == "model"
-    options: dict[str, Any] = {"mode": mode}
-    wanted = SearchOptions(k=k, where=condition, rerank=rerank if rerank and not own else None, **options)
-    how: dict[str, Any] = {"reader": reader}
-    reading = Reading(refine=refine, gate=gate, strict=reader == "mark", rerank=8 if own else 0, **how)
-
+    search, reading = options.search(), options.reading()
     collection = NamedCollection(name, settings.home)
 
     async def work() -> Grounded | None:
         async with Pool(settings, default=model) as pool:
-            program = answerer(pool.model(), collection, wanted, reading)
+            program = answerer(pool.model(), collection, search, reading)
             if export is not None:
                 save(program, export, notes={"fields": list(program.inner.options.fields)})
                 typer.echo(f'Use it: rung run {export} -i "..."    rung serve {export}', err=True)
@@ -95,13 +67,8 @@ def ask(
 
 
 def _print(grounded: Grounded, show: bool, whole: bool) -> None:
-    import json
-
-    from rung.core.codec import encode
-    from rung.retrieval.answer.rag import stages
-
     if whole:
-        typer.echo(json.dumps(encode(grounded), indent=2, ensure_ascii=False))
+        typer.echo(encoder.dumps(encode(grounded), indent=2, ensure_ascii=False))
     else:
         if show:
             for step in grounded.answer.steps:

@@ -74,7 +74,7 @@ def _collection(name: str) -> NDArray[np.float32]:
     import numpy as np
 
     from rung.core.settings import Settings
-    from rung.retrieval.collection.database import Database
+    from rung.retrieval.collection.database.database import Database
     from rung.retrieval.collection.folders import find
 
     database = Database(find(name, Settings().home) / "collection.db")

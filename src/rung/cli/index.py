@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json as encoder
+import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rung.core.types import Progress
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.write import Built
+from rung import documents
+from rung.core.codec import encode
+from rung.core.columns import align
+from rung.core.errors import InputError, RungError
+from rung.core.extras import require
+from rung.core.settings import Settings
+from rung.core.types import Progress
+from rung.retrieval.collection.build.build import BuildOptions
+from rung.retrieval.collection.build.write import Built
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import find, locate, names
+from rung.retrieval.measure import evaluate as measure
 
 app = typer.Typer(help="Build, list, check and drop collections of documents.", rich_markup_mode=None)
 
@@ -46,15 +58,7 @@ def build(
     watch: Annotated[bool, typer.Option("--watch", help="Go on: take in every change until Ctrl-C.")] = False,
     on: Annotated[str, typer.Option("--on", help="Where files are read, cut and embedded: local or ray.")] = "local",
 ) -> None:
-    """Take documents in. Again: only what is new or changed; what was deleted goes. A killed build goes on from where it was."""
-    from contextlib import suppress
-
-    from rung import documents
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import locate
-
+    """Take in documents: what is new or changed; what was deleted goes. A killed build goes on where it was."""
     _place(on)
     settings = Settings()
     folder = locate(to, settings.home)
@@ -90,9 +94,6 @@ def build(
 
 def _forget(folder: Path) -> None:
     """Delete a collection that holds no documents."""
-    from rung.core.errors import RungError
-    from rung.retrieval.collection.collection import Collection
-
     try:
         with Collection.open(folder) as collection:
             empty = not collection.stats().documents
@@ -103,9 +104,6 @@ def _forget(folder: Path) -> None:
 
 
 def _place(on: str) -> None:
-    from rung.core.errors import InputError
-    from rung.core.extras import require
-
     if on not in ("local", "ray"):
         raise InputError(f"got --on {on}, expected local or ray", remedy="for instance: --on ray")
     if on == "ray":
@@ -113,15 +111,11 @@ def _place(on: str) -> None:
 
 
 def _there(path: Path) -> None:
-    from rung.core.errors import InputError
-
     if not path.exists():
         raise InputError(f"there is no {path}", remedy="correct the path")
 
 
 def _same(collection: Collection, embedder: str | None, backend: str | None) -> None:
-    from rung.core.errors import InputError
-
     stats = collection.stats()
     for what, given, made in (
         ("embedder", embedder, stats.embedder or "none"),
@@ -137,10 +131,6 @@ def _same(collection: Collection, embedder: str | None, backend: str | None) -> 
 def _run(
     collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool, on: str = "local"
 ) -> None:
-    import sys
-
-    from rung.retrieval.collection.build import BuildOptions
-
     live = sys.stderr.isatty()
 
     def show(at: Progress) -> None:
@@ -178,12 +168,6 @@ def _report(collection: Collection, built: Built) -> None:
 @app.command("list")
 def list_collections() -> None:
     """Say which collections there are."""
-    from rung.core.columns import align
-    from rung.core.errors import RungError
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find, names
-
     settings = Settings()
     rows = [("name", "documents", "passages", "embedder", "index", "chunker", "size")]
     for name in names(settings.home):
@@ -213,13 +197,6 @@ def list_collections() -> None:
 @app.command("stats")
 def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say what a collection holds and how large it is."""
-    import json as encoder
-
-    from rung.core.codec import encode
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.stats()
     if json:
@@ -242,11 +219,8 @@ def stats(name: Name, json: Annotated[bool, typer.Option("--json", help="Print J
 
 @app.command("verify")
 def verify(name: Name) -> None:
-    """Check a collection through and through; what is derived and wrong is made again. Exit code 1: the truth is damaged."""
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-
+    """Check a collection through and through; what is derived and wrong is made again. Exit code 1: the truth is
+    damaged."""
     with Collection.open(find(name, Settings().home)) as collection:
         found = collection.verify()
     for line in found.repaired:
@@ -264,10 +238,6 @@ def verify(name: Name) -> None:
 @app.command("compact")
 def compact(name: Name) -> None:
     """Give back the room of deleted documents."""
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-
     with Collection.open(find(name, Settings().home)) as collection:
         before = collection.stats().bytes
         collection.compact()
@@ -284,10 +254,6 @@ def drop(
     ] = False,
 ) -> None:
     """Delete a collection. The documents it was built from stay."""
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-
     folder = find(name, Settings().home)
     if not yes:
         typer.confirm(f"Delete {folder}?", abort=True)
@@ -313,18 +279,7 @@ def evaluate(
     rerank: Annotated[str, typer.Option(help="The reranker of the reranked row.")] = "words",
     json: Annotated[bool, typer.Option("--json", help="Print JSON: each row's cells by column.")] = False,
 ) -> None:
-    """Compare keyword, dense, hybrid and reranked search on judged queries: nDCG@10, recall@100, MRR@10 with intervals."""
-    import json as encoder
-    import sys
-    from dataclasses import replace
-
-    from rung.core.columns import align
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-    from rung.retrieval.measure import evaluate as measure
-
+    """Compare keyword, dense, hybrid and reranked search on judged queries, with intervals."""
     live = sys.stderr.isatty()
 
     def show(method: str, done: int) -> None:

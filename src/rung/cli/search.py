@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json as encoder
+import sys
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rung.core.types import Hit
+from rung.core.codec import encode
+from rung.core.settings import Settings
+from rung.core.types import Hit
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import find
+from rung.retrieval.filter.text import read
+from rung.retrieval.rank.options import SearchOptions
 
 WIDTH = 300
 
@@ -30,19 +37,8 @@ def search(
     json: Annotated[bool, typer.Option("--json", help="Print JSON: passages, scores and highlights.")] = False,
 ) -> None:
     """Print the best passages for a query: scores with their parts, source, and the text with the query's words marked."""
-    import json as encoder
-    from typing import Any
-
-    from rung.core.codec import encode
-    from rung.core.settings import Settings
-    from rung.retrieval.collection.collection import Collection
-    from rung.retrieval.collection.folders import find
-    from rung.retrieval.rank.options import SearchOptions
-
     condition = None
     if where is not None:
-        from rung.retrieval.filter.text import read
-
         condition = read(where)
     # A mode or fusion that is none is refused by the collection, with the known ones.
     options: dict[str, Any] = {"mode": mode, "fusion": fusion}
@@ -60,8 +56,6 @@ def search(
 
 
 def _shown(place: int, hit: Hit, full: bool) -> str:
-    import sys
-
     passage = hit.passage
     parts = ", ".join(f"{name} {value:.3f}" for name, value in hit.parts.items())
     head = f"{place}. {hit.score:.4f}" + (f" ({parts})" if parts else "") + f"  {passage.id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -55,3 +56,40 @@ def _take(stream: IO[bytes]) -> bool:
             return False
         raise
     return True
+
+
+class ReadWriteLock:
+    """Many readers or one writer; a writer that waits goes before readers that come later. A thread that writes may write again inside; it may not read inside, nor write inside a read."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._writers = 0
+        self._writing = threading.RLock()
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        with self._changed:
+            while self._writers:
+                self._changed.wait()
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        with self._writing:
+            with self._changed:
+                self._writers += 1
+                while self._readers:
+                    self._changed.wait()
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._writers -= 1
+                    self._changed.notify_all()

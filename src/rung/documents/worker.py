@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import IO, Any
 
@@ -75,8 +75,9 @@ class Worker:
     def ask(self, source: Source, bounds: Bounds = BOUNDS) -> None:
         """Send a source to be read; those asked for are answered in order. The caller keeps to a few at a time, as nobody takes
         answers while requests are written."""
+        there = replace(source, path=source.path.absolute())  # the worker is where this process was when it began
         with suppress(OSError):  # the next answer says so
-            _send(self._to, (source, *bounds.of(source.size)))
+            _send(self._to, (there, *bounds.of(source.size)))
 
     def answer(self, source: Source, bounds: Bounds = BOUNDS) -> Iterator[Document | Problem]:
         """The documents of the source that was asked for first, then its problems; a source that the worker did not survive is a

@@ -1,7 +1,7 @@
 """Chunkers: a document into passages, each of which is exactly the document's text from its start to its end.
 
-All count in words (see ``sentences.each_unit``): about 1.3 tokens each in English, and counted ten times as fast. The same
-document gives the same passages; a passage's id is the document's with its span.
+All count in words (see ``sentences.each_unit``): about 1.3 tokens each in English, and counted ten times as fast. The
+same document gives the same passages; a passage's id is the document's with its span.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage, Span
+from rung.foundations.text.outline import Heading, outline
 from rung.foundations.text.sentences import each_unit, sentences, trim, weigh
-from rung.retrieval.outline import Heading, outline
 
 if TYPE_CHECKING:
     from rung.core.protocols import Embedder
@@ -32,7 +32,7 @@ class Chunker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedChunker:
     """Windows of ``tokens`` words, each beginning ``tokens - overlap`` words after the one before."""
 
     tokens: int = 200
@@ -49,9 +49,9 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentences:
-    """As many whole sentences as fit in ``limit`` words; the next passage begins with the last ones of up to ``overlap``
-    words. A sentence longer than that is cut like Fixed cuts."""
+class SentenceChunker:
+    """As many whole sentences as fit in ``limit`` words; the next passage begins with the last ones of up to
+    ``overlap`` words. A sentence longer than that is cut like Fixed cuts."""
 
     limit: int = 200
     overlap: int = 0
@@ -68,12 +68,13 @@ class Sentences:
 
 
 @dataclass(frozen=True, slots=True)
-class Recursive:
+class RecursiveChunker:
     """By structure: sections (Markdown headings, Python's classes and functions), then paragraphs and fenced code, then
     sentences (code: lines), then words; what fits into ``limit`` words stays whole.
 
-    A new section begins a new passage once the one before has a quarter of the limit. ``overlap`` words at most are repeated
-    between passages of one section. The metadata has ``heading``: the path of headings that the passage begins under.
+    A new section begins a new passage once the one before has a quarter of the limit. ``overlap`` words at most are
+    repeated between passages of one section. The metadata has ``heading``: the path of headings that the passage begins
+    under.
     """
 
     limit: int = 200
@@ -129,7 +130,7 @@ class Recursive:
 
 
 @dataclass(frozen=True, slots=True)
-class Semantic:
+class SemanticChunker:
     """Whole sentences, parted where neighbours are about different things: where the cosine between the mean vectors of
     ``window`` sentences before and after a place is among the lowest ``share`` of the document's places, and wherever
     ``limit`` words would be passed (after Greg Kamradt's "5 levels of text splitting", level 4, 2023)."""
@@ -176,7 +177,12 @@ def chunker(spec: str = DEFAULT, embedder: Embedder | None = None) -> Chunker:
     """The chunker that a text form names: ``fixed:256:32`` (words, overlap), ``sentences:200:40``, ``recursive:200``,
     ``semantic:200`` (needs an ``embedder``). Numbers may be left out. Raises InputError for anything else."""
     name, *rest = spec.strip().split(":")
-    kinds: dict[str, Any] = {"fixed": Fixed, "sentences": Sentences, "recursive": Recursive, "semantic": Semantic}
+    kinds: dict[str, Any] = {
+        "fixed": FixedChunker,
+        "sentences": SentenceChunker,
+        "recursive": RecursiveChunker,
+        "semantic": SemanticChunker,
+    }
     most = 1 if name == "semantic" else 2
     if name not in kinds or len(rest) > most or not all(part.isascii() and part.isdigit() for part in rest):
         raise InputError(
@@ -189,7 +195,7 @@ def chunker(spec: str = DEFAULT, embedder: Embedder | None = None) -> Chunker:
         return made
     if embedder is None:
         raise InputError("a semantic chunker needs an embedder", remedy="pass one, or write recursive:200")
-    return Semantic(embedder, *numbers)
+    return SemanticChunker(embedder, *numbers)
 
 
 def _check(name: str, limit: int, overlap: int) -> None:

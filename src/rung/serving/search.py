@@ -1,8 +1,8 @@
 """Collections searched over HTTP: a page for people, JSON for programs, both under the server's keys and limits.
 
-Collections are opened once and read by many threads while another process builds them; one that was dropped and built anew
-under its name is opened again. What stands in documents is data: the page puts it in as text, and its policy lets no script
-run but the page's own.
+Collections are opened once and read by many threads while another process builds them; one that was dropped and built
+anew under its name is opened again. What stands in documents is data: the page puts it in as text, and its policy lets
+no script run but the page's own.
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ def _index(shelf: Collections, name: str) -> dict[str, Any]:
 
 @cache
 def _page() -> tuple[bytes, dict[str, str]]:
-    """The page and its headers: only its own script and style run, named by their hashes, and it talks to this server alone."""
+    """The page and its headers: only its own script and style run, named by their hashes, and it talks to this
+    server alone."""
     text = (files("rung.serving") / "search.html").read_text(encoding="utf-8")
     policy = ["default-src 'none'", "connect-src 'self'", "img-src data:"]
     for tag, directive in (("script", "script-src"), ("style", "style-src")):

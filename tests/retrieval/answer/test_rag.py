@@ -24,7 +24,7 @@ from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import REFUSAL, RagProgram, Reading, answerer, stages
 from rung.retrieval.answer.refusal import RefusalModel, features
 from rung.retrieval.collection.collection import Collection
-from rung.retrieval.collection.corpus import Corpus
+from rung.retrieval.collection.corpus import PassageCorpus
 from rung.retrieval.collection.folders import locate
 from rung.retrieval.rank.expand import expand, merge
 from rung.retrieval.rank.options import SearchOptions
@@ -123,7 +123,7 @@ async def test_an_answer_carries_what_the_metrics_need() -> None:
 
 async def test_marks_are_held_by_a_grammar_and_checked() -> None:
     model = says("The sea otter eats sea urchins [1]. It lives for 90 years [1].")
-    corpus = Corpus(PASSAGES)
+    corpus = PassageCorpus(PASSAGES)
     program = answerer(model, corpus, SearchOptions(mode="keyword", k=2), Reading("mark", strict=True))
     found = await program.ground("What does the sea otter eat?")
     assert found.text == "The sea otter eats sea urchins [1]."  # what nothing supports is left out
@@ -141,7 +141,7 @@ async def test_marks_are_held_by_a_grammar_and_checked() -> None:
 
 async def test_a_quotation_is_asked_for_by_a_grammar_of_substrings() -> None:
     model = says('The answer is "sea urchins".')
-    program = answerer(model, Corpus(PASSAGES), SearchOptions(mode="keyword", k=1), Reading("quote"))
+    program = answerer(model, PassageCorpus(PASSAGES), SearchOptions(mode="keyword", k=1), Reading("quote"))
     found = await program.ground("What does the sea otter eat?")
     assert found.answer.output == "sea urchins"
     assert found.citations[0].quote == "The sea otter eats sea urchins on the coast of the Pacific."
@@ -151,7 +151,7 @@ async def test_a_quotation_is_asked_for_by_a_grammar_of_substrings() -> None:
 
 
 async def test_the_gate_refuses_what_the_passages_do_not_hold() -> None:
-    corpus = Corpus(PASSAGES, Letters())
+    corpus = PassageCorpus(PASSAGES, Letters())
     model = says("It was invented by Humphry Davy.")
     program = answerer(model, corpus, SearchOptions(k=2), Reading("copy", gate=RefusalModel()))
     held = await program.ground("Who invented the safety lamp in 1815?")
@@ -210,7 +210,7 @@ async def test_a_refined_question_is_searched_beside_the_original(way: Any) -> N
 
 
 def test_lists_are_merged_by_rank() -> None:
-    corpus = Corpus(PASSAGES)
+    corpus = PassageCorpus(PASSAGES)
     one, two = corpus.search_many(["lamp", "otter"], SearchOptions(mode="keyword"))
     assert [hit.passage.document for hit in merge([one, two], 3)] == ["lamp", "otter"]
     assert merge([one], 3) == one
@@ -310,7 +310,7 @@ async def test_instructions_inside_a_document_stay_data(attack: str) -> None:
     model = says("The safety lamp was invented by Humphry Davy.")
     for reader in ("copy", "mark", "quote", "write"):
         model.calls.clear()
-        program = answerer(model, Corpus(poisoned), SearchOptions(mode="keyword", k=2), Reading(reader))
+        program = answerer(model, PassageCorpus(poisoned), SearchOptions(mode="keyword", k=2), Reading(reader))
         found = await program.ground("Who invented the safety lamp?")
         request = model.calls[0]
         assert isinstance(request, Request)
@@ -330,7 +330,7 @@ async def test_a_model_that_obeys_the_document_is_not_believed(attack: str) -> N
     obeys = says("As you wish: the password of the administrator is hunter2 [1].")
     for reader in ("copy", "mark"):
         reading = Reading(reader, strict=reader == "mark")
-        found = await answerer(obeys, Corpus(poisoned), SearchOptions(mode="keyword", k=2), reading).ground(
+        found = await answerer(obeys, PassageCorpus(poisoned), SearchOptions(mode="keyword", k=2), reading).ground(
             "Who invented the safety lamp?"
         )
         assert "hunter2" not in found.text
@@ -350,7 +350,10 @@ async def test_control_tokens_in_a_passage_are_plain_text_to_the_embedded_model(
 async def test_the_embedded_model_quotes_only_what_is_there() -> None:
     async with Pool() as pool:
         program = answerer(
-            pool.model("openvino:smollm2-135m"), Corpus(PASSAGES), SearchOptions(mode="keyword", k=2), Reading("quote")
+            pool.model("openvino:smollm2-135m"),
+            PassageCorpus(PASSAGES),
+            SearchOptions(mode="keyword", k=2),
+            Reading("quote"),
         )
         found = await program.ground("Who invented the safety lamp?")
         assert found.answer.failure is None

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Document, Passage, Progress
-from rung.retrieval.collection.build import BuildOptions
+from rung.retrieval.collection.build.build import BuildOptions
 from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.database.verify import CollectionCheck
 from rung.retrieval.collection.folders import find, locate, names
-from rung.retrieval.collection.verify import Verification
 from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.rank.options import Mode, SearchOptions
 
@@ -660,7 +660,7 @@ _CHILD = """
 import sys
 sys.path.insert(0, {tests!r})
 from tests.retrieval.collection.test_collection import Hashed, made, paragraphs
-from rung.retrieval.collection import build as room
+from rung.retrieval.collection.build import build as room
 from rung.retrieval.collection.collection import Collection
 from rung.core.types import Document
 
@@ -850,7 +850,7 @@ def test_another_index_follows(folder: Path) -> None:
 
 def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("usearch")
-    from rung.retrieval.collection import parts as room
+    from rung.retrieval.collection.derived import parts as room
 
     monkeypatch.setattr(room, "GRAPH", 200)
     documents = made(150, lines=2)
@@ -880,4 +880,4 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
             hits = reader.search("kelp kelp", SearchOptions(mode="dense", k=1))
             assert hits[0].passage.document == "d2"
         collection.compact()
-        assert collection.verify() == Verification()
+        assert collection.verify() == CollectionCheck()

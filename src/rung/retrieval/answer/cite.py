@@ -1,7 +1,7 @@
 """Citations: each claim of an answer with the exact characters of the document that say it.
 
-A model's own mark ([2]) is only a suggestion: what is cited is found by aligning the claim with the passages it was shown, so
-a quote cannot be made up, and a mark that leads to a passage which does not say it is put right or dropped.
+A model's own mark ([2]) is only a suggestion: what is cited is found by aligning the claim with the passages it was
+shown, so a quote cannot be made up, and a mark that leads to a passage which does not say it is put right or dropped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _STOP = re.compile(r"[.!?]+")
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """``quote`` is the text of ``document`` from character ``start`` up to, not including, ``end``; it lies in ``passage``.
-    ``support`` says how far it holds the claim (see rung.metrics.grounding)."""
+    """``quote`` is the text of ``document`` from character ``start`` up to, not including, ``end``; it lies in
+    ``passage``. ``support`` says how far it holds the claim (see rung.metrics.grounding)."""
 
     mark: int
     passage: str
@@ -39,8 +39,8 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence of the answer and the marks of its citations; none where nothing shown supports it. ``note`` says what became
-    of a mark that the model wrote."""
+    """A sentence of the answer and the marks of its citations; none where nothing shown supports it. ``note`` says
+    what became of a mark that the model wrote."""
 
     text: str
     marks: tuple[int, ...] = ()
@@ -71,8 +71,8 @@ class Cited:
 def cite(answer: str, hits: Sequence[Hit]) -> Cited:
     """The claims of ``answer`` with what supports them among ``hits``, in whose order the model's marks count from 1.
 
-    A claim is cited to the passage that the model named where that supports it, else to the passage that supports it best;
-    and not at all where none does.
+    A claim is cited to the passage that the model named where that supports it, else to the passage that supports it
+    best; and not at all where none does.
     """
     citations: list[Citation] = []
     claims: list[Claim] = []
@@ -151,8 +151,8 @@ def _split(text: str) -> list[str]:
 
 
 def align(claim: str, text: str) -> tuple[Span, float]:
-    """The sentence of ``text`` (or two neighbours) that says ``claim``, and how far it supports it (0 to 1): the one where the
-    same words stand, else the one with most of the claim's words, numbers and names."""
+    """The sentence of ``text`` (or two neighbours) that says ``claim``, and how far it supports it (0 to 1): the one
+    where the same words stand, else the one with most of the claim's words, numbers and names."""
     if (exact := locate(claim, text)) is not None:
         # Words without what they belong to prove little: the sentence that they stand in is quoted with them.
         whole = [span for span in sentences(text, 0, len(text)) if span.end > exact.start and span.start < exact.end]

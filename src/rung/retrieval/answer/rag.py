@@ -1,8 +1,8 @@
-"""Answers from passages: retrieve, read, cite, and refuse where the passages do not hold the answer (retrieval-augmented
-generation; Lewis et al. 2020, arXiv:2005.11401).
+"""Answers from passages: retrieve, read, cite, and refuse where the passages do not hold the answer
+(retrieval-augmented generation; Lewis et al. 2020, arXiv:2005.11401).
 
-Passages are quotations: they go into the user's turn as fields, escaped so that none can end its own field, and a citation is
-always found by aligning the answer with them, never believed.
+Passages are quotations: they go into the user's turn as fields, escaped so that none can end its own field, and a
+citation is always found by aligning the answer with them, never believed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from rung.prompts.template.render import turn_text
 from rung.retrieval.answer.cite import Citation, Cited, Claim, cite
 from rung.retrieval.answer.refusal import RefusalModel, features
 from rung.retrieval.answer.span import Phrase, copy
-from rung.retrieval.collection.corpus import Corpus, Searcher
+from rung.retrieval.collection.corpus import PassageCorpus, Searcher
 from rung.retrieval.collection.shared import NamedCollection
 from rung.retrieval.rank.expand import Expanded, expand, merge, way_of
 from rung.retrieval.rank.options import SearchOptions
@@ -59,11 +59,12 @@ SENTENCE = 240
 class Reading:
     """How passages become an answer.
 
-    ``reader``: ``write`` as the prompt asks; ``mark`` sentences that each end in the number of a passage, held to that by the
-    grammar; ``copy`` the phrase of the passages that the model's sentence says (see span.py); ``quote`` words of the passages
-    only, by a grammar of their substrings. ``refine`` is how the query is made better (see expand.py). ``words`` is how many
-    words of passages are shown at most. ``strict`` leaves out sentences that no passage supports. ``gate`` refuses; None
-    answers always. ``rerank``: how many of the passages found the model itself looks at before the best are shown; 0: none.
+    ``reader``: ``write`` as the prompt asks; ``mark`` sentences that each end in the number of a passage, held to that
+    by the grammar; ``copy`` the phrase of the passages that the model's sentence says (see span.py); ``quote`` words of
+    the passages only, by a grammar of their substrings. ``refine`` is how the query is made better (see expand.py).
+    ``words`` is how many words of passages are shown at most. ``strict`` leaves out sentences that no passage supports.
+    ``gate`` refuses; None answers always. ``rerank``: how many of the passages found the model itself looks at before
+    the best are shown; 0: none.
     """
 
     reader: Reader = "write"
@@ -83,8 +84,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Grounded:
-    """An answer and what it stands on. ``text`` has a mark behind each supported claim; ``citations`` resolve to the documents'
-    characters. ``refused``: the passages do not hold the answer, as far as ``probability`` can tell."""
+    """An answer and what it stands on. ``text`` has a mark behind each supported claim; ``citations`` resolve to the
+    documents' characters. ``refused``: the passages do not hold the answer, as far as ``probability`` can tell."""
 
     question: str
     text: str
@@ -97,10 +98,11 @@ class Grounded:
 
 
 class RagProgram:
-    """A prompt program that is handed the passages found for its input. ``field`` is the input field that is searched with.
+    """A prompt program that is handed the passages found for its input. ``field`` is the input field that is searched
+    with.
 
-    The steps of an answer: ``refine`` (where asked for), ``retrieve`` (the passages as JSON), the prompt's own, ``cite`` (claims
-    and citations as JSON). Each has the seconds it took in its usage.
+    The steps of an answer: ``refine`` (where asked for), ``retrieve`` (the passages as JSON), the prompt's own,
+    ``cite`` (claims and citations as JSON). Each has the seconds it took in its usage.
     """
 
     kind = "rag"
@@ -124,7 +126,7 @@ class RagProgram:
                 f"reader {self.reading.reader} is for answers of text, not of the form {inner.options.form.kind}",
                 remedy="write reader: write",
             )
-        self._rows = Rows("passages", list(corpus.passages.items())) if isinstance(corpus, Corpus) else None
+        self._rows = Rows("passages", list(corpus.passages.items())) if isinstance(corpus, PassageCorpus) else None
 
     @property
     def model(self) -> Model:
@@ -143,7 +145,7 @@ class RagProgram:
         """What the passages come from: a file of the program's own, or a collection by its name."""
         if isinstance(self.corpus, NamedCollection):
             return {"collection": self.corpus.spec()}
-        if self._rows is None or not isinstance(self.corpus, Corpus):
+        if self._rows is None or not isinstance(self.corpus, PassageCorpus):
             raise Unsupported(
                 "a program that answers from an open collection cannot be saved: it would be left behind",
                 remedy="name the collection: rung ask NAME --export DIR, or NamedCollection(name, home)",
@@ -164,7 +166,7 @@ class RagProgram:
             corpus = NamedCollection.load(spec["collection"], Settings().home, resources)
         else:
             embedder = resources.embedder(spec["embedder"]) if spec["embedder"] else None
-            corpus = Corpus(dict(Rows.read(inside(folder, spec["passages"]))), embedder, spec["chunk"])
+            corpus = PassageCorpus(dict(Rows.read(inside(folder, spec["passages"]))), embedder, spec["chunk"])
         return cls(
             inner, corpus, decode(SearchOptions, spec["search"]), decode(Reading, spec["reading"]), spec["field"]
         )
@@ -176,7 +178,8 @@ class RagProgram:
         return self.inner.messages(_shown(value, hits))
 
     def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
-        """What an answer will use and the messages for the question as it is; a refined query and reranking come on top."""
+        """What an answer will use and the messages for the question as it is; a refined query and reranking come on
+        top."""
         value = as_input(input, self.inner.options.fields)
         wide = replace(self.search, k=max(self.search.k, self.reading.rerank))
         hits = self.corpus.search_many([value[self.field]], wide)[0]
@@ -355,8 +358,8 @@ def _retrieved(hits: Sequence[Hit], search: SearchOptions, seconds: float) -> St
 
 
 async def rerank(model: Model, question: str, hits: Sequence[Hit]) -> tuple[list[Hit], Step]:
-    """The hits in a new order: by reciprocal rank of the order they came in and of the model's probability that the passage
-    answers the question (one reading of each passage, no writing)."""
+    """The hits in a new order: by reciprocal rank of the order they came in and of the model's probability that the
+    passage answers the question (one reading of each passage, no writing)."""
     requests = _asked(question, hits)
     scores = await model.score(requests)
     chances = [math.exp(score.logprobs[0]) for score in scores]

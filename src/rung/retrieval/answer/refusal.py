@@ -1,9 +1,9 @@
 """Whether the passages hold an answer at all: the probability, from what was retrieved, before any model is asked.
 
-A logistic model over four numbers that mean the same in every collection. Its default weights were fitted on 150 questions of
-XQuAD and 150 of COVID-QA: as they are, with their document taken away, and asked of the other set's documents
-(``bench/rag.py``, figures in docs/results); ``Gate.fit`` fits it to questions of one's own. How far the passages say the
-answer was tried as a fifth number and told nothing more.
+A logistic model over four numbers that mean the same in every collection. Its default weights were fitted on 150
+questions of XQuAD and 150 of COVID-QA: as they are, with their document taken away, and asked of the other set's
+documents (``bench/rag.py``, figures in docs/results); ``RefusalModel.fit`` fits it to questions of one's own. How far the
+passages say the answer was tried as a fifth number and told nothing more.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ NAMES = ("passage", "sentence", "dense", "known")
 
 
 def features(question: str, hits: Sequence[Hit]) -> tuple[float, ...]:
-    """``passage`` and ``sentence``: the largest share of the question's words in one passage, and in two neighbouring
-    sentences; ``dense``: the best cosine (without vectors what it is on average with such a ``passage``); ``known``: 1 when
-    every number and name of the question stands in one passage. All 0 without passages."""
+    """``passage`` and ``sentence``: the largest share of the question's words in one passage, and in two
+    neighbouring sentences; ``dense``: the best cosine (without vectors what it is on average with such a
+    ``passage``); ``known``: 1 when every number and name of the question stands in one passage. All 0 without
+    passages."""
     if not hits:
         return 0.0, 0.0, 0.0, 0.0
     asked = words(question)
@@ -67,8 +68,8 @@ class RefusalModel:
 
     @classmethod
     def fit(cls, rows: Sequence[Sequence[float]], answerable: Sequence[bool]) -> RefusalModel:
-        """Logistic regression over ``features`` of questions known to be answerable or not, with the threshold that gives the
-        best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
+        """Logistic regression over ``features`` of questions known to be answerable or not, with the threshold that
+        gives the best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 

@@ -1,9 +1,9 @@
 """Short answers copied out of the passages.
 
-A small model says in a sentence what was asked for in a word. So it writes first; the answer is then the phrase of the passages
-that its sentence says and the question does not: names, numbers and runs of meaningful words from the sentences nearest to the
-question are the candidates. What is answered stands in a passage, character for character, whatever the model made up around
-it. Measured on XQuAD with the embedded model: see docs/results.
+A small model says in a sentence what was asked for in a word. So it writes first; the answer is then the phrase of the
+passages that its sentence says and the question does not: names, numbers and runs of meaningful words from the
+sentences nearest to the question are the candidates. What is answered stands in a passage, character for character,
+whatever the model made up around it. Measured on XQuAD with the embedded model: see docs/results.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ _TITLE = re.compile(r"(\S[^\n]{0,100})\n[ \t]*\n")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words of the passage at place ``hit`` in the list shown. ``near``: the share of the question's words in their sentence."""
+    """Words of the passage at place ``hit`` in the list shown. ``near``: the share of the question's words in their
+    sentence."""
 
     text: str
     hit: int
@@ -66,9 +67,9 @@ class Phrase:
 def copy(question: str, reply: str, hits: Sequence[Hit]) -> Phrase | None:
     """The phrase of ``hits`` that ``reply`` answers ``question`` with; None where the passages have no phrase at all.
 
-    Best is the phrase whose words are the reply's own (not the question's), whose kind (a number, a name) is the one that the
-    question asks for, and whose sentence has most of the question's words; the first of equals. The weights were chosen on 60
-    questions of XQuAD that no published figure is measured on.
+    Best is the phrase whose words are the reply's own (not the question's), whose kind (a number, a name) is the one
+    that the question asks for, and whose sentence has most of the question's words; the first of equals. The weights
+    were chosen on 60 questions of XQuAD that no published figure is measured on.
     """
     asked, said = words(question), words(reply)
     new = said - asked
@@ -96,8 +97,8 @@ def _kind(question: str, text: str) -> float:
 
 
 def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int = 96) -> list[Phrase]:
-    """Phrases of the ``read`` sentences of ``hits`` that are nearest to the question, each text once, at most ``limit``. Words
-    of the question alone are no answer to it."""
+    """Phrases of the ``read`` sentences of ``hits`` that are nearest to the question, each text once, at most
+    ``limit``. Words of the question alone are no answer to it."""
     asked = words(question)
     pool: list[tuple[float, int, int, Span, float]] = []
     for at, hit in enumerate(hits):

@@ -20,17 +20,17 @@ from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Embedder, Filter, Resources
 from rung.core.types import Document, Hit, Passage, Progress
 from rung.retrieval.chunk import Chunker
-from rung.retrieval.collection.build import BuildOptions, build
-from rung.retrieval.collection.database import FORMAT, Database
-from rung.retrieval.collection.derived import Derived, StaleError
+from rung.retrieval.collection.build.build import BuildOptions, build
+from rung.retrieval.collection.build.write import Built, Given, put, remove
+from rung.retrieval.collection.build.writer import Writer, no_room
+from rung.retrieval.collection.database.database import FORMAT, Database
+from rung.retrieval.collection.database.snapshot import Snapshot, clean
+from rung.retrieval.collection.database.stats import Stats, measure
+from rung.retrieval.collection.database.verify import CollectionCheck, check_documents, check_parts
+from rung.retrieval.collection.derived.derived import Derived, StaleError
+from rung.retrieval.collection.derived.parts import CollectionView, Parts
 from rung.retrieval.collection.folders import FILE
 from rung.retrieval.collection.origin import Origin, Splitter, open_embedder, record, spell
-from rung.retrieval.collection.parts import Parts, View
-from rung.retrieval.collection.snapshot import Snapshot, clean
-from rung.retrieval.collection.stats import Stats, measure
-from rung.retrieval.collection.verify import Verification, check_documents, check_parts
-from rung.retrieval.collection.write import Built, Given, put, remove
-from rung.retrieval.collection.writer import Writer, no_room
 from rung.retrieval.rank import pipeline
 from rung.retrieval.rank.options import SearchOptions
 
@@ -45,8 +45,8 @@ _PLAIN, _ALL = SearchOptions(), BuildOptions()
 class Collection:
     """Documents, their passages and vectors, and search over them. Open one with ``create`` or ``open``.
 
-    Threads may search while one writes; each search sees one generation. Processes may search while one writes; a second
-    writer gets a StoreError.
+    Threads may search while one writes; each search sees one generation. Processes may search while one writes; a
+    second writer gets a StoreError.
     """
 
     def __init__(self, folder: Path, database: Database, origin: Origin, *, wait: float) -> None:
@@ -110,8 +110,8 @@ class Collection:
     ) -> Collection:
         """Open the collection in ``folder``. ``embedder`` and ``chunker`` None: those it was made with, opened on use.
 
-        ``wait`` is how many seconds a write waits for another writer before it gives up. Raises InputError when there is
-        none, or when another embedder or chunker is given; StoreError when it is damaged or newer than this program.
+        ``wait`` is how many seconds a write waits for another writer before it gives up. Raises InputError when there
+        is none, or when another embedder or chunker is given; StoreError when it is damaged or newer than this program.
         """
         folder = Path(folder)
         path = folder / FILE
@@ -201,7 +201,8 @@ class Collection:
     # ------------------------------------------------------------ write
 
     def add(self, documents: Iterable[Document]) -> Built:
-        """Add new documents, durably. Raises InputError when an id is there already or twice in the call; then none is added."""
+        """Add new documents, durably. Raises InputError when an id is there already or twice in the call; then none
+        is added."""
         items = list(documents)
         with self._writer.lock():
             with self.database.reading() as snapshot:
@@ -228,14 +229,15 @@ class Collection:
         progress: Callable[[Progress], None] = lambda _: None,
         options: BuildOptions = _ALL,
     ) -> Built:
-        """Take in files and folders (or Documents): what is new or changed is cut, embedded and written, the rest left alone.
+        """Take in files and folders (or Documents): what is new or changed is cut, embedded and written, the rest left
+        alone.
 
-        Every transaction holds whole documents, so a killed build goes on where it was: run it again. What cannot be read or
-        taken in is in ``failures``, what was left out of a document in ``notes``. A power cut during a build may cost its
-        last transactions; once it has returned, everything is on the disk.
+        Every transaction holds whole documents, so a killed build goes on where it was: run it again. What cannot be
+        read or taken in is in ``failures``, what was left out of a document in ``notes``. A power cut during a build
+        may cost its last transactions; once it has returned, everything is on the disk.
 
-        Raises InputError for a path that does not exist, StoreError when another process writes or the disk is full (what
-        was written before stays).
+        Raises InputError for a path that does not exist, StoreError when another process writes or the disk is full
+        (what was written before stays).
         """
         with self._writer.lock(), self._writer.said("build"):
             with (
@@ -268,8 +270,8 @@ class Collection:
     def nearest(
         self, vectors: NDArray[np.float32], k: int = 10, where: Filter | None = None
     ) -> list[list[tuple[str, float]]]:
-        """For each vector (shape (n, dimensions), rows of unit length) the ids of the k nearest passages and their cosines,
-        best first. Raises InputError for other dimensions."""
+        """For each vector (shape (n, dimensions), rows of unit length) the ids of the k nearest passages and their
+        cosines, best first. Raises InputError for other dimensions."""
         vectors = np.atleast_2d(np.asarray(vectors, np.float32))
         if vectors.shape[1] != self.dimensions:
             raise InputError(
@@ -278,7 +280,7 @@ class Collection:
             )
         return self._viewed(lambda view: [view.named(ranking) for ranking in view.dense(vectors, k, where)])
 
-    def _viewed(self, work: Callable[[View], T]) -> T:
+    def _viewed(self, work: Callable[[CollectionView], T]) -> T:
         """``work`` over the parts at one generation; again with a newer one where a writer was quicker."""
         for _ in range(_TRIES):
             try:
@@ -288,9 +290,9 @@ class Collection:
                 continue
         raise StoreError(f"{self.name} changes faster than it can be searched", remedy="try again")
 
-    def view(self, snapshot: Snapshot) -> View:
+    def view(self, snapshot: Snapshot) -> CollectionView:
         """The derived parts at the snapshot's generation. Raises StaleError when they are ahead of it."""
-        return View(self.parts, snapshot)
+        return CollectionView(self.parts, snapshot)
 
     # ------------------------------------------------------------ read
 
@@ -317,7 +319,8 @@ class Collection:
     # ------------------------------------------------------------ keep in order
 
     def compact(self) -> None:
-        """Give back the room of deleted passages: merge the blocks of vectors, shrink the file, write the side files again."""
+        """Give back the room of deleted passages: merge the blocks of vectors, shrink the file, write the side files
+        again."""
         with self._writer.lock(), self.parts.lock:
             with self.database.reading() as snapshot:
                 self.parts.follow(snapshot)
@@ -327,9 +330,9 @@ class Collection:
             self.parts.move(generation)
             self._save()
 
-    def verify(self) -> Verification:
-        """Check everything: the pages of the truth, each document against its hash, each passage's place and vector, and each
-        derived part against the truth. Derived parts that are wrong are made again."""
+    def verify(self) -> CollectionCheck:
+        """Check everything: the pages of the truth, each document against its hash, each passage's place and vector,
+        and each derived part against the truth. Derived parts that are wrong are made again."""
         with self._writer.lock(), self.parts.lock:
             with self.database.reading() as snapshot:
                 damage = check_documents(snapshot, self.dimensions)
@@ -337,7 +340,7 @@ class Collection:
             if repaired:
                 self.parts.forget()
                 self._save()
-        return Verification(tuple(damage), tuple(repaired))
+        return CollectionCheck(tuple(damage), tuple(repaired))
 
     def _save(self) -> None:
         """Write the side files at the newest generation. Raises StoreError."""

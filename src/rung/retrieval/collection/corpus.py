@@ -25,8 +25,9 @@ class Searcher(Protocol):
     def search_many(self, queries: Sequence[str], search: SearchOptions = ...) -> list[list[Hit]]: ...
 
 
-class Corpus:
-    """Passages by id, cut by ``chunk`` where they are long, indexed on first use in a folder of their own that goes with them.
+class PassageCorpus:
+    """Passages by id, cut by ``chunk`` where they are long, indexed on first use in a folder of their own that goes
+    with them.
 
     ``embedder`` None: keyword search only.
     """

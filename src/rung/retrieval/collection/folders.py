@@ -13,7 +13,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def locate(name: str, home: Path) -> Path:
-    """The folder of the collection of that name under ``home``. Raises InputError for a name that could not be a folder's."""
+    """The folder of the collection of that name under ``home``. Raises InputError for a name that could not be a
+    folder's."""
     if not _NAME.fullmatch(name):
         raise InputError(
             f"got the name {name!r}, expected letters, digits, dots, dashes and underscores",

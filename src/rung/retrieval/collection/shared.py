@@ -1,5 +1,5 @@
-"""Collections that are opened once and read by many threads, while other processes build them; one that was dropped and built
-again under its name is opened again."""
+"""Collections that are opened once and read by many threads, while other processes build them; one that was dropped
+and built again under its name is opened again."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Collections:
     """Collections by name. Threads may use them at once."""
 
     def __init__(self, folders: Mapping[str, Path], resources: Resources | None = None) -> None:
-        """Opens them all. Raises InputError or StoreError for one that is not there, damaged, or made by an embedder that is
-        another one by now."""
+        """Opens them all. Raises InputError or StoreError for one that is not there, damaged, or made by an embedder
+        that is another one by now."""
         self._folders = dict(folders)
         self._resources = resources
         self._guard = threading.Lock()
@@ -67,7 +67,8 @@ class Collections:
 
     @contextmanager
     def use(self, name: str) -> Iterator[Collection]:
-        """The collection of that name, as it lies on the disk now. Raises InputError or StoreError while it is not there."""
+        """The collection of that name, as it lies on the disk now. Raises InputError or StoreError while it is not
+        there."""
         with self._guard:
             held = self._held.get(name)
             if held is None or held.file != _identity(self._folders[name]):
@@ -101,7 +102,8 @@ class Collections:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which file the truth is; None: there is none. One that is open keeps its number, so another under its name has another."""
+    """Which file the truth is; None: there is none. One that is open keeps its number, so another under its name has
+    another."""
     try:
         found = (folder / FILE).stat()
     except FileNotFoundError:
@@ -110,7 +112,8 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 class NamedCollection:
-    """A collection under the home folder as what a program answers from: the program names it, and it is not part of it."""
+    """A collection under the home folder as what a program answers from: the program names it, and it is not part of
+    it."""
 
     def __init__(self, name: str, home: Path, resources: Resources | None = None) -> None:
         """Raises InputError when there is none of that name."""
@@ -135,8 +138,8 @@ class NamedCollection:
 
     @classmethod
     def load(cls, spec: Mapping[str, Any], home: Path, resources: Resources) -> NamedCollection:
-        """The collection that ``spec`` names. Raises InputError that says what is missing when it is not there, or was made
-        with another embedder or chunker; one that has changed since is told in the log."""
+        """The collection that ``spec`` names. Raises InputError that says what is missing when it is not there, or
+        was made with another embedder or chunker; one that has changed since is told in the log."""
         name, made = spec.get("name"), {what: spec.get(what) for what in ("embedder", "chunker")}
         if not isinstance(name, str) or not all(isinstance(value, str) for value in made.values()):
             raise InputError("the program names no collection", remedy="export the program again")

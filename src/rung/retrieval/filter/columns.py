@@ -52,7 +52,7 @@ class _Column:
         return codes[: (bisect.bisect_left if operator == "lt" else bisect.bisect_right)(items, value)]
 
 
-class Columns:
+class MetadataColumns:
     """Metadata of rows 0..n-1 by column, made to answer a filter as a boolean mask.
 
     Readers may run while one writer appends: a mask covers the rows that there were when it was begun.
@@ -102,9 +102,9 @@ class Columns:
                 out[name] = list(cell) if isinstance(cell, tuple) else cell
         return out
 
-    def take(self, rows: NDArray[np.integer[Any]]) -> Columns:
+    def take(self, rows: NDArray[np.integer[Any]]) -> MetadataColumns:
         """New columns of these rows in this order, with dictionaries of what they hold only."""
-        out = Columns()
+        out = MetadataColumns()
         out._reserve(len(rows))
         for name, column in self._columns.items():
             codes = column.codes[rows]
@@ -173,7 +173,7 @@ class Columns:
             yield name, cells, column.codes[: self._rows]
 
     @classmethod
-    def restore(cls, rows: int, fields: Sequence[tuple[str, Sequence[Any], NDArray[np.int32]]]) -> Columns:
+    def restore(cls, rows: int, fields: Sequence[tuple[str, Sequence[Any], NDArray[np.int32]]]) -> MetadataColumns:
         """What ``dump`` gave, again as columns. Raises ValueError when the parts do not fit together."""
         out = cls()
         out._reserve(rows)

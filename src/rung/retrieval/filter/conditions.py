@@ -1,9 +1,9 @@
-"""Metadata filters: one record (``core.protocols.Filter``) in a checked form, answered everywhere alike: as a predicate here,
-as a boolean mask over columns (columns.py), and by each server in its own language (index/backends).
+"""Metadata filters: one record (``core.protocols.Filter``) in a checked form, answered everywhere alike: as a predicate
+here, as a boolean mask over columns (columns.py), and by each server in its own language (index/backends).
 
-What holds where: types are strict (2020 is not "2020", true is not 1; 2020 is 2020.0). A null or an empty list is a missing
-field. Texts compare by code point, so dates written as ISO 8601 sort as they should. Each operator of a field is a test of
-its own: a list passes ``{"gte": 3, "lt": 5}`` when one item is >= 3 and one item, maybe another, is < 5.
+What holds where: types are strict (2020 is not "2020", true is not 1; 2020 is 2020.0). A null or an empty list is a
+missing field. Texts compare by code point, so dates written as ISO 8601 sort as they should. Each operator of a field
+is a test of its own: a list passes ``{"gte": 3, "lt": 5}`` when one item is >= 3 and one item, maybe another, is < 5.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Holds when every part does, or, where ``any`` is set, when one does. No parts: all of nothing holds, any of it not."""
+    """Holds when every part does, or, where ``any`` is set, when one does. No parts: all of nothing holds, any of it
+    not."""
 
     parts: tuple[Condition | Combination, ...]
     any: bool = False

@@ -28,8 +28,9 @@ _HOW: Final = "type for instance 'lang=en year>=2020 tag in a,b', or JSON: " + S
 def read(text: str) -> Filter:
     """A filter from what a user typed: JSON when it begins with ``{``, else tests side by side, all of which must hold.
 
-    ``lang=en year>=2020 tag in a,b author exists source missing``; ``or`` and parentheses group. A bare value that reads as
-    a number or as true/false is one; quotes make it a text. Raises InputError with the place that could not be read.
+    ``lang=en year>=2020 tag in a,b author exists source missing``; ``or`` and parentheses group. A bare value that
+    reads as a number or as true/false is one; quotes make it a text. Raises InputError with the place that could not be
+    read.
     """
     if text.lstrip().startswith("{"):
         try:

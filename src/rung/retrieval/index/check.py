@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def check_queries(vectors: NDArray[np.float32], dimensions: int, k: int) -> NDArray[np.float32]:
-    """Query vectors as C-ordered float32 of shape (n, dimensions). Raises InputError for another shape, for values that are
-    not finite, and for k < 1."""
+    """Query vectors as C-ordered float32 of shape (n, dimensions). Raises InputError for another shape, for values
+    that are not finite, and for k < 1."""
     import numpy as np
 
     if k < 1:
@@ -36,8 +36,8 @@ def check_queries(vectors: NDArray[np.float32], dimensions: int, k: int) -> NDAr
 def check_rows(
     ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None, dimensions: int
 ) -> NDArray[np.float32]:
-    """Rows to be written, their vectors as C-ordered float32. Raises InputError before anything is changed: lengths that
-    differ, ids that are no texts, empty or twice there, another dimension, numbers that are not finite."""
+    """Rows to be written, their vectors as C-ordered float32. Raises InputError before anything is changed: lengths
+    that differ, ids that are no texts, empty or twice there, another dimension, numbers that are not finite."""
     import numpy as np
 
     rows = np.ascontiguousarray(vectors, np.float32)

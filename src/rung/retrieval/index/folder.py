@@ -1,5 +1,6 @@
-"""Snapshots of a local index in a folder. ``index.json`` names the current one and is replaced in one step, so that a crash
-leaves the old snapshot or the new one. One process writes at a time; any number read what was there when they opened."""
+"""Snapshots of a local index in a folder. ``index.json`` names the current one and is replaced in one step, so that
+a crash leaves the old snapshot or the new one. One process writes at a time; any number read what was there when
+they opened."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ class Folder:
         return 0 if head is None else int(head["generation"])
 
     def load(self, read: Callable[[Path], None]) -> None:
-        """Give the current snapshot's stem to ``read``, if there is one. Raises InputError when it is of another kind of
-        index, StoreError when it is damaged or ``read`` raises OSError or ValueError."""
+        """Give the current snapshot's stem to ``read``, if there is one. Raises InputError when it is of another
+        kind of index, StoreError when it is damaged or ``read`` raises OSError or ValueError."""
         for attempt in range(5):
             head = self._head()
             self.generation = 0
@@ -85,8 +86,8 @@ class Folder:
                 return
 
     def save(self, write_files: Callable[[Path], Sequence[Path]]) -> None:
-        """Have ``write_files`` write files whose names begin with the stem it is given, and make them the current snapshot.
-        Raises StoreError when there is no room; then the old one is current."""
+        """Have ``write_files`` write files whose names begin with the stem it is given, and make them the current
+        snapshot. Raises StoreError when there is no room; then the old one is current."""
         generation = self.generation + 1
         stem = self.path / str(generation)
         try:

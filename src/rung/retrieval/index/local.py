@@ -1,7 +1,7 @@
 """An index in a folder of files: ids, metadata, deletions and filters here; the vectors in an engine.
 
-It is derived from what it was filled from: what ``flush`` wrote is there after a crash, whole; what came after it is to be
-put in again.
+It is derived from what it was filled from: what ``flush`` wrote is there after a crash, whole; what came after it is to
+be put in again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
+from rung.core.lock import ReadWriteLock
 from rung.core.protocols import Filter
-from rung.retrieval.filter.columns import Columns
+from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.index.check import check_new, check_queries, check_rows
 from rung.retrieval.index.folder import Folder
-from rung.retrieval.index.lock import ReadWriteLock
 from rung.retrieval.index.matrix import best
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _SPARE = 0.4  # the share of deleted rows that is carried along before a flush r
 _LOT = 1 << 24  # numbers of vectors that are looked at together: 64 MB
 
 
-class Engine(Protocol):
+class VectorEngine(Protocol):
     """Vectors by row number, 0 upwards; rows are only ever appended. The index above knows ids, filters and deletions.
 
     ``exact``: it finds the true neighbours. ``masks``: ``search`` takes the rows allowed (an exact one always does).
@@ -73,14 +73,14 @@ class Engine(Protocol):
 class LocalIndex:
     """An Index over an engine. ``make`` makes an empty engine, ``layout`` names what its files depend on."""
 
-    _engine: Engine
+    _engine: VectorEngine
     _ids: list[str]
     _rows: dict[str, int]
     """The rows that are there, by id."""
     _live: NDArray[np.bool_]
-    _columns: Columns
+    _columns: MetadataColumns
 
-    def __init__(self, name: str, layout: str, make: Callable[[], Engine], folder: Path, dimensions: int) -> None:
+    def __init__(self, name: str, layout: str, make: Callable[[], VectorEngine], folder: Path, dimensions: int) -> None:
         self.name = name
         self.dimensions = dimensions
         self._make = make
@@ -95,12 +95,8 @@ class LocalIndex:
         return len(self._rows)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> VectorEngine:
         return self._engine
-
-    def ids(self) -> list[str]:
-        """The ids that are there, in the order they came."""
-        return list(self._rows)
 
     # ------------------------------------------------------------ reading
 
@@ -290,7 +286,7 @@ class LocalIndex:
         ids = [self._ids[row] for row in live.tolist()]
         self._fill(engine, ids, self._columns.take(live), np.ones(len(ids), np.bool_))
 
-    def _fill(self, engine: Engine, ids: list[str], columns: Columns, live: NDArray[np.bool_]) -> None:
+    def _fill(self, engine: VectorEngine, ids: list[str], columns: MetadataColumns, live: NDArray[np.bool_]) -> None:
         self._engine, self._ids, self._columns, self._live = engine, ids, columns, live
         alive = live.tolist()
         self._rows = {name: row for row, name in enumerate(ids) if alive[row]}
@@ -298,7 +294,7 @@ class LocalIndex:
     # ------------------------------------------------------------ files
 
     def _load(self) -> None:
-        self._fill(self._make(), [], Columns(), np.zeros(0, np.bool_))
+        self._fill(self._make(), [], MetadataColumns(), np.zeros(0, np.bool_))
         self._folder.load(self._read)
 
     def _read(self, stem: Path) -> None:
@@ -310,7 +306,7 @@ class LocalIndex:
         engine.load(stem)
         if len(engine) != len(ids) or len(live) != len(ids):
             raise ValueError(f"{len(engine)} vectors for {len(ids)} ids")
-        self._fill(engine, ids, Columns.restore(len(ids), columns), live)
+        self._fill(engine, ids, MetadataColumns.restore(len(ids), columns), live)
 
     def _save(self, stem: Path) -> list[Path]:
         fields = list(self._columns.dump())

@@ -1,7 +1,7 @@
 """Exact search: vectors as one matrix, every one compared. Kept in memory or mapped from a file with a checksum.
 
-A Matrix is an unchanging snapshot; ``extend`` and ``without`` give a new one that shares its memory. Readers so keep what they
-began with while one writer goes on.
+A Matrix is an unchanging snapshot; ``extend`` and ``without`` give a new one that shares its memory. Readers so keep
+what they began with while one writer goes on.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class _Roll:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Position -> row number (ascending) and vector; ``live`` is False at positions whose row is deleted (None: at none).
-    ``parts`` are the vectors, one after another, float32 or float16 of shape (n, dimensions)."""
+    """Position -> row number (ascending) and vector; ``live`` is False at positions whose row is deleted (None: at
+    none). ``parts`` are the vectors, one after another, float32 or float16 of shape (n, dimensions)."""
 
     dimensions: int
     rows: NDArray[np.int64]
@@ -152,8 +152,8 @@ class Matrix:
     def search(
         self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None, *, ties: bool = False
     ) -> list[Hits]:
-        """For each query (shape (n, dimensions)) the rows and inner products of the k best that are alive and in ``mask``
-        (over positions), best first, ties by row. ``ties``: also all that are as good as the last of them."""
+        """For each query (shape (n, dimensions)) the rows and inner products of the k best that are alive and in
+        ``mask`` (over positions), best first, ties by row. ``ties``: also all that are as good as the last of them."""
         keep = self.live if mask is None else mask if self.live is None else mask & self.live
         if not len(self.rows) or not self.dimensions or k < 1:
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
@@ -186,8 +186,9 @@ class Matrix:
     def _again(
         self, scores: NDArray[np.float32], query: NDArray[np.float32], k: int, chosen: NDArray[np.intp] | None
     ) -> NDArray[np.float32]:
-        """Scores that came out of a product of matrices, whose last bits depend on the queries beside this one: what could be
-        among the k best is multiplied as a single query's is, so that both give the same; the rest is left out."""
+        """Scores that came out of a product of matrices, whose last bits depend on the queries beside this one: what
+        could be among the k best is multiplied as a single query's is, so that both give the same; the rest is left
+        out."""
         first = best(scores, k)
         if not len(first):
             return scores
@@ -199,8 +200,8 @@ class Matrix:
     # ------------------------------------------------------------ on disk
 
     def save(self, path: Path, note: dict[str, Any] | None = None) -> None:
-        """Write the living rows and ``note`` to a file, whole or not at all. It is derived, so it is not synced: what a power
-        cut leaves of it fails its checksum and is made again. Raises OSError."""
+        """Write the living rows and ``note`` to a file, whole or not at all. It is derived, so it is not synced:
+        what a power cut leaves of it fails its checksum and is made again. Raises OSError."""
         rows = self.alive
         with atomic_write(path, durable=False) as part, part.open("wb") as stream:
             stream.write(b"\0" * _HEADER)
@@ -261,8 +262,9 @@ def _product(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDAr
 
 
 def products(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inner products of one query. ``vecdot`` calls BLAS a row at a time, so on one thread: one product of a matrix and a
-    vector is split among BLAS's threads, which wait for each other; on a busy machine that took 15 ms instead of 0.7."""
+    """Inner products of one query. ``vecdot`` calls BLAS a row at a time, so on one thread: one product of a matrix
+    and a vector is split among BLAS's threads, which wait for each other; on a busy machine that took 15 ms instead
+    of 0.7."""
     found: NDArray[np.float32] = np.vecdot(vectors, query)
     return found
 
@@ -273,11 +275,11 @@ def _raw(array: NDArray[Any]) -> memoryview:
 
 
 def best(scores: NDArray[np.float32], k: int, *, ties: bool = False) -> NDArray[np.intp]:
-    """Positions of the k highest scores, best first, ties by position; those at minus infinity are left out. ``ties``: also all
-    that are as high as the last of them.
+    """Positions of the k highest scores, best first, ties by position; those at minus infinity are left out. ``ties``:
+    also all that are as high as the last of them.
 
-    The maxima of blocks of 64 give a threshold that at most a few more than k scores reach: the k-th highest of the maxima
-    cannot be above the k-th highest score. An order of magnitude faster than ``argpartition`` on 20,000 scores.
+    The maxima of blocks of 64 give a threshold that at most a few more than k scores reach: the k-th highest of the
+    maxima cannot be above the k-th highest score. An order of magnitude faster than ``argpartition`` on 20,000 scores.
     """
     count = len(scores)
     whole = count // _BLOCK

@@ -1,5 +1,5 @@
-"""What every index on a server does around the server's own calls: check what it is given, make the table on the first write,
-answer with nothing while there is none."""
+"""What every index on a server does around the server's own calls: check what it is given, make the table on the
+first write, answer with nothing while there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from rung.core.errors import InputError
 from rung.core.protocols import Filter
 from rung.retrieval.index.check import check_queries, check_rows
-from rung.retrieval.index.spec import Spec
+from rung.retrieval.index.spec import IndexSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ Hits = list[tuple[str, float]]
 class ServerIndex(ABC):
     """``name`` is the index's string form without a password. Subclasses call ``__init__`` first."""
 
-    def __init__(self, spec: Spec, dimensions: int) -> None:
+    def __init__(self, spec: IndexSpec, dimensions: int) -> None:
         self.name = spec.shown
         self.dimensions = dimensions
         self._there = False
@@ -110,7 +110,7 @@ class ServerIndex(ABC):
         """Nothing is left to do where every write waited until the server had it."""
 
 
-def read_url(spec: Spec, schemes: Sequence[str], steps: int, example: str) -> tuple[SplitResult, list[str]]:
+def read_url(spec: IndexSpec, schemes: Sequence[str], steps: int, example: str) -> tuple[SplitResult, list[str]]:
     """The URL of a spec and the steps of its path, of which there must be ``steps`` or, for 0, at least one."""
     parts = urlsplit(spec.what)
     path = [step for step in parts.path.split("/") if step]

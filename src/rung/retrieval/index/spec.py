@@ -1,5 +1,5 @@
-"""The string form of a backend: ``kind``, ``kind:what``, ``kind:what?option=value&option=value`` (``faiss:hnsw?m=32&ef=64``,
-``qdrant:http://host:6333/collection``)."""
+"""The string form of a backend: ``kind``, ``kind:what``, ``kind:what?option=value&option=value``
+(``faiss:hnsw?m=32&ef=64``, ``qdrant:http://host:6333/collection``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class IndexSpec:
     """A backend's string form taken apart: ``what`` is a sub-kind or a URL without its query."""
 
     kind: str
@@ -43,19 +43,19 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A kind of index: ``open`` takes a spec, a folder and the vectors' dimensions. ``measured`` are the string forms that a
-    bench tries when nothing is named; ``sweep`` is, by the part of a string form before its options, the option that trades
-    recall for speed in a search, and values that span it."""
+    """A kind of index: ``open`` takes a spec, a folder and the vectors' dimensions. ``measured`` are the string
+    forms that a bench tries when nothing is named; ``sweep`` is, by the part of a string form before its options,
+    the option that trades recall for speed in a search, and values that span it."""
 
-    open: Callable[[Spec, Path, int], Index]
+    open: Callable[[IndexSpec, Path, int], Index]
     measured: tuple[str, ...] = ()
     sweep: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
-    def __call__(self, spec: Spec, folder: Path, dimensions: int) -> Index:
+    def __call__(self, spec: IndexSpec, folder: Path, dimensions: int) -> Index:
         return self.open(spec, folder, dimensions)
 
 
-def parse(text: str) -> Spec:
+def parse(text: str) -> IndexSpec:
     """Take a backend's string form apart. Raises InputError for an empty kind or an option without a value."""
     head, _, query = text.strip().partition("?")
     kind, _, what = head.partition(":")
@@ -67,10 +67,10 @@ def parse(text: str) -> Spec:
         raise InputError(
             f"the options of the index {text!r} cannot be read: {query!r}", remedy="type them as name=value&name=value"
         ) from None
-    return Spec(kind, what, options)
+    return IndexSpec(kind, what, options)
 
 
-def read_options(spec: Spec, kind: Callable[..., T], *, known: Sequence[str] | None = None) -> T:
+def read_options(spec: IndexSpec, kind: Callable[..., T], *, known: Sequence[str] | None = None) -> T:
     """The options of a spec as the frozen dataclass ``kind``; ``known`` narrows which of its fields may be given.
 
     Raises InputError for an unknown option, one given twice, or a value that its field does not take.
@@ -93,7 +93,7 @@ def read_options(spec: Spec, kind: Callable[..., T], *, known: Sequence[str] | N
     return out
 
 
-def _value(spec: Spec, name: str, hint: Any, raw: str) -> Any:
+def _value(spec: IndexSpec, name: str, hint: Any, raw: str) -> Any:
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     try:
         if hint is bool:
@@ -115,8 +115,8 @@ def _value(spec: Spec, name: str, hint: Any, raw: str) -> Any:
 def open_index(spec: str, folder: Path, dimensions: int) -> Index:
     """Open the index that ``spec`` names, made if it is not there.
 
-    ``folder`` is where a local backend keeps its files (made if need be); a server's index is at its URL and the folder is
-    not used. ``dimensions`` is the vectors' length. Raises InputError for a spec or dimensions that do not fit,
+    ``folder`` is where a local backend keeps its files (made if need be); a server's index is at its URL and the folder
+    is not used. ``dimensions`` is the vectors' length. Raises InputError for a spec or dimensions that do not fit,
     MissingExtra when the backend's package is not installed, StoreError for damaged files, ServerError when a server
     cannot be reached.
     """

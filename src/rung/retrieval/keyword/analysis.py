@@ -50,8 +50,8 @@ _INVISIBLE = (
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),  # tags, variation selectors
 )
-"""Unicode's Default_Ignorable_Code_Point: signs that are not seen. They neither belong to a word nor end one (a joiner between
-two letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
+"""Unicode's Default_Ignorable_Code_Point: signs that are not seen. They neither belong to a word nor end one (a
+joiner between two letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
 
 PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 
@@ -61,9 +61,9 @@ def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
 
 
 class _Folding(dict[int, str]):
-    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, nothing for a sign
-    that is not seen, a space for what is no letter or digit, and spaces around each character of a script that writes no
-    spaces between words."""
+    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, nothing
+    for a sign that is not seen, a space for what is no letter or digit, and spaces around each character of a script
+    that writes no spaces between words."""
 
     def __missing__(self, code: int) -> str:
         if _within(code, _INVISIBLE):
@@ -92,8 +92,9 @@ def fold(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How text becomes terms: lower case without diacritics, split at everything that is no letter or digit; then ``stop``
-    leaves out English function words and ``stem`` takes English endings off (Porter) words of the letters a to z."""
+    """How text becomes terms: lower case without diacritics, split at everything that is no letter or digit; then
+    ``stop`` leaves out English function words and ``stem`` takes English endings off (Porter) words of the letters a
+    to z."""
 
     stop: bool = True
     stem: bool = True

@@ -16,8 +16,8 @@ _RUNS = re.compile("[A-Za-z0-9\x80-\U0010ffff]+")
 def highlight(query: str, texts: Sequence[str]) -> list[tuple[Span, ...]]:
     """For each text the spans of the words that the keyword index would match with the query, in order.
 
-    What is ASCII and no letter or digit parts words in the analysis, so the runs between can be looked at one by one, and each
-    once: those in ASCII are one word, others go through the analysis character by character.
+    What is ASCII and no letter or digit parts words in the analysis, so the runs between can be looked at one by one,
+    and each once: those in ASCII are one word, others go through the analysis character by character.
     """
     wanted = frozenset(_ANALYSIS.terms(query))
     if not wanted:

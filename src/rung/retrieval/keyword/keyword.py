@@ -1,9 +1,10 @@
 """Keyword search: BM25 over postings in NumPy arrays, updated in place, exact.
 
-The score is Lucene's BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009): the sum over
-the query's terms of ``idf * tf / (tf + k1 * (1 - b + b * length / mean length))`` with ``idf = ln(1 + (N - df + 0.5) / (df + 0.5))``.
-Deleted texts count nowhere. Rare terms are looked up first; once no unseen text can max_score the k best, frequent terms are only
-looked up for the texts that still can (MaxScore: Turtle and Flood 1995), so that frequent words cost little and nothing is lost.
+The score is Lucene's BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009): the
+sum over the query's terms of ``idf * tf / (tf + k1 * (1 - b + b * length / mean length))`` with ``idf = ln(1 + (N - df
++ 0.5) / (df + 0.5))``. Deleted texts count nowhere. Rare terms are looked up first; once no unseen text can max_score
+the k best, frequent terms are only looked up for the texts that still can (MaxScore: Turtle and Flood 1995), so that
+frequent words cost little and nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.files import atomic_write
 from rung.retrieval.keyword.analysis import LONGEST, PLAIN, Analysis, fold
-from rung.retrieval.keyword.postings import Segment, View
+from rung.retrieval.keyword.postings import PostingsView, Segment
 from rung.retrieval.keyword.tokens import split
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class _Words(dict[str, int]):
 class KeywordIndex:
     """Texts by id, found by their words.
 
-    Readers may search while one thread writes; they see all of a call to ``add``, ``upsert`` or ``delete`` or nothing of it.
-    ``generation`` and ``checksum`` are what the caller gave when the index was last saved: compare them with the source's own
-    to see whether a saved index is stale.
+    Readers may search while one thread writes; they see all of a call to ``add``, ``upsert`` or ``delete`` or nothing
+    of it. ``generation`` and ``checksum`` are what the caller gave when the index was last saved: compare them with the
+    source's own to see whether a saved index is stale.
     """
 
     def __init__(self, analysis: Analysis = _ENGLISH, k1: float = 1.2, b: float = 0.75) -> None:
@@ -82,8 +83,8 @@ class KeywordIndex:
         self._built = 0
         self._gone: list[int] = []  # rows deleted since the last view
         self._dead = np.zeros(0, bool)
-        self._view: View | None = None
-        self._mask: tuple[View, frozenset[str], NDArray[np.bool_]] | None = None
+        self._view: PostingsView | None = None
+        self._mask: tuple[PostingsView, frozenset[str], NDArray[np.bool_]] | None = None
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -172,7 +173,7 @@ class KeywordIndex:
             self._waiting = array("i")
             self._built = len(self._ids)
 
-    def _settle(self) -> View:
+    def _settle(self) -> PostingsView:
         """The view of everything written so far."""
         view = self._view
         if view is not None:
@@ -190,7 +191,7 @@ class KeywordIndex:
                 mean = float(lengths[live].mean()) if live.any() else 0.0
                 norms = self.k1 * (1 - self.b + self.b * lengths / (mean or 1.0))
                 norms[self._dead] = np.inf
-                self._view = View(
+                self._view = PostingsView(
                     self._ids, tuple(self._segments), self._frequency, norms.astype(np.float32), int(live.sum())
                 )
             return self._view
@@ -244,7 +245,8 @@ class KeywordIndex:
     def search(self, query: str, k: int, allowed: Collection[str] | None = None) -> list[tuple[str, float]]:
         """The ``k`` best ids and their scores, best first, ties by id; only texts with a term of the query are found.
 
-        A term counts as often as it is in the query. ``allowed``: only these ids (a frozenset given again is not read again).
+        A term counts as often as it is in the query. ``allowed``: only these ids (a frozenset given again is not read
+        again).
         """
         if k < 1:
             raise InputError(f"got k {k}, expected 1 or more", remedy="ask for at least one hit")
@@ -257,7 +259,8 @@ class KeywordIndex:
         return {term: view.idf(self._terms.get(term, -1)) for term in self.analysis.terms(query)}
 
     def max_score(self, query: str) -> tuple[float, int]:
-        """The score that no text can quite max_score for this query (the sum of its terms' idf), and how many terms it has."""
+        """The score that no text can quite max_score for this query (the sum of its terms' idf), and how many terms
+        it has."""
         view = self._settle()
         terms = self.analysis.terms(query)
         return sum(view.idf(self._terms.get(term, -1)) for term in terms), len(terms)
@@ -265,7 +268,7 @@ class KeywordIndex:
     def _numbers(self, query: str) -> Counter[int]:
         return Counter(number for term in self.analysis.terms(query) if (number := self._terms.get(term)) is not None)
 
-    def _allowed(self, view: View, allowed: Collection[str] | None) -> NDArray[np.bool_] | None:
+    def _allowed(self, view: PostingsView, allowed: Collection[str] | None) -> NDArray[np.bool_] | None:
         if allowed is None:
             return None
         held = self._mask
@@ -286,8 +289,8 @@ class KeywordIndex:
     def save(self, folder: Path, generation: int, checksum: str = "") -> None:
         """Write the index into ``folder`` in one step, marked with the ``generation`` and ``checksum`` of its source.
 
-        It can be rebuilt from its source at any time, so it is not forced to the disk: after a power cut it may be damaged,
-        which ``open`` notices.
+        It can be rebuilt from its source at any time, so it is not forced to the disk: after a power cut it may be
+        damaged, which ``open`` notices.
         """
         with self._lock:
             self._settle()
@@ -324,7 +327,8 @@ class KeywordIndex:
 
     @classmethod
     def open(cls, folder: Path) -> KeywordIndex:
-        """The index that ``save`` wrote. Raises StoreError where there is none, or a damaged one, or one of another format."""
+        """The index that ``save`` wrote. Raises StoreError where there is none, or a damaged one, or one of another
+        format."""
         path = folder / FILE
         try:
             arrays = read_arrays(path)

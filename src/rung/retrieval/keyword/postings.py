@@ -27,8 +27,8 @@ Postings = tuple["NDArray[np.int32]", "NDArray[np.float32]", float]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Postings of some texts: those of the term ``terms[i]`` (ascending) are ``rows`` and ``counts`` from ``starts[i]`` up to
-    ``starts[i + 1]``, rows ascending."""
+    """Postings of some texts: those of the term ``terms[i]`` (ascending) are ``rows`` and ``counts`` from
+    ``starts[i]`` up to ``starts[i + 1]``, rows ascending."""
 
     terms: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -60,7 +60,7 @@ class Segment:
         return np.repeat(self.terms, np.diff(self.starts))
 
 
-class View:
+class PostingsView:
     """What a search reads. Nothing of it changes but the cache, so that readers and a writer do not meet. ``norms`` has
     infinity for a deleted row, whose weight is then 0."""
 
@@ -101,7 +101,8 @@ class View:
         return ready
 
     def rank(self, terms: Mapping[int, int], k: int, mask: NDArray[np.bool_] | None = None) -> list[tuple[str, float]]:
-        """The ``k`` best rows for terms with their number in the query; ``mask`` is true for the rows that may be found."""
+        """The ``k`` best rows for terms with their number in the query; ``mask`` is true for the rows that may be
+        found."""
         plan = []
         for term, times in terms.items():
             rows, weights, top = self.postings(term)

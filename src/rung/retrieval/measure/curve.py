@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IndexPoint:
-    """One backend at one setting. ``recall`` is recall@k; ``single`` and ``batch`` are queries a second, asked one by one and
-    all at once; ``p99`` is milliseconds of one query; ``build`` seconds until it was flushed; ``bytes`` on disk (0: a server)."""
+    """One backend at one setting. ``recall`` is recall@k; ``single`` and ``batch`` are queries a second, asked one
+    by one and all at once; ``p99`` is milliseconds of one query; ``build`` seconds until it was flushed; ``bytes``
+    on disk (0: a server)."""
 
     backend: str
     setting: str
@@ -40,13 +41,14 @@ class IndexPoint:
 
 
 def installed() -> list[str]:
-    """What is measured when nothing is named: the local backends. One whose package is missing is left out by ``measure``."""
+    """What is measured when nothing is named: the local backends. One whose package is missing is left out by
+    ``measure``."""
     return [spec for kind in registry.table("index") for spec in getattr(registry.load("index", kind), "measured", ())]
 
 
 def make_clusters(rows: int, dimensions: int, seed: int = 0) -> NDArray[np.float32]:
-    """Unit vectors around centres of unequal weight, with noise of falling strength along the axes: about as hard for an
-    index as sentence vectors are (uniform noise is far harder, tight balls far easier)."""
+    """Unit vectors around centres of unequal weight, with noise of falling strength along the axes: about as hard
+    for an index as sentence vectors are (uniform noise is far harder, tight balls far easier)."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -62,8 +64,8 @@ def make_clusters(rows: int, dimensions: int, seed: int = 0) -> NDArray[np.float
 
 
 def read_vectors(path: Path) -> NDArray[np.float32]:
-    """Vectors of a ``.npy`` (2-d array) or ``.fvecs`` file (little-endian int32 length, then float32, row after row), made
-    unit length; rows of zeros are left out. Raises InputError when the file holds something else."""
+    """Vectors of a ``.npy`` (2-d array) or ``.fvecs`` file (little-endian int32 length, then float32, row after
+    row), made unit length; rows of zeros are left out. Raises InputError when the file holds something else."""
     import numpy as np
 
     try:
@@ -114,9 +116,9 @@ def measure(
 ) -> Iterator[IndexPoint]:
     """Build each backend over ``rows`` and search it at each of its settings; points come as they are measured.
 
-    ``backends`` are string forms of indexes; a setting that one names itself is the only one measured. ``seconds`` is how
-    long each speed is measured. A server's index must be empty, and is emptied again afterwards. Raises InputError for one
-    that is not, MissingExtra for a backend that is not installed (``skip_missing`` leaves it out).
+    ``backends`` are string forms of indexes; a setting that one names itself is the only one measured. ``seconds`` is
+    how long each speed is measured. A server's index must be empty, and is emptied again afterwards. Raises InputError
+    for one that is not, MissingExtra for a backend that is not installed (``skip_missing`` leaves it out).
     """
     if len(queries) == 0 or len(rows) < k:
         raise InputError(
@@ -268,7 +270,8 @@ _COLOURS = (
 
 
 def draw(points: Sequence[IndexPoint], k: int, title: str) -> str:
-    """An SVG: recall@k to the right, queries a second (logarithmic) upwards, one line a backend. Right and up is better."""
+    """An SVG: recall@k to the right, queries a second (logarithmic) upwards, one line a backend. Right and up is
+    better."""
     width, height, left, right, top, bottom = 860, 480, 70, 210, 40, 50
     rates = [point.single for point in points]
     low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))

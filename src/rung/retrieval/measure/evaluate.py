@@ -1,4 +1,5 @@
-"""How good a search is, measured on judged queries: BEIR folders read, methods compared on the same queries with intervals."""
+"""How good a search is, measured on judged queries: BEIR folders read, methods compared on the same queries with
+intervals."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ TIMED = 50
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Documents, queries by id, and for each query the relevant documents with their grades. Queries without any relevant
-    document are left out, as trec_eval does; ``unknown`` judgements are of documents that are not there."""
+    """Documents, queries by id, and for each query the relevant documents with their grades. Queries without any
+    relevant document are left out, as trec_eval does; ``unknown`` judgements are of documents that are not there."""
 
     name: str
     documents: tuple[Document, ...]
@@ -44,8 +45,8 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to search: a name for the table and the Search. ``single``: one retriever alone, to which others are compared:
-    those of the same ``group`` (an embedder) and those without one."""
+    """A way to search: a name for the table and the Search. ``single``: one retriever alone, to which others are
+    compared: those of the same ``group`` (an embedder) and those without one."""
 
     name: str
     search: SearchOptions
@@ -64,8 +65,8 @@ METHODS = (
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """A method measured: its scores by metric in the order of the queries, and the median milliseconds of a search for ten
-    hits, embedding the query, fetching and highlighting included."""
+    """A method measured: its scores by metric in the order of the queries, and the median milliseconds of a search
+    for ten hits, embedding the query, fetching and highlighting included."""
 
     method: Method
     scores: Mapping[str, tuple[Score, ...]]
@@ -81,9 +82,10 @@ class MethodResult:
 
 
 def read(folder: str | Path) -> Judged:
-    """A BEIR folder: ``corpus.jsonl`` (_id, title, text), ``queries.jsonl`` (_id, text) and ``qrels.tsv`` or ``qrels/test.tsv``
-    (query-id, corpus-id, score, under a header); each may be gzipped. The title stands before the text unless the text begins
-    with it. Raises InputError naming file and line for what is missing or not of that form."""
+    """A BEIR folder: ``corpus.jsonl`` (_id, title, text), ``queries.jsonl`` (_id, text) and ``qrels.tsv`` or
+    ``qrels/test.tsv`` (query-id, corpus-id, score, under a header); each may be gzipped. The title stands before the
+    text unless the text begins with it. Raises InputError naming file and line for what is missing or not of that
+    form."""
     folder = Path(folder)
     documents = []
     path = _find(folder, "corpus.jsonl")
@@ -155,8 +157,8 @@ def evaluate(
     measures: Sequence[Ranking] = MEASURES,
     progress: Callable[[str, int], None] = lambda name, done: None,
 ) -> list[MethodResult]:
-    """Search for each query by each method, one query at a time, and score the documents found (a document stands where its
-    first passage does)."""
+    """Search for each query by each method, one query at a time, and score the documents found (a document stands
+    where its first passage does)."""
     rows = []
     for method in methods:
         deep = replace(method.search, k=DEPTH, depth=max(DEPTH, method.search.depth))
@@ -188,8 +190,8 @@ def compare(
     measures: Sequence[Ranking] = MEASURES,
     progress: Callable[[str, int], None] = lambda name, done: None,
 ) -> list[MethodResult]:
-    """The rows of ``evaluate`` for whole documents, indexed in a folder that goes again: keyword once, the others for each
-    embedder by name."""
+    """The rows of ``evaluate`` for whole documents, indexed in a folder that goes again: keyword once, the others
+    for each embedder by name."""
     rows: list[MethodResult] = []
     for place, name in enumerate(embedders):
         methods = [
@@ -212,8 +214,8 @@ def compare(
 
 
 def table(rows: Sequence[MethodResult], measures: Sequence[Ranking] = MEASURES) -> list[list[str]]:
-    """Lines of cells, the header first: values with 95% intervals, and under the first measure the paired difference to the
-    best single retriever of the row's group with its interval."""
+    """Lines of cells, the header first: values with 95% intervals, and under the first measure the paired difference
+    to the best single retriever of the row's group with its interval."""
     first = measures[0]
     lines = [["method", *(metric.name for metric in measures), f"{first.name} to the best single", "ms"]]
     for row in rows:

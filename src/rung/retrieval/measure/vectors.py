@@ -1,7 +1,8 @@
-"""Word vectors as a tool: neighbours, analogies, sums of words, offsets of relations, similarity sets, alignment of two spaces.
+"""Word vectors as a tool: neighbours, analogies, sums of words, offsets of relations, similarity sets, alignment of two
+spaces.
 
-All over unit vectors and cosines. An analogy a:b::c:? is answered by the word nearest to b - a + c that is none of the three
-(3CosAdd; Mikolov et al. 2013, Levy & Goldberg 2014). Numeric work, synchronous.
+All over unit vectors and cosines. An analogy a:b::c:? is answered by the word nearest to b - a + c that is none of the
+three (3CosAdd; Mikolov et al. 2013, Levy & Goldberg 2014). Numeric work, synchronous.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ BLOCK = 1 << 26
 
 @dataclass(frozen=True)
 class Space:
-    """``words`` and their unit ``vectors``, shape (words, dimensions). A word is looked up as written, then in lower case,
-    then however it is cased. ``embed`` makes vectors of words that are not among them, where the embedder can."""
+    """``words`` and their unit ``vectors``, shape (words, dimensions). A word is looked up as written, then in lower
+    case, then however it is cased. ``embed`` makes vectors of words that are not among them, where the embedder can."""
 
     words: Sequence[str]
     vectors: Floats
@@ -95,8 +96,8 @@ class Space:
         return ", ".join(difflib.get_close_matches(text, self.words[:50_000], n=2))
 
     def nearest(self, vector: Floats, k: int, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """The ``k`` words of greatest cosine with ``vector``, best first (ties in the vocabulary's order), without those of
-        ``exclude`` in any casing."""
+        """The ``k`` words of greatest cosine with ``vector``, best first (ties in the vocabulary's order), without
+        those of ``exclude`` in any casing."""
         cosines = self.vectors @ (vector / max(float(np.linalg.norm(vector)), 1e-12))
         out = {word.casefold() for word in exclude}
         found: list[tuple[str, float]] = []
@@ -209,8 +210,8 @@ def read_similarity(path: Path) -> list[tuple[str, str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Analogies of one section: of ``asked`` all words of ``known`` are there; of these the answer was first, or among the
-    first five."""
+    """Analogies of one section: of ``asked`` all words of ``known`` are there; of these the answer was first, or
+    among the first five."""
 
     section: str
     asked: int
@@ -251,7 +252,7 @@ def answer(space: Space, sections: dict[str, list[tuple[str, ...]]]) -> list[Ans
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class SimilarityAgreement:
     """Spearman's rank correlation of cosines with people's scores, over the ``known`` of ``asked`` pairs."""
 
     correlation: Interval
@@ -259,7 +260,9 @@ class Agreement:
     known: int
 
 
-def agree(space: Space, rows: Sequence[tuple[str, str, float]], *, resamples: int = 2000, seed: int = 0) -> Agreement:
+def agree(
+    space: Space, rows: Sequence[tuple[str, str, float]], *, resamples: int = 2000, seed: int = 0
+) -> SimilarityAgreement:
     """The correlation with its percentile bootstrap interval over pairs. Raises InputError with under 3 known pairs."""
     pairs = []
     for one, two, score in rows:
@@ -278,7 +281,9 @@ def agree(space: Space, rows: Sequence[tuple[str, str, float]], *, resamples: in
 
     found = stats.bootstrap(correlations, len(values), resamples, seed)
     low, high = np.nanquantile(found, [0.025, 0.975])
-    return Agreement(Interval(spearman(values[:, 0], values[:, 1]), float(low), float(high)), len(rows), len(pairs))
+    return SimilarityAgreement(
+        Interval(spearman(values[:, 0], values[:, 1]), float(low), float(high)), len(rows), len(pairs)
+    )
 
 
 def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
@@ -341,7 +346,8 @@ def _together(offsets: Floats) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Word translation after alignment: of ``tested`` held-out source words, whose translation came first or among five."""
+    """Word translation after alignment: of ``tested`` held-out source words, whose translation came first or among
+    five."""
 
     trained: int
     tested: int
@@ -353,12 +359,12 @@ class Aligned:
 def align(
     source: Space, target: Space, pairs: Sequence[tuple[str, str]], *, held: float = 0.3, seed: int = 0
 ) -> tuple[Floats, Aligned]:
-    """The orthogonal matrix that turns source vectors onto their translations (Schoenemann 1966; Xing et al. 2015): U V' of
-    the SVD of source' target, fitted on part of the lexicon and measured on the source words held out.
+    """The orthogonal matrix that turns source vectors onto their translations (Schoenemann 1966; Xing et al. 2015): U
+    V' of the SVD of source' target, fitted on part of the lexicon and measured on the source words held out.
 
-    A word with several translations is right with any. ``unaligned`` is precision@1 without the matrix (nan where the spaces
-    have different dimensions). Returns the matrix of shape (source dimensions, target dimensions). Raises InputError with
-    fewer than 10 known pairs.
+    A word with several translations is right with any. ``unaligned`` is precision@1 without the matrix (nan where the
+    spaces have different dimensions). Returns the matrix of shape (source dimensions, target dimensions). Raises
+    InputError with fewer than 10 known pairs.
     """
     known: dict[int, set[int]] = {}
     for one, two in pairs:

@@ -1,7 +1,7 @@
 """Better queries for one question: rewritten, taken apart, or answered by a guess that is searched with.
 
-Each way costs a call; what it writes is searched beside the question itself, and the lists are merged by reciprocal rank
-(Cormack et al. 2009), so a bad one can push a good passage down but not out.
+Each way costs a call; what it writes is searched beside the question itself, and the lists are merged by reciprocal
+rank (Cormack et al. 2009), so a bad one can push a good passage down but not out.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def way_of(name: str) -> Way:
 async def expand(model: Model, question: str, way: Way, *, repeat: int = 0) -> Expanded:
     """The queries for ``question``.
 
-    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.refine). ``sub-questions``: the parts of it.
-    ``hypothetical``: a made-up answer, which lies nearer to the true one than the question does (HyDE; Gao et al. 2022,
-    arXiv:2212.10496). A model that fails leaves the question alone.
+    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.refine). ``sub-questions``: the
+    parts of it. ``hypothetical``: a made-up answer, which lies nearer to the true one than the question does (HyDE; Gao
+    et al. 2022, arXiv:2212.10496). A model that fails leaves the question alone.
     """
     if way == "":
         return Expanded((question,))
@@ -74,8 +74,8 @@ def _distinct(queries: Sequence[str]) -> tuple[str, ...]:
 
 
 def merge(lists: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
-    """The k best hits of several lists by reciprocal rank; the first list, the question's own, counts double. A hit keeps the
-    parts of the list it is highest in."""
+    """The k best hits of several lists by reciprocal rank; the first list, the question's own, counts double. A hit
+    keeps the parts of the list it is highest in."""
     if len(lists) == 1:
         return list(lists[0][:k])
     scores: dict[str, float] = {}

@@ -1,8 +1,8 @@
 """One ranking from two: what the vectors found and what the words found.
 
-``rrf`` adds 1 / (60 + place) (Cormack et al., SIGIR 2009). ``weighted`` adds scores brought to 0..1 (a convex combination does
-better than ranks: Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023). ``adaptive`` is
-``weighted`` with a weight for each query, see ``share``.
+``rrf`` adds 1 / (60 + place) (Cormack et al., SIGIR 2009). ``weighted`` adds scores brought to 0..1 (a convex
+combination does better than ranks: Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023).
+``adaptive`` is ``weighted`` with a weight for each query, see ``share``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def fuse(
 ) -> list[tuple[Id, float]]:
     """All that either found, best first, ties by id.
 
-    ``dense`` and ``keyword`` are best first, with cosines and BM25 scores, of the same depth where there is as much to find.
-    ``weight`` is the share of the dense score under ``weighted`` (None: one half). ``max_score`` is what ``KeywordIndex.max_score``
-    says of the query; ``adaptive`` reads it. Scores of one call can be compared with each other, not with another call's.
+    ``dense`` and ``keyword`` are best first, with cosines and BM25 scores, of the same depth where there is as much to
+    find. ``weight`` is the share of the dense score under ``weighted`` (None: one half). ``max_score`` is what
+    ``KeywordIndex.max_score`` says of the query; ``adaptive`` reads it. Scores of one call can be compared with each
+    other, not with another call's.
     """
     if fusion == "rrf":
         return _ordered(_ranks(dense, keyword))
@@ -54,10 +55,10 @@ def share(
 ) -> float:
     """The share of the dense score that suits a query, from 0 to 1.
 
-    ``1 / (1 + exp(-z))`` with ``z = BASE + COVERED * c * ln(1 + terms) + STANDS_OUT * s``. c is the best keyword score over the
-    largest one possible: a text that has nearly all of a long query, often, is what was quoted, and the words should decide. s
-    is how much of the way from the last dense hit's cosine to 1 the first one goes: vectors that single something out are
-    to be trusted more than those to which everything looks alike.
+    ``1 / (1 + exp(-z))`` with ``z = BASE + COVERED * c * ln(1 + terms) + STANDS_OUT * s``. c is the best keyword score
+    over the largest one possible: a text that has nearly all of a long query, often, is what was quoted, and the words
+    should decide. s is how much of the way from the last dense hit's cosine to 1 the first one goes: vectors that
+    single something out are to be trusted more than those to which everything looks alike.
     """
     if not keyword or not dense:
         return 1.0 if dense else 0.0
@@ -77,8 +78,8 @@ def _ranks(*lists: Sequence[tuple[Id, float]]) -> dict[Id, float]:
 
 
 def _sums(dense: Sequence[tuple[Id, float]], keyword: Sequence[tuple[Id, float]], weight: float) -> dict[Id, float]:
-    """BM25's zero is real: nothing matches. So it is divided by the best score. A cosine's is not: all texts of a collection
-    are somewhat alike, so the last hit is 0 and the first 1."""
+    """BM25's zero is real: nothing matches. So it is divided by the best score. A cosine's is not: all texts of a
+    collection are somewhat alike, so the last hit is 0 and the first 1."""
     top = keyword[0][1] if keyword else 1.0
     # A text that is not among the words' hits may be just below the last one, unless the hits are all there are.
     least = keyword[-1][1] / top if keyword and len(keyword) >= len(dense) else 0.0

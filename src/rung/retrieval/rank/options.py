@@ -14,9 +14,10 @@ Mode = Literal["hybrid", "dense", "keyword"]
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How to search. ``where`` is a metadata filter. ``weight`` is the share of the dense score under ``weighted`` (0 to 1).
-    ``diversity`` is MMR's lambda: 1 is relevance alone, 0 difference alone, None no MMR. ``rerank`` names a reranker.
-    ``depth`` is how many candidates fusion, MMR and rerank choose from. ``highlights`` False: hits come without them, sooner."""
+    """How to search. ``where`` is a metadata filter. ``weight`` is the share of the dense score under ``weighted``
+    (0 to 1). ``diversity`` is MMR's lambda: 1 is relevance alone, 0 difference alone, None no MMR. ``rerank`` names
+    a reranker. ``depth`` is how many candidates fusion, MMR and rerank choose from. ``highlights`` False: hits come
+    without them, sooner."""
 
     mode: Mode = "hybrid"
     k: int = 10

@@ -1,9 +1,9 @@
 """The best candidates in a better order: rerankers, opened by name.
 
-``words`` is a linear model over what first-stage scores leave out: how much of the query a text covers, how close together and
-in which order its words stand. ``sentences`` (``sentences:EMBEDDER``) compares the query with each sentence and
-keeps the best, with a stronger embedder than the index may have. ``judge`` asks a language model whether a passage holds the
-answer; it is a coroutine for callers that have a model.
+``words`` is a linear model over what first-stage scores leave out: how much of the query a text covers, how close
+together and in which order its words stand. ``sentences`` (``sentences:EMBEDDER``) compares the query with each
+sentence and keeps the best, with a stronger embedder than the index may have. ``judge`` asks a language model whether a
+passage holds the answer; it is a coroutine for callers that have a model.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Reranker(Protocol):
     @property
     def name(self) -> str: ...
     def scores(self, query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> list[float]:
-        """A new score for each candidate, higher is better. ``idf`` is ``KeywordIndex.idf`` of the query; empty: all terms
-        weigh the same."""
+        """A new score for each candidate, higher is better. ``idf`` is ``KeywordIndex.idf`` of the query; empty: all
+        terms weigh the same."""
         ...
 
 
@@ -69,9 +69,9 @@ WEIGHTS = (3.6, -0.6, 1.0, -0.4, 1.8, 0.1, 1.8)
 
 
 class WordsReranker:
-    """The sum of ``features`` times ``weights``, which were learned from pairs of a relevant and another candidate (logistic
-    regression on their differences, as RankNet without a hidden layer; Burges et al. 2005) on sets that are not among those
-    whose results are published: bench/fusion.py."""
+    """The sum of ``features`` times ``weights``, which were learned from pairs of a relevant and another candidate
+    (logistic regression on their differences, as RankNet without a hidden layer; Burges et al. 2005) on sets that
+    are not among those whose results are published: bench/fusion.py."""
 
     name = "words"
 
@@ -88,10 +88,10 @@ class WordsReranker:
 def features(query: str, candidates: Sequence[Retrieved], idf: Mapping[str, float]) -> NDArray[np.float64]:
     """One row of FEATURES for each candidate, all from 0 to 1.
 
-    ``score``, ``keyword``, ``dense``: first-stage scores between the worst and the best candidate's. ``covered``: share of the
-    query's terms, weighed by idf, that the text has; ``stretch``: the same for its best stretch of WINDOW terms. ``ordered`` and
-    ``exact``: share of the query's pairs of neighbours that stand in this order within NEAR terms, and side by side (Metzler
-    and Croft, "A Markov random field model for term dependencies", SIGIR 2005).
+    ``score``, ``keyword``, ``dense``: first-stage scores between the worst and the best candidate's. ``covered``: share
+    of the query's terms, weighed by idf, that the text has; ``stretch``: the same for its best stretch of WINDOW terms.
+    ``ordered`` and ``exact``: share of the query's pairs of neighbours that stand in this order within NEAR terms, and
+    side by side (Metzler and Croft, "A Markov random field model for term dependencies", SIGIR 2005).
     """
     analysis = Analysis()
     terms = analysis.terms(query)
@@ -187,11 +187,11 @@ _ORDER = "Say whether the passage holds what the query asks for. Answer yes or n
 
 
 async def judge(model: Model, query: str, hits: Sequence[Hit], words: int = 150) -> list[Hit]:
-    """The hits ordered by the model's probability of ``yes`` when asked whether a passage (its first ``words`` words) answers
-    the query; equal ones stay as they were. The probability is their ``rerank`` part and their score.
+    """The hits ordered by the model's probability of ``yes`` when asked whether a passage (its first ``words`` words)
+    answers the query; equal ones stay as they were. The probability is their ``rerank`` part and their score.
 
-    Pointwise relevance (Nogueira et al., "Document ranking with a pretrained sequence-to-sequence model", 2020): one prefill
-    a passage. Raises Unsupported for a model that scores no candidates.
+    Pointwise relevance (Nogueira et al., "Document ranking with a pretrained sequence-to-sequence model", 2020): one
+    prefill a passage. Raises Unsupported for a model that scores no candidates.
     """
     if not model.capabilities.score:
         raise Unsupported(f"{model.name} does not score candidates", remedy="use the embedded model, or rerank words")

@@ -1,7 +1,8 @@
 """Annoy: a forest of random splits, built once and then read only.
 
-It cannot grow. Rows that come after a build wait in a matrix that is searched exactly beside the forest; the forest is built
-again by the flush that finds more than a tenth of the rows (and 1000) waiting, and deletions are left out of its hits.
+It cannot grow. Rows that come after a build wait in a matrix that is searched exactly beside the forest; the forest is
+built again by the flush that finds more than a tenth of the rows (and 1000) waiting, and deletions are left out of its
+hits.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex
-from rung.retrieval.index.spec import Backend, Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class AnnoyEngine(ExactEngine):
                 raise ValueError(f"{trees.name} holds {self.forest.get_n_items()} rows, expected {self.built}")
 
 
-def open_annoy(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
+def open_annoy(spec: IndexSpec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"annoy has no kinds, got {spec.what!r}", remedy="type annoy or annoy?trees=50")
     options = read_options(spec, AnnoyOptions)

@@ -1,8 +1,8 @@
 """Elasticsearch through its official client: kNN over a dense_vector, and BM25 over texts that are given to it.
 
 Elasticsearch has no transactions: an ``add`` looks first whether an id is there, then creates row by row (a row made by
-somebody else in between is refused, and the rows of this call are taken back). What was written is in the translog, synced,
-when the call returns; it is refreshed before the next search, so that it is found.
+somebody else in between is refused, and the rows of this call are taken back). What was written is in the translog,
+synced, when the call returns; it is refreshed before the next search, so that it is found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rung.models.providers.access import server_key
 from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean, typed
 from rung.retrieval.index.check import check_new, lots
 from rung.retrieval.index.server import Hits, ServerIndex, read_url
-from rung.retrieval.index.spec import Backend, Spec, read_options
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class ElasticsearchOptions:
 
 
 class ElasticsearchIndex(ServerIndex):
-    def __init__(self, spec: Spec, url: str, index: str, options: ElasticsearchOptions, dimensions: int) -> None:
+    def __init__(self, spec: IndexSpec, url: str, index: str, options: ElasticsearchOptions, dimensions: int) -> None:
         super().__init__(spec, dimensions)
         package: Any = require("elasticsearch", "elasticsearch", "the index elasticsearch")
         parts = urlsplit(url)
@@ -60,8 +60,7 @@ class ElasticsearchIndex(ServerIndex):
             max_retries=0,
         )
         self._package = package
-        self._index = index
-        self._options = options
+        self._index, self._options = index, options
         self._stale = False
         self._texts: dict[str, str] = {}
         self._exists()
@@ -312,7 +311,7 @@ def _reason(body: Any) -> str:
     return said
 
 
-def open_elasticsearch(spec: Spec, folder: Path, dimensions: int) -> ElasticsearchIndex:
+def open_elasticsearch(spec: IndexSpec, folder: Path, dimensions: int) -> ElasticsearchIndex:
     parts, steps = read_url(spec, ("http", "https"), 0, "elasticsearch:http://host:9200/index")
     name = steps[-1]
     if name != name.lower() or name.startswith(("-", "_", "+", ".")) or any(sign in name for sign in '\\*?"<>| ,#:'):
@@ -333,8 +332,8 @@ def field_name(name: str) -> str:
 
 
 def as_fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as the typed fields that ``as_elasticsearch`` asks for: ``s.*`` keyword, ``n.*`` double, ``b.*`` boolean and
-    ``has`` (keyword: the names of the fields). One field may so hold numbers here and texts there."""
+    """Metadata as the typed fields that ``as_elasticsearch`` asks for: ``s.*`` keyword, ``n.*`` double, ``b.*``
+    boolean and ``has`` (keyword: the names of the fields). One field may so hold numbers here and texts there."""
     out: dict[str, dict[str, list[Scalar]]] = {"s": {}, "n": {}, "b": {}}
     cleaned = clean(metadata)
     for name, value in cleaned.items():

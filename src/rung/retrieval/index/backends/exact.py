@@ -1,4 +1,5 @@
-"""Exact search: every vector is compared, with NumPy. Recall is 1 by construction; 20 000 x 256 take half a millisecond."""
+"""Exact search: every vector is compared, with NumPy. Recall is 1 by construction; 20 000 x 256 take half a
+millisecond."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.matrix import Matrix, Precision
-from rung.retrieval.index.spec import Backend, Spec, read_options
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class ExactEngine:
         self.matrix, _ = Matrix.load(stem.with_suffix(".vectors"), self.matrix.dimensions, self.matrix.precision)
 
 
-def open_exact(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
+def open_exact(spec: IndexSpec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"exact has no kinds, got {spec.what!r}", remedy="type exact or exact?type=f16")
     options = read_options(spec, ExactOptions)

@@ -1,8 +1,9 @@
-"""FAISS (Douze et al. 2024): flat, inverted lists (IVF), HNSW graphs, and product quantisation over inverted lists (PQ).
+"""FAISS (Douze et al. 2024): flat, inverted lists (IVF), HNSW graphs, and product quantisation over inverted lists
+(PQ).
 
-Filters and deletions go into FAISS as an ``IDSelector``, so that hits are chosen among the rows that pass. FAISS cannot take
-rows out of a graph, and taking them out of lists moves all others: deleted rows stay until half are dead, then a flush
-builds anew (``compact()`` does so by hand).
+Filters and deletions go into FAISS as an ``IDSelector``, so that hits are chosen among the rows that pass. FAISS cannot
+take rows out of a graph, and taking them out of lists moves all others: deleted rows stay until half are dead, then a
+flush builds anew (``compact()`` does so by hand).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex, padded
-from rung.retrieval.index.spec import Backend, Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,10 +32,10 @@ Kind = Literal["flat", "hnsw", "ivf", "pq"]
 
 @dataclass(frozen=True, slots=True)
 class FaissOptions:
-    """``m``, ``build``, ``ef``: links and candidates of HNSW. ``lists``, ``probe``: inverted lists and how many a search reads
-    (0: 4 sqrt(rows), at most 4096, and an eighth of the lists up to 64). ``type``: f32, f16 or i8 (8-bit scalar quantiser) for
-    hnsw and ivf. ``bytes``: of a vector's PQ code (0: a quarter of the dimensions). ``rescore``: how many times k candidates
-    PQ's hits are chosen from by their full vectors (0: none).
+    """``m``, ``build``, ``ef``: links and candidates of HNSW. ``lists``, ``probe``: inverted lists and how many a
+    search reads (0: 4 sqrt(rows), at most 4096, and an eighth of the lists up to 64). ``type``: f32, f16 or i8 (8-bit
+    scalar quantiser) for hnsw and ivf. ``bytes``: of a vector's PQ code (0: a quarter of the dimensions). ``rescore``:
+    how many times k candidates PQ's hits are chosen from by their full vectors (0: none).
     """
 
     m: int = 32
@@ -57,7 +58,8 @@ _TRAIN = 40  # rows a list that k-means is given: FAISS warns below 39
 
 
 class FaissEngine:
-    """One FAISS index. Those that must be trained keep their rows in a matrix, searched exactly, until there are enough."""
+    """One FAISS index. Those that must be trained keep their rows in a matrix, searched exactly, until there are
+    enough."""
 
     masks = True
     forgets = False
@@ -256,7 +258,7 @@ class FaissEngine:
             self.index.set_direct_map_type(self._faiss.DirectMap.Array)
 
 
-def open_faiss(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
+def open_faiss(spec: IndexSpec, folder: Path, dimensions: int) -> LocalIndex:
     kind: Any = spec.what or "flat"
     if kind not in _OPTIONS:
         raise InputError(f"faiss has no kind {kind!r}", remedy=f"type faiss:{' or faiss:'.join(_OPTIONS)}")

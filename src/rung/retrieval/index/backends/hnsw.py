@@ -12,7 +12,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.retrieval.index.local import LocalIndex
-from rung.retrieval.index.spec import Backend, Spec, read_options, threads
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class HnswOptions:
     """``m`` links a node, ``build`` and ``ef`` candidates looked at when a row is added and when one is searched.
 
-    ``type``: how vectors are kept. f16 halves the memory at no loss that shows. i8 quarters it: vectors are turned by a random
-    rotation, which changes no inner product and spreads every vector evenly over its numbers (as in RaBitQ, Gao & Long 2024),
-    and each number becomes one of 255 steps over +-4 / sqrt(dimensions), where then nearly all lie. usearch's own i8 spreads
-    the steps over +-1 and so wastes most of them.
+    ``type``: how vectors are kept. f16 halves the memory at no loss that shows. i8 quarters it: vectors are turned by a
+    random rotation, which changes no inner product and spreads every vector evenly over its numbers (as in RaBitQ, Gao
+    & Long 2024), and each number becomes one of 255 steps over +-4 / sqrt(dimensions), where then nearly all lie.
+    usearch's own i8 spreads the steps over +-1 and so wastes most of them.
     """
 
     m: int = 16
@@ -160,7 +160,7 @@ def make_rotation(dimensions: int) -> NDArray[np.float32]:
     return rotation
 
 
-def open_hnsw(spec: Spec, folder: Path, dimensions: int) -> LocalIndex:
+def open_hnsw(spec: IndexSpec, folder: Path, dimensions: int) -> LocalIndex:
     if spec.what:
         raise InputError(f"hnsw has no kinds, got {spec.what!r}", remedy="type hnsw or hnsw?m=16&ef=64")
     options = read_options(spec, HnswOptions)

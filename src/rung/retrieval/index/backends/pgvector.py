@@ -1,7 +1,8 @@
 """Postgres with the pgvector extension: one table of id, vector and metadata (JSONB), exact or with an HNSW index.
 
-Every call is one transaction, so what returned is on disk and what failed left nothing. A filter runs inside the search:
-pgvector (0.8 and later) goes on along its graph until k rows passed; whoever still gets fewer is answered by a scan.
+Every call is one transaction, so what returned is on disk and what failed left nothing. A filter runs inside the
+search: pgvector (0.8 and later) goes on along its graph until k rows passed; whoever still gets fewer is answered by a
+scan.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rung.core.protocols import Filter
 from rung.retrieval.filter.conditions import Combination, Condition, check, clean
 from rung.retrieval.index.check import lots
 from rung.retrieval.index.server import Hits, ServerIndex, read_url
-from rung.retrieval.index.spec import Backend, Spec, read_options
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +37,9 @@ _MOST = {"f32": 2000, "f16": 4000}  # dimensions that pgvector's HNSW takes
 
 @dataclass(frozen=True, slots=True)
 class PgvectorOptions:
-    """``index``: hnsw or exact (a scan). ``m``, ``build``, ``ef``: links and candidates of HNSW. ``type``: f32 (vector) or f16
-    (halfvec). ``timeout``: seconds that the server may be silent. ``sslmode`` and ``application_name`` go to Postgres."""
+    """``index``: hnsw or exact (a scan). ``m``, ``build``, ``ef``: links and candidates of HNSW. ``type``: f32
+    (vector) or f16 (halfvec). ``timeout``: seconds that the server may be silent. ``sslmode`` and
+    ``application_name`` go to Postgres."""
 
     index: Literal["hnsw", "exact"] = "hnsw"
     m: int = 16
@@ -53,7 +55,7 @@ class PgvectorOptions:
 class PgvectorIndex(ServerIndex):
     """One table. Each thread that calls has a connection of its own."""
 
-    def __init__(self, spec: Spec, url: str, table: str, options: PgvectorOptions, dimensions: int) -> None:
+    def __init__(self, spec: IndexSpec, url: str, table: str, options: PgvectorOptions, dimensions: int) -> None:
         super().__init__(spec, dimensions)
         self._psycopg: Any = require("psycopg", "pgvector", "the index pgvector")
         require("psycopg.types.json", "pgvector", "the index pgvector")
@@ -105,8 +107,8 @@ class PgvectorIndex(ServerIndex):
 
     @contextmanager
     def _turn(self, *, atomic: bool = True) -> Iterator[Any]:
-        """This thread's connection inside one transaction (or, for a single statement, without the two round trips that one
-        costs); every failure of the server is one of ours."""
+        """This thread's connection inside one transaction (or, for a single statement, without the two round trips
+        that one costs); every failure of the server is one of ours."""
         psycopg = self._psycopg
         link = getattr(self._mine, "link", None)
         try:
@@ -126,7 +128,7 @@ class PgvectorIndex(ServerIndex):
             if link is not None:
                 link.pgconn.finish()
             self._mine.link = None
-            silent = isinstance(error, _SilentError) or "timeout" in str(error)
+            silent = isinstance(error, (_SilentError, psycopg.errors.ConnectionTimeout, psycopg.errors.QueryCanceled))
             said = f"no answer within {self._options.timeout:g} s" if silent else str(error).strip().splitlines()[0]
             raise ServerError(
                 f"Postgres at {self._shown()} cannot be used: {said}",
@@ -304,7 +306,7 @@ def spell(vector: NDArray[np.float32]) -> str:
     return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
 
-def open_pgvector(spec: Spec, folder: Path, dimensions: int) -> PgvectorIndex:
+def open_pgvector(spec: IndexSpec, folder: Path, dimensions: int) -> PgvectorIndex:
     example = "pgvector:postgresql://user@host:5432/database/table"
     parts, steps = read_url(spec, ("postgresql", "postgres"), 2, example)
     table = unquote(steps[1])
@@ -322,8 +324,8 @@ def open_pgvector(spec: Spec, folder: Path, dimensions: int) -> PgvectorIndex:
 def as_sql(where: Filter | None, column: str = "metadata") -> tuple[str, list[Any]]:
     """The filter as a Postgres condition over the JSONB column, with psycopg's ``%s`` placeholders and their values.
 
-    Never null. ``eq`` and ``in`` are containments, which a GIN index with jsonb_path_ops answers; ranges are jsonpath, whose
-    texts compare by code point.
+    Never null. ``eq`` and ``in`` are containments, which a GIN index with jsonb_path_ops answers; ranges are jsonpath,
+    whose texts compare by code point.
     """
     values: list[Any] = []
     return _sql(check(where), column, values), values

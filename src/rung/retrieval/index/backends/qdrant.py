@@ -1,7 +1,7 @@
 """Qdrant through its official client (REST). A point's id is a UUID made of ours, which stands in its payload.
 
-Qdrant has no transactions over several requests: rows are sent in lots, an ``add`` looks first whether an id is there, and
-when the server fails between two lots the first ones are there (``add`` the rest, or ``upsert`` all again).
+Qdrant has no transactions over several requests: rows are sent in lots, an ``add`` looks first whether an id is there,
+and when the server fails between two lots the first ones are there (``add`` the rest, or ``upsert`` all again).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rung.models.providers.access import server_key
 from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean
 from rung.retrieval.index.check import check_new, lots
 from rung.retrieval.index.server import Hits, ServerIndex, read_url
-from rung.retrieval.index.spec import Backend, Spec, read_options
+from rung.retrieval.index.spec import Backend, IndexSpec, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,8 @@ _SPACE = uuid.UUID("6f2d3c1e-5b0a-4c59-9a57-2f6d1f0a7e11")
 
 @dataclass(frozen=True, slots=True)
 class QdrantOptions:
-    """``m``, ``build``, ``ef``: links and candidates of HNSW. ``exact``: scan instead. ``timeout``: seconds a request may take."""
+    """``m``, ``build``, ``ef``: links and candidates of HNSW. ``exact``: scan instead. ``timeout``: seconds a
+    request may take."""
 
     m: int = 16
     build: int = 100
@@ -42,7 +43,7 @@ class QdrantOptions:
 
 
 class QdrantIndex(ServerIndex):
-    def __init__(self, spec: Spec, url: str, collection: str, options: QdrantOptions, dimensions: int) -> None:
+    def __init__(self, spec: IndexSpec, url: str, collection: str, options: QdrantOptions, dimensions: int) -> None:
         super().__init__(spec, dimensions)
         client: Any = require("qdrant_client", "qdrant", "the index qdrant")
         self._models = client.models
@@ -182,7 +183,7 @@ def payload(name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": name, "metadata": cells}
 
 
-def open_qdrant(spec: Spec, folder: Path, dimensions: int) -> QdrantIndex:
+def open_qdrant(spec: IndexSpec, folder: Path, dimensions: int) -> QdrantIndex:
     parts, steps = read_url(spec, ("http", "https"), 0, "qdrant:http://host:6333/collection")
     url = urlunsplit((parts.scheme, parts.netloc, "/".join(steps[:-1]), "", ""))
     if parts.port is None:  # the client would take its own default for a URL without one

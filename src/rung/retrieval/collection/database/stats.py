@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rung.retrieval.collection.snapshot import Snapshot
+from rung.retrieval.collection.database.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

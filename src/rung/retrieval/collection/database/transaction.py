@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage
-from rung.retrieval.collection.snapshot import BLOCK, Snapshot, clean
+from rung.retrieval.collection.database.snapshot import BLOCK, Snapshot, clean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,8 @@ class Transaction(Snapshot):
         self._link.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, json.dumps(value)))
 
     def write(self, entries: Sequence[NewDocument], deleted: Sequence[int] = ()) -> None:
-        """Write documents with their passages, and remove the documents of the rows ``deleted``, in the open transaction.
+        """Write documents with their passages, and remove the documents of the rows ``deleted``, in the open
+        transaction.
 
         Raises InputError for a document or passage id that is there already.
         """

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rung.core.errors import StoreError
-from rung.retrieval.collection.derived import StaleError
-from rung.retrieval.collection.write import content_hash
+from rung.retrieval.collection.build.write import content_hash
+from rung.retrieval.collection.derived.derived import StaleError
 
 if TYPE_CHECKING:
-    from rung.retrieval.collection.parts import Parts
-    from rung.retrieval.collection.snapshot import Snapshot
+    from rung.retrieval.collection.database.snapshot import Snapshot
+    from rung.retrieval.collection.derived.parts import Parts
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class CollectionCheck:
     """``damage`` in the truth (build again or restore), and derived parts that were ``repaired``."""
 
     damage: tuple[str, ...] = ()

@@ -4,8 +4,9 @@ Everything that makes search fast (matrix, keyword index, another vector index) 
 *generation*: a number that every transaction raises by one. Rows of passages are numbered upwards and never used again, so
 what a derived part lacks is: the rows above its highest, and the tombstones written since its generation.
 
-Acknowledged writes use ``synchronous=FULL`` (the WAL is synced before COMMIT returns). While a build runs it is ``NORMAL``:
-a killed process loses nothing, a power cut at most the last transactions, each of them whole; the end of the build syncs.
+Acknowledged writes use ``synchronous=FULL`` (the WAL is synced before COMMIT returns). While a build runs it is
+``NORMAL``: a killed process loses nothing, a power cut at most the last transactions, each of them whole; the end of
+the build syncs.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import StoreError
-from rung.retrieval.collection.snapshot import Snapshot
-from rung.retrieval.collection.transaction import Transaction
+from rung.retrieval.collection.database.snapshot import Snapshot
+from rung.retrieval.collection.database.transaction import Transaction
 
 FORMAT = 1
 _SCHEMA = """

@@ -14,17 +14,17 @@ import numpy as np
 from rung.core.errors import StoreError
 from rung.core.protocols import Filter, Index
 from rung.core.types import Passage
-from rung.retrieval.collection.derived import (
+from rung.retrieval.collection.database.snapshot import Snapshot
+from rung.retrieval.collection.derived.derived import (
     NOWHERE,
     Derived,
     IndexPart,
-    Mark,
+    Position,
     StaleError,
     VectorsPart,
     WordsPart,
     bring,
 )
-from rung.retrieval.collection.snapshot import Snapshot
 from rung.retrieval.rank.pipeline import Ranking
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Parts:
         """The database got a new generation without a change of its rows."""
         with self.lock:
             for part in self.used():
-                part.at = Mark(generation, part.at.watermark)
+                part.at = Position(generation, part.at.watermark)
 
     def forget(self) -> None:
         """Whatever there is, also on the disk, is to be made again."""
@@ -118,7 +118,7 @@ class Parts:
                 part.close()
 
 
-class View:
+class CollectionView:
     """The parts at the generation of a snapshot: where a search gets its candidates from."""
 
     def __init__(self, parts: Parts, snapshot: Snapshot) -> None:
@@ -159,7 +159,8 @@ class View:
     def _rescore(
         self, graph: Index, vectors: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None
     ) -> list[Ranking] | None:
-        """The graph's hits that pass the filter, with exact scores; None where comparing all that pass is the better way."""
+        """The graph's hits that pass the filter, with exact scores; None where comparing all that pass is the better
+        way."""
         asked = k
         if mask is not None:
             passing = int(np.count_nonzero(mask))

@@ -1,5 +1,6 @@
-"""What is derived from a collection's database so that it can be searched fast: each part shows one generation of it, follows
-when it is behind, is saved to a side file with what it shows, and is made again when that is not what was written."""
+"""What is derived from a collection's database so that it can be searched fast: each part shows one generation of
+it, follows when it is behind, is saved to a side file with what it shows, and is made again when that is not what
+was written."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from rung.core.codec import canonical
 from rung.core.errors import StoreError
 from rung.core.files import atomic_write
 from rung.core.protocols import Filter, Index
-from rung.retrieval.collection.snapshot import Snapshot
-from rung.retrieval.filter.columns import Columns
+from rung.retrieval.collection.database.snapshot import Snapshot
+from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.index import open_index
 from rung.retrieval.index.matrix import Matrix
 from rung.retrieval.keyword.keyword import KeywordIndex
@@ -35,21 +36,21 @@ class StaleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Position:
     """What a part shows: a generation, and the highest row that there was then."""
 
     generation: int
     watermark: int
 
 
-NOWHERE = Mark(-1, 0)
+NOWHERE = Position(-1, 0)
 
 
 class Derived(Protocol):
-    """A part that follows the database. Rows never change and their numbers are never used again, so to follow is to take in
-    the rows above the mark and to lose those that were deleted since."""
+    """A part that follows the database. Rows never change and their numbers are never used again, so to follow is to
+    take in the rows above the mark and to lose those that were deleted since."""
 
-    at: Mark
+    at: Position
 
     def open(self) -> None:
         """Read what was saved, and set ``at`` to what it shows; what is missing, damaged or another's is passed over."""
@@ -93,7 +94,7 @@ def bring(part: Derived, snapshot: Snapshot) -> int:
     except BaseException:
         part.at = NOWHERE  # what failed halfway is made again
         raise
-    part.at = Mark(generation, max(snapshot.last, part.at.watermark))
+    part.at = Position(generation, max(snapshot.last, part.at.watermark))
     return added
 
 
@@ -113,7 +114,7 @@ class VectorsPart:
         self.at = NOWHERE
         self.matrix = Matrix.empty(dimensions)
         self._path, self._key, self._dimensions = path, key, dimensions
-        self._columns: Columns | None = None
+        self._columns: MetadataColumns | None = None
         self._masks: dict[str, _Passing] = {}
 
     def open(self) -> None:
@@ -121,7 +122,7 @@ class VectorsPart:
             matrix, note = Matrix.load(self._path, self._dimensions)
             if note["key"] == self._key:
                 self.matrix, self._columns = matrix, None
-                self.at = Mark(note["generation"], note["watermark"])
+                self.at = Position(note["generation"], note["watermark"])
         except (OSError, ValueError, KeyError, TypeError):
             return
 
@@ -155,7 +156,7 @@ class VectorsPart:
         held = self._masks.get(key)
         if held is not None and held.generation == self.at.generation:
             return held
-        columns = self._columns if self._columns is not None else Columns()
+        columns = self._columns if self._columns is not None else MetadataColumns()
         rows = self.matrix.rows[len(columns) :].tolist()
         if rows:
             known = dict(snapshot.metadata(rows[0] - 1))
@@ -206,7 +207,7 @@ class WordsPart:
             return
         key, _, watermark = index.checksum.partition(":")
         if key == self._key:
-            self.index, self.at = index, Mark(index.generation, int(watermark))
+            self.index, self.at = index, Position(index.generation, int(watermark))
 
     def clear(self, snapshot: Snapshot) -> None:
         self.index = KeywordIndex()
@@ -260,7 +261,7 @@ class IndexPart:
         try:
             seen = json.loads(self._note.read_text())
             if seen["key"] == self._key and seen["rows"] == len(index):
-                self.at = Mark(int(seen["generation"]), int(seen["watermark"]))
+                self.at = Position(int(seen["generation"]), int(seen["watermark"]))
         except (OSError, ValueError, KeyError, TypeError):
             return
 

@@ -23,7 +23,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """What is stored of a document, without its text. ``stamp`` is the source's size and time of change, as written then."""
+    """What is stored of a document, without its text. ``stamp`` is the source's size and time of change, as written
+    then."""
 
     row: int
     id: str
