@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage
-from rung.foundations.text.outline import outline
 from rung.foundations.text.sentences import WORD, each_unit, lines, sentences, weigh
 from rung.retrieval.chunk import Chunker, chunker
+from rung.retrieval.chunk.outline import outline
 
 
 class Letters:

@@ -9,11 +9,11 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Hit, Passage
-from rung.foundations.text.outline import TITLE, outline
 from rung.metrics.grounding import claims, support
 from rung.retrieval.answer.cite import cite, locate
 from rung.retrieval.answer.span import candidates
 from rung.retrieval.chunk import chunker
+from rung.retrieval.chunk.outline import TITLE, outline
 from rung.retrieval.filter.conditions import NESTED, check
 from rung.retrieval.filter.text import read
 

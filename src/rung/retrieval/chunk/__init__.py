@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Passage, Span
-from rung.foundations.text.outline import Heading, outline
 from rung.foundations.text.sentences import each_unit, sentences, trim, weigh
+from rung.retrieval.chunk.outline import Heading, outline
 
 if TYPE_CHECKING:
     from rung.core.protocols import Embedder
