@@ -16,7 +16,14 @@ from rung.core.settings import Settings
 from rung.core.types import Result, Score
 from rung.ladder.history import read_results, read_run
 from rung.ladder.numbers import pvalue
-from rung.metrics.instructions import Instruction, InstructionLevel, PromptLevel, Way, read_instructions, verdicts
+from rung.metrics.instructions import (
+    CheckableInstruction,
+    InstructionLevel,
+    PromptLevel,
+    Way,
+    read_instructions,
+    verdicts,
+)
 from rung.metrics.stats import interval, paired
 from rung.models import Pool
 from rung.prompts.patterns.checked import compile_form
@@ -25,7 +32,7 @@ from rung.store import open_store
 GROUPS = ("all", "enforced", "left")
 
 
-def judged(result: Result, way: Way) -> list[tuple[Instruction, bool]]:
+def judged(result: Result, way: Way) -> list[tuple[CheckableInstruction, bool]]:
     instructions = read_instructions(result.example.reference)
     if result.answer.failure is not None:
         return [(one, False) for one in instructions]

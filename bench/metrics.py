@@ -25,7 +25,7 @@ from rung.core.protocols import Metric
 from rung.core.types import Case, Score
 from rung.metrics import stats
 from rung.metrics.bleu import BLEU, CHRF
-from rung.metrics.choice import Candidate, choose
+from rung.metrics.choice import Contender, choose
 from rung.metrics.exact import ACCURACY
 from rung.metrics.labels import MACRO_F1
 from rung.metrics.overlap import TOKEN_F1
@@ -238,7 +238,7 @@ def bench_choice() -> None:
                 quality, costs = np.sort(quality), np.sort(costs)
             shared, own = rng.random((n, 1)), rng.random((n, k))
             right = (np.where(rng.random((n, k)) < 0.6, shared, own) < quality).astype(float)
-            rungs = [Candidate(str(i), [Score(v) for v in right[:, i].tolist()], float(costs[i])) for i in range(k)]
+            rungs = [Contender(str(i), [Score(v) for v in right[:, i].tolist()], float(costs[i])) for i in range(k)]
             found = choose(ACCURACY, rungs, tolerance=tolerance, resamples=4000, seed=t)
             i, seen = int(found.name), right.mean(axis=0)
             better = (costs <= costs[i]) & (seen >= seen[i]) & ((costs < costs[i]) | (seen > seen[i]))

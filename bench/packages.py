@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rung.core.types import Case
 from rung.metrics import stats
-from rung.metrics.ranking import Hit
+from rung.metrics.ranking import HitRate
 from rung.models.embed import open_embedder, unit
 from rung.retrieval.index import open_index
 from rung.retrieval.rank.fuse import fuse
@@ -92,7 +92,7 @@ def main() -> None:
                 id for id, _ in fuse(found["descriptions"](item), found["going together"](item), "rrf")
             ],
         }
-        metric = Hit("10")
+        metric = HitRate("10")
         scores = {
             name: [metric.grade(Case({}, recommend(given), [wanted_item])) for given, wanted_item in asked]
             for name, recommend in methods.items()

@@ -26,7 +26,7 @@ from pathlib import Path
 from rung.core.settings import Settings
 from rung.core.types import Case, Document
 from rung.metrics import stats
-from rung.metrics.ranking import Hit, Mrr, Ndcg, Ranking, Recall
+from rung.metrics.ranking import HitRate, Mrr, Ndcg, Ranking, RecallAt
 from rung.models import Pool
 from rung.models.embed import open_embedder
 from rung.prompts.patterns.refine import refine
@@ -157,7 +157,7 @@ async def language_model(judged: Judged, limit: int) -> None:
     changed = sum(found.question != found.original for found in refined)
     print(f"### {judged.name}: {len(queries)} questions, {changed} rewritten ({seconds / limit:.2f} s each)\n")
     again = {id: found.question for id, found in zip(queries, refined, strict=True)}
-    measures: tuple[Ranking, ...] = (Recall("5"), Hit("1"), Mrr("10"))
+    measures: tuple[Ranking, ...] = (RecallAt("5"), HitRate("1"), Mrr("10"))
     with (
         tempfile.TemporaryDirectory() as folder,
         Collection.create(Path(folder) / "c", embedder="static", chunker=whole) as collection,
@@ -215,8 +215,8 @@ def main() -> None:
         asyncio.run(language_model(xquad(data), options.limit or 80))
         return
     if options.qa:
-        five: tuple[Ranking, ...] = (Recall("5"), Hit("1"), Ndcg("10"))
-        ten: tuple[Ranking, ...] = (Ndcg("10"), Hit("1"))
+        five: tuple[Ranking, ...] = (RecallAt("5"), HitRate("1"), Ndcg("10"))
+        ten: tuple[Ranking, ...] = (Ndcg("10"), HitRate("1"))
         for judged, measures in ((xquad(data), five), (paraphrases(data), ten), (intents(data), ten)):
             embedders(judged, names, measures, min(options.limit, len(judged.queries)))
         return

@@ -63,8 +63,8 @@ def test_the_list_has_every_technique_in_the_order_of_the_sections() -> None:
 
 
 def test_records_are_whole() -> None:
-    known = {field.name for field in dataclasses.fields(catalog.Entry)}
-    inner = {field.name for field in dataclasses.fields(catalog.Example)}
+    known = {field.name for field in dataclasses.fields(catalog.Technique)}
+    inner = {field.name for field in dataclasses.fields(catalog.Snippet)}
     for room in files("rung").iterdir():
         page = room / "catalog.yaml"
         for record in yaml.safe_load(page.read_text(encoding="utf-8")) if page.is_file() else ():
@@ -114,7 +114,7 @@ EXAMPLES = [entry for entry in catalog.entries() if entry.example is not None]
 
 
 @pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.name)
-def test_examples_run_and_leave_nothing(entry: catalog.Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_run_and_leave_nothing(entry: catalog.Technique, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNG_HOME", "mine")
     before = {name: value for name, value in os.environ.items() if name.startswith("RUNG_")}
     result = CliRunner().invoke(app, ["catalog", "show", entry.name, "-m", "fake:echo"])

@@ -5,21 +5,21 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Score
-from rung.metrics.choice import Candidate, Choice, choose
+from rung.metrics.choice import Chosen, Contender, choose
 from rung.metrics.exact import ACCURACY
 from rung.metrics.labels import MACRO_F1
 
 
-def table(rng: np.random.Generator, quality: np.ndarray, costs: np.ndarray, n: int) -> list[Candidate]:
+def table(rng: np.random.Generator, quality: np.ndarray, costs: np.ndarray, n: int) -> list[Contender]:
     """Rungs that agree on a good part of the items, as rungs on one model do."""
     shared, own = rng.random((n, 1)), rng.random((n, len(quality)))
     right = np.where(rng.random((n, len(quality))) < 0.6, shared, own) < quality
-    return [Candidate(str(i), [Score(float(x)) for x in right[:, i]], float(cost)) for i, cost in enumerate(costs)]
+    return [Contender(str(i), [Score(float(x)) for x in right[:, i]], float(cost)) for i, cost in enumerate(costs)]
 
 
-def fixed(rates: dict[str, tuple[int, float]], n: int) -> list[Candidate]:
+def fixed(rates: dict[str, tuple[int, float]], n: int) -> list[Contender]:
     """name -> (right answers, cost); a rung that is right more often is right wherever a weaker one is."""
-    return [Candidate(k, [Score(float(i < hits)) for i in range(n)], cost) for k, (hits, cost) in rates.items()]
+    return [Contender(k, [Score(float(i < hits)) for i in range(n)], cost) for k, (hits, cost) in rates.items()]
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_tie_goes_to_the_cheaper() -> None:
 
 def test_stopped_rungs_are_compared_on_common_items_and_not_chosen() -> None:
     rungs = fixed({"good": (80, 2), "poor": (10, 0.1)}, 100)
-    rungs[1] = Candidate("poor", rungs[1].scores[:40], 0.1)
+    rungs[1] = Contender("poor", rungs[1].scores[:40], 0.1)
     found = choose(ACCURACY, rungs, tolerance=0.3)
     poor = found.standings[1]
     assert found.name == "good"
@@ -105,16 +105,16 @@ def test_metrics_that_are_no_mean() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 5, 300)
 
-    def rung(name: str, rate: float, cost: float) -> Candidate:
+    def rung(name: str, rate: float, cost: float) -> Contender:
         said = np.where(rng.random(300) < rate, truth, (truth + 1) % 5)
-        return Candidate(name, [Score(0.0, "", (float(a), float(b))) for a, b in zip(truth, said, strict=True)], cost)
+        return Contender(name, [Score(0.0, "", (float(a), float(b))) for a, b in zip(truth, said, strict=True)], cost)
 
     found = choose(MACRO_F1, [rung("a", 0.5, 1), rung("b", 0.9, 2), rung("c", 0.9, 9)], tolerance=0.1, resamples=1000)
     assert found.name == "b"
 
 
 def test_one_rung() -> None:
-    found: Choice = choose(ACCURACY, fixed({"only": (3, 1)}, 10), tolerance=0.0)
+    found: Chosen = choose(ACCURACY, fixed({"only": (3, 1)}, 10), tolerance=0.0)
     assert (found.name, found.best, found.loss, found.shown) == ("only", "only", 0.0, True)
 
 

@@ -12,7 +12,7 @@ from rung import tasks
 from rung.core.errors import InputError
 from rung.core.types import Case, Task
 from rung.metrics import load_metric
-from rung.metrics.policy import Policy, read_policy
+from rung.metrics.policy import PolicyMetric, read_policy
 from rung.metrics.tone import Voice, read_voice, sentences
 
 from .material import Shelf
@@ -22,8 +22,8 @@ RETURNS = {"facts": "Returns: 30 days from delivery, unused.", "message": "Can I
 
 
 @pytest.fixture(scope="module")
-def house() -> Policy:
-    return Policy(read_policy(tasks.locate("support-reply").parent / "policy.yaml"))
+def house() -> PolicyMetric:
+    return PolicyMetric(read_policy(tasks.locate("support-reply").parent / "policy.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def house() -> Policy:
         ("You have 30 days. " + "Go on. " * 50, "short: "),
     ],
 )
-def test_each_rule_is_seen_when_broken(house: Policy, body: str, broken: str) -> None:
+def test_each_rule_is_seen_when_broken(house: PolicyMetric, body: str, broken: str) -> None:
     score = house.grade(Case(RETURNS, f"Hei,\n\n{body}{END}", None))
     assert score.value == (0.0 if broken else 1.0), score.why
     assert broken in score.why
 
 
-def test_greeting_signature_and_conditions(house: Policy) -> None:
+def test_greeting_signature_and_conditions(house: PolicyMetric) -> None:
     assert "signed: is missing" in house.grade(Case(RETURNS, "Hei,\n\nYou have 30 days.", None)).why
     assert "greets: is missing" in house.grade(Case(RETURNS, f"You have 30 days.{END}", None)).why
     stove = {"facts": "Glo stove: for canisters.", "message": "Can I return to the trail with it?"}

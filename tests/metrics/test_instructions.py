@@ -13,7 +13,7 @@ from rung.core.types import Case, Failure
 from rung.metrics import load_metric
 from rung.metrics.instructions import (
     KINDS,
-    Instruction,
+    CheckableInstruction,
     InstructionLevel,
     PromptLevel,
     count_capitals,
@@ -80,17 +80,17 @@ def test_every_kind_is_tried() -> None:
 )
 def test_a_kind(kind: str, options: dict[str, Any], good: list[str], bad: list[str]) -> None:
     needs_languages(kind)
-    instruction = Instruction(kind, options)
+    instruction = CheckableInstruction(kind, options)
     assert [text for text in good if not instruction.holds(text)] == []
     assert [text for text in [*bad, "", "  \n"] if instruction.holds(text)] == []
 
 
 def test_loose_forgives_a_frame_and_asterisks() -> None:
-    quoted = Instruction("startend:quotation")
+    quoted = CheckableInstruction("startend:quotation")
     framed = 'Here it is:\n"All of it."\nHope that helps!'
     assert not quoted.holds(framed)
     assert quoted.holds_loosely(framed)
-    assert Instruction("startend:end_checker", {"end_phrase": "Bye."}).holds_loosely("So **Bye.**")
+    assert CheckableInstruction("startend:end_checker", {"end_phrase": "Bye."}).holds_loosely("So **Bye.**")
     assert not quoted.holds_loosely("Nothing of the kind.")
     assert len(variants("a\nb\nc")) == 8
     assert "b" in variants("a\nb\nc")

@@ -12,7 +12,7 @@ from sklearn.metrics import ndcg_score
 from rung.core.errors import InputError
 from rung.core.types import Case
 from rung.metrics import load_metric, stats
-from rung.metrics.ranking import Hit, Map, Mrr, Ndcg, Precision, Ranking, Recall
+from rung.metrics.ranking import HitRate, Map, Mrr, Ndcg, Precision, Ranking, RecallAt
 
 from .material import Shelf
 
@@ -23,11 +23,11 @@ GRADED = {"a": 1, "b": 3, "c": 2, "d": 2, "e": 0}
 @pytest.mark.parametrize(
     ("metric", "value"),
     [
-        (Recall("3"), 2 / 4),
-        (Recall(), 3 / 4),
+        (RecallAt("3"), 2 / 4),
+        (RecallAt(), 3 / 4),
         (Precision("3"), 2 / 3),
         (Precision("10"), 3 / 10),
-        (Hit("1"), 1.0),
+        (HitRate("1"), 1.0),
         (Mrr(), 1.0),
         (Map(), (1 / 1 + 2 / 3 + 3 / 5) / 4),
         (Ndcg("3"), (1 + 3 / 2) / (3 + 2 / log2(3) + 2 / 2)),
@@ -56,7 +56,7 @@ async def test_ndcg_is_scikit_learns(k: int) -> None:
 
 
 async def test_an_id_that_comes_again_counts_once() -> None:
-    for metric in (Recall(), Precision("3"), Ndcg("3"), Map()):
+    for metric in (RecallAt(), Precision("3"), Ndcg("3"), Map()):
         (once,) = await metric.score([Case({}, ["a", "x", "y"], ["a", "b"])])
         (again,) = await metric.score([Case({}, ["a", "a", "a"], ["a", "b"])])
         assert again.value == once.value

@@ -4,13 +4,13 @@ import pytest
 
 from rung.core.types import Case, Failure
 from rung.metrics import load_metric
-from rung.metrics.semantic import Semantic
+from rung.metrics.semantic import SemanticSimilarity
 
 from .material import Shelf, WordEmbedder
 
 
 async def test_cosine_with_the_nearest_reference() -> None:
-    metric = Semantic(WordEmbedder())
+    metric = SemanticSimilarity(WordEmbedder())
     cases = [
         Case({}, "red lamp", "lamp red"),
         Case({}, "red lamp", ["blue desk", "a red lamp b"]),
@@ -33,7 +33,7 @@ async def test_embeds_every_text_once() -> None:
             seen.extend(texts)
             return super().embed(texts)
 
-    await Semantic(Counting()).score([Case({}, "a", "b"), Case({}, "b", ["a", "c"])])
+    await SemanticSimilarity(Counting()).score([Case({}, "a", "b"), Case({}, "b", ["a", "c"])])
     assert sorted(seen) == ["a", "b", "c"]
 
 

@@ -19,16 +19,16 @@ from rung.serving.keys import Keys
 from rung.serving.rate import make_page, run_page
 from rung.serving.server import address, listen, running
 from rung.store import Store, StoredRating, open_store
-from rung.studies.rating import Question, Study
+from rung.studies.rating import RatedPair, Study
 from tests.serving.browser import Browser, chromium
 
 pytestmark = pytest.mark.server
 
 EVIL = "</pre><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
 QUESTIONS = (
-    Question("e1", {"text": f"first {EVIL}"}, "alpha-rung", "beta-rung", (f"of alpha {EVIL}", "of beta")),
-    Question("e2", {"text": "second", "b<r>": "\n two"}, "alpha-rung", "beta-rung", ("$n of alpha", "of beta")),
-    Question("e3", {"text": "third"}, "alpha-rung", "gamma-rung", ("of alpha", "of gamma")),
+    RatedPair("e1", {"text": f"first {EVIL}"}, "alpha-rung", "beta-rung", (f"of alpha {EVIL}", "of beta")),
+    RatedPair("e2", {"text": "second", "b<r>": "\n two"}, "alpha-rung", "beta-rung", ("$n of alpha", "of beta")),
+    RatedPair("e3", {"text": "third"}, "alpha-rung", "gamma-rung", ("of alpha", "of gamma")),
 )
 STUDY = Study("run", "desk <i>", QUESTIONS, 4, 7)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rung.ladder.catalog import Entry
+    from rung.ladder.catalog import Technique
 
 app = typer.Typer(help="Techniques: what each is, when it helps, its cost, what was measured.", rich_markup_mode=None)
 
@@ -107,7 +107,7 @@ def _paragraph(text: str, indent: str = "") -> None:
     typer.echo(fill(" ".join(text.split()), 100, initial_indent=indent, subsequent_indent=indent + "  " * bool(indent)))
 
 
-def _example(entry: Entry, model: str, run: bool) -> None:
+def _example(entry: Technique, model: str, run: bool) -> None:
     """Print the example's commands, and run them in a folder of their own, which leaves nothing behind."""
     from rung.cli.main import app as verbs
     from rung.core.errors import RungError

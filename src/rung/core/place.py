@@ -13,24 +13,24 @@ from rung.core.types import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskPlace:
     """The folder of the task file (None: it has none), and a store's URL."""
 
     folder: Path | None = None
     store: str = ""
 
 
-_place: ContextVar[Place] = ContextVar("rung_place", default=Place())  # noqa: B039 - frozen
+_place: ContextVar[TaskPlace] = ContextVar("rung_place", default=TaskPlace())  # noqa: B039 - frozen
 
 
-def here() -> Place:
+def here() -> TaskPlace:
     return _place.get()
 
 
 @contextmanager
 def beside(task: Task, settings: Settings) -> Iterator[None]:
     """Within the block, files named in ``task`` are looked up beside its file, saved prompts in the store of ``settings``."""
-    token = _place.set(Place(Path(task.path).parent if task.path else None, settings.store_url))
+    token = _place.set(TaskPlace(Path(task.path).parent if task.path else None, settings.store_url))
     try:
         yield
     finally:

@@ -41,7 +41,7 @@ RUNS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Snippet:
     """``commands`` are typed one after the other in an empty folder with ``files``; ``model`` says that one is asked."""
 
     commands: tuple[str, ...]
@@ -54,7 +54,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Technique:
     """A technique. ``place`` orders a section. ``rungs`` are the registered rungs that measure it; ``results`` names
     headings of docs/results that tell more; ``use`` are commands with capitals where the user's own names go."""
 
@@ -68,30 +68,30 @@ class Entry:
     rungs: tuple[str, ...] = ()
     use: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
-    example: Example | None = None
+    example: Snippet | None = None
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[Technique, ...]:
     """Every technique in the order of sections and places. A rung of another package has its docstring for a record."""
     import yaml
 
-    found: list[Entry] = []
+    found: list[Technique] = []
     for room in sorted(files("rung").iterdir(), key=lambda path: path.name):
         page = room / "catalog.yaml"
         if page.is_file():
             document: list[Any] = yaml.safe_load(page.read_text(encoding="utf-8"))
-            found += [decode(Entry, item) for item in document]
+            found += [decode(Technique, item) for item in document]
     listed = {rung for entry in found for rung in entry.rungs}
     for name in registry.table("rung"):
         if name not in listed:
             rung = make_rung(RungChoice(name))
             use = (f"rung climb TASK --rung {name}",)
-            found.append(Entry(name, name, SECTIONS[-1], 0, about(rung), rungs=(name,), use=use))
+            found.append(Technique(name, name, SECTIONS[-1], 0, about(rung), rungs=(name,), use=use))
     return tuple(sorted(found, key=lambda entry: (SECTIONS.index(entry.section), entry.place, entry.name)))
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> Technique:
     """The entry of that name, or the one that holds the rung of that name. Raises InputError naming the nearest."""
     from rung.core.problem import nearest
 
@@ -103,7 +103,7 @@ def find(name: str) -> Entry:
     raise InputError(f"the catalogue has no {name!r}", remedy=f"{nearest(wanted, known)}; see: rung catalog")
 
 
-def summaries(entry: Entry) -> dict[str, str]:
+def summaries(entry: Technique) -> dict[str, str]:
     """What each rung of the entry does, from its own code; rungs of one class share a line."""
     lines: dict[str, list[str]] = {}
     for name in entry.rungs:
@@ -115,7 +115,7 @@ def summaries(entry: Entry) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Figure:
     """A rung's record and the run that it is of."""
 
     rung: RungRecord
@@ -144,14 +144,14 @@ def published() -> tuple[RunRecord, ...]:
     return tuple(decode(RunRecord, item) for item in document)
 
 
-def measured(entry: Entry, runs: Sequence[RunRecord]) -> list[Measured]:
+def measured(entry: Technique, runs: Sequence[RunRecord]) -> list[Figure]:
     """Every scored rung of the entry in ``runs``, in their order."""
-    return [Measured(rung, run) for run in runs for rung in run.rungs if rung.name in entry.rungs and rung.scored]
+    return [Figure(rung, run) for run in runs for rung in run.rungs if rung.name in entry.rungs and rung.scored]
 
 
-def latest(entry: Entry, store: Store) -> list[Measured]:
+def latest(entry: Technique, store: Store) -> list[Figure]:
     """The newest run of a store that holds each of the entry's rungs."""
-    out: dict[str, Measured] = {}
+    out: dict[str, Figure] = {}
     for found in measured(entry, read_runs(store, RUNS)):
         out.setdefault(found.rung.name, found)
     return list(out.values())
@@ -160,7 +160,7 @@ def latest(entry: Entry, store: Store) -> list[Measured]:
 # ---------------------------------------------------------------- as a page
 
 
-def sections() -> list[tuple[str, list[Entry]]]:
+def sections() -> list[tuple[str, list[Technique]]]:
     """The sections that have something to show, with their entries."""
     return [
         (section, own) for section in SECTIONS if (own := [entry for entry in entries() if entry.section == section])

@@ -10,7 +10,7 @@ from rung.core.types import Result, Score, Task
 from rung.ladder.measure.calls import best_case
 from rung.ladder.numbers import cost, count, seconds
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
-from rung.metrics.choice import Candidate, Choice, choose
+from rung.metrics.choice import Chosen, Contender, choose
 from rung.metrics.stats import Difference, holm, paired
 
 
@@ -35,7 +35,7 @@ async def compare(
     scores = {title: [mine[at].scores[metric.name] for at in kept if at < len(mine)] for title, mine in results.items()}
     scores = {title: mine for title, mine in scores.items() if mine}
     by_title = {record.title: record for record in records}
-    candidates = [Candidate(title, mine, *_cost_1000(by_title[title])) for title, mine in scores.items()]
+    candidates = [Contender(title, mine, *_cost_1000(by_title[title])) for title, mine in scores.items()]
     choice = choose(metric, candidates, tolerance=task.tolerance, say=_say)
     baseline = next((r.title for r in records if r.name == BASELINE and r.title in scores), next(iter(scores)))
     standings = {standing.name: standing for standing in choice.standings}
@@ -62,8 +62,8 @@ def _kept(results: Mapping[str, Sequence[Result]]) -> list[int]:
 async def _could_differ(
     task: Task,
     metric: Metric,
-    choice: Choice,
-    candidates: Sequence[Candidate],
+    choice: Chosen,
+    candidates: Sequence[Contender],
     results: Mapping[str, Sequence[Result]],
 ) -> str:
     """A sentence where failed calls leave the choice open: were the chosen rung's wrong answers and the others' right ones,
@@ -92,7 +92,7 @@ def _cost_1000(record: RungRecord) -> tuple[float, float]:
     return (online.cost * 1000, online.noise * 1000) if online is not None else (float("inf"), 0.0)
 
 
-def _say(candidate: Candidate) -> str:
+def _say(candidate: Contender) -> str:
     return f"{cost(candidate.cost, candidate.noise)} per 1,000 answers"
 
 
@@ -107,7 +107,7 @@ def _to_baseline(metric: Metric, scores: Mapping[str, Sequence[Score]], baseline
     return {title: replace(change, p=p) for (title, change), p in zip(found.items(), corrected, strict=True)}
 
 
-def _why(task: Task, metric: Metric, choice: Choice, records: Sequence[RungRecord], sign: float) -> Iterator[str]:
+def _why(task: Task, metric: Metric, choice: Chosen, records: Sequence[RungRecord], sign: float) -> Iterator[str]:
     """The evidence in sentences: the choice's own, then target, payback, and what the budget cut off."""
     yield from choice.why
     chosen = next(record for record in records if record.title == choice.name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rung.core.extras import require
 from rung.core.types import Case, Score
-from rung.metrics.mean import Corpus, references
+from rung.metrics.mean import CorpusMetric, references
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def _why(name: str, value: float, case: Case) -> str:
     return f"sentence {name} {100 * value:.1f}"
 
 
-class Bleu(Corpus):
+class Bleu(CorpusMetric):
     """Corpus BLEU. Parts: hypothesis length, reference length, matches of 4 orders, hypothesis n-grams of 4 orders."""
 
     name = "bleu"
@@ -100,7 +100,7 @@ def _chrf(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return value
 
 
-class Chrf(Corpus):
+class Chrf(CorpusMetric):
     """Corpus chrF2. Parts: for each of 6 orders the hypothesis' n-grams, the reference's, and the matches."""
 
     name = "chrf"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Contender:
     """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit, which another
     measurement may find by ``noise`` higher or lower.
 
@@ -51,7 +51,7 @@ class Candidate:
     cost: float
     noise: float = 0.0
 
-    def cheaper(self, other: Candidate) -> bool:
+    def cheaper(self, other: Contender) -> bool:
         """Whether it costs less than the other by more than the noise of both: within it the two cost the same."""
         return other.cost - self.cost > math.hypot(self.noise, other.noise)
 
@@ -75,7 +75,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Chosen:
     """``name`` is the rung to take, ``best`` the best-looking one. ``shown``: the chosen one's ``loss`` is within the
     tolerance at ``level``. ``alternative``: a cheaper rung that shows no difference and looks within the tolerance but is
     not proven to be (empty: none), ``needed`` about how many items would prove it if it stays as it is. ``why``: sentences."""
@@ -92,14 +92,14 @@ class Choice:
 
 def choose(
     metric: Metric,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Contender],
     *,
     tolerance: float,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    say: Callable[[Candidate], str] = lambda c: f"cost {c.cost:.3g}",
-) -> Choice:
+    say: Callable[[Contender], str] = lambda c: f"cost {c.cost:.3g}",
+) -> Chosen:
     """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
 
     ``say`` writes a candidate's cost with its unit into the sentences of ``why``.
@@ -153,7 +153,7 @@ class _Bounds:
     wide: float
 
 
-def _bounds(metric: Metric, full: Sequence[Candidate], sign: float, level: float, resamples: int, seed: int) -> _Bounds:
+def _bounds(metric: Metric, full: Sequence[Contender], sign: float, level: float, resamples: int, seed: int) -> _Bounds:
     k, n = len(full), len(full[0].scores)
     estimate = sign * np.array([metric.reduce(c.scores)[0] for c in full])
     if k == 1:
@@ -192,7 +192,7 @@ def _quantile(largest: NDArray[np.float64], level: float, tail: float) -> float:
     return max(float(np.quantile(largest, level)), NormalDist().inv_cdf(1 - tail))
 
 
-def _dominates(one: Candidate, other: Candidate, values: dict[str, float], sign: float) -> bool:
+def _dominates(one: Contender, other: Contender, values: dict[str, float], sign: float) -> bool:
     gain = sign * (values[one.name] - values[other.name])
     return not other.cheaper(one) and gain >= 0 and (one.cheaper(other) or gain > 0)
 
@@ -207,8 +207,8 @@ class _Question:
     tolerance: float
     level: float
     sign: float
-    by_name: Mapping[str, Candidate]
-    say: Callable[[Candidate], str]
+    by_name: Mapping[str, Contender]
+    say: Callable[[Contender], str]
 
     def cheaper(self, one: Standing, other: Standing) -> bool:
         return self.by_name[one.name].cheaper(self.by_name[other.name])
@@ -217,7 +217,7 @@ class _Question:
         return self.say(self.by_name[standing.name])
 
 
-def _pick(standings: Sequence[Standing], ask: _Question) -> Choice:
+def _pick(standings: Sequence[Standing], ask: _Question) -> Chosen:
     open_ = [s for s in standings if s.loss is not None and not s.dominated]
     losses = {s.name: s.loss for s in open_ if s.loss is not None}
     good = [s for s in open_ if losses[s.name] <= ask.tolerance]
@@ -253,7 +253,7 @@ def _pick(standings: Sequence[Standing], ask: _Question) -> Choice:
             f"[{v.low:+.3f}, {v.high:+.3f}]."
         )
     alternative, needed, told = _alternative(open_, losses, chosen, ask)
-    return Choice(
+    return Chosen(
         chosen.name, ask.best, bool(good), loss, tuple(standings), alternative, needed, (*why, *filter(None, [told]))
     )
 

@@ -35,7 +35,7 @@ def _verdict(right: bool, case: Case) -> Score:
     return Score(0.0, f"expected {wanted}, got {shown(case.output)}")
 
 
-class Exact(Mean):
+class ExactMatch(Mean):
     """1 when the answer equals a reference after ``plain``, else 0. Several references: any."""
 
     name = "exact"
@@ -60,5 +60,5 @@ def _label(value: Any) -> str | None:
     return None if value is None else str(value).strip()
 
 
-EXACT = Exact()
+EXACT = ExactMatch()
 ACCURACY = Accuracy()

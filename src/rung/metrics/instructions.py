@@ -22,7 +22,7 @@ from rung.core.errors import InputError
 from rung.core.extras import require
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
-from rung.metrics.mean import Corpus, Mean, failed
+from rung.metrics.mean import CorpusMetric, Mean, failed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class CheckableInstruction:
     """One checkable instruction: its kind, one of ``KINDS``, and the options that the kind wants."""
 
     kind: str
@@ -84,7 +84,7 @@ class Instruction:
         return any(self.holds(variant) for variant in variants(text))
 
 
-def parse_instruction(text: str) -> Instruction:
+def parse_instruction(text: str) -> CheckableInstruction:
     """Read ``no_comma`` or ``number_words relation="at least" num_words=50``: values are JSON, or bare words.
 
     The family may be left out. Raises InputError for an unknown kind or options that do not fit.
@@ -104,10 +104,10 @@ def parse_instruction(text: str) -> Instruction:
         except ValueError:
             options[found[1]] = found[2]
         at = found.end()
-    return Instruction(kind, options)
+    return CheckableInstruction(kind, options)
 
 
-def read_instructions(value: Any) -> tuple[Instruction, ...]:
+def read_instructions(value: Any) -> tuple[CheckableInstruction, ...]:
     """Instructions from a reference or an input field: IFEval's own ``{"instruction_id_list": [...], "kwargs": [...]}``, or a
     list of kinds and ``{"kind": ..., option: value}``; each also as JSON text.
 
@@ -136,7 +136,9 @@ def read_instructions(value: Any) -> tuple[Instruction, ...]:
             item = {"kind": item}
         if not isinstance(item, Mapping) or not isinstance(item.get("kind"), str):
             raise InputError(f"got {str(item)[:60]!r}, expected an instruction", remedy='write {"kind": "..."}')
-        found.append(Instruction(item["kind"], {name: option for name, option in item.items() if name != "kind"}))
+        found.append(
+            CheckableInstruction(item["kind"], {name: option for name, option in item.items() if name != "kind"})
+        )
     return tuple(found)
 
 
@@ -364,7 +366,7 @@ KINDS: dict[str, Kind] = {
 Way = Literal["strict", "loose"]
 
 
-def verdicts(text: str, instructions: Sequence[Instruction], way: Way = "strict") -> tuple[bool, ...]:
+def verdicts(text: str, instructions: Sequence[CheckableInstruction], way: Way = "strict") -> tuple[bool, ...]:
     """Whether a text follows each of some instructions."""
     return tuple(one.holds(text) if way == "strict" else one.holds_loosely(text) for one in instructions)
 
@@ -381,7 +383,7 @@ def _grade(case: Case, way: Way) -> Score:
     return Score(sum(kept) / len(kept), why[:300], (float(sum(kept)), float(len(kept))))
 
 
-class InstructionLevel(Corpus):
+class InstructionLevel(CorpusMetric):
     """Share of all instructions, over all items, that are followed."""
 
     def __init__(self, way: Way = "strict", name: str = "ifeval") -> None:

@@ -42,7 +42,7 @@ class Mean(ABC):
         return means
 
 
-class Corpus(ABC):
+class CorpusMetric(ABC):
     """A metric computed from the items' ``parts`` added up, as BLEU is: not the mean of the values shown for each item."""
 
     name: str

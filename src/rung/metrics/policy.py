@@ -66,7 +66,7 @@ def _number(text: str | None) -> float | None:
     return float(found[0].replace(",", ".")) if found else None
 
 
-class Policy(Mean):
+class PolicyMetric(Mean):
     """1 when a reply keeps every rule that holds for its input, else 0; ``why`` names each broken one. ``parts`` are how many hold
     and how many are broken."""
 
@@ -136,6 +136,6 @@ def _compile(pattern: Any) -> Pattern:
     return compile_pattern(pattern, re.IGNORECASE | re.MULTILINE)
 
 
-def open_policy(argument: str, resources: Resources) -> Policy:
+def open_policy(argument: str, resources: Resources) -> PolicyMetric:
     """``policy:FILE``."""
-    return Policy(read_policy(beside("policy", argument)), f"policy:{argument}")
+    return PolicyMetric(read_policy(beside("policy", argument)), f"policy:{argument}")

@@ -79,7 +79,7 @@ class Ranking(Mean):
         """The value from the gains at each place and all relevant ids with their grades (at least one)."""
 
 
-class Recall(Ranking):
+class RecallAt(Ranking):
     """The share of the relevant ids that is found."""
 
     kind = "recall"
@@ -97,7 +97,7 @@ class Precision(Ranking):
         return sum(gain > 0 for gain in found) / (self.k or len(found) or 1)
 
 
-class Hit(Ranking):
+class HitRate(Ranking):
     """1 when any relevant id is found."""
 
     kind = "hit"
@@ -152,5 +152,5 @@ def _opener(kind: type[Ranking]) -> Callable[[str, Resources], Ranking]:
     return open_ranking
 
 
-open_recall, open_precision, open_hit = _opener(Recall), _opener(Precision), _opener(Hit)
+open_recall, open_precision, open_hit = _opener(RecallAt), _opener(Precision), _opener(HitRate)
 open_mrr, open_map, open_ndcg = _opener(Mrr), _opener(Map), _opener(Ndcg)

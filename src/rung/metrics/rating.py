@@ -73,7 +73,7 @@ class Strength:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class RaterAgreement:
     """Kappa of ``raters`` over the ``items`` that at least two of them judged: Cohen's for two, Fleiss' for more."""
 
     raters: tuple[str, ...]
@@ -90,7 +90,7 @@ class Ratings:
     raters: tuple[tuple[str, int], ...]
     duels: tuple[Duel, ...]
     strengths: tuple[Strength, ...]
-    agreement: tuple[Agreement, ...]
+    agreement: tuple[RaterAgreement, ...]
     left: Interval | None
     side_p: float
 
@@ -264,7 +264,7 @@ def _ends(reduce: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, res
     return percentiles(value, bootstrap(reduce, n, resamples, seed), n, -1.0, 1.0)
 
 
-def _agree(votes: Sequence[Vote], raters: tuple[str, ...], resamples: int, seed: int) -> Agreement | None:
+def _agree(votes: Sequence[Vote], raters: tuple[str, ...], resamples: int, seed: int) -> RaterAgreement | None:
     items: dict[tuple[str, tuple[str, str]], dict[str, str]] = {}
     for vote in votes:
         if vote.rater in raters:
@@ -274,10 +274,10 @@ def _agree(votes: Sequence[Vote], raters: tuple[str, ...], resamples: int, seed:
         return None
     if len(raters) == 2:
         mine, theirs = ([said[rater] for said in shared] for rater in raters)
-        return Agreement(raters, len(shared), cohen(mine, theirs, resamples=resamples, seed=seed))
+        return RaterAgreement(raters, len(shared), cohen(mine, theirs, resamples=resamples, seed=seed))
     kinds = ("one", "other", "tie", "bad")
     counts = np.array([[list(said.values()).count(kind) for kind in kinds] for said in shared], dtype=np.float64)
-    return Agreement(raters, len(shared), fleiss(counts, resamples=resamples, seed=seed))
+    return RaterAgreement(raters, len(shared), fleiss(counts, resamples=resamples, seed=seed))
 
 
 def _side(vote: Vote) -> str:

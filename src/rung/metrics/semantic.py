@@ -11,7 +11,7 @@ from rung.core.types import Case, Score
 from rung.metrics.mean import Mean, failed, references, shown
 
 
-class Semantic(Mean):
+class SemanticSimilarity(Mean):
     """Cosine with the nearest reference, negative ones counted as 0. ``semantic:EMBEDDER`` names the embedder."""
 
     def __init__(self, embedder: Embedder, name: str = "semantic") -> None:
@@ -45,7 +45,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def open_semantic(argument: str, resources: Resources) -> Semantic:
+def open_semantic(argument: str, resources: Resources) -> SemanticSimilarity:
     """``semantic`` with the default embedder or ``semantic:NAME``."""
     name = argument.strip() or None
-    return Semantic(resources.embedder(name), f"semantic:{name}" if name else "semantic")
+    return SemanticSimilarity(resources.embedder(name), f"semantic:{name}" if name else "semantic")

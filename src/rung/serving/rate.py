@@ -26,7 +26,7 @@ from rung.serving.guard import Guard
 from rung.serving.keys import Keys
 from rung.serving.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
-from rung.studies.rating import Question, Study
+from rung.studies.rating import RatedPair, Study
 
 NAME = 80
 NOTE = 4000
@@ -160,7 +160,7 @@ def _page(body: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(_SHELL.substitute(nonce=nonce, body=body), status, headers)
 
 
-def _question(study: Study, question: Question, number: int, rater: str, done: dict[int, StoredRating]) -> str:
+def _question(study: Study, question: RatedPair, number: int, rater: str, done: dict[int, StoredRating]) -> str:
     first, second = question.answers
     if study.left(question, rater) != question.one:
         first, second = second, first

@@ -17,7 +17,7 @@ WORST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ErrorCluster:
     """Failures that are alike. ``terms`` are the words that set them apart from everything else that was asked, ``confusion``
     the commonest pair of reference and answer with its count. ``rate`` is the share of failures among all items that hold one of
     the terms (which were chosen for the failures, so a hint, not a test), ``size`` how many failures."""
@@ -41,7 +41,7 @@ class Errors:
     metric: str
     total: int
     failed: int
-    clusters: tuple[Cluster, ...]
+    clusters: tuple[ErrorCluster, ...]
 
 
 def analyse(results: Sequence[Result], metric: str, *, most: int = 8, seed: int = 0) -> Errors:
@@ -66,11 +66,13 @@ def analyse(results: Sequence[Result], metric: str, *, most: int = 8, seed: int 
         names[cluster.name] += 1
         count = names[cluster.name]
         name = cluster.name if count == 1 else f"{cluster.name} {count}"
-        unique.append(Cluster(name, cluster.ids, cluster.terms, cluster.confusion, cluster.rate, cluster.examples))
+        unique.append(ErrorCluster(name, cluster.ids, cluster.terms, cluster.confusion, cluster.rate, cluster.examples))
     return Errors(metric, len(results), len(failed), tuple(unique))
 
 
-def _grouped(wrong: Sequence[Result], results: Sequence[Result], metric: str, most: int, seed: int) -> list[Cluster]:
+def _grouped(
+    wrong: Sequence[Result], results: Sequence[Result], metric: str, most: int, seed: int
+) -> list[ErrorCluster]:
     if not wrong:
         return []
     if len(wrong) < 6:
@@ -112,11 +114,11 @@ def _grouped(wrong: Sequence[Result], results: Sequence[Result], metric: str, mo
 
 def _cluster(
     name: str, members: Sequence[Result], around: Sequence[Result], metric: str, terms: tuple[str, ...]
-) -> Cluster:
+) -> ErrorCluster:
     pairs = Counter((_short(r.example.reference), _answered_as(r)) for r in members)
     (reference, output), count = pairs.most_common(1)[0]
     bad = sum(r.answer.failure is not None or r.scores[metric].value < WORST for r in around)
-    return Cluster(
+    return ErrorCluster(
         name,
         tuple(r.example.id for r in members),
         terms,

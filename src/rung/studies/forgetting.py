@@ -35,7 +35,7 @@ PIECE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Retention:
     """One general task (or text) before and after. ``difference`` is after minus before; for perplexity lower is better."""
 
     name: str
@@ -61,14 +61,14 @@ async def measure(
     *,
     limit: int = 100,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> list[Row]:
+) -> list[Retention]:
     """Compare two models on ``places``: task files or packs (zero-shot, their test split, through the journal), files of plain text
     (perplexity over pieces of 2,000 characters), and files of training rows (.jsonl: perplexity of the answers, for each kind of
     instruction). p-values are corrected over all of them (Holm).
 
     For texts and rows the models are read by transformers, so both must be weights on this disk. Raises InputError.
     """
-    rows: list[Row] = []
+    rows: list[Retention] = []
     for done, place in enumerate(places):
         progress(Progress("forgetting", done, len(places), Path(place).name))
         if place.lower().endswith((".txt", ".md", ".rst")):
@@ -81,7 +81,7 @@ async def measure(
     return [replace(row, difference=replace(row.difference, p=p)) for row, p in zip(rows, corrected, strict=True)]
 
 
-async def _task(before: str, after: str, place: str, settings: Settings, limit: int) -> Row:
+async def _task(before: str, after: str, place: str, settings: Settings, limit: int) -> Retention:
     task = tasks.load(place)
     examples = task.test[:limit]
     if not examples:
@@ -96,7 +96,7 @@ async def _task(before: str, after: str, place: str, settings: Settings, limit: 
                 program = PromptProgram(Prompt.of(task), pool.model(name), Options.of(task))
                 results = await evaluator(program, examples)
                 scores.append([result.scores[metric.name] for result in results])
-    return Row(
+    return Retention(
         task.name,
         metric.name,
         interval(metric, scores[0]),
@@ -108,7 +108,7 @@ async def _task(before: str, after: str, place: str, settings: Settings, limit: 
 
 async def perplexities(
     before: str, after: str, place: Path, settings: Settings, limit: int = 100, seed: int = 0
-) -> Row:
+) -> Retention:
     """Perplexity of two models on a text: exp of the mean loss a token, intervals by bootstrap over pieces."""
     found = [document.text for source in scan([place]) for document in read_document(source)]
     pieces = [
@@ -131,7 +131,7 @@ async def perplexities(
 
 async def answers(
     before: str, after: str, place: Path, settings: Settings, limit: int = 100, seed: int = 0
-) -> list[Row]:
+) -> list[Retention]:
     """Perplexity of the answers of training rows, given what comes before them, for each kind of instruction: the one that the row's source
     names (``rung data split --hold-kinds`` writes it), else told by rules. At most ``limit`` rows of a kind, drawn by hash; rows
     that do not fit into either model's context, or hold no answer, are left out, as are kinds of fewer than two rows."""
@@ -173,7 +173,7 @@ Sums = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 """Of each item the summed loss of its tokens and how many they are."""
 
 
-def _compare(title: str, metric: str, a: Sums, b: Sums, seed: int) -> Row:
+def _compare(title: str, metric: str, a: Sums, b: Sums, seed: int) -> Retention:
     """Two models on the same items: exp of the mean loss a token, intervals by bootstrap over items."""
 
     def value(rows: Sums) -> float:
@@ -190,7 +190,7 @@ def _compare(title: str, metric: str, a: Sums, b: Sums, seed: int) -> Row:
         low, high = np.quantile(values, [0.025, 0.975])
         return float(low), float(high)
 
-    return Row(
+    return Retention(
         title,
         metric,
         Interval(value(a), *ends(one)),
@@ -200,7 +200,7 @@ def _compare(title: str, metric: str, a: Sums, b: Sums, seed: int) -> Row:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Retention]) -> str:
     """The comparison as plain text."""
     lines = [["", "metric", "before", "after", "difference", "", "items"]]
     for row in rows:
@@ -220,7 +220,7 @@ def table(rows: Sequence[Row]) -> str:
     return align(lines)
 
 
-def worth(rows: Sequence[Row]) -> str:
+def worth(rows: Sequence[Retention]) -> str:
     """One sentence on what was forgotten."""
     lost = [row.name for row in rows if row.word == "worse"]
     if not rows:

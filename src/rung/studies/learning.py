@@ -32,7 +32,7 @@ SLOPES = np.linspace(0.05, 2.0, 40)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class LearningPoint:
     """The rung fitted on ``n`` training examples. ``fit`` is what the fit took in seconds."""
 
     n: int
@@ -47,7 +47,7 @@ class Learning:
     rung: str
     metric: str
     examples: int
-    points: tuple[Point, ...]
+    points: tuple[LearningPoint, ...]
     doubled: Interval | None
     gain: Interval | None
 
@@ -78,7 +78,7 @@ async def learn(
     order = balanced(task.train, seed)
     metric = load_metric(task.metrics[0], resources)
     scores: list[list[Score]] = []
-    points: list[Point] = []
+    points: list[LearningPoint] = []
     with open_store(settings.store_url) as store:
         watched = Test(store, task, "curve")
         evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"], test=watched)
@@ -100,7 +100,7 @@ async def learn(
             )
             results = await evaluator(fitted.program, examples)
             scores.append([result.scores[metric.name] for result in results])
-            points.append(Point(n, interval(metric, scores[-1]), fitted.offline.seconds))
+            points.append(LearningPoint(n, interval(metric, scores[-1]), fitted.offline.seconds))
             progress(
                 Progress(
                     "learning curve",

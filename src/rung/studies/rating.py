@@ -21,7 +21,7 @@ NO_ANSWER = "(no answer)"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RatedPair:
     """Two rungs' answers to one example; ``one`` comes before ``other`` by name."""
 
     example: str
@@ -42,11 +42,11 @@ class Study:
 
     run: str
     task: str
-    questions: tuple[Question, ...]
+    questions: tuple[RatedPair, ...]
     same: int
     seed: int
 
-    def left(self, question: Question, rater: str) -> str:
+    def left(self, question: RatedPair, rater: str) -> str:
         """The rung that stands on the left for this rater: a fair coin that falls the same way every time."""
         coin = int(digest([self.seed, rater, *question.key])[:8], 16) & 1
         return question.other if coin else question.one
@@ -80,7 +80,7 @@ async def prepare(
             if texts[0] == texts[1]:
                 same += 1
             else:
-                questions.append(Question(id, result.example.input, one, other, texts))
+                questions.append(RatedPair(id, result.example.input, one, other, texts))
     if not questions:
         raise InputError(
             f"{' and '.join(names)} gave the same answer to all examples that they share ({same})",

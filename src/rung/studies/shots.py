@@ -25,7 +25,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ShotsPoint:
     """``k`` demonstrations chosen by ``select``. ``difference`` is paired, to the smallest k that was asked (None for that
     one), its p corrected over the curve (Holm). ``tokens`` an answer."""
 
@@ -42,7 +42,7 @@ class Curve:
     metric: str
     n: int
     pool: int
-    points: tuple[Point, ...]
+    points: tuple[ShotsPoint, ...]
 
 
 async def curve(
@@ -81,7 +81,7 @@ async def curve(
         widest = Selector(kind, sizes[-1], task.train, embedder=embedder, seed=seed, exclude=exclude)
         plan += [(kind, k, PromptProgram(prompt, model, options, widest.with_k(k))) for k in sizes if k]
     scores: list[list[Score]] = []
-    points: list[Point] = []
+    points: list[ShotsPoint] = []
     with open_store(settings.store_url) as store:
         evaluator = Evaluator(store, "", [metric], concurrency=settings["concurrency"])
         for done, (select, k, program) in enumerate(plan):
@@ -91,7 +91,7 @@ async def curve(
             tokens = sum(result.answer.usage.tokens for result in results) / len(results)
             failures = sum(result.answer.failure is not None for result in results)
             difference = paired(metric, scores[-1], scores[0]) if done else None
-            points.append(Point(select, k, quality, difference, tokens, failures))
+            points.append(ShotsPoint(select, k, quality, difference, tokens, failures))
             progress(Progress("k curve", done + 1, len(plan), f"{select} k={k} {metric.name} {quality.value:.3f}"))
     corrected = iter(holm([point.difference.p for point in points if point.difference is not None]))
     points = [

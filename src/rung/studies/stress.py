@@ -70,7 +70,7 @@ LOSSY = ("first half", "empty")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StressRow:
     """One kind of change: quality, the paired difference to the questions as they were, and the share that got no answer."""
 
     kind: str
@@ -104,15 +104,15 @@ async def stress(
     kinds: Sequence[str] = tuple(KINDS),
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> list[Row]:
+) -> list[StressRow]:
     """Answer the examples as they are and under each change, through the journal; p-values are corrected (Holm)."""
     plain = await evaluator(program, examples)
     scores = [result.scores[metric.name] for result in plain]
-    rows = [Row("as they are", interval(metric, scores), None, _unanswered(plain))]
+    rows = [StressRow("as they are", interval(metric, scores), None, _unanswered(plain))]
     for done, kind in enumerate(kinds):
         changed = await evaluator(program, perturb(examples, field, kind, seed))
         mine = [result.scores[metric.name] for result in changed]
-        rows.append(Row(kind, interval(metric, mine), paired(metric, mine, scores), _unanswered(changed)))
+        rows.append(StressRow(kind, interval(metric, mine), paired(metric, mine, scores), _unanswered(changed)))
         progress(Progress("stress", done + 1, len(kinds), f"{kind}: {metric.name} {rows[-1].quality.value:.3f}"))
     corrected = iter(holm([row.difference.p for row in rows if row.difference is not None]))
     return [
@@ -125,7 +125,7 @@ def _unanswered(results: Sequence[Result]) -> float:
     return sum(result.answer.failure is not None for result in results) / max(1, len(results))
 
 
-def table(rows: Sequence[Row], metric: str) -> str:
+def table(rows: Sequence[StressRow], metric: str) -> str:
     """The robustness table as plain text."""
     lines = [["change", metric, "to as they are", "", "no answer"]]
     for row in rows:

@@ -69,7 +69,7 @@ def distinct(answers: Sequence[str], n: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """One setting. ``quality`` is the mean over examples of the mean over repeats, its interval over examples; ``single``
     is the spread of a run of its own: the lowest and highest repeat. ``distinct`` is by n."""
 
@@ -89,11 +89,11 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Swept:
     metric: str
     n: int
     repeats: int
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
 
 
 class _Value(Mean):
@@ -135,7 +135,7 @@ async def sweep(
     *,
     repeats: int = 5,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> Sweep:
+) -> Swept:
     """Answer ``examples`` ``repeats`` times at each setting of the grid, through the store's journal.
 
     An answer is right where its first metric's value is 1; quality is the mean of that metric's values. Raises InputError for fewer
@@ -169,7 +169,7 @@ async def sweep(
                     )
                 )
             points.append(_point(setting, runs, primary))
-    return Sweep(primary.name, len(examples), repeats, tuple(points))
+    return Swept(primary.name, len(examples), repeats, tuple(points))
 
 
 def varied(program: PromptProgram, setting: Mapping[str, float]) -> PromptProgram:
@@ -193,7 +193,7 @@ def varied(program: PromptProgram, setting: Mapping[str, float]) -> PromptProgra
     return PromptProgram(program.prompt, program.model, changed, program.selector, program.weights)
 
 
-def _point(setting: Mapping[str, float], runs: Sequence[Sequence[Result]], metric: Metric) -> Point:
+def _point(setting: Mapping[str, float], runs: Sequence[Sequence[Result]], metric: Metric) -> SweepPoint:
     rows = list(zip(*runs, strict=True))  # rows[i][r]: example i, repeat r
     repeats = len(runs)
     values = [[result.scores[metric.name].value for result in row] for row in rows]
@@ -206,7 +206,7 @@ def _point(setting: Mapping[str, float], runs: Sequence[Sequence[Result]], metri
     texts = [[r.answer.raw or "" for r in row] for row in rows]
     each = [sum(column) / len(rows) for column in zip(*values, strict=True)]
     ks = sorted({k for k in (1, 2, 3, 5, 10) if k <= repeats} | {repeats})
-    return Point(
+    return SweepPoint(
         dict(setting),
         _mean([sum(row) / repeats for row in values]),
         (min(each), max(each)),
@@ -223,7 +223,7 @@ def _mean(values: Sequence[float]) -> Interval:
     return interval(_Value(), [Score(value) for value in values])
 
 
-def table(found: Sweep) -> str:
+def table(found: Swept) -> str:
     """The sweep as plain text."""
     ks = sorted(found.points[0].pass_at)
     rows = [

@@ -16,7 +16,7 @@ from rung.core import program as programs
 from rung.core.errors import InputError
 from rung.core.rung import make_rung
 from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
-from rung.metrics.instructions import Instruction, parse_instruction
+from rung.metrics.instructions import CheckableInstruction, parse_instruction
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.patterns.checked import CheckedProgram, CompiledForm, compile_form
@@ -45,7 +45,7 @@ def walk(pattern: str, seed: int) -> str:
     raise AssertionError(f"the text does not end: {out[-200:]!r}")
 
 
-def instructions(*texts: str) -> tuple[Instruction, ...]:
+def instructions(*texts: str) -> tuple[CheckableInstruction, ...]:
     return tuple(parse_instruction(text) for text in texts)
 
 
@@ -90,7 +90,7 @@ def test_one_case(kind: str) -> None:
     assert all(one.holds(text) for one in compiled.kept if one.name != kind)
 
 
-def names(some: Sequence[Instruction]) -> list[str]:
+def names(some: Sequence[CheckableInstruction]) -> list[str]:
     return [one.name for one in some]
 
 

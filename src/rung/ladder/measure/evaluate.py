@@ -161,23 +161,23 @@ class Evaluator:
         while waiting and waiting[0] < alone and time.monotonic() - started < ALONE_SECONDS:
             await work(waiting.pop(0), True)
         await _pool(work, waiting, self.concurrency)
-        cases = [
-            Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
-            for example, answer in ((example, answered[i][0]) for i, example in enumerate(examples))
-        ]
-        scores = await self.score(cases)
-        results = [
-            Result(
-                example,
-                answered[i][0],
-                {metric.name: scores[metric.name][i] for metric in self.metrics},
-                *answered[i][1:],
-            )
-            for i, example in enumerate(examples)
-        ]
+        results = await self._results(examples, [answered[index] for index in range(len(examples))])
         if not self._lenient:
             demand(results)
         return results
+
+    async def _results(
+        self, examples: Sequence[Example], answered: Sequence[tuple[Answer, float, bool, bool]]
+    ) -> list[Result]:
+        cases = [
+            Case(example.input, answer.output, example.reference, answer.raw, answer.failure, answer.steps)
+            for example, (answer, *_) in zip(examples, answered, strict=True)
+        ]
+        scores = await self.score(cases)
+        return [
+            Result(example, answer, {name: found[at] for name, found in scores.items()}, *rest)
+            for at, (example, (answer, *rest)) in enumerate(zip(examples, answered, strict=True))
+        ]
 
     async def score(self, cases: Sequence[Case]) -> Mapping[str, list[Score]]:
         """Scores by metric. Those that ask a model (judges) are journalled by what the judge saw; the others are cheap to redo."""

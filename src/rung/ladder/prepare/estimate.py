@@ -69,7 +69,10 @@ class Forecaster:
         if obstacle := rung.obstacle(self.task, using):
             return Forecast(attempt.title, note=f"skipped: {obstacle}")
         if isinstance(rung, Trainable):
-            usage = await detached(partial(rung.forecast, self.task, using))
+            try:
+                usage = await detached(partial(rung.forecast, self.task, using))
+            except RungError as error:
+                return Forecast(attempt.title, note=f"cannot be trained: {error.message}")
             return Forecast(
                 attempt.title, replace(usage, seconds=0.0), usage.seconds or None, "to train; answers come on top"
             )

@@ -16,7 +16,7 @@ from typing import ClassVar
 from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
-from rung.metrics.instructions import CHOICES, Instruction, parse_instruction, read_instructions
+from rung.metrics.instructions import CHOICES, CheckableInstruction, parse_instruction, read_instructions
 from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt
@@ -32,11 +32,11 @@ class CompiledForm:
     """``form`` (free text where nothing compiled) guarantees ``kept``, once the text is whole; ``left`` it does not."""
 
     form: ResponseFormat
-    kept: tuple[Instruction, ...] = ()
-    left: tuple[Instruction, ...] = ()
+    kept: tuple[CheckableInstruction, ...] = ()
+    left: tuple[CheckableInstruction, ...] = ()
 
 
-def compile_form(instructions: Sequence[Instruction], tokens: int) -> CompiledForm:
+def compile_form(instructions: Sequence[CheckableInstruction], tokens: int) -> CompiledForm:
     """One grammar for the instructions that can be enforced in a text of about ``tokens`` tokens.
 
     Where two of them give the text a shape (bullets and sections) the first is enforced, and of two that exclude each
@@ -49,9 +49,9 @@ def compile_form(instructions: Sequence[Instruction], tokens: int) -> CompiledFo
 class _Writer:
     """Collects the pieces of one grammar. ``room`` is how many characters are left for text of the model's own."""
 
-    def __init__(self, instructions: Sequence[Instruction], tokens: int) -> None:
+    def __init__(self, instructions: Sequence[CheckableInstruction], tokens: int) -> None:
         self.given = list(instructions)
-        self.kept: list[Instruction] = []
+        self.kept: list[CheckableInstruction] = []
         kinds = {one.name for one in self.given}
         self.case = "lower" if "english_lowercase" in kinds else "upper" if "english_capital" in kinds else ""
         # Letters in capitals take more tokens each.
@@ -135,7 +135,7 @@ class _Writer:
 
     # ------------------------------------------------ both ends
 
-    def _edge(self, one: Instruction) -> None:
+    def _edge(self, one: CheckableInstruction) -> None:
         """What stands first or last."""
         if any(other.name in ("json_format", "constrained_response") for other in self.given):
             return
@@ -167,7 +167,7 @@ class _Writer:
                 self.room -= len(text)
         self.kept.append(one)
 
-    def _forbid(self, one: Instruction) -> None:
+    def _forbid(self, one: CheckableInstruction) -> None:
         """Words that are not to come, or less than so often."""
         if one.name == "forbidden_words":
             words = "|".join(_escaped(str(word)) for word in one.options["forbidden_words"])
@@ -229,7 +229,7 @@ class _Writer:
                     return f"({one_more}[ {_escaped(chr(10))}]){{{bound - 1}}}{one_more}"
         return None
 
-    def _shape(self, one: Instruction) -> str | None:
+    def _shape(self, one: CheckableInstruction) -> str | None:
         """The regular expression of a text of that shape; None for what gives none, or does not fit the room."""
         o = one.options
         match one.name:
@@ -294,7 +294,7 @@ class _Writer:
                 return rf"({self.free()}{{0,{width}}}[ \n][A-Z]{{3,12}} ){{{count}}}{self.free()}{{0,60}}"
         return None
 
-    def _paragraphs(self, one: Instruction) -> str | None:
+    def _paragraphs(self, one: CheckableInstruction) -> str | None:
         o = one.options
         count, nth = int(o["num_paragraphs"]), int(o["nth_paragraph"])
         word = self.literal(str(o["first_word"]))
@@ -333,7 +333,7 @@ class CheckedProgram(Storable):
     prompt: Prompt = Prompt()
     options: Options = Options()
     field: str = ""
-    rules: tuple[Instruction, ...] = ()
+    rules: tuple[CheckableInstruction, ...] = ()
     grammar: bool = True
 
     def compiled(self, input: Input | str) -> CompiledForm:

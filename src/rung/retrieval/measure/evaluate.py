@@ -17,14 +17,14 @@ from rung.documents import tables
 from rung.documents.layout import Layout
 from rung.documents.layout import Row as TableRow
 from rung.metrics import stats
-from rung.metrics.ranking import Mrr, Ndcg, Ranking, Recall
+from rung.metrics.ranking import Mrr, Ndcg, Ranking, RecallAt
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.rank.options import SearchOptions
 
 if TYPE_CHECKING:
     from rung.metrics.stats import Difference
 
-MEASURES: tuple[Ranking, ...] = (Ndcg("10"), Recall("100"), Mrr("10"))
+MEASURES: tuple[Ranking, ...] = (Ndcg("10"), RecallAt("100"), Mrr("10"))
 DEPTH = 100
 """Documents that are ranked for each query."""
 TIMED = 50
