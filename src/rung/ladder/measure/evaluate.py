@@ -175,8 +175,8 @@ class Evaluator:
         ]
         scores = await self.score(cases)
         return [
-            Result(example, answer, {name: found[at] for name, found in scores.items()}, *rest)
-            for at, (example, (answer, *rest)) in enumerate(zip(examples, answered, strict=True))
+            Result(example, answer, {name: found[at] for name, found in scores.items()}, seconds, alone, reused)
+            for at, (example, (answer, seconds, alone, reused)) in enumerate(zip(examples, answered, strict=True))
         ]
 
     async def score(self, cases: Sequence[Case]) -> Mapping[str, list[Score]]:
