@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rung.retrieval.collection.build.build import BuildOptions
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Document, Passage, Progress
+from rung.retrieval.collection.build.build import BuildOptions
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.database.verify import CollectionCheck
 from rung.retrieval.collection.folders import find, locate, names
