@@ -243,7 +243,7 @@ def test_broken_word_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         archive.writestr("readme.txt", "no document")
     bad["zip.docx"] = other.getvalue()
     bad["bomb.docx"] = docx(paragraph("0" * 3_000_000))
-    monkeypatch.setattr("rung.documents.docx.PART", 1 << 20)
+    monkeypatch.setattr("rung.documents.formats.docx.PART", 1 << 20)
     words = {
         "cut": "zip archive",
         "entities": "document type",
@@ -421,7 +421,7 @@ def test_a_page_that_names_no_encoding(name: str, tmp_path: Path) -> None:
 
 
 def test_words_of_a_pdf_are_whole_and_pictures_are_told(tmp_path: Path) -> None:
-    from rung.documents.pdf import _ranges, tidy
+    from rung.documents.formats.pdf import _ranges, tidy
 
     assert tidy("infor\x02mation, soft\xad\r\nware, e\ufb03cient\x00 end\r\n") == "information, software, efficient end"
     assert _ranges([2, 3, 4, 7]) == "2-4, 7"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,12 @@ SUFFIXES = {
 }  # fmt: skip
 FORMATS = (*dict.fromkeys(SUFFIXES.values()), "dataset", "lines", "texts")
 """``lines``: each line of a text is a row with the column ``line``; ``texts``: each .txt file under a folder one with ``text``."""
+
+SPLITS = {
+    "train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev",
+    "test": "test",
+}  # fmt: skip
+"""Names under which splits are known elsewhere, and ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,12 @@ def guess(file: Path) -> str | None:
     if file.is_dir():
         return "dataset"
     return SUFFIXES.get(Path(file.name.lower().removesuffix(".gz")).suffix)
+
+
+def split_named(file: Path) -> str:
+    """The split that a path within a dataset folder names, or ""."""
+    for part in (*reversed(file.parts[:-1]), file.name):
+        word = re.split(r"[-_.]", part.lower())[0]
+        if word in SPLITS:
+            return SPLITS[word]
+    return ""

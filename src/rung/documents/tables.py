@@ -22,13 +22,8 @@ from rung.core.problem import Problems, nearest
 from rung.documents.arrow import read_arrow
 from rung.documents.cells import LostPathError, segments, walk
 from rung.documents.encoded import CELL, Lines, open_lines, whole
-from rung.documents.layout import FORMATS, PLAIN, Layout, Place, Row, Table, guess
+from rung.documents.layout import FORMATS, PLAIN, Layout, Place, Row, Table, guess, split_named
 
-SPLITS = {
-    "train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev",
-    "test": "test",
-}  # fmt: skip
-"""Names under which splits are known elsewhere, and ours."""
 FILES = 20_000
 """No dataset folder has more entries; a path that leads to a whole disk does."""
 _ABOUT = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
@@ -373,7 +368,7 @@ def _folder(folder: Path, problems: Problems, layout: Layout) -> list[Table]:
         return []
     tables: dict[str, Table] = {}
     skipped: list[str] = []
-    split_of = {file: _split(file.relative_to(folder)) for file in files}
+    split_of = {file: split_named(file.relative_to(folder)) for file in files}
     known = any(split_of.values())
     for file in files:
         split = split_of[file]
@@ -396,12 +391,3 @@ def _ignored(file: Path) -> bool:
     if any(part.startswith((".", "cache-")) for part in file.parts):
         return True
     return guess(file) is None or file.name in _ABOUT
-
-
-def _split(file: Path) -> str:
-    """The split that a path within a dataset folder names, or ""."""
-    for part in (*reversed(file.parts[:-1]), file.name):
-        word = re.split(r"[-_.]", part.lower())[0]
-        if word in SPLITS:
-            return SPLITS[word]
-    return ""

@@ -18,7 +18,7 @@ from rung.core.problem import Problems
 from rung.data.rows.records import Record
 from rung.data.sources.chat import Turn, converse
 from rung.documents.decode import decode
-from rung.documents.html import extract
+from rung.documents.formats.html import extract
 
 _ATTRIBUTION = re.compile(
     r"^(?:On\b.{4,200}\bwrote|Am\b.{4,200}\bschrieb.{0,80}|Le\b.{4,200}\ba écrit|El\b.{4,200}\bescribió)\s*:?\s*$"

@@ -84,8 +84,8 @@ class _Tree:
                         merged.extend(part.value)
             else:
                 own.append((key, value))
-        names = {key.value for key, _ in own}
-        return [pair for pair in merged if pair[0].value not in names] + own
+        names = {str(key.value) for key, _ in own}
+        return [pair for pair in merged if str(pair[0].value) not in names] + own
 
 
 def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location, int]] | None:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from rung.documents.code import LANGUAGES
+from rung.documents.formats.code import LANGUAGES
 
 BEFORE, AFTER = 8, 4
 """Lines shown before and after the hole."""

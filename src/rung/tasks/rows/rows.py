@@ -15,8 +15,7 @@ from rung.core.pattern import compile_pattern
 from rung.core.problem import nearest
 from rung.documents import tables
 from rung.documents.cells import ABSENT, heads, value
-from rung.documents.layout import Place, Row, Table
-from rung.documents.tables import SPLITS
+from rung.documents.layout import SPLITS, Place, Row, Table
 from rung.tasks.file.definition import STDLIB_CORPUS, Source
 from rung.tasks.packs.middle import holes, stdlib
 from rung.tasks.rows.desk import Desk, Draft, short

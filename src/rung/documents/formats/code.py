@@ -10,8 +10,8 @@ from typing import Any
 
 from rung.core.problem import Problems
 from rung.core.types import Document
+from rung.documents.formats.text import noted, text_of
 from rung.documents.source import Source
-from rung.documents.text import noted, text_of
 
 LANGUAGES: dict[str, str] = {
     ".py": "python", ".pyi": "python", ".js": "javascript", ".mjs": "javascript", ".jsx": "javascript", ".ts": "typescript",

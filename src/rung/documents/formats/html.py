@@ -13,9 +13,9 @@ from rung.core.extras import require
 from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.decode import Decoded, decode
+from rung.documents.formats.text import tell_encoding
+from rung.documents.formats.words import raised
 from rung.documents.source import Source, content
-from rung.documents.text import tell_encoding
-from rung.documents.words import raised
 
 DROPPED = frozenset(
     {"script", "style", "nav", "template", "noscript", "svg", "iframe", "object", "canvas", "head", "select", "button", "dialog",

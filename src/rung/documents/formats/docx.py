@@ -18,8 +18,8 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.types import Document
+from rung.documents.formats.words import raised
 from rung.documents.source import Source
-from rung.documents.words import raised
 
 PART = 256 << 20
 """Bytes that a part of the document may unpack to: more is a bomb, not a book."""

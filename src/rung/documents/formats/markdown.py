@@ -12,9 +12,9 @@ import yaml
 
 from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.headings import headings
+from rung.documents.formats.headings import headings
+from rung.documents.formats.text import noted, text_of
 from rung.documents.source import Source, flat
-from rung.documents.text import noted, text_of
 
 _FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
 
