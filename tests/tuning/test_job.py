@@ -14,9 +14,13 @@ from typer.testing import CliRunner
 from rung.cli.main import app
 from rung.core.errors import FitError, InputError, ParityError
 from rung.core.settings import Settings
+from rung.core.types import Message, ToolCall, ToolSpec
+from rung.models.engine.template import call_id, with_tools
 from rung.tuning import curves, export
+from rung.tuning.batches import Chat
 from rung.tuning.config import read
-from rung.tuning.job import gather
+from rung.tuning.job import as_served, gather
+from rung.tuning.preflight import check_mask
 from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
@@ -208,3 +212,26 @@ def test_a_template_without_the_messages(config: Path, tmp_path: Path, template:
     base = write_gguf(tmp_path / "other.gguf", template=template)
     with pytest.raises(FitError, match="leaves out what the user or the model says"):
         tune(config, "--set", f"model={base}")
+
+
+def test_tools_stand_in_the_prompt_and_replies_are_as_they_are_served(chat: Chat) -> None:
+    tool = ToolSpec("rain", "Whether it rains.", {"type": "object", "properties": {"town": {"type": "string"}}})
+    turns = [
+        Message("user", "Do I need a coat in Bergen?"),
+        Message("assistant", '<tool_call>\n{"name": "rain", "arguments": {"town": "Bergen"}}\n</tool_call>'),
+        Message("tool", "yes"),
+        Message("assistant", "Take one."),
+        Message("user", "Thanks"),
+        Message("assistant", "Gladly.", learn=False),
+    ]
+    (one, first), (two, second) = as_served("x", turns, [tool])
+    assert (one, two) == ("x#0", "x#1")
+    assert "Whether it rains." in first[0].content
+    assert first[-1].content == '{"tool": "rain", "arguments": {"town": "Bergen"}}'
+    assert second[-1].content == '{"answer": "Take one."}'
+    (row,) = chat.rows(two, second)
+    # The same prompt as the engine makes of the client's messages.
+    call = ToolCall(call_id({"tool": "rain", "arguments": {"town": "Bergen"}}), "rain", {"town": "Bergen"})
+    asked = [turns[0], Message("assistant", "", tool_calls=(call,)), Message("tool", "yes", tool_call_id=call.id)]
+    assert list(row.ids[: row.start]) == chat.prompt(with_tools(asked, [tool]))
+    assert check_mask(chat, [row], [(two, second)]).passed is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TypeVar
 from rung import tasks
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.core.types import Message
+from rung.core.types import Message, ToolCall, ToolSpec
 from rung.data.read import read as read_records
 from rung.data.rows.records import Record
+from rung.data.rows.turns import split_calls
 from rung.documents import read as read_documents
 from rung.documents import scan
+from rung.models.engine.template import call_id, with_tools
 from rung.tuning import privacy
 from rung.tuning.config import Config
 from rung.tuning.tune import Tune, teach
@@ -23,6 +26,7 @@ from rung.tuning.weights import Base, find_base
 from rung.tuning.work import Lessons
 
 T = TypeVar("T")
+Talk = tuple[str, Sequence[Message]]
 
 
 def gather(config: Config, settings: Settings) -> tuple[Base, Lessons]:
@@ -75,15 +79,39 @@ def _learnable(paths: Sequence[Path]) -> list[Record]:
     return out
 
 
-def _talks(records: Sequence[Record]) -> list[tuple[str, Sequence[Message]]]:
+def _talks(records: Sequence[Record]) -> list[Talk]:
     """Unique ids; an empty assistant turn of a longer conversation is shown, not learnt."""
-    return [
-        (
-            f"{place}:{record.id}",
-            [replace(m, learn=m.learn and bool(m.content.strip())) for m in record.messages],
-        )
-        for place, record in enumerate(records)
-    ]
+    out: list[Talk] = []
+    for place, record in enumerate(records):
+        turns = [replace(m, learn=m.learn and bool(m.content.strip())) for m in record.messages]
+        id = f"{place}:{record.id}"
+        out += as_served(id, turns, record.tools) if record.tools else [(id, turns)]
+    return out
+
+
+def as_served(id: str, turns: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Talk]:
+    """A conversation that offers tools as the embedded engine would hold it: the tools described in the system message, and each
+    reply one JSON object, a call or an answer, so that what is learnt is what is asked. One conversation a reply that is learnt, as
+    earlier answers are shown without their JSON."""
+    out: list[Talk] = []
+    shown: list[Message] = []
+    waiting: list[str] = []
+    for turn in turns:
+        if turn.role == "tool":
+            shown.append(replace(turn, tool_call_id=waiting.pop(0) if waiting else turn.tool_call_id))
+            continue
+        if turn.role != "assistant":
+            shown.append(turn)
+            continue
+        said, found = split_calls(turn.content)
+        documents = [{"tool": call["name"], "arguments": call.get("arguments", {})} for call in found]
+        if turn.learn:
+            reply = "\n".join(json.dumps(one, ensure_ascii=False) for one in documents or [{"answer": said}])
+            out.append((f"{id}#{len(out)}", [*with_tools(shown, tools), Message("assistant", reply)]))
+        calls = tuple(ToolCall(call_id(one), str(one["tool"]), one["arguments"]) for one in documents)
+        waiting += [call.id for call in calls]
+        shown.append(Message("assistant", said, tool_calls=calls, learn=False))
+    return out
 
 
 def _texts(paths: Sequence[Path]) -> list[tuple[str, str]]:

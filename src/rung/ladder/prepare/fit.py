@@ -33,6 +33,8 @@ class Fitted:
 
 def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -> str:
     """Identity of a fit: technique, options, what it may see of the task, model, seed and version. Not the test split."""
+    if isinstance(rung, MachineDependent):
+        rung = rung.settle()
     seen = [[[dict(example.input), example.reference] for example in part] for part in (task.train, task.dev)]
     definition = [
         task.instruction,
@@ -69,8 +71,6 @@ async def fit(
 
     Raises FitError (or what the rung raised on purpose) when it cannot be fitted; work in ``folder`` is kept for a resume.
     """
-    if isinstance(rung, MachineDependent):
-        rung = rung.settle()
     key = fit_key(choice, rung, task, model, seed)
     folder, work = home / "programs" / key, home / "fits" / key
     stored = store.fit(key)

@@ -55,7 +55,7 @@ from rung.models.engine.decode import Beams, Decode, Recall, Score, Words
 from rung.models.engine.grammar import KINDS, Grammars
 from rung.models.engine.paged import Paged, version
 from rung.models.engine.schedule.worker import Worker
-from rung.models.engine.template import Template, tools_schema, with_tools
+from rung.models.engine.template import Template, call_id, tools_schema, with_tools
 from rung.models.engine.tokens import Tokenizer
 from rung.models.engine.trie import Trie
 
@@ -481,7 +481,7 @@ def _called(request: Request, reply: Reply) -> Reply:
     except ValueError:
         return replace(reply, finish="error", text=f"the tool call is not valid JSON: {reply.text}", code="tool-call")
     if "tool" in document:
-        call = ToolCall(f"call_{digest(document)[:12]}", document["tool"], document["arguments"])
+        call = ToolCall(call_id(document), document["tool"], document["arguments"])
         return replace(reply, text="", finish="tool_calls", tool_calls=(call,))
     return replace(reply, text=document["answer"])
 

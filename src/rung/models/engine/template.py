@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from rung.core import sandbox
+from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
 from rung.core.types import Message, ToolSpec
 
@@ -46,6 +47,11 @@ def tools_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {"anyOf": [*calls, answer]}
+
+
+def call_id(document: Mapping[str, Any]) -> str:
+    """The id of a call that was read from a reply."""
+    return f"call_{digest(document)[:12]}"
 
 
 def with_tools(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Message]:
