@@ -118,7 +118,7 @@ def rows(chat: Chat, conversations: Conversations) -> list[TokenRow]:
     return encode(chat, conversations)[0]
 
 
-RECIPE = Recipe(rank=4, alpha=8, rate=5e-3, epochs=3, batch=4, tokens=512, precision="fp32", patience=0)
+RECIPE = Recipe(rank=4, alpha=8, rate=5e-3, epochs=3, batch=4, tokens=512, precision="fp32", patience=0, upper=1.0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from rung.tuning.preflight import check_mask
 from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
-SMALL = {"rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}
+SMALL = {"upper": 1.0, "rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}
 
 
 @pytest.fixture

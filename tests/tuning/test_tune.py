@@ -82,7 +82,7 @@ def context(shelf: Shelf, folder: Path, seen: list[Progress]) -> Context:
     return Context(shelf, folder, evaluate, 0, seen.append)
 
 
-SMALL = Tune(rank=4, rate=5e-3, epochs=2, batch=4)
+SMALL = Tune(upper=1.0, rank=4, rate=5e-3, epochs=2, batch=4)
 
 
 @pytest.mark.slow
