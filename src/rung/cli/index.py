@@ -18,8 +18,8 @@ from rung.core.errors import InputError, RungError
 from rung.core.extras import require
 from rung.core.settings import Settings
 from rung.core.types import Progress
-from rung.retrieval.collection.build.build import BuildOptions
-from rung.retrieval.collection.build.write import Built
+from rung.retrieval.collection.ingest.build import BuildOptions
+from rung.retrieval.collection.ingest.write import Built
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import find, locate, names
 from rung.retrieval.measure import evaluate as measure
@@ -139,7 +139,7 @@ def _run(
             typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
 
     try:
-        built = collection.build(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
+        built = collection.ingest(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)

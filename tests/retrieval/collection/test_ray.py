@@ -16,9 +16,9 @@ import pytest
 from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Document, Passage, Progress
 from rung.documents import Source
-from rung.retrieval.collection.build import ray as steps
-from rung.retrieval.collection.build.build import BuildOptions
-from rung.retrieval.collection.build.ray import Part, Tools, _make, _Raised, _read, _table
+from rung.retrieval.collection.ingest import ray as steps
+from rung.retrieval.collection.ingest.build import BuildOptions
+from rung.retrieval.collection.ingest.ray import Part, Tools, _make, _Raised, _read, _table
 from rung.retrieval.collection.collection import Collection
 
 

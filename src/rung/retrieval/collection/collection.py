@@ -20,9 +20,9 @@ from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Embedder, Filter, Resources
 from rung.core.types import Document, Hit, Passage, Progress
 from rung.retrieval.chunk import Chunker
-from rung.retrieval.collection.build.build import BuildOptions, build
-from rung.retrieval.collection.build.write import Built, Given, put, remove
-from rung.retrieval.collection.build.writer import Writer, no_room
+from rung.retrieval.collection.ingest.build import BuildOptions, build
+from rung.retrieval.collection.ingest.write import Built, Given, put, remove
+from rung.retrieval.collection.ingest.writer import Writer, no_room
 from rung.retrieval.collection.database.database import FORMAT, Database
 from rung.retrieval.collection.database.snapshot import Snapshot, clean
 from rung.retrieval.collection.database.stats import Stats, measure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rung.core.errors import StoreError
-from rung.retrieval.collection.build.write import content_hash
+from rung.retrieval.collection.ingest.write import content_hash
 from rung.retrieval.collection.derived.derived import StaleError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from rung.core.extras import require
 from rung.core.problem import Problem
 from rung.core.types import Document, Passage
 from rung.documents import Source
-from rung.retrieval.collection.build.write import cleaned, content_hash
+from rung.retrieval.collection.ingest.write import cleaned, content_hash
 
 if TYPE_CHECKING:
     import numpy as np

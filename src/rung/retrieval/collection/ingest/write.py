@@ -22,7 +22,7 @@ from rung.retrieval.filter.conditions import clean as check_metadata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rung.retrieval.collection.build.ray import Ready
+    from rung.retrieval.collection.ingest.ray import Ready
     from rung.retrieval.collection.collection import Collection
 
 
