@@ -18,10 +18,10 @@ from rung.core.errors import InputError, RungError
 from rung.core.extras import require
 from rung.core.settings import Settings
 from rung.core.types import Progress
-from rung.retrieval.collection.ingest.build import BuildOptions
-from rung.retrieval.collection.ingest.write import Built
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import find, locate, names
+from rung.retrieval.collection.ingest.build import BuildOptions
+from rung.retrieval.collection.ingest.write import Built
 from rung.retrieval.measure import evaluate as measure
 
 app = typer.Typer(help="Build, list, check and drop collections of documents.", rich_markup_mode=None)

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError, StoreError
 from rung.core.types import Document, Passage, Progress
-from rung.retrieval.collection.ingest.build import BuildOptions
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.database.verify import CollectionCheck
 from rung.retrieval.collection.folders import find, locate, names
+from rung.retrieval.collection.ingest.build import BuildOptions
 from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.rank.options import Mode, SearchOptions
 

@@ -16,10 +16,10 @@ import pytest
 from rung.core.errors import InputError, MissingExtra
 from rung.core.types import Document, Passage, Progress
 from rung.documents import Source
+from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.ingest import ray as steps
 from rung.retrieval.collection.ingest.build import BuildOptions
 from rung.retrieval.collection.ingest.ray import Part, Tools, _make, _Raised, _read, _table
-from rung.retrieval.collection.collection import Collection
 
 
 def here(sources: Sequence[tuple[Source, Mapping[str, bytes]]], tools: Tools) -> Iterator[Part]:

@@ -20,9 +20,6 @@ from rung.core.errors import InputError, RungError, StoreError
 from rung.core.protocols import Embedder, Filter, Resources
 from rung.core.types import Document, Hit, Passage, Progress
 from rung.retrieval.chunk import Chunker
-from rung.retrieval.collection.ingest.build import BuildOptions, build
-from rung.retrieval.collection.ingest.write import Built, Given, put, remove
-from rung.retrieval.collection.ingest.writer import Writer, no_room
 from rung.retrieval.collection.database.database import FORMAT, Database
 from rung.retrieval.collection.database.snapshot import Snapshot, clean
 from rung.retrieval.collection.database.stats import Stats, measure
@@ -30,6 +27,9 @@ from rung.retrieval.collection.database.verify import CollectionCheck, check_doc
 from rung.retrieval.collection.derived.derived import Derived, StaleError
 from rung.retrieval.collection.derived.parts import CollectionView, Parts
 from rung.retrieval.collection.folders import FILE
+from rung.retrieval.collection.ingest.build import BuildOptions, build
+from rung.retrieval.collection.ingest.write import Built, Given, put, remove
+from rung.retrieval.collection.ingest.writer import Writer, no_room
 from rung.retrieval.collection.origin import Origin, Splitter, open_embedder, record, spell
 from rung.retrieval.rank import pipeline
 from rung.retrieval.rank.options import SearchOptions

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rung.core.errors import StoreError
-from rung.retrieval.collection.ingest.write import content_hash
 from rung.retrieval.collection.derived.derived import StaleError
+from rung.retrieval.collection.ingest.write import content_hash
 
 if TYPE_CHECKING:
     from rung.retrieval.collection.database.snapshot import Snapshot

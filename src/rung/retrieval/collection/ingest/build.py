@@ -16,10 +16,10 @@ from rung.core.errors import InputError
 from rung.core.problem import Problem
 from rung.core.types import Document, Progress
 from rung.documents import Source
-from rung.retrieval.collection.ingest import ray
-from rung.retrieval.collection.ingest.write import Built, Given, put, remove
 from rung.retrieval.collection.database.snapshot import StoredDocument
 from rung.retrieval.collection.derived.derived import StaleError
+from rung.retrieval.collection.ingest import ray
+from rung.retrieval.collection.ingest.write import Built, Given, put, remove
 from rung.retrieval.filter.conditions import clean
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from rung.retrieval.filter.conditions import clean as check_metadata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rung.retrieval.collection.ingest.ray import Ready
     from rung.retrieval.collection.collection import Collection
+    from rung.retrieval.collection.ingest.ray import Ready
 
 
 @dataclass(frozen=True, slots=True)
