@@ -171,7 +171,7 @@ def run_rung(folder: Path, out: Path) -> dict[str, Any]:
     before = memory()
     used, started = time.process_time(), time.perf_counter()
     collection = Collection.create(out / "c", embedder=given, chunker=windows)
-    collection.ingest(Document(name, text, {"group": group(name)}) for name, text in files(folder))
+    collection.build(Document(name, text, {"group": group(name)}) for name, text in files(folder))
     collection.close()
     ingest = time.perf_counter() - started
     processor = time.process_time() - used

@@ -139,7 +139,7 @@ def _run(
             typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
 
     try:
-        built = collection.ingest(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
+        built = collection.build(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)

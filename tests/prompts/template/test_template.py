@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core import program as programs
-from rung.core import sandbox
 from rung.core.errors import InputError
 from rung.core.place import beside
 from rung.core.protocols import Context
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Message, ResponseFormat, RungChoice, Task
+from rung.foundations import sandbox
 from rung.ladder.prepare.fit import fit_key
 from rung.models import Pool
 from rung.models.providers.fake import Fake

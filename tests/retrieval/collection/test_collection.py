@@ -123,7 +123,7 @@ def brute(documents: Sequence[Document], query: str, where: Any = None) -> list[
 
 def test_dense_finds_what_brute_force_finds(collection: Collection) -> None:
     documents = made(200)
-    collection.ingest(documents)
+    collection.build(documents)
     for query in ("amber fjord", "kelp lagoon n17", "pebble"):
         hits = collection.search(query, SearchOptions(mode="dense", k=10))
         expected = brute(documents, query)
@@ -148,7 +148,7 @@ def test_hits_carry_text_metadata_spans_and_highlights(collection: Collection) -
 
 
 def test_hybrid_has_both_parts(collection: Collection) -> None:
-    collection.ingest(made(60))
+    collection.build(made(60))
     hits = collection.search("amber n7", SearchOptions(k=5))
     assert len(hits) == 5
     assert any({"dense", "keyword"} <= set(hit.parts) for hit in hits)
@@ -157,7 +157,7 @@ def test_hybrid_has_both_parts(collection: Collection) -> None:
 
 @pytest.mark.parametrize("mode", ["dense", "keyword", "hybrid"])
 def test_many_queries_at_once_are_the_single_ones(collection: Collection, mode: Any) -> None:
-    collection.ingest(made(80))
+    collection.build(made(80))
     queries = ["amber birch", "orchid n3", "lagoon"]
     for where in (None, {"tenant": "a"}):
         search = SearchOptions(mode=mode, k=4, where=where)
@@ -185,7 +185,7 @@ def test_diversity_takes_another_passage_before_a_copy(collection: Collection) -
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rerank_orders_anew(collection: Collection, mode: Mode) -> None:
-    collection.ingest(made(60))
+    collection.build(made(60))
     query = "amber harbor kelp n7"
     plain = collection.search(query, SearchOptions(mode=mode, k=20, depth=20))
     hits = collection.search(query, SearchOptions(mode=mode, rerank="words", k=20, depth=20))
@@ -282,9 +282,9 @@ def test_unchanged_content_is_not_embedded_again(folder: Path) -> None:
     embedder = Hashed()
     with Collection.create(folder, embedder=embedder, chunker=paragraphs) as collection:
         documents = made(20)
-        assert collection.ingest(documents).embedded == 60
+        assert collection.build(documents).embedded == 60
         embedder.asked.clear()
-        built = collection.ingest(documents)
+        built = collection.build(documents)
         assert (built.added, built.updated, built.unchanged, built.embedded) == (0, 0, 20, 0)
         assert embedder.asked == []
         lines = documents[3].text.split("\n")
@@ -300,7 +300,7 @@ def test_unchanged_content_is_not_embedded_again(folder: Path) -> None:
 
 def test_delete_and_metadata_change(collection: Collection) -> None:
     documents = made(10)
-    collection.ingest(documents)
+    collection.build(documents)
     assert collection.delete(["d1", "d2", "nope"]) == 2
     assert collection.document("d1") is None
     assert not [
@@ -404,16 +404,16 @@ def test_a_folder_is_followed(tmp_path: Path, folder: Path) -> None:
     seen: list[Progress] = []
     embedder = Hashed()
     with Collection.create(folder, embedder=embedder) as collection:
-        built = collection.ingest(docs, seen.append)
+        built = collection.build(docs, seen.append)
         assert (built.added, built.deleted, built.failures) == (4, 0, ())
         assert seen
         assert "documents/s" in seen[0].note
         embedder.asked.clear()
-        assert collection.ingest([docs]).unchanged == 4
+        assert collection.build([docs]).unchanged == 4
         (docs / "b.txt").unlink()
         (docs / "rows.jsonl").write_text('{"id": "2", "text": "kelp two, changed"}\n')
         os.utime(docs / "a.md", (1, 1))  # touched, not changed
-        built = collection.ingest(docs)
+        built = collection.build(docs)
         assert (built.added, built.updated, built.unchanged, built.deleted) == (0, 1, 1, 2)
         assert embedder.asked == ["kelp two, changed"]
         assert {hit.passage.document for hit in collection.search("kelp birch", SearchOptions(mode="keyword"))} == {
@@ -421,14 +421,14 @@ def test_a_folder_is_followed(tmp_path: Path, folder: Path) -> None:
         }
         (docs / "c.txt").write_text("cedar")
         (docs / "a.md").unlink()
-        assert collection.ingest(docs, options=BuildOptions(prune=False)).deleted == 0
+        assert collection.build(docs, options=BuildOptions(prune=False)).deleted == 0
         assert collection.document("docs/a.md") is not None
         with pytest.raises(InputError, match="there is no"):
-            collection.ingest(tmp_path / "nowhere")
+            collection.build(tmp_path / "nowhere")
         other = tmp_path / "other"
         other.mkdir()
         (other / "x.txt").write_text("ember")
-        assert collection.ingest(other).deleted == 0  # another folder's files stay
+        assert collection.build(other).deleted == 0  # another folder's files stay
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_goes_in(tmp_path: Path, folder: Path) -> None:
@@ -438,14 +438,14 @@ def test_what_cannot_be_read_is_told_and_the_rest_goes_in(tmp_path: Path, folder
     (docs / "bad.pdf").write_bytes(b"%PDF-1.4 nonsense")
     (docs / "binary.txt").write_bytes(bytes(range(256)) * 20)
     with Collection.create(folder, embedder=Hashed()) as collection:
-        built = collection.ingest(docs)
+        built = collection.build(docs)
         assert built.added >= 1
         assert {Path(problem.file).name for problem in built.failures} == {"bad.pdf", "binary.txt"}
         assert collection.document("docs/good.txt") is not None
 
 
 def test_ids_twice_in_a_build_are_told(collection: Collection) -> None:
-    built = collection.ingest([Document("a", "amber"), Document("a", "birch")])
+    built = collection.build([Document("a", "amber"), Document("a", "birch")])
     assert built.added == 1
     assert [problem.code for problem in built.failures] == ["duplicate-id"]
     found = collection.document("a")
@@ -461,14 +461,14 @@ def test_one_bad_value_ends_no_build(collection: Collection) -> None:
         Document("list", "delta", {"scores": [1.0, float("inf")]}),
         Document("good", "ember", {"year": 2004}),
     ]
-    built = collection.ingest(documents)
+    built = collection.build(documents)
     assert (built.added, built.failures) == (5, ())
     assert [(problem.file, problem.code) for problem in built.notes] == [
         (name, "bad-metadata") for name in ("nan", "deep", "nameless", "list")
     ]
     hits = collection.search("amber birch cedar ember", SearchOptions(mode="keyword", where={"year": {"gte": 2001}}))
     assert {hit.passage.document for hit in hits} == {"nan", "deep", "nameless", "good"}
-    assert collection.ingest(documents).unchanged == 5
+    assert collection.build(documents).unchanged == 5
 
 
 def test_a_document_that_is_refused_ends_no_build(folder: Path) -> None:
@@ -477,7 +477,7 @@ def test_a_document_that_is_refused_ends_no_build(folder: Path) -> None:
         return [Passage(f"{document.id}#", document.id, 0, len(document.text), text)]
 
     with Collection.create(folder, embedder=Hashed(), chunker=cut) as collection:
-        built = collection.ingest([Document("a", "amber"), Document("b", "birch"), Document("c", "cedar")])
+        built = collection.build([Document("a", "amber"), Document("b", "birch"), Document("c", "cedar")])
         assert (built.added, [problem.file for problem in built.failures]) == (2, ["b"])
         assert len(collection) == 2
     with Collection.create(folder.parent / "d", embedder=Wrong(lambda rows: rows[:, :5]), chunker=paragraphs) as other:
@@ -492,13 +492,13 @@ def test_folders_of_one_name_stay_apart(tmp_path: Path, folder: Path) -> None:
         (tmp_path / place / "notes" / "a.txt").write_text(word)
     first, second = tmp_path / "one" / "notes", tmp_path / "two" / "notes"
     with Collection.create(folder, embedder=None) as collection:
-        assert collection.ingest(first).added == 1
-        built = collection.ingest(second)
+        assert collection.build(first).added == 1
+        built = collection.build(second)
         assert (built.added, built.deleted) == (1, 0)
-        assert (collection.ingest([first, second]).unchanged, len(collection)) == (2, 2)
+        assert (collection.build([first, second]).unchanged, len(collection)) == (2, 2)
         (first / "a.txt").unlink()
         (first / "b.txt").write_text("cedar")
-        built = collection.ingest(first)
+        built = collection.build(first)
         assert (built.added, built.deleted) == (1, 1)
         found = collection.search("amber birch cedar", SearchOptions(mode="keyword"))
         assert {hit.passage.text for hit in found} == {"birch", "cedar"}
@@ -508,7 +508,7 @@ def test_folders_of_one_name_stay_apart(tmp_path: Path, folder: Path) -> None:
 
 
 def test_what_it_was_made_with_is_kept(folder: Path, collection: Collection) -> None:
-    collection.ingest(made(5))
+    collection.build(made(5))
     collection.close()
     with pytest.raises(InputError, match="already"):
         Collection.create(folder, embedder=Hashed(), chunker=paragraphs)
@@ -527,7 +527,7 @@ def test_what_it_was_made_with_is_kept(folder: Path, collection: Collection) -> 
 
 def test_without_vectors(folder: Path) -> None:
     with Collection.create(folder, embedder=None, chunker=paragraphs) as collection:
-        collection.ingest(made(10))
+        collection.build(made(10))
         assert collection.search("n3", SearchOptions(mode="hybrid"))[0].passage.document == "d3"
         assert collection.search("n3", SearchOptions(mode="keyword", where={"tenant": {"in": ["a", "b", "c"]}}))
         with pytest.raises(InputError, match="no vectors"):
@@ -570,7 +570,7 @@ def answers(collection: Collection) -> list[list[tuple[str, float]]]:
 @pytest.mark.parametrize("file", ["vectors.bin", "keyword/keyword.npz"])
 def test_a_damaged_side_file_never_gives_a_wrong_answer(folder: Path, file: str) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(made(60))
+        collection.build(made(60))
         expected = answers(collection)
     whole = (folder / file).read_bytes()
     chance = random.Random(5)
@@ -597,7 +597,7 @@ def test_a_damaged_side_file_never_gives_a_wrong_answer(folder: Path, file: str)
 
 def test_a_side_file_of_another_generation_is_followed_up_or_made_again(folder: Path) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(made(30))
+        collection.build(made(30))
         old = {name: (folder / name).read_bytes() for name in ("vectors.bin", "keyword/keyword.npz")}
         collection.delete(["d3", "d4"])
         collection.upsert([Document("d5", "kelp kelp"), Document("new", "amber new")])
@@ -616,7 +616,7 @@ def test_a_side_file_of_another_generation_is_followed_up_or_made_again(folder: 
 
 def test_damage_to_the_truth_is_said(folder: Path) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(made(60))
+        collection.build(made(60))
     path = folder / "collection.db"
     raw = bytearray(path.read_bytes())
     place = raw.find(b"amber")
@@ -637,7 +637,7 @@ def test_damage_to_the_truth_is_said(folder: Path) -> None:
 
 def test_damaged_vectors_are_said(folder: Path) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(made(60))
+        collection.build(made(60))
         stored = collection.nearest(Hashed().embed(["amber"]), 1)
     vector = (folder / "vectors.bin").read_bytes()[-128:]
     (folder / "vectors.bin").unlink()
@@ -722,7 +722,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost(folder: Path, what
             for id in [f"d{number}" for number in range(stats.documents)]:
                 assert collection.document(id) == documents[id]
     with reopen(folder) as collection:  # and it goes on
-        built = collection.ingest(documents.values())
+        built = collection.build(documents.values())
         assert built.added + built.unchanged == count
         assert built.unchanged >= acknowledged
         assert len(collection) == 3 * count
@@ -737,7 +737,7 @@ def _small() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX's")
 def test_a_full_disk_is_an_error_that_leaves_what_was_there(folder: Path) -> None:
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(made(30))
+        collection.build(made(30))
         expected = answers(collection)
     process = child("build", folder, 3000, preexec_fn=_small)
     _, error = process.communicate(timeout=60)
@@ -752,7 +752,7 @@ def test_a_full_disk_is_an_error_that_leaves_what_was_there(folder: Path) -> Non
             assert collection.document(f"d{number}") is not None
         collection.delete([f"d{number}" for number in range(30, stats.documents)])
         assert {hit for hits in answers(collection) for hit, _ in hits} == {hit for hits in expected for hit, _ in hits}
-        assert collection.ingest(made(3000)).failures == ()  # there is room again
+        assert collection.build(made(3000)).failures == ()  # there is room again
         assert len(collection) == 9000
 
 
@@ -829,7 +829,7 @@ def test_readers_see_whole_generations(folder: Path) -> None:
 def test_another_index_follows(folder: Path) -> None:
     documents = made(50)
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs, index="exact") as collection:
-        collection.ingest(documents)
+        collection.build(documents)
         collection.delete(["d1"])
         collection.upsert([Document("d2", "kelp kelp", {"tenant": "a"})])
         ours = answers(collection)
@@ -856,7 +856,7 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
     documents = made(150, lines=2)
     queries = ["amber kelp", "orchid n4", "harbor"]
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
-        collection.ingest(documents)
+        collection.build(documents)
         collection.delete(["d1"])
         collection.upsert([Document("d2", "kelp kelp", {"tenant": "a"})])
         documents = [

@@ -14,10 +14,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from rung.core import sandbox
 from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
 from rung.core.types import Message, ToolSpec
+from rung.foundations import sandbox
 
 _OPEN, _SHUT = "\ue0f5", "\ue0f6"
 _MARK = re.compile(f"{_OPEN}(\\d+){_SHUT}")

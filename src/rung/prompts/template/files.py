@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rung.core import sandbox
 from rung.core.errors import InputError
 from rung.core.types import Example
+from rung.foundations import sandbox
 from rung.prompts.template import prompty
 from rung.prompts.template.prompt import PARTS, Prompt, Shot
 from rung.prompts.template.prompty import described, read_variables

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
-from rung.core import sandbox
 from rung.core.codec import digest, encode
 from rung.core.errors import InputError
-from rung.core.sandbox import Trusted
 from rung.core.types import Example, Input, Message, Role
+from rung.foundations import sandbox
+from rung.foundations.sandbox import Trusted
 from rung.prompts.template.prompt import PARTS, Prompt
 from rung.prompts.template.render import ESCAPES, Pairs, Style, guard, mark, show, style_of
 

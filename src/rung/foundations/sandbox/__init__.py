@@ -16,9 +16,9 @@ import jinja2
 from jinja2.exceptions import SecurityError
 
 from rung.core.errors import InputError
-from rung.core.sandbox.environment import Sandbox, Trusted
-from rung.core.sandbox.source import Metering, bare, names, parse
-from rung.core.sandbox.work import LONGEST, WORK, Dialect, budget, refuse
+from rung.foundations.sandbox.environment import Sandbox, Trusted
+from rung.foundations.sandbox.source import Metering, bare, names, parse
+from rung.foundations.sandbox.work import LONGEST, WORK, Dialect, budget, refuse
 
 __all__ = ["LONGEST", "Dialect", "Trusted", "bare", "compiled", "names", "parse", "render"]
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rung.core.sandbox.work import TABLES, Dialect, few, join, metered, paid, refuse, replace, string, weigh
+from rung.foundations.sandbox.work import TABLES, Dialect, few, join, metered, paid, refuse, replace, string, weigh
 
 _METHODS = frozenset(
     [

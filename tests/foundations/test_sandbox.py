@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import InputError
-from rung.core.sandbox import Dialect, compiled, render
+from rung.foundations.sandbox import Dialect, compiled, render
 
 LONG = "b" * 500_000
 DOUBLED = "".join(f"{{% set l{n + 1} = [l{n}, l{n}] %}}" for n in range(50))

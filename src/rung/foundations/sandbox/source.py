@@ -11,8 +11,8 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 from rung.core.errors import InputError
-from rung.core.sandbox.environment import Sandbox
-from rung.core.sandbox.work import HIDDEN, TABLES, Dialect
+from rung.foundations.sandbox.environment import Sandbox
+from rung.foundations.sandbox.work import HIDDEN, TABLES, Dialect
 
 SOURCE = 200_000
 """Characters of a template."""
