@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 # `make quick` is for people at work: a part of the tests, under a minute.
-.PHONY: climb test quick lint types docs setup clean
+.PHONY: climb test quick lower lint types docs setup clean
 
 climb: $(VENV)/.climb
 	$(BIN)/rung models pull
@@ -16,6 +16,12 @@ test: $(VENV)/.dev
 
 quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not model and not server and not slow'
+
+# The embedded model's tests as a processor without AVX-512, VNNI and bfloat16 computes them, whatever this one has.
+LOWER = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2
+lower: $(VENV)/.dev
+	$(BIN)/rung models pull smollm2-135m static minilm glove
+	$(LOWER) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m model --timeout 900
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
