@@ -54,7 +54,7 @@ def make(path: Path) -> None:
             with pa.OSFile(str(plain), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table)
     if path != plain:
-        path.write_bytes(gzip.compress(plain.read_bytes()))
+        path.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
         plain.unlink()
 
 
@@ -174,7 +174,7 @@ BROKEN: list[tuple[str, bytes, dict[str, Any], int | None, str]] = [
     ("a.json", b'[{"text": "x"},\n {"text" "y"}]', {}, 2, "not-json"),
     ("a.json", b'{"rows": []}', {}, None, "json-path"),
     ("a.csv.gz", b"text,label\n", {}, None, "gzip"),
-    ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99)[:40], {}, None, "gzip"),
+    ("a.csv.gz", gzip.compress(b"text,label\nx,y\n" * 99, mtime=0)[:40], {}, None, "gzip"),
     ("a.parquet", b"PAR1 no", {}, None, "not-arrow"),
     ("a.arrow", b"no", {}, None, "not-arrow"),
     ("a.xyz", b"", {}, None, "unknown-format"),
