@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -17,7 +17,6 @@ from rung.core.types import Progress, RungChoice, Task, Usage
 from rung.ladder.climb import Climber
 from rung.ladder.prepare.observer import Silent
 from rung.ladder.records import RungRecord
-from rung.ladder.view.interrupt import Interrupts
 from rung.ladder.view.live import Display
 from rung.models import Pool
 from rung.models.providers.fake import Fake
@@ -75,29 +74,41 @@ class Told:
         self.said.append("stop")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_without_a_terminal_stops(number: signal.Signals) -> None:
-    told = Told()
-    interrupts = Interrupts(told, lambda _: None, lambda _: None)
-    try:
+_SIGNALLED = """
+import asyncio, os, signal, sys
+from rung.ladder.view.interrupt import Interrupts
+
+class Told:
+    said = []
+    def skip(self): self.said.append("skip")
+    def stop(self): self.said.append("stop")
+
+async def work():
+    if sys.argv[1] == "ignored":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts = Interrupts(Told(), lambda _: None, lambda _: None)
+    for number in map(int, sys.argv[2:]):
         os.kill(os.getpid(), number)
         await asyncio.sleep(0.1)
-    finally:
-        interrupts.close()
-    assert told.said == ["stop"]
+        print(*Told.said, flush=True)
+    interrupts.close()
+
+asyncio.run(work())
+"""
 
 
-async def test_where_a_shell_ignores_ctrl_c_it_stays_so() -> None:
-    told = Told()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    interrupts = Interrupts(told, lambda _: None, lambda _: None)
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.sleep(0.05)
-        assert told.said == []
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0.1)
-        assert told.said == ["stop"]
-    finally:
-        interrupts.close()
-        signal.signal(signal.SIGINT, before)
+def signalled(*words: object) -> list[str]:
+    """What a process of its own was told after each signal that it got (a test's own process is not to be killed)."""
+    command = [sys.executable, "-c", _SIGNALLED, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_without_a_terminal_stops(number: signal.Signals) -> None:
+    assert signalled("heard", int(number)) == ["stop"]
+
+
+def test_where_a_shell_ignores_ctrl_c_it_stays_so() -> None:
+    assert signalled("ignored", int(signal.SIGINT), int(signal.SIGTERM)) == ["", "stop"]

@@ -12,12 +12,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
 from rung.core.types import Message, ToolSpec
-from rung.foundations import sandbox
+
+
+def _sandbox() -> ModuleType:
+    from rung.foundations import sandbox  # Jinja2 is loaded by the first template, not by the provider's import
+
+    return sandbox
+
 
 _OPEN, _SHUT = "\ue0f5", "\ue0f6"
 _MARK = re.compile(f"{_OPEN}(\\d+){_SHUT}")
@@ -99,7 +106,7 @@ class Template:
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._specials = re.compile("|".join(re.escape(t) for t in sorted(control, key=len, reverse=True)) or "(?!)")
         try:
-            sandbox.compiled(source, "chat")
+            _sandbox().compiled(source, "chat")
         except InputError as error:
             raise Unsupported(
                 f"the chat template in the weights does not compile: {error.message}",
@@ -163,7 +170,7 @@ class Template:
         messages = [{"role": role, "content": f"{_OPEN}{i}{_SHUT}"} for i, role in enumerate(roles)]
         values = {"messages": messages, "add_generation_prompt": ask, "tools": None, **self._tokens}
         try:
-            return sandbox.render(self._source, values, dialect="chat")
+            return str(_sandbox().render(self._source, values, dialect="chat"))
         except InputError as error:
             raise InputError(
                 f"the model's chat template refuses messages with roles {', '.join(roles) or 'none'}: {error.message}",
