@@ -121,40 +121,30 @@ class Data(_Part):
         return {"whole": value}
 
 
-class Reference(_Part):
-    """Where the reference is: ``pattern`` takes its first group out of the text, ``map`` renames, ``separator`` splits."""
-
+class _Picked(_Part):
     column: Text
     pattern: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping) else {"column": value}
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        return value if value is None else _regex(value)
+
+
+class Reference(_Picked):
+    """Where the reference is: ``pattern`` takes its first group out of the text, ``map`` renames, ``separator`` splits."""
+
     map: dict[str, Text] = Field(default_factory=dict)
     separator: str | None = Field(default=None, min_length=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _shape(cls, value: Any) -> Any:
-        return value if isinstance(value, Mapping) else {"column": value}
 
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        return value if value is None else _regex(value)
-
-
-class InputField(_Part):
+class InputField(_Picked):
     """A field of the input: a column, or what ``pattern`` takes out of it (its first group, else all that matches)."""
-
-    column: Text
-    pattern: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shape(cls, value: Any) -> Any:
-        return value if isinstance(value, Mapping) else {"column": value}
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        return value if value is None else _regex(value)
 
 
 class Columns(_Part):
