@@ -53,7 +53,9 @@ async def test_callers_are_split_by_their_share_and_stay(store: Store) -> None:
     test = split(store, shares)
     first = {str(i): test.choose(_asked(str(i)), {}, "").arm for i in range(400)}
     assert 265 <= Counter(first.values())["one"] <= 335  # 300 expected, 4 standard deviations
-    callers = [[user for user, arm in first.items() if arm == name][:6] for name in ("one", "two")]  # the salt is random
+    callers = [
+        [user for user, arm in first.items() if arm == name][:6] for name in ("one", "two")
+    ]  # the salt is random
     with open_store(store.url) as again:  # after a restart too
         async with serving(*arms(), ab_tests=[split(again, shares)]) as url, web(url) as client:
             for user in [*callers[0], *callers[1]]:

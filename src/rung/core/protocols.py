@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from rung.core.types import (
     Answer,
@@ -151,9 +151,25 @@ class Index(Protocol):
     def close(self) -> None: ...
 
 
+Effect = Literal["pure", "keyed", "once"]
+"""What a call of a tool does to the world: "pure" nothing; "keyed" something that happens once however often the call is
+repeated with one key; "once" something that must not be repeated."""
+
+
 @runtime_checkable
 class Tool(Protocol):
-    """Something an agent may call. ``schema`` is the JSON schema of its arguments."""
+    """Something an agent may call. ``schema`` is the JSON schema of its arguments, an object; they are valid under it when
+    ``call`` gets them.
+
+    ``effect`` decides what is done with a call whose result was lost: "pure" and "keyed" calls are made again, with the same
+    ``key``; a "once" call waits for a person. ``returns`` says whether what comes back may tell the agent what to do
+    ("trusted") or is somebody's text ("untrusted": a page, a mail, a file). ``volatile``: equal calls may well answer
+    differently, so that asking again is no loop.
+
+    ``call`` gives text for the agent. A RungError is told to the agent as an observation, its message and its remedy, and the
+    agent goes on; so raise one for whatever the agent could do better. ``key`` is the same for every attempt at one call and
+    for no other call.
+    """
 
     @property
     def name(self) -> str: ...
@@ -161,7 +177,29 @@ class Tool(Protocol):
     def description(self) -> str: ...
     @property
     def schema(self) -> Mapping[str, Any]: ...
-    async def call(self, arguments: Mapping[str, Any]) -> str: ...
+    @property
+    def effect(self) -> Effect: ...
+    @property
+    def returns(self) -> Literal["trusted", "untrusted"]: ...
+    @property
+    def volatile(self) -> bool: ...
+    async def call(self, arguments: Mapping[str, Any], *, key: str) -> str: ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """Optional on a Tool whose effect is "once": it can tell whether the call with a key was made."""
+
+    async def probe(self, key: str) -> str | None:
+        """What the call with this key answered; None: it was not made."""
+        ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Optional on a Tool that holds something open (a connection, a process): closed when the agent is done with it."""
+
+    async def close(self) -> None: ...
 
 
 @runtime_checkable

@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 from rung.core.errors import InputError
 
-Kind = Literal["provider", "embedder", "metric", "rung", "program", "pack", "index", "reader"]
+Kind = Literal[
+    "provider", "embedder", "metric", "rung", "program", "pack", "index", "reader",
+    "tool",
+]  # fmt: skip
 
 TABLES: dict[Kind, dict[str, str]] = {
     "provider": {
@@ -39,8 +42,9 @@ TABLES: dict[Kind, dict[str, str]] = {
     "pack": {},
     "index": {},
     "reader": {},
+    "tool": {},
 }
-"""Metrics, rungs, programs, packs, readers and indexes are many; their rooms list them in the files named in SHELVES."""
+"""Metrics, rungs, programs, packs, readers, indexes and tools are many; their rooms list them in the files named in SHELVES."""
 
 SHELVES: dict[Kind, tuple[str, ...]] = {
     "metric": ("rung.metrics.shelf:METRICS",),
@@ -61,6 +65,7 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
     "pack": ("rung.tasks.packs.shelf:PACKS",),
     "index": ("rung.retrieval.index.shelf:INDEXES",),
     "reader": ("rung.documents.shelf:READERS",),
+    "tool": ("rung.agents.tools.shelf:TOOLS",),
 }
 
 

@@ -1,0 +1,133 @@
+"""A typed Python function as a tool: its signature is the schema, its docstring the description."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import ConfigDict, PydanticUserError, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from rung.core.codec import spell
+from rung.core.errors import InputError, RungError
+from rung.core.place import here
+from rung.core.problem import nearest
+from rung.core.protocols import Effect
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class FunctionTool:
+    """Calls ``function``, with its arguments read as its annotations say; a parameter named ``key`` gets the call's key.
+
+    A plain function runs in the caller's thread: one that waits should be ``async``, so that it can be stopped.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+    effect: Effect
+    returns: Literal["trusted", "untrusted"]
+    volatile: bool
+    arguments: Any
+    keyed: bool
+
+    async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
+        """What the function gives, as text. Raises InputError for arguments that its annotations refuse; whatever else the
+        function raises is told by its type and message."""
+        try:
+            read = self.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"{self.name}: {where or 'arguments'}: {first['msg']}", remedy=f"expected {dict(self.schema)}"
+            ) from None
+        given = {name: getattr(read, name) for name in type(read).model_fields}
+        try:
+            value = self.function(**given, **({"key": key} if self.keyed else {}))
+            if inspect.isawaitable(value):
+                value = await value
+        except RungError:
+            raise
+        except Exception as error:
+            raise RungError(f"{self.name} failed: {type(error).__name__}: {error}", code="tool-failed") from error
+        return spell(value)
+
+
+def tool(
+    function: Callable[..., Any],
+    *,
+    name: str = "",
+    description: str = "",
+    effect: Effect = "pure",
+    returns: Literal["trusted", "untrusted"] = "trusted",
+    volatile: bool = False,
+) -> FunctionTool:
+    """Make a tool of a function. Every parameter needs an annotation that has a JSON form; the first paragraph of the
+    docstring tells what it does.
+
+    Raises InputError for a signature that has no schema.
+    """
+    title = name or getattr(function, "__name__", "")
+    if not _NAME.fullmatch(title):
+        raise InputError(f"{title!r} is no name for a tool", remedy="give name=, letters, digits, _ and -")
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except (NameError, TypeError, ValueError) as error:
+        raise InputError(f"tool {title}: cannot read the signature: {error}", remedy="annotate with types") from None
+    fields: dict[str, tuple[Any, Any]] = {}
+    for parameter in parameters.values():
+        if parameter.name == "key":
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise InputError(f"tool {title}: parameter {parameter.name} has no name of its own", remedy="name each")
+        if parameter.annotation is parameter.empty:
+            raise InputError(
+                f"tool {title}: parameter {parameter.name} has no type", remedy=f"write {parameter.name}: str"
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (parameter.annotation, default if default is ... else FieldInfo(default=default))
+    try:
+        made = create_model(title, __config__=ConfigDict(extra="forbid"), **cast(Any, fields))
+        schema = made.model_json_schema()
+    except (PydanticUserError, TypeError, ValueError) as error:
+        raise InputError(f"tool {title}: no JSON schema: {error}", remedy="use types that JSON has") from None
+    about = description or (inspect.getdoc(function) or title).split("\n\n")[0].replace("\n", " ")
+    return FunctionTool(
+        function, title, about, schema, effect, returns, volatile, made, keyed="key" in parameters
+    )  # fmt: skip
+
+
+def open_python(target: str = "", **options: Any) -> FunctionTool:
+    """``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task): a function, made a tool with ``options``, or a tool as it is."""
+    place, _, attribute = target.rpartition(":")
+    if not place or not attribute:
+        raise InputError(f"got tool python:{target}", remedy="write python:MODULE:FUNCTION or python:FILE.py:FUNCTION")
+    if place.endswith(".py"):
+        path = (here().folder or Path()) / place
+        spec = spec_from_file_location(path.stem, path) if path.is_file() else None
+        if spec is None or spec.loader is None:
+            raise InputError(f"there is no file {path}", remedy="paths are looked up beside the task or agent file")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = import_module(place)
+        except ModuleNotFoundError as error:
+            raise InputError(f"cannot import {place}: {error}", remedy="write python:FILE.py:FUNCTION") from None
+    found = getattr(module, attribute, None)
+    if isinstance(found, FunctionTool):
+        return found
+    if not callable(found):
+        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise InputError(f"{place} has no function {attribute!r}", remedy=nearest(attribute, known))
+    return tool(found, **options)
