@@ -23,7 +23,7 @@ from rung.core.types import Example, Task
 from rung.ladder.measure.evaluate import Evaluator
 from rung.metrics import load_metric
 from rung.models import Pool
-from rung.prompts.lint import lint_prompt
+from rung.prompts.lint.lint import lint_prompt
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, describe
 from rung.store import open_store

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError
 from rung.core.types import Example
-from rung.prompts.lint import COST, LintReport, lint, lint_prompt, lint_source, lint_template
+from rung.prompts.lint import rules as table
+from rung.prompts.lint.lint import LintReport, lint, lint_prompt, lint_source, lint_template
 from rung.prompts.template import library
 from rung.prompts.template.files import read
 from rung.prompts.template.prompt import Prompt
@@ -186,7 +187,7 @@ def test_any_text_has_a_report_with_places_in_it(text: str) -> None:
 
 def test_a_rule_that_fires_often_costs_at_most_twice() -> None:
     many = lint("List some some some some some some things.")
-    assert many.score >= 100 - 2 * COST["warning"] - 2 * COST["hint"]
+    assert many.score >= 100 - 2 * table.rules()["points"]["warning"] - 2 * table.rules()["points"]["hint"]
 
 
 def test_a_long_text_is_linted_at_once() -> None:

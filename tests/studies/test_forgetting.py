@@ -25,7 +25,7 @@ def weights(tmp_path: Path) -> list[Path]:
 async def test_perplexity_equals_a_plain_computation(weights: list[Path], tmp_path: Path) -> None:
     import torch
 
-    from rung.models.providers.transformers import open_model
+    from rung.models.providers.transformers.model import open_model
 
     text = "the sky at night, far from the town. " * 120
     (tmp_path / "book.txt").write_text(text)
@@ -75,7 +75,7 @@ async def test_answers_of_rows_are_compared_kind_by_kind(weights: list[Path], tm
 
     import torch
 
-    from rung.models.providers.transformers import open_model
+    from rung.models.providers.transformers.model import open_model
 
     def row(question: str, answer: str, **source: str) -> str:
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

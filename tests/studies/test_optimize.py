@@ -14,7 +14,7 @@ from rung.core.settings import Settings
 from rung.core.types import Progress, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.models import Pool
-from rung.prompts.search.optimize import Optimized
+from rung.prompts.search.optimize.optimized import Optimized
 from rung.prompts.template.files import read_file
 from rung.store import Store
 from rung.studies.optimize import optimize, summary

@@ -13,7 +13,7 @@ import torch
 from rung.core.errors import FitError, InputError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import Request, Sampling, ScoreRequest
-from rung.models.providers.transformers import open_model
+from rung.models.providers.transformers.model import open_model
 from rung.tuning import export
 from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.loop import train
@@ -137,7 +137,7 @@ async def test_adapter_folder_answers_as_it_was_trained(
             # The provider keeps the base and virtual tokens in bfloat16.
             torch.testing.assert_close(losses(session, assemble(session.front([row]))), want, rtol=0.02, atol=0.02)
     prompt = (*loaded.front, *chat.prompt(messages))
-    assert model._prompt(messages, 1) == prompt
+    assert model._load().prompt(messages, 1) == prompt
     with torch.no_grad():
         first = torch.log_softmax(loaded.model(input_ids=torch.tensor([prompt])).logits[0, -1], -1)
     letters = ("r", "g", "b")

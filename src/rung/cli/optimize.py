@@ -56,7 +56,8 @@ def optimize(
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.models import Pool
-    from rung.prompts.search.optimize import Optimized, stages, step_calls
+    from rung.prompts.search.optimize.cost import stages, step_calls
+    from rung.prompts.search.optimize.optimized import Optimized
     from rung.store import open_store
     from rung.studies.optimize import Optimum, summary
     from rung.studies.optimize import optimize as search

@@ -256,7 +256,7 @@ def lint(
     from dataclasses import asdict
     from json import dumps
 
-    from rung.prompts.lint import lint_source
+    from rung.prompts.lint.lint import lint_source
 
     title, report = lint_source(what)
     if json:

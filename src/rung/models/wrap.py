@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -317,15 +316,9 @@ class RateLimiter:
 
 def _sensible(request: Request) -> None:
     """Raise InputError for sampling that means nothing, before any provider reads it in its own way."""
-    sampling = request.sampling
     if not request.messages:
         raise InputError("no messages", remedy="give at least one message with role user")
-    counts = sampling.max_tokens >= 1 and sampling.beams >= 1 and sampling.top_k >= 0
-    if not (counts and 0 < sampling.top_p <= 1 and 0 <= sampling.temperature < math.inf):
-        raise InputError(
-            f"got {sampling}",
-            remedy="expected max_tokens >= 1, beams >= 1, temperature >= 0, top_k >= 0, top_p above 0 and at most 1",
-        )
+    request.sampling.check()
 
 
 async def _closable(pieces: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:

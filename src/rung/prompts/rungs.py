@@ -26,7 +26,7 @@ RUNGS = {
     "meta-language": "rung.prompts.patterns.language:MetaLanguage",
     "recipe": "rung.prompts.patterns.recipe:RECIPE",
     "alternatives": "rung.prompts.patterns.recipe:ALTERNATIVES",
-    "optimized": "rung.prompts.search.optimize:Optimized",
+    "optimized": "rung.prompts.search.optimize.optimized:Optimized",
 }
 
 PROGRAMS = {

@@ -25,7 +25,7 @@ from rung.ladder.records import verdict
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, bootstrap, holm, interval, paired, permutation
 from rung.models import Pool
-from rung.models.providers.transformers import TransformersModel, open_model
+from rung.models.providers.transformers.model import TransformersModel, open_model
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.store import open_store

@@ -25,8 +25,10 @@ from rung.metrics import load_metric
 from rung.metrics.stats import Difference, interval, paired
 from rung.models import Pool
 from rung.prompts.program import PromptProgram
-from rung.prompts.search.optimize import START, STEPS, Optimized, judging, step_calls
-from rung.prompts.search.propose import template_of, written
+from rung.prompts.search.optimize.cost import judging, step_calls
+from rung.prompts.search.optimize.optimized import Optimized
+from rung.prompts.search.optimize.search import START, STEPS
+from rung.prompts.search.propose.proposal import template_of, written
 from rung.prompts.template.files import write
 from rung.store import Store
 

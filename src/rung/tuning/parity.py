@@ -23,7 +23,7 @@ from rung.core.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine import openvino
-from rung.models.providers import transformers
+from rung.models.providers.transformers import model as transformers
 from rung.tuning.batches import Chat, TokenRow, assemble
 from rung.tuning.recipe import Method
 from rung.tuning.session import Session, losses, states

@@ -14,7 +14,7 @@ from rung.core.errors import InputError, MissingExtra
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import open_model
-from rung.models.providers.transformers import TransformersModel
+from rung.models.providers.transformers.model import TransformersModel
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -81,7 +81,7 @@ async def test_many_candidates_are_scored_in_slices(tiny_llama: Path, monkeypatc
     model = open_model(f"transformers:{tiny_llama}")
     candidates = tuple(f"answer {n}" for n in range(11))
     [whole] = await model.score([ScoreRequest(ASK, candidates)])
-    monkeypatch.setattr("rung.models.providers.transformers.BRANCHES", 3)
+    monkeypatch.setattr("rung.models.providers.transformers.network.BRANCHES", 3)
     [sliced] = await model.score([ScoreRequest(ASK, candidates)])
     assert sliced.logprobs == pytest.approx(whole.logprobs, abs=1e-4)
     await model.close()

@@ -20,7 +20,10 @@ from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.program import PromptProgram
-from rung.prompts.search.optimize import REFLECTIONS, START, STEPS, Log, Optimized, stages, step_calls
+from rung.prompts.search.optimize.cost import stages, step_calls
+from rung.prompts.search.optimize.log import Log
+from rung.prompts.search.optimize.optimized import Optimized
+from rung.prompts.search.optimize.search import REFLECTIONS, START, STEPS
 from rung.store import open_store
 
 TRAIN = tuple(Example(f"t{i}", {"text": f"train question {i} of many"}, str(i % 3)) for i in range(60))

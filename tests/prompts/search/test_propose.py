@@ -9,19 +9,10 @@ from rung.core.program import fingerprint
 from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task
 from rung.models.providers.fake import Fake
 from rung.prompts.program import Options, PromptProgram
-from rung.prompts.search.propose import (
-    REFLECTION,
-    SOURCES,
-    Material,
-    parts_of,
-    propose,
-    reflection,
-    rewritten,
-    telling,
-    template_of,
-    typical,
-    written,
-)
+from rung.prompts.search.propose.proposal import Material, parts_of, template_of, written
+from rung.prompts.search.propose.reflection import REFLECTION, reflection, rewritten
+from rung.prompts.search.propose.sources import SOURCES, propose
+from rung.prompts.search.propose.wording import telling, typical
 from rung.prompts.select import Selector
 from rung.prompts.template.files import read_file, write
 from rung.prompts.template.prompt import Prompt

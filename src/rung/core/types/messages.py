@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rung.core.errors import RungError
+from rung.core.errors import InputError, RungError
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -72,6 +73,15 @@ class Sampling:
     stop: tuple[str, ...] = ()
     beams: int = 1
     logprobs: bool = False
+
+    def check(self) -> None:
+        """Raise InputError for what means nothing, before any provider reads it in its own way."""
+        counts = self.max_tokens >= 1 and self.beams >= 1 and self.top_k >= 0
+        if not (counts and 0 < self.top_p <= 1 and 0 <= self.temperature < math.inf):
+            raise InputError(
+                f"got {self}",
+                remedy="expected max_tokens >= 1, beams >= 1, temperature >= 0, top_k >= 0, top_p above 0 and at most 1",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Any causal language model that Hugging Face transformers reads."""
