@@ -13,7 +13,7 @@ from rung.core.errors import InputError
 
 Kind = Literal[
     "provider", "embedder", "metric", "rung", "program", "pack", "index", "reader",
-    "tool",
+    "tool", "sandbox",
 ]  # fmt: skip
 
 TABLES: dict[Kind, dict[str, str]] = {
@@ -43,6 +43,10 @@ TABLES: dict[Kind, dict[str, str]] = {
     "index": {},
     "reader": {},
     "tool": {},
+    "sandbox": {
+        "monty": "rung.sandbox.monty:open_monty",
+        "bubblewrap": "rung.sandbox.bubblewrap:open_bubblewrap",
+    },
 }
 """Metrics, rungs, programs, packs, readers, indexes and tools are many; their rooms list them in the files named in SHELVES."""
 
