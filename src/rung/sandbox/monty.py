@@ -24,7 +24,7 @@ from typing import Any
 
 from rung.core.errors import Unsupported
 from rung.core.extras import require
-from rung.sandbox.outcome import Ended, Outcome, Quota, check_code, check_files
+from rung.sandbox.outcome import QUOTA, Ended, Outcome, Quota, check_code, check_files
 
 CALLS = 1000
 """Calls of the host in one run."""
@@ -65,7 +65,7 @@ class Monty:
         self._lock = threading.Lock()
 
     def run(
-        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = Quota(), collect: bool = False
+        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = QUOTA, collect: bool = False
     ) -> Outcome:
         if collect:
             raise Unsupported(
@@ -73,11 +73,13 @@ class Monty:
             )
         source = _shown(code)
         with _mounted(self._room, check_files(files, quota)) as mount:
-            found = self._turn(quota, lambda session, sink: session.feed_start(source, print_callback=sink, mount=mount))
+            found = self._turn(
+                quota, lambda session, sink: session.feed_start(source, print_callback=sink, mount=mount)
+            )
         assert isinstance(found, Outcome), "there is no function to pause at"
         return found
 
-    def begin(self, code: str, functions: Collection[str], *, quota: Quota = Quota()) -> Outcome | Paused:
+    def begin(self, code: str, functions: Collection[str], *, quota: Quota = QUOTA) -> Outcome | Paused:
         """Run ``code`` up to its first call of one of the host's ``functions``."""
         source, known = _shown(code), dict.fromkeys(functions, _nobody)
 
@@ -87,7 +89,7 @@ class Monty:
         return self._turn(quota, start, functions)
 
     def go_on(
-        self, state: bytes, functions: Collection[str], *, result: Any = None, error: str = "", quota: Quota = Quota()
+        self, state: bytes, functions: Collection[str], *, result: Any = None, error: str = "", quota: Quota = QUOTA
     ) -> Outcome | Paused:
         """Go on from a pause: the call returns ``result``, or raises RuntimeError with ``error`` where that is not empty."""
         reply = {"exc_type": "RuntimeError", "message": error} if error else {"return_value": result}
@@ -172,7 +174,9 @@ class _Sink:
 
     def __call__(self, stream: str, text: str) -> None:
         size = len(text.encode("utf-8", "replace"))
-        self._parts.append(text if size <= self._left else text.encode("utf-8", "replace")[: self._left].decode("utf-8", "ignore"))
+        self._parts.append(
+            text if size <= self._left else text.encode("utf-8", "replace")[: self._left].decode("utf-8", "ignore")
+        )
         self._left -= size
         if self._left < 0:
             self.full = True
@@ -220,8 +224,8 @@ def _shown(code: str) -> str:
     head, line = b"".join(lines[: last.lineno]), lines[last.lineno]
     start = len(head) + last.col_offset
     end = len(b"".join(lines[: last.end_lineno])) + (last.end_col_offset or len(line))
-    head, expression = data[:start].decode(), data[start:end].decode()
-    return f"{head}__last = ({expression})\nNone if __last is None else repr(__last)[:{LONGEST_VALUE}]"
+    before, expression = data[:start].decode(), data[start:end].decode()
+    return f"{before}__last = ({expression})\nNone if __last is None else repr(__last)[:{LONGEST_VALUE}]"
 
 
 @contextmanager

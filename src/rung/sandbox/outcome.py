@@ -36,6 +36,9 @@ class Quota:
                 )
 
 
+QUOTA = Quota()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run went. ``printed`` is what it wrote, ``value`` the ``repr`` of its last expression (empty for None), ``error`` the
@@ -75,7 +78,7 @@ class CodeSandbox(Protocol):
     def name(self) -> str: ...
 
     def run(
-        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = Quota(), collect: bool = False
+        self, code: str, *, files: Mapping[str, bytes] | None = None, quota: Quota = QUOTA, collect: bool = False
     ) -> Outcome:
         """Run ``code``; ``files`` lie in its working folder. ``collect``: give back the files that it made or changed.
 
@@ -92,7 +95,9 @@ def check_code(code: str) -> bytes:
     try:
         data = code.encode()
     except UnicodeEncodeError:
-        raise InputError("the code holds half a character (a lone surrogate)", remedy="leave it out", code="code") from None
+        raise InputError(
+            "the code holds half a character (a lone surrogate)", remedy="leave it out", code="code"
+        ) from None
     if len(data) > LONGEST:
         raise InputError(
             f"the code has {len(data):,} bytes, at most {LONGEST:,} are run", remedy="pass data as files", code="code"
@@ -106,12 +111,16 @@ def check_files(files: Mapping[str, bytes] | None, quota: Quota) -> dict[str, by
     for name in found:
         if not is_inside(name):
             raise InputError(
-                f"file {name!r}: expected a path inside the folder, such as data/table.csv", remedy="rename it", code="path"
+                f"file {name!r}: expected a path inside the folder, such as data/table.csv",
+                remedy="rename it",
+                code="path",
             )
     size = sum(map(len, found.values()))
     if size > quota.disk << 20:
         raise InputError(
-            f"the files have {size:,} bytes, the folder holds {quota.disk} MB", remedy="raise the quota's disk", code="quota"
+            f"the files have {size:,} bytes, the folder holds {quota.disk} MB",
+            remedy="raise the quota's disk",
+            code="quota",
         )
     return found
 
