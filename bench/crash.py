@@ -40,13 +40,13 @@ def write(url: str, program: str) -> None:
 
     async def main() -> None:
         with open_store(url) as store:
-            store.start_run("crash", "hash", "{}")
+            store.runs.start("crash", "hash", "{}")
 
             async def caller(number: int) -> None:
                 count = 0
                 while True:
                     examples = [f"{number}-{count + i}" for i in range(1 + number % 3)]
-                    await store.record([Entry(program, e, payload(program, e), 0, "run") for e in examples])
+                    await store.answers.record([Entry(program, e, payload(program, e), 0, "run") for e in examples])
                     count += len(examples)
                     for example in examples:
                         sys.stdout.write(f"{example}\n")
@@ -103,10 +103,10 @@ def main() -> int:
             mute += not acked[program]
             with open_store(url) as store:
                 for name, examples in acked.items():
-                    found = store.recall(name, sorted(examples))
+                    found = store.answers.recall(name, sorted(examples))
                     lost += len(examples - set(found))
                     torn += sum(text != payload(name, example) for example, text in found.items())
-                if any(run.status == "running" for run in store.runs()):
+                if any(run.status == "running" for run in store.runs.newest()):
                     sys.exit("a killed run reads as running")
         if url.startswith("sqlite"):
             link = sqlite3.connect(url.removeprefix("sqlite:///"))

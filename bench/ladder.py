@@ -35,7 +35,7 @@ async def once(count: int, folder: Path) -> tuple[float, float, float, float, fl
         await program(example.input)
     bare, bare_cpu = time.perf_counter() - started, time.process_time() - cpu
     with open_store(f"sqlite:///{folder / 'rung.db'}") as store:
-        run = store.start_run("bench", "hash", "{}")
+        run = store.runs.start("bench", "hash", "{}")
         evaluator = Evaluator(store, run, [load_metric("accuracy", pool), load_metric("macro-f1", pool)])
         started, cpu = time.perf_counter(), time.process_time()
         results = await evaluator(program, examples)

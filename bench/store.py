@@ -73,7 +73,7 @@ def tasks(count: int) -> float:
 def record(store: Store, rows: list[Entry]) -> float:
     async def main() -> float:
         begun = time.perf_counter()
-        await asyncio.gather(*(store.record([row]) for row in rows))
+        await asyncio.gather(*(store.answers.record([row]) for row in rows))
         return time.perf_counter() - begun
 
     return asyncio.run(main())
@@ -85,7 +85,7 @@ def workers(store: Store, rows: list[Entry], width: int) -> float:
 
         async def worker() -> None:
             for row in todo:
-                await store.record([row])
+                await store.answers.record([row])
 
         begun = time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(width)))

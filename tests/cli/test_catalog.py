@@ -160,7 +160,7 @@ async def test_the_latest_run_of_the_users_store_is_shown() -> None:
             last = await Climber(
                 dataclasses.replace(task, rungs=chosen), store, Pool(settings, default="fake:echo"), settings
             ).climb()
-        first = store.runs()[1].id
+        first = store.runs.newest()[1].id
     flat = " ".join(run("show", "few-shot", "--no-run").split())
     assert "few-shot-knn: accuracy 1.000 [0.84, 1.00] on 20 items of mine" in flat
     assert f"(run {first}, " in flat

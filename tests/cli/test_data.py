@@ -113,7 +113,7 @@ def test_what_was_served_becomes_rows(tmp_path: Path) -> None:
                 "messages": [{"role": "user", "content": text}],
                 "answers": [{"text": text.upper(), **finish}],
             }
-            opened.note_served(id, "rung/x", json.dumps(payload))
+            opened.served.note(id, "rung/x", json.dumps(payload))
     Path("right.csv").write_text("id,answer\na,Hello!\n")
     said = rung(
         "data", "import", "--served", "rung/x", "--store", store, "--corrections", "right.csv", "--to", "rows.jsonl"

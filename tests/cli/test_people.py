@@ -30,10 +30,10 @@ def run(*words: str) -> str:
 
 def test_a_report_of_ratings() -> None:
     with open_store(URL) as store:
-        id = store.start_run("desk", "hash", "{}")
+        id = store.runs.start("desk", "hash", "{}")
         rungs = tuple(RungRecord(name, name, "done") for name in ("rules", "linear"))
         record = RunRecord(id, "desk", "hash", "", "fake:echo", ("accuracy",), 0.02, None, {}, rungs)
-        store.update_run(id, status="done", summary=canonical(record))
+        store.runs.update(id, status="done", summary=canonical(record))
     with pytest.raises(InputError, match="nobody"):
         run("rate", "last", "--report")
     with pytest.raises(InputError, match="two or more"):
@@ -41,7 +41,7 @@ def test_a_report_of_ratings() -> None:
     with open_store(URL) as store:
         for i in range(9):
             verdict = "left" if i % 3 else "right"
-            store.put_rating(StoredRating(id, "Ada", f"e{i}", "linear", "rules", "linear", verdict))
+            store.ratings.put(StoredRating(id, "Ada", f"e{i}", "linear", "rules", "linear", verdict))
     said = run("rate", "last", "--report")
     assert "linear against rules: 66.7% [35.4%, 87.9%] over 9 examples (6 won, 3 lost" in said
     found = json.loads(run("rate", "last", "linear", "rules", "--report", "--json"))
@@ -52,15 +52,15 @@ def test_a_report_of_ratings() -> None:
 
 def test_an_ab_test_is_shown() -> None:
     with open_store(URL) as store:
-        store.put_ab_test("desk", json.dumps({"arms": [["A", "f"], ["B", "g"]], "alpha": 0.05, "salt": "s"}))
+        store.ab_tests.put("desk", json.dumps({"arms": [["A", "f"], ["B", "g"]], "alpha": 0.05, "salt": "s"}))
     assert run("ab") == "desk\n"
     assert "no difference shown so far" in run("ab", "desk")
     with open_store(URL) as store:
         for i in range(40):
             arm = "AB"[i % 2]
-            store.put_outcome(f"id{i}", "desk", arm, f"c{i}")
-            store.score_outcome("desk", f"id{i}", float(arm == "A"))
-        store.stop_ab_test("desk", "B is worse")
+            store.ab_tests.put_outcome(f"id{i}", "desk", arm, f"c{i}")
+            store.ab_tests.score_outcome("desk", f"id{i}", float(arm == "A"))
+        store.ab_tests.stop("desk", "B is worse")
     said = run("ab", "desk")
     assert "A         20      20  1.000       20  1.000" in said
     assert "B is worse\n" in said

@@ -116,7 +116,7 @@ async def test_what_is_exported_is_byte_for_byte_what_was_scored() -> None:
 
         record = read_run(store, "last")
         results = await read_results(store, record, "template", Pool(settings))
-        flat = library.find("kid", store).flat
+        flat = library.find("kid", store.prompts).flat
     assert len(results) == 10
     scope: dict[str, Any] = {}
     exec(run("export", "kid", "--as", "python"), scope)
@@ -213,7 +213,7 @@ def test_a_task_elsewhere_is_climbed_with_its_template_and_with_one_saved_in_ano
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     with open_store(other) as store:
-        record = read_run(store, store.runs()[0].id)
+        record = read_run(store, store.runs.newest()[0].id)
     assert [rung.status for rung in record.rungs] == ["done", "done"]
     # Slots that do not fit the task, and a budget too small for one answer: no program is offered, and the exit code tells.
     (project / "own.md").write_text("---\nname: own\nvariables: {question: string}\n---\nSay {{ question }}.")

@@ -62,7 +62,7 @@ async def test_callers_are_split_by_their_share_and_stay(store: Store) -> None:
                 reply = await ask(client, user)
                 assert reply.headers["x-rung-arm"] == first[user]
                 assert reply.headers["x-rung-split-by"] == "user"
-    tally = store.tally("desk")
+    tally = store.ab_tests.tally("desk")
     assert (tally["one"].answers, tally["two"].answers) == (6, 6)
     # Raising a share moves callers one way only.
     wider = split(store, Shares("desk", (("one", 0.9), ("two", 0.1))))
@@ -137,7 +137,7 @@ async def test_feedback_is_taken_once_and_a_caller_counts_once(store: Store) -> 
         ]
         for body in bodies:
             assert (await client.post("/feedback", json=body)).status_code == 400
-    (row,) = store.tally("desk").values()
+    (row,) = store.ab_tests.tally("desk").values()
     assert (row.answers, row.scored, row.mean, row.callers, row.total) == (3, 3, 0.5, 1, 1.0)
 
 
@@ -166,15 +166,15 @@ async def test_a_worse_arm_loses_its_traffic_and_stays_so(store: Store, rollback
             visits = [await visit(f"u{i}") for i in range(30)]
     late = visits[20:]
     assert set(late) == ({"one"} if rollback else {"one", "two"})
-    seen = store.ab_test("desk")
+    seen = store.ab_tests.get("desk")
     assert seen is not None
     assert bool(seen.stopped) is rollback
     assert (
-        "rolled back, all traffic goes to one: two is worse than one" in report(seen, store.tally("desk"))
+        "rolled back, all traffic goes to one: two is worse than one" in report(seen, store.ab_tests.tally("desk"))
     ) is rollback
     if rollback:
         # The moment it was shown to be worse was the first moment that the test says so.
-        assert compare(store.tally("desk"), ["one", "two"], 0.05).verdict == "worse"
+        assert compare(store.ab_tests.tally("desk"), ["one", "two"], 0.05).verdict == "worse"
         with open_store(store.url) as again:
             kept = split(again, shares)
             assert {kept.choose(_asked(str(i)), {}, "").arm for i in range(50)} == {"one"}
@@ -193,17 +193,17 @@ async def test_an_arm_that_fails_scores_nothing_and_loses_its_traffic(store: Sto
                 await client.post("/feedback", json={"id": reply.json()["id"], "score": 1})
         bad = await client.post("/chat/completions", json={"model": "desk", "messages": [], "user": "u"})
         assert bad.status_code == 400
-    tally = store.tally("desk")
+    tally = store.ab_tests.tally("desk")
     assert (tally["two"].answers, tally["two"].scored, tally["two"].total) == (statuses[502], statuses[502], 0.0)
     assert 3 <= statuses[502] < 12
-    seen = store.ab_test("desk")
+    seen = store.ab_tests.get("desk")
     assert seen is not None
     assert seen.stopped.startswith("two is worse than one")
 
 
 async def test_a_second_server_on_the_store_learns_of_it(store: Store) -> None:
     here, there = split(store), split(store)
-    store.stop_ab_test("desk", "another server said so")
+    store.ab_tests.stop("desk", "another server said so")
     turn = here.choose(_asked("u"), {}, "")
     await turn.note("chatcmpl-1")
     assert here.stopped == "another server said so"
@@ -214,7 +214,7 @@ async def test_answers_are_given_while_the_store_is_in_trouble(store: Store, mon
     def broken(*_: object) -> str:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(Store, "put_outcome", broken)
+    monkeypatch.setattr(store.ab_tests, "put_outcome", broken)
     async with serving(*arms(), ab_tests=[split(store)]) as url, web(url) as client:
         reply = await ask(client, "u")
         assert (await client.post("/feedback", json={"id": reply.json()["id"], "score": 1})).status_code == 404

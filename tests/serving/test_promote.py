@@ -132,7 +132,7 @@ async def test_what_cannot_be_exported(run: RunRecord, store: Store, settings: S
     with pytest.raises(InputError, match="not at"):
         await promote(store, run.id, "linear", tmp_path / "p", settings)
     nothing = replace(run, recommendation=None)
-    store.update_run(run.id, summary=json.dumps(encode(nothing)))
+    store.runs.update(run.id, summary=json.dumps(encode(nothing)))
     with pytest.raises(InputError, match="recommends no rung"):
         await promote(store, run.id, "", tmp_path / "p", settings)
     assert not (tmp_path / "p").exists()

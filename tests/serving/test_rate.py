@@ -63,7 +63,7 @@ async def test_a_rater_is_led_through_and_every_verdict_is_kept_with_its_sides(s
             assert number(page) == step
             assert f"Ada L., {step} of 3 rated" in page.text
             page = await client.post("/rate", data=form(step, verdict, "Ada L.", "why\r\nnot"))
-            rows = store.ratings("run")
+            rows = store.ratings.of("run")
             assert len(rows) == step + 1
             assert (rows[-1].verdict, rows[-1].rater, rows[-1].note, rows[-1].seed) == (
                 verdict,
@@ -88,7 +88,7 @@ async def test_it_goes_on_after_a_restart_and_a_verdict_can_be_changed(store: St
             page = await client.get("/rate", params={"rater": "Ada", "n": 0})
             assert "You said: left is better" in page.text
             assert number(await client.post("/rate", data=form(0, "tie"))) == 1
-    assert [row.verdict for row in store.ratings("run")] == ["tie"]
+    assert [row.verdict for row in store.ratings.of("run")] == ["tie"]
 
 
 async def test_the_pages_do_not_say_whose_answer_it_is(store: Store) -> None:
@@ -143,7 +143,7 @@ async def test_incomplete_forms_are_refused_and_keep_nothing(store: Store, data:
     async with serving(store) as client:
         assert (await client.post("/rate", data=data)).status_code == 400
         assert number(await client.get("/rate", params={"rater": "Ada", "n": 99})) == 0
-    assert store.ratings("run") == []
+    assert store.ratings.of("run") == []
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_incomplete_forms_are_refused_and_keep_nothing(store: Store, data:
 async def test_other_sites_cannot_rate(store: Store, headers: dict[str, str]) -> None:
     async with serving(store) as client:
         assert (await client.post("/rate", data=form(0), headers=headers)).status_code == 403
-    assert store.ratings("run") == []
+    assert store.ratings.of("run") == []
 
 
 async def test_nobody_without_a_name(store: Store) -> None:
@@ -216,7 +216,7 @@ def test_by_keys_in_chromium(store: Store, url: str, browser: Browser) -> None:
     browser.call("Input.insertText", text="b is a letter here")
     press(browser, "1")  # in the note a key is a letter, not a verdict
     assert browser.run("document.getElementById('note').value") == "b is a letter here1"
-    assert store.ratings("run") == []
+    assert store.ratings.of("run") == []
     press(browser, "Escape")
     press(browser, "ArrowRight")
     browser.wait("document.body.innerText.includes('1 of 3 rated')")
@@ -229,6 +229,6 @@ def test_by_keys_in_chromium(store: Store, url: str, browser: Browser) -> None:
     browser.run("document.querySelector('button[value=left]').click()")
     browser.wait("document.body.innerText.includes('Thank you, Grace')")
     assert browser.run("document.title") == "Rate answers"
-    kept: dict[str, StoredRating] = {row.example: row for row in store.ratings("run")}
+    kept: dict[str, StoredRating] = {row.example: row for row in store.ratings.of("run")}
     assert {id: row.verdict for id, row in kept.items()} == {"e1": "right", "e2": "tie", "e3": "left"}
     assert kept["e1"].note == "b is a letter here1"

@@ -70,7 +70,7 @@ async def test_served_answers_become_rows_and_corrections_win(store: Store) -> N
         assert (await client.post("/feedback", json={"id": ids[0]})).status_code == 400
         assert (await client.post("/feedback", json={"id": ids[0], "correction": ""})).status_code == 400
     problems = Problems()
-    rows = list(gather(store.served(), {ids[3]: "Good.", "chatcmpl-gone": "?"}, problems))
+    rows = list(gather(store.served.all(), {ids[3]: "Good.", "chatcmpl-gone": "?"}, problems))
     assert [(row.question, row.answer, row.source["corrected"]) for row in rows] == [
         ("where is my parcel", "where is my parcel", False),
         ("refund", "Refunded ñ \ufffd", True),
@@ -83,8 +83,8 @@ async def test_served_answers_become_rows_and_corrections_win(store: Store) -> N
     assert len(rows[0].source["program"]) == 32
     assert str(rows[0].source["time"]).startswith("20")
     assert [problem.file for problem in problems.found] == [ids[2], "chatcmpl-gone"]
-    assert [row.id for row in gather(store.served("fake:echo"), {}, Problems())] == [f"served:{ids[4]}"]
-    assert len(list(gather(store.served(), {}, Problems(), every=True))) == 4  # never what was scored below 1
+    assert [row.id for row in gather(store.served.all("fake:echo"), {}, Problems())] == [f"served:{ids[4]}"]
+    assert len(list(gather(store.served.all(), {}, Problems(), every=True))) == 4  # never what was scored below 1
 
 
 async def test_keys_and_callers_are_never_stored_and_feedback_wants_the_key(store: Store) -> None:
@@ -97,7 +97,7 @@ async def test_keys_and_callers_are_never_stored_and_feedback_wants_the_key(stor
             reply = await client.post("/feedback", json={"id": id, "correction": "x"})
             assert reply.status_code == 401
     await store.settle()
-    (row,) = store.served()
+    (row,) = store.served.all()
     assert row.correction is None
     assert json.loads(row.payload)["answers"] == [{"text": "hello"}]
     for secret in ("sk-very-secret", "somebody@example.com", "crumb"):
@@ -112,7 +112,7 @@ async def test_nothing_is_kept_without_being_asked_nor_of_a_refused_request(stor
         body: dict[str, Any] = {"model": "rung/echo", "messages": [{"role": "system", "content": "no user"}]}
         assert (await client.post("/chat/completions", json=body)).status_code == 400
     await store.settle()
-    assert list(store.served()) == []
+    assert list(store.served.all()) == []
 
 
 async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> None:
@@ -124,9 +124,9 @@ async def test_one_score_counts_in_the_test_and_in_the_record(store: Store) -> N
         assert said == {"id": id, "model": "desk", "arm": said["arm"], "score": 1.0, "corrected": True}
         again = await client.post("/feedback", json={"id": id, "score": 0})
         assert again.status_code == 409
-    (row,) = store.served("desk")
+    (row,) = store.served.all("desk")
     assert (row.score, row.correction) == (1.0, "hi")
-    assert store.tally("desk")[said["arm"]].total == 1.0
+    assert store.ab_tests.tally("desk")[said["arm"]].total == 1.0
 
 
 async def test_a_correction_without_recording_is_refused(store: Store) -> None:
@@ -145,7 +145,7 @@ async def test_an_answer_is_given_while_the_store_is_in_trouble(
         raise StoreError("the disk is full")
 
     async with serving(endpoint(program()), recorder=Recorder(store)) as url, web(url) as client:
-        monkeypatch.setattr(store._journal, "_write", broken)
+        monkeypatch.setattr(store.database.journal, "_write", broken)
         id = await ask(client, "hello")
         reply = await client.post("/feedback", json={"id": id, "score": 1})
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "store")
@@ -153,18 +153,18 @@ async def test_an_answer_is_given_while_the_store_is_in_trouble(
 
 
 async def test_what_is_too_old_is_deleted(store: Store) -> None:
-    store.note_served("old", "m", "{}")
+    store.served.note("old", "m", "{}")
     await store.settle()
     recorder = Recorder(store, days=1)
-    assert store.forget_served(time.time() - DAY) == 0
+    assert store.served.forget(time.time() - DAY) == 0
     tidy = asyncio.create_task(recorder.tidy())
     await asyncio.sleep(0.05)
-    assert len(list(store.served())) == 1
+    assert len(list(store.served.all())) == 1
     tidy.cancel()
     recorder.days = 0
     tidy = asyncio.create_task(recorder.tidy())
     async with asyncio.timeout(10):
-        while list(store.served()):
+        while list(store.served.all()):
             await asyncio.sleep(0.01)
     tidy.cancel()
 
@@ -201,7 +201,7 @@ def test_a_killed_server_has_lost_only_the_last_half_second(tmp_path: Path) -> N
         server.kill()
         server.wait(10)
     with open_store(url) as opened:
-        kept = {row.id for row in opened.served()}
+        kept = {row.id for row in opened.served.all()}
     assert kept <= {id for id, _ in given}
     # 0.5 s until the commit begins; the rest is for a busy machine.
     assert {id for id, when in given if when < killed - 1.2} <= kept
@@ -216,7 +216,7 @@ def test_labels_are_recorded_as_the_caller_saw_them(tmp_path: Path) -> None:
             async with serving(made, recorder=Recorder(store)) as url, web(url) as client:
                 await ask(client, "my card", "rung/kind")
             await store.settle()
-            (row,) = store.served()
+            (row,) = store.served.all()
             assert json.loads(row.payload)["answers"] == [{"text": "card"}]
 
     asyncio.run(work())

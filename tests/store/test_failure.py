@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from rung.core.errors import InputError, MissingExtra, RungError, StoreError
 from rung.store import Entry, Store, open_store
-from rung.store import schema as tables
+from rung.store.engine.database import metadata
 
 CRASH = Path(__file__).parents[2] / "bench" / "crash.py"
 
@@ -78,7 +78,7 @@ async def test_a_full_disk_is_a_clean_error_and_writing_goes_on_once_there_is_sp
         async def fill() -> None:
             for i in range(1000):
                 row = Entry("p", f"e{i}", json.dumps("x" * 5000), 0, "r")
-                await store.record([row])
+                await store.answers.record([row])
                 kept.append(row)
 
         with pytest.raises(StoreError, match="disk is full") as caught:
@@ -86,19 +86,21 @@ async def test_a_full_disk_is_a_clean_error_and_writing_goes_on_once_there_is_sp
         assert "free some space" in caught.value.remedy
         assert kept
         lost = f"e{len(kept)}"
-        found = store.recall("p", [*(row.example for row in kept), lost])
+        found = store.answers.recall("p", [*(row.example for row in kept), lost])
         assert found == {row.example: row.payload for row in kept}
         with pytest.raises(StoreError, match="disk is full"):
-            store.put_fit("k", json.dumps("x" * 100_000))
-        outcomes = await asyncio.gather(*(store.record([row]) for row in rows("q", 20, 50_000)), return_exceptions=True)
+            store.fits.put("k", json.dumps("x" * 100_000))
+        outcomes = await asyncio.gather(
+            *(store.answers.record([row]) for row in rows("q", 20, 50_000)), return_exceptions=True
+        )
         assert {type(outcome) for outcome in outcomes} == {StoreError}
         assert len({id(outcome) for outcome in outcomes}) == 20
         ballast.unlink()
-        await store.record([Entry("p", lost, '"now"', 0, "r")])
-        assert store.recall("p", [lost]) == {lost: '"now"'}
+        await store.answers.record([Entry("p", lost, '"now"', 0, "r")])
+        assert store.answers.recall("p", [lost]) == {lost: '"now"'}
     assert intact(file)
     with open_store(f"sqlite:///{file}") as again:
-        assert len(again.recall("p", [*(row.example for row in kept), lost])) == len(kept) + 1
+        assert len(again.answers.recall("p", [*(row.example for row in kept), lost])) == len(kept) + 1
 
 
 def test_opening_a_store_on_a_full_disk(small_disk: Path) -> None:
@@ -115,7 +117,7 @@ def test_opening_a_store_on_a_full_disk(small_disk: Path) -> None:
             open_store(f"sqlite:///{small_disk / 'new' / 'rung.db'}", patience=1)
         ballast.unlink()
         with open_store(f"sqlite:///{small_disk / 'new' / 'rung.db'}") as store:
-            assert store.runs() == []
+            assert store.runs.newest() == []
         for file in (small_disk / "new").iterdir():
             file.unlink()
 
@@ -124,19 +126,19 @@ async def test_a_store_that_may_not_grow_behaves_like_a_full_disk(tmp_path: Path
     """As above where nothing can be mounted: SQLite itself limits the file."""
     store = open_store(f"sqlite:///{tmp_path / 'rung.db'}")
 
-    @sa.event.listens_for(store._engine, "checkout")
+    @sa.event.listens_for(store.database.pool, "checkout")
     def limit(link: sqlite3.Connection, *_: object) -> None:
         link.execute(f"pragma max_page_count={pages}")
 
     pages = 60
-    await store.record(rows("p", 5))
+    await store.answers.record(rows("p", 5))
     with pytest.raises(StoreError, match="disk is full"):
-        await store.record(rows("q", 200))
-    assert store.recall("q", ["e0", "e199"]) == {}
-    assert len(store.recall("p", [f"e{i}" for i in range(5)])) == 5
+        await store.answers.record(rows("q", 200))
+    assert store.answers.recall("q", ["e0", "e199"]) == {}
+    assert len(store.answers.recall("p", [f"e{i}" for i in range(5)])) == 5
     pages = 100_000
-    await store.record(rows("q", 200))
-    assert len(store.recall("q", [f"e{i}" for i in range(200)])) == 200
+    await store.answers.record(rows("q", 200))
+    assert len(store.answers.recall("q", [f"e{i}" for i in range(200)])) == 200
     store.close()
     assert intact(tmp_path / "rung.db")
 
@@ -147,20 +149,20 @@ async def test_a_store_that_may_not_grow_behaves_like_a_full_disk(tmp_path: Path
 async def test_a_lock_held_too_long_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     file = tmp_path / "rung.db"
     with open_store(f"sqlite:///{file}", patience=0.3) as store:
-        await store.record(rows("p", 1))
+        await store.answers.record(rows("p", 1))
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("begin immediate")
         begun = time.monotonic()
         with pytest.raises(StoreError, match=r"stayed locked by another process for 0\.3 s") as caught:
-            await store.record(rows("q", 1))
+            await store.answers.record(rows("q", 1))
         assert 0.2 < time.monotonic() - begun < 5
         assert "type the same command again" in caught.value.remedy
         with pytest.raises(StoreError, match="stayed locked"):
-            store.start_run("t", "h", "{}")
-        assert len(store.recall("p", ["e0"])) == 1  # reading goes on
+            store.runs.start("t", "h", "{}")
+        assert len(store.answers.recall("p", ["e0"])) == 1  # reading goes on
         other.execute("rollback")
         other.close()
-        await store.record(rows("q", 1))
+        await store.answers.record(rows("q", 1))
 
 
 async def test_a_lock_that_ends_in_time_is_waited_for(tmp_path: Path) -> None:
@@ -170,10 +172,10 @@ async def test_a_lock_that_ends_in_time_is_waited_for(tmp_path: Path) -> None:
         other.execute("begin immediate")
         release = threading.Timer(0.4, lambda: other.execute("rollback"))
         release.start()
-        await store.record(rows("q", 1))
+        await store.answers.record(rows("q", 1))
         release.join()
         other.close()
-        assert len(store.recall("q", ["e0"])) == 1
+        assert len(store.answers.recall("q", ["e0"])) == 1
 
 
 def test_opening_waits_for_another_process_that_migrates(tmp_path: Path) -> None:
@@ -185,41 +187,41 @@ def test_opening_waits_for_another_process_that_migrates(tmp_path: Path) -> None
     release = threading.Timer(0.4, lambda: other.execute("rollback"))
     release.start()
     with open_store(f"sqlite:///{file}", patience=20) as store:
-        assert store.runs() == []
+        assert store.runs.newest() == []
     release.join()
     other.close()
 
 
 async def test_a_postgres_lock_held_too_long(postgres_url: str) -> None:
     with open_store(postgres_url, patience=0.5) as store:
-        with store._engine.connect() as other, other.begin():
+        with store.database.pool.connect() as other, other.begin():
             other.exec_driver_sql("LOCK TABLE answers IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(StoreError, match="stayed locked"):
-                await store.record(rows("p", 1))
-        await store.record(rows("p", 1))
+                await store.answers.record(rows("p", 1))
+        await store.answers.record(rows("p", 1))
 
 
 async def test_a_postgres_connection_that_is_cut_is_made_again(postgres_url: str) -> None:
     with open_store(f"{postgres_url}&application_name=to-be-cut") as store:
-        await store.record(rows("p", 1))
+        await store.answers.record(rows("p", 1))
         for program in ("q", "r"):
-            with open_store(postgres_url) as other, other._engine.connect() as link:
+            with open_store(postgres_url) as other, other.database.pool.connect() as link:
                 cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'to-be-cut'"
                 assert link.exec_driver_sql(cut).scalars().all()
-            await store.record(rows(program, 3))
-            assert len(store.recall(program, ["e0", "e1", "e2"])) == 3
+            await store.answers.record(rows(program, 3))
+            assert len(store.answers.recall(program, ["e0", "e1", "e2"])) == 3
 
 
 def test_postgres_acknowledges_only_what_is_on_disk(postgres_url: str) -> None:
     with (
         open_store(f"{postgres_url}%20-csynchronous_commit%3Doff") as store,
-        store._engine.connect() as link,
+        store.database.pool.connect() as link,
     ):
         assert link.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
 
 
 def test_sqlite_acknowledges_only_what_is_on_disk(tmp_path: Path) -> None:
-    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store, store._engine.connect() as link:
+    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store, store.database.pool.connect() as link:
         assert link.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert link.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
@@ -239,21 +241,21 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_damaged_page_is_an_error_and_not_an_answer(tmp_path: Path) -> None:
     file = tmp_path / "rung.db"
     with open_store(f"sqlite:///{file}") as store:
-        await store.record(rows("p", 300))
+        await store.answers.record(rows("p", 300))
     whole = file.read_bytes()
     # All but the first page, which holds the schema.
     file.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
     with pytest.raises(StoreError, match="is damaged"), open_store(f"sqlite:///{file}") as store:
-        store.recall("p", [f"e{i}" for i in range(300)])
+        store.answers.recall("p", [f"e{i}" for i in range(300)])
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match="is damaged"), open_store(f"sqlite:///{file}") as store:
-        store.recall("p", [f"e{i}" for i in range(300)])
+        store.answers.recall("p", [f"e{i}" for i in range(300)])
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     (tmp_path / "rung.db").touch()
     with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
-        assert store.runs() == []
+        assert store.runs.newest() == []
 
 
 def test_a_read_only_folder(tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_a_store_that_became_read_only(tmp_path: Path) -> None:
             pytest.raises(StoreError, match=r"permission|cannot open"),
             open_store(f"sqlite:///{folder / 'rung.db'}") as store,
         ):
-            store.start_run("t", "h", "{}")
+            store.runs.start("t", "h", "{}")
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -329,8 +331,8 @@ def test_a_relative_store_does_not_move_with_the_folder(tmp_path: Path, monkeypa
     with open_store("sqlite:///.rung/rung.db") as store:
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        asyncio.run(store.record(rows("p", 1)))
-        assert len(store.recall("p", ["e0"])) == 1
+        asyncio.run(store.answers.record(rows("p", 1)))
+        assert len(store.answers.recall("p", ["e0"])) == 1
     assert (tmp_path / ".rung" / "rung.db").is_file()
     assert not (tmp_path / "elsewhere" / ".rung").exists()
 
@@ -338,7 +340,7 @@ def test_a_relative_store_does_not_move_with_the_folder(tmp_path: Path, monkeypa
 def test_odd_characters_in_the_path(tmp_path: Path) -> None:
     file = tmp_path / "ein Ordner mit % und é" / "rung.db"
     with open_store(f"sqlite:///{file}") as store:
-        store.start_run("t", "h", "{}")
+        store.runs.start("t", "h", "{}")
     assert file.is_file()
 
 
@@ -361,12 +363,12 @@ def test_every_failure_is_one_of_ours(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
         _drop(store)
         with pytest.raises(RungError):
-            store.runs()
+            store.runs.newest()
         with pytest.raises(RungError):
-            asyncio.run(store.record(rows("p", 1)))
+            asyncio.run(store.answers.record(rows("p", 1)))
 
 
 def _drop(store: Store) -> None:
-    with store._engine.begin() as link:
-        for table in tables.metadata.sorted_tables:
+    with store.database.pool.begin() as link:
+        for table in metadata.sorted_tables:
             link.execute(sa.schema.DropTable(table))

@@ -30,19 +30,19 @@ def ab(
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if not name:
-            for one in opened.ab_tests():
+            for one in opened.ab_tests.all():
                 typer.echo(f"{one.name}{': rolled back, ' + one.stopped if one.stopped else ''}")
             return
-        split = opened.ab_test(name)
+        split = opened.ab_tests.get(name)
         if split is None:
-            known = ", ".join(one.name for one in opened.ab_tests())
+            known = ", ".join(one.name for one in opened.ab_tests.all())
             raise InputError(
                 f"there is no A/B test {name!r}",
                 remedy=f"known: {known}"
                 if known
                 else "begin one: rung serve A=DIR B=DIR --split A=0.9,B=0.1 --as NAME",
             )
-        tally = opened.tally(split.name)
+        tally = opened.ab_tests.tally(split.name)
     if json:
         spec = codec.loads(split.spec)
         seen = compare(tally, [arm for arm, _ in spec["arms"]], spec["alpha"])

@@ -129,7 +129,7 @@ def _served(options: TraceOptions, store: str | None, problems: Problems) -> Ite
 
     right = options.right
     with open_store(Settings({"store": store}).store_url) as opened:
-        requests = opened.served("" if options.served == "all" else options.served)
+        requests = opened.served.all("" if options.served == "all" else options.served)
         yield from traces.gather(requests, right, problems, every=options.every)
 
 

@@ -44,10 +44,10 @@ def save(
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
-        found = library.find(str(file), opened)
+        found = library.find(str(file), opened.prompts)
         if name:
             found = replace(found, own=replace(found.own, name=name), flat=replace(found.flat, name=name))
-        newest = {prompt.name: prompt.version for prompt in opened.prompts()}
+        newest = {prompt.name: prompt.version for prompt in opened.prompts.all()}
         rows = library.save(found, opened, note)
     for row in rows:
         same = newest.get(row.name) == row.version
@@ -73,9 +73,9 @@ def list_prompts(
     rows: list[dict[str, Any]] = []
     with open_store(Settings({"store": store}).store_url) as opened:
         scored = scored_prompts(opened)
-        for row in opened.prompts():
+        for row in opened.prompts.all():
             try:
-                hash, broken = library.find(row.name, opened).hash, ""
+                hash, broken = library.find(row.name, opened.prompts).hash, ""
             except InputError as error:
                 hash, broken = row.hash, error.message
             score = scored.get(row.name)
@@ -139,8 +139,8 @@ def show(
         typer.echo(as_text(_of_task(what, drop or [], style)))
         return
     with open_store(Settings({"store": store}).store_url) as opened:
-        found = library.find(what, opened)
-        versions = [] if found.file else opened.prompts(found.own.name)
+        found = library.find(what, opened.prompts)
+        versions = [] if found.file else opened.prompts.all(found.own.name)
     if values or drop or style:
         flat = replace(found.flat, parts=found.flat.parts.drop(*(drop or ())), style=style or found.flat.style)
         typer.echo(as_text(flat.check().render(_values(values))))
@@ -172,11 +172,11 @@ def diff(
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if not second:
-            newest = library.find(first, opened)
+            newest = library.find(first, opened.prompts)
             if newest.version < 2:
                 raise InputError(f"{first} has no version before", remedy=f"type: rung prompt diff {first} OTHER")
             first, second = f"{newest.own.name}@{newest.version - 1}", f"{newest.own.name}@{newest.version}"
-        one, two = library.find(first, opened), library.find(second, opened)
+        one, two = library.find(first, opened.prompts), library.find(second, opened.prompts)
     before, after = ([*write(found.own).splitlines(), *_inherited(found)] for found in (one, two))
     lines = list(unified_diff(before, after, f"{first} {one.hash[:12]}", f"{second} {two.hash[:12]}", lineterm=""))
     typer.echo("\n".join(lines) if lines else f"{first} and {second} say the same")
@@ -203,7 +203,7 @@ def rollback(
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
-        found = library.find(f"{name}@{version}", opened)
+        found = library.find(f"{name}@{version}", opened.prompts)
         row = library.save(found, opened, f"back to version {version}")[-1]
     typer.echo(f"{row.name} version {row.version} says what version {version} said, hash {row.hash[:12]}")
 
@@ -229,7 +229,7 @@ def export(
     if format not in ("text", "openai", "python", *FORMATS):
         raise InputError(f"unknown format {format!r}", remedy=f"formats: text, openai, python, {', '.join(FORMATS)}")
     with open_store(Settings({"store": store}).store_url) as opened:
-        flat = library.find(what, opened).flat.with_values(_values(values))
+        flat = library.find(what, opened.prompts).flat.with_values(_values(values))
     if format == "text":
         text = as_text(flat.render({}))
     elif format == "openai":

@@ -44,7 +44,7 @@ def rate(
             record = read_run(opened, run)
             for name in rungs or ():
                 find_rung(record, name)
-            votes = read_votes(opened.ratings(record.id))
+            votes = read_votes(opened.ratings.of(record.id))
             if rungs:
                 votes = [vote for vote in votes if {vote.left, vote.right} <= set(rungs)]
             if not votes:

@@ -67,7 +67,7 @@ def _looks(store: Store, limit: int) -> None:
     for title in ("when", "task", "what", "run", "look", "program", "who"):
         table.add_column(title, no_wrap=title != "task")
     numbers: dict[str, str] = {}
-    for look in store.looks()[-limit:][::-1]:
+    for look in store.looks.all()[-limit:][::-1]:
         if look.run not in numbers:
             numbers[look.run] = str(count(store, look.run).number or "")
         when = datetime.fromtimestamp(look.created).astimezone().isoformat(" ", "seconds")

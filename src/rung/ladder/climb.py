@@ -104,7 +104,7 @@ class Climber:
                     records.append(record)
                     if record.scored:
                         answering.scored[attempt.title] = results
-                    self.store.put_rung(run.id, position, record.title, json.dumps(encode(record)))
+                    self.store.runs.put_rung(run.id, position, record.title, json.dumps(encode(record)))
                     self.observer.rung_done(record)
                 records, recommendation = await compare(
                     task, metrics[0], records, answering.scored, self.settings["core_hour"]
@@ -125,7 +125,7 @@ class Climber:
             )
             looked = looks.count(self.store, run.id)
             run = replace(run, look=looked.number, notes=(*run.notes, *filter(None, [looked.warning])))
-            self.store.update_run(run.id, status=status, summary=json.dumps(encode(run)))
+            self.store.runs.update(run.id, status=status, summary=json.dumps(encode(run)))
         self.observer.run_done(run)
         return run
 
@@ -137,7 +137,7 @@ class Climber:
             "seed": self.seed,
         }
         run = RunRecord(
-            id=self.store.start_run(task.name, task.hash, json.dumps(spec)),
+            id=self.store.runs.start(task.name, task.hash, json.dumps(spec)),
             task=task.name,
             task_hash=task.hash,
             task_path=task.path,
@@ -153,7 +153,7 @@ class Climber:
             threads=int(self.settings["threads"]) or here.cores,
             version=__version__,
         )
-        self.store.update_run(run.id, status="running", summary=json.dumps(encode(run)))
+        self.store.runs.update(run.id, status="running", summary=json.dumps(encode(run)))
         return run
 
     def _precisions(self, records: Sequence[RungRecord]) -> dict[str, str]:
@@ -250,7 +250,7 @@ class Climber:
 
     def _is_fitted(self, attempt: Attempt, rung: Rung, using: Using) -> bool:
         key = fit_key(attempt.choice, rung, self.task, using.model().fingerprint, self.seed)
-        return self.store.fit(key) is not None
+        return self.store.fits.get(key) is not None
 
     async def _fit(self, attempt: Attempt, rung: Rung, using: Using, evaluator: Evaluator) -> Fitted:
         return await fit(

@@ -27,13 +27,13 @@ def _examples_key(task_hash: str) -> str:
 async def keep_examples(store: Store, run: str, task_hash: str, examples: Sequence[Example]) -> None:
     """Keep the test examples beside the answers, so that a run can be read when its files have moved."""
     key = _examples_key(task_hash)
-    if not store.recall(key, [ALL], 0):
-        await store.record([Entry(key, ALL, json.dumps(encode(list(examples)), ensure_ascii=False), 0, run)])
+    if not store.answers.recall(key, [ALL], 0):
+        await store.answers.record([Entry(key, ALL, json.dumps(encode(list(examples)), ensure_ascii=False), 0, run)])
 
 
 def read_examples(store: Store, task_hash: str) -> list[Example]:
     """The test examples of a task that was climbed, in the order in which they were asked."""
-    found = store.recall(_examples_key(task_hash), [ALL], 0)
+    found = store.answers.recall(_examples_key(task_hash), [ALL], 0)
     if ALL not in found:
         raise InputError("the store does not hold this run's examples", remedy="climb the task again")
     return [decode(Example, item) for item in json.loads(found[ALL])]
@@ -41,18 +41,18 @@ def read_examples(store: Store, task_hash: str) -> list[Example]:
 
 def read_run(store: Store, run: str) -> RunRecord:
     """The run of that id (or its unique start, or ``last``), as far as it came."""
-    row = store.run(run)
+    row = store.runs.find(run)
     record = decode(RunRecord, json.loads(row.summary))
     if not record.rungs:
         record = replace(
-            record, rungs=tuple(decode(RungRecord, json.loads(stored.payload)) for stored in store.rungs(row.id))
+            record, rungs=tuple(decode(RungRecord, json.loads(stored.payload)) for stored in store.runs.rungs(row.id))
         )
     return replace(record, status=row.status)
 
 
 def read_runs(store: Store, limit: int) -> list[RunRecord]:
     """Newest first."""
-    return [read_run(store, row.id) for row in store.runs(limit)]
+    return [read_run(store, row.id) for row in store.runs.newest(limit)]
 
 
 def find_rung(run: RunRecord, title: str) -> RungRecord:
@@ -84,7 +84,9 @@ async def read_results(
     looks.show(store, examples, run.task, run.task_hash, run.id, record.program, what)
     examples = examples[: record.n]
     hashes = [example_hash(example) for example in examples]
-    known = store.recall(record.program, hashes, 0) | store.recall(failures_key(record.program, run.id), hashes, 0)
+    known = store.answers.recall(record.program, hashes, 0) | store.answers.recall(
+        failures_key(record.program, run.id), hashes, 0
+    )
     rows = [(example, json.loads(known[key])) for example, key in zip(examples, hashes, strict=True) if key in known]
     answers = [decode(Answer, row["answer"]) for _, row in rows]
     loaded = [load_metric(name, resources) for name in (metrics or run.metrics)]

@@ -76,7 +76,9 @@ class Assignment:
     async def note(self, id: str) -> None:
         """Keep that this arm gave the response ``id``. An answer is not held back because the store is in trouble."""
         try:
-            why = await asyncio.to_thread(self.split.store.put_outcome, id, self.split.id, self.arm, self.caller)
+            why = await asyncio.to_thread(
+                self.split.store.ab_tests.put_outcome, id, self.split.id, self.arm, self.caller
+            )
             self.split.stopped = self.split.stopped or why
         except RungError as error:
             logger.error("the A/B test %s could not note a response: %s", self.split.id, error.message)
@@ -110,7 +112,7 @@ class ABTest:
         if shares.name in by_id:
             raise InputError(f"--as {shares.name}: something else is offered so", remedy="give another --as NAME")
         wanted = {"arms": [[name, endpoint.fingerprint] for name, endpoint in self.arms], "alpha": shares.alpha}
-        kept = store.put_ab_test(shares.name, json.dumps({**wanted, "salt": secrets.token_hex(16)}))
+        kept = store.ab_tests.put(shares.name, json.dumps({**wanted, "salt": secrets.token_hex(16)}))
         spec = json.loads(kept.spec)
         if {key: spec[key] for key in wanted} != wanted:
             raise InputError(
@@ -142,13 +144,13 @@ class ABTest:
 
     async def hear(self, id: str, score: float) -> StoredOutcome | None:
         """Keep what came back about a response, and roll back where that proves B worse. None: no such response here."""
-        found = await asyncio.to_thread(self.store.score_outcome, self.id, id, score)
+        found = await asyncio.to_thread(self.store.ab_tests.score_outcome, self.id, id, score)
         if found is not None and found.counts and not self.stopped and self.shares.rollback:
             await asyncio.to_thread(self._judge)
         return found
 
     def _judge(self) -> None:
-        tally = self.store.tally(self.id)
+        tally = self.store.ab_tests.tally(self.id)
         names = [name for name, _ in self.arms]
         one, two = (tally.get(name, ArmTally()) for name in names)
         # In the common case the interval is not needed.
@@ -160,7 +162,7 @@ class ABTest:
         d = seen.difference
         worse, better = self.arms[1][0], self.arms[0][0]
         why = f"{worse} is worse than {better} by {-d.value:.3f} [{-d.high:.3f}, {-d.low:.3f}], p {seen.p:.2g}"
-        self.store.stop_ab_test(self.id, why)
+        self.store.ab_tests.stop(self.id, why)
         self.stopped = why
         logger.warning("the A/B test %s is rolled back: %s", self.id, why)
 

@@ -82,7 +82,7 @@ def make_page(study: Study, store: Store) -> FastAPI:
             form.note,
             study.seed,
         )
-        await asyncio.to_thread(store.put_rating, rating)
+        await asyncio.to_thread(store.ratings.put, rating)
         return RedirectResponse("/rate?" + urlencode({"rater": form.rater}), 303)
 
     app.add_middleware(Guard, keys=Keys(), log=False)
@@ -108,7 +108,7 @@ def run_page(study: Study, store: Store, *, host: str, port: int, say: Callable[
 
 def _done(study: Study, store: Store, rater: str) -> dict[int, StoredRating]:
     """What this rater has rated of the study, by the question's number."""
-    mine = {(row.example, row.one, row.other): row for row in store.ratings(study.run) if row.rater == rater}
+    mine = {(row.example, row.one, row.other): row for row in store.ratings.of(study.run) if row.rater == rater}
     return {i: mine[q.key] for i, q in enumerate(study.questions) if q.key in mine}
 
 

@@ -48,7 +48,7 @@ class Recorder:
                     for choice in sorted(choices, key=lambda choice: choice.index)
                 ],
             }
-            kept = self.store.note_served(
+            kept = self.store.served.note(
                 id, endpoint.id, json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
             )
         except Exception:
@@ -62,13 +62,13 @@ class Recorder:
     async def hear(self, id: str, score: float | None, correction: str | None) -> StoredServed | None:
         """Keep what came back about an answer; None: it is not recorded. Raises StoreError when the store is in trouble."""
         await self.store.settle()  # the answer may have been given a moment ago
-        return await asyncio.to_thread(self.store.judge_served, id, score=score, correction=correction)
+        return await asyncio.to_thread(self.store.served.judge, id, score=score, correction=correction)
 
     async def tidy(self) -> None:
         """Delete what is too old, now and every hour, until cancelled."""
         while self.days is not None:
             try:
-                gone = await asyncio.to_thread(self.store.forget_served, time.time() - self.days * DAY)
+                gone = await asyncio.to_thread(self.store.served.forget, time.time() - self.days * DAY)
                 if gone:
                     logger.info("%d recorded requests were older than %d days and are deleted", gone, self.days)
             except RungError as error:

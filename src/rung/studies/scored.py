@@ -28,8 +28,8 @@ def scored_prompts(store: Store, *, limit: int = 200) -> dict[str, Scored]:
     """The newest score of each prompt, by the prompt's name, among the newest ``limit`` runs. Programs that were removed
     from the project's folder are passed over."""
     found: dict[str, Scored] = {}
-    for run in store.runs(limit):
-        for row in store.rungs(run.id):
+    for run in store.runs.newest(limit):
+        for row in store.runs.rungs(run.id):
             record = decode(RungRecord, json.loads(row.payload))
             if record.name != "template" or not record.metrics:
                 continue

@@ -42,12 +42,12 @@ def test_a_second_look_after_a_change_is_told_and_a_repetition_is_none(settings:
     )
     with open_store(settings.store_url) as store:
         assert read_run(store, more.id).look == 2
-        looks = store.looks()
+        looks = store.looks.all()
         assert [look.run for look in looks if look.what == "climb"] == [first.id, same.id, more.id, more.id]
         assert {look.program for look in looks} == {rung.program for rung in more.rungs}
         # The numbers of earlier runs do not change by later ones.
         assert [count(store, run.id).number for run in (first, same, more)] == [1, 1, 2]
-        assert store.looks()[-1].who
+        assert store.looks.all()[-1].who
     page = (settings.home / "reports" / f"{more.id}.html").read_text()
     assert "test looked at 2 times" in page
     assert "choose on dev" in page
@@ -81,7 +81,7 @@ def test_what_reads_results_is_noted_and_no_look_of_its_own(settings: Settings, 
 
     asyncio.run(read())
     with open_store(settings.store_url) as store:
-        assert [look.what for look in store.looks()] == ["climb", "report", "show", "errors"]
+        assert [look.what for look in store.looks.all()] == ["climb", "report", "show", "errors"]
         assert count(store, run.id).number == 1
         exported = asyncio.run(export_program(store, run.id, "rules", tmp_path / "out"))
     assert exported.run.look == 1
@@ -94,7 +94,7 @@ async def test_a_learning_curve_looks_too(settings: Settings) -> None:
     async with Pool(settings) as pool:
         await learning.learn(task, RULES, [12, 24], task.test, settings, pool)
     with open_store(settings.store_url) as store:
-        (run,) = {look.run for look in store.looks()}
+        (run,) = {look.run for look in store.looks.all()}
         assert run.startswith("curve-")
         assert count(store, run).number == 1
 
@@ -108,13 +108,13 @@ def test_a_look_survives_its_run_and_a_store_that_cannot_be_written_to(
     run = climb(settings, RULES)
     with open_store(settings.store_url) as store:
         store.gc(before=1e11)
-        assert store.runs() == []
-        assert [look.run for look in store.looks() if look.what in SEEN] == [run.id]
+        assert store.runs.newest() == []
+        assert [look.run for look in store.looks.all() if look.what in SEEN] == [run.id]
 
         def broken(look: StoredLook) -> None:
             raise StoreError("the disk is full")
 
-        monkeypatch.setattr(store, "put_look", broken)
+        monkeypatch.setattr(store.looks, "put", broken)
         looks.show(store, desk.task().test, "t", "h", "r", "p", "show")
 
 

@@ -235,8 +235,8 @@ def test_what_would_leave_the_sandbox_is_not_even_saved(body: str, said: str, tm
     file = files(tmp_path, esc=f"---\nname: esc\nvariables: {{text: string}}\n---\nSay it.\n{body}") / "esc.md"
     with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
         with pytest.raises(InputError, match=rf"esc\.md:6: template: {said}"):
-            library.save(library.find(str(file), store), store)
-        assert store.prompts() == []
+            library.save(library.find(str(file), store.prompts), store)
+        assert store.prompts.all() == []
 
 
 def test_loops_conditions_and_filters_work() -> None:
@@ -414,34 +414,34 @@ def test_versions_in_the_store(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 's.db'}") as store:
         saved = library.save(library.find(str(tmp_path / "kid.md")), store, "first")
         assert [(row.name, row.version, row.root) for row in saved] == [("base", 1, ""), ("kid", 1, "base")]
-        found = library.find("kid", store)
+        found = library.find("kid", store.prompts)
         assert found.hash == saved[1].hash == library.find(str(tmp_path / "kid.md")).hash
         assert found.flat.render("x") == library.find(str(tmp_path / "kid.md")).flat.render("x")
         assert [row.version for row in library.save(found, store)] == [1]
         edited = read((tmp_path / "base.md").read_text().replace("Sort it.", "Sort it now."))
-        library.save(library.read(edited, store), store)
-        assert library.find("kid", store).hash != saved[1].hash
-        assert library.find("base@1", store).hash == saved[0].hash
-        assert [(row.name, row.version) for row in store.prompts()] == [("base", 2), ("kid", 1)]
-        assert [row.version for row in store.prompts("base")] == [2, 1]
+        library.save(library.read(edited, store.prompts), store)
+        assert library.find("kid", store.prompts).hash != saved[1].hash
+        assert library.find("base@1", store.prompts).hash == saved[0].hash
+        assert [(row.name, row.version) for row in store.prompts.all()] == [("base", 2), ("kid", 1)]
+        assert [row.version for row in store.prompts.all("base")] == [2, 1]
         for bad in ("nope", "base@9"):
             with pytest.raises(InputError, match=r"neither a file nor|no version 9"):
-                library.find(bad, store)
+                library.find(bad, store.prompts)
 
 
 def test_a_ring_in_the_store_and_bad_names_save_nothing(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path / 's.db'}") as store:
-        library.save(library.read(read("---\nname: a\n---\nhi"), store), store)
-        library.save(library.read(read("---\nname: b\nroot: a\n---\nhi"), store), store)
+        library.save(library.read(read("---\nname: a\n---\nhi"), store.prompts), store)
+        library.save(library.read(read("---\nname: b\nroot: a\n---\nhi"), store.prompts), store)
         with pytest.raises(InputError, match="roots in a ring: a → b → a"):
-            library.read(read("---\nname: a\nroot: b\n---\nhi"), store)
+            library.read(read("---\nname: a\nroot: b\n---\nhi"), store.prompts)
         for name in ("", "x@1", " x", "a/b"):
             with pytest.raises(InputError, match="cannot be a prompt's name"):
-                library.save(library.read(Template(name, Prompt("hi")), store), store)
+                library.save(library.read(Template(name, Prompt("hi")), store.prompts), store)
         files(tmp_path, same="---\nname: same\n---\nhi", child="---\nname: same\nroot: same.md\n---\nho")
         with pytest.raises(InputError, match="both called same"):
-            library.save(library.find(str(tmp_path / "child.md"), store), store)
-        assert [(row.name, row.version) for row in store.prompts()] == [("a", 1), ("b", 1)]
+            library.save(library.find(str(tmp_path / "child.md"), store.prompts), store)
+        assert [(row.name, row.version) for row in store.prompts.all()] == [("a", 1), ("b", 1)]
 
 
 # ---------------------------------------------------------------- the rung
@@ -521,7 +521,7 @@ def test_a_saved_prompt_is_found_in_the_store_of_the_climb(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     settings = Settings({"store": f"sqlite:///{tmp_path / 'other.db'}"})
     with open_store(settings.store_url) as store:
-        library.save(library.read(read("---\nname: mine\n---\nSay."), store), store)
+        library.save(library.read(read("---\nname: mine\n---\nSay."), store.prompts), store)
     with pytest.raises(InputError, match="neither a file nor a saved prompt"):
         Written("mine")
     with beside(desk(), settings):

@@ -99,16 +99,16 @@ class Evaluator:
     def knows(self, program: Program, examples: Sequence[Example]) -> bool:
         """Whether the journal holds an answer of the program to each of ``examples``."""
         hashes = {example_hash(example) for example in examples}
-        return len(self.store.recall(self.identity(program), list(hashes), 0)) == len(hashes)
+        return len(self.store.answers.recall(self.identity(program), list(hashes), 0)) == len(hashes)
 
     async def peak(self, program: Program, mb: float | None, *, fresh: bool) -> float | None:
         """The program's peak memory: ``mb`` where its answers are fresh, else what was measured when they were."""
         identity = self.identity(program)
-        known = self.store.recall(identity, [PEAK], 0)
+        known = self.store.answers.recall(identity, [PEAK], 0)
         if PEAK in known:
             return float(json.loads(known[PEAK]))
         if fresh and mb is not None:
-            await self.store.record([Entry(identity, PEAK, json.dumps(mb), 0, self.run)])
+            await self.store.answers.record([Entry(identity, PEAK, json.dumps(mb), 0, self.run)])
         return mb if fresh else None
 
     async def __call__(
@@ -126,7 +126,7 @@ class Evaluator:
         hashes = [example_hash(example) for example in examples]
         if self._test is not None and not self._test.hashes.isdisjoint(hashes):
             self._test.see(identity)
-        known = self.store.recall(identity, hashes, repeat)
+        known = self.store.answers.recall(identity, hashes, repeat)
         answered: dict[int, tuple[Answer, float, bool, bool]] = {}
         fresh: list[int] = []
         for index, key in enumerate(hashes):
@@ -151,7 +151,7 @@ class Evaluator:
                 stored = {"answer": encode(answer), "seconds": seconds, **({"alone": True} if solo else {})}
                 payload = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
                 key = identity if reached else failures_key(identity, self.run)
-                await self.store.record([Entry(key, hashes[index], payload, repeat, self.run)])
+                await self.store.answers.record([Entry(key, hashes[index], payload, repeat, self.run)])
             answered[index] = (answer, seconds, solo, False)
             count += 1
             if on_tick is not None:
@@ -189,7 +189,7 @@ class Evaluator:
 
     async def _asked(self, metric: Metric, judge: str, cases: Sequence[Case]) -> list[Score]:
         keys = [_case_hash(case) for case in cases]
-        found = {one: decode(Score, json.loads(text)) for one, text in self.store.recall(judge, keys).items()}
+        found = {one: decode(Score, json.loads(text)) for one, text in self.store.answers.recall(judge, keys).items()}
         missing = {one: case for one, case in zip(keys, cases, strict=True) if one not in found}
         fresh = dict(zip(missing, await metric.score(list(missing.values())), strict=True))
         # A judge that failed may grade next time, as a model that could not be reached may answer.
@@ -198,7 +198,7 @@ class Evaluator:
             for one, score in fresh.items()
             if missing[one].failure is None and not unjudged([score])
         ]
-        await self.store.record(rows)
+        await self.store.answers.record(rows)
         found |= fresh
         return [found[one] for one in keys]
 

@@ -53,7 +53,7 @@ class Test:
         """Note that ``program`` is about to answer test examples; once a program, before the first answer."""
         if program not in self._noted:
             self._noted.add(program)
-            self.store.put_look(_look(self._sketch, self.task.name, self.task.hash, self.run, program, self.what))
+            self.store.looks.put(_look(self._sketch, self.task.name, self.task.hash, self.run, program, self.what))
 
 
 def show(
@@ -62,7 +62,7 @@ def show(
     """Note that results of ``run`` are read again. A store that cannot be written to costs the note, not the result."""
     marks = sketch([example_hash(example) for example in examples])
     try:
-        store.put_look(_look(marks, task, task_hash, run, program, what))
+        store.looks.put(_look(marks, task, task_hash, run, program, what))
     except StoreError as error:
         logger.warning("this look at the test split was not noted: %s", error.message)
 
@@ -100,7 +100,7 @@ class Count:
 def count(store: Store, run: str) -> Count:
     """How often the test examples of ``run`` had been looked at when it did. A run all of whose programs had answered them before
     is no look of its own: it shows what was known. 0 for a run that looked at none."""
-    events = [look for look in store.looks() if look.what in SEEN]
+    events = [look for look in store.looks.all() if look.what in SEEN]
     mine = next((look.sketch for look in events if look.run == run), None)
     if mine is None:
         return Count(0, 0, 0, ())

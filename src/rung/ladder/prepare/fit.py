@@ -73,7 +73,7 @@ async def fit(
     """
     key = fit_key(choice, rung, task, model, seed)
     folder, work = home / "programs" / key, home / "fits" / key
-    stored = store.fit(key)
+    stored = store.fits.get(key)
     if stored is not None and (folder / "program.json").exists():
         kept = json.loads(stored)
         training = decode(Training, kept["training"]) if kept.get("training") else None
@@ -110,5 +110,5 @@ async def fit(
         programs.save(program, folder, notes=notes, link=True)
         training = courses[-1] if courses else None
         payload = {"offline": encode(offline), "folder": str(folder), "training": encode(training)}
-        store.put_fit(key, json.dumps(payload))
+        store.fits.put(key, json.dumps(payload))
     return Fitted(programs.load(folder, resources), folder, offline, False, training)

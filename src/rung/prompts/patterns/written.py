@@ -20,13 +20,13 @@ from rung.store import Store, StoredPrompt, open_store
 class Saved:
     """The saved prompts of the store at hand (see ``rung.core.place``), opened only when one is looked up."""
 
-    def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None:
+    def get(self, name: str, version: int | None = None) -> StoredPrompt | None:
         with self._store() as store:
-            return store.prompt(name, version)
+            return store.prompts.get(name, version)
 
-    def prompts(self, name: str | None = None) -> list[StoredPrompt]:
+    def all(self, name: str | None = None) -> list[StoredPrompt]:
         with self._store() as store:
-            return store.prompts(name)
+            return store.prompts.all(name)
 
     def _store(self) -> Store:
         return open_store(here().store or Settings().store_url)

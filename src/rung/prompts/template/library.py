@@ -22,10 +22,10 @@ DEEPEST = 16
 
 
 class PromptShelf(Protocol):
-    """Where saved prompts are looked up: a Store is one."""
+    """Where saved prompts are looked up: ``Store.prompts`` is one."""
 
-    def prompt(self, name: str, version: int | None = None) -> StoredPrompt | None: ...
-    def prompts(self, name: str | None = None) -> list[StoredPrompt]: ...
+    def get(self, name: str, version: int | None = None) -> StoredPrompt | None: ...
+    def all(self, name: str | None = None) -> list[StoredPrompt]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ def _stored(use: str, store: PromptShelf | None, path: Path) -> tuple[Template, 
     name, number = (name, number) if at and number.isdigit() else (use, "")
     if store is None:
         raise InputError(f"{path}: no such file", remedy="name a template file")
-    row = store.prompt(name, int(number) if number else None)
+    row = store.get(name, int(number) if number else None)
     if row is None:
-        known = [prompt.name for prompt in store.prompts()]
-        newest = store.prompt(name) if number else None
+        known = [prompt.name for prompt in store.all()]
+        newest = store.get(name) if number else None
         if newest is not None:
             raise InputError(
                 f"prompt {name} has no version {number}, its newest is {newest.version}",
@@ -136,4 +136,4 @@ def save(found: FoundTemplate, store: Store, note: str = "") -> list[StoredPromp
             raise InputError(f"{name!r} cannot be a prompt's name", remedy="name it: rung prompt save FILE --name NAME")
         if names.count(name) > 1:
             raise InputError(f"the prompt and its root are both called {name}", remedy="give them names of their own")
-    return store.put_prompts([link.stored(note) for link in chain])
+    return store.prompts.put([link.stored(note) for link in chain])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
+from rung.store.engine.database import metadata
 from rung.store.migrations import VERSION_TABLE
-from rung.store.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE

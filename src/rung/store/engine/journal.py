@@ -16,7 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
+
+import sqlalchemy as sa
 
 from rung.core.errors import StoreError
 
@@ -32,51 +34,55 @@ QUEUE = 64 * 2**20
 logger = logging.getLogger("rung.store")
 
 
-class Entry(NamedTuple):
-    """One answer for the journal: hashes of the program and the example, JSON text, and the run that made it."""
+class Channel:
+    """Rows of one kind on their way to the database: ``write`` puts those of one transaction there, whoever they are from.
 
-    program: str
-    example: str
-    payload: str
-    repeat: int = 0
-    run: str = ""
+    Two processes that lock the same rows in different orders would deadlock Postgres, so ``write`` sorts them by key.
+    """
 
+    def __init__(self, journal: Journal, name: str, write: Callable[[sa.Connection, list[Any]], None]) -> None:
+        self.name = name
+        self.write = write
+        self._journal = journal
 
-class Served(NamedTuple):
-    """A request that was answered over HTTP: the response's id, the model asked for, JSON text, and when (Unix seconds)."""
+    async def record(self, rows: Sequence[Any]) -> None:
+        """Queue rows and return when they are durable. Raises StoreError when they could not be written.
 
-    id: str
-    model: str
-    payload: str
-    created: float
+        Cancelling the wait does not withdraw the rows.
+        """
+        await self._journal.record(self, rows)
+
+    def note(self, row: Any, *, size: int = 0) -> bool:
+        """Queue a row that nobody waits for: it goes with the next rows, or after IDLE seconds, and is lost (False: it is already,
+        the queue is full) rather than ever failing a caller or making one wait. ``size``: characters of it that matter to memory;
+        the loss of such rows is logged."""
+        return self._journal.note(self, row, size)
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes. ``answers`` and ``responses`` are acknowledged, nobody waits for the rest."""
+    """What one transaction writes. ``noted`` is how many of its rows nobody waits for whose loss is to be logged, by channel."""
 
-    answers: list[Entry] = field(default_factory=list)
-    responses: list[tuple[str, str]] = field(default_factory=list)
-    programs: set[str] = field(default_factory=set)
-    hits: Counter[str] = field(default_factory=Counter)
-    served: list[Served] = field(default_factory=list)
+    rows: dict[Channel, list[Any]] = field(default_factory=dict)
+    noted: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
-        return bool(self.answers or self.responses or self.programs or self.hits or self.served)
+        return bool(self.rows)
 
 
 @dataclass(slots=True)
 class _Call:
-    answers: Sequence[Entry]
-    responses: Sequence[tuple[str, str]]
+    channel: Channel
+    rows: Sequence[Any]
     future: asyncio.Future[None]
 
 
 class Journal:
-    """The writer thread and its queue. ``write`` makes a Batch durable or raises."""
+    """The writer thread and its queue. ``transact`` runs a function in one durable transaction or raises."""
 
-    def __init__(self, write: Callable[[Batch], None]) -> None:
-        self._write = write
+    def __init__(self, transact: Callable[[Callable[[sa.Connection], None]], None]) -> None:
+        self._transact = transact
+        self._channels: list[Channel] = []
         self._calls: list[_Call] = []
         self._aside = Batch()
         self._aside_by = 0.0
@@ -89,42 +95,40 @@ class Journal:
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
-    async def record(self, answers: Sequence[Entry], responses: Sequence[tuple[str, str]] = ()) -> None:
-        """Queue rows and return when they are durable. Raises StoreError when they could not be written.
+    def channel(self, name: str, write: Callable[[sa.Connection, list[Any]], None]) -> Channel:
+        """A new channel. A transaction writes the channels in the order in which they were made, in every process."""
+        self._channels.append(Channel(self, name, write))
+        return self._channels[-1]
 
-        Cancelling the wait does not withdraw the rows.
-        """
+    async def settle(self) -> None:
+        """Return when all that was noted before is durable. Raises StoreError when it could not be written."""
+        await self.record(self._channels[0], ())
+
+    async def record(self, channel: Channel, rows: Sequence[Any]) -> None:
+        """See ``Channel.record``."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._ready:
             self._check()
-            self._calls.append(_Call(answers, responses, future))
+            self._calls.append(_Call(channel, rows, future))
             wake, self._waker = self._waker is not loop, loop
         if wake:
             loop.call_soon(self._wake)
         await future
 
-    def note(self, *, program: str = "", hit: str = "", served: Served | None = None) -> bool:
-        """Queue what nobody waits for: it goes with the next rows, or after IDLE seconds, and is lost (False: it is already, the
-        queue is full) rather than ever failing a caller or making one wait."""
+    def note(self, channel: Channel, row: Any, size: int) -> bool:
+        """See ``Channel.note``."""
         with self._ready:
-            if self._closing:
+            if self._closing or (size and self._queued and self._queued + size > QUEUE):
                 return False
-            if served is not None:
-                size = len(served.payload)
-                if self._queued and self._queued + size > QUEUE:
-                    return False
-                self._queued += size
+            self._queued += size
             if not self._aside:
                 self._aside_by = time.monotonic() + IDLE
                 self._start()
                 self._ready.notify()
-            if program:
-                self._aside.programs.add(program)
-            if hit:
-                self._aside.hits[hit] += 1
-            if served is not None:
-                self._aside.served.append(served)
+            self._aside.rows.setdefault(channel, []).append(row)
+            if size:
+                self._aside.noted[channel.name] += 1
             return True
 
     def close(self) -> None:
@@ -157,17 +161,25 @@ class Journal:
     def _take(self) -> tuple[list[_Call], Batch]:
         """Under the lock: the next calls, LIMIT rows of them at most, and their batch."""
         batch, self._aside = self._aside, Batch()
-        taken = 0
+        taken = count = 0
         for call in self._calls:
-            if taken and len(batch.answers) + len(batch.responses) + len(call.answers) > LIMIT:
+            if taken and count + len(call.rows) > LIMIT:
                 break
-            batch.answers.extend(call.answers)
-            batch.responses.extend(call.responses)
+            batch.rows.setdefault(call.channel, []).extend(call.rows)
+            count += len(call.rows)
             taken += 1
         self._queued = 0
         calls, self._calls = self._calls[:taken], self._calls[taken:]
         self._due, self._waker = bool(self._calls), None
         return calls, batch
+
+    def _write(self, batch: Batch) -> None:
+        def work(link: sa.Connection) -> None:
+            for channel in self._channels:
+                if rows := batch.rows.get(channel):
+                    channel.write(link, rows)
+
+        self._transact(work)
 
     def _run(self) -> None:
         while True:
@@ -187,8 +199,9 @@ class Journal:
                 error = raised
             except Exception as raised:
                 error = StoreError(f"could not write to the store: {type(raised).__name__}: {raised}")
-            if error is not None and batch.served:
-                logger.error("%d served requests were not recorded: %s", len(batch.served), error.message)
+            if error is not None:
+                for name, count in batch.noted.items():
+                    logger.error("%d %s were not recorded: %s", count, name, error.message)
             _answer(calls, error)
 
 

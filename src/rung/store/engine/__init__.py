@@ -1,0 +1,1 @@
+"""What every table stands on: the database, its journal, its faults."""
