@@ -70,9 +70,10 @@ async def test_one_right_answer(model: OpenvinoModel) -> None:
 async def test_log_probabilities_are_those_of_other_engines(model: OpenvinoModel) -> None:
     """Of this reply llama.cpp on the same file gives -1.973, -0.018, -0.009 for the first tokens (it quantises activations);
     transformers in fp32 -1.883, -0.020, -0.011."""
+    near = 0.15 if model.precision == "bf16" else 0.05
     messages = (Message("user", "What is the capital of France?"),)
     (logprobs,) = await model.recall([(messages, "The capital of France is Paris.")])
-    assert logprobs[:3] == pytest.approx((-1.883, -0.020, -0.011), abs=0.05)
+    assert logprobs[:3] == pytest.approx((-1.883, -0.020, -0.011), abs=near)
 
 
 @pytest.mark.slow
@@ -100,7 +101,8 @@ async def test_scores_do_not_depend_on_the_batch(model: OpenvinoModel) -> None:
     together = await model.score(requests)
     for request, scores in zip(requests, together, strict=True):
         (alone,) = await model.score([request])
-        assert alone.logprobs == pytest.approx(scores.logprobs, abs=TIE)
+        exact = model.precision == "bf16"
+        assert alone.logprobs == (scores.logprobs if exact else pytest.approx(scores.logprobs, abs=TIE))
         assert alone.best == scores.best
 
 
@@ -130,7 +132,7 @@ async def test_scores_are_those_of_brute_force(model: OpenvinoModel) -> None:
         if truth[order[-1]] - truth[order[-2]] > 0.2:
             assert scores.best == order[-1]
         for value, expected in zip(scores.logprobs, truth, strict=True):
-            assert value == -math.inf or value == pytest.approx(expected, abs=0.15)
+            assert value == -math.inf or value == pytest.approx(expected, abs=0.4 if model.precision == "bf16" else 0.15)
 
 
 async def test_user_text_cannot_end_the_turn(model: OpenvinoModel) -> None:
