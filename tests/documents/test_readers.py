@@ -243,7 +243,7 @@ def test_broken_word_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         archive.writestr("readme.txt", "no document")
     bad["zip.docx"] = other.getvalue()
     bad["bomb.docx"] = docx(paragraph("0" * 3_000_000))
-    monkeypatch.setattr("rung.documents.formats.docx.PART", 1 << 20)
+    monkeypatch.setattr("rung.documents.formats.docx.package.PART", 1 << 20)
     words = {
         "cut": "zip archive",
         "entities": "document type",
@@ -432,3 +432,52 @@ def test_words_of_a_pdf_are_whole_and_pictures_are_told(tmp_path: Path) -> None:
     (document,), troubles = documents(tmp_path / "a.pdf")
     assert document.text.strip() == "Text."
     assert [(trouble.code, trouble.level) for trouble in troubles] == [("pictures", "warning")]
+
+
+def numbered(number: int, level: int = 0) -> str:
+    return f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{number}"/></w:numPr>'
+
+
+def test_lists_and_headings_keep_their_numbers(tmp_path: Path) -> None:
+    levels = "".join(
+        f'<w:lvl w:ilvl="{at}"><w:start w:val="{start}"/><w:numFmt w:val="{form}"/><w:lvlText w:val="{text}"/></w:lvl>'
+        for at, (start, form, text) in enumerate(
+            [
+                (1, "decimal", "%1."),
+                (1, "lowerLetter", "%2)"),
+                (3, "upperRoman", "(%3)"),
+                (0, "decimalZero", "%1.%2.%4"),
+            ]
+        )
+    )
+    chapter = '<w:lvl w:ilvl="0"><w:numFmt w:val="decimal"/><w:pStyle w:val="H1"/><w:lvlText w:val="Part %1"/></w:lvl>'
+    section = '<w:lvl w:ilvl="1"><w:numFmt w:val="decimal"/><w:pStyle w:val="H2"/><w:lvlText w:val="%1.%2"/></w:lvl>'
+    bullets = '<w:lvl w:ilvl="0"><w:numFmt w:val="bullet"/><w:lvlText w:val="o"/></w:lvl>'
+    lists = "".join(
+        f'<w:abstractNum w:abstractNumId="{at}">{inside}</w:abstractNum>'
+        for at, inside in enumerate((levels, chapter + section, bullets))
+    )
+    lists += "".join(f'<w:num w:numId="{at + 1}"><w:abstractNumId w:val="{at}"/></w:num>' for at in range(3))
+    lists += '<w:num w:numId="4"><w:abstractNumId w:val="0"/><w:lvlOverride w:ilvl="0"><w:startOverride w:val="7"/></w:lvlOverride></w:num>'
+    styles = (
+        '<w:style w:styleId="H1"><w:name w:val="heading 1"/><w:pPr><w:numPr><w:numId w:val="2"/></w:numPr></w:pPr></w:style>'
+        '<w:style w:styleId="H2"><w:name w:val="heading 2"/><w:basedOn w:val="H1"/>'
+        '<w:pPr><w:numPr><w:ilvl w:val="1"/></w:numPr></w:pPr></w:style>'
+        '<w:style w:styleId="Own"><w:name w:val="Own"/><w:basedOn w:val="H2"/></w:style>'
+    )
+    body = (
+        paragraph("Aims", '<w:pStyle w:val="H1"/>') + paragraph("Why", '<w:pStyle w:val="H2"/>')
+        + paragraph("one", numbered(1)) + paragraph("sub", numbered(1, 1)) + paragraph("sub", numbered(1, 1))
+        + paragraph("deep", numbered(1, 2)) + paragraph("code", numbered(1, 3)) + paragraph("two", numbered(1))
+        + paragraph("anew", numbered(1, 1)) + paragraph("How", '<w:pStyle w:val="Own"/>') + paragraph("seven", numbered(4))
+        + paragraph("dot", numbered(3)) + paragraph("lost", numbered(9)) + paragraph("plain", numbered(0))
+    )  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "a.docx", "w") as archive:
+        for name, content in (("document", f"<w:body>{body}</w:body>"), ("styles", styles), ("numbering", lists)):
+            archive.writestr(f"word/{name}.xml", f'<w:{name} xmlns:w="{WORD}">{content}</w:{name}>')
+    (document,), troubles = documents(tmp_path / "a.docx")
+    assert troubles == []
+    assert document.text == (
+        "# Part 1 Aims\n\n## 1.1 Why\n\n1. one\na) sub\nb) sub\n(III) deep\n1.b.00 code\n2. two\na) anew\n\n"
+        "## 1.2 How\n\n7. seven\n- dot\n- lost\n\nplain"
+    )

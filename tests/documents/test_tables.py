@@ -11,9 +11,11 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.problem import Problems
+from rung.documents import tables
 from rung.documents.cells import ABSENT, heads, value
 from rung.documents.layout import Layout
 from rung.documents.tables import read, rows, stream
+from rung.documents.worker import Bounds
 
 ROWS = [
     {"text": "plain", "label": "a"},
@@ -255,3 +257,34 @@ def test_a_line_that_never_ends_is_told_and_left_out(tmp_path: Path, monkeypatch
     problems = Problems()
     assert [row.values["a"] for row in stream(tmp_path / "a.jsonl", problems)] == [1, 2, ""]
     assert [(problem.code, problem.line) for problem in problems.close()] == [("too-long", 2), ("nul", 4)]
+
+
+def test_a_packed_table_is_read_apart_and_its_rows_are_its_file_s(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": "1", "b": [1, null]}\nnot json\n{"a": "2"}\n'))
+    problems = Problems()
+    (table,) = tables.read(path, problems)
+    assert [(row.values, row.file, row.line) for row in table.rows] == [
+        ({"a": "1", "b": [1, None]}, path, 1),
+        ({"a": "2"}, path, 3),
+    ]
+    assert [(problem.code, problem.file, problem.line) for problem in problems.found] == [("not-json", str(path), 2)]
+    assert [row.values["a"] for row in tables.stream(path, Problems())] == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["rows.json.gz", "rows.jsonl.gz", "rows.csv.gz", "rows.parquet"])
+def test_a_table_that_unpacks_without_end_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BOUNDS", Bounds(seconds=1.0, memory=128 << 20))
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(arrow.table({"text": ["x"] * 2_000_000}), path)
+    else:
+        line = b'{"text": "x"}\n' if "jsonl" in name else b"x,y\n"
+        content = b"[" + b"[]," * 6_000_000 + b"[]]" if ".json." in name else line * 3_000_000
+        path.write_bytes(gzip.compress(content, 1))
+    problems = Problems()
+    assert not any(table.rows for table in tables.read(path, problems))
+    assert [(problem.code, problem.file) for problem in problems.found] in (
+        [("too-much", str(path))], [("not-arrow", str(path))], [("not-json", str(path))],
+    )  # fmt: skip

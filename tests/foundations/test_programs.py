@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rung.core import program as programs
-from rung.core.codec import encode
+from rung.core.arrays import read_arrays
+from rung.core.codec import digest_file, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Program, Rung
 from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task, Usage
 from rung.foundations.linear import Linear
 from rung.foundations.nearest import Nearest
 from rung.foundations.rules import FieldRulesProgram, Rules
+from rung.foundations.tfidf import save_arrays
 from rung.models import Pool
 
 TEXTS = {
@@ -131,3 +135,24 @@ async def test_field_rules_fill_a_schema() -> None:
     }
     empty: Answer = await program("hello")
     assert empty.output == {"order": None, "count": None, "urgent": False, "items": []}
+
+
+async def test_damaged_weights_are_told_when_the_program_is_opened(tmp_path: Path) -> None:
+    program = await Linear(strengths=(1.0,)).fit(TASK, Context(Pool(), tmp_path, evaluate))
+    whole = read_arrays(tmp_path / "linear.npz")
+    for name, value in (
+        ("coef", whole["coef"][:, :-1]),
+        ("coef", whole["coef"] * np.nan),
+        ("intercept", whole["intercept"][:1]),
+        ("labels", np.frombuffer(b"one", np.uint8)),
+        ("idf0", whole["idf0"][:-1]),
+        ("terms1", np.frombuffer(b"a\na", np.uint8)),
+    ):
+        folder = tmp_path / f"damaged-{name}"
+        programs.save(program, folder)
+        save_arrays(folder / "linear.npz", {**whole, name: value})
+        document = json.loads((folder / "program.json").read_text())
+        document["files"]["linear.npz"] = digest_file(folder / "linear.npz")
+        (folder / "program.json").write_text(json.dumps(document))
+        with pytest.raises(InputError):
+            programs.load(folder, Pool())

@@ -129,3 +129,11 @@ async def test_context() -> None:
     broken = Case({"q": "x"}, "y", "z", steps=(Step("retrieve", reply="{"), Step("cite", reply="[")))
     assert await value("context-precision", broken) == 0.0
     assert await value("citation-recall", broken) == 0.0
+
+
+def test_signs_that_are_not_seen_change_no_verdict() -> None:
+    assert (
+        support("The soft\u00adware costs 4\u200b0 euro.", "The software costs 40 euro in \u200bVienna.") >= SUPPORTED
+    )
+    assert missing("Vi\u200benna", "In Vienna.") == ""
+    assert claims("\ufeffIt is\u200b so.") == ["It is so."]

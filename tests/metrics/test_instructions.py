@@ -10,6 +10,7 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Case, Failure
+from rung.foundations.text.sentences import count_sentences
 from rung.metrics import load_metric
 from rung.metrics.instructions import (
     KINDS,
@@ -17,7 +18,6 @@ from rung.metrics.instructions import (
     InstructionLevel,
     PromptLevel,
     count_capitals,
-    count_sentences,
     parse_instruction,
     read_instructions,
     variants,
@@ -162,3 +162,29 @@ async def test_both_levels_from_the_same_parts() -> None:
         # The items weigh by their number of instructions: resampled, the share is of sums.
         assert level.reduce(scores, np.array([[0, 0, 2]]))[0] == pytest.approx(4 / 5)
     assert "quotation" in (await InstructionLevel().score(cases()))[1].why
+
+
+def test_signs_repeated_without_end_are_counted_in_one_pass() -> None:
+    for unit in ("[", "[x", "<<", "\n", "\n \n", "Mr. ", ". A", "*"):
+        text = unit * (300_000 // len(unit)) + " x"
+        for kind, options in (
+            ("detectable_content:number_placeholders", {"num_placeholders": 1}),
+            ("detectable_format:number_bullet_lists", {"num_bullets": 1}),
+            ("detectable_format:title", {}),
+            ("length_constraints:number_sentences", {"relation": "at least", "num_sentences": 2}),
+        ):
+            CheckableInstruction(kind, options).holds(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "text", "held"),
+    [
+        ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[a] and [b [c]", True),
+        ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[a] and [b\nc]", False),
+        ("detectable_format:title", {}, "so <<>> and <<a>> it is", True),
+        ("detectable_format:title", {}, "<<<>>>", False),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 3}, "* a\n\n  - b\n**bold**\n\t* c", True),
+    ],
+)
+def test_forms_are_found_where_they_stand(kind: str, options: dict[str, int], text: str, held: bool) -> None:
+    assert CheckableInstruction(kind, options).holds(text) is held

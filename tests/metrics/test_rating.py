@@ -133,3 +133,10 @@ def test_three_raters_get_pairs_and_fleiss() -> None:
 def test_nothing_rated_yet() -> None:
     with pytest.raises(InputError, match="nobody"):
         summarise([])
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_a_rung_that_always_won_has_no_strength_without_doubt(count: int) -> None:
+    first, second = strengths(votes("ann", "l" * count), resamples=200)
+    assert (first.name, second.name) == ("a", "b")
+    assert first.elo.low < first.elo.value < first.elo.high

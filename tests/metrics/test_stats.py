@@ -246,3 +246,15 @@ async def test_no_interval_is_a_point_where_every_item_is_alike(n: int, value: f
         change = stats.paired(metric, scores, scores)
         assert change.low < 0 < change.high
         assert change.none
+
+
+@pytest.mark.parametrize(
+    "values", [[0.4], [0.2, 0.9], [0.999999, 1.0, 1.0], [0.98, 1.0, 1.0, 1.0, 1.0], [0.0, 0.001], [1.5, 3.0]]
+)
+def test_a_few_items_that_are_nearly_alike_prove_little(values: list[float]) -> None:
+    found = stats.interval(TOKEN_F1, of(values), resamples=500)
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low > 0.3
+    change = stats.paired(TOKEN_F1, of(values), of([0.3] * len(values)), resamples=500)
+    assert change.low <= change.value <= change.high
+    assert change.high - change.low > 0.3

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.core.errors import InputError
 from rung.core.types import Case
 from rung.metrics.structure import FIELD_F1, JSON_VALID, SchemaValid
 
@@ -67,3 +68,29 @@ def test_schema_valid_names_the_first_offence() -> None:
     assert low.why.startswith("count: 0 is less than")
     assert metric.grade(Case({}, {}, None)).why.startswith("the whole answer: 'count' is a required")
     assert metric.grade(Case({}, "{", None)).why.startswith("not JSON")
+
+
+def test_a_schema_of_an_older_draft_is_read_as_that_draft_reads_it() -> None:
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "integer"}]}
+    assert SchemaValid(schema).grade(Case({}, ["x"], None)).value == 0
+    del schema["$schema"]
+    with pytest.raises(InputError):  # a list of schemas is no schema today
+        SchemaValid(schema)
+
+
+def test_patterns_of_a_schema_end_and_references_stay_in_it() -> None:
+    slow = SchemaValid({"properties": {"a": {"pattern": "^(a+)+$"}}})
+    assert slow.grade(Case({}, {"a": "a" * 40 + "!"}, None)).value == 0
+    lost = SchemaValid({"$ref": "http://127.0.0.1:9/schema.json"})
+    assert "refers to what is not in it" in lost.grade(Case({}, {}, None)).why
+
+
+@pytest.mark.parametrize("schema", [[], "x", 5, {"type": "objekt"}, {"properties": {"a": {"pattern": "("}}}])
+def test_what_is_no_schema(schema: Any) -> None:
+    with pytest.raises(InputError):
+        SchemaValid(schema)
+
+
+def test_answers_nested_without_end_are_no_json() -> None:
+    assert JSON_VALID.grade(Case({}, "[" * 100_000, None)).value == 0
+    assert FIELD_F1.grade(Case({}, "[" * 100_000, "[" * 100_000)).value == 0

@@ -81,3 +81,9 @@ def test_checks() -> None:
     assert not luhn("4111111111111112")
     assert entropy("aaaa") == 0
     assert entropy("abcd") == 2
+
+
+@pytest.mark.parametrize("sign", ["\u200b", "\u00ad", "\u2060"])
+def test_signs_that_are_not_seen_hide_nothing(sign: str) -> None:
+    text = f"Write to anna{sign}@exam{sign}ple.com or 123-45{sign}-6789."
+    assert mask(text, find(text)) == "Write to [EMAIL] or [SSN]."

@@ -9,7 +9,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from rung.core.errors import InputError
@@ -211,7 +213,8 @@ def _values(text: str) -> list[Any]:
     return found
 
 
-_BEGIN = re.compile(r"[\[{]")
+_BEGIN = re.compile(r"\{(?=\s*[\"'}])|\[(?=\s*[\]\[{\"\-0-9tfnNI])")
+"""Where an object or a list can begin: every failed try costs a look at the whole text."""
 _OBJECT = re.compile(r"\{\s*[\"'}]|\[\s*\{")
 
 
@@ -236,31 +239,70 @@ def _document(schema: Mapping[str, Any], text: str) -> tuple[Any, str]:
     return None, f"several JSON {wanted}s stand in the reply, and they differ" if good else why
 
 
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """Where a value breaks a schema, and how."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
 def complain(schema: Mapping[str, Any], value: Any) -> str:
-    """What is wrong with a value under a JSON schema (2020-12), "" where nothing is. References reach no network, patterns end."""
+    """What is wrong with a value under a JSON schema, in words; "" where nothing is."""
+    found = offence(schema, value)
+    if found is None:
+        return ""
+    return f"JSON breaks the schema at {'/'.join(map(str, found.path)) or 'the object'}: {found.message}"
+
+
+def offence(schema: Mapping[str, Any], value: Any) -> Offence | None:
+    """The first thing in a value, by its place, that breaks a JSON schema (of the draft it names, else 2020-12); None where
+    nothing does. References reach no network. Raises InputError (code ``slow-pattern``) for a pattern that would not end."""
     from referencing.exceptions import Unresolvable
 
     try:
-        problem = next(iter(validator(schema).iter_errors(value)), None)
+        problems = list(islice(validator(schema).iter_errors(value), 64))
     except RecursionError:
-        return "the schema or the value is nested too deeply"
+        return Offence((), "the schema or the value is nested too deeply")
     except Unresolvable as error:
-        return f"the schema refers to what is not in it: {error.ref}"
-    if problem is None:
-        return ""
-    where = "/".join(map(str, problem.absolute_path)) or "the object"
-    return f"JSON breaks the schema at {where}: {_short(problem.message, 160, quoted=False)}"
+        return Offence((), f"the schema refers to what is not in it: {error.ref}")
+    if not problems:
+        return None
+    first = min(problems, key=lambda problem: list(map(str, problem.absolute_path)))
+    return Offence(tuple(first.absolute_path), _short(first.message, 160, quoted=False))
+
+
+def check_schema(schema: Any) -> Offence | None:
+    """What makes a value no JSON schema; None where it is one."""
+    from jsonschema import SchemaError
+
+    try:
+        _draft(schema).check_schema(schema)
+    except SchemaError as error:
+        return Offence(tuple(error.absolute_path), _short(error.message, 160, quoted=False))
+    except RecursionError:
+        return Offence((), "it is nested too deeply")
+    return None
 
 
 def validator(schema: Mapping[str, Any]) -> Any:
     """A validator that opens no address, and whose patterns run under a deadline (see core.pattern)."""
     from referencing import Registry
 
-    return _validators()(dict(schema), registry=Registry(), format_checker=None)
+    return _bounded(_draft(schema))(dict(schema), registry=Registry(), format_checker=None)
 
 
-@lru_cache(maxsize=1)
-def _validators() -> Any:
+def _draft(schema: Any) -> Any:
+    """The class of validators for the draft that a schema names."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+
+    named = isinstance(schema, Mapping) and isinstance(schema.get("$schema"), str)
+    return validator_for(schema, default=Draft202012Validator) if named else Draft202012Validator
+
+
+@lru_cache(maxsize=8)
+def _bounded(draft: Any) -> Any:
     import jsonschema
     from jsonschema.exceptions import ValidationError
 
@@ -279,7 +321,7 @@ def _validators() -> Any:
                     yield from checker.descend(value, inner, path=key, schema_path=source)
 
     return jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        jsonschema.Draft202012Validator, {"pattern": check_pattern, "patternProperties": check_properties}
+        draft, {"pattern": check_pattern, "patternProperties": check_properties}
     )
 
 

@@ -74,3 +74,34 @@ def walk(document: Any, path: Sequence[str], above: Mapping[str, Any]) -> Iterat
         raise LostPathError(f"there is no `{head}` where the path leads; the keys there: {there}")
     plain = {key: item for key, item in document.items() if isinstance(item, str | int | float | bool)}
     yield from walk(document[head], rest, {**above, **plain})
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def loads(text: str, *, strict: bool = True) -> Any:
+    """A JSON value, with a question mark for each half of a surrogate pair that stands alone: no file could hold it. NaN and
+    Infinity are refused unless ``strict`` is False. Raises ValueError or RecursionError."""
+    value = json.loads(text, parse_constant=_constant if strict else None)
+    if "\\ud" in text or "\\uD" in text:
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def complaint(error: Exception) -> str:
+    """What is wrong with a JSON text, by the error that ``loads`` raised."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.colno}"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def is_lines(text: str) -> bool:
+    """Whether what is called JSON is JSON Lines: its first line is an object of its own."""
+    try:
+        return isinstance(loads(text.lstrip().partition("\n")[0]), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -7,13 +7,18 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.core.problem import Problem, Problems
 from rung.core.types import Document
+from rung.documents import worker as process
 from rung.documents.source import Source, parse
-from rung.documents.worker import BOUNDS, Bounds, Worker
+from rung.documents.worker import BOUNDS, Bounds, Produce, Worker
 
 _HERE = frozenset({"text"})
 """Kinds that are read in this process: nothing is parsed, so time and memory are those of the file's size."""
@@ -74,6 +79,46 @@ def read_all(sources: Sequence[Source], bounds: Bounds = BOUNDS) -> Iterator[tup
                 _idle.append(worker)
         elif worker is not None:
             worker.close()
+
+
+def read_apart(source: Source, produce: Produce, problems: Problems, bounds: Bounds = BOUNDS) -> Iterator[Any]:
+    """What ``produce`` makes of a source in a worker process, within bounds; in this one where it is a worker, or none can be
+    started. Problems are added to ``problems``, those of the bounds too. Raises MissingExtra."""
+    if process.apart or not sys.executable:
+        yield from produce(source, problems)
+        return
+    worker, there = _take(None), str(source.path.absolute())
+    worker.ask(source, bounds, produce)
+    try:
+        with closing(cast(Generator[Any, None, None], worker.answer(source, bounds))) as items:
+            for item in items:
+                if isinstance(item, Problem):
+                    problems.counts[item.level] += 1
+                    problems.found.append(replace(item, file=str(source.path)) if item.file == there else item)
+                else:
+                    yield item
+    finally:
+        if worker.good:
+            with _lock:
+                _idle.append(worker)
+        else:
+            worker.close()
+
+
+def is_packed(file: Path, kind: str) -> bool:
+    """Whether a file can hold far more than its size says, and so is read in a process with bounds."""
+    if process.apart or file.is_dir():
+        return False
+    if kind in ("parquet", "arrow") or file.suffix.lower() == ".gz":
+        return True
+    with file.open("rb") as raw:
+        return raw.read(2) == b"\x1f\x8b"
+
+
+def table_of(file: Path) -> Source:
+    """A table as a source."""
+    about = file.stat()
+    return Source(file, "table", about.st_size, about.st_mtime_ns, str(file))
 
 
 def _take(spent: Worker | None) -> Worker:

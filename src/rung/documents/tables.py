@@ -8,11 +8,10 @@ leniently (see Layout).
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,20 @@ from typing import Any
 from rung.core.errors import MissingExtra
 from rung.core.problem import Problems, nearest
 from rung.documents.arrow import read_arrow
-from rung.documents.cells import LostPathError, segments, walk
+from rung.documents.cells import LostPathError, complaint, is_lines, loads, segments, walk
 from rung.documents.encoded import CELL, Lines, open_lines, whole
 from rung.documents.layout import FORMATS, PLAIN, Layout, Place, Row, Table, guess, split_named
+from rung.documents.reading import is_packed, read_apart, table_of
+from rung.documents.source import Source
+from rung.documents.worker import Bounds
 
 FILES = 20_000
 """No dataset folder has more entries; a path that leads to a whole disk does."""
 _ABOUT = ("dataset_info.json", "dataset_dict.json", "dataset_infos.json", "state.json")
 
+BOUNDS = Bounds(memory=2 << 30, memory_per_byte=24)
+"""What a compressed table may use: one may be all the data of a task."""
+_STREAMED = ("csv", "tsv", "jsonl", "lines", "texts")
 _DELIMITERS = ",;\t|"
 _HEADER = 1 << 16
 """Characters of a header at most."""
@@ -42,6 +47,8 @@ def read(file: Path, problems: Problems, layout: Layout = PLAIN, *, named: Place
             return []
         if kind == "dataset":
             return _folder(file, problems, layout)
+        if is_packed(file, kind):
+            return _apart(file, problems, layout)
         if kind in ("parquet", "arrow"):
             return [read_arrow(file, kind, problems)]
         columns: dict[str, None] = {}
@@ -58,7 +65,10 @@ def stream(file: Path, problems: Problems, layout: Layout = PLAIN, *, named: Pla
     """The rows of a file one by one; CSV and JSON Lines in bounded memory, other formats read whole first."""
     try:
         kind = _kind(file, problems, layout, named)
-        if kind in ("csv", "tsv", "jsonl", "lines", "texts"):
+        if kind in _STREAMED and file.is_file() and is_packed(file, kind):
+            for row in read_apart(table_of(file), _Produce(layout, whole=False), problems, BOUNDS):
+                yield Row(row.values, file, row.line)
+        elif kind in _STREAMED:
             yield from _rows(file, kind, problems, layout, {})
         elif kind is not None:
             for table in read(file, problems, layout, named=named):
@@ -67,18 +77,39 @@ def stream(file: Path, problems: Problems, layout: Layout = PLAIN, *, named: Pla
         _unreadable(file, error, problems, named)
 
 
+@dataclass(frozen=True, slots=True)
+class _Produce:
+    """Rows for a worker: see ``read_apart``. ``whole``: as ``read`` gives them, the columns of each table before its rows."""
+
+    layout: Layout
+    whole: bool
+
+    def __call__(self, source: Source, problems: Problems) -> Iterator[Any]:
+        if not self.whole:
+            yield from stream(source.path, problems, self.layout)
+            return
+        for table in read(source.path, problems, self.layout):
+            yield table.columns
+            yield from table.rows
+
+
+def _apart(file: Path, problems: Problems, layout: Layout) -> list[Table]:
+    found: list[Table] = []
+    for item in read_apart(table_of(file), _Produce(layout, whole=True), problems, BOUNDS):
+        if isinstance(item, tuple):
+            found.append(Table(item))
+        else:
+            found[-1].rows.append(Row(item.values, file, item.line))
+    # What was not read to its end is no table: the problem says so.
+    return found if not any(problem.code == "too-much" for problem in problems.found) else []
+
+
 def rows(file: Path, layout: Layout = PLAIN) -> list[Row]:
     """All rows of a file that must be good. Raises InputError with its first problem."""
     problems = Problems()
     found = [row for table in read(file, problems, layout) for row in table.rows]
     problems.demand(file)
     return found
-
-
-def header(file: Path) -> tuple[str, ...]:
-    """The columns of a table's first row, () where it has none."""
-    row = next(stream(file, Problems(), Layout(lenient=True)), None)
-    return tuple(row.values) if row is not None else ()
 
 
 def _kind(file: Path, problems: Problems, layout: Layout, named: Place | None) -> str | None:
@@ -248,19 +279,6 @@ def _records(
 # ---------------------------------------------------------------- JSON
 
 
-def loads(text: str, *, strict: bool = True) -> Any:
-    """A JSON value, with a question mark for each half of a surrogate pair that stands alone: no file could hold it. NaN and
-    Infinity are refused unless ``strict`` is False. Raises ValueError or RecursionError."""
-    value = json.loads(text, parse_constant=_constant if strict else None)
-    if "\\ud" in text or "\\uD" in text:
-        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    return value
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _jsonl(
     lines: Iterable[str], kind: str, file: Path, problems: Problems, layout: Layout, columns: dict[str, None]
 ) -> Iterator[Row]:
@@ -271,7 +289,7 @@ def _jsonl(
             value = loads(line, strict=not layout.lenient)
         except (ValueError, RecursionError) as error:
             problems.add(
-                f"not a JSON value: {_what(error)}", "one JSON object a line; is the file plain JSON? `reader: {format: json}`",
+                f"not a JSON value: {complaint(error)}", "one JSON object a line; is the file plain JSON? `reader: {format: json}`",
                 file=file, line=number, kind="not JSON", code="not-json",
             )  # fmt: skip
             continue
@@ -288,12 +306,6 @@ def _lines(
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield Row({"line": line.rstrip("\r\n")}, file, number)
-
-
-def _what(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.colno}"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _named(value: Any, file: Path, line: int, problems: Problems, layout: Layout) -> Mapping[str, Any] | None:
@@ -323,19 +335,11 @@ def _json(text: str, file: Path, problems: Problems, layout: Layout, columns: di
             yield from _jsonl(text.split("\n"), "jsonl", file, problems, layout, columns)
             return
         problems.add(
-            f"not valid JSON: {_what(error)}", "correct it; one object a line? `reader: {format: jsonl}`", file=file,
+            f"not valid JSON: {complaint(error)}", "correct it; one object a line? `reader: {format: jsonl}`", file=file,
             line=getattr(error, "lineno", None), code="not-json",
         )  # fmt: skip
         return
     yield from number_rows(found, file, problems, layout, columns)
-
-
-def is_lines(text: str) -> bool:
-    """Whether what is called JSON is JSON Lines: its first line is an object of its own."""
-    try:
-        return isinstance(loads(text.lstrip().partition("\n")[0]), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def number_rows(

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -24,11 +24,14 @@ from typing import IO, Any
 from rung.core.errors import InputError, MissingExtra
 from rung.core.problem import Problem, Problems
 from rung.core.types import Document
+from rung.documents.layout import Row
 from rung.documents.source import Source, parse
 
 resource: Any = import_module("resource") if os.name == "posix" else None
 
 _HEAD = struct.Struct("<Q")
+_ARROW = {"ARROW_DEFAULT_MEMORY_POOL": "system", "ARROW_IO_THREADS": "1"}
+"""Its own pool reserves more address space than a worker has."""
 _PART = 1 << 18
 """Characters of documents in one message, about."""
 _START = (
@@ -51,6 +54,9 @@ class Bounds:
 
 BOUNDS = Bounds()
 
+Produce = Callable[[Source, Problems], Iterator[Any]]
+"""What is made of a source: documents (``parse``), or rows of a table. It travels to the worker by its name."""
+
 
 class Worker:
     """One process that reads one source at a time. ``close`` ends it; so does the end of the process that started it."""
@@ -59,6 +65,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the process that asked: it ends this one
+            env={**os.environ, **_ARROW},
         )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -72,15 +79,15 @@ class Worker:
         except OSError:
             self.good = False
 
-    def ask(self, source: Source, bounds: Bounds = BOUNDS) -> None:
+    def ask(self, source: Source, bounds: Bounds = BOUNDS, produce: Produce = parse) -> None:
         """Send a source to be read; those asked for are answered in order. The caller keeps to a few at a time, as nobody takes
         answers while requests are written."""
         there = replace(source, path=source.path.absolute())  # the worker is where this process was when it began
         with suppress(OSError):  # the next answer says so
-            _send(self._to, (there, *bounds.of(source.size)))
+            _send(self._to, (produce, there, *bounds.of(source.size)))
 
-    def answer(self, source: Source, bounds: Bounds = BOUNDS) -> Iterator[Document | Problem]:
-        """The documents of the source that was asked for first, then its problems; a source that the worker did not survive is a
+    def answer(self, source: Source, bounds: Bounds = BOUNDS) -> Iterator[Any]:
+        """The documents (or what else is produced) of the source that was asked for first, then its problems; a source that the worker did not survive is a
         problem, and the worker no longer ``good``. Raises MissingExtra."""
         seconds, memory = bounds.of(source.size)
         deadline = time.monotonic() + 6 * seconds + 60  # of the clock, for what waits without computing
@@ -158,31 +165,37 @@ def _send(stream: IO[bytes], message: Any) -> None:
 # ---------------------------------------------------------------- in the worker
 
 
+apart = False
+"""Whether this process is a worker."""
+
+
 def serve() -> None:
     """Read what is asked for on standard input until it ends."""
+    global apart
+    apart = True
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     base = _size()
     while len(head := requests.read(_HEAD.size)) == _HEAD.size:
-        source, seconds, memory = pickle.loads(requests.read(_HEAD.unpack(head)[0]))  # noqa: S301  the process that asked wrote it
+        produce, source, seconds, memory = pickle.loads(requests.read(_HEAD.unpack(head)[0]))  # noqa: S301  the process that asked wrote it
         _limit(seconds, memory)
         try:
-            _answer(source, answers, base + memory // 2)
+            _answer(produce, source, answers, base + memory // 2)
         except MissingExtra as error:
             _send(answers, ("missing", (error.message, error.remedy)))
         except MemoryError:
             os._exit(137)
 
 
-def _answer(source: Source, answers: IO[bytes], most: int) -> None:
+def _answer(produce: Produce, source: Source, answers: IO[bytes], most: int) -> None:
     problems = Problems()
-    part: list[Document | Problem] = []
+    part: list[Any] = []
     size = 0
     try:
-        for document in parse(source, problems):
-            part.append(document)
-            size += len(document.text) + 200
+        for item in produce(source, problems):
+            part.append(item)
+            size += _weight(item)
             if size > _PART:
                 _send(answers, ("part", part))
                 part, size = [], 0
@@ -195,6 +208,14 @@ def _answer(source: Source, answers: IO[bytes], most: int) -> None:
     except Exception as error:  # a reader's fault costs its file and nothing else
         problems.add(f"cannot be read: {type(error).__name__}: {error}"[:300], file=source.id, code="reader-failed")
     _send(answers, ("last" if _size() > most else "end", [*part, *problems.close()]))
+
+
+def _weight(item: Any) -> int:
+    """Characters of an item, about."""
+    if isinstance(item, Document):
+        return len(item.text) + 200
+    values = item.values.values() if isinstance(item, Row) else ()
+    return 200 + sum(len(value) if isinstance(value, str) else 100 for value in values)
 
 
 def _size() -> int:

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rung.core.arrays import read_arrays
 from rung.core.errors import InputError
+from rung.core.program import inside
 from rung.core.protocols import Context, Embedder, Resources, Traits
 from rung.core.types import Answer, Input, Progress, Task, text_of
 from rung.foundations.tfidf import Onehot, Tfidf, save_arrays
@@ -30,13 +32,18 @@ class LinearProgram:
     def __init__(self, path: Path, embedder: Embedder | None = None) -> None:
         self._path = path
         self._embedder = embedder
-        with np.load(path, allow_pickle=False) as arrays:
-            self._counts: Tfidf | Onehot | None = None
-            if embedder is None:
-                self._counts = Onehot.restore(arrays) if "onehot" in arrays.files else Tfidf.restore(arrays)
-            self._labels = arrays["labels"].tobytes().decode().split("\n")
-            self._coef: np.ndarray[Any, Any] = arrays["coef"]
-            self._intercept: np.ndarray[Any, Any] = arrays["intercept"]
+        arrays = read_arrays(path)
+        self._counts: Tfidf | Onehot | None = None
+        if embedder is None:
+            self._counts = Onehot.restore(arrays) if "onehot" in arrays else Tfidf.restore(arrays)
+        self._labels = arrays["labels"].tobytes().decode().split("\n")
+        self._coef: np.ndarray[Any, Any] = arrays["coef"]
+        self._intercept: np.ndarray[Any, Any] = arrays["intercept"]
+        features = self._counts.features if self._counts is not None else self._coef.shape[-1]
+        if self._coef.shape != (len(self._labels), features) or self._intercept.shape != (len(self._labels),):
+            raise ValueError(f"{path.name} has weights of shape {self._coef.shape} for {len(self._labels)} labels")
+        if not (np.isfinite(self._coef).all() and np.isfinite(self._intercept).all()):
+            raise ValueError(f"{path.name} has weights that are not finite")
 
     def spec(self) -> dict[str, Any]:
         if self._embedder is None:
@@ -61,13 +68,13 @@ class LinearProgram:
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> LinearProgram:
         """Raises InputError when the embedder of that name is not the one that it was fitted with."""
         if "embedder" not in spec:
-            return cls(folder / WEIGHTS)
+            return cls(inside(folder, WEIGHTS))
         embedder = resources.embedder(spec["embedder"])
         if embedder.fingerprint != spec["fingerprint"]:
             raise InputError(
                 f"the program was fitted with another {embedder.name} than is here", remedy="climb the rung again"
             )
-        return cls(folder / WEIGHTS, embedder)
+        return cls(inside(folder, WEIGHTS), embedder)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.files import atomic_write
+from rung.foundations.text.words import visible
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,17 +37,20 @@ class Tfidf:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         parts = [TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options) for options in (WORD, CHAR)]
-        rows = [part.fit_transform(texts) for part in parts]
+        seen = list(map(visible, texts))
+        rows = [part.fit_transform(seen) for part in parts]
         return cls(parts), _joined(rows)
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Sparse float32 matrix of shape (len(texts), features), rows of unit length (all-zero where nothing is known)."""
-        return _joined([part.transform(texts) for part in self._parts])
+        seen = list(map(visible, texts))
+        return _joined([part.transform(seen) for part in self._parts])
 
     def row(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """``transform`` of one text, ten times faster: its features and their weights, both of shape (known features,)."""
         features: list[NDArray[np.int32]] = []
         weights: list[NDArray[np.float32]] = []
+        text = visible(text)
         for first, vocabulary, idf, analyse in self._readers:
             counts: dict[int, int] = {}
             for term in analyse(text):
@@ -80,15 +84,23 @@ class Tfidf:
             out[f"idf{index}"] = part.idf_
         return out
 
+    @property
+    def features(self) -> int:
+        """Columns of the matrices that ``transform`` makes."""
+        return sum(len(part.idf_) for part in self._parts)
+
     @classmethod
-    def restore(cls, arrays: Any) -> Tfidf:
+    def restore(cls, arrays: Mapping[str, NDArray[Any]]) -> Tfidf:
+        """What ``arrays`` gave. Raises KeyError or ValueError where it is something else."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         parts = []
         for index, options in enumerate((WORD, CHAR)):
-            terms = arrays[f"terms{index}"].tobytes().decode().split("\n")
+            terms, idf = _lines(arrays[f"terms{index}"]), arrays[f"idf{index}"].astype(np.float32)
+            if idf.shape != (len(terms),) or not np.isfinite(idf).all():
+                raise ValueError(f"there are weights of shape {idf.shape} for {len(terms)} terms")
             part = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, vocabulary=terms, **options)
-            part.idf_ = arrays[f"idf{index}"].astype(np.float32)
+            part.idf_ = idf
             parts.append(part)
         return cls(parts)
 
@@ -152,22 +164,36 @@ class Onehot:
         """Learn the words of ``texts`` (at least one must hold a word)."""
         from sklearn.feature_extraction.text import CountVectorizer
 
-        counter = CountVectorizer(token_pattern=WORD["token_pattern"]).fit(texts)
+        counter = CountVectorizer(token_pattern=WORD["token_pattern"]).fit(map(visible, texts))
         return cls(sorted(counter.vocabulary_))
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
         """Sparse float32 matrix of shape (len(texts), words)."""
         from sklearn.preprocessing import normalize
 
-        return normalize(self._counter.transform(texts), copy=False)
+        return normalize(self._counter.transform(map(visible, texts)), copy=False)
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Everything that ``restore`` needs, as arrays that load without pickle."""
         return {"onehot": np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8)}
 
+    @property
+    def features(self) -> int:
+        """Columns of the matrices that ``transform`` makes."""
+        return len(self.words)
+
     @classmethod
-    def restore(cls, arrays: Any) -> Onehot:
-        return cls(arrays["onehot"].tobytes().decode().split("\n"))
+    def restore(cls, arrays: Mapping[str, NDArray[Any]]) -> Onehot:
+        """What ``arrays`` gave. Raises KeyError or ValueError where it is something else."""
+        return cls(_lines(arrays["onehot"]))
+
+
+def _lines(text: NDArray[Any]) -> list[str]:
+    """Words that are stored with line feeds between them. Raises ValueError where one is there twice."""
+    found = text.tobytes().decode().split("\n")
+    if len(set(found)) != len(found):
+        raise ValueError("a word is there twice")
+    return found
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -6,7 +6,7 @@ to be it, as in Hsu's multiple comparisons with the best (Hsu, Annals of Statist
 a critical value is found under which the differences of all others to j hold together (Dunnett 1955, by drawing the largest shift).
 A rung's ``loss`` is the most by which it can be below any j under these bounds.
 
-Guaranteed, up to the approximation of large samples: with probability ``level``, every rung is at most its ``loss`` below the
+Guaranteed, up to the approximation of large samples: with probability LEVEL, every rung is at most its ``loss`` below the
 truly best of the rungs compared, all at once; so whichever is picked, and also when the pick follows the data. In
 particular, if ``shown`` is true the chosen rung is within ``tolerance`` of the best.
 
@@ -36,6 +36,10 @@ from rung.metrics.stats import Difference, bootstrap, holm, paired, significance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+LEVEL = 0.95
+"""Confidence of all that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,6 @@ def choose(
     candidates: Sequence[Contender],
     *,
     tolerance: float,
-    level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
     say: Callable[[Contender], str] = lambda c: f"cost {c.cost:.3g}",
@@ -104,10 +107,8 @@ def choose(
 
     ``say`` writes a candidate's cost with its unit into the sentences of ``why``.
 
-    Raises InputError without candidates or scores, for two of one name, a negative tolerance or a level outside (0.5, 1).
+    Raises InputError without candidates or scores, for two of one name or a negative tolerance.
     """
-    if not 0.5 < level < 1:
-        raise InputError(f"got level {level}, expected a number between 0.5 and 1", remedy="write level=0.95")
     if not candidates or len({c.name for c in candidates}) < len(candidates) or tolerance < 0:
         raise InputError(
             f"got {len(candidates)} rungs and tolerance {tolerance}, expected rungs of different names and tolerance >= 0",
@@ -118,7 +119,7 @@ def choose(
     full = [c for c in candidates if len(c.scores) == longest]
     values = {c.name: float(metric.reduce(c.scores)[0]) for c in candidates}
     best = max(full, key=lambda c: (sign * values[c.name], -c.cost))
-    bounds = _bounds(metric, full, sign, level, resamples, seed)
+    bounds = _bounds(metric, full, sign, LEVEL, resamples, seed)
     at = {c.name: i for i, c in enumerate(full)}
     dominated = {c.name: any(_dominates(o, c, values, sign) for o in full) for c in candidates}
     standings = []
@@ -128,10 +129,10 @@ def choose(
             value = values[c.name] - values[best.name]
             half = bounds.wide * float(bounds.error[at[c.name], at[best.name]])
             p = significance(metric, c.scores, best.scores, resamples=resamples, seed=seed)
-            versus = Difference(value, value - half, value + half, p, longest, level)
+            versus = Difference(value, value - half, value + half, p, longest, LEVEL)
         elif c.name != best.name:
             some = best.scores[: len(c.scores)]
-            versus = paired(metric, c.scores, some, level=level, resamples=resamples, seed=seed)
+            versus = paired(metric, c.scores, some, level=LEVEL, resamples=resamples, seed=seed)
             if isinstance(metric, Mean):
                 # It may have been stopped because it looked bad; only evidence that allows for looking gives an honest p.
                 path = evidence(sign * (values_of(c.scores) - values_of(some)), 0.0)
@@ -140,7 +141,7 @@ def choose(
         standings.append(Standing(c.name, values[c.name], c.cost, len(c.scores), versus, loss, dominated[c.name]))
     adjusted = iter(holm([s.versus.p for s in standings if s.versus is not None]))
     standings = [s if s.versus is None else replace(s, versus=replace(s.versus, p=next(adjusted))) for s in standings]
-    ask = _Question(metric.name, best.name, longest, tolerance, level, sign, {c.name: c for c in candidates}, say)
+    ask = _Question(metric.name, best.name, longest, tolerance, LEVEL, sign, {c.name: c for c in candidates}, say)
     return _pick(standings, ask)
 
 

@@ -6,18 +6,19 @@ import unicodedata
 from typing import Any
 
 from rung.core.types import Case, Score
+from rung.foundations.text.words import visible
 from rung.metrics.mean import Mean, references, shown
 
 
 def plain(value: Any) -> Any:
     """The normal form in which ``exact`` compares.
 
-    Text: Unicode NFKC, case folded, runs of white space made one space, ends stripped; nothing else is dropped (for
+    Text: Unicode NFKC, case folded, signs that are not seen left out, runs of white space made one space, ends stripped; nothing else is dropped (for
     articles and punctuation see ``squad-em``). Other values compare as they are, lists and mappings item by item; numbers
     by value (2 equals 2.0), but True is not 1.
     """
     if isinstance(value, str):
-        return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
+        return " ".join(unicodedata.normalize("NFKC", visible(value)).casefold().split())
     if isinstance(value, bool):
         return ("bool", value)
     if isinstance(value, list | tuple):

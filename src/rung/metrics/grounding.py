@@ -24,6 +24,7 @@ from rung.core.protocols import Model, Resources
 from rung.core.types import Case, Message, Score, ScoreRequest
 from rung.foundations.text.sentences import lines
 from rung.foundations.text.stem import stem
+from rung.foundations.text.words import visible
 from rung.metrics.mean import Mean, failed, references
 from rung.metrics.overlap import squad_form
 
@@ -49,14 +50,14 @@ _SMALL = frozenset(
 @lru_cache(maxsize=4096)
 def words(text: str) -> frozenset[str]:
     """The stems of a text's meaningful words; of all its words where none is."""
-    found = [word.casefold() for word in _WORD.findall(text)]
+    found = [word.casefold() for word in _WORD.findall(visible(text))]
     return frozenset(stem(word) for word in found if word not in _SMALL) or frozenset(found)
 
 
 def claims(text: str) -> list[str]:
     """A text as single claims: its sentences, cut at line breaks and semicolons, without citation marks and the bullets and
     numbers of lists; what has no word is none."""
-    plain = MARK.sub("", text)
+    plain = MARK.sub("", visible(text))
     parts = (
         part.strip() for span in lines(plain) for part in re.split(r";\s+", _ITEM.sub("", plain[span.start : span.end]))
     )
@@ -66,6 +67,7 @@ def claims(text: str) -> list[str]:
 def support(claim: str, source: str) -> float:
     """How far a text supports a claim, 0 to 1: the share of its words that are there; at most OPEN when a number or a name
     is not, or when one of the two is negated and the other is not though they say the same words."""
+    claim, source = visible(claim), visible(source)
     wanted = words(claim)
     if not wanted or not source.strip():
         return 0.0
@@ -83,6 +85,7 @@ def support(claim: str, source: str) -> float:
 
 def missing(claim: str, source: str) -> str:
     """The first number or name of the claim that the source does not have; "" where it has all."""
+    claim, source = visible(claim), visible(source)
     numbers = {number.replace(",", "") for number in NUMBER.findall(source)}
     for found in NUMBER.finditer(claim):
         if found[0].replace(",", "") not in numbers:

@@ -5,9 +5,8 @@ that are followed, over all items (instruction-level accuracy); ``ifeval-prompt`
 followed (prompt-level). Strict takes the answer as it is; ``:loose`` also tries it without its first line, its last line, both, and each
 without asterisks, and takes the best, as the paper does.
 
-Where this differs from the paper's program: sentences are counted by a rule (full stops, exclamation and question marks;
-not after an abbreviation) in place of NLTK's Punkt, words in capitals by a rule in place of NLTK's tokenizer, and languages
-are told by py3langid in place of langdetect.
+Where this differs from the paper's program: sentences and words in capitals are counted by a rule in place of NLTK's Punkt and
+tokenizer, and languages are told by py3langid in place of langdetect.
 """
 
 from __future__ import annotations
@@ -19,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.problem import nearest
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
+from rung.foundations.text.language import language
+from rung.foundations.text.sentences import count_sentences
 from rung.metrics.mean import CorpusMetric, Mean, failed
 
 if TYPE_CHECKING:
@@ -42,13 +43,7 @@ class CheckableInstruction:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            import difflib
-
-            near = difflib.get_close_matches(self.kind, KINDS, n=3, cutoff=0.5)
-            raise InputError(
-                f"there is no instruction {self.kind!r}",
-                remedy=f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(KINDS)}",
-            )
+            raise InputError(f"there is no instruction {self.kind!r}", remedy=nearest(self.kind, KINDS))
         wanted = KINDS[self.kind].options
         given = {name: value for name, value in self.options.items() if value is not None}
         for name, kind in wanted.items():
@@ -61,9 +56,8 @@ class CheckableInstruction:
             if name.endswith("relation") and given[name] not in RELATIONS:
                 raise InputError(f"{self.kind}: {name} is {given[name]!r}", remedy=f"one of: {', '.join(RELATIONS)}")
         if extra := sorted(set(given) - set(wanted)):
-            raise InputError(
-                f"{self.kind} takes no {', '.join(extra)}", remedy=f"it takes {', '.join(wanted) or 'none'}"
-            )
+            takes = f"it takes {', '.join(wanted) or 'none'}"
+            raise InputError(f"{self.kind} takes no {', '.join(extra)}", remedy=takes)
         object.__setattr__(self, "options", given)
 
     def __str__(self) -> str:
@@ -152,24 +146,6 @@ def variants(text: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- the checks
 
 
-_ABBREVIATED = re.compile(
-    r"(?:^|[\s(\"'])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|e\.g|i\.e|Inc|Ltd|Co|Corp|No|Fig|approx|a\.m|p\.m|U\.S|P\.S)\.$"
-)
-
-
-def count_sentences(text: str) -> int:
-    """Sentences of an English text; what has no word is none."""
-    count, start = 0, 0
-    for end in re.finditer(r"[.!?]+[\"'”’)\]*]*(?=\s|\Z)", text):
-        piece = text[start : end.end()]
-        last = end.end() == len(text.rstrip())
-        if end.group() == "." and not last and _ABBREVIATED.search(piece):
-            continue
-        count += bool(re.search(r"\w", piece))
-        start = end.end()
-    return count + bool(re.search(r"\w", text[start:]))
-
-
 def count_words(text: str) -> int:
     return len(re.findall(r"\w+", text))
 
@@ -177,12 +153,6 @@ def count_words(text: str) -> int:
 def count_capitals(text: str) -> int:
     """Words in capitals: "AI-BASED" is one, "I" too."""
     return sum(word.isupper() for word in re.findall(r"[^\W_]+(?:[-.&][^\W_]+)*", text))
-
-
-def language(text: str) -> str:
-    """The language as a code of ISO 639-1; the case of letters plays no part. Needs py3langid."""
-    langid = require("py3langid", "text", "telling the language of a text")
-    return str(langid.classify(text.lower())[0])
 
 
 def _related(count: int, relation: str, bound: int) -> bool:
@@ -239,7 +209,13 @@ def _first_word(text: str, o: Options) -> bool:
 
 
 def _placeholders(text: str, o: Options) -> bool:
-    return bool(len(re.findall(r"\[.*?\]", text)) >= o["num_placeholders"])
+    count = 0
+    for line in text.split("\n"):
+        at = line.find("[")
+        while at >= 0 and (close := line.find("]", at)) >= 0:
+            count += 1
+            at = line.find("[", close)
+    return bool(count >= o["num_placeholders"])
 
 
 def _postscript(text: str, o: Options) -> bool:
@@ -249,9 +225,9 @@ def _postscript(text: str, o: Options) -> bool:
 
 
 def _bullets(text: str, o: Options) -> bool:
-    stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
-    dashes = re.findall(r"^\s*-.*$", text, re.MULTILINE)
-    return bool(len(stars) + len(dashes) == o["num_bullets"])
+    lines = [line.lstrip() for line in text.rstrip("\n").split("\n")]
+    stars = sum(line[:1] == "*" and line[:2] != "**" for line in lines)
+    return bool(stars + sum(line[:1] == "-" for line in lines) == o["num_bullets"])
 
 
 def _constrained(text: str, o: Options) -> bool:
@@ -280,7 +256,8 @@ def _json(text: str, o: Options) -> bool:
 
 
 def _title(text: str, o: Options) -> bool:
-    return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", text))
+    titles = (line[max(line.find("<<"), 0) : line.rfind(">>")] for line in text.split("\n") if "<<" in line)
+    return any(title.startswith("<<") and title.lstrip("<").rstrip(">").strip() for title in titles)
 
 
 def _two(text: str, o: Options) -> bool:
@@ -316,8 +293,7 @@ def _no_comma(text: str, o: Options) -> bool:
 
 
 def _quoted(text: str, o: Options) -> bool:
-    text = text.strip()
-    return len(text) > 1 and text[0] == '"' and text[-1] == '"'
+    return len(text.strip()) > 1 and text.strip()[0] == text.strip()[-1] == '"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from rung.core.types import Case, Score
+from rung.foundations.text.words import visible
 from rung.metrics.mean import Mean, references, shown
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -15,8 +16,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_form(value: Any) -> str:
-    """SQuAD's normal form: lower case, without ASCII punctuation, without a/an/the, single spaces."""
-    text = "" if value is None else str(value)
+    """SQuAD's normal form: lower case, without ASCII punctuation, without a/an/the, single spaces; signs that are not seen are left out."""
+    text = "" if value is None else visible(str(value))
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.types import Interval, Score
 from rung.metrics.mean import Mean, tally
-from rung.metrics.stats import bootstrap, interval, percentiles, wilson
+from rung.metrics.stats import FEW, bootstrap, interval, percentiles, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,6 +178,11 @@ def strengths(
 
     value = _elo(wins.sum(axis=0)[None], prior)[0]
     ends = np.quantile(bootstrap(reduce, len(examples), resamples, seed), [0.025, 0.975], axis=0)
+    # What was not seen counts too: with as many of the verdicts the other way round as may be among unseen examples.
+    share = 1 - 0.025 ** (1 / len(examples))
+    half = np.abs(value - _elo((wins.sum(axis=0) * (1 - share) + wins.sum(axis=0).T * share)[None], prior)[0])
+    if len(examples) < FEW or np.ptp(ends, axis=0).max() < 1e-6:
+        ends = np.stack([np.minimum(ends[0], value - half), np.maximum(ends[1], value + half)])
     found = [
         Strength(name, Interval(float(value[i]), float(ends[0, i]), float(ends[1, i]))) for i, name in enumerate(names)
     ]

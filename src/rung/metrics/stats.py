@@ -42,6 +42,8 @@ _CALL = 1 << 19
 """Indices handed to one call of a metric's ``reduce``: enough that reading the scores anew for each call does not count."""
 _SAME = 1e-12
 """Resampled values that differ by less are all one value."""
+FEW = 8
+"""Fewer items than these are few."""
 _EXACT = 13
 """Up to this many differing items every one of the 2**m sign flips is tried."""
 
@@ -86,7 +88,7 @@ def interval(
         values = values_of(scores)
         if method == "auto" and _binary(values):
             return wilson(int(values.sum()), len(values), level)
-        return _mean_interval(values, level, resamples, seed, method, 0.0, 1.0)
+        return _mean_interval(values, level, resamples, seed, method, (0.0, 1.0))
     estimate = float(metric.reduce(scores)[0])
 
     def reduce(draws: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -97,7 +99,7 @@ def interval(
         return _constant(estimate, len(scores), level, min(0.0, estimate), max(1.0, estimate))
     skew = 0.0 if method == "percentile" else _acceleration(_jackknife(reduce, len(scores), seed))
     low, high = _ends(estimate, replicates, skew, len(scores), level, method)
-    return Interval(estimate, low, high, level)
+    return _widened(Interval(estimate, low, high, level), len(scores), min(0.0, estimate), max(1.0, estimate))
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -126,7 +128,6 @@ def paired(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    method: Method = "auto",
 ) -> Difference:
     """The metric's difference a - b, item i of both being the same example, with interval and p-value.
 
@@ -138,23 +139,24 @@ def paired(
     p = significance(metric, scores_a, scores_b, resamples=resamples, seed=seed)
     if isinstance(metric, Mean):
         a, b = values_of(scores_a), values_of(scores_b)
-        if method == "auto" and _binary(a) and _binary(b):
+        if _binary(a) and _binary(b):
             span = tango(int((a > b).sum()), int((b > a).sum()), n, level)
         else:
-            span = _mean_interval(a - b, level, resamples, seed, method, -1.0, 1.0)
+            span = _mean_interval(a - b, level, resamples, seed, "bca", (-1.0, 1.0))
         return Difference(span.value, span.low, span.high, p, n, level)
 
     def reduce(draws: NDArray[np.intp]) -> NDArray[np.float64]:
         return metric.reduce(scores_a, draws) - metric.reduce(scores_b, draws)
 
     value = float(metric.reduce(scores_a)[0] - metric.reduce(scores_b)[0])
+    least, most = min(-1.0, value), max(1.0, value)
     replicates = bootstrap(reduce, n, resamples, seed)
     if np.ptp(replicates) < _SAME:
-        span = _constant(value, n, level, min(-1.0, value), max(1.0, value))
-        return Difference(value, span.low, span.high, p, n, level)
-    skew = 0.0 if method == "percentile" else _acceleration(_jackknife(reduce, n, seed))
-    low, high = _ends(value, replicates, skew, n, level, method)
-    return Difference(value, low, high, p, n, level)
+        span = _constant(value, n, level, least, most)
+    else:
+        low, high = _ends(value, replicates, _acceleration(_jackknife(reduce, n, seed)), n, level, "bca")
+        span = _widened(Interval(value, low, high, level), n, least, most)
+    return Difference(value, span.low, span.high, p, n, level)
 
 
 def significance(
@@ -293,15 +295,16 @@ def _chunks(rows: int, width: int, chunk: int) -> list[int]:
 
 
 def _mean_interval(
-    values: NDArray[np.float64], level: float, resamples: int, seed: int, method: Method, least: float, most: float
+    values: NDArray[np.float64], level: float, resamples: int, seed: int, method: Method, scale: tuple[float, float]
 ) -> Interval:
     n, mean = len(values), float(values.mean())
+    least, most = min(scale[0], float(values.min())), max(scale[1], float(values.max()))
     if np.ptp(values) == 0:
         return _constant(mean, n, level, least, most)
     replicates = bootstrap(lambda draws: values.take(draws).mean(axis=1), n, resamples, seed, _CHUNK)
     skew = 0.0 if method == "percentile" else _acceleration(-values)
     low, high = _ends(mean, replicates, skew, n, level, method)
-    return Interval(mean, max(low, least), min(high, most), level)
+    return _widened(Interval(mean, max(low, least), min(high, most), level), n, least, most)
 
 
 def percentiles(value: float, replicates: NDArray[np.float64], n: int, least: float, most: float) -> Interval:
@@ -309,7 +312,15 @@ def percentiles(value: float, replicates: NDArray[np.float64], n: int, least: fl
     if np.ptp(replicates) < _SAME:
         return _constant(value, n, 0.95, least, most)
     low, high = np.quantile(replicates, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+    return _widened(Interval(value, float(low), float(high)), n, least, most)
+
+
+def _widened(span: Interval, n: int, least: float, most: float) -> Interval:
+    """Of a few items the resamples know too little: what was not seen counts, as where nothing varies."""
+    if n >= FEW:
+        return span
+    other = _constant(span.value, n, span.level, least, most)
+    return Interval(span.value, min(span.low, other.low), max(span.high, other.high), span.level)
 
 
 def _constant(value: float, n: int, level: float, least: float, most: float) -> Interval:

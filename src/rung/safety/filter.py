@@ -6,6 +6,7 @@ A filter is only as good as its false positives on harmless text that sounds ali
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from rung.core.errors import InputError
 from rung.core.pattern import compile_pattern
 from rung.core.types import Interval
 from rung.documents import tables
-from rung.documents.layout import Layout
+from rung.documents.layout import SUFFIXES, Layout
+from rung.foundations.text.words import visible
 from rung.foundations.tfidf import Tfidf
 from rung.metrics.stats import wilson
 
@@ -71,6 +73,9 @@ class RuleFilter:
         self._rules = [(name, compile_pattern(rule, re.IGNORECASE | re.DOTALL)) for name, rule in given.items()]
 
     def __call__(self, text: str) -> Verdict:
+        text = unicodedata.normalize(
+            "NFKC", visible(text)
+        )  # zero-width and full-width letters hide a word from rules, not from people
         for name, rule in self._rules:
             if found := rule.search(text):
                 return Verdict(True, 1.0, f"{name}: {found[0][:60]!r}")
@@ -156,24 +161,17 @@ def measure(filter: Filter, harmless: Sequence[str], harmful: Sequence[str] = ()
 
 
 def read_texts(path: Path, column: str = "") -> list[str]:
-    """Texts of a file or folder: ``.txt`` (one a line), ``.json``, ``.jsonl``, ``.csv``; ``column`` names the field
+    """Texts of a file or folder: ``.txt`` (one a line) or a table (see rung.documents.tables); ``column`` names the field
     where the rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be
     read."""
     if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", ".json", ".jsonl", ".csv"))
+        files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", *SUFFIXES))
         return [text for file in files for text in read_texts(file, column)]
-    rows: Sequence[Any]
-    if path.suffix == ".txt":
-        try:
-            rows = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot be read: {error}", file=path, remedy="save it as UTF-8") from None
-    else:
-        rows = [row.values for row in tables.rows(path, Layout(lenient=True))]
-    names = [column] if column else ["prompt", "goal", "text", "input", "question"]
+    lined = path.name.lower().removesuffix(".gz").endswith(".txt")
+    names = ["line"] if lined else [column] if column else ["prompt", "goal", "text", "input", "question"]
     texts = []
-    for row in rows:
-        value = next((row[name] for name in names if name in row), None) if isinstance(row, Mapping) else row
+    for row in tables.rows(path, Layout(format="lines" if lined else None, lenient=True)):
+        value = next((row.values[name] for name in names if name in row.values), None)
         if isinstance(value, str) and value.strip():
             texts.append(value.strip())
     if not texts:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rung.foundations.text.words import origins
+
 Check = Callable[[re.Match[str]], bool]
 
 
@@ -166,6 +168,9 @@ def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Found]:
 
     With DATE, PLACE, ID or AGE among the kinds, the rules for records are used as well; pieces that overlap become one.
     """
+    if (seen := origins(text)) is not None:  # a sign that is not seen does not hide what stands around it
+        plain, places = seen
+        return [Found(item.kind, places[item.start], places[item.end - 1] + 1) for item in find(plain, kinds)]
     found = list(_find(text, kinds))
     if not kinds <= _COMMON:
         from rung.safety import health

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rung.foundations.text.words import is_invisible
+
 _OPENING = "\"'`([{«“‘„‚¿¡「『【《〈"
 _CLOSING = ".,;:!?…\"'`)]}»”’」』】》〉。、।॥؟،؛۔।"
 _PROSE = frozenset(".,;:!?…\"'`«»“”‘’„‚–—。、।॥؟،؛۔¿¡")
@@ -40,8 +42,8 @@ class _Fold(dict[int, str]):
         kind = unicodedata.decomposition(sign).partition(">")[0].lstrip("<") if sign > "\x7f" else ""
         if sign in "，；：！？。、":
             folded = unicodedata.normalize("NFKC", sign) + " "
-        elif unicodedata.category(sign) == "Cf" or "\ufe00" <= sign <= "\ufe0f":
-            folded = ""  # direction marks, joiners, soft hyphens, the choice of a picture
+        elif is_invisible(sign):
+            folded = ""
         elif kind in _SOFT:
             folded = unicodedata.normalize("NFKC", sign)
         else:

@@ -1,13 +1,13 @@
-"""Which language a text is in (py3langid, 97 languages: Lui and Baldwin 2012), and whether that can be told at all."""
+"""Whether a text is in a language that is wanted, and whether that can be told at all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from rung.core.extras import require
 from rung.data.clean.report import Drop, Report
 from rung.data.rows.records import Record
+from rung.foundations.text.language import rank
 
 LETTERS = 20
 """Letters below which nothing is said: a word or two fit several languages."""
@@ -23,8 +23,7 @@ def tell(text: str, wanted: frozenset[str] = frozenset()) -> str:
     said = _CODE.sub(" ", text)
     if sum(map(str.isalpha, said[:4000])) < LETTERS:
         return ""
-    langid = require("py3langid", "text", "telling the language of a text")
-    ranked: list[tuple[str, float]] = langid.rank(said[:4000].lower())
+    ranked = rank(said[:4000])
     best, score = ranked[0]
     near = [code for code, other in ranked if code in wanted and score - other <= MARGIN]
     return near[0] if near else best

@@ -37,8 +37,8 @@ def kind_of_source(path: Path) -> str:
 
 def _columns(path: Path) -> tuple[str, ...]:
     """The columns of the first row; of a JSON object, those of its first message."""
-    if columns := tables.header(path):
-        return columns
-    layout = Layout(lenient=True, path="messages[]")
-    row = next(tables.stream(path, Problems(), layout), None)
-    return tuple(row.values) if row is not None and "role" not in row.values else ()
+    for place in (None, "messages[]"):
+        row = next(tables.stream(path, Problems(), Layout(lenient=True, path=place)), None)
+        if row is not None and (place is None or "role" not in row.values):
+            return tuple(row.values)
+    return ()

@@ -60,6 +60,20 @@ def lines(text: str) -> Iterator[Span]:
                 yield span
 
 
+def count_sentences(text: str) -> int:
+    """Sentences of an English text that is taken as one run of words: every full stop, exclamation or question mark before a space
+    ends one, also before a small letter, but for those of abbreviations; line breaks end none. What has no word is none."""
+    count, begin, stop = 0, 0, len(text.rstrip())
+    for end in _STOP.finditer(text, 0, stop):
+        close = end.end()
+        if end[0] == "." and close < stop and _ABBREVIATED.search(text[max(begin, close - 12) : close]):
+            continue
+        count += _WORDED.search(text, begin, close) is not None
+        begin = close
+    return count + (_WORDED.search(text, begin) is not None)
+
+
+_STOP = re.compile(r"(?<![.!?])[.!?]++[\"'”’)\]*]*+(?=\s|\Z)")
 _WORDED = re.compile(r"\w")
 _LEAD = re.compile(r"\s*")
 

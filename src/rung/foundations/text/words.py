@@ -17,6 +17,34 @@ UNSPACED = (
 """Letters of scripts without spaces between words, as the inside of a regular expression's class. Korean has spaces."""
 
 
+INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Unicode's Default_Ignorable_Code_Point, signs that are not seen: soft hyphen, zero-width space and joiners, byte order mark,
+marks of direction, variation selectors. They neither belong to a word nor end one (a joiner between two letters of a Persian or
+Indic word leaves it one word, as in UAX 29)."""
+_UNSEEN = re.compile(f"[{INVISIBLE}]+")
+
+
+def visible(text: str) -> str:
+    """The text without signs that are not seen, its accents composed (NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+
+
+def is_invisible(sign: str) -> bool:
+    return _UNSEEN.match(sign) is not None
+
+
+def origins(text: str) -> tuple[str, list[int]] | None:
+    """The text without signs that are not seen, and where each character left of it stands in the text, and its end; None where
+    it has no such sign."""
+    if text.isascii() or _UNSEEN.search(text) is None:
+        return None
+    kept = [at for at, sign in enumerate(text) if not is_invisible(sign)]
+    return "".join(text[at] for at in kept), [*kept, len(text)]
+
+
 @cache
 def _pattern() -> re.Pattern[str]:
     marks = "".join(re.escape(chr(code)) for code in _marks())
@@ -33,8 +61,8 @@ def _marks() -> list[int]:
 
 
 def words(text: str) -> list[str]:
-    """The words in their order, in small letters, composed (NFC); "don't" is one."""
-    return _pattern().findall(unicodedata.normalize("NFC", text).lower())
+    """The words in their order, in small letters, as they are seen (see ``visible``); "don't" is one."""
+    return _pattern().findall(visible(text).lower())
 
 
 def is_latin(text: str) -> bool:

@@ -7,11 +7,11 @@ weights), without pickles, and from then on ``tfidf:corpus.npz`` opens. Their ve
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.core.arrays import read_arrays
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.program import file_hash
@@ -83,9 +83,11 @@ def _open(spec: Spec) -> CountsEmbedder:
         )
     path = Path(spec.argument).expanduser()
     try:
-        with np.load(path, allow_pickle=False) as file:
-            words, idf = file["words"].tobytes().decode().split("\n"), file["idf"].astype(np.float32)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        words, idf = arrays["words"].tobytes().decode().split("\n"), arrays["idf"].astype(np.float32)
+        if idf.shape != (len(words),) or len(set(words)) < len(words):
+            raise ValueError(f"{len(words)} words have weights of shape {idf.shape}")
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(f"cannot read fitted words: {error}", file=path, remedy="fit it again") from None
     return CountsEmbedder(spec.name, spec.kind, words, idf, file_hash(path))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.core.arrays import read_arrays
 from rung.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,18 +65,14 @@ class Sif:
     @classmethod
     def load(cls, path: Path) -> Sif:
         """Raises InputError when the file is not what ``save`` writes."""
-        import zipfile
-
         import numpy as np
 
         try:
-            with np.load(path, allow_pickle=False) as file:
-                tokens = file["tokens"].tobytes().decode().split("\n")
-                direction = file["direction"].astype(np.float32)
-                return cls(
-                    dict(zip(tokens, file["chances"].tolist(), strict=True)), direction if len(direction) else None
-                )
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            file = read_arrays(path)
+            tokens, direction = file["tokens"].tobytes().decode().split("\n"), file["direction"].astype(np.float32)
+            chances = dict(zip(tokens, file["chances"].tolist(), strict=True))
+            return cls(chances, direction if len(direction) else None)
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise InputError(
                 f"cannot read what was fitted for SIF: {error}", file=path, remedy="fit it again: rung vectors fit"
             ) from None

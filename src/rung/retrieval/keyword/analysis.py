@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rung.core.types import Span
 from rung.foundations.text.stem import stem
+from rung.foundations.text.words import is_invisible
 
 STOP_WORDS = frozenset(
     """a about above after again against all also am an and any are aren as at be because been before being below between both
@@ -31,33 +32,8 @@ _UNSPACED = (
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
-_INVISIBLE = (
-    (0x00AD, 0x00AD),  # soft hyphen
-    (0x034F, 0x034F),  # combining grapheme joiner
-    (0x061C, 0x061C),  # bidirectional signs here and below
-    (0x115F, 0x1160),  # Hangul fillers
-    (0x17B4, 0x17B5),
-    (0x180B, 0x180F),  # Mongolian variation selectors
-    (0x200B, 0x200F),  # zero-width space, non-joiner and joiner
-    (0x202A, 0x202E),
-    (0x2060, 0x206F),
-    (0x3164, 0x3164),
-    (0xFE00, 0xFE0F),  # variation selectors
-    (0xFEFF, 0xFEFF),  # byte order mark
-    (0xFFA0, 0xFFA0),
-    (0xFFF0, 0xFFF8),
-    (0x1BCA0, 0x1BCA3),
-    (0x1D173, 0x1D17A),
-    (0xE0000, 0xE0FFF),  # tags, variation selectors
-)
-"""Unicode's Default_Ignorable_Code_Point: signs that are not seen. They neither belong to a word nor end one (a
-joiner between two letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
 
 PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
-
-
-def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
-    return any(low <= code <= high for low, high in ranges)
 
 
 class _Folding(dict[int, str]):
@@ -66,7 +42,7 @@ class _Folding(dict[int, str]):
     that writes no spaces between words."""
 
     def __missing__(self, code: int) -> str:
-        if _within(code, _INVISIBLE):
+        if is_invisible(chr(code)):
             self[code] = ""
             return ""
         # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
@@ -78,7 +54,7 @@ class _Folding(dict[int, str]):
 
     @staticmethod
     def _piece(char: str) -> str:
-        if _within(ord(char), _UNSPACED):
+        if any(low <= ord(char) <= high for low, high in _UNSPACED):
             return f" {char} " if unicodedata.category(char)[0] in "LNM" else " "
         return char if char.isalnum() or unicodedata.category(char)[0] == "M" else " "
 

@@ -280,10 +280,10 @@ def agree(
         return np.array([spearman(values[draw, 0], values[draw, 1]) for draw in draws])
 
     found = stats.bootstrap(correlations, len(values), resamples, seed)
-    low, high = np.nanquantile(found, [0.025, 0.975])
-    return SimilarityAgreement(
-        Interval(spearman(values[:, 0], values[:, 1]), float(low), float(high)), len(rows), len(pairs)
-    )
+    value, known = spearman(values[:, 0], values[:, 1]), found[~np.isnan(found)]
+    if np.isnan(value):
+        raise InputError("all pairs have one cosine or one score: nothing correlates", remedy="use another set")
+    return SimilarityAgreement(stats.percentiles(value, known, len(values), -1.0, 1.0), len(rows), len(pairs))
 
 
 def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:

@@ -9,13 +9,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import isfinite
-from typing import Any, cast
+from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.number import number_alone
 from rung.core.pattern import compile_pattern
 from rung.core.problem import nearest
+from rung.core.reply import check_schema, offence
 from rung.core.types import ResponseFormat
+from rung.documents.cells import loads
+from rung.foundations.text.words import visible
 from rung.tasks.file.definition import InputField
 from rung.tasks.rows.desk import Desk, Draft, short
 
@@ -38,18 +41,15 @@ def read_schema(desk: Desk) -> dict[str, Any]:
         except OSError as error:
             desk.tell(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
             return {}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             desk.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
             return {}
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(cast(Any, document))
-    except SchemaError as error:
-        where = "/".join(str(part) for part in error.absolute_path)
+    wrong = check_schema(document)
+    if wrong is not None:
+        where = "/".join(map(str, wrong.path))
         desk.problems.add(
-            f"not a valid JSON schema{f' at {where}' if where else ''}: {error.message}", "correct the schema",
-            file=file, line=desk.line("answer", "json", *error.absolute_path) if file == desk.path else None,
+            f"not a valid JSON schema{f' at {where}' if where else ''}: {wrong.message}", "correct the schema",
+            file=file, line=desk.line("answer", "json", *wrong.path) if file == desk.path else None,
         )  # fmt: skip
         return {}
     if not isinstance(document, dict) or document.get("type", "object") != "object":
@@ -125,7 +125,7 @@ def _folded(label: str) -> str:
         return repr(float(label))
     except ValueError:
         pass
-    seen = "".join(sign for sign in unicodedata.normalize("NFKC", label) if unicodedata.category(sign) != "Cf")
+    seen = unicodedata.normalize("NFKC", visible(label))
     return " ".join(re.split(r"[\W_]+", seen.casefold())) or label
 
 
@@ -221,11 +221,6 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
         if form.kind not in ("text", "grammar", "regex"):
             desk.tell(f"answers of the form {form.kind} need `columns.reference`", "name the column", "columns")
         return
-    check_json = None
-    if form.kind == "json":
-        from jsonschema import Draft202012Validator
-
-        check_json = Draft202012Validator(form.schema)
     check_grammar = _grammar(desk, form) if form.kind == "grammar" else None
     for row in rows:
         found = row.reference
@@ -239,8 +234,7 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
                     "`columns.reference: {column: C, pattern: REGEX}`", "not a number",
                 )  # fmt: skip
         elif form.kind == "json":
-            assert check_json is not None
-            row.reference = _document(desk, row, check_json)
+            row.reference = _document(desk, row, form.schema)
         elif form.kind in ("regex", "grammar"):
             row.reference = found if isinstance(found, str) else str(found)
             if form.kind == "regex" and compile_pattern(form.pattern).fullmatch(row.reference) is None:
@@ -265,21 +259,19 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
                 )  # fmt: skip
 
 
-def _document(desk: Desk, row: Draft, validator: Any) -> Any:
+def _document(desk: Desk, row: Draft, schema: Mapping[str, Any]) -> Any:
     found = row.reference
     if isinstance(found, str):
         try:
-            found = json.loads(found)
-        except ValueError as error:
+            found = loads(found)
+        except (ValueError, RecursionError) as error:
             desk.complain(row.row, f"the reference is not JSON: {error}", "correct the cell", "reference not JSON")
             return None
-    failed = next(
-        iter(sorted(validator.iter_errors(found), key=lambda error: list(map(str, error.absolute_path)))), None
-    )
-    if failed is not None:
-        where = ".".join(str(part) for part in failed.absolute_path)
+    wrong = offence(schema, found)
+    if wrong is not None:
+        where = ".".join(map(str, wrong.path))
         desk.complain(
-            row.row, f"the reference violates the schema{f' at {where}' if where else ''}: {short(failed.message, 160)}",
+            row.row, f"the reference violates the schema{f' at {where}' if where else ''}: {wrong.message}",
             "correct the row or the schema", "reference against schema",
         )  # fmt: skip
     return found

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from rung.core import registry
 from rung.core.codec import digest
+from rung.core.errors import InputError
 from rung.core.problem import Problem, Problems
 from rung.core.types import Budget, Example, Guard, ResponseFormat, Split, Task
 from rung.tasks import near
@@ -71,7 +72,11 @@ def examine(path: Path, *, freeze: bool = False) -> Examination:
     definition = check(parsed[0], parsed[1], path, problems) if parsed else None
     if parsed is None or definition is None:
         return Examination(problems.close(), None, Findings())
-    task, findings = _examine(Desk(path, definition, parsed[1], problems), freeze)
+    try:
+        task, findings = _examine(Desk(path, definition, parsed[1], problems), freeze)
+    except InputError as error:  # what ends the examination, such as a pattern that takes too long
+        problems.add(error.message, error.remedy, file=path if error.file is None else "", code=error.code)
+        task, findings = None, Findings()
     findings = replace(findings, seconds=time.perf_counter() - began)
     return Examination(problems.close(), None if problems.failed else task, findings)
 
