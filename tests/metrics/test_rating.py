@@ -138,5 +138,5 @@ def test_nothing_rated_yet() -> None:
 @pytest.mark.parametrize("count", [1, 3, 40])
 def test_a_rung_that_always_won_has_no_strength_without_doubt(count: int) -> None:
     first, second = strengths(votes("ann", "l" * count), resamples=200)
-    assert (first.name, second.name) == ("a", "b")
+    assert (first.rung, second.rung) == ("a", "b")
     assert first.elo.low < first.elo.value < first.elo.high

@@ -132,7 +132,9 @@ async def test_scores_are_those_of_brute_force(model: OpenvinoModel) -> None:
         if truth[order[-1]] - truth[order[-2]] > 0.2:
             assert scores.best == order[-1]
         for value, expected in zip(scores.logprobs, truth, strict=True):
-            assert value == -math.inf or value == pytest.approx(expected, abs=0.4 if model.precision == "bf16" else 0.15)
+            assert value == -math.inf or value == pytest.approx(
+                expected, abs=0.4 if model.precision == "bf16" else 0.15
+            )
 
 
 async def test_user_text_cannot_end_the_turn(model: OpenvinoModel) -> None:
