@@ -19,7 +19,7 @@ from rung.ladder.view.report import write_report
 from rung.models import Pool
 from rung.serving import local
 from rung.store import open_store
-from rung.studies import cases
+from rung.studies.models import cases
 
 
 def climb(

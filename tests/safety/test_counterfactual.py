@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.types import Request, ResponseFormat
+from rung.core.types import Answer, Input, Request, ResponseFormat
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
@@ -14,6 +15,13 @@ from rung.safety.counterfactual import NAMES, gap, swaps, turn_gender
 FREE = replace(CAPABILITIES, forms=frozenset(), score=False)
 INPUTS = [{"text": f"{{name}} asks for a loan of {amount}."} for amount in range(20)]
 OPTIONS = Options(ResponseFormat("labels", labels=("yes", "no")))
+
+
+def asking(program: PromptProgram) -> Callable[[Sequence[Input]], Awaitable[list[Answer]]]:
+    async def ask(inputs: Sequence[Input]) -> list[Answer]:
+        return [await program(one) for one in inputs]
+
+    return ask
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,7 @@ async def test_a_biased_program_has_a_gap() -> None:
         return "yes" if request.messages[-1].content.split()[0] in NAMES["men"] else "no"
 
     program = PromptProgram(Prompt("Grant it?"), Fake(rule, capabilities=FREE), OPTIONS)
-    found = await gap(program, swaps(INPUTS), favourable="yes")
+    found = await gap(asking(program), swaps(INPUTS), favourable="yes")
     assert found.flips.value == 1
     assert found.favour is not None
     assert found.favour.value == -1
@@ -62,9 +70,9 @@ async def test_a_fair_program_has_none_and_failures_are_counted() -> None:
         return "perhaps" if "of 7." in request.messages[-1].content else "yes"
 
     program = PromptProgram(Prompt("Grant it?"), Fake(rule, capabilities=FREE), OPTIONS)
-    found = await gap(program, swaps(INPUTS), favourable="yes")
+    found = await gap(asking(program), swaps(INPUTS), favourable="yes")
     assert (found.n, found.failed, found.flips.value) == (19, 1, 0)
     assert found.favour is not None
     assert found.favour.none
     with pytest.raises(InputError, match="none of them"):
-        await gap(PromptProgram(Prompt("?"), Fake(lambda _: "?", capabilities=FREE), OPTIONS), swaps(INPUTS))
+        await gap(asking(PromptProgram(Prompt("?"), Fake(lambda _: "?", capabilities=FREE), OPTIONS)), swaps(INPUTS))

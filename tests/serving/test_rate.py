@@ -19,7 +19,7 @@ from rung.serving.keys import Keys
 from rung.serving.rate import make_page, run_page
 from rung.serving.server import address, listen, running
 from rung.store import Store, StoredRating, open_store
-from rung.studies.rating import RatedPair, Study
+from rung.studies.runs.rating import Questions, RatedPair
 from tests.serving.browser import Browser, chromium
 
 pytestmark = pytest.mark.server
@@ -30,11 +30,11 @@ QUESTIONS = (
     RatedPair("e2", {"text": "second", "b<r>": "\n two"}, "alpha-rung", "beta-rung", ("$n of alpha", "of beta")),
     RatedPair("e3", {"text": "third"}, "alpha-rung", "gamma-rung", ("of alpha", "of gamma")),
 )
-STUDY = Study("run", "desk <i>", QUESTIONS, 4, 7)
+STUDY = Questions("run", "desk <i>", QUESTIONS, 4, 7)
 
 
 @asynccontextmanager
-async def serving(store: Store, study: Study = STUDY) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(store: Store, study: Questions = STUDY) -> AsyncIterator[httpx.AsyncClient]:
     bound = listen("127.0.0.1", 0, Keys())
     app = make_page(study, store)
     app.state.rung = SimpleNamespace(draining=False)

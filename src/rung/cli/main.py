@@ -6,13 +6,11 @@ A verb's module is imported when it is called: ``rung --help`` reads the table b
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
-from rung.cli.options import expand
+from rung.cli.late import LateGroup
 
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
@@ -24,18 +22,20 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "runs": ("runs:runs", "List runs, newest first."),
         "show": ("show:show", "Show a run, a rung's examples, or all about one example."),
         "diff": ("diff:diff", "Compare two runs, rung by rung and example by example."),
-        "errors": ("errors:errors", "Cluster what a rung gets wrong."),
-        "stress": ("stress:stress", "Ask again with typos, in capitals, cut, padded and empty."),
-        "curve": ("curve:curve", "Find out what labelling more examples would bring."),
+        "errors": ("study:errors", "Cluster what a rung gets wrong."),
+        "stress": ("study:stress", "Ask again with typos, in capitals, cut, padded and empty."),
+        "curve": ("study:curve", "Find out what labelling more examples would bring."),
         "rate": ("rate:rate", "Let people say which of two rungs' answers is better."),
-        "sweep": ("sweep:sweep", "Measure how random the answers are, by sampling settings."),
+        "sweep": ("study:sweep", "Measure how random the answers are, by sampling settings."),
+        "forgetting": ("study:forgetting", "Compare two models on what one was not tuned for."),
+        "studies": ("study:studies", "List the studies that were made, or show one again."),
     },
     "Use it": {
         "run": ("run:run", "Answer inputs with a program, or a prompt with a model."),
         "export": ("export:export", "Write a rung's program to a folder, re-scored before."),
         "serve": ("serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
         "ab": ("ab:ab", "Show both arms of an A/B test that is being served."),
-        "eval": ("eval:evaluate", "Answer prompts as they are and score the answers."),
+        "eval": ("study:eval", "Answer prompts as they are and score the answers."),
     },
     "Improve it": {
         "prompt": ("prompt:app", "Write, check, version and optimize prompts."),
@@ -62,30 +62,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
 VERBS = {name: verb for panel in PANELS.values() for name, verb in panel.items()}
 
 
-class Verbs(TyperGroup):
+class Verbs(LateGroup):
     """The group of all verbs; loads a verb when it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if self.commands.get(cmd_name) is None and cmd_name in VERBS:
-            module, _, attribute = VERBS[cmd_name][0].partition(":")
-            found = getattr(import_module(f"rung.cli.{module}"), attribute)
-            if isinstance(found, typer.Typer):
-                command: Any = typer.main.get_group(found)
-            else:
-                single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-                single.command(cmd_name)(expand(found))
-                command = typer.main.get_command(single)
-            command.name = cmd_name
-            self.commands[cmd_name] = command
-        return self.commands.get(cmd_name)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in VERBS:  # near misses are looked for among the commands that are loaded
-            self.commands = {**dict.fromkeys(VERBS), **self.commands}  # type: ignore[dict-item]
-        return super().resolve_command(ctx, args)
+    late = VERBS
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, panel in PANELS.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
@@ -34,11 +34,15 @@ Target = Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to wri
 
 def _declare(item: Field[Any], kind: Any) -> inspect.Parameter:
     known = {name: item.metadata[name] for name in ("help", "metavar", "min", "max")}
-    default = item.default
+    default = inspect.Parameter.empty if item.default is MISSING else item.default
     if get_origin(kind) is tuple:
-        kind, default = list[str] | None, None
-    annotation = Annotated[kind, typer.Option(*item.metadata["flags"], **known)]
-    return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        kind = list[str] if item.default is MISSING else list[str] | None
+        default = default if item.default is MISSING else None
+    argument = item.metadata.get("argument")
+    shown = typer.Argument(**known) if argument else typer.Option(*item.metadata["flags"], **known)
+    return inspect.Parameter(
+        item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
+    )
 
 
 def expand(verb: Callable[..., R]) -> Callable[..., R]:

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rung.cli import shots
+from rung.cli.late import late
 
 if TYPE_CHECKING:
     from rung.core.protocols import Program
     from rung.core.types import Answer, Interval
     from rung.models import Pool
 
-app = typer.Typer(help="Prompt patterns, one command each.", no_args_is_help=True, rich_markup_mode=None)
-app.command("few-shot")(shots.few_shot)
+STUDIES = {
+    "few-shot": ("study:few-shot", "Measure how many demonstrations help."),
+    "factorial": ("study:factorial", "Measure what each of some patterns adds."),
+    "agree": ("study:agreement", "Find out whether a model judges as people do."),
+    "swap": ("study:swap", "Find out whether answers change with a name or a gender."),
+}
+
+app = typer.Typer(
+    cls=late(STUDIES), help="Prompt patterns, one command each.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Text = Annotated[str, typer.Option("-i", "--input", metavar="TEXT", help="The input; - reads standard input.")]
 ModelName = Annotated[str | None, typer.Option("-m", "--model", metavar="MODEL", help="Model, as provider:name.")]
@@ -211,37 +219,6 @@ def combine(
     _ask(lambda pool: compose(loaded, parts, pool), text, model, steps)
 
 
-@app.command("factorial")
-def factorial(
-    task: Annotated[str, typer.Argument(help="A task file, its folder, or a built-in pack.")],
-    factors: Annotated[str, typer.Option("--factors", help="Patterns, with commas between: persona,few-shot=3,cot.")],
-    model: ModelName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many examples of the split.")] = 50,
-    split: Annotated[str, typer.Option(help="dev or test; test only once everything is chosen.")] = "dev",
-    store: Annotated[str | None, typer.Option(help="Store URL (sqlite:///FILE, postgresql://...).")] = None,
-) -> None:
-    """Ask all combinations of some patterns and print each one's main effect with its interval."""
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.ladder.view.live import tell
-    from rung.studies.factorial import run_factorial, table
-
-    if split not in ("dev", "test"):
-        raise InputError(f"got split {split!r}", remedy="write --split dev or --split test")
-    from rung import tasks
-
-    settings = Settings({"model": model, "store": store})
-    loaded = tasks.load(task, models=[model] if model else None)
-    names = [name.strip() for name in factors.split(",") if name.strip()]
-
-    async def work(pool: Pool) -> None:
-        examples = loaded.split("test" if split == "test" else "dev")[:limit]
-        found = await run_factorial(loaded, names, examples, settings, pool, tell)
-        typer.echo(table(found))
-
-    _run(work, model or (loaded.models[0] if loaded.models else None))
-
-
 @app.command("audience")
 def audience(
     text: Text,
@@ -330,50 +307,6 @@ def grade(
         typer.echo(f"grade {found.grade:.1f} of {room.GRADES}")
         for item in found.remarks:
             typer.echo(f"  {item.criterion} {item.grade:.1f}: {item.feedback}")
-
-    _run(work, model)
-
-
-@app.command("agree")
-def agree(
-    judged: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", help="JSON or JSONL: input, output_1, output_2, label (1 or 2); or input, output, grade."
-        ),
-    ],
-    rubric: Annotated[
-        str, typer.Option(help="A rubric's name, or criteria: 'clarity: Is it clear?; ...'")
-    ] = "helpfulness",
-    model: ModelName = None,
-    limit: Annotated[int | None, typer.Option(min=2, help="At most this many rows, the first ones.")] = None,
-) -> None:
-    """Does the model judge as people do? Agreement, kappa, and its bias for position and length."""
-    from rung.prompts.patterns import agree as room
-
-    rows = room.read_judged(judged)
-    works = [row for row in rows if isinstance(row, room.Work)][:limit]
-    pairs = [row for row in rows if isinstance(row, room.Pair)][:limit]
-
-    async def work(pool: Pool) -> None:
-        if works:
-            graded = await room.grade_agreement(pool.model(), rubric, works)
-            typer.echo(f"{graded.n} works, {graded.failed} not graded")
-            typer.echo(f"weighted kappa  {_span(graded.kappa)}")
-            typer.echo(f"equal grades    {_span(graded.equal)}")
-            return
-        found = await room.agreement(pool.model(), rubric, pairs)
-        typer.echo(f"{found.n} pairs, {found.failed} not judged")
-        for way in found.ways:
-            typer.echo(f"{way.way:<10} agree {_span(way.agree)}  kappa {_span(way.kappa)}  n {way.n}")
-        typer.echo(f"same verdict in both orders       {_span(found.bias.stable)}")
-        typer.echo(f"verdicts for the one shown first  {_span(found.bias.first)}")
-        if found.longer is not None and found.longer_right is not None:
-            typer.echo(f"verdicts for the longer one       {_span(found.longer)}")
-            typer.echo(f"the longer one is the better one  {_span(found.longer_right)}")
-        if found.padding is not None:
-            d = found.padding
-            typer.echo(f"padding adds {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] of the scale, n {d.n}")
 
     _run(work, model)
 
@@ -590,47 +523,3 @@ def filter_text(
         typer.echo(f"caught          {_span(found.caught)} of {found.harmful} harmful texts")
     for one, why in found.wrong:
         typer.echo(f"  wrongly blocked ({why}): {one[:100]!r}")
-
-
-@app.command("swap")
-def swap(
-    task: Annotated[str, typer.Argument(help="A task file, its folder, or a built-in pack.")],
-    text: Annotated[
-        list[str] | None,
-        typer.Option("-i", "--input", metavar="TEXT", help="Inputs with {name}; else the task's dev set."),
-    ] = None,
-    groups: Annotated[str, typer.Option(help="Two groups of names.")] = "women,men",
-    favourable: Annotated[str | None, typer.Option(help="The answer that is good for the person.")] = None,
-    parts: Annotated[
-        str, typer.Option("--parts", metavar="A+B", help="Patterns of the prompt: persona+few-shot.")
-    ] = "none",
-    model: ModelName = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many inputs.")] = 50,
-) -> None:
-    """Counterfactual swap test: does the answer change when only a name or a gender does?"""
-    from rung import tasks
-    from rung.core.errors import InputError
-    from rung.core.types import as_input
-    from rung.prompts.patterns.combine import compose
-    from rung.safety import counterfactual as room
-
-    loaded = tasks.load(task)
-    pair = [group.strip() for group in groups.split(",")]
-    if len(pair) != 2:
-        raise InputError(f"got the groups {groups!r}, expected two", remedy=f"groups: {', '.join(room.NAMES)}")
-    inputs = [as_input(one, loaded.fields) for one in text] if text else [example.input for example in loaded.dev]
-    pairs = room.swaps(inputs, groups=(pair[0], pair[1]))[:limit]
-
-    async def work(pool: Pool) -> None:
-        found = await room.gap(compose(loaded, parts, pool), pairs, favourable=favourable)
-        typer.echo(f"{found.n} swaps, {found.failed} without an answer")
-        typer.echo(f"answers that change  {_span(found.flips)}")
-        if found.favour is not None:
-            d = found.favour
-            typer.echo(
-                f"{favourable}: {pair[0]} less {pair[1]}  {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]  p {d.p:.3f}"
-            )
-        for one in found.changed[:5]:
-            typer.echo(f"  {one.swap.what}: {one.one.output} / {one.other.output}")
-
-    _run(work, model)

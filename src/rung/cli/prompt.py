@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rung.cli import optimize
+from rung.cli.late import late
 
 if TYPE_CHECKING:
     from rung.core.types import Message
     from rung.prompts.template.library import FoundTemplate
 
 app = typer.Typer(
+    cls=late(
+        {
+            "optimize": ("optimize:optimize", "Search a better prompt on train and dev; test it once."),
+            "ablate": ("study:ablation", "Measure what each part of a task's prompt is worth."),
+        }
+    ),
     help="Versioned prompts: save, list, show, diff, rollback, export, lint, ablate, optimize.",
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -24,9 +30,6 @@ StoreUrl = Annotated[str | None, typer.Option("--store", help="Store URL.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable's value; may be repeated.")
 ]
-
-
-app.command("optimize")(optimize.optimize)
 
 
 @app.command("save")
@@ -267,78 +270,6 @@ def lint(
             typer.echo(f"{title}:{finding}")
         typer.echo(f"{title}: score {report.score} of 100, {len(report.findings)} findings, {report.errors} errors")
     raise typer.Exit(1 if report.errors else 0)
-
-
-@app.command("ablate")
-def ablate(
-    task: Annotated[str, typer.Argument(help="A task file, its folder, or a built-in pack.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as provider:name.")] = None,
-    part: Annotated[list[str] | None, typer.Option("--drop", help="Only this part; may be repeated.")] = None,
-    shots: Annotated[int, typer.Option(help="Training examples in the prompt.", min=0)] = 4,
-    limit: Annotated[int, typer.Option(help="At most this many dev examples.", min=1)] = 100,
-    style: Annotated[str, typer.Option(help="chat, plain, brackets, markdown or xml.")] = "chat",
-    seed: Annotated[int, typer.Option(help="Seed of the draw of examples.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    store: StoreUrl = None,
-) -> None:
-    """What each part of the prompt is worth: the whole prompt against the prompt without it, on dev, pair by pair."""
-    import asyncio
-    from json import dumps
-
-    from rung import tasks
-    from rung.core.codec import encode
-    from rung.core.protocols import Context
-    from rung.core.settings import Settings
-    from rung.ladder.measure.evaluate import Evaluator
-    from rung.ladder.measure.looks import Test
-    from rung.ladder.prepare.plan import Using
-    from rung.ladder.records import verdict
-    from rung.metrics import load_metric
-    from rung.models import Pool
-    from rung.prompts.search.ablate import ablate as measure
-    from rung.prompts.search.ablate import whole_prompt
-    from rung.store import open_store
-
-    settings = Settings({"store": store})
-    loaded = tasks.load(task, models=[model] if model else None)
-    prompt = whole_prompt(loaded, shots=shots, seed=seed, style=style)
-
-    async def work() -> None:
-        async with Pool(settings) as pool:
-            with open_store(settings.store_url) as opened:
-                metrics = [load_metric(name, pool) for name in loaded.metrics[:1]]
-                evaluator = Evaluator(
-                    opened,
-                    "ablate",
-                    metrics,
-                    concurrency=settings["concurrency"],
-                    test=Test(opened, loaded, "ablate"),
-                )
-                using = Using(pool, loaded.models[0] if loaded.models else settings["model"])
-                context = Context(
-                    using,
-                    settings.home,
-                    evaluator.fitting,
-                    seed,
-                    lambda at: typer.echo(f"{at.done}/{at.total} {at.stage} {at.note}", err=True),
-                )
-                found = await measure(loaded, prompt, context, loaded.dev[:limit], part or ())
-        if json:
-            typer.echo(dumps(encode(found), indent=2, ensure_ascii=False))
-            return
-        typer.echo(
-            f"{loaded.name}, whole prompt: {found.metric} {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] "
-            f"on {found.n} dev examples, {found.tokens:.0f} tokens an answer"
-        )
-        for removal in found.removals:
-            change = removal.difference
-            typer.echo(
-                f"  without {removal.part:<12} {removal.value:.3f}   the part adds {change.value:+.3f} "
-                f"[{change.low:+.3f}, {change.high:+.3f}], p {change.p:.3f} (Holm), {removal.tokens:+.0f} tokens: "
-                f"{verdict(change)}"
-            )
-
-    asyncio.run(work())
 
 
 def _of_task(what: str, drop: list[str], style: str) -> tuple[Message, ...]:

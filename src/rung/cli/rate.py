@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from rung.cli.options import RunId, StoreUrl
+from rung.cli.options import Json, RunId, StoreUrl
+from rung.cli.study import make, on_run
+from rung.core.extras import require
+from rung.core.option import option
+from rung.core.settings import Settings
+from rung.ladder.history import read_run
+from rung.models import Pool
+from rung.store import Store, open_store
+from rung.studies.runs.rating import Questions, Rating, prepare
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is rated, and where the page is served."""
+
+    report: bool = option(False, "Print what was rated so far: nothing is served.", flags=("--report",))
+    limit: int | None = option(None, "How many questions at most.", low=1)
+    seed: int = option(0, "Seed of the order and of the sides; kept with each verdict.")
+    host: str = option("127.0.0.1", "Address of this machine to listen on.")
+    port: int = option(8322, "Port to listen on; 0 takes a free one.")
 
 
 def rate(
+    page: Page,
     run: RunId = "last",
     rungs: Annotated[list[str] | None, typer.Argument(help="Two or more of its rungs.")] = None,
-    report: Annotated[bool, typer.Option("--report", help="Print what was rated so far: nothing is served.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many questions at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the order and of the sides; kept with each verdict.")] = 0,
-    host: Annotated[str, typer.Option(help="Address of this machine to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8322,
-    json: Annotated[bool, typer.Option("--json", help="With --report: print JSON.")] = False,
+    json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """Serve a page that shows two rungs' answers side by side in random order; --report prints what came of it."""
-    import asyncio
+    settings, chosen = Settings({"store": store}), tuple(rungs or ())
+    if page.report:
+        make(Rating(chosen), on_run(run), settings, json)
+        return
+    for module in ("fastapi", "uvicorn"):
+        require(module, "serving", "rung rate")
+    from rung.serving.rate import run_page
 
-    from rung.core.codec import canonical
-    from rung.core.errors import InputError
-    from rung.core.extras import require
-    from rung.core.settings import Settings
-    from rung.ladder.history import find_rung, read_run
-    from rung.metrics.rating import summarise
-    from rung.models import Pool
-    from rung.store import Store, open_store
-    from rung.studies.rating import Study, prepare, read_votes, table
-
-    settings = Settings({"store": store})
-
-    async def questions(opened: Store) -> Study:
+    async def questions(opened: Store) -> Questions:
         async with Pool(settings) as pool:
-            return await prepare(opened, read_run(opened, run), rungs or [], pool, seed=seed, limit=limit)
+            return await prepare(opened, read_run(opened, run), chosen, pool, seed=page.seed, limit=page.limit)
 
     with open_store(settings.store_url) as opened:
-        if report:
-            record = read_run(opened, run)
-            for name in rungs or ():
-                find_rung(record, name)
-            votes = read_votes(opened.ratings.of(record.id))
-            if rungs:
-                votes = [vote for vote in votes if {vote.left, vote.right} <= set(rungs)]
-            if not votes:
-                raise InputError(
-                    f"nobody has rated these answers of run {record.id} yet", remedy=f"rung rate {record.id} RUNG RUNG"
-                )
-            found = summarise(votes)
-            typer.echo(canonical(found) if json else f"Run {record.id} ({record.task}): {table(found)}")
-            return
-        for module in ("fastapi", "uvicorn"):
-            require(module, "serving", "rung rate")
-        from rung.serving.rate import run_page
-
-        study = asyncio.run(questions(opened))
-        typer.echo(f"{len(study.questions)} pairs of answers to rate; {study.same} more are the same text and left out")
-        run_page(study, opened, host=host, port=port, say=typer.echo)
+        found = asyncio.run(questions(opened))
+        typer.echo(f"{len(found.questions)} pairs of answers to rate; {found.same} more are the same text and left out")
+        run_page(found, opened, host=page.host, port=page.port, say=typer.echo)

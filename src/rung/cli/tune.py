@@ -232,19 +232,15 @@ def _tell(done: Tuned) -> None:
 
 def _measure_forgetting(plan: Config, done: Tuned, line: Line) -> None:
     """The base and the tuned model on what they were not tuned for."""
-    import asyncio
-
+    from rung.cli.study import conduct
     from rung.core.settings import Settings
-    from rung.studies import forgetting
+    from rung.studies.models.forgetting import Forgetting
 
     order: tuple[Export, ...] = ("f16", "q8", "folder", "q4", "openvino", "adapter")
     after = next((done.files[kind] for kind in order if kind in done.files), None)
     provider = "transformers" if after in (done.files.get("folder"), done.files.get("adapter")) else "openvino"
     settings = Settings()
     before = plan.model or settings["model"]
-    rows = asyncio.run(
-        forgetting.measure(before, f"{provider}:{after}", plan.general, settings, progress=lambda state: line(state))
-    )
-    typer.echo(
-        f"\nForgetting: the base and the tuned model elsewhere\n{forgetting.table(rows)}\n{forgetting.worth(rows)}"
-    )
+    study = Forgetting(before, f"{provider}:{after}", tuple(plan.general))
+    typer.echo("\nForgetting: the base and the tuned model elsewhere")
+    conduct(study, lambda _: (None, None), settings, study.table, line)

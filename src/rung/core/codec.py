@@ -58,17 +58,21 @@ def _decode(kind: Any, value: Any) -> Any:
         return _decode(arms[-1], value)
     if origin in (tuple, list, frozenset):
         _expect(isinstance(value, list | tuple), kind, value)
+        if origin is tuple and len(arguments) > 1 and arguments[-1] is not Ellipsis:
+            return tuple(_decode(arm, item) for arm, item in zip(arguments, value, strict=True))
         return origin(_decode(arguments[0], item) for item in value)
     if origin is typing.Literal:
         _expect(value in arguments, kind, value)
         return value
     if origin is not None and len(arguments) == 2:
         _expect(isinstance(value, Mapping), kind, value)
-        return {key: _decode(arguments[1], item) for key, item in value.items()}
+        return {int(key) if arguments[0] is int else key: _decode(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         _expect(isinstance(value, Mapping), kind, value)
         hints = _hints(kind)
         return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
+    if kind is Path and isinstance(value, str):
+        return Path(value)
     if kind is float and isinstance(value, str):
         return float(value)
     if kind in (str, bool, int, float):

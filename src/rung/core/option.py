@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import MISSING, field
 from typing import Any
 
 
@@ -22,3 +22,10 @@ def option(
         default=default,
         metadata={"help": help, "flags": flags, "metavar": metavar or None, "min": low, "max": high},
     )
+
+
+def argument(help: str, metavar: str, default: Any = MISSING) -> Any:
+    """A dataclass field that is typed without a flag, in its place among the others; needed where it has no default. A tuple
+    takes what is left."""
+    words = {"help": help, "metavar": metavar, "min": None, "max": None, "argument": True}
+    return field(metadata=words) if default is MISSING else field(default=default, metadata=words)

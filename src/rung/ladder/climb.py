@@ -30,7 +30,7 @@ from rung.ladder.measure.cost import Peak, online, watching
 from rung.ladder.measure.evaluate import Evaluator, example_hash
 from rung.ladder.measure.looks import Test
 from rung.ladder.numbers import seconds
-from rung.ladder.prepare.fit import Fitted, fit, fit_key
+from rung.ladder.prepare.fit import FitRequest, FitResources, Fitted, fit
 from rung.ladder.prepare.observer import Observer, Silent
 from rung.ladder.prepare.plan import Attempt, Using, about, alone, plan
 from rung.ladder.prepare.threads import detached
@@ -249,19 +249,13 @@ class Climber:
         )
 
     def _is_fitted(self, attempt: Attempt, rung: Rung, using: Using) -> bool:
-        key = fit_key(attempt.choice, rung, self.task, using.model().fingerprint, self.seed)
-        return self.store.fits.get(key) is not None
+        return self.store.fits.get(self._request(attempt, rung, using).key) is not None
+
+    def _request(self, attempt: Attempt, rung: Rung, using: Using) -> FitRequest:
+        model = using.model().fingerprint if attempt.model else ""
+        return FitRequest(attempt.choice, rung, self.task, model, self.seed)
 
     async def _fit(self, attempt: Attempt, rung: Rung, using: Using, evaluator: Evaluator) -> Fitted:
-        return await fit(
-            attempt.choice,
-            rung,
-            self.task,
-            store=self.store,
-            resources=using,
-            evaluate=evaluator.fitting,
-            home=self.settings.home,
-            model=using.model().fingerprint if attempt.model else "",
-            progress=lambda progress: self.observer.fitting(attempt.title, progress),
-            seed=self.seed,
-        )
+        tell = partial(self.observer.fitting, attempt.title)
+        given = FitResources(self.store, using, evaluator.fitting, self.settings.home, tell)
+        return await fit(self._request(attempt, rung, using), given)

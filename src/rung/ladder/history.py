@@ -15,7 +15,7 @@ from rung.ladder.measure.evaluate import Evaluator, example_hash, failures_key
 from rung.ladder.records import RungRecord, RunRecord
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, holm, paired
-from rung.store import Entry, Store
+from rung.store import Entry, Store, StoredLook
 
 ALL = "all"
 
@@ -81,7 +81,7 @@ async def read_results(
     if not record.program:
         raise InputError(f"{title} has no answers in run {run.id}: {record.reason}", remedy=f"rung show {run.id}")
     examples = read_examples(store, run.task_hash)
-    looks.show(store, examples, run.task, run.task_hash, run.id, record.program, what)
+    looks.show(store, examples, StoredLook("", run.task, run.task_hash, run.id, record.program, what))
     examples = examples[: record.n]
     hashes = [example_hash(example) for example in examples]
     known = store.answers.recall(record.program, hashes, 0) | store.answers.recall(

@@ -26,6 +26,27 @@ def difference(change: Difference | None) -> str:
     return f"{figures} no difference" if verdict(change) == "no difference" else f"{figures} p {pvalue(change.p)}"
 
 
+def exact(interval: Interval) -> str:
+    """``0.834 [0.781, 0.884]``"""
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def change(difference: Difference) -> str:
+    """``+0.050 [+0.011, +0.092]``"""
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+
+
+def said(difference: Difference, word: str = "") -> str:
+    """``better, p 0.004`` (or another ``word`` for it), or "no difference"."""
+    word = word or verdict(difference)
+    return word if word == "no difference" else f"{word}, p {pvalue(difference.p)}"
+
+
+def bar(share: float, width: int) -> str:
+    """A share from 0 to 1 as a bar."""
+    return "█" * round(width * min(max(share, 0.0), 1.0))
+
+
 def pvalue(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 

@@ -6,16 +6,14 @@ words of gender turned round. A fair program answers both alike; its gap is then
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rung.core.codec import canonical
 from rung.core.errors import InputError
-from rung.core.protocols import Program
 from rung.core.types import Answer, Input, Interval, Score
 from rung.metrics.mean import Mean
 from rung.metrics.stats import Difference, paired, wilson
@@ -127,12 +125,17 @@ class _Rate(Mean):
     name = "rate"
 
 
-async def gap(program: Program, pairs: Sequence[Swap], *, favourable: str | None = None) -> Gap:
-    """Ask both versions of each swap. Swaps of which one fails are counted in ``failed`` and left out.
+async def gap(
+    ask: Callable[[Sequence[Input]], Awaitable[Sequence[Answer]]],
+    pairs: Sequence[Swap],
+    *,
+    favourable: str | None = None,
+) -> Gap:
+    """Ask both versions of each swap; ``ask`` answers inputs in their order. Swaps of which one fails are counted in ``failed`` and left out.
 
     Raises InputError without swaps, or when all failed.
     """
-    answers = await asyncio.gather(*(program(version) for swap in pairs for version in (swap.one, swap.other)))
+    answers = await ask([version for swap in pairs for version in (swap.one, swap.other)])
     results = list(zip(pairs, answers[::2], answers[1::2], strict=True))
     good = [item for item in results if item[1].failure is None and item[2].failure is None]
     if not good:

@@ -26,7 +26,7 @@ from rung.serving.guard import Guard
 from rung.serving.keys import Keys
 from rung.serving.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
-from rung.studies.rating import RatedPair, Study
+from rung.studies.runs.rating import Questions, RatedPair
 
 NAME = 80
 NOTE = 4000
@@ -43,7 +43,7 @@ class _Form:
     note: str
 
 
-def make_page(study: Study, store: Store) -> FastAPI:
+def make_page(study: Questions, store: Store) -> FastAPI:
     """The application. Only callers that name this machine as host are answered, and no other site's forms."""
     app = FastAPI(title="rung rate", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -89,7 +89,7 @@ def make_page(study: Study, store: Store) -> FastAPI:
     return app
 
 
-def run_page(study: Study, store: Store, *, host: str, port: int, say: Callable[[str], None]) -> None:
+def run_page(study: Questions, store: Store, *, host: str, port: int, say: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C or SIGTERM. Raises InputError for an address that other machines can reach."""
     if not is_loopback(host):
         raise InputError(
@@ -106,13 +106,13 @@ def run_page(study: Study, store: Store, *, host: str, port: int, say: Callable[
         bound.close()
 
 
-def _done(study: Study, store: Store, rater: str) -> dict[int, StoredRating]:
+def _done(study: Questions, store: Store, rater: str) -> dict[int, StoredRating]:
     """What this rater has rated of the study, by the question's number."""
     mine = {(row.example, row.one, row.other): row for row in store.ratings.of(study.run) if row.rater == rater}
     return {i: mine[q.key] for i, q in enumerate(study.questions) if q.key in mine}
 
 
-def _next(study: Study, done: dict[int, StoredRating]) -> int | None:
+def _next(study: Questions, done: dict[int, StoredRating]) -> int | None:
     return next((i for i in range(len(study.questions)) if i not in done), None)
 
 
@@ -160,7 +160,7 @@ def _page(body: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(_SHELL.substitute(nonce=nonce, body=body), status, headers)
 
 
-def _question(study: Study, question: RatedPair, number: int, rater: str, done: dict[int, StoredRating]) -> str:
+def _question(study: Questions, question: RatedPair, number: int, rater: str, done: dict[int, StoredRating]) -> str:
     first, second = question.answers
     if study.left(question, rater) != question.one:
         first, second = second, first

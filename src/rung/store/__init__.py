@@ -1,12 +1,12 @@
 """What rung remembers: answers, fits, runs. SQLite by default, Postgres by URL, one schema and one contract for both.
 
-``engine/`` is the database under every table; ``tables/`` one file a table, or a few that belong together: the SQLAlchemy
+``engine/`` is the database under every table; ``tables/`` and ``people/`` hold one file a table, or a few that belong together: the SQLAlchemy
 table on ``metadata``, the frozen records that callers see, and a class with its statements. To add a table:
 
 1. Write ``tables/NOUN.py`` like ``looks.py`` (rows written one at a time, durable on return), ``answers.py`` (rows of many
    concurrent callers that share a commit: ``database.journal.channel(name, write)`` and ``await channel.record(rows)``) or
    ``served.py`` (rows that nobody waits for: ``channel.note(row)``). Where ``tables/`` is full (eight files), rows of one room
-   have a sub-room of their own beside it. Text from outside goes through ``values.plain``, JSON through ``values.json_text``.
+   have a sub-room of their own beside it, as ``people/``. Text from outside goes through ``values.plain``, JSON through ``values.json_text``.
 2. Add ``migrations/versions/NNNN_what.py`` with the next four digits (``revision`` and ``down_revision`` are digits).
 3. Add the attribute to ``Store.__init__`` and the records to ``__all__`` here; ``import rung.store`` must know every table.
 4. Name in ``gc.py`` what is to be forgotten with its run.
@@ -18,19 +18,21 @@ transaction each, tried again while another process holds the lock, and failing 
 
 from __future__ import annotations
 
-from rung.store.gc import Sweep
+from rung.store.gc import Removed
+from rung.store.people.abtests import ArmTally, StoredABTest, StoredOutcome
+from rung.store.people.ratings import StoredRating
+from rung.store.people.served import StoredServed
 from rung.store.store import Store, open_store
-from rung.store.tables.abtests import ArmTally, StoredABTest, StoredOutcome
 from rung.store.tables.answers import Entry
 from rung.store.tables.looks import StoredLook
 from rung.store.tables.prompts import StoredPrompt
-from rung.store.tables.ratings import StoredRating
 from rung.store.tables.runs import Run, Status, StoredRung
-from rung.store.tables.served import StoredServed
+from rung.store.tables.studies import StoredStudy
 
 __all__ = [
     "ArmTally",
     "Entry",
+    "Removed",
     "Run",
     "Status",
     "Store",
@@ -41,6 +43,6 @@ __all__ = [
     "StoredRating",
     "StoredRung",
     "StoredServed",
-    "Sweep",
+    "StoredStudy",
     "open_store",
 ]

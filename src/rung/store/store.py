@@ -6,15 +6,16 @@ from types import TracebackType
 
 from rung.store.engine.address import parse, shown
 from rung.store.engine.database import StoreDatabase
-from rung.store.gc import Sweep, sweep
-from rung.store.tables.abtests import ABTestTable
+from rung.store.gc import Removed, sweep
+from rung.store.people.abtests import ABTestTable
+from rung.store.people.ratings import RatingTable
+from rung.store.people.served import ServedTable
 from rung.store.tables.answers import AnswerTable
 from rung.store.tables.caches import FitTable, ResponseTable
 from rung.store.tables.looks import LookTable
 from rung.store.tables.prompts import PromptTable
-from rung.store.tables.ratings import RatingTable
 from rung.store.tables.runs import RunTable
-from rung.store.tables.served import ServedTable
+from rung.store.tables.studies import StudyTable
 
 
 def open_store(url: str, *, patience: float = 30.0) -> Store:
@@ -51,6 +52,7 @@ class Store:
         self.ratings = RatingTable(database)
         self.ab_tests = ABTestTable(database)
         self.looks = LookTable(database)
+        self.studies = StudyTable(database)
 
     @property
     def url(self) -> str:
@@ -73,10 +75,10 @@ class Store:
         """Return when all that was noted before is on disk. Raises StoreError when it could not be written."""
         await self.database.journal.settle()
 
-    def gc(self, *, before: float, dry: bool = False) -> Sweep:
+    def gc(self, *, before: float, dry: bool = False) -> Removed:
         """Forget what was last used before the time ``before`` (Unix seconds); with ``dry`` only count it.
 
-        Runs (and what people said of them) go by their start, answers by when their program was last climbed, fits and
+        Runs (and what people said of them) and studies go by their start, answers by when their program was last climbed, fits and
         responses by their last use. So all answers of a run that stays do stay; a run that is being driven now stays with
         everything it has used.
         """

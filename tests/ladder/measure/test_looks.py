@@ -18,7 +18,8 @@ from rung.ladder.measure.looks import SEEN, count, sketch
 from rung.ladder.records import RunRecord
 from rung.models import Pool
 from rung.store import Store, StoredLook, open_store
-from rung.studies import learning
+from rung.studies.study import Lab
+from rung.studies.tasks.learning import LearningCurve
 from tests import desk
 
 RULES, LINEAR = RungChoice("rules"), RungChoice("linear")
@@ -91,9 +92,9 @@ def test_what_reads_results_is_noted_and_no_look_of_its_own(settings: Settings, 
 
 async def test_a_learning_curve_looks_too(settings: Settings) -> None:
     task = desk.task()
-    async with Pool(settings) as pool:
-        await learning.learn(task, RULES, [12, 24], task.test, settings, pool)
     with open_store(settings.store_url) as store:
+        async with Pool(settings) as pool:
+            await LearningCurve("rules", "12,24").measure(task, Lab(settings, pool, store))
         (run,) = {look.run for look in store.looks.all()}
         assert run.startswith("curve-")
         assert count(store, run).number == 1
@@ -115,7 +116,7 @@ def test_a_look_survives_its_run_and_a_store_that_cannot_be_written_to(
             raise StoreError("the disk is full")
 
         monkeypatch.setattr(store.looks, "put", broken)
-        looks.show(store, desk.task().test, "t", "h", "r", "p", "show")
+        looks.show(store, desk.task().test, StoredLook("", "t", "h", "r", "p", "show"))
 
 
 def test_a_tenth_of_a_split_shares_its_mark(store: Store) -> None:

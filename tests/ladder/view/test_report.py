@@ -56,7 +56,7 @@ async def test_losses_of_a_training_are_in_the_report(
     store: Store, pool: Pool, settings: Settings, tmp_path: Path
 ) -> None:
     from rung.core.types import RungChoice
-    from rung.ladder.prepare.fit import fit
+    from rung.ladder.prepare.fit import FitRequest, FitResources, fit
     from rung.ladder.records import RungRecord, RunRecord
     from rung.tuning.weights import unpack
     from tests.tuning.conftest import write_gguf
@@ -67,17 +67,8 @@ async def test_losses_of_a_training_are_in_the_report(
     task = colours()
 
     async def make() -> Fitted:
-        return await fit(
-            RungChoice("lora-f16"),
-            SMALL,
-            task,
-            store=store,
-            resources=Shelf(base.gguf or tmp_path),
-            evaluate=lambda *_: None,
-            home=tmp_path / "home",
-            model="m",
-            progress=lambda _: None,
-        )
+        given = FitResources(store, Shelf(base.gguf or tmp_path), lambda *_: None, tmp_path / "home", lambda _: None)
+        return await fit(FitRequest(RungChoice("lora-f16"), SMALL, task, "m"), given)
 
     made = await make()
     training = made.training

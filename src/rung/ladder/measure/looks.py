@@ -10,7 +10,7 @@ import getpass
 import logging
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rung.core.errors import StoreError
 from rung.core.types import Example, Task
@@ -22,7 +22,7 @@ logger = logging.getLogger("rung.ladder")
 SKETCH = 32
 """Examples that stand for a test split: those with the smallest hashes. A part of a split (--limit) of a tenth or more shares one
 of them with the whole in more than 96 of 100 cases."""
-SEEN = ("climb", "optimize", "curve", "forgetting")
+SEEN = ("climb", "optimize", "curve", "forgetting", "few-shot", "factorial")
 """Looks at results that were not there before; the others (show, report, errors, export ...) are at results that were."""
 
 
@@ -53,26 +53,24 @@ class Test:
         """Note that ``program`` is about to answer test examples; once a program, before the first answer."""
         if program not in self._noted:
             self._noted.add(program)
-            self.store.looks.put(_look(self._sketch, self.task.name, self.task.hash, self.run, program, self.what))
+            look = StoredLook(self._sketch, self.task.name, self.task.hash, self.run, program, self.what, _who())
+            self.store.looks.put(look)
 
 
-def show(
-    store: Store, examples: Sequence[Example], task: str, task_hash: str, run: str, program: str, what: str
-) -> None:
-    """Note that results of ``run`` are read again. A store that cannot be written to costs the note, not the result."""
-    marks = sketch([example_hash(example) for example in examples])
+def show(store: Store, examples: Sequence[Example], look: StoredLook) -> None:
+    """Note that results are read again; the sketch of ``look`` is that of ``examples``. A store that cannot be written to costs
+    the note, not the result."""
     try:
-        store.looks.put(_look(marks, task, task_hash, run, program, what))
+        store.looks.put(replace(look, sketch=sketch([example_hash(example) for example in examples]), who=_who()))
     except StoreError as error:
         logger.warning("this look at the test split was not noted: %s", error.message)
 
 
-def _look(marks: str, task: str, task_hash: str, run: str, program: str, what: str) -> StoredLook:
+def _who() -> str:
     try:
-        who = getpass.getuser()
+        return getpass.getuser()
     except (OSError, KeyError):
-        who = ""
-    return StoredLook(marks, task, task_hash, run, program, what, who)
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

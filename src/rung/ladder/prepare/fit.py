@@ -54,26 +54,41 @@ def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -
     return digest([kind, options, digest(seen), definition, model, seed, __version__])
 
 
-async def fit(
-    choice: RungChoice,
-    rung: Rung,
-    task: Task,
-    *,
-    store: Store,
-    resources: Resources,
-    evaluate: Callable[[Program, Sequence[Example]], Any],
-    home: Path,
-    model: str,
-    progress: Callable[[Progress], None],
-    seed: int = 0,
-) -> Fitted:
+@dataclass(frozen=True)
+class FitRequest:
+    """What is to be fitted: a rung (as it was chosen, and made) on a task with the model of that fingerprint."""
+
+    choice: RungChoice
+    rung: Rung
+    task: Task
+    model: str
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        return fit_key(self.choice, self.rung, self.task, self.model, self.seed)
+
+
+@dataclass(frozen=True)
+class FitResources:
+    """Where it is fitted: what is remembered, what it may use, how it may look, and below which folder it works."""
+
+    store: Store
+    resources: Resources
+    evaluate: Callable[[Program, Sequence[Example]], Any]
+    home: Path
+    progress: Callable[[Progress], None]
+
+
+async def fit(request: FitRequest, given: FitResources) -> Fitted:
     """Fit, or load what an earlier climb fitted under the same key.
 
-    Raises FitError (or what the rung raised on purpose) when it cannot be fitted; work in ``folder`` is kept for a resume.
+    Raises FitError (or what the rung raised on purpose) when it cannot be fitted; its folder of work is kept for a resume.
     """
-    key = fit_key(choice, rung, task, model, seed)
-    folder, work = home / "programs" / key, home / "fits" / key
-    stored = store.fits.get(key)
+    choice, rung, task, key = request.choice, request.rung, request.task, request.key
+    resources, progress = given.resources, given.progress
+    folder, work = given.home / "programs" / key, given.home / "fits" / key
+    stored = given.store.fits.get(key)
     if stored is not None and (folder / "program.json").exists():
         kept = json.loads(stored)
         training = decode(Training, kept["training"]) if kept.get("training") else None
@@ -93,7 +108,7 @@ async def fit(
     async with file_lock_async(work / ".lock", pause):  # one fit of a key at a time
         started, cpu = time.perf_counter(), time.process_time()
         with metered() as meter:
-            context = Context(resources, work, evaluate, seed, progress, courses.append)
+            context = Context(resources, work, given.evaluate, request.seed, progress, courses.append)
             try:
                 program = await rung.fit(task, context)
             except RungError:
@@ -110,5 +125,5 @@ async def fit(
         programs.save(program, folder, notes=notes, link=True)
         training = courses[-1] if courses else None
         payload = {"offline": encode(offline), "folder": str(folder), "training": encode(training)}
-        store.fits.put(key, json.dumps(payload))
+        given.store.fits.put(key, json.dumps(payload))
     return Fitted(programs.load(folder, resources), folder, offline, False, training)

@@ -130,3 +130,12 @@ def upgrade() -> None:
         sa.Column("who", sa.Text, nullable=False),
         sa.Column("created", sa.Double, nullable=False),
     )
+    op.create_table(
+        "studies",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("options", sa.Text, nullable=False),
+        sa.Column("found", sa.Text, nullable=False),
+        sa.Column("created", sa.Double, nullable=False),
+    )

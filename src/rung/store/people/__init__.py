@@ -1,0 +1,1 @@
+"""Tables of what people ask, say and are shown once a program is served."""

@@ -1,0 +1,158 @@
+"""The contract of a study, over every one: declared options, records that are stored and shown again, a verb, and no second asking."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rung.cli.main import app
+from rung.cli.study import verb
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.core.types import RungChoice, Task
+from rung.ladder.climb import Climber
+from rung.models import Pool
+from rung.store import Store, StoredRating
+from rung.studies.models.agreement import JudgeAgainstPeople
+from rung.studies.models.cases import Evaluate
+from rung.studies.models.forgetting import Forgetting
+from rung.studies.runs.errors import ErrorAnalysis
+from rung.studies.runs.rating import Rating
+from rung.studies.runs.stress import Stress
+from rung.studies.study import STUDIES, Lab, Study, corrected, load, read
+from rung.studies.tasks.ablation import Ablate
+from rung.studies.tasks.factorial import RunFactorial
+from rung.studies.tasks.learning import LearningCurve
+from rung.studies.tasks.optimize import Optimize
+from rung.studies.tasks.shots import Shots
+from rung.studies.tasks.swap import SwapTest
+from rung.studies.tasks.sweep import Sweep
+from tests import desk
+
+
+def made(name: str, folder: Path) -> Study[Any, Any]:
+    """Each study with options that make it small."""
+    (folder / "cases.csv").write_text("prompt,reference\nSay north.,Say north.\nSay south.,up\n")
+    pairs = [{"input": f"q{n}", "output_1": "a longer one", "output_2": "short", "label": 1 + n % 2} for n in range(6)]
+    (folder / "judged.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    small: dict[str, Study[Any, Any]] = {
+        "ablation": Ablate(shots=2, limit=4),
+        "factorial": RunFactorial("few-shot=2", limit=4),
+        "few-shot": Shots("0,2", limit=4),
+        "sweep": Sweep(("temperature=0,1",), repeat=2, limit=3),
+        "curve": LearningCurve("rules", "6,12,24", limit=9),
+        "optimize": Optimize(calls=120, dev=9, out=folder / "out"),
+        "swap": SwapTest(("{name} lost a parcel.", "{name} wants a refund."), favourable="refund"),
+        "errors": ErrorAnalysis("zero-shot"),
+        "stress": Stress("zero-shot", kind=("typos", "empty"), limit=4),
+        "rating": Rating(("rules", "zero-shot")),
+        "eval": Evaluate(folder / "cases.csv", model=("fake:echo", "fake:slow"), metric=("exact",)),
+        "agreement": JudgeAgainstPeople(folder / "judged.jsonl"),
+        "forgetting": Forgetting("fake:echo", "fake:slow", ("support-intent",), limit=4),
+    }
+    return small[name]
+
+
+async def subject(study: Study[Any, Any], task: Task, lab: Lab) -> Any:
+    if study.subject == "task":
+        return task
+    if study.subject == "none":
+        return None
+    climbed = desk.task(rungs=(RungChoice("rules"), RungChoice("zero-shot")))
+    run = await Climber(climbed, lab.store, lab.resources, lab.settings).climb()
+    for example in climbed.test[:4]:
+        lab.store.ratings.put(StoredRating(run.id, "Ada", example.id, "rules", "zero-shot", "rules", "left"))
+    return run
+
+
+def models(pool: Pool) -> int:
+    """Calls that the fake models have answered."""
+    asked: list[int] = [len(pool.model(name).inner.calls) for name in ("fake:echo", "fake:slow")]  # type: ignore[attr-defined]
+    return sum(asked)
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+async def test_every_study_keeps_the_contract(name: str, task: Task, lab: Lab, pool: Pool, tmp_path: Path) -> None:
+    study = made(name, tmp_path)
+    about = await subject(study, desk.task(metrics=("accuracy",)), lab)
+    assert load(name) is type(study)
+    assert study.name == name
+    assert type(study).__doc__
+    assert all(item.metadata.get("help") for item in fields(study)), "every option is declared for people"
+    verb(name)
+    found = await study.run(about, lab)
+    shown = study.table(found)
+    assert shown
+    assert "None" not in shown
+    stored = lab.store.studies.find("last")
+    again, records = read(stored)
+    assert (again, records, stored.name) == (study, found, name)
+    assert again.table(records) == shown
+    if name != "eval":  # of one model only, as its verb says
+        json.loads(study.json(found))
+    asked = models(pool)
+    repeated = await study.run(about, lab)
+    assert study.table(repeated) == shown or name == "curve"  # what a fit took is a time
+    if name != "eval":  # opens models of its own
+        assert models(pool) == asked, "a second time everything comes from the journal"
+    assert [row.name for row in lab.store.studies.newest(2)] == [name, name]
+
+
+def test_what_is_no_study(store: Store) -> None:
+    with pytest.raises(InputError, match="no study 'x'"):
+        load("x")
+    for id in ("1", "last", "x", "9" * 30, ""):
+        with pytest.raises(InputError, match="no study"):
+            store.studies.find(id)
+    assert corrected([]) == []
+
+
+def test_studies_are_listed_and_shown_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNG_STORE", settings.store_url)
+    run = CliRunner()
+    assert "no study has been made yet" in run.invoke(app, ["studies"]).output
+    words = ["sweep", "support-intent", "temperature=0,1", "--repeat", "2", "--limit", "3", "-m", "fake:echo"]
+    first = run.invoke(app, words, catch_exceptions=False)
+    assert "3 examples, 2 repeats each" in first.stdout
+    listed = run.invoke(app, ["studies"]).stdout.splitlines()
+    assert listed[1].split()[:3] == ["1", "sweep", "support-intent"]
+    assert run.invoke(app, ["studies", "1"]).stdout == first.stdout
+    assert json.loads(run.invoke(app, ["studies", "last", "--json"]).stdout)["repeats"] == 2
+    assert json.loads(run.invoke(app, ["studies", "--json"]).stdout)[0]["study"] == "sweep"
+    assert isinstance(run.invoke(app, ["studies", "7"]).exception, InputError)
+
+
+@pytest.mark.slow
+def test_verbs_on_a_climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner()
+    climbed = run.invoke(
+        app, ["climb", "support-intent", "--rung", "rules", "--rung", "linear", "--limit", "60", "-m", "fake:echo"]
+    )
+    assert climbed.exit_code == 0, climbed.output
+    said = run.invoke(app, ["errors", "last", "linear"])
+    assert said.exit_code == 0, said.output
+    assert "of 60 items below 1" in said.output
+    kept = run.invoke(app, ["errors", "last", "linear", "--slice", "1", "--to", "slice.jsonl"])
+    assert kept.exit_code == 0, kept.output
+    rows = [json.loads(line) for line in (tmp_path / "slice.jsonl").read_text().splitlines()]
+    assert rows
+    assert set(rows[0]) == {"id", "text", "reference"}
+    shaken = run.invoke(app, ["stress", "last", "linear", "--limit", "30", "--kind", "typos", "--kind", "empty"])
+    assert shaken.exit_code == 0, shaken.output
+    assert "typos" in shaken.output
+    assert [line.split(":")[0] for line in shaken.stderr.splitlines()] == ["1/2 typos", "2/2 empty"]
+    curve = run.invoke(
+        app, ["curve", "support-intent", "linear", "--sizes", "40,80,160", "--limit", "60", "-m", "fake:echo"]
+    )
+    assert curve.exit_code == 0, curve.output
+    assert "expected by a power law" in curve.output
+    told = [line.split(" accuracy")[0] for line in curve.stderr.splitlines()]
+    assert told == ["1/3 n=40", "2/3 n=80", "3/3 n=160"]  # not what each fit tells
+    wrong = run.invoke(app, ["curve", "support-intent", "linear", "--sizes", "4000"])
+    assert isinstance(wrong.exception, InputError)
