@@ -85,7 +85,7 @@ def _power(base: Value, exponent: Value) -> Value:
         size = max(abs(base.numerator), base.denominator).bit_length()
         if abs(exponent) * (size - 1) > _WIDEST.bit_length():
             raise ValueError("the power is too large")
-        return base ** int(exponent)
+        return Fraction(base ** int(exponent))
     if exponent == Fraction(1, 2):
         return _root(base)
     found = float(base) ** float(exponent)

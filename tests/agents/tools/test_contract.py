@@ -47,7 +47,8 @@ async def test_the_contract(name: str, entries: dict[str, Any]) -> None:
         assert tool.returns in ("trusted", "untrusted")
         jsonschema.Draft202012Validator.check_schema(dict(tool.schema))
         assert tool.schema["type"] == "object"
-        for bad in ({"nobody": 1}, {key: [] for key in tool.schema["properties"]}):
+        wrong: dict[str, Any] = {key: [] for key in tool.schema["properties"]}
+        for bad in ({"nobody": 1}, wrong):
             with pytest.raises(RungError):
                 await tool.call(bad, key="k")
 
@@ -58,7 +59,7 @@ async def test_entries_are_read() -> None:
     assert await calculator.call({"expression": "1/3"}, key="") == "1/3 (about 0.3333333333)"
     for bad in ("calculater", "calculator:x", {"name": "calculator", "colour": "red"}, {}, {"name": "files"}):
         with pytest.raises(InputError):
-            open_tools(bad)  # type: ignore[arg-type]
+            open_tools(bad)
 
 
 async def test_code_runs_in_a_sandbox() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_link_made_in_the_middle_of_a_call_is_not_followed(folder: Path) -> No
             os.symlink(outside, folder / "notes")
             os.unlink(folder / "notes")
             os.rename(folder / "kept", folder / "notes")
+            time.sleep(0.0001)
 
     swapper = threading.Thread(target=swap)
     swapper.start()

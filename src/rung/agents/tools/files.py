@@ -240,7 +240,8 @@ def _lines(jail: Jail, path: str, first: int, lines: int) -> str:
 
 
 def _found(jail: Jail, text: str, folder: str) -> str:
-    wanted, found = text.casefold(), []
+    wanted = text.casefold()
+    found: list[str] = []
     for path, size in jail.walk(folder):
         if size > 4 << 20:
             continue
