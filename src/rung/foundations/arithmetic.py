@@ -88,7 +88,7 @@ def _power(base: Value, exponent: Value) -> Value:
         return Fraction(base ** int(exponent))
     if exponent == Fraction(1, 2):
         return _root(base)
-    found = float(base) ** float(exponent)
+    found: float | complex = float(base) ** float(exponent)
     if isinstance(found, complex):
         raise ValueError("the power is no real number")
     return found

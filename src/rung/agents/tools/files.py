@@ -214,7 +214,7 @@ def open_files(target: str = "", *, write: bool = False, room: int = 64) -> tupl
 
 
 def _listed(jail: Jail, folder: str) -> str:
-    found = []
+    found: list[str] = []
     for path, size in jail.walk(folder):
         if len(found) == MOST:
             return "\n".join([*found, f"... and more than these {MOST}"])
