@@ -16,9 +16,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+_PLAIN = frozenset((str, int, bool, type(None)))
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def encode(value: Any) -> Any:
     """A record as plain JSON types; fields at their default are left out. JSON has no infinities and no NaN: they become
     the texts ``inf``, ``-inf`` and ``nan``, which a float field reads back."""
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         out = {}
         for name, default in _defaults(type(value)):
@@ -110,7 +116,7 @@ def spell(value: Any) -> str:
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(encode(value))
 
 
 def digest(value: Any) -> str:

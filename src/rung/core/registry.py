@@ -13,7 +13,7 @@ from rung.core.errors import InputError
 
 Kind = Literal[
     "provider", "embedder", "metric", "rung", "program", "pack", "index", "reader",
-    "tool", "sandbox",
+    "tool", "sandbox", "policy", "environment", "memory",
 ]  # fmt: skip
 
 TABLES: dict[Kind, dict[str, str]] = {
@@ -43,20 +43,24 @@ TABLES: dict[Kind, dict[str, str]] = {
     "index": {},
     "reader": {},
     "tool": {},
+    "policy": {},
+    "environment": {},
+    "memory": {},
     "sandbox": {
         "monty": "rung.sandbox.monty:open_monty",
         "bubblewrap": "rung.sandbox.bubblewrap:open_bubblewrap",
     },
 }
-"""Metrics, rungs, programs, packs, readers, indexes and tools are many; their rooms list them in the files named in SHELVES."""
+"""The others are many; their rooms list them in the files named in SHELVES."""
 
 SHELVES: dict[Kind, tuple[str, ...]] = {
-    "metric": ("rung.metrics.shelf:METRICS",),
+    "metric": ("rung.metrics.shelf:METRICS", "rung.agents.program.metrics:METRICS"),
     "rung": (
         "rung.foundations.rungs:RUNGS",
         "rung.safety.rungs:RUNGS",
         "rung.prompts.rungs:RUNGS",
         "rung.retrieval.rungs:RUNGS",
+        "rung.agents.rungs:RUNGS",
         "rung.tuning.rungs:RUNGS",
     ),
     "program": (
@@ -64,12 +68,16 @@ SHELVES: dict[Kind, tuple[str, ...]] = {
         "rung.safety.rungs:PROGRAMS",
         "rung.prompts.rungs:PROGRAMS",
         "rung.retrieval.rungs:PROGRAMS",
+        "rung.agents.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",
     ),
-    "pack": ("rung.tasks.packs.shelf:PACKS",),
+    "pack": ("rung.tasks.packs.shelf:PACKS", "rung.agents.environments.packs.shelf:PACKS"),
     "index": ("rung.retrieval.index.shelf:INDEXES",),
     "reader": ("rung.documents.shelf:READERS",),
     "tool": ("rung.agents.tools.shelf:TOOLS",),
+    "policy": ("rung.agents.policies.shelf:POLICIES",),
+    "environment": ("rung.agents.environments.shelf:ENVIRONMENTS",),
+    "memory": ("rung.agents.memory.shelf:MEMORIES",),
 }
 
 

@@ -28,15 +28,19 @@ from rung.store.tables.looks import StoredLook
 from rung.store.tables.prompts import StoredPrompt
 from rung.store.tables.runs import Run, Status, StoredRung
 from rung.store.tables.studies import StoredStudy
+from rung.store.trail.trail import Durability, EpisodeTable, StoredEpisode
 
 __all__ = [
     "ArmTally",
+    "Durability",
     "Entry",
+    "EpisodeTable",
     "Removed",
     "Run",
     "Status",
     "Store",
     "StoredABTest",
+    "StoredEpisode",
     "StoredLook",
     "StoredOutcome",
     "StoredPrompt",

@@ -16,6 +16,7 @@ from rung.store.tables.looks import LookTable
 from rung.store.tables.prompts import PromptTable
 from rung.store.tables.runs import RunTable
 from rung.store.tables.studies import StudyTable
+from rung.store.trail.trail import EpisodeTable
 
 
 def open_store(url: str, *, patience: float = 30.0) -> Store:
@@ -53,6 +54,7 @@ class Store:
         self.ab_tests = ABTestTable(database)
         self.looks = LookTable(database)
         self.studies = StudyTable(database)
+        self.episodes = EpisodeTable(database)
 
     @property
     def url(self) -> str:
@@ -69,6 +71,7 @@ class Store:
 
     def close(self) -> None:
         """Write what is queued and let go of the database. Harmless when repeated."""
+        self.episodes.close()
         self.database.close()
 
     async def settle(self) -> None:

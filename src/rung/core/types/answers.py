@@ -14,9 +14,9 @@ from rung.core.types.tasks import Example, Input
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An example that failed is data: the boundary that failed (``where``), one sentence (``message``) and, where an error
-    was behind it, that error's ``code``."""
+    was behind it, that error's ``code``. "waiting" is no failure of the program's: it goes on when a person has decided."""
 
-    where: Literal["model", "parse", "program", "metric", "overflow", "budget"]
+    where: Literal["model", "parse", "program", "metric", "overflow", "budget", "waiting"]
     message: str
     code: str = ""
 
@@ -53,7 +53,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program answers. ``output`` is parsed, ``raw`` is the model's own text; ``failure`` is set when there is no output."""
+    """What a program answers. ``output`` is parsed, ``raw`` is the model's own text; ``failure`` is set when there is no output.
+    ``episode`` is the id of an agent's episode, empty where there was none."""
 
     output: Any
     raw: str = ""
@@ -61,6 +62,7 @@ class Answer:
     usage: Usage = Usage()
     failure: Failure | None = None
     confidence: float | None = None
+    episode: str = ""
 
     def with_usage(self, usage: Usage) -> Answer:
         return replace(self, usage=usage)

@@ -62,7 +62,8 @@ class Task:
     ``instruction`` says what to do, ``constraints`` and ``persona`` are used by the rungs of those names,
     ``label_notes`` maps a label to a sentence that explains it, ``rules`` (regular expressions by label or field) feed the
     ``rules`` rung, ``passages`` is a corpus (id -> text). ``tolerance`` is how far below the best a cheaper rung may be and
-    still be recommended, in units of the primary metric. ``hash`` covers data, splits and definition.
+    still be recommended, in units of the primary metric. ``hash`` covers data, splits and definition. ``environment``, ``tools`` and
+    ``limits`` are an agent's: by name, or {name: NAME, option: value}.
     """
 
     name: str
@@ -90,6 +91,9 @@ class Task:
     licence: str = ""
     path: str = ""
     private: Guard | None = None
+    environment: str | Mapping[str, Any] = ""
+    tools: tuple[str | Mapping[str, Any], ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: Split) -> tuple[Example, ...]:
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]

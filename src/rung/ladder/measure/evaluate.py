@@ -15,6 +15,7 @@ from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import BudgetExceeded, RungError
 from rung.core.protocols import AskingMetric, Metric, Program
 from rung.core.types import Answer, Case, Example, Result, Score
+from rung.core.types.trail import recording
 from rung.ladder.measure.calls import demand
 from rung.metrics.judge import unjudged
 from rung.store import Entry, Store
@@ -147,7 +148,9 @@ class Evaluator:
                 raise BudgetExceeded(answer.failure.message)
             # A model that could not be reached may answer next time: such a failure is kept for this run alone.
             reached = answer.failure is None or answer.failure.where != "model"
-            if reached or self.run:
+            # An agent that waits for a person, or is paused, has not answered yet.
+            waiting = answer.failure is not None and answer.failure.where == "waiting"
+            if (reached or self.run) and not waiting:
                 stored = {"answer": encode(answer), "seconds": seconds, **({"alone": True} if solo else {})}
                 payload = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
                 key = identity if reached else failures_key(identity, self.run)
@@ -157,10 +160,11 @@ class Evaluator:
             if on_tick is not None:
                 on_tick(Tick(len(answered), len(examples), count))
 
-        started, waiting = time.monotonic(), list(fresh)
-        while waiting and waiting[0] < alone and time.monotonic() - started < ALONE_SECONDS:
-            await work(waiting.pop(0), True)
-        await _pool(work, waiting, self.concurrency)
+        started, todo = time.monotonic(), list(fresh)
+        with recording(self.store.episodes.trail("normal")):
+            while todo and todo[0] < alone and time.monotonic() - started < ALONE_SECONDS:
+                await work(todo.pop(0), True)
+            await _pool(work, todo, self.concurrency)
         results = await self._results(examples, [answered[index] for index in range(len(examples))])
         if not self._lenient:
             demand(results)

@@ -331,6 +331,16 @@ class Choice(_Part):
         return RungChoice(self.name, self.options, self.label)
 
 
+def _named(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
+        return value
+    raise ValueError(f"got {value!r}, expected a name, or {{name: NAME, option: value}}")
+
+
+Part = Annotated[str | dict[str, Any], BeforeValidator(_named)]
+"""A part of an agent, by name."""
+
+
 class Definition(_Part):
     """A whole task file."""
 
@@ -358,6 +368,16 @@ class Definition(_Part):
     tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     budget: Spend = Spend()
     private: Private | None = None
+    environment: Part | None = None
+    tools: Annotated[tuple[Part, ...], BeforeValidator(_several)] = ()
+    limits: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def acting(self) -> dict[str, Any]:
+        """What an agent acts in and with; empty where the task is none for agents."""
+        if not (self.environment or self.tools):
+            return {}
+        return {"environment": self.environment or "", "tools": self.tools, "limits": self.limits}
 
     @field_validator("rules")
     @classmethod

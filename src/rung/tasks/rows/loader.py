@@ -347,6 +347,7 @@ def _task(
         "max_tokens": definition.max_tokens,
         "overflow": definition.overflow,
     }
+    meaning |= definition.acting
     examples = {
         name: tuple(Example(row.id, row.input, row.reference, row.metadata) for row in members)
         for name, members in splits.items()
@@ -378,6 +379,7 @@ def _task(
         licence=definition.licence,
         path=str(desk.path),
         private=guard,
+        **definition.acting,
     )  # fmt: skip
 
 

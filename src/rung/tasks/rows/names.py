@@ -57,6 +57,12 @@ def check_names(desk: Desk) -> None:
             desk.tell(
                 f"{count} rungs are called {title!r}", "give each a label: {label: LABEL, use: NAME, ...}", "rungs"
             )
+    for kind, choices in (("environment", [definition.environment]), ("tool", definition.tools)):
+        for index, part in enumerate(part for part in choices if part):
+            name = part.partition(":")[0] if isinstance(part, str) else part["name"]
+            if name not in (known := registry.table(kind)):
+                where = ("tools", index) if kind == "tool" else ("environment",)
+                desk.tell(f"unknown {kind} {name!r}", nearest(name, known), *where)
     providers = registry.table("provider")
     for index, model in enumerate(definition.models):
         provider, colon, _ = model.partition(":")

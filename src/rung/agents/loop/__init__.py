@@ -1,0 +1,1 @@
+"""One episode: perceive, reason, act, learn, each written down before the next."""

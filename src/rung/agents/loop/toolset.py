@@ -1,0 +1,152 @@
+"""The tools of one episode: those that were given and those of its environment, checked before anything leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rung.agents.environments.environment import Environment, Observation
+from rung.agents.loop.move import Call
+from rung.core.codec import digest, encode
+from rung.core.errors import InputError, RungError
+from rung.core.problem import nearest
+from rung.core.protocols import Closing, Probing, Tool
+from rung.core.types import ToolSpec
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_FLAT: dict[Any, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+
+
+class Toolset:
+    """Tools by name; ``environment`` may bring some of its own. Raises InputError for two of one name or a schema that is none."""
+
+    def __init__(self, tools: Sequence[Tool] = (), environment: Environment | None = None) -> None:
+        own = tuple(environment.tools()) if environment is not None else ()
+        self.tools = {tool.name: tool for tool in tools}
+        given = (*own, *(ToolSpec(tool.name, tool.description, tool.schema) for tool in tools))
+        names = [spec.name for spec in given]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"two tools are named {twice[0]!r}", remedy="leave one out", code="tool-twice")
+        self.specs = given
+        self._checks = {spec.name: _checker(spec) for spec in given}
+        self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
+
+    def definitions(self) -> dict[str, str]:
+        """What each tool says of itself, as a hash by its name."""
+        about = {name: (tool.effect, tool.returns, tool.volatile) for name, tool in self.tools.items()}
+        return {
+            spec.name: digest([spec.name, spec.description, encode(spec.schema), about.get(spec.name)])
+            for spec in self.specs
+        }
+
+    def complaint(self, call: Call) -> str:
+        """What is wrong with a call, as a sentence with a remedy; nothing where it may be made."""
+        check = self._checks.get(call.tool)
+        if check is None:
+            return f"There is no tool {call.tool!r}: {nearest(call.tool, self._checks)}"
+        return str(check(call.arguments))
+
+    def effect(self, name: str) -> str:
+        """The effect of a tool; what is done in an environment may be done again, its state is made anew with the episode."""
+        tool = self.tools.get(name)
+        return tool.effect if tool is not None else "keyed"
+
+    async def call(self, call: Call, key: str, environment: Environment | None, wait: float) -> Observation:
+        """What a call gives. A RungError, and a tool that takes too long, are observations; other errors are the tool's defect
+        and told as such."""
+        tool = self.tools.get(call.tool)
+        if tool is None:
+            assert environment is not None
+            return environment.step(call)
+        try:
+            async with asyncio.timeout(wait):
+                text = await tool.call(call.arguments, key=key)
+        except RungError as error:
+            return Observation(f"{error.message}" + (f" ({error.remedy})" if error.remedy else ""), refused=True)
+        except TimeoutError:
+            return Observation(f"{call.tool} gave nothing within {wait:g} seconds and was stopped.", refused=True)
+        except Exception as error:  # a defect of somebody's tool is no reason to lose the episode
+            return Observation(f"{call.tool} failed: {type(error).__name__}: {error}", refused=True)
+        return Observation(text if isinstance(text, str) else str(text), trust=tool.returns)
+
+    async def probe(self, name: str, key: str) -> str | None:
+        """What the call with this key gave, where the tool can tell."""
+        tool = self.tools.get(name)
+        return await tool.probe(key) if isinstance(tool, Probing) else None
+
+    async def close(self) -> None:
+        for tool in self.tools.values():
+            if isinstance(tool, Closing):
+                await tool.close()
+
+
+def clean(text: str, most: int) -> str:
+    """An observation as it is kept: no control characters, ``most`` bytes of it."""
+    text = _CONTROL.sub("\ufffd", text)
+    if len(text) * 4 <= most or len(data := text.encode()) <= most:
+        return text
+    return data[:most].decode(errors="ignore") + f" [cut: {len(data):,} bytes, {most:,} are shown]"
+
+
+def _checker(spec: ToolSpec) -> Any:
+    """Validates arguments: schemas of plain named values by hand (a tenth of the time), all others by jsonschema."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    schema = dict(spec.schema) or {"type": "object"}
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InputError(
+            f"tool {spec.name}: its schema is none: {error.message[:200]}",
+            remedy="give a JSON schema",
+            code="tool-schema",
+        ) from None
+    if schema.get("type") != "object":
+        raise InputError(
+            f"tool {spec.name}: the schema of its arguments says type {schema.get('type')!r}, expected object",
+            remedy='write {"type": "object", "properties": {...}}',
+            code="tool-schema",
+        )
+    validator = Draft202012Validator(schema)
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    required = frozenset(schema.get("required", ()))
+    plain = schema.keys() <= {"type", "properties", "required", "additionalProperties", "title", "description"} and all(
+        isinstance(inner, Mapping) and inner.keys() <= {"type", "title", "description", "default", "enum"}
+        and inner.get("type") in _FLAT
+        for inner in properties.values()
+    )  # fmt: skip
+    kinds: dict[str, tuple[Any, Any]] = (
+        {name: (_FLAT[inner["type"]], inner.get("enum")) for name, inner in properties.items()} if plain else {}
+    )
+
+    def simple(arguments: Mapping[str, Any]) -> bool:
+        for name, value in arguments.items():
+            kind, enum = kinds.get(name, (None, None))
+            if kind is None or not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                return False
+            if (enum is not None and value not in enum) or (isinstance(value, float) and not -1e308 <= value <= 1e308):
+                return False
+        return required <= arguments.keys()
+
+    def check(arguments: Mapping[str, Any]) -> str:
+        if plain and simple(arguments):
+            return ""
+        if "_raw" in arguments and "_raw" not in properties:
+            return (
+                f"{spec.name}: the arguments are no JSON object: give one with {', '.join(properties) or 'no names'}."
+            )
+        try:
+            error = next(iter(validator.iter_errors(dict(arguments))), None)
+        except Exception as failed:  # a reference that leads nowhere, or round in a circle
+            return f"{spec.name}: its schema cannot be applied: {type(failed).__name__}: {str(failed)[:200]}"
+        if error is None:
+            return ""
+        where = ".".join(str(part) for part in error.absolute_path)
+        names = ", ".join(f"{name}{'' if name in required else '?'}" for name in properties)
+        return f"{spec.name}: {where + ': ' if where else ''}{error.message[:200]}. Give: {names or 'no arguments'}."
+
+    return check

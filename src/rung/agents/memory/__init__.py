@@ -1,0 +1,1 @@
+"""What an agent takes from one episode into the next."""

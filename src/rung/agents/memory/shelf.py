@@ -1,0 +1,5 @@
+"""Memories by name."""
+
+MEMORIES = {
+    "lessons": "rung.agents.memory.lessons:LessonMemory",
+}

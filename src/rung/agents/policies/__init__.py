@@ -1,0 +1,1 @@
+"""How an agent decides. ``shelf`` lists the policies by name."""

@@ -1,0 +1,1 @@
+"""Policies that plan, keep a list, or leave it to others."""

@@ -1,0 +1,102 @@
+"""A view as messages to a model, within what the model and the limits take; and asking with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rung.agents.loop.move import Spent
+from rung.agents.loop.view import EpisodeTurn, View
+from rung.core.codec import digest, encode
+from rung.core.errors import InputError, ModelError
+from rung.core.protocols import Model
+from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, ToolCall, ToolSpec
+
+
+def lessons(view: View) -> str:
+    """What earlier episodes taught, as lines."""
+    return "\n".join(f"- {lesson['text']}" for lesson in view.lessons)
+
+
+def opening(view: View, instruction: str) -> tuple[Message, ...]:
+    """The system message and the request."""
+    taught = lessons(view)
+    system = f"{instruction}\n\nLearned before:\n{taught}" if taught else instruction
+    return Message("system", system), Message("user", view.request)
+
+
+def turn_messages(turn: EpisodeTurn) -> list[Message]:
+    """A decision and its results, as calls of tools and their answers."""
+    if not turn.calls:
+        return [Message("assistant", turn.reply or turn.thought)] if turn.reply or turn.thought else []
+    calls = tuple(ToolCall(f"call_{turn.seq}_{at}", call.tool, call.arguments) for at, call in enumerate(turn.calls))
+    out = [Message("assistant", turn.thought, calls)]
+    out += [
+        Message("tool", call.text or "", tool_call_id=made.id) for call, made in zip(turn.calls, calls, strict=True)
+    ]
+    return out
+
+
+def messages(view: View, instruction: str, model: Model, room: int) -> tuple[Message, ...]:
+    """The whole episode; where that leaves less than ``room`` tokens of the model's context, without its middle: the request and
+    the last turns stay. What was said since the last decision comes last."""
+    first = opening(view, instruction)
+    said = [text for text in view.said if text != view.request]
+    last = (Message("user", "\n".join(said)),) if said else ()
+    blocks = [turn_messages(turn) for turn in view.turns]
+    most = model.capabilities.context - room
+    while True:
+        whole = (*first, *(message for block in blocks for message in block), *last)
+        if len(blocks) <= 1 or model.count(whole) <= most:
+            return whole
+        blocks = blocks[max(1, len(blocks) // 4) :]  # in blocks, so that a cached beginning lives for some turns
+
+
+async def ask(
+    view: View,
+    model: Model,
+    said: tuple[Message, ...],
+    sampling: Sampling,
+    *,
+    offer: ResponseFormat | Sequence[ToolSpec] = (),
+    closing: bool = False,
+) -> tuple[Reply, str]:
+    """One reply, and the digest of what was sent. ``offer`` is the form that the reply must have, or tools. ``closing``: the tokens that are set aside for the end may be used.
+
+    Raises Spent where the prompt alone is more than the limits leave, ModelError where the model cannot answer.
+    """
+    allowance = view.limits.allowance(view)
+    if allowance is not None:
+        left = allowance + (view.limits.reserve if closing else 0) - model.count(said)
+        if left < 1:
+            raise Spent("tokens")
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, left))
+    form, tools = (offer, ()) if isinstance(offer, ResponseFormat) else (ResponseFormat(), tuple(offer))
+    request = Request(said, sampling, form, tools)
+    reply = (await model.generate([request]))[0]
+    if reply.finish == "error" and reply.code != "tool-call":
+        raise ModelError(reply.text, code=reply.code)
+    return reply, digest([encode(request), model.fingerprint])
+
+
+def listed(tools: Sequence[ToolSpec]) -> str:
+    """Tools as lines for a prompt."""
+    return "\n".join(
+        f"- {tool.name}({', '.join(tool.schema.get('properties', {}))}): {tool.description}" for tool in tools
+    )
+
+
+def shown(turn: EpisodeTurn) -> str:
+    """A decision and its results as lines for a prompt."""
+    calls = "\n".join(
+        f"{call.tool} {json.dumps(encode(call.arguments), ensure_ascii=False)} -> {call.text}" for call in turn.calls
+    )
+    return f"{turn.thought}\n{calls}".strip()
+
+
+def needed(model: Model | None, policy: str) -> Model:
+    """The model of a policy that cannot go on without one. Raises InputError where there is none."""
+    if model is None:
+        raise InputError(f"policy {policy} needs a model for this", remedy="name one: -m openvino:smollm2-135m")
+    return model

@@ -1,0 +1,1 @@
+"""Agents as programs: by file, by name, climbed, exported and served."""

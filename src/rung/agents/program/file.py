@@ -1,0 +1,85 @@
+"""An agent file: policy, model, tools, environment, memory and limits of one agent, in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rung.agents.loop.limits import EpisodeLimits
+from rung.agents.policies.choice import make_policy
+from rung.agents.program.program import AgentProgram, make_environment, make_memory, make_tools
+from rung.core.codec import decode
+from rung.core.errors import InputError
+from rung.core.problem import Problems, nearest
+from rung.core.protocols import Resources
+from rung.tasks.file.yaml import Location, parse
+
+KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "limits")
+
+
+def read_agent(file: Path, resources: Resources, changes: Mapping[str, Any] | None = None) -> AgentProgram:
+    """The agent of a file; ``changes`` replace what the file says. Raises InputError with the line of the mistake."""
+    problems = Problems()
+    parsed = parse(file, problems)
+    problems.demand(file)
+    value, lines = parsed or ({}, {})
+    for key in value:
+        if key not in KEYS:
+            raise InputError(f"unknown key `{key}`", remedy=nearest(key, KEYS), file=file, line=lines.get((key,)))
+    return make_agent({**value, **(changes or {})}, resources, file, lines)
+
+
+def make_agent(
+    value: Mapping[str, Any],
+    resources: Resources,
+    file: Path | None = None,
+    lines: Mapping[Location, int] | None = None,
+) -> AgentProgram:
+    """An agent of {policy, model, instruction, tools, environment, memory, limits}. Raises InputError, at the line of a mistake
+    where ``lines`` knows it."""
+
+    def at(key: str, error: InputError) -> InputError:
+        where = (lines or {}).get((key,))
+        return InputError(error.message, remedy=error.remedy, file=file, line=where, code=error.code)
+
+    tools, environment, memory = tuple(value.get("tools") or ()), value.get("environment"), value.get("memory")
+    for key, make, given in (
+        ("tools", make_tools, tools),
+        ("environment", make_environment, (environment,) if environment else ()),
+        ("memory", make_memory, (memory,) if memory else ()),
+    ):
+        for choice in given:
+            try:
+                make(choice)
+            except InputError as error:
+                raise at(key, error) from None
+    try:
+        limits = read_limits(value.get("limits") or {})
+    except InputError as error:
+        raise at("limits", error) from None
+    given = value.get("policy", "llm")
+    policy: dict[str, Any] = {"name": given} if isinstance(given, str) else dict(given)
+    if value.get("instruction") and policy.get("name") == "llm":
+        policy.setdefault("instruction", value["instruction"])
+    try:
+        made = make_policy(policy, resources, value.get("model"))
+    except InputError as error:
+        raise at("policy", error) from None
+    return AgentProgram(made, tools=tools, environment=environment or None, limits=limits, memory=memory or None)
+
+
+def read_limits(given: Mapping[str, Any], base: EpisodeLimits | None = None) -> EpisodeLimits:
+    """EpisodeLimits of a mapping. Raises InputError for a name or a value that is none."""
+    known = {name: getattr(base or EpisodeLimits(), name) for name in EpisodeLimits.__dataclass_fields__}
+    for name in given:
+        if name not in known:
+            raise InputError(f"unknown limit {name!r}", remedy=nearest(name, known))
+    try:
+        return replace(
+            base or EpisodeLimits(),
+            **{name: getattr(decode(EpisodeLimits, {name: value}), name) for name, value in given.items()},
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"limits: {error}", remedy="write limits: {steps: 12}") from None

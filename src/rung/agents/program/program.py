@@ -1,0 +1,183 @@
+"""An agent as a program: its identity is policy, tools, environment, limits and memory; an input is an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from rung.agents.environments.environment import Environment
+from rung.agents.loop.episode import Episode, Start
+from rung.agents.loop.limits import EpisodeLimits
+from rung.agents.loop.log import Agent
+from rung.agents.loop.move import AgentPolicy
+from rung.agents.loop.toolset import Toolset
+from rung.agents.loop.view import View
+from rung.agents.memory.memory import Memory
+from rung.agents.policies.choice import describe, make_policy, models
+from rung.agents.trace.steps import steps
+from rung.core import program as programs
+from rung.core import registry
+from rung.core.codec import decode, digest, encode
+from rung.core.errors import InputError
+from rung.core.protocols import Model, Resources, Tool
+from rung.core.types import Answer, Failure, Input, as_input
+from rung.core.types.trail import Event, MemoryTrail, trail
+
+Choice = str | Mapping[str, Any]
+"""A part by name, ``NAME:TARGET`` (tools), or {name: NAME, option: value, ...}."""
+
+
+def make_environment(choice: Choice) -> Environment:
+    """A new environment. Raises InputError for a name or an option that there is not."""
+    name, options = _split(choice, "environment")
+    made = registry.load("environment", name)
+    try:
+        world: Environment = made(**options)
+    except TypeError as error:
+        raise InputError(f"environment {name}: {error}", remedy="see docs/agents.md for its options") from None
+    return world
+
+
+def make_tools(choice: Choice) -> list[Tool]:
+    """The tools that a choice opens, one or several. Raises InputError."""
+    name, options = _split(choice, "tool")
+    if isinstance(choice, str):
+        name, _, target = choice.partition(":")
+        options = {"target": target} if target else {}
+    opened = registry.load("tool", name)
+    try:
+        made = opened(**options)
+    except TypeError as error:
+        raise InputError(f"tool {name}: {error}", remedy="see docs/agents.md for its options") from None
+    return list(made) if isinstance(made, Sequence) else [made]
+
+
+def make_memory(choice: Choice) -> Memory:
+    """A memory. Raises InputError for a name or an option that there is not."""
+    name, options = _split(choice, "memory")
+    try:
+        made: Memory = registry.load("memory", name)(**options)
+    except TypeError as error:
+        raise InputError(f"memory {name}: {error}", remedy="see docs/agents.md for its options") from None
+    return made
+
+
+def _split(choice: Choice, kind: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(choice, str):
+        return choice, {}
+    if not isinstance(choice, Mapping) or not isinstance(choice.get("name"), str):
+        raise InputError(f"got {kind} {choice!r}", remedy="write its name, or {name: NAME, option: value}")
+    return choice["name"], {key: value for key, value in choice.items() if key != "name"}
+
+
+@dataclass(eq=False)
+class AgentProgram:
+    """Answers an input by one episode. Inside ``recording`` the episode is kept and goes on where it was when the same input is
+    asked again; an input's field ``scenario`` says which one of the environment it is, all others are the request."""
+
+    kind: ClassVar[str] = "agent"
+
+    policy: AgentPolicy
+    _: KW_ONLY
+    tools: tuple[Choice, ...] = ()
+    environment: Choice | None = None
+    limits: EpisodeLimits = field(default_factory=EpisodeLimits)
+    memory: Choice | None = None
+
+    @property
+    def model(self) -> Model | None:
+        asked = models(self.policy)
+        return asked[0] if asked else None
+
+    @cached_property
+    def opened(self) -> tuple[Tool, ...]:
+        return tuple(tool for choice in self.tools for tool in make_tools(choice))
+
+    def spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = {"policy": describe(self.policy), "limits": encode(self.limits)}
+        for name in ("tools", "environment", "memory"):
+            if value := getattr(self, name):
+                spec[name] = encode(value)
+        # A tool that says something else of itself is another tool, and its agent another agent.
+        spec["definitions"] = Toolset(self.opened, self._world()).definitions()
+        return spec
+
+    def files(self) -> Mapping[str, Path | bytes]:
+        return {}
+
+    def _world(self) -> Environment | None:
+        return make_environment(self.environment) if self.environment is not None else None
+
+    @cached_property
+    def identity(self) -> str:
+        return programs.fingerprint(self)
+
+    def agent(self) -> Agent:
+        """What an episode of it needs, with an environment of its own."""
+        world = self._world()
+        memory = make_memory(self.memory) if self.memory is not None else None
+        spec = {"kind": self.kind, "spec": self.spec()}
+        return Agent(self.policy, Toolset(self.opened, world), world, self.limits, memory, self.identity, spec)
+
+    def start(self, input: Input | str, repeat: int = 0) -> Start:
+        """The beginning of the episode that answers an input."""
+        given = dict(as_input(input, ("request",)))
+        scenario = given.pop("scenario", "")
+        request = "\n".join(given.values()) if len(given) <= 1 else "\n".join(f"{k}: {v}" for k, v in given.items())
+        return Start(request, str(scenario), repeat)
+
+    def episode(self, start: Start, conversation: str = "") -> str:
+        """The id of the episode that begins so: the same for the same agent and input, unless ``conversation`` differs."""
+        return digest([self.identity, start.request, start.scenario, start.seed, conversation])[:20]
+
+    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        start, kept = self.start(input, repeat), trail() or MemoryTrail()
+        id = self.episode(start)
+        events: list[Event] = []
+        episode = Episode(self.agent(), id, kept, events.append)
+        before = kept.read(id)
+        view = await episode.run(start)
+        return answer(view, id, [*before, *events])
+
+    @classmethod
+    def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Self:
+        made = cls(
+            make_policy(spec["policy"], resources),
+            tools=tuple(spec.get("tools", ())),
+            environment=spec.get("environment"),
+            limits=decode(EpisodeLimits, spec["limits"]),
+            memory=spec.get("memory"),
+        )
+        now = made.spec()["definitions"]
+        changed = sorted(name for name, hash in spec["definitions"].items() if now.get(name) != hash)
+        if changed:
+            raise InputError(
+                f"tool {changed[0]!r} says something else of itself than when the agent was saved",
+                remedy="look at what it says now, then make the agent anew",
+                code="tool-changed",
+            )
+        return made
+
+    async def close(self) -> None:
+        """Close the tools that hold something open."""
+        await Toolset(self.opened).close()
+
+
+def answer(view: View, episode: str, events: Sequence[Event]) -> Answer:
+    """An episode as an answer; one that is paused or waits for a person has not failed: it goes on when it is run again."""
+    shown, used = steps(events), view.usage
+    if view.ended is None:
+        what = view.waiting or f"paused; go on with: rung agent resume {episode}"
+        return Answer(None, "", shown, used, Failure("waiting", what, "waiting"), episode=episode)
+    output, stopped = view.ended.get("output"), view.ended.get("stopped")
+    failure = None
+    if output is None:
+        output = "" if view.ended.get("verdict") is not None else None
+        if output is None:
+            ended = f"the episode ended at its limit: {stopped}" if stopped else "the agent ended"
+            failure = Failure("program", f"{ended}, without an output", "no-output")
+    raw = output if isinstance(output, str) else ""
+    return Answer(output, raw, shown, used, failure, episode=episode)
