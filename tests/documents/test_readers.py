@@ -481,3 +481,53 @@ def test_lists_and_headings_keep_their_numbers(tmp_path: Path) -> None:
         "# Part 1 Aims\n\n## 1.1 Why\n\n1. one\na) sub\nb) sub\n(III) deep\n1.b.00 code\n2. two\na) anew\n\n"
         "## 1.2 How\n\n7. seven\n- dot\n- lost\n\nplain"
     )
+
+
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        ("5 10<sup>-9</sup> m, x<sup>k+1</sup>, f<sup>th</sup>, 3<sup>(2)</sup>", "5 10^-9 m, x^(k+1), fth, 3(2)"),
+        ('born 1901<sup class="reference"><a href="#n">[7]</a></sup>', "born 1901[7]"),
+        ("<math> <mfrac> <mn>3</mn> <mn>4</mn> </mfrac> </math> cup", "3 /4 cup"),
+        ("<math><msqrt><mi>a</mi><mo>+</mo><mi>b</mi></msqrt></math>", "√(a+b)"),
+        ("was <s>90</s> now 70", "was ~~90~~ now 70"),
+        ("<ol><li value=4>d<li>e</ol>", "4. d\n5. e"),
+        ("<ol type=A start=2 reversed><li>b<li>a</ol>", "B. b\nA. a"),
+        ("<table><tr><td rowspan=2>x<td>1<tr><td>2<tr><td>y<td>3</table>", "x | 1\nx | 2\ny | 3"),
+        ("<table><tr><th colspan=2>both<th>c<tr><td>1<td>2<td>3</table>", "both | | c\n1 | 2 | 3"),
+        ("<h2> </h2><p>text", "text"),
+        ('<p>a <img src=x alt="red  boat"> b<img alt="">', "a red boat b"),
+        ("<main hidden>old</main><p>new", "new"),
+    ],
+)
+def test_what_the_parts_of_a_page_mean(inside: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(f"<html><body>{inside}</body></html>")
+    (document,), _ = documents(tmp_path / "a.html")
+    assert document.text.replace(" | \n", "\n") == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('<w:p><w:r><w:t>at </w:t></w:r><w:r><w:rPr><w:strike/></w:rPr><w:t>9</w:t></w:r></w:p>', "at ~~9~~"),
+        ('<w:p><w:r><w:t>10</w:t></w:r>' + "".join(
+            f'<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>{sign}</w:t></w:r>' for sign in "-6") + "</w:p>", "10^-6"),
+        ('<w:tbl><w:tr><w:tc><w:tcPr><w:gridSpan w:val="2"/></w:tcPr><w:p><w:r><w:t>ab</w:t></w:r></w:p></w:tc><w:tc><w:p>'
+         "<w:r><w:t>c</w:t></w:r></w:p></w:tc></w:tr></w:tbl>", "ab |  | c"),
+        ('<w:p><w:r><w:drawing><docPr descr="A plan"/></w:drawing></w:r><w:r><w:t>below</w:t></w:r></w:p>', "A plan below"),
+        ('<w:p><w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent><w:r><w:t>Click here</w:t></w:r></w:sdtContent></w:sdt>'
+         "<w:r><w:t>Ann</w:t></w:r></w:p>", "Ann"),
+    ],
+)  # fmt: skip
+def test_what_the_parts_of_a_word_document_mean(body: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(docx(body))
+    (document,), _ = documents(tmp_path / "a.docx")
+    assert document.text == text
+
+
+def test_front_matter_is_read_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\nlang: no\nswitch: on\nplace: 010\ndone: true\nday: 2026-11-30\n---\nText.")
+    (document,), _ = documents(tmp_path / "a.md")
+    assert {name: document.metadata[name] for name in ("lang", "switch", "place", "done", "day")} == {
+        "lang": "no", "switch": "on", "place": 10, "done": True, "day": "2026-11-30",
+    }  # fmt: skip

@@ -12,6 +12,7 @@ from rung.core.errors import InputError
 from rung.core.pattern import Pattern, compile_pattern
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score, text_of
+from rung.foundations.text.yaml import read_yaml
 from rung.metrics.beside import beside
 from rung.metrics.mean import Mean
 
@@ -90,8 +91,8 @@ def read_policy(path: Path) -> tuple[Rule, ...]:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"cannot be read: {error}", file=path, remedy="correct the file") from None
     listed = document.get("rules") if isinstance(document, dict) else None
     if not isinstance(listed, list) or not listed:

@@ -58,16 +58,19 @@ class Outcome:
 
     def report(self) -> str:
         """The outcome as text for a reader: what was printed, the value, and what went wrong."""
-        ends = {
-            "seconds": "stopped: it took too long",
-            "memory": "stopped: it needs too much memory",
-            "output": "stopped: it printed too much",
-            "crash": "stopped: its process ended",
-        }
-        last = ends.get(self.ended, self.error)
-        detail = self.error if self.ended != "error" and self.error else ""
-        parts = [self.printed.rstrip("\n"), self.value, f"{last} ({detail})" if detail and last != detail else last]
+        last = _ENDS.get(self.ended, self.traceback)
+        if self.ended in _ENDS and self.error:
+            last = f"{last} ({self.error})"
+        parts = [self.printed.rstrip("\n"), self.value, last.rstrip("\n")]
         return "\n".join(part for part in parts if part) or "(nothing was printed)"
+
+
+_ENDS: dict[Ended, str] = {
+    "seconds": "stopped: it took too long",
+    "memory": "stopped: it needs too much memory",
+    "output": "stopped: it printed too much",
+    "crash": "stopped: its process ended",
+}
 
 
 @runtime_checkable

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -881,3 +883,30 @@ def test_beyond_a_size_a_graph_is_searched(folder: Path, monkeypatch: pytest.Mon
             assert hits[0].passage.document == "d2"
         collection.compact()
         assert collection.verify() == CollectionCheck()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("meta", "value", "{"), ("meta", "value", 7), ("documents", "metadata", "[1"), ("documents", "metadata", "5"),
+        ("passages", "start", "x"), ("passages", "stop", b"\xff"), ("passages", "metadata", "[]"), ("texts", "text", 5),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_are_damage(folder: Path, table: str, column: str, value: object) -> None:
+    with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
+        collection.build(made(5))
+    with contextlib.closing(sqlite3.connect(folder / "collection.db")) as link:
+        link.execute(f"UPDATE {table} SET {column}=?", (value,))
+        link.commit()
+
+    def read() -> tuple[str, ...]:
+        with reopen(folder) as collection:
+            collection.search("amber")
+            collection.document(made(1)[0].id)
+            return collection.verify().damage
+
+    try:
+        damage = read()
+    except StoreError as error:
+        damage = (error.message,)
+    assert damage

@@ -752,3 +752,22 @@ def test_the_elasticsearch_test_server_refuses_what_the_api_does(servers: dict[s
         assert answer["errors"], document
     assert len(index) == 1
     index.close()
+
+
+@pytest.mark.parametrize("value", [None, True, [], "x", {"../x": "0"}, {"1.rows.npz": 5}, 10**40])
+def test_a_head_that_says_something_else_is_damage(value: object, tmp_path: Path) -> None:
+    index = open_index("exact", tmp_path, 8)
+    index.add(names(4), make(4, dimensions=8))
+    index.flush()
+    index.close()
+    head = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**head, "files": value}))
+    with pytest.raises(StoreError, match="damaged"):
+        open_index("exact", tmp_path, 8)
+    (file,) = tmp_path.glob("*.rows.npz")
+    (tmp_path / "index.json").write_text(json.dumps(head))
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1  # as long as before: a library would map it
+    file.write_bytes(raw)
+    with pytest.raises(StoreError, match="damaged"):
+        open_index("exact", tmp_path, 8)

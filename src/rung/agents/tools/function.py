@@ -131,3 +131,9 @@ def open_python(target: str = "", **options: Any) -> FunctionTool:
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise InputError(f"{place} has no function {attribute!r}", remedy=nearest(attribute, known))
     return tool(found, **options)
+
+
+def no_target(name: str, target: str) -> None:
+    """Raises InputError where a tool that takes no target was given one."""
+    if target:
+        raise InputError(f"tool {name} takes no target, got {target!r}", remedy=f"write {name}")

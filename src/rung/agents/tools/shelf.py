@@ -4,5 +4,9 @@ A task or agent file writes ``calculator``, ``python:module:function``, or ``{na
 """
 
 TOOLS = {
+    "sql": "rung.agents.tools.database.sql:open_sql",
+    "calculator": "rung.agents.tools.calculator:open_calculator",
+    "code": "rung.agents.tools.code:open_code",
+    "files": "rung.agents.tools.files:open_files",
     "python": "rung.agents.tools.function:open_python",
 }

@@ -14,7 +14,7 @@ from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.decode import Decoded, decode
 from rung.documents.formats.text import tell_encoding
-from rung.documents.formats.words import raised
+from rung.documents.formats.words import raised, spell
 from rung.documents.source import Source, content
 
 DROPPED = frozenset(
@@ -94,7 +94,7 @@ class HtmlReader:
             metadata["title"] = words
         if page.root is not None and (language := page.root.attributes.get("lang")):
             metadata["lang"] = language
-        mains = page.css("main")
+        mains = [main for main in page.css("main") if _seen(main)]
         text = extract(mains[0]) if len(mains) == 1 else ""
         if not text and page.body is not None:
             text = extract(page.body)
@@ -167,27 +167,110 @@ def _seen(node: Any) -> bool:
     return "hidden" not in attributes and not (attributes.get("style") and _UNSEEN.search(attributes["style"]))
 
 
+@dataclass(slots=True)
+class _List:
+    """A list that is open, and the mark of its next item."""
+
+    ordered: bool
+    node: Any
+    next: int = 1
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.ordered:
+            start = _whole(self.node.attributes.get("start"))
+            if "reversed" in self.node.attributes:
+                self.step = -1
+                start = sum(child.tag == "li" for child in self.node.iter()) if start is None else start
+            self.next = 1 if start is None else start
+
+    def mark(self, item: Any) -> str:
+        if not self.ordered:
+            return "-"
+        value = _whole(item.attributes.get("value"))
+        number = self.next if value is None else value
+        self.next = number + self.step
+        return f"{spell(number, _TYPES.get(self.node.attributes.get('type') or '', 'decimal'))}."
+
+
+_TYPES = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
+_FORMULA = {"mfrac": "/", "msup": "^", "msub": "_", "msubsup": "_^", "munder": "_", "mover": "^", "munderover": "_^",
+            "mi": "", "mn": "", "mo": "", "mtext": "", "mrow": "", "msqrt": "", "mroot": ""}  # fmt: skip
+"""Pieces of a formula, and what stands between the parts of each."""
+_SUM = re.compile(r"\w\s*[-+−±=]\s*\w")
+_STRUCK = frozenset({"s", "strike"})
+"""What is seen and no longer holds: marked as Markdown does."""
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"-?\d{1,8}", text.strip()) else None
+
+
+class _Spans:
+    """Cells of a table that reach into the rows below (repeated there) or over several columns."""
+
+    ROOM = 10_000
+    """Cells that are repeated in a table at most."""
+
+    def __init__(self) -> None:
+        self._column, self._begin, self._wide, self._high = 0, 0, 1, 1
+        self._left: dict[int, tuple[int, str]] = {}
+        self._room = self.ROOM
+
+    def row(self) -> None:
+        self._column = 0
+
+    def above(self) -> list[str]:
+        """What stands in the next columns from rows above."""
+        out = []
+        while (found := self._left.get(self._column)) is not None and self._room:
+            rows, text = found
+            out += [text, " | "]
+            self._room -= 1
+            if rows > 1:
+                self._left[self._column] = rows - 1, text
+            else:
+                del self._left[self._column]
+            self._column += 1
+        return out
+
+    def open(self, cell: Any, begin: int) -> None:
+        self._begin = begin
+        self._wide = min(_whole(cell.attributes.get("colspan")) or 1, 100)
+        self._high = min(_whole(cell.attributes.get("rowspan")) or 1, 1000)
+
+    def close(self, out: list[str]) -> None:
+        text = "".join(out[self._begin :])
+        for _ in range(max(self._wide, 1)):
+            if self._high > 1 and len(text) <= 200:
+                self._left[self._column] = self._high - 1, text
+            self._column += 1
+        if self._wide > 1 and self._room >= self._wide:
+            self._room -= self._wide
+            out.append(" | " * (self._wide - 1))
+        self._wide = self._high = 1
+
+
 class _Writer:
     """Text with marks for breaks: \\0 for a line, two for a paragraph, \\1 around what stands as it is, \\2 behind a list's mark."""
 
     def __init__(self) -> None:
         self.out: list[str] = []
         self._pre = 0
-        self._lists: list[int | None] = []
+        self._lists: list[_List] = []
         self._cells: list[bool] = []  # whether each open cell is written in one line
-        self._heading = 0
-        self._raised = ""
-        self._note = False
+        self._headings: list[int] = []  # where each open one begins
+        self._tables: list[_Spans] = []
+        self._after: list[str] = []  # what stands behind each open sup or sub
+        self._math: list[
+            tuple[str, str]
+        ] = []  # what stands between the parts of each open piece of a formula, and behind it
 
     def write(self, words: str) -> None:
         if "\1" in words or "\2" in words:
             words = words.replace("\1", "").replace("\2", "")
         if not self._pre:
             words = _SPACE.sub(" ", words)
-        if self._raised and words.strip():
-            before = next((piece[-1] for piece in reversed(self.out) if piece), "")
-            self.out.append(raised(self._raised, before, words))
-            self._raised = ""
         self.out.append(words)
 
     def open(self, tag: str, node: Any) -> None:
@@ -196,47 +279,79 @@ class _Writer:
             line = True
             while inside is not None and line:
                 line, inside = inside.tag not in _STRUCTURE, inside.next
+            if line and self._tables:
+                self.out += self._tables[-1].above()
+                self._tables[-1].open(node, len(self.out))
             self._cells.append(line)
+        elif tag == "tr" and self._tables:
+            self._tables[-1].row()
+            self._break(1)
         elif tag in ("sup", "sub"):
-            self._note = node.first_child is not None and node.first_child.tag == "a"  # a note's mark
-            if self._note:
-                self.out.append("[")
-            self._raised = {"sup": "superscript", "sub": "subscript"}[tag]
+            self._raise(tag, node)
+        elif tag in _FORMULA:
+            self._part(tag, node)
+        elif tag == "img":
+            self.out.append(" ".join(("", *(node.attributes.get("alt") or "").split(), "")))
+        elif tag in _STRUCK:
+            self.out.append("~~")
         elif tag == "li":
-            self._mark()
+            self._break(1)
+            self.out.append(f"{self._lists[-1].mark(node) if self._lists else '-'} \2")
         elif tag in ("ul", "ol", "menu"):
-            start = node.attributes.get("start") or "1"
-            self._lists.append((int(start) if start.isdecimal() and len(start) < 9 else 1) if tag == "ol" else None)
+            self._lists.append(_List(tag == "ol", node))
             self._break(2)
         elif tag == "pre":
             self._pre += 1
             self.out.append("\0\0```\0\1")
         elif tag in _HEADINGS:
             self._break(2)
-            self._heading += 1
+            self._headings.append(len(self.out))
             self.out.append("#" * _HEADINGS[tag] + " \2")
         else:
+            if tag == "table":
+                self._tables.append(_Spans())
             self._break(1 if tag in _LINES or tag == "br" else 2 if tag in _BLOCKS else 0)
 
-    def _mark(self) -> None:
-        number = self._lists[-1] if self._lists else None
-        if number is not None:
-            self._lists[-1] = number + 1
-        self._break(1)
-        self.out.append("- \2" if number is None else f"{number}. \2")
+    def _raise(self, tag: str, node: Any) -> None:
+        inner = node.first_child
+        words = node.text().strip()
+        before, after = "", ""
+        if inner is not None and inner.tag == "a":  # a note's mark
+            before, after = ("", "") if words[:1] in "[(" else ("[", "]")
+        else:
+            last = next((piece[-1] for piece in reversed(self.out) if piece), "")
+            before, after = raised({"sup": "superscript", "sub": "subscript"}[tag], last, words)
+        self.out.append(before)
+        self._after.append(after)
+
+    def _part(self, tag: str, node: Any) -> None:
+        """A piece of a formula (MathML): a sum that is a part of a fraction, a power or a root stands in parentheses."""
+        if self._math and self._math[-1][0]:  # a space for the first part, then what stands before each
+            signs, after = self._math[-1]
+            self._math[-1] = signs[1:], after
+            self.out.append(signs[0].strip())
+        signs, after = f" {_FORMULA[tag]}" if _FORMULA[tag] else "", ""
+        if tag in ("msqrt", "mroot") or (tag == "mrow" and self._math and _SUM.search(node.text()[:200])):
+            self.out.append("(" if tag == "mrow" else "√(")
+            after = ")"
+        self._math.append((signs, after))
 
     def _break(self, lines: int) -> None:
         if lines:
-            self.out.append(" " if self._heading or (self._cells and self._cells[-1]) else "\0" * lines)
+            self.out.append(" " if self._headings or (self._cells and self._cells[-1]) else "\0" * lines)
 
     def close(self, tag: str) -> None:
         if tag in ("td", "th"):
             line = self._cells.pop() if self._cells else True
+            if line and self._tables:
+                self._tables[-1].close(self.out)
             self.out.append(" | " if line else "\0\0")
         elif tag in ("sup", "sub"):
-            if self._note:
-                self.out.append("]")
-            self._raised, self._note = "", False
+            self.out.append(self._after.pop() if self._after else "")
+        elif tag in _FORMULA:
+            self.out.append(self._math.pop()[1] if self._math else "")
+        elif tag in _STRUCK:
+            self.out.append("~~")
         elif tag in ("ul", "ol", "menu"):
             if self._lists:
                 self._lists.pop()
@@ -245,11 +360,13 @@ class _Writer:
             self._pre -= 1
             self.out.append("\1\0```\0\0")
         elif tag in _HEADINGS:
-            self._heading -= 1
-            if self.out[-1].endswith("# \2"):  # nothing in it
-                self.out.pop()
+            begin = self._headings.pop() if self._headings else len(self.out)
+            if not "".join(self.out[begin + 1 :]).strip(" \0"):  # nothing in it
+                del self.out[begin:]
             self._break(2)
         elif tag in _BLOCKS:
+            if tag == "table" and self._tables:
+                self._tables.pop()
             self._break(2)
 
 

@@ -15,6 +15,7 @@ from rung.core.types import Document
 from rung.documents.formats.headings import headings
 from rung.documents.formats.text import noted, text_of
 from rung.documents.source import Source, flat
+from rung.foundations.text.yaml import read_yaml
 
 _FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
 
@@ -51,7 +52,7 @@ class MarkdownReader:
 def _front(mark: str, text: str) -> tuple[dict[Any, Any] | None, str]:
     """Values, or None for a block between rules that is no front matter; and a complaint."""
     try:
-        values = tomllib.loads(text) if mark == "+++" else yaml.safe_load(text)
+        values = tomllib.loads(text) if mark == "+++" else read_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return None, " ".join(str(error).split())[:120]
     return (values, "") if isinstance(values, dict) else (None, "")

@@ -17,8 +17,8 @@ from rung.core.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
 from rung.core.reply import read_reply
 from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
+from rung.foundations.arithmetic import calculate
 from rung.prompts.answer import Asked, ask, conclude
-from rung.prompts.patterns.calculator import calculate
 from rung.prompts.patterns.search import PassageSearch
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt

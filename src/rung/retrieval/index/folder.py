@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,9 +18,18 @@ from rung.core.errors import InputError, StoreError
 from rung.core.files import write_file
 from rung.core.lock import file_lock
 
-_FORMAT = 2
+_FORMAT = 3
 _PATIENCE = 1.0
 """Seconds that a writer waits for another one."""
+
+
+def checksum(path: Path) -> str:
+    """Of a file's content: its CRC-32 and its size."""
+    total = size = 0
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            total, size = zlib.crc32(piece, total), size + len(piece)
+    return f"{total:08x}-{size}"
 
 
 @dataclass(slots=True)
@@ -68,18 +78,20 @@ class Folder:
                 return
             self._fits(head)
             try:
-                for name, size in head["files"].items():
-                    # What was cut short is refused here, before a library maps it and reads past its end.
-                    there = (self.path / name).stat().st_size
-                    if there != size:
-                        raise ValueError(f"{name} has {there} bytes, {size} were written")
+                if not head["files"]:
+                    raise ValueError("index.json names no files")
+                for name, total in head["files"].items():
+                    # What is damaged is refused here, before a library maps it and reads where nothing is.
+                    if Path(name).name != name or checksum(self.path / name) != total:
+                        raise ValueError(f"{name} is not what was written")
                 read(self.path / str(head["generation"]))
             except FileNotFoundError as error:
                 # A writer replaced the snapshot between our reading its name and its files.
                 if attempt == 4:
                     raise self._damaged(error) from None
                 time.sleep(0.02)
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, EOFError, MemoryError,
+                    OverflowError) as error:  # fmt: skip
                 raise self._damaged(error) from None
             else:
                 self.generation = int(head["generation"])
@@ -101,7 +113,7 @@ class Folder:
                 "layout": self.layout,
                 "dimensions": self.dimensions,
                 "generation": generation,
-                "files": {path.name: path.stat().st_size for path in written},
+                "files": {path.name: checksum(path) for path in written},
             }
             write_file(self.path / "index.json", json.dumps(head).encode())
         except OSError as error:
@@ -123,15 +135,15 @@ class Folder:
     def _head(self) -> dict[str, Any] | None:
         path = self.path / "index.json"
         try:
-            head = json.loads(path.read_text())
+            head = dict(json.loads(path.read_text()))
             int(head["generation"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise StoreError(
                 f"{path} is damaged", remedy="restore it from a backup, or delete the folder and build the index again"
             ) from None
-        return dict(head)
+        return head
 
     def _fits(self, head: Mapping[str, Any]) -> None:
         if head.get("format") != _FORMAT:

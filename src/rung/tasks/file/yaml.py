@@ -5,33 +5,18 @@ ruamel.yaml has lines and 1.2 too, but gives scalars as values: of `labels: [1.1
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rung.core.problem import Problems
+from rung.foundations.text.yaml import Loader
 
 Location = tuple[str | int, ...]
 _NULL = "tag:yaml.org,2002:null"
 NODES = 200_000
 """More nodes than this in a task file (aliases expanded) is a mistake or an attack, not a task."""
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2: `no`, `on` and dates are text, 010 is ten."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?[0-9][0-9_]*$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("merge", r"^(?:<<)$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def _textual(path: Location) -> bool:
@@ -69,7 +54,7 @@ class _Tree:
         empty = not node.value or (node.tag == _NULL and not isinstance(path[-1] if path else "", int))
         if _textual(path) and not empty:
             return node.value
-        loader = _Loader("")
+        loader = Loader("")
         try:
             return loader.construct_object(node)
         finally:
@@ -109,7 +94,7 @@ def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location
         return None
     tree = _Tree(file, problems)
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=Loader)
         value = None if node is None else tree.build(node, (), ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -67,6 +67,9 @@ def _document(package: Package, source: Source, problems: Problems) -> Document:
             key: said for name, key in (("title", "title"), ("creator", "author")) if (said := properties.get(name))
         }
     left = [f"{len(package.parse(part)):,} comments" for part in package.related(main, "comments")]
+    for folder, what in (("charts/chart", "charts"), ("diagrams/data", "diagrams"), ("embeddings/", "files inside")):
+        there = sum(f"/{name}".rpartition(f"/{folder}")[1] != "" for name in package.names)
+        left += [f"{there:,} {what}"] if there else []
     left += [f"{count:,} {what}" for what, count in writer.left.items() if count]
     if left:
         problems.add(

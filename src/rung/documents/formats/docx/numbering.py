@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element
 
 from rung.documents.formats.docx.package import attribute, find, short
+from rung.documents.formats.words import spell
 
 LEVELS = 9
 
@@ -57,31 +58,6 @@ class Numbering:
             return spell(levels[at].start if value is None else value, form)
 
         return re.sub(r"%([1-9])", count, shown.text).strip()
-
-
-def spell(number: int, form: str) -> str:
-    """A number as a list's format (w:numFmt) writes it; one that is not known here is decimal."""
-    if form == "none":
-        return ""
-    lower = form.lower()
-    if lower.endswith("letter") and number > 0:  # a ... z, aa, bb, ...
-        letters = chr(97 + (number - 1) % 26) * min(1 + (number - 1) // 26, 64)
-        return letters.upper() if form.startswith("upper") else letters
-    if lower.endswith("roman") and 0 < number < 4000:
-        roman = _roman(number)
-        return roman.upper() if form.startswith("upper") else roman
-    return f"{number:02d}" if form == "decimalZero" else str(number)
-
-
-def _roman(number: int) -> str:
-    out = ""
-    for value, letters in (
-        (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
-        (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
-    ):  # fmt: skip
-        out += letters * (number // value)
-        number %= value
-    return out
 
 
 def read_numbering(root: Element) -> Numbering:

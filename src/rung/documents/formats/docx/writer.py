@@ -66,6 +66,8 @@ class Writer:
         self._frames = [_Frame()]
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[list[list[str]]] = []
+        self._wide: list[int] = []  # columns of each open cell
+        self._after = ""
 
     def blocks(self) -> list[str]:
         self._frames[-1].flush()
@@ -94,6 +96,8 @@ class Writer:
                 continue
             if name == "w:r" and switched(find(child, "w:rPr", "w:vanish")):
                 continue
+            if name == "w:sdt" and switched(find(child, "w:sdtPr", "w:showingPlcHdr")):
+                continue  # "Click here to enter text"
             if name == "mc:AlternateContent":  # the same thing in several ways
                 chosen = _alternative(child)
                 if chosen is not None:
@@ -108,6 +112,10 @@ class Writer:
             self._paragraphs.append(self._paragraph(node))
         elif name == "w:txbxContent" or name == "w:tc":
             self._frames.append(_Frame())
+            if name == "w:tc":
+                span = find(node, "w:tcPr", "w:gridSpan")
+                wide = attribute(span, "val") if span is not None else ""
+                self._wide.append(min(int(wide), 100) if wide.isdecimal() and len(wide) < 6 else 1)
         elif name == "w:tbl":
             self._rows.append([])
         elif name == "w:tr" and self._rows:
@@ -120,9 +128,15 @@ class Writer:
             text.append(node.text or "")
         elif name in _MARKS:
             text.append(_MARKS[name])
+        elif name == "docPr" and (said := " ".join(attribute(node, "descr").split())):  # what a picture shows
+            text.append(f" {said} ")
+        elif name == "w:r" and any(switched(find(node, "w:rPr", way)) for way in ("w:strike", "w:dstrike")):
+            text.append("~~")
+            self._after = "~~"
         elif name == "w:r" and (place := find(node, "w:rPr", "w:vertAlign")) is not None:
             words = "".join(part.text or "" for part in node if short(part.tag) == "w:t")
-            text.append(raised(attribute(place, "val"), text[-1][-1:] if text else "", words))
+            before, self._after = raised(attribute(place, "val"), text[-1][-1:] if text else "", words)
+            text.append(before)
         elif name in _MATH and any(part.text for part in node.iter() if short(part.tag) == "m:t"):
             text.append(_MATH[name])
         elif name == "w:sym":
@@ -162,7 +176,10 @@ class Writer:
         return known.get(code - 0xF000, "")
 
     def _close(self, name: str) -> None:
-        if name == "w:p" and self._paragraphs:
+        if name == "w:r" and self._after and self._paragraphs:
+            self._paragraphs[-1].text.append(self._after)
+            self._after = ""
+        elif name == "w:p" and self._paragraphs:
             done = self._paragraphs.pop()
             text = "".join(done.text).strip()
             if text and done.mark not in ("", "\0"):
@@ -183,8 +200,9 @@ class Writer:
         elif name == "w:tc":
             cell = " ".join(" ".join(block.split()) for block in self.blocks())
             self._frames.pop()
+            wide = self._wide.pop() if self._wide else 1
             if self._rows and self._rows[-1]:
-                self._rows[-1][-1].append(cell)
+                self._rows[-1][-1] += [cell, *[""] * (wide - 1)]
             else:  # a cell without a row
                 self._frames[-1].add(cell)
         elif name == "w:tbl" and self._rows:

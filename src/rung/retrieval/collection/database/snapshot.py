@@ -6,10 +6,12 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rung.core.errors import StoreError
 from rung.core.types import Document, Passage
@@ -33,41 +35,77 @@ class StoredDocument:
     stamp: str
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _checked(method: F) -> F:
+    """The method, with values of other kinds than were written told as damage (SQLite keeps whatever it is given)."""
+
+    @wraps(method)
+    def run(self: Snapshot, *given: Any) -> Any:
+        try:
+            return method(self, *given)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise self.damaged(str(error)) from error
+
+    @wraps(method)
+    def walk(self: Snapshot, *given: Any) -> Iterator[Any]:
+        try:
+            yield from method(self, *given)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise self.damaged(str(error)) from error
+
+    return walk if isgeneratorfunction(method) else run  # type: ignore[return-value]
+
+
 class Snapshot:
     """What the database holds, of one generation."""
 
     def __init__(self, link: sqlite3.Connection, path: Path) -> None:
         self._link, self._path = link, path
 
+    def damaged(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self._path} is damaged ({what[:200]})",
+            remedy="restore it from a backup, or build the collection again: rung index drop NAME, then rung index build DOCS --to NAME",
+        )
+
+    @_checked
     def meta(self) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in self._link.execute("SELECT key, value FROM meta")}
 
     @property
+    @_checked
     def generation(self) -> int:
         return int(self._link.execute("SELECT value FROM meta WHERE key='generation'").fetchone()[0])
 
     @property
+    @_checked
     def floor(self) -> int:
         """Tombstones older than this generation are gone: what is behind it must be read anew."""
         return int(self._link.execute("SELECT value FROM meta WHERE key='floor'").fetchone()[0])
 
     # ------------------------------------------------------------ documents
 
+    @_checked
     def known(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         sql = "SELECT row, id, hash, source, stamp FROM documents WHERE id IN (?)"
         return {row[1]: StoredDocument(*row) for row in self._among(sql, ids)}
 
+    @_checked
     def sources(self) -> list[StoredDocument]:
         """Every document that came from a file."""
         sql = "SELECT row, id, hash, source, stamp FROM documents WHERE source <> ''"
         return [StoredDocument(*row) for row in self._link.execute(sql)]
 
+    @_checked
     def document(self, id: str) -> Document | None:
         found = self._link.execute("SELECT row, metadata FROM documents WHERE id=?", (id,)).fetchone()
         if found is None:
             return None
         return Document(id, self.text(found[0]), json.loads(found[1]))
 
+    @_checked
     def text(self, row: int) -> str:
         """The text of the document of this row."""
         blocks = self._link.execute(
@@ -80,6 +118,7 @@ class Snapshot:
         documents = self._link.execute("SELECT COUNT(*) FROM documents").fetchone()[0]
         return documents, self._link.execute("SELECT COUNT(*) FROM passages").fetchone()[0]
 
+    @_checked
     def stored(self) -> int:
         """Vectors, also those of deleted passages."""
         return int(self._link.execute("SELECT COALESCE(SUM(count), 0) FROM vectors").fetchone()[0])
@@ -93,6 +132,7 @@ class Snapshot:
     def passages(self, ids: Sequence[str]) -> dict[str, Passage]:
         return {passage.id: passage for _, passage in self._passages("p.id", ids)}
 
+    @_checked
     def _passages(self, column: str, keys: Sequence[Any]) -> Iterator[tuple[int, Passage]]:
         sql = (
             "SELECT p.row, p.id, p.start, p.stop, p.metadata, d.row, d.id, d.metadata"  # noqa: S608
@@ -119,6 +159,7 @@ class Snapshot:
             yield from self._link.execute(sql.replace("IN (?)", f"IN ({','.join('?' * len(part))})"), part)
 
     @property
+    @_checked
     def last(self) -> int:
         """The highest row that any passage ever had."""
         found = self._link.execute("SELECT seq FROM sqlite_sequence WHERE name='passages'").fetchone()
@@ -137,6 +178,7 @@ class Snapshot:
         sql = "SELECT row, start, stop FROM passages WHERE document=? ORDER BY row"
         return list(self._link.execute(sql, (document,)))
 
+    @_checked
     def texts(self, row: int) -> Iterator[list[tuple[int, str]]]:
         """Row and text of every passage above ``row``, in order, in batches of whole documents."""
         batch: list[tuple[int, str]] = []
@@ -152,6 +194,7 @@ class Snapshot:
         if batch:
             yield batch
 
+    @_checked
     def metadata(self, row: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Row and metadata (the document's and its own) of every passage above ``row``, in order."""
         sql = (
@@ -170,6 +213,7 @@ class Snapshot:
         sql = "SELECT row FROM tombstones WHERE generation > ? ORDER BY row"
         return [row for (row,) in self._link.execute(sql, (generation,))]
 
+    @_checked
     def vectors(self, above: int, dimensions: int) -> Iterator[tuple[Any, Any]]:
         """Rows and vectors of the stored blocks with rows above ``above``, also of passages that are deleted by now.
 
@@ -180,10 +224,7 @@ class Snapshot:
         sql = "SELECT rows, data, sum FROM vectors WHERE first > ? ORDER BY first"
         for numbers, data, total in self._link.execute(sql, (above,)):
             if zlib.crc32(data, zlib.crc32(numbers)) != total:
-                raise StoreError(
-                    f"vectors in {self._path} are damaged (checksum)",
-                    remedy="build the collection again: rung index drop NAME, then rung index build DOCS --to NAME",
-                )
+                raise self.damaged("the checksum of its vectors is wrong")
             rows = np.frombuffer(numbers, np.int64)
             block = np.frombuffer(data, np.float32).reshape(len(rows), dimensions)
             yield rows, block
@@ -193,6 +234,7 @@ class Snapshot:
         found = [row[0] for row in self._link.execute("PRAGMA integrity_check(10)")]
         return [] if found == ["ok"] else found
 
+    @_checked
     def each(self) -> Iterator[tuple[Document, bytes, list[tuple[int, int, int]]]]:
         """Every document with its hash and its passages (row, start, end)."""
         for row, id, hash, metadata in self._link.execute("SELECT row, id, hash, metadata FROM documents").fetchall():

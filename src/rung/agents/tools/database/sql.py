@@ -1,0 +1,88 @@
+"""``sql:FILE`` and ``sql:postgresql://...``: ask a database, read-only by the engine, never by reading the query.
+
+SQLite files are read by a process of their own (``reader``). A PostgreSQL role that may write, or that the server trusts with its files, is
+refused: then queries run in read-only transactions under a time limit, one statement each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import Field
+
+from rung.agents.tools.database.postgres import Postgres
+from rung.agents.tools.database.rows import BYTES, CELL, ROWS, SECONDS, Rows, refused, table
+from rung.agents.tools.function import FunctionTool, tool
+from rung.core.errors import InputError
+from rung.core.place import here
+
+MEMORY = 512
+"""MB of address space of the process that reads."""
+
+
+def read_sqlite(file: Path, query: str, seconds: float = SECONDS) -> Rows:
+    """The first rows of a query. Raises InputError (code ``sql``) for what the engine refuses, or a query that takes too long."""
+    order = {
+        "file": str(file.absolute()), "query": query, "rows": ROWS, "cell": CELL, "bytes": BYTES, "seconds": seconds, "memory": MEMORY,
+    }  # fmt: skip
+    script = Path(__file__).with_name("reader.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(script)],
+            input=json.dumps(order).encode(), capture_output=True, timeout=seconds + 3, env={}, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise refused("it takes too long") from None
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        raise refused("it takes too long, or too much memory") from None
+    if "error" in told:
+        raise refused("it takes too long" if told["error"] == "interrupted" else told["error"])
+    return told["columns"], told["rows"], told["more"]
+
+
+def _outline(file: Path) -> str:
+    """Tables with their columns, as a line each."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+            tables = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
+            ).fetchall()
+            lines = []
+            for (name,) in tables[:50]:
+                columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,)).fetchall()
+                lines.append(f"{name}({', '.join(f'{column} {kind}'.strip() for column, kind in columns[:60])})")
+    except sqlite3.Error as error:
+        raise InputError(f"tool sql: {file} cannot be read: {error}", remedy="name a SQLite file") from None
+    return "; ".join(lines)[:4000]
+
+
+def open_sql(target: str = "", *, seconds: float = SECONDS) -> FunctionTool:
+    """``target`` is a SQLite file, looked up beside the task's file, or the URL of a PostgreSQL server."""
+    if target.startswith(("postgresql://", "postgres://")):
+        server = Postgres(target)
+        ask: Any = server.read
+        outline = server.outline
+    else:
+        file = (here().folder or Path()) / target
+        if not target or not file.is_file():
+            raise InputError(f"tool sql: there is no file {target!r}", remedy="write sql:FILE or sql:postgresql://...")
+        outline = _outline(file)
+
+        def ask(query: str, seconds: float) -> Rows:
+            return read_sqlite(file, query, seconds)
+
+    async def sql(query: Annotated[str, Field(description="one SELECT", min_length=1, max_length=20_000)]) -> str:
+        return table(*await asyncio.to_thread(ask, query, seconds))
+
+    about = f"Ask a database that can only be read. Its tables: {outline or 'none'}."
+    return tool(sql, description=about, returns="untrusted")

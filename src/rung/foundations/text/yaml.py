@@ -1,0 +1,44 @@
+"""YAML with the scalars of version 1.2, as people write it today: PyYAML reads ``no`` as false and ``010`` as eight (1.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+
+class Loader(yaml.SafeLoader):
+    """SafeLoader with the scalars of YAML 1.2: `no`, `on` and dates are text, 010 is ten."""
+
+
+Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9][0-9_]*$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("merge", r"^(?:<<)$", "<"),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def _whole(loader: Loader, node: yaml.ScalarNode) -> int:
+    return int(node.value.replace("_", ""))
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+
+
+class _Whole(Loader):
+    """With infinities and NaN."""
+
+
+_Whole.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"), list("-+.")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """The value of a document. Raises yaml.YAMLError, ValueError or RecursionError."""
+    return yaml.load(text, _Whole)  # noqa: S506  a SafeLoader

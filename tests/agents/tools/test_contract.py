@@ -1,0 +1,75 @@
+"""Every tool keeps the same contract: a schema that is one, a sentence for a bad call, text for a good one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from rung.agents.tools import open_tools
+from rung.core import registry
+from rung.core.errors import InputError, RungError
+from rung.core.protocols import Tool
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> dict[str, Any]:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE a (b)")
+    (tmp_path / "mine.py").write_text("def double(n: int) -> int:\n    'Twice.'\n    return 2 * n\n")
+    return {
+        "calculator": "calculator",
+        "code": "code",
+        "files": {"name": "files", "target": str(tmp_path), "write": True},
+        "sql": f"sql:{tmp_path / 'a.db'}",
+        "python": f"python:{tmp_path / 'mine.py'}:double",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(registry.table("tool")))
+async def test_the_contract(name: str, entries: dict[str, Any]) -> None:
+    try:
+        tools = open_tools(entries[name])
+    except RungError as error:
+        if error.code in ("no-sandbox", "no-openat"):
+            pytest.skip(error.message)
+        raise
+    assert tools
+    for tool in tools:
+        assert isinstance(tool, Tool)
+        assert tool.name.isidentifier()
+        assert len(tool.description) > 3
+        assert tool.effect in ("pure", "keyed", "once")
+        assert tool.returns in ("trusted", "untrusted")
+        jsonschema.Draft202012Validator.check_schema(dict(tool.schema))
+        assert tool.schema["type"] == "object"
+        wrong: dict[str, Any] = {key: [] for key in tool.schema["properties"]}
+        for bad in ({"nobody": 1}, wrong):
+            with pytest.raises(RungError):
+                await tool.call(bad, key="k")
+
+
+async def test_entries_are_read() -> None:
+    (calculator,) = open_tools("calculator")
+    assert await calculator.call({"expression": "10**20 + 1"}, key="") == "100000000000000000001"
+    assert await calculator.call({"expression": "1/3"}, key="") == "1/3 (about 0.3333333333)"
+    for bad in ("calculater", "calculator:x", {"name": "calculator", "colour": "red"}, {}, {"name": "files"}):
+        with pytest.raises(InputError):
+            open_tools(bad)
+
+
+async def test_code_runs_in_a_sandbox() -> None:
+    try:
+        (code,) = open_tools({"name": "code", "seconds": 0.5})
+    except RungError as error:
+        pytest.skip(error.message)
+    assert await code.call({"code": "print(6 * 7)\n[1]"}, key="") == "42\n[1]"
+    assert "line 2" in await code.call({"code": "x = 1\ny = x / 0"}, key="")
+    assert "took too long" in await code.call({"code": "while True: pass"}, key="")
+    assert await code.call({"code": "x = 1"}, key="") == "(nothing was printed)"
+    with pytest.raises(InputError):
+        open_tools("code:mounty")
