@@ -24,10 +24,6 @@ RATES: dict[Method, tuple[float, float, float]] = {
 """Learning rates of each method: the usual lowest, the default, the usual highest. A rate outside is trained with, and told."""
 
 
-UPPER: dict[Method, float] = {"lora": 1.0}
-"""Share of the layers that a method adapts where the recipe does not say: all."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to tune.
@@ -44,7 +40,7 @@ class Recipe:
     two (0: by checks); ``steps`` cuts the training short of its
     epochs (0: no cut); ``precision`` is what is computed in (auto: what this processor does well, see ``precision.choose``);
     ``checkpointing`` recomputes activations in the backward pass. ``upper`` is the share of the layers, counted from the output,
-    that LoRA adapts (None: the method's default): what the layers below put out is computed once a row and kept.
+    that LoRA adapts (None: all): what the layers below put out is computed once a row and kept.
     """
 
     method: Method = "lora"
@@ -83,7 +79,7 @@ class Recipe:
     @property
     def share(self) -> float:
         """The share of layers that are adapted."""
-        return UPPER.get(self.method, 1.0) if self.upper is None else self.upper
+        return 1.0 if self.upper is None else self.upper
 
     @property
     def advice(self) -> str:
