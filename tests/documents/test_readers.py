@@ -291,11 +291,11 @@ def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     lines = ['{"id": 1, "text": "A"}', "{", "[]", '{"id": 1, "text": "again"}', '{"id": 2, "text": "B"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     found, troubles = documents(tmp_path / "a.jsonl")
-    assert [item.text for item in found] == ["A", "B"]
+    assert [(item.id[8:], item.text) for item in found] == [("1", "A"), ("1-4", "again"), ("2", "B")]
     assert [(trouble.line, trouble.code) for trouble in troubles] == [
         (2, "not-json"),
         (3, "not-a-row"),
-        (None, "id-twice"),
+        (4, "id-twice"),
     ]
     with pytest.raises(InputError, match=r"a.jsonl:2: not a JSON"):
         list(read(source(tmp_path / "a.jsonl")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,27 @@ def test_a_table_that_unpacks_without_end_is_told(name: str, tmp_path: Path, mon
     assert [(problem.code, problem.file) for problem in problems.found] in (
         [("too-much", str(path))], [("not-arrow", str(path))], [("not-json", str(path))],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_a_key_that_stands_twice_is_told(lenient: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "text": "two"}\n{"text": "three"}\n')
+    problems = Problems()
+    (table,) = read(tmp_path / "a.jsonl", problems, Layout(lenient=lenient))
+    assert [row.values["text"] for row in table.rows] == ["three"]
+    assert [(problem.code, problem.line) for problem in problems.found] == [("not-json", 1)]
+
+
+def test_values_of_a_parquet_file(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "bytes": arrow.array([b"yes", b"\xff"]), "price": arrow.array([Decimal("1.50"), Decimal("2.00")]),
+        "nested": arrow.array([{"a": float("nan")}, {"a": 1.0}]), "list": arrow.array([[float("nan"), 2.0], None]),
+    }  # fmt: skip
+    parquet.write_table(arrow.table(columns), tmp_path / "a.parquet")
+    problems = Problems()
+    (table,) = read(tmp_path / "a.parquet", problems)
+    assert [list(row.values.values()) for row in table.rows] == [
+        ["yes", 1.5, {"a": None}, [None, 2.0]], [None, 2, {"a": 1.0}, None],
+    ]  # fmt: skip
+    assert [problem.code for problem in problems.found] == ["not-text"]

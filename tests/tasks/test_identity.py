@@ -78,7 +78,7 @@ def test_it_is_the_same_of_itself(text: str) -> None:
 
 
 def test_words_where_there_are_no_spaces() -> None:
-    assert words("Hello, C++ (2) world!") == ["hello", "c++", "2", "world"]
+    assert words("Hello, C++ (2) world!") == ["hello", "c++", "(2)", "world"]
     assert words("天气好 today.") == ["天", "气", "好", "today"]
     assert words("สวัสดี") == ["สวั", "วัส", "ัสด", "สดี"]
     assert words("ok") == ["ok"]
@@ -97,3 +97,8 @@ def test_near_duplicates_in_scripts_without_spaces(text: str) -> None:
     other = f"{text[:20]}了{text[21:]}"
     assert clusters([[text], [other]], 0.7)[1].tolist() == [0, 0]
     assert clusters([[text], [text[20:] + text[:20][::-1]]], 0.8)[1].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("one", "other"), [("it is 5'", 'it is 5"'), ("[1]", "1"), ("a loss of (40)", "a loss of 40")])
+def test_marks_of_numbers_are_no_punctuation(one: str, other: str) -> None:
+    assert identity(one) != identity(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,38 @@ def read_arrow(file: Path, kind: str, problems: Problems) -> Table:
     rows = []
     for number, row in enumerate(values, 1):
         for column, found in row.items():
-            if isinstance(found, float) and math.isnan(found):
-                row[column] = None
+            if isinstance(found, bytes):  # some writers have no texts
+                row[column] = _text(found, column, file, number, problems)
+            elif isinstance(found, float | list | dict | Decimal):
+                row[column] = _plain(found)
         for column, labels in names.items():
             index = row.get(column)
             if isinstance(index, int) and 0 <= index < len(labels):
                 row[column] = labels[index]
         rows.append(Row(row, file, number))
     return Table(tuple(data.column_names), rows)
+
+
+def _plain(value: Any) -> Any:
+    """A value without NaN, decimals as numbers."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and value.is_finite() else _plain(float(value))
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _text(raw: bytes, column: str, file: Path, number: int, problems: Problems) -> str | None:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        problems.add(
+            f"row {number:,}: {column!r} holds bytes that are no text", "leave the column out, or write it as text",
+            file=file, kind="bytes", code="not-text", level="warning",
+        )  # fmt: skip
+        return None
 
 
 def _classes(metadata: Mapping[bytes, bytes] | None, folder: Path) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -82,10 +83,18 @@ def walk(document: Any, path: Sequence[str], above: Mapping[str, Any]) -> Iterat
 def loads(text: str, *, strict: bool = True) -> Any:
     """A JSON value, with a question mark for each half of a surrogate pair that stands alone: no file could hold it. NaN and
     Infinity are refused unless ``strict`` is False. Raises ValueError or RecursionError."""
-    value = json.loads(text, parse_constant=_constant if strict else None)
+    value = json.loads(text, parse_constant=_constant if strict else None, object_pairs_hook=_object)
     if "\\ud" in text or "\\uD" in text:
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {name[:80]!r} stands in one object twice")
+    return found
 
 
 def _constant(name: str) -> Any:

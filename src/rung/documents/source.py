@@ -156,6 +156,12 @@ def flat(values: Mapping[Any, Any], problems: Problems, file: str, line: int | N
                 kind="no metadata", code="not-metadata",
             )  # fmt: skip
         else:
+            if isinstance(item, list) and len(item) < len(value):
+                problems.add(
+                    f"of the field {name!r} {len(item):,} of {len(value):,} items are metadata: the rest is left out",
+                    f"write at most {ITEMS:,} texts or numbers", file=file, line=line, level="warning", kind="no metadata",
+                    code="not-metadata",
+                )  # fmt: skip
             out[name] = item
     return out
 

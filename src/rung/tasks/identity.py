@@ -16,6 +16,7 @@ _OPENING = "\"'`([{«“‘„‚¿¡「『【《〈"
 _CLOSING = ".,;:!?…\"'`)]}»”’」』】》〉。、।॥؟،؛۔।"
 _PROSE = frozenset(".,;:!?…\"'`«»“”‘’„‚–—。、।॥؟،؛۔¿¡")
 """A token of these alone says nothing."""
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _INSIDE = re.compile(r"(?<=[^\W\d_]{2})(?:(?:--+|[-‐–—…,;!?]+)(?=[^\W\d_]{2})|'(?=[^\W\d_]))")
 """Hyphens, apostrophes and missing spaces in and between words of two letters and more; ``x-y`` may be a
 subtraction."""
@@ -82,7 +83,15 @@ def _bare(raw: str) -> str:
     token = inner.rstrip(_CLOSING)
     if not token or not any(map(str.isalnum, token)):
         return "" if _PROSE.issuperset(raw) else raw  # :) and () and == are signs
-    return f"{token}!" if inner[len(token) :].startswith("!") and token[-1].isdigit() else token
+    if (
+        not any(map(str.isalpha, token))
+        and raw[0] in _BRACKETS
+        and inner[len(token) :][:1] == _BRACKETS[raw[0]]
+        and inner == raw[1:]
+    ):
+        return f"{raw[0]}{token}{_BRACKETS[raw[0]]}"  # [1] is a list, (1) may be a loss
+    after = inner[len(token) :][:1]  # 5! and 5' and 5" are no 5
+    return f"{token}{after}" if after and after in "!'\"" and inner == raw and token[-1].isdigit() else token
 
 
 def words(text: str) -> list[str]:

@@ -83,12 +83,20 @@ class JsonReader:
 def _documents(source: Source, rows: Iterator[Row], own: Problems, problems: Problems) -> Iterator[Document]:
     """Rows as documents. The id is the row's own (column ``id`` and the like) behind the file's, else the line's number. ``own``
     are the problems of the rows, which are told under the source's name."""
+    taken: set[str] = set()
     for row in rows:
         _hand_on(own, source, problems)
         text, metadata = _text(row, source, problems)
         if not text.strip():
             continue
         name = next((str(row.values[key]) for key in IDS if row.values.get(key) not in (None, "")), str(row.line))
+        if name in taken:
+            problems.add(
+                f"the id {name[:80]!r} is there more than once: this row is called {name[:80]}-{row.line}", "make ids distinct",
+                file=source.id, line=row.line, level="warning", kind="ids twice", code="id-twice",
+            )  # fmt: skip
+            name = f"{name}-{row.line}"
+        taken.add(name)
         yield Document(f"{source.id}:{name}", text, metadata)
     own.found[:] = own.close()
     _hand_on(own, source, problems)

@@ -22,7 +22,9 @@ from rung.foundations.text.words import visible
 from rung.tasks.file.definition import InputField
 from rung.tasks.rows.desk import Desk, Draft, short
 
-MISSING = frozenset({"nan", "null", "none", "n/a", "na", "<na>", "nil", "?", "-"})
+MISSING = frozenset(
+    """nan -nan null none n/a #n/a n.a. na <na> nat nil ? - -- #null! #ref! #value! #div/0! #name? #num! 1.#ind 1.#qnan""".split()  # noqa: SIM905
+)
 """Labels that say that there is none."""
 
 
@@ -119,13 +121,19 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
     return ResponseFormat("labels", labels=labels)
 
 
+_ALIKE = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеіјорсухѕԁԛԝһΑΒΕΖΗΙΚΜΝΟΡΤΥΧοινϲ", "ABESIJKMHOPCTYXaeijopcyxsdqwhABEZHIKMNOPTYXoivc"
+)
+"""Cyrillic and Greek letters that look like Latin ones (of Unicode Technical Standard 39)."""
+
+
 def _folded(label: str) -> str:
     """A label as the eye reads it: one form of each letter, nothing invisible, numbers by their value."""
     try:
         return repr(float(label))
     except ValueError:
         pass
-    seen = unicodedata.normalize("NFKC", visible(label))
+    seen = unicodedata.normalize("NFKC", visible(label)).translate(_ALIKE)
     return " ".join(re.split(r"[\W_]+", seen.casefold())) or label
 
 
