@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rung.cli.main import app
 from rung.core.errors import RungError
+from rung.core.machine import machine
 from tests.models.servers import serve
 
 runner = CliRunner()
@@ -30,6 +32,18 @@ def test_list_names_local_and_hosted_models(monkeypatch: pytest.MonkeyPatch) -> 
         assert "key set" in shown.output
         assert "ANTHROPIC_API_KEY" in shown.output
         assert "sk-canary" not in shown.output
+
+
+def test_list_says_in_what_each_model_would_compute_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    lesser = replace(machine(), architecture="x86_64", features=("avx2",))
+    rows = [line for line in rung("models").output.splitlines() if "MB" in line]
+    assert all(any(f" {kind} " in row for kind in ("f32", "bf16", "int8")) for row in rows)
+    monkeypatch.setattr("rung.core.machine.machine", lambda: lesser)
+    assert all(" f32 " in line for line in rung("models").output.splitlines() if " MB " in line)
+    monkeypatch.setenv("RUNG_PRECISION", "bf16")
+    refused = rung("models")
+    assert refused.exit_code == 0
+    assert "no bfloat16" in " ".join(refused.output.split())
 
 
 def test_show_says_what_a_model_can_do_and_costs() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rung.core.settings import Settings
 
 app = typer.Typer(help="List, fetch and describe models.", rich_markup_mode=None)
 
@@ -35,17 +38,19 @@ def list_models() -> None:
             weights.name if weights.kind == "embedder" else f"openvino:{weights.name}",
             weights.kind,
             f"{sum(member.size for member in weights.members) / 1e6:.0f} MB",
+            _precision(weights.name, weights.kind, settings),
             "here" if weights.name in pulled else f"type: rung models pull {weights.name}",
             weights.about,
         )
         for weights in hub.CATALOGUE.values()
     ]
+    precision = _precision("", "language model", settings)
     rows += [
-        (f"openvino:{name}", "language model", f"{path.stat().st_size / 1e6:.0f} MB", "here", path.name)
+        (f"openvino:{name}", "language model", f"{path.stat().st_size / 1e6:.0f} MB", precision, "here", path.name)
         for name, path in pulled.items()
         if name not in hub.CATALOGUE
     ]
-    _table(("local", "kind", "size", "state", "about"), rows)
+    _table(("local", "kind", "size", "computes in", "state", "about"), rows)
     hosted = []
     for kind in (OpenaiModel, AnthropicModel, GoogleModel):
         vendor = kind.vendor
@@ -105,6 +110,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="provider:name, or the name of built-in weights.")],
 ) -> None:
     """Say what a model can do, where its weights lie, and what it costs."""
+    from rung.core.machine import machine
     from rung.core.settings import Settings
     from rung.models import hub, open_model, prices
 
@@ -117,10 +123,14 @@ def show(
         facts += [(member.file, f"{member.size:,} bytes, SHA-256 {member.sha256}") for member in weights.members]
         facts.append(("weights", f"{hub.locate(bare, settings.cache)} (whole)"))
         if weights.kind == "embedder":
+            computed = _precision(bare, weights.kind, settings)
+            facts.append(("computes in", f"{computed} on this machine ({machine().kind})"))
             _facts(weights.name, facts)
             return
     opened = open_model(f"openvino:{bare}" if bare == name and bare in hub.CATALOGUE else name, settings)
     able = opened.capabilities
+    if opened.precision:
+        facts.append(("computes in", f"{opened.precision} on this machine ({machine().kind})"))
     facts += [
         ("context", f"{able.context:,} tokens{'' if able.local else ' (assumed)'}"),
         ("forms", ", ".join(sorted(able.forms)) or "none"),
@@ -152,6 +162,21 @@ def _bare(name: str) -> str:
     for provider in ("openvino:", "transformers:"):
         name = name.removeprefix(provider)
     return name
+
+
+def _precision(name: str, kind: str, settings: Settings) -> str:
+    """What the numbers of a local model are computed in on this machine; why it cannot compute, where it cannot."""
+    from rung.core.errors import Unsupported
+    from rung.core.machine import machine
+    from rung.models.embed.minilm import best_precision
+    from rung.models.engine.openvino import choose_precision
+
+    if kind == "embedder":
+        return best_precision(machine()) if name == "minilm" else "f32"
+    try:
+        return choose_precision(str(settings["precision"]), machine())
+    except Unsupported as error:
+        return error.message
 
 
 def _installed(module: str) -> bool:

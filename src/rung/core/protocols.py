@@ -13,6 +13,7 @@ from rung.core.types import (
     Case,
     Chunk,
     Example,
+    FitForecast,
     Input,
     Message,
     Progress,
@@ -309,9 +310,9 @@ class MachineDependent(Protocol):
 class Trainable(Protocol):
     """Optional on a Rung whose fit is long: it knows before what the fit will take."""
 
-    def forecast(self, task: Task, resources: Resources) -> Usage:
-        """Tokens that the fit reads at most and, where a probe of a few seconds can tell, its wall ``seconds`` on this machine
-        (0: not known). Trains nothing that is kept."""
+    def forecast(self, task: Task, resources: Resources) -> FitForecast:
+        """Tokens that the fit reads at most and, where a probe of a few seconds can tell, its wall ``seconds`` on this machine.
+        Trains nothing that is kept."""
         ...
 
 

@@ -239,7 +239,8 @@ class Climber:
         """Why a long fit does not fit into the rest of the time, or nothing."""
         if answering.deadline is None or not isinstance(rung, Trainable) or self._is_fitted(attempt, rung, using):
             return ""
-        expected = (await detached(partial(rung.forecast, self.task, using))).seconds
+        fit = await detached(partial(rung.forecast, self.task, using))
+        expected = fit.usage.seconds + fit.rest
         left = answering.deadline - time.monotonic()
         if expected <= left:
             return ""

@@ -13,7 +13,7 @@ from rung.core.errors import InputError
 from rung.core.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
-from rung.core.types import Example, Loss, Message, Progress, Task, Training, Usage
+from rung.core.types import Example, FitForecast, Loss, Message, Progress, Task, Training, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, show
 from rung.tuning import privacy
@@ -116,8 +116,9 @@ class Tune:
         recipe = settle(self.recipe(0))
         return replace(self, precision=recipe.precision, upper=recipe.upper)
 
-    def forecast(self, task: Task, resources: Resources) -> Usage:
+    def forecast(self, task: Task, resources: Resources) -> FitForecast:
         """Tokens that training reads at most (early stopping may end it sooner), and seconds of the whole fit on this machine.
+        Rungs that differ only in what they export share one training.
 
         A training that another rung has done is not counted again. The first time for a base, method and machine a step is tried,
         which takes some seconds.
@@ -132,11 +133,12 @@ class Tune:
         base = find_base(resources.model().name, settings.cache)
         rows, dev, _ = encode_lessons(Chat(base), self.lessons(task))
         rest = finishing(base, self.kind, settings.cache)
-        done = place(settings.home / "fits", recipe, identity(base, rows, dev, recipe)) / "trained.json"
-        if done.exists():
-            return Usage(seconds=rest)
+        folder = place(settings.home / "fits", recipe, identity(base, rows, dev, recipe))
+        if (folder / "trained.json").exists():
+            return FitForecast(Usage(), rest, str(folder))
         tokens = round(sum(map(len, rows)) * min(float(self.epochs), self.steps * self.batch / len(rows)))
-        return Usage(prompt_tokens=tokens, seconds=rest + forecast(base, rows, dev, recipe))
+        used = Usage(prompt_tokens=tokens, seconds=forecast(base, rows, dev, recipe))
+        return FitForecast(used, rest, str(folder))
 
     def lessons(self, task: Task) -> Lessons:
         """What the task teaches. Raises FitError when it forbids to learn from its rows as they are."""

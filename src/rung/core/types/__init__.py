@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from rung.core.types.answers import Answer, Case, Failure, Interval, Loss, Progress, Result, Score, Step, Training
+from rung.core.types.answers import (
+    Answer,
+    Case,
+    Failure,
+    FitForecast,
+    Interval,
+    Loss,
+    Progress,
+    Result,
+    Score,
+    Step,
+    Training,
+)
 from rung.core.types.documents import Document, Hit, Passage, Span
 from rung.core.types.messages import (
     Capabilities,
@@ -32,6 +44,7 @@ __all__ = [
     "Example",
     "Failure",
     "Finish",
+    "FitForecast",
     "Guard",
     "Hit",
     "Input",

@@ -141,6 +141,16 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class FitForecast:
+    """What a fit is expected to take: the ``usage`` of its training (``seconds`` 0: not known), and seconds of the ``rest``.
+    ``training`` names it where other rungs learn from the same one: it is then done once for all of them."""
+
+    usage: Usage
+    rest: float = 0.0
+    training: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """How the losses of a training went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was
     kept (0: the last). ``total`` is how many steps there would have been at most; ``precision`` is what was computed in."""

@@ -46,12 +46,13 @@ class Speed:
 
 @dataclass
 class Forecaster:
-    """Forecasts for a task's rungs. Each local model's speed is measured once."""
+    """Forecasts for a task's rungs. Each local model's speed is measured once, a training that several rungs share counted once."""
 
     task: Task
     settings: Settings
     resources: Resources
     _speeds: dict[str, Speed | None] = field(default_factory=dict)
+    _trainings: dict[str, str] = field(default_factory=dict)
 
     async def forecast(self) -> list[Forecast]:
         """A forecast for every rung of the climb. Prompts are really built and counted; no answer is asked.
@@ -69,13 +70,7 @@ class Forecaster:
         if obstacle := rung.obstacle(self.task, using):
             return Forecast(attempt.title, note=f"skipped: {obstacle}")
         if isinstance(rung, Trainable):
-            try:
-                usage = await detached(partial(rung.forecast, self.task, using))
-            except RungError as error:
-                return Forecast(attempt.title, note=f"cannot be trained: {error.message}")
-            return Forecast(
-                attempt.title, replace(usage, seconds=0.0), usage.seconds or None, "to train; answers come on top"
-            )
+            return await self._training(attempt, rung, using)
         if not rung.traits.uses_model:
             return Forecast(attempt.title, note="asks no model")
         try:
@@ -94,6 +89,19 @@ class Forecaster:
         took = uncached / speed.prefill + total.completion_tokens / (4 * speed.decode) if speed else None
         price = find(using.model().name, self.settings["prices"])
         return Forecast(attempt.title, replace(total, money=price.money(total) if price is not None else 0.0), took)
+
+    async def _training(self, attempt: Attempt, rung: Trainable, using: Using) -> Forecast:
+        try:
+            expected = await detached(partial(rung.forecast, self.task, using))
+        except RungError as error:
+            return Forecast(attempt.title, note=f"cannot be trained: {error.message}")
+        usage, note = expected.usage, "to train; answers come on top"
+        if first := self._trainings.get(expected.training):
+            usage, note = Usage(), f"trained with {first}; answers come on top"
+        elif expected.training:
+            self._trainings[expected.training] = attempt.title
+        took = usage.seconds + expected.rest
+        return Forecast(attempt.title, replace(usage, seconds=0.0), took or None, note)
 
     async def _asked(self, rung: Rung, using: Using) -> list[tuple[Program, int]]:
         """The programs that the rung will ask while it fits and in the test, and how many examples each."""
