@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as encoder
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 from rung.cli.options import Json, ModelName
 from rung.core.codec import encode
 from rung.core.errors import InputError
+from rung.core.option import option
 from rung.core.program import save
 from rung.core.settings import Settings
 from rung.models import Pool
@@ -21,25 +23,29 @@ from rung.retrieval.answer.rag import Grounded, answerer, stages
 from rung.retrieval.collection.shared import NamedCollection
 
 
+@dataclass(frozen=True)
+class Output:
+    """What comes of an answer besides the text."""
+
+    show: bool = option(False, "Also print what was sent and how long each stage took.", flags=("--show",))
+    export: Path | None = option(
+        None, "Save what answers as a program folder, for rung run and rung serve.", metavar="DIR"
+    )
+
+
 def ask(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
     options: AskOptions,
+    output: Output,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask it; - reads standard input.")] = "",
     model: ModelName = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Also print what was sent and how long each stage took.")
-    ] = False,
     json: Json = False,
-    export: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Save what answers as a program folder, for rung run and rung serve."),
-    ] = None,
 ) -> None:
     """Answer a question from a collection. Each citation is the characters of a document; what the passages do not
     hold is refused (exit code 3). With --export the question may be left out."""
     settings = Settings()
     text = sys.stdin.read().strip() if question == "-" else question.strip()
-    if not text and export is None:
+    if not text and output.export is None:
         raise InputError("the question is empty", remedy=f'type: rung ask {name} "..."')
     search, reading = options.search(), options.reading()
     collection = NamedCollection(name, settings.home)
@@ -47,9 +53,9 @@ def ask(
     async def work() -> Grounded | None:
         async with Pool(settings, default=model) as pool:
             program = answerer(pool.model(), collection, search, reading)
-            if export is not None:
-                save(program, export, notes={"fields": list(program.inner.options.fields)})
-                typer.echo(f'Use it: rung run {export} -i "..."    rung serve {export}', err=True)
+            if output.export is not None:
+                save(program, output.export, notes={"fields": list(program.inner.options.fields)})
+                typer.echo(f'Use it: rung run {output.export} -i "..."    rung serve {output.export}', err=True)
             return await program.ground(text) if text else None
 
     grounded = asyncio.run(work())
@@ -63,7 +69,7 @@ def ask(
                     f"the collection changed while it was asked: {citation.document} is not what was cited",
                     remedy="ask again",
                 )
-    _print(grounded, show, json)
+    _print(grounded, output.show, json)
 
 
 def _print(grounded: Grounded, show: bool, whole: bool) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from rung.cli.options import expand
+from rung.core.option import option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,22 +23,24 @@ def bench() -> None:
     """Measure a part on this machine."""
 
 
+@dataclass(frozen=True)
+class IndexBench:
+    """What indexes are measured on."""
+
+    data: str = option("random", "random (clustered vectors), a .npy or .fvecs file, or a collection's name.")
+    backends: str = option("", "Index backends, separated by commas; empty: every local one that is installed.")
+    rows: int = option(20_000, "How many vectors at most.", low=100)
+    queries: int = option(200, "How many of them are held out as queries.", low=1)
+    dimensions: int = option(256, "Length of random vectors.", low=2)
+    k: int = option(10, "Neighbours a query.", low=1)
+    seconds: float = option(0.5, "How long each speed is measured.", low=0.01)
+    seed: int = option(0, "Of random vectors and of the choice of queries.")
+    to: Path = option(Path("bench-index.svg"), "Where the picture goes (SVG).")
+
+
 @app.command("index")
-def index(
-    data: Annotated[
-        str, typer.Option(help="random (clustered vectors), a .npy or .fvecs file, or a collection's name.")
-    ] = "random",
-    backends: Annotated[
-        str, typer.Option(help="Index backends, separated by commas; empty: every local one that is installed.")
-    ] = "",
-    rows: Annotated[int, typer.Option(min=100, help="How many vectors at most.")] = 20_000,
-    queries: Annotated[int, typer.Option(min=1, help="How many of them are held out as queries.")] = 200,
-    dimensions: Annotated[int, typer.Option(min=2, help="Length of random vectors.")] = 256,
-    k: Annotated[int, typer.Option(min=1, help="Neighbours a query.")] = 10,
-    seconds: Annotated[float, typer.Option(min=0.01, help="How long each speed is measured.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Of random vectors and of the choice of queries.")] = 0,
-    to: Annotated[Path, typer.Option(help="Where the picture goes (SVG).")] = Path("bench-index.svg"),
-) -> None:
+@expand
+def index(how: IndexBench) -> None:
     """Draw recall@k against queries a second for each backend and setting."""
     import numpy as np
 
@@ -42,31 +48,35 @@ def index(
     from rung.core.errors import InputError
     from rung.retrieval.measure.curve import cores, draw, installed, make_clusters, measure, read_vectors, table
 
-    if data == "random":
-        vectors = make_clusters(rows + queries, dimensions, seed)
-    elif data.endswith((".npy", ".fvecs")):
-        vectors = read_vectors(Path(data))
+    if how.data == "random":
+        vectors = make_clusters(how.rows + how.queries, how.dimensions, how.seed)
+    elif how.data.endswith((".npy", ".fvecs")):
+        vectors = read_vectors(Path(how.data))
     else:
-        vectors = _collection(data)
-    if len(vectors) < queries + k:
+        vectors = _collection(how.data)
+    if len(vectors) < how.queries + how.k:
         raise InputError(
-            f"{data} holds {len(vectors)} vectors, too few for {queries} queries", remedy="give a smaller --queries"
+            f"{how.data} holds {len(vectors)} vectors, too few for {how.queries} queries",
+            remedy="give a smaller --queries",
         )
-    chosen = np.random.default_rng(seed).permutation(len(vectors))[: rows + queries]
-    asked, kept = vectors[chosen[:queries]], vectors[chosen[queries:]]
-    named = [name.strip() for name in backends.split(",") if name.strip()]
-    typer.echo(f"{len(kept):,} vectors of {kept.shape[1]} numbers, {queries} queries, {cores()} cores", err=True)
+    chosen = np.random.default_rng(how.seed).permutation(len(vectors))[: how.rows + how.queries]
+    asked, kept = vectors[chosen[: how.queries]], vectors[chosen[how.queries :]]
+    named = [name.strip() for name in how.backends.split(",") if name.strip()]
+    typer.echo(f"{len(kept):,} vectors of {kept.shape[1]} numbers, {how.queries} queries, {cores()} cores", err=True)
     points = []
-    for point in measure(named or installed(), kept, asked, k=k, seconds=seconds, skip_missing=not named):
+    tried = named or installed()
+    for point in measure(tried, kept, asked, k=how.k, seconds=how.seconds, skip_missing=not named):
         points.append(point)
         typer.echo(f"  {point.backend} {point.setting}: recall {point.recall:.3f}", err=True)
-    typer.echo(align(table(points, k), right=2))
-    title = f"{len(kept):,} x {kept.shape[1]}, {Path(data).name}, {cores()} cores"
+    typer.echo(align(table(points, how.k), right=2))
+    title = f"{len(kept):,} x {kept.shape[1]}, {Path(how.data).name}, {cores()} cores"
     try:
-        to.write_text(draw(points, k, title), encoding="utf-8")
+        how.to.write_text(draw(points, how.k, title), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write the picture: {error.strerror}", file=to, remedy="give another --to") from None
-    typer.echo(f"picture: {to}")
+        raise InputError(
+            f"cannot write the picture: {error.strerror}", file=how.to, remedy="give another --to"
+        ) from None
+    typer.echo(f"picture: {how.to}")
 
 
 def _collection(name: str) -> NDArray[np.float32]:

@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
+import json as codec
+import sys
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rung.core.settings import Settings
-    from rung.core.types import Request, ResponseFormat, Sampling
+from rung.core.errors import InputError
+from rung.core.option import option
+from rung.core.settings import Settings
+from rung.core.types import Message, Request, ResponseFormat, Sampling
+from rung.models import Pool, open_model
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a program answers."""
+
+    item: tuple[str, ...] = option((), "An input, or FIELD=TEXT for each of its fields.", flags=("-i",), metavar="TEXT")
+    input: Path | None = option(None, "Inputs as JSONL; - reads standard input.", metavar="FILE")
+    json: bool = option(False, "Print everything about each answer, one JSON object a line.", flags=("--json",))
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What a model is asked."""
+
+    model: str | None = option(None, "Ask this model: provider:name.", flags=("-m", "--model"), metavar="MODEL")
+    prompt: str | None = option(
+        None, "What to ask it; - reads standard input.", flags=("-p", "--prompt"), metavar="TEXT"
+    )
+    system: str | None = option(None, "System message.", metavar="TEXT")
+    json_schema: Path | None = option(
+        None, "The answer must be JSON valid under it.", flags=("--json-schema",), metavar="FILE"
+    )
 
 
 def run(
+    inputs: Inputs,
+    asked: Prompted,
+    sampling: Sampling,
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A program made by: rung export RUN DIR")] = None,
-    item: Annotated[
-        list[str] | None, typer.Option("-i", metavar="TEXT", help="An input, or FIELD=TEXT for each of its fields.")
-    ] = None,
-    input: Annotated[
-        Path | None, typer.Option("--input", metavar="FILE", help="Inputs as JSONL; - reads standard input.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print everything about each answer, one JSON object a line.")
-    ] = False,
-    model: Annotated[
-        str | None, typer.Option("-m", "--model", metavar="MODEL", help="Ask this model: provider:name.")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="What to ask it; - reads standard input.")
-    ] = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Nucleus; 1 cuts nothing.")] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="0 cuts nothing.")] = 0,
-    seed: Annotated[int, typer.Option(help="Equal seeds, equal answers (local models).")] = 0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer.")] = 256,
-    beams: Annotated[int, typer.Option(min=1, help="Above 1: beam search.")] = 1,
-    json_schema: Annotated[
-        Path | None, typer.Option("--json-schema", metavar="FILE", help="The answer must be JSON valid under it.")
-    ] = None,
 ) -> None:
     """Answer inputs with a program, or stream a model's answer to a prompt, on this machine."""
-    from rung.core.errors import InputError
-
-    if folder is None and (model is not None or prompt is not None):
-        from rung.core.types import Sampling
-
-        sampling = Sampling(temperature, top_p, top_k, max_tokens, seed, beams=beams)
-        _ask(model, prompt, system, sampling, json_schema)
-        return
-    if folder is None:
+    alone = asked.model is not None or asked.prompt is not None
+    if folder is None and alone:
+        _ask(asked, sampling)
+    elif folder is None:
         raise InputError(
             "nothing to run", remedy='name a program folder: rung run DIR -i "..."; or: rung run -m MODEL -p "..."'
         )
-    if model is not None or prompt is not None:
+    elif alone:
         raise InputError("got a program folder and a model or prompt", remedy='give DIR -i "...", or -m MODEL -p "..."')
-    _run_program(folder, tuple(item or ()), input, json)
+    else:
+        _run_program(folder, inputs)
 
 
-def _run_program(folder: Path, given: tuple[str, ...], file: Path | None, whole: bool) -> None:
-    import asyncio
-    import sys
-
-    from rung.core.settings import Settings
-    from rung.models import Pool
+def _run_program(folder: Path, inputs: Inputs) -> None:
     from rung.serving.local import run_folder
 
-    settings = Settings()
+    settings, given = Settings(), inputs.item
 
     def write(text: str) -> None:
         sys.stdout.write(text)
@@ -75,9 +75,9 @@ def _run_program(folder: Path, given: tuple[str, ...], file: Path | None, whole:
     async def work() -> int:
         async with Pool(settings) as pool:
             failures = await run_folder(
-                folder, given, file, pool, whole=whole, concurrency=settings["concurrency"], write=write
+                folder, given, inputs.input, pool, whole=inputs.json, concurrency=settings["concurrency"], write=write
             )
-        for failure in failures if file is None and len(given) <= 1 and not whole else ():
+        for failure in failures if inputs.input is None and len(given) <= 1 and not inputs.json else ():
             typer.echo(f"rung: no answer ({failure.where}): {failure.message}", err=True)
         return len(failures)
 
@@ -85,33 +85,21 @@ def _run_program(folder: Path, given: tuple[str, ...], file: Path | None, whole:
         raise typer.Exit(1)
 
 
-def _ask(model: str | None, prompt: str | None, system: str | None, sampling: Sampling, schema: Path | None) -> None:
-    import asyncio
-    import sys
-
-    from rung.core.errors import InputError
-    from rung.core.settings import Settings
-    from rung.core.types import Message, Request
-
+def _ask(asked: Prompted, sampling: Sampling) -> None:
     settings = Settings()
-    if prompt is None:
-        raise InputError("a model but no prompt", remedy=f'type: rung run -m {model} -p "..."')
-    text = sys.stdin.read() if prompt == "-" else prompt
-    messages = (*((Message("system", system),) if system else ()), Message("user", text))
-    request = Request(messages, sampling, _json_form(schema))
-    asyncio.run(_stream(model or str(settings["model"]), request, settings))
+    if asked.prompt is None:
+        raise InputError("a model but no prompt", remedy=f'type: rung run -m {asked.model} -p "..."')
+    text = sys.stdin.read() if asked.prompt == "-" else asked.prompt
+    messages = (*((Message("system", asked.system),) if asked.system else ()), Message("user", text))
+    request = Request(messages, sampling, _json_form(asked.json_schema))
+    asyncio.run(_stream(asked.model or str(settings["model"]), request, settings))
 
 
 def _json_form(path: Path | None) -> ResponseFormat:
-    import json
-
-    from rung.core.errors import InputError
-    from rung.core.types import ResponseFormat
-
     if path is None:
         return ResponseFormat()
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        schema = codec.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot read the schema: {error}", file=path, remedy="give a file with a JSON schema"
@@ -123,12 +111,6 @@ def _json_form(path: Path | None) -> ResponseFormat:
 
 async def _stream(name: str, request: Request, settings: Settings) -> None:
     """The answer to stdout as it comes; what it took to stderr."""
-    import sys
-    import time
-    from contextlib import aclosing
-
-    from rung.models import open_model
-
     opened = open_model(name, settings)
     reply = None
     try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json as encoder
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from rung.core.codec import encode
+from rung.core.option import option
 from rung.core.settings import Settings
 from rung.core.types import Hit
 from rung.retrieval.collection.collection import Collection
@@ -19,40 +21,44 @@ from rung.retrieval.rank.options import SearchOptions
 WIDTH = 300
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is searched for, and how it is shown. A mode or fusion that is none is refused by the collection."""
+
+    mode: str = option("hybrid", "hybrid, dense or keyword.")
+    k: int = option(5, "How many passages.", flags=("-k",), low=1)
+    where: str | None = option(None, "'lang=en year>=2020 tag in a,b', or JSON.", metavar="FILTER")
+    fusion: str = option("adaptive", "How hybrid combines: adaptive, rrf or weighted.")
+    weight: float | None = option(None, "Share of the dense score under weighted, 0 to 1.")
+    diversity: float | None = option(None, "MMR: 1 relevance alone, 0 difference alone; not given: no MMR.")
+    rerank: str | None = option(None, "Order the best anew by a reranker.", metavar="NAME")
+    full: bool = option(False, "Whole passages.", flags=("--full",))
+    json: bool = option(False, "Print JSON: passages, scores and highlights.", flags=("--json",))
+
+    def options(self) -> SearchOptions:
+        """Raises InputError for a filter that cannot be read."""
+        how: dict[str, Any] = {"mode": self.mode, "fusion": self.fusion, "weight": self.weight}
+        condition = None if self.where is None else read(self.where)
+        return SearchOptions(k=self.k, where=condition, diversity=self.diversity, rerank=self.rerank, **how)
+
+
 def search(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection (rung index list).")],
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
-    mode: Annotated[str, typer.Option(help="hybrid, dense or keyword.")] = "hybrid",
-    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
-    where: Annotated[
-        str | None, typer.Option(metavar="FILTER", help="'lang=en year>=2020 tag in a,b', or JSON.")
-    ] = None,
-    fusion: Annotated[str, typer.Option(help="How hybrid combines: adaptive, rrf or weighted.")] = "adaptive",
-    weight: Annotated[float | None, typer.Option(help="Share of the dense score under weighted, 0 to 1.")] = None,
-    diversity: Annotated[
-        float | None, typer.Option(help="MMR: 1 relevance alone, 0 difference alone; not given: no MMR.")
-    ] = None,
-    rerank: Annotated[str | None, typer.Option(metavar="NAME", help="Order the best anew by a reranker.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Whole passages.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON: passages, scores and highlights.")] = False,
+    wanted: Wanted,
 ) -> None:
     """Print the best passages for a query: scores with their parts, source, and the text with the query's words marked."""
-    condition = None
-    if where is not None:
-        condition = read(where)
-    # A mode or fusion that is none is refused by the collection, with the known ones.
-    options: dict[str, Any] = {"mode": mode, "fusion": fusion}
-    wanted = SearchOptions(k=k, where=condition, weight=weight, diversity=diversity, rerank=rerank, **options)
+    options = wanted.options()
     with Collection.open(find(name, Settings().home)) as collection:
-        hits = collection.search(query, wanted)
-    if json:
+        hits = collection.search(query, options)
+    if wanted.json:
         typer.echo(encoder.dumps([encode(hit) for hit in hits], indent=2, ensure_ascii=False))
         return
     if not hits:
         typer.echo("nothing found", err=True)
         raise typer.Exit(1)
     for place, hit in enumerate(hits, 1):
-        typer.echo(_shown(place, hit, full))
+        typer.echo(_shown(place, hit, wanted.full))
 
 
 def _shown(place: int, hit: Hit, full: bool) -> str:

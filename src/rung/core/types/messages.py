@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rung.core.errors import InputError, RungError
+from rung.core.option import option
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -65,13 +66,13 @@ class ResponseFormat:
 class Sampling:
     """How to decode. ``temperature`` 0 is greedy; ``beams`` > 1 is beam search; ``top_k`` 0 and ``top_p`` 1 cut nothing."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_tokens: int = 256
-    seed: int | None = 0
+    temperature: float = option(0.0, "0 is greedy.", low=0.0)
+    top_p: float = option(1.0, "Nucleus; 1 cuts nothing.", flags=("--top-p",), low=0.0, high=1.0)
+    top_k: int = option(0, "0 cuts nothing.", flags=("--top-k",), low=0)
+    max_tokens: int = option(256, "Longest answer.", flags=("--max-tokens",), low=1)
+    seed: int | None = option(0, "Equal seeds, equal answers (local models).")
     stop: tuple[str, ...] = ()
-    beams: int = 1
+    beams: int = option(1, "Above 1: beam search.", low=1)
     logprobs: bool = False
 
     def check(self) -> None:

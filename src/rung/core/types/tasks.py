@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rung.core.option import option
 from rung.core.types.messages import ResponseFormat
 
 Input = Mapping[str, str]
@@ -28,9 +29,9 @@ class Example:
 class Budget:
     """Hard limits; None is unlimited. ``money`` is US dollars, ``seconds`` wall time of the climb."""
 
-    tokens: int | None = None
-    money: float | None = None
-    seconds: float | None = None
+    tokens: int | None = option(None, "Hard budget in tokens.", low=1)
+    money: float | None = option(None, "Hard budget in US dollars.", low=0)
+    seconds: float | None = option(None, "Hard budget in seconds.", low=0)
 
 
 @dataclass(frozen=True, slots=True)
