@@ -12,7 +12,7 @@ import pytest
 from rung.core.problem import Problem
 from rung.core.types import Document
 from rung.documents import read, read_all, scan
-from rung.documents.worker import Bounds, Worker
+from rung.documents.worker import Bounds, ReadingProcess
 from tests.documents.material import docx, paragraph, pdf
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds memory")
@@ -28,7 +28,7 @@ def drawing_itself() -> bytes:
     return page.replace(b"xref", b"6 0 obj\n" + form + b"\nendobj\nxref")
 
 
-def outcome(worker: Worker, path: Path, bounds: Bounds) -> list[Document | Problem]:
+def outcome(worker: ReadingProcess, path: Path, bounds: Bounds) -> list[Document | Problem]:
     (source,) = scan(path)
     worker.ask(source, bounds)
     return list(worker.answer(source, bounds))
@@ -36,7 +36,7 @@ def outcome(worker: Worker, path: Path, bounds: Bounds) -> list[Document | Probl
 
 def test_a_file_that_never_ends_is_told(tmp_path: Path) -> None:
     (tmp_path / "loop.pdf").write_bytes(drawing_itself())
-    worker = Worker()
+    worker = ReadingProcess()
     (problem,) = outcome(worker, tmp_path / "loop.pdf", Bounds(seconds=0.5))
     assert isinstance(problem, Problem)
     assert (problem.code, problem.file) == ("too-much", "loop.pdf")
@@ -47,7 +47,7 @@ def test_a_file_that_never_ends_is_told(tmp_path: Path) -> None:
 @linux
 def test_a_file_that_takes_all_memory_is_told(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x", "a": [' + b"[]," * 2_000_000 + b"0]}"))
-    worker = Worker()
+    worker = ReadingProcess()
     (problem,) = outcome(worker, tmp_path / "rows.jsonl.gz", Bounds(memory=48 << 20))
     assert isinstance(problem, Problem)
     assert problem.code == "too-much"

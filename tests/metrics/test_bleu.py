@@ -63,3 +63,11 @@ async def test_a_failed_item_counts_as_an_empty_answer() -> None:
     cases.append(Case({}, None, "it ran far away then", failure=Failure("model", "down")))
     expected = sacrebleu.BLEU().corpus_score(["the cat sat on the mat", ""], [[c.reference for c in cases]]).score
     assert 100 * BLEU.reduce(await BLEU.score(cases))[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["北京大学在北京的西边", "東京は日本の首都です"])
+async def test_a_text_without_spaces_equals_itself_and_a_part_of_it_is_like_it(text: str) -> None:
+    pytest.importorskip("sacrebleu")
+    same, part = await BLEU.score([Case({}, text, text)]), await BLEU.score([Case({}, text[:-2], text)])
+    assert BLEU.reduce(same)[0] == pytest.approx(1.0)
+    assert 0.5 < BLEU.reduce(part)[0] < 1

@@ -137,3 +137,8 @@ def test_signs_that_are_not_seen_change_no_verdict() -> None:
     )
     assert missing("Vi\u200benna", "In Vienna.") == ""
     assert claims("\ufeffIt is\u200b so.") == ["It is so."]
+
+
+def test_claims_in_scripts_without_spaces_are_compared_by_their_letters() -> None:
+    assert support("北京大学在北京", "北京大学在北京的西边。") >= SUPPORTED
+    assert support("上海是中国的首都", "京都有很多寺庙。") < SUPPORTED

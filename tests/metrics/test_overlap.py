@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rung.core.types import Case
-from rung.metrics.overlap import SQUAD_EM, TOKEN_F1, squad_form
+from rung.metrics.overlap import SQUAD_EM, TOKEN_F1, squad_form, token_f1
 
 
 # Expected values: SQuAD's official evaluate-v1.1.py, worked by hand from its definition.
@@ -29,3 +29,16 @@ def test_squad(output: object, references: list[str], f1: float, match: int) -> 
 
 def test_normal_form() -> None:
     assert squad_form("An  apple — a day; the U.S.A.") == "apple — day usa"
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "value"),
+    [
+        ("北京大学", "北京大学在北京", 2 * 4 / 11),
+        ("กรุงเทพ", "กรุงเทพมหานคร", 2 * 6 / 18),
+        ("soft\u00adware", "software", 1.0),
+        ("cafe\u0301", "café", 1.0),
+    ],
+)
+def test_every_script_has_tokens(got: str, wanted: str, value: float) -> None:
+    assert token_f1(got, wanted) == pytest.approx(value)

@@ -16,7 +16,7 @@ from rung.cli.options import Json, StoreUrl, expand
 from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.settings import Settings
-from rung.data.clean.options import Options
+from rung.data.clean.options import CleanOptions
 from rung.data.rows.records import Record
 from rung.data.sources.gather import ImportOptions
 from rung.data.sources.traces import TraceOptions
@@ -138,7 +138,7 @@ def _served(options: TraceOptions, store: str | None, problems: Problems) -> Ite
 def clean_rows(
     file: Rows,
     to: Annotated[Path, typer.Option(help="The file to write; a report and what was dropped lie beside it.")],
-    options: Options,
+    options: CleanOptions,
     json: Json = False,
 ) -> None:
     """Filter rows; says what was dropped and why. After a kill, the same command goes on."""

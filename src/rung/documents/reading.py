@@ -18,13 +18,13 @@ from rung.core.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents import worker as process
 from rung.documents.source import Source, parse
-from rung.documents.worker import BOUNDS, Bounds, Produce, Worker
+from rung.documents.worker import BOUNDS, Bounds, Produce, ReadingProcess
 
 _HERE = frozenset({"text"})
 """Kinds that are read in this process: nothing is parsed, so time and memory are those of the file's size."""
 _AHEAD = 64
 """Sources that a worker is asked for before they are taken: their requests fit into a pipe."""
-_idle: list[Worker] = []
+_idle: list[ReadingProcess] = []
 _lock = threading.Lock()
 
 
@@ -49,7 +49,7 @@ def read(source: Source, troubles: list[Problem] | None = None) -> Iterator[Docu
 def read_all(sources: Sequence[Source], bounds: Bounds = BOUNDS) -> Iterator[tuple[int, Document | Problem | None]]:
     """What is read of many sources, in their order: the place of a source with each of its documents, then with each of its
     problems, then with None. The worker reads ahead. Raises MissingExtra."""
-    worker: Worker | None = None
+    worker: ReadingProcess | None = None
     asked: deque[int] = deque()
     ahead = 0
     try:
@@ -121,11 +121,11 @@ def table_of(file: Path) -> Source:
     return Source(file, "table", about.st_size, about.st_mtime_ns, str(file))
 
 
-def _take(spent: Worker | None) -> Worker:
+def _take(spent: ReadingProcess | None) -> ReadingProcess:
     if spent is not None:
         spent.close()
     with _lock:
-        return _idle.pop() if _idle else Worker()
+        return _idle.pop() if _idle else ReadingProcess()
 
 
 def _end() -> None:
@@ -141,7 +141,7 @@ def _forked() -> None:
     _idle.clear()
 
 
-_abandoned: list[Worker] = []
+_abandoned: list[ReadingProcess] = []
 atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)

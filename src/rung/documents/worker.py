@@ -58,7 +58,7 @@ Produce = Callable[[Source, Problems], Iterator[Any]]
 """What is made of a source: documents (``parse``), or rows of a table. It travels to the worker by its name."""
 
 
-class Worker:
+class ReadingProcess:
     """One process that reads one source at a time. ``close`` ends it; so does the end of the process that started it."""
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """Corpus BLEU and chrF, equal to sacrebleu's defaults but on the scale 0 to 1, also under resampling.
 
-BLEU: Papineni et al. 2002, tokenizer 13a, exponential smoothing (Post 2018). chrF2: Popović 2015, character n-grams to 6.
+BLEU: Papineni et al. 2002, tokenizer 13a, exponential smoothing (Post 2018); letters of scripts without spaces between words are
+tokens by themselves, as in sacrebleu's ``zh``. chrF2: Popović 2015, character n-grams to 6.
 An item's ``parts`` are its n-gram counts; the metric is computed from their sums, once for every resample. An item's
 ``value`` (sentence BLEU with effective order; sentence chrF) is for reading: the corpus metric is not its mean.
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from rung.core.extras import require
 from rung.core.types import Case, Score
+from rung.foundations.text.words import spaced, visible
 from rung.metrics.mean import CorpusMetric, references
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def _sacrebleu() -> Any:
 
 
 def _hypothesis(case: Case) -> str:
-    return "" if case.failure is not None or case.output is None else str(case.output)
+    return "" if case.failure is not None or case.output is None else visible(str(case.output))
 
 
 def _why(name: str, value: float, case: Case) -> str:
@@ -49,7 +51,8 @@ class Bleu(CorpusMetric):
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         scores = []
         for case in cases:
-            found = _sacrebleu().sentence_score(_hypothesis(case), [str(option) for option in references(case)])
+            wanted = [spaced(visible(str(option))) for option in references(case)]
+            found = _sacrebleu().sentence_score(spaced(_hypothesis(case)), wanted)
             parts = (found.sys_len, found.ref_len, *found.counts, *found.totals)
             value = min(found.score / 100, 1.0)
             scores.append(Score(value, _why("BLEU", value, case), tuple(map(float, parts))))
@@ -108,7 +111,7 @@ class Chrf(CorpusMetric):
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         scores = []
         for case in cases:
-            parts = _chrf_parts(_hypothesis(case), [str(option) for option in references(case)])
+            parts = _chrf_parts(_hypothesis(case), [visible(str(option)) for option in references(case)])
             value = float(_chrf(np.array([parts]))[0])
             scores.append(Score(value, _why("chrF", value, case), parts))
         return scores

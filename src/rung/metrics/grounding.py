@@ -25,6 +25,7 @@ from rung.core.types import Case, Message, Score, ScoreRequest
 from rung.foundations.text.sentences import lines
 from rung.foundations.text.stem import stem
 from rung.foundations.text.words import visible
+from rung.foundations.text.words import words as each_word
 from rung.metrics.mean import Mean, failed, references
 from rung.metrics.overlap import squad_form
 
@@ -34,7 +35,6 @@ OPEN = 0.35
 """Below this share a claim is not asked about either."""
 
 MARK = re.compile(r"(?<![ \t])[ \t]*((?:\[\d{1,3}\])+)")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NAME = re.compile(r"(?<![.!?\"'(]\s)(?<!^)\b[A-Z][\w'’-]{0,60}[a-z]\w*")
 _NEGATIVE = re.compile(r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE)
@@ -50,7 +50,7 @@ _SMALL = frozenset(
 @lru_cache(maxsize=4096)
 def words(text: str) -> frozenset[str]:
     """The stems of a text's meaningful words; of all its words where none is."""
-    found = [word.casefold() for word in _WORD.findall(visible(text))]
+    found = each_word(text)
     return frozenset(stem(word) for word in found if word not in _SMALL) or frozenset(found)
 
 

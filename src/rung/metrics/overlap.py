@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from rung.core.types import Case, Score
-from rung.foundations.text.words import visible
+from rung.foundations.text.words import spaced, visible
 from rung.metrics.mean import Mean, references, shown
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -22,8 +22,8 @@ def squad_form(value: Any) -> str:
 
 
 def token_f1(got: Any, wanted: Any) -> float:
-    """F1 of the bags of tokens. Two empty answers agree (as in SQuAD 2.0); an empty one against words is 0."""
-    a, b = squad_form(got).split(), squad_form(wanted).split()
+    """F1 of the bags of tokens; a letter of a script without spaces between words is a token (as in MLQA, Lewis et al. 2020). Two empty answers agree (as in SQuAD 2.0); an empty one against words is 0."""
+    a, b = spaced(squad_form(got)).split(), spaced(squad_form(wanted)).split()
     if not a or not b:
         return float(a == b)
     common = sum((Counter(a) & Counter(b)).values())

@@ -20,7 +20,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
 from rung.foundations.text.stem import stem as stem_word
-from rung.foundations.text.words import is_latin, words
+from rung.foundations.text.words import is_latin, visible, words
 from rung.metrics.mean import Mean, references, shown
 
 _WORDS = re.compile(r"[a-z0-9]+").findall
@@ -51,6 +51,7 @@ def _tokens(reference: str, stem: bool) -> Tokens:
 
 def rouge(prediction: str, reference: str, kinds: Sequence[str], *, stem: bool = False) -> dict[str, Rouge]:
     """Score one pair; ``kinds`` are "1" to "9", "l" and "lsum" (sentences are lines)."""
+    prediction, reference = visible(prediction), visible(reference)
     tokens = _tokens(reference, stem)
     got, wanted = tokens(prediction), tokens(reference)
     return {

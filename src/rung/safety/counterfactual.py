@@ -102,7 +102,7 @@ def swaps(
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedAnswer:
     swap: Swap
     one: Answer
     other: Answer
@@ -116,7 +116,7 @@ class Gap:
     n: int
     flips: Interval
     favour: Difference | None
-    changed: tuple[Changed, ...]
+    changed: tuple[ChangedAnswer, ...]
     answers: Mapping[str, tuple[int, int]]
     failed: int = 0
 
@@ -143,7 +143,7 @@ async def gap(
             f"{len(results)} swaps, none of them answered",
             remedy="give inputs with names or words of gender, and a model that answers",
         )
-    changed = tuple(Changed(*item) for item in good if canonical(item[1].output) != canonical(item[2].output))
+    changed = tuple(ChangedAnswer(*item) for item in good if canonical(item[1].output) != canonical(item[2].output))
     sides = [[str(one.output) for _, one, _ in good], [str(other.output) for _, _, other in good]]
     counts = [Counter(side) for side in sides]
     favour = None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
-from rung.data.clean.options import Options
+from rung.data.clean.options import CleanOptions
 from rung.data.clean.pipeline import clean
 from rung.data.clean.toxic import open_filter
 from rung.data.read import stream
@@ -23,7 +23,7 @@ from rung.data.rows import lines
 from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
 
-PLAIN = Options(exact=False, near=0, pii="off", toxic="off", labels="off", style="off")
+PLAIN = CleanOptions(exact=False, near=0, pii="off", toxic="off", labels="off", style="off")
 LONG = "the lamp in the hall on the first floor of the old house is broken since last week and nobody came to mend it"
 
 
@@ -33,7 +33,7 @@ def _file(path: Path, pairs: list[tuple[str, str]]) -> Path:
 
 
 def _run(
-    tmp_path: Path, pairs: list[tuple[str, str]], options: Options, **more: Any
+    tmp_path: Path, pairs: list[tuple[str, str]], options: CleanOptions, **more: Any
 ) -> tuple[list[str], dict[str, int]]:
     report = clean(_file(tmp_path / "in.jsonl", pairs), tmp_path / "out.jsonl", options, **more)
     kept = [record.question for _, record in stream(tmp_path / "out.jsonl")]
@@ -173,7 +173,7 @@ def test_what_is_said_of_all_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [[("a", "b")], [(f"q {n}", "yes") for n in range(30)]], ids=["one row", "one label"])
 def test_too_little_to_compare(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    report = clean(_file(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", Options(near=0))
+    report = clean(_file(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", CleanOptions(near=0))
     assert report.kept == len(rows)
     assert report.notes
 
@@ -220,10 +220,10 @@ KILLED = """
 import sys
 from pathlib import Path
 from rung.data.clean import pipeline
-from rung.data.clean.options import Options
+from rung.data.clean.options import CleanOptions
 pipeline.BATCH = 50
 folder = Path(sys.argv[1])
-options = Options(near=0.8, labels="off", style="off", toxic="off")
+options = CleanOptions(near=0.8, labels="off", style="off", toxic="off")
 def said(read):
     print(read, flush=True)
     import time

@@ -136,3 +136,45 @@ def test_odd_mails_are_told_or_read(tmp_path: Path) -> None:
     [record] = read(path, ["b@x"], problems)
     assert [m.content for m in record.messages] == ["Café?", "Café!"]
     assert [problem.code for problem in problems.found] == ["no-answer"]  # of the mail without anything
+
+
+def said(tmp_path: Path, headers: str, body: bytes) -> list[str]:
+    """What the first of two mails says."""
+    head = b"From a@x.example Mon Nov 30 10:00:00 2026\nFrom: a@x.example\nMessage-ID: <1@x>\nSubject: Q\n"
+    answer = b"From me@s.example Mon Nov 30 11:00:00 2026\nFrom: me@s.example\nIn-Reply-To: <1@x>\nMessage-ID: <2@x>\n\nYes.\n"
+    (tmp_path / "b.mbox").write_bytes(head + headers.encode() + b"\n" + body + b"\n\n" + answer)
+    return [
+        message.content
+        for record in read(tmp_path / "b.mbox", ["me@s.example"], Problems())
+        for message in record.messages
+    ][:1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "text"),
+    [
+        (
+            "Content-Type: text/plain; format=flowed\n",
+            b"It flows \nhere.\n From now\n-- \nAnn",
+            "It flows here.\nFrom now",
+        ),
+        ("Content-Type: text/plain; format=flowed; delsp=yes\n", b"un \nbroken", "unbroken"),
+        ("Content-Type: text/plain; charset=iso-8859-1\n", b"5 \x80", "5 €"),
+        ("", "naïve".encode(), "naïve"),
+        ("", b"List\n--\nstill here", "List\n--\nstill here"),
+        ("", "Merci\n\n____________________\nDe : Bob\nEnvoyé : lundi\nÀ : Ann\n\nvieux".encode(), "Merci"),
+        (
+            "Content-Type: multipart/mixed; boundary=b\n",
+            b"--b\n\nOne\n--b\nContent-Disposition: attachment\n\nno\n--b\n\nTwo\n--b--",
+            "One\n\nTwo",
+        ),
+    ],
+)
+def test_what_a_mail_says(headers: str, body: bytes, text: str, tmp_path: Path) -> None:
+    assert said(tmp_path, headers, body) == [text]
+
+
+def test_an_empty_plain_alternative_hides_no_page(tmp_path: Path) -> None:
+    pytest.importorskip("selectolax")
+    body = b"--b\nContent-Type: text/plain\n\n \n--b\nContent-Type: text/html\n\n<p>Seen</p>\n--b--"
+    assert said(tmp_path, "Content-Type: multipart/alternative; boundary=b\n", body) == ["Seen"]

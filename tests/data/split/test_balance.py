@@ -17,7 +17,7 @@ from rung.data.read import stream
 from rung.data.rows.lines import write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin
-from rung.data.split.options import Plan
+from rung.data.split.options import SplitPlan
 from rung.data.split.profile import assign, evenness
 from rung.data.split.split import split
 
@@ -104,7 +104,7 @@ def test_kinds_are_drawn_to_about_the_share() -> None:
 
 def test_held_kinds_are_whole_and_nowhere_else(tmp_path: Path) -> None:
     records = rows()
-    found = split(records, tmp_path / "parts", Plan(hold=0.2))
+    found = split(records, tmp_path / "parts", SplitPlan(hold=0.2))
     parts = {
         name: [r for _, r in stream(tmp_path / "parts" / f"{name}.jsonl")] for name in ("train", "dev", "test", "held")
     }
@@ -116,13 +116,13 @@ def test_held_kinds_are_whole_and_nowhere_else(tmp_path: Path) -> None:
     assert len(parts["held"]) == sum(SIZES[name] for name in found.held)
     assert found.counts["held"] == len(parts["held"])
     # More rows: the same kinds are held, and what was drawn stays.
-    more = split([*records, *rows(dict.fromkeys(SIZES, 60), start=500)], tmp_path / "parts", Plan(hold=0.2))
+    more = split([*records, *rows(dict.fromkeys(SIZES, 60), start=500)], tmp_path / "parts", SplitPlan(hold=0.2))
     assert more.held == found.held
     after = {name: {r.id for _, r in stream(tmp_path / "parts" / f"{name}.jsonl")} for name in ("train", "dev", "test")}
     for name, ids in after.items():
         assert {record.id for record in parts[name]} <= ids
     with pytest.raises(InputError, match="frozen with another held kinds"):
-        split(records, tmp_path / "parts", Plan(hold=0.3))
+        split(records, tmp_path / "parts", SplitPlan(hold=0.3))
 
 
 def test_what_is_alike_to_a_held_row_is_in_no_split(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_is_alike_to_a_held_row_is_in_no_split(tmp_path: Path) -> None:
         Record("t1", (Message("user", f"Translate: {text}"), Message("assistant", "x"))),
         Record("t2", (Message("user", f"Summarize: {text}"), Message("assistant", "y"))),
     ]
-    found = split([*records, *twins], tmp_path / "parts", Plan(hold=["translate"]))
+    found = split([*records, *twins], tmp_path / "parts", SplitPlan(hold=["translate"]))
     assert found.held == ("translate",)
     ids = {
         name: {r.id for _, r in stream(tmp_path / "parts" / f"{name}.jsonl")}
@@ -142,15 +142,15 @@ def test_what_is_alike_to_a_held_row_is_in_no_split(tmp_path: Path) -> None:
     assert all("t2" not in part for part in ids.values())
     assert found.left == 1
     with pytest.raises(InputError, match="no row is of the kind 'sing'"):
-        split(records, tmp_path / "other", Plan(hold=["sing"]))
+        split(records, tmp_path / "other", SplitPlan(hold=["sing"]))
 
 
 def test_a_late_twin_of_a_held_kind_does_not_leak(tmp_path: Path) -> None:
     text = "a very long passage about boats and their builders in the north " * 3
     early = Record("t2", (Message("user", f"Summarize: {text}"), Message("assistant", "y")))
     late = Record("t1", (Message("user", f"Translate: {text}"), Message("assistant", "x")))
-    split([*rows(), early], tmp_path / "parts", Plan(hold=["translate"]))
-    split([*rows(), early, late], tmp_path / "parts", Plan(hold=["translate"]))
+    split([*rows(), early], tmp_path / "parts", SplitPlan(hold=["translate"]))
+    split([*rows(), early, late], tmp_path / "parts", SplitPlan(hold=["translate"]))
     ids = {
         name: {r.id for _, r in stream(tmp_path / "parts" / f"{name}.jsonl")}
         for name in ("train", "dev", "test", "held")
@@ -162,7 +162,7 @@ def test_a_late_twin_of_a_held_kind_does_not_leak(tmp_path: Path) -> None:
 
 def test_train_is_balanced_and_dev_and_test_are_as_they_were(tmp_path: Path) -> None:
     plain = split(rows(), tmp_path / "plain")
-    even = split(rows(), tmp_path / "even", Plan(balance="kind"))
+    even = split(rows(), tmp_path / "even", SplitPlan(balance="kind"))
     for name in ("dev", "test"):
         assert even.hashes[f"{name}.jsonl"] == plain.hashes[f"{name}.jsonl"]
     kinds = Counter(sort([r for _, r in stream(tmp_path / "even" / "train.jsonl")], "kind"))
@@ -173,7 +173,7 @@ def test_train_is_balanced_and_dev_and_test_are_as_they_were(tmp_path: Path) -> 
     assert before < 0.9 <= after
     assert evenness(list(kinds.values())) == pytest.approx(after)
     assert even.spare == plain.counts["train"] - even.counts["train"] > 0
-    few = split(rows(), tmp_path / "even", Plan(balance="category", most=5))
+    few = split(rows(), tmp_path / "even", SplitPlan(balance="category", most=5))
     assert few.most == 5
     assert few.counts["train"] == 30
 

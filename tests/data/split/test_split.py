@@ -11,7 +11,7 @@ from rung.core.errors import InputError
 from rung.core.types import Message
 from rung.data.read import stream
 from rung.data.rows.records import Record
-from rung.data.split.options import Plan
+from rung.data.split.options import SplitPlan
 from rung.data.split.split import split
 from rung.tasks.identity import identity
 
@@ -54,7 +54,7 @@ def test_shares_labels_and_frozen(tmp_path: Path) -> None:
     later = _places(tmp_path)
     assert {id: later[id] for id in places} == places
     with pytest.raises(InputError, match="another seed"):
-        split(rows, tmp_path, Plan(seed=1))
+        split(rows, tmp_path, SplitPlan(seed=1))
 
 
 def test_what_is_alike_stays_together(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_little_and_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no row"):
         split([], tmp_path)
     with pytest.raises(InputError, match="add up to 1"):
-        split(_rows(3), tmp_path, Plan(shares={"train": 0.5, "test": 0.1}))
+        split(_rows(3), tmp_path, SplitPlan(shares={"train": 0.5, "test": 0.1}))
     (tmp_path / "splits.json").write_text("{}")
     with pytest.raises(InputError, match="cannot be read"):
         split(_rows(3), tmp_path)

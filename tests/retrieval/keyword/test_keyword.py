@@ -337,7 +337,7 @@ def test_readers_see_whole_writes(tmp_path: Path) -> None:
 def test_postings_stay_in_the_smallest_number_that_holds_them() -> None:
     index = filled({"long": "word " * 70_000, "short": "word"})
     same(index.search("word", 2), formula({"long": "word " * 70_000, "short": "word"}, "word", PLAIN), 2)
-    assert index._segments[0].counts.dtype == np.uint32
+    assert index._postings.segments[0].counts.dtype == np.uint32
     assert filled(corpus(20))._settle().segments[0].counts.dtype == np.uint8
 
 
@@ -346,7 +346,7 @@ def test_waiting_words_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = corpus(700)
     index = filled(texts)
     assert len(index._waiting) < 500 + 256 * 60
-    assert len(index._segments) >= 1
+    assert len(index._postings.segments) >= 1
     same(index.search("w2 w30", 10), formula(texts, "w2 w30", PLAIN), 10)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from rung.data.clean import noise
-from rung.data.clean.options import Options
+from rung.data.clean.options import CleanOptions
 from rung.data.clean.report import Drop, Report
 from rung.data.rows.records import Record
 
@@ -14,7 +14,7 @@ WHOLE = 200_000
 """Rows that are compared with one another at most."""
 
 
-def compare(rows: Callable[[], Iterable[Record]], options: Options, report: Report) -> dict[int, Drop]:
+def compare(rows: Callable[[], Iterable[Record]], options: CleanOptions, report: Report) -> dict[int, Drop]:
     """The rows to drop, by place; those that are only listed go into the report. ``rows`` gives them anew at each
     call."""
     drops: dict[int, Drop] = {}
@@ -31,7 +31,7 @@ def compare(rows: Callable[[], Iterable[Record]], options: Options, report: Repo
 
 
 def _flags(
-    rows: Callable[[], Iterable[Record]], options: Options, report: Report
+    rows: Callable[[], Iterable[Record]], options: CleanOptions, report: Report
 ) -> Iterator[tuple[str, str, list[noise.Flag]]]:
     if options.labels == options.style == "off":
         return

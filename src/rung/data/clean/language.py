@@ -29,7 +29,7 @@ def tell(text: str, wanted: frozenset[str] = frozenset()) -> str:
     return near[0] if near else best
 
 
-class Language:
+class LanguageFilter:
     """Drop rows in other languages than the wanted ones; those that are too short to tell stay."""
 
     def __init__(self, wanted: Sequence[str]) -> None:

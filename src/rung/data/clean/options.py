@@ -13,7 +13,7 @@ Mode = Literal["drop", "list", "off"]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class CleanOptions:
     """Filters and their bounds. Raises InputError for values that do not go together."""
 
     exact: bool = option(True, "Drop rows that are there already.", flags=("--exact/--no-exact",))

@@ -22,8 +22,8 @@ from rung.core.problem import Problems
 from rung.core.settings import Settings
 from rung.data.clean import agreement
 from rung.data.clean.duplicates import Exact, Leak, Near, batches
-from rung.data.clean.language import Language
-from rung.data.clean.options import Options
+from rung.data.clean.language import LanguageFilter
+from rung.data.clean.options import CleanOptions
 from rung.data.clean.privacy import Private
 from rung.data.clean.report import FORMAT, Drop, Report, RowFilter
 from rung.data.clean.size import Length, drop_empty
@@ -40,7 +40,7 @@ KEPT, DROPPED, CHECKPOINT = "kept.jsonl", "dropped.jsonl", "checkpoint.json"
 def clean(
     source: Path,
     out: Path,
-    options: Options | None = None,
+    options: CleanOptions | None = None,
     *,
     counter: TokenCounter | None = None,
     progress: Callable[[int], None] | None = None,
@@ -51,7 +51,7 @@ def clean(
     ``counter`` counts tokens where there is a bound on them (default: the model of the options or settings);
     ``progress`` is told how many rows are done. Raises InputError for a source that cannot be read or holds no row,
     and when another process cleans into ``out``."""
-    options = options or Options()
+    options = options or CleanOptions()
     if not source.exists():
         remedy = "make it: rung data import SOURCES --to FILE.jsonl"
         raise InputError(f"there is no {source}", remedy=remedy, code="not-found")
@@ -79,7 +79,9 @@ def clean(
 class _Cleaning:
     """One run over one file. ``place`` is how many lines of the source are done."""
 
-    def __init__(self, source: Path, out: Path, work: Path, options: Options, counter: TokenCounter | None) -> None:
+    def __init__(
+        self, source: Path, out: Path, work: Path, options: CleanOptions, counter: TokenCounter | None
+    ) -> None:
         self._source, self._out, self._work, self._options = source, out, work, options
         given = (source, *map(Path, (*options.against, options.toxic_words, options.harmful, options.harmless)))
         files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in given if p.is_file()]
@@ -100,7 +102,7 @@ class _Cleaning:
         if counter is not None:
             yield Length(counter, options.min_tokens, options.max_tokens)
         if options.language:
-            yield Language(options.language)
+            yield LanguageFilter(options.language)
         if options.pii != "off":
             yield Private(options.private, drop=options.pii == "drop")
         if options.toxic != "off":

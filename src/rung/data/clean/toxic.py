@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rung.data.clean.options import Options
+from rung.data.clean.options import CleanOptions
 from rung.data.clean.report import Drop, Report
 from rung.data.rows.records import Record
 from rung.safety.filter import ABUSE, RULES, AnyFilter, Filter, RuleFilter, TrainedFilter, read_texts
@@ -20,7 +20,7 @@ def rules(words: Sequence[str] = ()) -> Filter:
     return RuleFilter({"harm": RULES["harm"], "abuse": ABUSE}, words)
 
 
-def open_filter(options: Options) -> Filter:
+def open_filter(options: CleanOptions) -> Filter:
     """The filter that the options name. Raises InputError for files that cannot be read or hold too few texts."""
     words = read_texts(Path(options.toxic_words)) if options.toxic_words else []
     if not options.harmful:

@@ -264,7 +264,7 @@ class Columns:
         return {**system, question: kept(question, user), column: kept(column, answer)}
 
 
-class Text:
+class PlainText:
     """``{"text": ...}``: for continued pre-training."""
 
     name = "text"

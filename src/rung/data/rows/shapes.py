@@ -20,10 +20,10 @@ from rung.data.rows.forms import (
     Completion,
     Instruction,
     Messages,
+    PlainText,
     Row,
     Shape,
     ShareGpt,
-    Text,
 )
 from rung.data.rows.preference import Preference
 from rung.data.rows.records import Record, RowError
@@ -31,7 +31,7 @@ from rung.data.rows.turns import read_tools, write_tools
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 """Columns that a text alone does not stand for."""
-SHAPES: tuple[Shape, ...] = (Preference(), Messages(), ShareGpt(), Instruction(), Completion(), Columns(), Text())
+SHAPES: tuple[Shape, ...] = (Preference(), Messages(), ShareGpt(), Instruction(), Completion(), Columns(), PlainText())
 
 
 def shape(name: str) -> Shape:

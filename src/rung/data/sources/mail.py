@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rung.core.errors import InputError, MissingExtra
 from rung.core.extras import require
@@ -27,10 +27,15 @@ _ATTRIBUTION = re.compile(
 )
 """Who wrote what is quoted below: in some languages by its words, in any by a date and an address before a colon."""
 _ORIGINAL = re.compile(
-    r"^\s*-{2,}\s*(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Message d'origine)\s*-{2,}", re.I
+    r"^\s*-{2,}\s*(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Message d'origine|Mensaje original|Messaggio originale|"
+    r"Oorspronkelijk bericht)\s*-{2,}|^Begin forwarded message:\s*$", re.I,
+)  # fmt: skip
+_HEADER = re.compile(r"^\*?(?:From|Von|De|Da|Van|От)\*?\s?:\*?\s.+")
+_SENT = re.compile(
+    r"^\*?(?:Sent|Date|To|Subject|Gesendet|An|Betreff|Envoyé|À|Objet|Enviado(?: el)?|Para|Asunto|Assunto|Inviato|A|Oggetto|Verzonden|Aan|"
+    r"Onderwerp|Отправлено|Кому|Тема)\*?\s?:\*?\s"
 )
-_HEADER = re.compile(r"^\*?(?:From|Von|De)\*?:\s.+")
-_SENT = re.compile(r"^\*?(?:Sent|Date|To|Gesendet|An|Envoyé|À|Subject)\*?:\s")
+_RULE = re.compile(r"[_-]{10,}\s*")
 
 
 def unquoted(text: str) -> str:
@@ -41,11 +46,13 @@ def unquoted(text: str) -> str:
     at = 0
     while at < len(lines):
         line = lines[at]
-        if line.rstrip("\r") in ("-- ", "--"):
+        if line == "-- " or (line == "--" and not (out and out[-1])):
             break
         if _ORIGINAL.match(line) or (
             _HEADER.match(line) and at + 1 < len(lines) and any(map(_SENT.match, lines[at + 1 : at + 4]))
         ):
+            if out and _RULE.fullmatch(out[-1]):
+                out.pop()
             break
         if line.startswith(">"):
             at += 1
@@ -75,17 +82,60 @@ def _text(page: str) -> str:
 
 
 def _body(message: EmailMessage) -> str:
-    part = message.get_body(("plain", "html"))
-    if part is None:
-        return ""
+    """What the mail says: its texts in their order, of alternatives the plain one where it says anything."""
+    return "\n\n".join(_texts(message))
+
+
+def _texts(part: EmailMessage) -> list[str]:
+    kind = part.get_content_type()
+    if part.get_content_disposition() == "attachment":
+        return []
+    if part.is_multipart() and kind != "message/rfc822":
+        inner = [cast(EmailMessage, way) for way in part.iter_parts()]
+        if kind != "multipart/alternative":
+            return [text for way in inner for text in _texts(way)]
+        inner.sort(key=lambda way: way.get_content_type() != "text/plain")
+        return next((found for way in inner if (found := _texts(way))), [])
+    raw = part.get_payload(decode=True)
+    if not kind.startswith(("text/plain", "text/html", "multipart/")) or not isinstance(raw, bytes):
+        return []
+    content = _decoded(raw, (part.get_content_charset() or "us-ascii").lower())
+    if kind == "text/html":
+        content = _text(content)
+    elif str(part.get_param("format", "")).lower() == "flowed":
+        content = unflowed(content, delete=str(part.get_param("delsp", "")).lower() == "yes")
+    said = unquoted(content)
+    return [said] if said else []
+
+
+def _decoded(raw: bytes, charset: str) -> str:
+    """A mail's text. Mails that say nothing, or ASCII, hold anything; those that say Latin-1 mean cp1252."""
     try:
-        content = part.get_content()
-    except (LookupError, UnicodeError, KeyError):  # an unknown charset
-        raw = part.get_payload(decode=True)
-        content = decode(raw).text if isinstance(raw, bytes) else ""
-    if not isinstance(content, str):
-        return ""
-    return unquoted(_text(content) if part.get_content_subtype() == "html" else content)
+        if charset in ("us-ascii", "ascii", "unknown-8bit"):
+            return decode(raw).text
+        return raw.decode("cp1252" if charset in ("iso-8859-1", "latin-1", "latin1") else charset)
+    except (LookupError, ValueError):  # no such charset, or one of no text
+        return decode(raw).text
+
+
+def unflowed(text: str, *, delete: bool = False) -> str:
+    """The paragraphs of a text whose lines flow (RFC 3676): one that ends with a space goes on in the next of the same depth of
+    quotation; ``delete``: that space is no part of the text. The space that lines are stuffed with goes."""
+    out: list[list[str]] = []
+    depth = -1  # of the line that goes on
+    for line in text.replace("\r\n", "\n").split("\n"):
+        bare = line.lstrip(">")
+        level = len(line) - len(bare)
+        bare = bare.removeprefix(" ")
+        flows = bare.endswith(" ") and bare != "-- "
+        if depth == level and bare != "-- ":
+            out[-1].append(bare)
+        else:
+            out.append([">" * level, bare])
+        if flows and delete:
+            out[-1][-1] = bare[:-1]
+        depth = level if flows else -1
+    return "\n".join("".join(pieces) for pieces in out)
 
 
 def _ids(value: Any) -> list[str]:

@@ -17,7 +17,7 @@ ORIGINS = ("thread", "document", "conversation")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SplitPlan:
     """How rows are split. Inputs with a Jaccard similarity (5-character shingles) of at least ``near`` (None: only
     equal ones), and rows that share one of ``by`` in their source, go to one split.
 
@@ -96,7 +96,7 @@ class SplitOptions:
             raise InputError("--most says how many, but not of what", remedy="--balance kind", code="half-a-pair")
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> SplitPlan:
         try:
             numbers = [float(part) for part in self.shares.split(",")]
             given: dict[Split, float] = dict(zip(SPLITS, numbers, strict=len(numbers) != 2))
@@ -115,4 +115,6 @@ class SplitOptions:
                 code="shares",
             )  # fmt: skip
         shares = {name: share for name, share in given.items() if share}
-        return Plan(shares, self.seed, self.near or None, self.by or ORIGINS, hold, self.kinds, self.balance, self.most)
+        return SplitPlan(
+            shares, self.seed, self.near or None, self.by or ORIGINS, hold, self.kinds, self.balance, self.most
+        )

@@ -16,7 +16,7 @@ from rung.data.rows.lines import disk_errors, replacing, write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin
 from rung.data.split.kinds import kind
-from rung.data.split.options import Plan
+from rung.data.split.options import SplitPlan
 from rung.data.split.profile import evenness
 from rung.tasks.near import clusters
 from rung.tasks.split import Item, Lock, Place, draw, read_lock, write_lock
@@ -43,13 +43,13 @@ class SplitResult:
     even: tuple[float | None, float | None] = (None, None)
 
 
-def split(records: Sequence[Record], folder: Path, plan: Plan | None = None) -> SplitResult:
+def split(records: Sequence[Record], folder: Path, plan: SplitPlan | None = None) -> SplitResult:
     """Write ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl`` into ``folder``, and ``splits.json``, which freezes who
     is where.
 
     Labels, else kinds of instructions, have their share in each. Run again with more rows, those that were there
     stay. Raises InputError when there is no row, or for a frozen file of another plan."""
-    plan = plan or Plan()
+    plan = plan or SplitPlan()
     if not records:
         raise InputError(
             "there is no row to split", remedy="make some: rung data import SOURCES --to FILE.jsonl", code="no-rows"
@@ -104,7 +104,7 @@ def split(records: Sequence[Record], folder: Path, plan: Plan | None = None) -> 
     )
 
 
-def _lock(path: Path, plan: Plan) -> Lock | None:
+def _lock(path: Path, plan: SplitPlan) -> Lock | None:
     """What was frozen before. Raises InputError for a damaged file, and one of another plan."""
     try:
         lock = read_lock(path)
@@ -121,7 +121,7 @@ def _lock(path: Path, plan: Plan) -> Lock | None:
     return lock
 
 
-def _items(records: Sequence[Record], plan: Plan) -> list[Item]:
+def _items(records: Sequence[Record], plan: SplitPlan) -> list[Item]:
     """What is drawn for each record: its content's hash, its cluster of like ones and its stratum."""
     questions = [record.question or record.text for record in records]
     groups = [_origin(record, plan.by) for record in records]
@@ -138,7 +138,7 @@ def _items(records: Sequence[Record], plan: Plan) -> list[Item]:
     return items
 
 
-def _balance(rows: dict[str, list[Record]], plan: Plan) -> tuple[int, int, tuple[float | None, float | None]]:
+def _balance(rows: dict[str, list[Record]], plan: SplitPlan) -> tuple[int, int, tuple[float | None, float | None]]:
     """Thin out train, in place: the rows of a group at most, how many were left out, and the evenness before and
     after."""
     train = rows.get("train")

@@ -47,22 +47,31 @@ def origins(text: str) -> tuple[str, list[int]] | None:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    marks = "".join(re.escape(chr(code)) for code in _marks())
     return re.compile(
-        rf"[{UNSPACED}][{marks}]*|(?:(?![{UNSPACED}])[^\W_][{marks}]*)+(?:['’](?:(?![{UNSPACED}])[^\W_])+)?"
+        rf"[{UNSPACED}][{_marks()}]*|(?:(?![{UNSPACED}])[^\W_][{_marks()}]*)+(?:['’](?:(?![{UNSPACED}])[^\W_])+)?"
     )
 
 
-def _marks() -> list[int]:
+@cache
+def _marks() -> str:
     """Vowel signs and accents that stand on a letter: part of its word, though no letters by themselves."""
-    return [
-        code for code in range(0x300, min(sys.maxunicode, 0xFFFF)) if unicodedata.category(chr(code)) in ("Mn", "Mc")
-    ]
+    codes = range(0x300, min(sys.maxunicode, 0xFFFF))
+    return "".join(re.escape(chr(code)) for code in codes if unicodedata.category(chr(code)) in ("Mn", "Mc"))
 
 
 def words(text: str) -> list[str]:
     """The words in their order, in small letters, as they are seen (see ``visible``); "don't" is one."""
     return _pattern().findall(visible(text).lower())
+
+
+@cache
+def _alone() -> re.Pattern[str]:
+    return re.compile(f"([{UNSPACED}][{_marks()}]*)")
+
+
+def spaced(text: str) -> str:
+    """The text with spaces around each letter, with its marks, of a script that has none between its words."""
+    return text if text.isascii() else _alone().sub(r" \1 ", text)
 
 
 def is_latin(text: str) -> bool:

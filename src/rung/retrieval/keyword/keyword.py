@@ -24,7 +24,7 @@ from rung.core.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
 from rung.core.files import atomic_write
 from rung.retrieval.keyword.analysis import LONGEST, PLAIN, Analysis, fold
-from rung.retrieval.keyword.postings import PostingsView, Segment
+from rung.retrieval.keyword.postings import PostingsView, SegmentList
 from rung.retrieval.keyword.tokens import split
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ class KeywordIndex:
         self._lengths = array("i")
         self._terms: dict[str, int] = {}
         self._words = _Words(analysis, self._terms)
-        self._segments: list[Segment] = []
-        self._frequency = np.zeros(0, np.int64)
+        self._postings = SegmentList()
         self._waiting = array("i")  # terms of the texts whose postings are not built yet, from row _built on
         self._built = 0
         self._gone: list[int] = []  # rows deleted since the last view
-        self._dead = np.zeros(0, bool)
         self._view: PostingsView | None = None
         self._mask: tuple[PostingsView, frozenset[str], NDArray[np.bool_]] | None = None
         self._lock = threading.RLock()
@@ -164,12 +162,7 @@ class KeywordIndex:
             keys = np.frombuffer(self._waiting, np.int32).astype(np.int64)
             keys <<= 32
             keys |= np.repeat(np.arange(self._built, len(self._ids)), lengths)
-            segment = Segment.build(keys)
-            self._segments.append(segment)
-            frequency = np.zeros(len(self._terms), np.int64)
-            frequency[: len(self._frequency)] = self._frequency
-            frequency[segment.terms] += np.diff(segment.starts)
-            self._frequency = frequency
+            self._postings.add(keys, len(self._terms))
             self._waiting = array("i")
             self._built = len(self._ids)
 
@@ -181,63 +174,26 @@ class KeywordIndex:
         with self._lock:
             if self._view is None:
                 self._build()
-                self._bury()
-                if self._dead.sum() > max(1000, len(self._ids) // 4):
+                self._postings.bury(self._gone, len(self._ids))
+                self._gone = []
+                if self._postings.dead.sum() > max(1000, len(self._ids) // 4):
                     self._compact()
-                while len(self._segments) > 1 and len(self._segments[-1].rows) * 2 >= len(self._segments[-2].rows):
-                    self._segments[-2:] = [self._merge(self._segments[-2:])]
+                self._postings.tidy()
                 lengths = np.array(self._lengths, np.float64)
-                live = ~self._dead
+                live = ~self._postings.dead
                 mean = float(lengths[live].mean()) if live.any() else 0.0
                 norms = self.k1 * (1 - self.b + self.b * lengths / (mean or 1.0))
-                norms[self._dead] = np.inf
-                self._view = PostingsView(
-                    self._ids, tuple(self._segments), self._frequency, norms.astype(np.float32), int(live.sum())
-                )
+                norms[~live] = np.inf
+                parts = tuple(self._postings.segments), self._postings.frequency
+                self._view = PostingsView(self._ids, *parts, norms.astype(np.float32), int(live.sum()))
             return self._view
-
-    def _bury(self) -> None:
-        """Take the rows deleted since the last view out of the document frequencies."""
-        dead = np.zeros(len(self._ids), bool)
-        dead[: len(self._dead)] = self._dead
-        if self._gone:
-            gone = np.array(self._gone)
-            frequency = self._frequency.copy()
-            for segment in self._segments:
-                if len(gone) == 1:
-                    places = np.flatnonzero(segment.rows == gone[0])
-                else:
-                    fresh = np.zeros(len(self._ids), bool)
-                    fresh[gone] = True
-                    places = np.flatnonzero(fresh[segment.rows])
-                owners = segment.terms[np.searchsorted(segment.starts, places, side="right") - 1]
-                frequency -= np.bincount(owners, minlength=len(frequency))
-            self._frequency = frequency
-            dead[gone] = True
-            self._gone = []
-        self._dead = dead
-
-    def _merge(self, segments: Sequence[Segment]) -> Segment:
-        """One segment of several, without dead rows."""
-        keys = np.concatenate([(part.numbers().astype(np.int64) << 32) | part.rows for part in segments])
-        counts = np.concatenate([part.counts for part in segments])
-        alive = ~self._dead[keys & 0xFFFFFFFF]
-        keys, counts = keys[alive], counts[alive]
-        order = np.argsort(keys, kind="stable")  # runs that are sorted already: close to linear
-        return Segment.build(keys[order], counts[order])
 
     def _compact(self) -> None:
         """Give the live rows new numbers from 0 on, so that deleted ones take no room."""
-        keep = np.flatnonzero(~self._dead)
-        renumber = np.full(len(self._ids), -1, np.int64)
-        renumber[keep] = np.arange(len(keep))
-        merged = self._merge(self._segments)
-        keys = (merged.numbers().astype(np.int64) << 32) | renumber[merged.rows]
-        self._segments = [Segment.build(keys, merged.counts)]
+        keep = self._postings.compact()
         self._ids = [self._ids[row] for row in keep.tolist()]
         self._rows = {id: row for row, id in enumerate(self._ids)}
         self._lengths = array("i", np.array(self._lengths, np.int32)[keep].tobytes())
-        self._dead = np.zeros(len(self._ids), bool)
         self._built = len(self._ids)
 
     # ------------------------------------------------------------ reading
@@ -301,19 +257,15 @@ class KeywordIndex:
                 "analysis": asdict(self.analysis),
                 "k1": self.k1,
                 "b": self.b,
-                "segments": len(self._segments),
+                "segments": len(self._postings.segments),
             }
             arrays: dict[str, NDArray[Any]] = {
                 "head": _text(head),
                 "ids": _text(self._ids),
                 "words": _text(list(self._terms)),
-                "frequency": self._frequency,
                 "lengths": np.array(self._lengths, np.int32),
-                "dead": self._dead,
+                **self._postings.arrays(),
             }
-            for place, segment in enumerate(self._segments):
-                arrays[f"terms{place}"], arrays[f"starts{place}"] = segment.terms, segment.starts
-                arrays[f"rows{place}"], arrays[f"counts{place}"] = segment.rows, segment.counts
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with atomic_write(folder / FILE, durable=False) as staging, staging.open("wb") as stream:
@@ -342,17 +294,15 @@ class KeywordIndex:
             index.generation, index.checksum = head["generation"], head["checksum"]
             index._ids = json.loads(arrays["ids"].tobytes())
             index._terms.update((term, place) for place, term in enumerate(json.loads(arrays["words"].tobytes())))
-            index._frequency, index._dead = arrays["frequency"], arrays["dead"]
             index._lengths = array("i", arrays["lengths"].tobytes())
-            index._segments = [
-                Segment(*(arrays[f"{part}{place}"] for part in ("terms", "starts", "rows", "counts")))
-                for place in range(head["segments"])
-            ]
+            index._postings = SegmentList.restore(arrays, head["segments"])
+            if not len(index._ids) == len(index._lengths) == len(index._postings.dead):
+                raise ValueError("its parts do not fit together")
         except FileNotFoundError:
             raise StoreError(f"there is no keyword index {path}", remedy="build the index first") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"the keyword index {path} is damaged: {error}", remedy="build the index again") from error
-        dead = index._dead.tolist()
+        dead = index._postings.dead.tolist()
         index._rows = {id: row for row, id in enumerate(index._ids) if not dead[row]}
         index._built = len(index._ids)
         return index

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,3 +153,84 @@ class PostingsView:
             (-value, self.ids[row]) for row, value in zip(rows.tolist(), values.tolist(), strict=True) if value > 0
         )
         return [(id, -value) for value, id in best[:k]]
+
+
+class SegmentList:
+    """All segments of an index. ``frequency``: by term, the live texts that have it; ``dead``: by row, whether it was deleted."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.frequency = np.zeros(0, np.int64)
+        self.dead = np.zeros(0, bool)
+
+    def add(self, keys: NDArray[np.int64], terms: int) -> None:
+        """A new segment of keys (term in the upper, row in the lower 32 bits); ``terms`` are known by now."""
+        segment = Segment.build(keys)
+        self.segments.append(segment)
+        frequency = np.zeros(terms, np.int64)
+        frequency[: len(self.frequency)] = self.frequency
+        frequency[segment.terms] += np.diff(segment.starts)
+        self.frequency = frequency
+
+    def bury(self, rows: Sequence[int], count: int) -> None:
+        """Take deleted rows out of the frequencies; ``count`` rows are known by now."""
+        dead = np.zeros(count, bool)
+        dead[: len(self.dead)] = self.dead
+        if rows:
+            gone = np.array(rows)
+            frequency = self.frequency.copy()
+            for segment in self.segments:
+                if len(gone) == 1:
+                    places = np.flatnonzero(segment.rows == gone[0])
+                else:
+                    fresh = np.zeros(count, bool)
+                    fresh[gone] = True
+                    places = np.flatnonzero(fresh[segment.rows])
+                owners = segment.terms[np.searchsorted(segment.starts, places, side="right") - 1]
+                frequency -= np.bincount(owners, minlength=len(frequency))
+            self.frequency = frequency
+            dead[gone] = True
+        self.dead = dead
+
+    def tidy(self) -> None:
+        """Merge segments until each is more than twice as large as the next."""
+        while len(self.segments) > 1 and len(self.segments[-1].rows) * 2 >= len(self.segments[-2].rows):
+            self.segments[-2:] = [self._merge(self.segments[-2:])]
+
+    def compact(self) -> NDArray[np.intp]:
+        """One segment of the live rows, numbered from 0 on; which rows these were."""
+        keep = np.flatnonzero(~self.dead)
+        renumber = np.full(len(self.dead), -1, np.int64)
+        renumber[keep] = np.arange(len(keep))
+        merged = self._merge(self.segments)
+        keys = (merged.numbers().astype(np.int64) << 32) | renumber[merged.rows]
+        self.segments = [Segment.build(keys, merged.counts)]
+        self.dead = np.zeros(len(keep), bool)
+        return keep
+
+    def _merge(self, segments: Sequence[Segment]) -> Segment:
+        """One segment of several, without dead rows."""
+        keys = np.concatenate([(part.numbers().astype(np.int64) << 32) | part.rows for part in segments])
+        counts = np.concatenate([part.counts for part in segments])
+        alive = ~self.dead[keys & 0xFFFFFFFF]
+        keys, counts = keys[alive], counts[alive]
+        order = np.argsort(keys, kind="stable")  # runs that are sorted already: close to linear
+        return Segment.build(keys[order], counts[order])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that ``restore`` needs."""
+        out: dict[str, NDArray[Any]] = {"frequency": self.frequency, "dead": self.dead}
+        for place, segment in enumerate(self.segments):
+            out |= {f"{part}{place}": getattr(segment, part) for part in _PARTS}
+        return out
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, NDArray[Any]], segments: int) -> SegmentList:
+        """What ``arrays`` gave. Raises KeyError where it is something else."""
+        made = cls()
+        made.frequency, made.dead = arrays["frequency"], arrays["dead"]
+        made.segments = [Segment(*(arrays[f"{part}{place}"] for part in _PARTS)) for place in range(segments)]
+        return made
+
+
+_PARTS = ("terms", "starts", "rows", "counts")

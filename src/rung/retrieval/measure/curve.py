@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from rung.core import registry
 from rung.core.errors import InputError, MissingExtra
-from rung.core.types import Progress
 from rung.retrieval.index.spec import open_index, parse
 
 if TYPE_CHECKING:
@@ -111,7 +110,6 @@ def measure(
     *,
     k: int = 10,
     seconds: float = 1.0,
-    progress: Callable[[Progress], None] = lambda _: None,
     skip_missing: bool = False,
 ) -> Iterator[IndexPoint]:
     """Build each backend over ``rows`` and search it at each of its settings; points come as they are measured.
@@ -125,14 +123,12 @@ def measure(
             f"got {len(rows)} rows and {len(queries)} queries", remedy=f"give at least {k} rows and a query"
         )
     truth = find_truth(rows, queries, k)
-    for at, backend in enumerate(backends):
-        progress(Progress("backends", at, len(backends), backend))
+    for backend in backends:
         try:
             yield from _measure(backend, rows, queries, truth, k, seconds)
         except MissingExtra:
             if not skip_missing:
                 raise
-    progress(Progress("backends", len(backends), len(backends)))
 
 
 def _measure(

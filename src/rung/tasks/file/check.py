@@ -12,24 +12,24 @@ from pydantic import BaseModel, ValidationError
 
 from rung.core.problem import Problems, nearest
 from rung.tasks.file.definition import (
-    Answer,
-    Columns,
+    AnswerPart,
+    ColumnsPart,
     Corpus,
     Data,
     Definition,
     Limit,
-    Private,
-    Reader,
-    Reference,
-    Source,
+    PrivatePart,
+    ReaderPart,
+    ReferencePart,
+    SourcePart,
     Spend,
     Split,
 )  # fmt: skip
 from rung.tasks.file.yaml import Location
 
 _PARTS: dict[str, type[BaseModel]] = {
-    "data": Data, "columns": Columns, "answer": Answer, "split": Split, "limit": Limit, "budget": Spend,
-    "passages": Corpus, "reader": Reader, "private": Private,
+    "data": Data, "columns": ColumnsPart, "answer": AnswerPart, "split": Split, "limit": Limit, "budget": Spend,
+    "passages": Corpus, "reader": ReaderPart, "private": PrivatePart,
 }  # fmt: skip
 _EXPECTED = {
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
@@ -50,9 +50,9 @@ def _line(lines: Mapping[Location, int], location: Location) -> int | None:
 def _allowed(location: Location) -> list[str]:
     part = _PARTS.get(str(location[0])) if len(location) > 1 else Definition
     if location[0] == "columns" and len(location) > 2 and location[1] == "reference":
-        part = Reference
+        part = ReferencePart
     if location[0] == "data" and len(location) > 2:
-        part = Source
+        part = SourcePart
     return sorted(set((part or Definition).model_fields) - {"whole"})
 
 

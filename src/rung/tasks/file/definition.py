@@ -40,7 +40,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
 Name = Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
-class Reader(_Part):
+class ReaderPart(_Part):
     """How a source is read; None leaves it to the file's name."""
 
     format: Format | None = None
@@ -75,15 +75,15 @@ class Reader(_Part):
         return Layout(self.format, self.header, self.names, self.delimiter, self.quote, self.encoding, self.path)
 
 
-class Source(Reader):
+class SourcePart(ReaderPart):
     """A file or folder and how it is read."""
 
     file: str
 
-    def under(self, defaults: Reader) -> Source:
+    def under(self, defaults: ReaderPart) -> SourcePart:
         """This source with ``defaults`` where it says nothing itself."""
         given = {key: value for key, value in self.model_dump().items() if value is not None}
-        return Source(**{**defaults.model_dump(), **given})
+        return SourcePart(**{**defaults.model_dump(), **given})
 
 
 def _source(value: Any) -> Any:
@@ -94,7 +94,7 @@ def _sources(value: Any) -> Any:
     return [_source(item) for item in _several(value)] if value is not None else value
 
 
-Sources = Annotated[tuple[Source, ...], BeforeValidator(_sources)]
+Sources = Annotated[tuple[SourcePart, ...], BeforeValidator(_sources)]
 
 
 class Data(_Part):
@@ -136,7 +136,7 @@ class _Picked(_Part):
         return value if value is None else _regex(value)
 
 
-class Reference(_Picked):
+class ReferencePart(_Picked):
     """Where the reference is: ``pattern`` takes its first group out of the text, ``map`` renames, ``separator`` splits."""
 
     map: dict[str, Text] = Field(default_factory=dict)
@@ -147,9 +147,9 @@ class InputField(_Picked):
     """A field of the input: a column, or what ``pattern`` takes out of it (its first group, else all that matches)."""
 
 
-class Columns(_Part):
+class ColumnsPart(_Part):
     input: dict[str, InputField]
-    reference: Reference | None = None
+    reference: ReferencePart | None = None
     id: Text | None = None
     group: Text | None = None
     split: Text | None = None
@@ -180,7 +180,7 @@ def _regex(value: str) -> str:
     return value
 
 
-class Answer(_Part):
+class AnswerPart(_Part):
     """The form of an answer. ``auto``: the labels are those of the data."""
 
     kind: Literal["text", "number", "labels", "json", "regex", "grammar"]
@@ -284,14 +284,14 @@ class Spend(_Part):
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
-class Private(_Part):
+class PrivatePart(_Part):
     """What must be measured and looked at before anything may be trained on the rows."""
 
     check: str
     recall: float = Field(default=0.95, gt=0, le=1)
 
 
-class Corpus(Source):
+class Corpus(SourcePart):
     """Passages: a data file's columns ``id`` and ``text`` (several are joined by a line break), or a folder or text file."""
 
     id: Text | None = None
@@ -303,7 +303,7 @@ class Corpus(Source):
         return _source(value)
 
 
-class Choice(_Part):
+class RungPart(_Part):
     """A rung to try."""
 
     name: str
@@ -347,15 +347,15 @@ class Definition(_Part):
     name: Name
     instruction: Text = Field(min_length=1)
     data: Data
-    columns: Columns
-    answer: Answer
+    columns: ColumnsPart
+    answer: AnswerPart
     empty: Literal["fail", "skip"] = "fail"
     metrics: Annotated[Texts, Field(min_length=1)]
     description: Text = ""
     licence: Text = ""
     constraints: Texts = ()
     persona: Text = ""
-    reader: Reader = Reader()
+    reader: ReaderPart = ReaderPart()
     rules: dict[str, Texts] = Field(default_factory=dict)
     max_tokens: int = Field(default=64, gt=0)
     overflow: Literal["truncate", "fail"] = "fail"
@@ -363,11 +363,11 @@ class Definition(_Part):
     limit: Limit = Limit()
     passages: Corpus | None = None
     models: Texts = ()
-    rungs: tuple[Choice, ...] = ()
+    rungs: tuple[RungPart, ...] = ()
     target: float | None = Field(default=None, allow_inf_nan=False)
     tolerance: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     budget: Spend = Spend()
-    private: Private | None = None
+    private: PrivatePart | None = None
     environment: Part | None = None
     tools: Annotated[tuple[Part, ...], BeforeValidator(_several)] = ()
     limits: dict[str, Any] = Field(default_factory=dict)

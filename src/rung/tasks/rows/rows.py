@@ -16,7 +16,7 @@ from rung.core.problem import nearest
 from rung.documents import tables
 from rung.documents.cells import ABSENT, heads, value
 from rung.documents.layout import SPLITS, Place, Row, Table
-from rung.tasks.file.definition import STDLIB_CORPUS, Source
+from rung.tasks.file.definition import STDLIB_CORPUS, SourcePart
 from rung.tasks.packs.middle import holes, stdlib
 from rung.tasks.rows.desk import Desk, Draft, short
 
@@ -32,7 +32,7 @@ def read_tables(desk: Desk) -> list[Table]:
     for split, sources in (("", data.whole), ("train", data.train), ("dev", data.dev), ("test", data.test)):
         for index, source in enumerate(sources):
             location: tuple[str | int, ...] = ("data", split, index) if split else ("data", index)
-            merged: Source = source.under(desk.definition.reader)
+            merged: SourcePart = source.under(desk.definition.reader)
             fim = merged.format == "fim"
             place = stdlib() if fim and source.file == STDLIB_CORPUS else desk.place(source.file, *location)
             if place is None:

@@ -18,7 +18,7 @@ from rung.core.types import Document
 from rung.documents.formats.docx.numbering import Numbering, read_numbering
 from rung.documents.formats.docx.package import Package, attribute
 from rung.documents.formats.docx.styles import Styles
-from rung.documents.formats.docx.writer import Writer
+from rung.documents.formats.docx.writer import TextWriter
 from rung.documents.source import Source
 
 
@@ -43,7 +43,7 @@ def _document(package: Package, source: Source, problems: Problems) -> Document:
     main = package.main()
     styles = package.related(main, "styles")
     lists = package.related(main, "numbering")
-    writer = Writer(
+    writer = TextWriter(
         Styles.of(package.parse(styles[0])) if styles else Styles(),
         read_numbering(package.parse(lists[0])) if lists else Numbering(),
     )

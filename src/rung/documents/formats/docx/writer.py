@@ -56,7 +56,7 @@ class _Paragraph:
     boxes: list[str] = field(default_factory=list)
 
 
-class Writer:
+class TextWriter:
     """Goes down and up by hand, as documents nest deeper than Python may recurse."""
 
     def __init__(self, styles: Styles, numbering: Numbering) -> None:

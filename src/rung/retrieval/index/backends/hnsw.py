@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, StoreError
 from rung.core.extras import require
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads
@@ -109,7 +109,10 @@ class HnswEngine:
             return np.zeros((0, self.dimensions), np.float32)
         kind = np.int8 if self._scale else np.float32
         # A deleted row's place comes back as None where it is asked for; nobody above asks.
-        kept = np.asarray(self.index.get(rows.astype(np.uint64), dtype=kind)).reshape(len(rows), self.dimensions)
+        found = self.index.get(rows.astype(np.uint64), dtype=kind)
+        if isinstance(found, list) and any(one is None for one in found):
+            raise StoreError("the index is damaged: it lacks rows", remedy="delete its folder and build it again")
+        kept = np.asarray(found).reshape(len(rows), self.dimensions)
         out: NDArray[np.float32] = kept.astype(np.float32, copy=False)
         if self._rotation is not None:
             out = np.asarray((out / np.float32(self._scale)) @ self._rotation.T, np.float32)
