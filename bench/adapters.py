@@ -23,7 +23,8 @@ from rung.core.types import Message
 from rung.models import hub
 from rung.models.adapters import compose, lora
 from rung.models.engine import paged
-from rung.models.engine.openvino import Engine, OpenvinoModel
+from rung.models.engine.openvino.engine import Engine
+from rung.models.engine.openvino.model import OpenvinoModel
 from rung.tuning import export
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import open_session

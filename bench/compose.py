@@ -23,7 +23,7 @@ from rung.data.read import read as read_records
 from rung.metrics import load_metric
 from rung.metrics.stats import interval, paired
 from rung.models.adapters import compose
-from rung.models.engine import openvino
+from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
 
 WEIGHTS = {"cat": ((1.0, 1.0), (0.5, 0.5)), "linear": ((1.0, 1.0), (0.5, 0.5)), "stack": ((), ())}

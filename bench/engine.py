@@ -178,7 +178,7 @@ def main() -> None:
     from rung.core.types import Sampling
     from rung.models import hub
     from rung.models.engine.decode import Decode, Words
-    from rung.models.engine.openvino import Engine
+    from rung.models.engine.openvino.engine import Engine
 
     settings = Settings()
     threads = given.threads or len(os.sched_getaffinity(0))

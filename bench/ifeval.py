@@ -26,7 +26,7 @@ from rung.metrics.instructions import (
 )
 from rung.metrics.stats import interval, paired
 from rung.models import Pool
-from rung.prompts.patterns.checked import compile_form
+from rung.prompts.patterns.checked.form import compile_form
 from rung.store import open_store
 
 GROUPS = ("all", "enforced", "left")

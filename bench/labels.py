@@ -27,7 +27,8 @@ from typing import Any
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub
-from rung.models.engine.openvino import Engine, OpenvinoModel
+from rung.models.engine.openvino.engine import Engine
+from rung.models.engine.openvino.model import OpenvinoModel
 
 
 def read(path: Path) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from rung.core.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub
-from rung.models.engine.openvino import OpenvinoModel, open_model, unstable
+from rung.models.engine.openvino.model import OpenvinoModel, open_model, unstable
 
 NAME = "smollm2-135m"
 LABELS = ("card arrival", "retrieval", "training a model", "prompt", "statistics of a test")

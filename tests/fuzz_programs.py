@@ -20,7 +20,7 @@ from rung.core.types import Example, ResponseFormat, Sampling
 from rung.foundations.nearest import NearestProgram
 from rung.foundations.rules import FieldRulesProgram, RulesProgram
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.checked import CheckedProgram
+from rung.prompts.patterns.checked.program import CheckedProgram
 from rung.prompts.patterns.flip import FlippedProgram
 from rung.prompts.patterns.grade import GradedProgram
 from rung.prompts.patterns.language import LanguageProgram

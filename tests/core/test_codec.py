@@ -93,6 +93,12 @@ def test_defaults_are_left_out_and_filled_in_again() -> None:
     assert decode(types.Sampling, {}) == types.Sampling()
 
 
+@pytest.mark.parametrize("spec", [{"max_tokens": None}, {"stop": [None]}, {"temperature": []}, {"beams": 1.5}])
+def test_a_value_of_another_kind_is_refused(spec: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        decode(types.Sampling, spec)
+
+
 def test_a_field_of_a_newer_version_is_ignored() -> None:
     assert decode(types.Usage, {"calls": 2, "carbon": 1.5}) == types.Usage(calls=2)
 

@@ -30,6 +30,13 @@ from rung.core.number import number_alone, read_number
         ("the answer is $1,250.", "1250"),
         ("\\boxed{-4}", "-4"),
         ("first #### 3\nthen #### 8", "8"),
+        ("minus 7", "-7"),
+        ("x = - 7", "-7"),
+        ("− 7 °C", "-7"),
+        ("\\boxed{12{,}500}", "12500"),
+        ("7 hundred thousand", "7e5"),
+        ("3x10^8 m/s", "3e8"),
+        ("so => 7", "7"),
     ],
 )
 def test_a_number_is_read(text: str, number: str) -> None:
@@ -41,7 +48,8 @@ def test_a_number_is_read(text: str, number: str) -> None:
     [
         "", "eleven", "7-9", "7 to 9", "7 or 9", "7, 9", "7 kg and 9 bags", "3 of 4", "not 7", "at least 7", "more than 7", "2,5",
         "1.234.567", "1.234,5", "12 345", "08:15", "2031-02-03", "10.0.0.7", "0xFF", "4k", "5 ± 1", "3²", "2^8", "2 + 2", "5th",
-        "1e9999", "Answer: 4\nAnswer: 5", "the answer isn't 4", "5/0", "nan", "∞",
+        "7 (±2)", "- 7", "7+", "7 or more", "over 7", "nearly 7", "7, perhaps 8", "6 ft 2 in", "2h 15m", "3 million 200 thousand", "2 dozen", "7 Mio",
+        "√49", "sqrt(49)", "1e5.5", "0.3\u0305", "minus -7", "1e9999", "Answer: 4\nAnswer: 5", "the answer isn't 4", "5/0", "nan", "∞",
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_not_guessed(text: str) -> None:

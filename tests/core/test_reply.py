@@ -46,6 +46,8 @@ def test_a_label_is_read_in_every_wrapping(wrapping: str, label: str) -> None:
         "late (not late fee)", "late fee rather than late", "late or lost card", "late, Other", "late\nOther", "not late", "It isn't late.",
         "neither late nor lost card", "never late", "lateness", "too-late", "late/Other", "late_fee", "", "???", "I cannot say",
         '{"answer": "late", "second": "Other"}', '["late", "Other"]', '{"answer": "la', '{"answer": "soon"}', "Answer: late\nAnswer: Other",
+        "hardly late", "far from late", "anything but late", "it lacks a late fee", "late? No.", "late: false", "late is wrong, I fear", "late isn't it",
+        "late can be ruled out", "some other matter", '{"answer": ["late", "Other"]}', "rarely late",
         "<think>late</think>", "<think>late", "<think>late</think>\nno idea", "es ist nicht late", "anything other than late",
     ],
 )  # fmt: skip
@@ -65,6 +67,10 @@ def test_a_label_is_not_guessed(text: str) -> None:
         (ResponseFormat("labels", labels=("ok", "OK")), "OK", "OK"), (ResponseFormat("labels", labels=("ok", "OK")), "Ok", None),
         (ResponseFormat("labels", labels=("1", "2", "3")), "2 out of 3", None), (ResponseFormat("labels", labels=("1", "2")), "1.5", None),
         (ResponseFormat("labels", labels=("yes", "no")), "No, it does not.", "no"),
+        (ResponseFormat("labels", labels=("yes", "no")), "I have no idea", None), (LETTERS, "A person asks for help", None),
+        (LETTERS, "A is right", "A"), (ResponseFormat("labels", labels=("on_time", "time")), "on\\_time", "on_time"),
+        (ResponseFormat("labels", labels=("late", "soon")), "la\u00adte\u200b", "late"), (LETTERS, '{"why": "A", "answer": "B"}', None),
+        (ResponseFormat("labels", labels=("1", "2", "3")), "between 2 and 4", None),
         (ResponseFormat("labels", labels=("supported", "not supported")), "It is not supported.", "not supported"),
     ],
 )  # fmt: skip
@@ -86,6 +92,7 @@ def test_labels_of_odd_kinds(form: ResponseFormat, text: str, label: str | None)
         ('[{"n": 2}]', None),
         ('{"n": 1, "n": 2}', None),
         ('{"n": Infinity}', None),
+        ('{"n": 2e999}', None),
         ('{"n": 2,}', None),
         ("{'n': 2}", None),
         ('{"n": ' + "7" * 6000 + "}", None),
@@ -119,6 +126,9 @@ def test_a_schema_opens_no_address_and_its_patterns_end() -> None:
         ("<think>3 or 4</think> 4", "4"),
         ("3 <think>4", "3"),
         ('{"answer": 4', None),
+        ('{"answer": 4, "confidence": 0.8}', "4"),
+        ('{"steps": [1, 2], "value": "7"}', "7"),
+        ('{"low": 4, "high": 5}', None),
     ],
 )
 def test_numbers(text: str, number: str | None) -> None:

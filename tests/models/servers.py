@@ -16,6 +16,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PIECES = ("Hello", " brave", " world")
+ODD: dict[str, bytes] = {
+    "nothing": b"",
+    "null": b"null",
+    "list": b"[]",
+    "text": b'"hello"',
+    "empty": b"{}",
+    "error": b'{"error": {"message": "out of credit", "code": 500}}',
+    "none": b'{"choices": [], "content": null, "candidates": []}',
+    "nested": b'{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": {"a": 1}}}], "stop_reason": "end_turn",'
+    b'"content": [{"type": "text", "text": 7}], "candidates": [{"content": {"parts": [{"text": 7}]}, "finishReason": "STOP"}]}',
+}
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(int(model[6:]), {}, {"location": f"{server.url}/elsewhere{self.path}"})
         elif model == "garbled":
             self._send(200, b"<html>it works</html>")
+        elif model.startswith("odd-"):  # JSON, and no answer
+            self._send(200, ODD[model[4:]])
         elif model == "slow":
             server.free.wait(20)
             return False

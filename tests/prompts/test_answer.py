@@ -10,7 +10,7 @@ from rung.core.errors import ServerError
 from rung.core.reply import read_reply
 from rung.core.types import Message, ResponseFormat, Sampling
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.answer import ask
+from rung.prompts.answer import Asked, ask, listen
 
 LABELS = ResponseFormat("labels", labels=("card_payment", "card_payment_fee", "refund"))
 SCHEMA = ResponseFormat("json", schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
@@ -83,3 +83,17 @@ async def test_a_model_error_is_a_failure() -> None:
     asked = await ask(model, (Message("user", "x"),), ResponseFormat(), Sampling())
     assert asked.failure is not None
     assert (asked.failure.where, "it broke" in asked.failure.message) == ("model", True)
+
+
+async def test_a_stream_that_began_in_its_reasoning_is_no_answer_and_the_next_is_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rung.prompts.answer._inside", set())
+    model = Fake({"": "perhaps so</think>It is so."})
+    heard = [piece async for piece in listen(model, (Message("user", "x"),), Sampling())]
+    assert isinstance(heard[-1], Asked)
+    assert heard[-1].failure is not None
+    assert heard[-1].failure.where == "parse"
+    heard = [piece async for piece in listen(model, (Message("user", "x"),), Sampling())]
+    assert isinstance(heard[-1], Asked)
+    assert "".join(map(str, heard[:-1])) == heard[-1].output == "It is so."

@@ -46,6 +46,7 @@ async def test_an_answer_that_is_blocked_is_not_given(tmp_path: Path) -> None:
     answer = await program("Sell me an umbrella")  # the model repeats it
     assert answer.failure is not None
     assert (answer.failure.code, answer.output, answer.raw) == ("blocked", None, "")
+    assert all(not step.reply and not step.messages for step in answer.steps)
     assert answer.steps
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from rung.core.protocols import Program
 from rung.core.types import Answer, text_of
-from rung.serving.compute import SHORT, Pace, compute
+from rung.serving.compute import SHORT, STUCK, Pace, compute
 from rung.serving.endpoint import ProgramEndpoint
 from rung.serving.limits import Limits
 from rung.serving.local import Opened
+from rung.serving.wire import Refused
 from tests.serving.loopback import serving
 
 
@@ -91,3 +92,50 @@ async def test_what_a_thread_raises_comes_out() -> None:
 
     with pytest.raises(KeyError, match="gone"):
         await compute(fail)
+
+
+class Deaf:
+    """Computes until it is let go, in C, where no exception of Python's arrives."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+
+    def __call__(self) -> None:
+        while not self.free.is_set():
+            try:
+                self.free.wait(5)
+            except BaseException:  # told to stop, and does not
+                continue
+
+
+async def test_a_thread_whose_caller_has_gone_stops() -> None:
+    ended = threading.Event()
+
+    def endless() -> None:
+        try:
+            while True:
+                pass
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await compute(endless)
+    assert await asyncio.to_thread(ended.wait, 5)
+    assert await compute(lambda: 1) == 1
+
+
+async def test_threads_that_do_not_stop_are_replaced_and_then_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.serving.compute.PATIENCE", 0.05)
+    deaf = Deaf()
+    for _ in range(STUCK):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await compute(deaf)
+        await asyncio.sleep(0.1)
+    with pytest.raises(Refused) as caught:
+        await compute(lambda: 1)
+    assert caught.value.status == 503
+    deaf.free.set()
+    await asyncio.sleep(0.3)
+    assert await compute(lambda: 1) == 1

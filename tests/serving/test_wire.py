@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rung.core.types import Message, ToolCall, Usage
 from rung.serving.wire import ChatRequest, Refused, UsageWire, read_chat
@@ -26,7 +27,7 @@ def read(**changes: Any) -> ChatRequest:
         (b"\xff", None, "invalid_json"),
         (b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}', None, "invalid_json"),
         (b'{"messages": []}', "model", "missing_required_parameter"),
-        (b'{"model": "m", "messages": []}', "messages", "invalid_type"),
+        (b'{"model": "m", "messages": []}', "messages", "invalid_value"),
     ],
 )
 def test_bodies_that_cannot_be_read(body: bytes, param: str | None, code: str) -> None:
@@ -94,6 +95,27 @@ def test_tool_arguments_must_be_an_object(arguments: str) -> None:
     request = read(messages=[{"role": "assistant", "tool_calls": [call]}])
     with pytest.raises(Refused, match="not a JSON object"):
         request.messages[0].message()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("messages", [1] * 400_000),
+        ("messages", [{"role": "user", "content": "x"}] * 20_000),
+        ("messages", [{"role": "user", "content": [{"type": "text", "text": "x"}] * 20_000}]),
+        ("messages", [{"role": "assistant", "tool_calls": [1] * 400_000}]),
+        ("tools", [1] * 400_000),
+        ("stop", [""] * 400_000),
+        ("input", {f"k{n}": n for n in range(80_000)}),
+    ],
+)
+def test_of_a_body_full_of_mistakes_the_first_is_looked_at(field: str, value: object) -> None:
+    """All of a million took 15 seconds, on the event loop."""
+    body = json.dumps({**BASE, field: value}).encode()
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate_json(body)
+    assert caught.value.error_count() <= 2
+    assert caught.value.errors()[0]["loc"][0] == field
 
 
 def test_usage() -> None:

@@ -16,7 +16,7 @@ from rung.core.errors import InputError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
 from rung.models.adapters import lora
-from rung.models.engine.openvino import open_model
+from rung.models.engine.openvino.model import open_model
 from rung.tuning import export
 from rung.tuning.session import open_session
 from rung.tuning.weights import Base

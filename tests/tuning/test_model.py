@@ -11,7 +11,7 @@ import torch
 
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
-from rung.models.engine.openvino import open_model
+from rung.models.engine.openvino.model import open_model
 from rung.tuning import export, preflight
 from rung.tuning.batches import Chat, encode
 from rung.tuning.loop import train

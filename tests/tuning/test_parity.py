@@ -12,7 +12,7 @@ import torch
 
 from rung.core.errors import ParityError
 from rung.core.settings import Settings
-from rung.models.engine.openvino import open_model
+from rung.models.engine.openvino.model import open_model
 from rung.tuning import export, parity
 from rung.tuning.batches import Chat
 from rung.tuning.session import Session, open_session
@@ -167,7 +167,7 @@ def test_too_little_memory_is_no_failure(
     def refuse(*_: object) -> None:
         raise RuntimeError("Failed to allocate 268435456 bytes of memory")
 
-    monkeypatch.setattr("rung.models.engine.openvino.open_model", refuse)
+    monkeypatch.setattr("rung.models.engine.openvino.model.open_model", refuse)
     found = reference.check("f16", tmp_path / "x.gguf", Settings())
     assert (found.verdict, found.rows) == ("not checked", 0)
     assert "too little memory" in str(found)

@@ -39,7 +39,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Improve it": {
         "prompt": ("prompt:app", "Write, check, version and optimize prompts."),
-        "pattern": ("pattern:app", "Use prompt patterns by themselves, one command each."),
+        "pattern": ("pattern.app:app", "Use prompt patterns by themselves, one command each."),
         "data": ("data:app", "Turn files, mail, chats and runs into training rows."),
         "tune": ("tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
         "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),

@@ -169,7 +169,7 @@ def _precision(name: str, kind: str, settings: Settings) -> str:
     from rung.core.errors import Unsupported
     from rung.core.machine import machine
     from rung.models.embed.minilm import best_precision
-    from rung.models.engine.openvino import choose_precision
+    from rung.models.engine.openvino.engine import choose_precision
 
     if kind == "embedder":
         return best_precision(machine()) if name == "minilm" else "f32"

@@ -51,9 +51,12 @@ def decode(kind: type[T], value: Any) -> T:
 
 
 def _decode(kind: Any, value: Any) -> Any:
-    if kind is Any or value is None:
+    if kind is Any:
         return value
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if value is None:
+        _expect(kind is types.NoneType or types.NoneType in arguments or None in arguments, kind, value)
+        return None
     if origin in (typing.Union, types.UnionType):
         arms = [arm for arm in arguments if arm is not type(None)]
         for arm in arms[:-1]:

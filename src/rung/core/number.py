@@ -14,18 +14,33 @@ _RUN = re.compile(
 )
 """A piece of text that looks like one number, signs and separators and all."""
 _JOINED = re.compile(
-    r"[%°]?\s*(?:[-~/:;&×÷*^,…+x]|\.{2,}|±|\+/-)?\s*|\s?(?:[^\W\d_]{1,12}|[%°€£])?\s*(?:[-~]|to|or|and|(?:out )?of|bis|oder|und|von|till|until|through)\s*",
+    r"[%°]?\s*(?:[-~/:;&×÷*^,…+x]|\.{2,}|±|\+/-)?\s*|\s?(?:[^\W\d_]{1,12}|[%°€£])?\s*(?:[-~]|to|or|and|(?:out )?of|bis|oder|und|von|till|until|through)\s*"
+    r"|\s*\(\s*(?:±|\+/-)\s*|\s?(?:hundred|thousand|million|billion|trillion)s?,?\s*"
+    r"|\s?(?:h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|d|days?|weeks?|months?|y|yrs?|years?|ft|feet|foot|in|inch(?:es)?|yards?"
+    r"|miles?|lbs?|pounds?|oz|ounces?|k?g|k?m|cm|mm|dollars?|euros?|cents?|pence|dozen|degrees?)\.?,?\s+",
     re.IGNORECASE,
 )
 """What stands between two numbers that belong together: neither of them is the answer."""
 _BEFORE = re.compile(
-    r"(?:(?:\bnot|n['’]t)(?:\s+[^\W\d_]{1,12}){0,2}|\bnever|\bneither|\bnor|\bexcept|\bthan|\bat least|\bat most|\bup to|[<>≤≥≠])[\s*_`\"'(]*\Z",
+    r"(?:(?:\bnot|n['’]t)(?:\s+[^\W\d_]{1,12}){0,2}|\bnever|\bneither|\bnor|\bexcept|\bthan|\bat least|\bat most|\bup to|[≤≥≠]|(?<![-=])[<>]"
+    r"|\b(?:over|under|above|below|beyond|exceed\w*|almost|nearly|minimum(?: of)?|maximum(?: of)?|maybe|perhaps|possibly|half(?: of)?)"
+    r"|√|sqrt\s*[({]|\b(?:log|ln|exp)\s*[({]|\\(?:sqrt|log|ln|exp)\s*[({]?)[\s*_`\"'($]*\Z",
     re.IGNORECASE,
 )
-"""What, before a number, says that it is not the answer, or only a bound of it."""
-_TIMES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+"""What, before a number, says that it is not the answer, or only a bound of it, or that something is done with it."""
+_BEHIND = re.compile(
+    r"\s*(?:\+(?!\s*\d)|(?:or|and) (?:more|less|fewer|higher|lower|above|below|up|over|under|greater|so)\b|plus\b|dozens?\b|\(?±)"
+    r"|\s[eE][-+]?\d|\.\d|[\u0300-\u036f]",
+    re.IGNORECASE,
+)
+"""What, behind a number, says that it is only a bound, or another number."""
+_MINUS = re.compile(r"(?:\b(?:minus|negative)\s+|(?:(?<=[=:(])|\b(?:is|are|equals))\s*-\s+)[*_`$(]*\Z", re.IGNORECASE)
+"""A sign apart from its number."""
+_DASH = re.compile(r"(?:\A|\n)\s*-\s+[*_`$]*\Z")
+"""A sign, or the mark of a list."""
+_TIMES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "lakh": 5, "crore": 7}
 _SCALE = re.compile(
-    r"\s?(?P<word>hundred|thousand|million|billion|trillion)s?\b|(?P<letter>(?:[kKMB]|bn|mn|mio|Mio)\b)"
+    r"\s?(?P<word>(?:(?:hundred|thousand|million|billion|trillion|lakh|crore)s?\b\s?)+)|\s?(?P<letter>(?:[kKMB]|bn|mn|mio|Mio|Mrd)\b)"
 )
 _POWER = re.compile(r"\s*(?:[×*·x]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*[{(]?\s*([-+]?\d+)\s*[)}]?")
 _SUPER = re.compile(r"(?<=10)[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
@@ -73,7 +88,9 @@ def _plain(text: str) -> str:
     """The text with one way to write digits, minus and powers."""
     text = re.sub(r"(?<!\w)_+(?=[-+$€£.\d])|(?<=\d)_+(?!\w)", "", text)  # _5_ in Markdown
     text = _SUPER.sub(lambda found: "^" + found[0].translate(_SUPERS), text)
-    text = _FRACTION.sub(r"\1/\2", text)
+    text = _FRACTION.sub(r"\1/\2", text).replace("{,}", ",")
+    text = re.sub(r"(?<=\d)\\[,!;](?=\d{3})", ",", text)  # LaTeX's thin spaces
+    text = re.sub(r"−\s+(?=[\d.])", "-", text) if re.match(r"\s*−", text) else text
     text = (
         "".join(str(unicodedata.decimal(one)) if one.isdecimal() and not one.isascii() else one for one in text)
         if not text.isascii()
@@ -153,10 +170,15 @@ def _told(text: str, runs: list[re.Match[str]], at: int) -> tuple[str, str]:
         beside.append(text[end : runs[at + 1].start()])
     if any(_JOINED.fullmatch(gap) for gap in beside):
         return "", f"{body} is one of several numbers side by side"
+    if _DASH.search(before):
+        return "", f"the dash before {body} may be its sign or the mark of a list"
+    if _BEHIND.match(after):
+        return "", f"what follows {body} makes it a bound or another number"
     found = _NUMBER.fullmatch(body)
     if found is None or not found["body"] or (found["sign"] and found["more"]):
         return "", f"{body!r} can be read in more than one way"
-    if after[:1] in _VULGAR or re.match(r"[^\W\d_]+\d|[xX][0-9a-fA-F]", after) or re.match(r"[/^⁰¹²³⁴⁵⁶⁷⁸⁹]", after):
+    other = re.match(r"[^\W\d_]+\d|[xX][0-9a-fA-F]|[/^⁰¹²³⁴⁵⁶⁷⁸⁹]", after)
+    if after[:1] in _VULGAR or (other and scientific is None):
         return "", f"what follows {body} makes it another number"
     power = int(found["power"][1:]) if found["power"] and len(found["power"]) < 8 else 0
     if scientific is not None:
@@ -164,11 +186,14 @@ def _told(text: str, runs: list[re.Match[str]], at: int) -> tuple[str, str]:
     elif scale := _SCALE.match(after):
         if scale["letter"]:
             return "", f"{body}{scale['letter']} may be a multiple or a unit"
-        power += _TIMES[scale["word"].lower()]
+        power += sum(_TIMES[word.lower().removesuffix("s")] for word in scale["word"].split())
     if re.match(r"(?:st|nd|rd|th)\b", after):
         return "", f"{body}{after[:2]} is a position"
     digits = re.sub(r"[,'’_\u00a0\u202f\u2009]", "", found["body"])
-    sign = "-" if "-" in (found["sign"], found["more"]) else ""
+    apart = _MINUS.search(before)
+    if apart and (found["sign"] or found["more"]):
+        return "", f"{body} has two signs"
+    sign = "-" if "-" in (found["sign"], found["more"]) or apart else ""
     spelled = (
         found["power"].replace("E", "e") if found["power"] and scientific is None else f"e{power}" if power else ""
     )

@@ -170,6 +170,13 @@ def inside(folder: Path, name: Any) -> Path:
     )
 
 
+def model_name(stored: Any) -> str:
+    """A model's name out of a program's spec. Raises TypeError for anything else: an empty one would mean the default model."""
+    if not isinstance(stored, str) or not stored.strip():
+        raise TypeError(f"the model's name is {str(stored)[:60]!r}")
+    return stored
+
+
 def load(folder: Path, resources: Resources) -> Program:
     """Rebuild the program that ``save`` wrote. Raises InputError when the folder is damaged, whatever it holds."""
     document = read(folder)
@@ -240,7 +247,7 @@ class Storable:
                 continue  # its default, or the error that it has none
             stored = spec[field.name]
             if kind is Model:
-                given[field.name] = resources.model(stored)
+                given[field.name] = resources.model(model_name(stored))
             elif kind is Program:
                 given[field.name] = unnest(stored, folder, resources)
             elif "rows" in field.metadata:

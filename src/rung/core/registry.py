@@ -18,7 +18,7 @@ Kind = Literal[
 
 TABLES: dict[Kind, dict[str, str]] = {
     "provider": {
-        "openvino": "rung.models.engine.openvino:open_model",
+        "openvino": "rung.models.engine.openvino.model:open_model",
         "transformers": "rung.models.providers.transformers.model:open_model",
         "openai": "rung.models.providers.openai:open_model",
         "anthropic": "rung.models.providers.anthropic:open_model",

@@ -6,6 +6,7 @@ The rules are those of docs/rungs.md. Where they do not hold, the reply is not u
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.number import read_number
+from rung.core.number import number_alone, read_number
 from rung.core.pattern import compile_pattern, shown
 from rung.core.reasoning import without_reasoning
 from rung.core.types import ResponseFormat
@@ -60,16 +61,36 @@ _MARK = re.compile(
     re.IGNORECASE,
 )
 _NOT = re.compile(
-    r"(?:\b(?:not|no|never|neither|nor|cannot|without|except|excluding|unlike|than|instead of|isn['’]?t|is ?n['’]t|nicht|kein\w*|weder|"
-    r"noch|pas|ni|non|nunca|jamais|não|не|нет|ни)\b|n['’]t\b)[^.!?\n;:]{0,24}\Z|(?:不|非|没|沒|未|無|无|ない)\w{0,3}\Z",
+    r"(?:\b(?:not|no|never|neither|nor|none|nothing|nobody|cannot|without|except|excluding|unlike|than|instead of|as opposed to|less|least"
+    r"|hardly|barely|scarcely|rarely|seldom|far from|anything but|short of|devoid of|free (?:of|from)|lack\w*|fail\w*|doubt\w*|unlikely"
+    r"|isn['’]?t|is ?n['’]t|nicht|kein\w*|weder|noch|kaum|pas|ni|non|nunca|jamais|não|не|нет|ни)\b|n['’]t\b)[^.!?\n;:]{0,24}\Z"
+    r"|(?:不|非|没|沒|未|無|无|ない)\w{0,3}\Z",
     re.IGNORECASE,
 )
+_DENIED = re.compile(
+    r"[\s*_`\"'”’)]*(?:[?]\s*(?:no|not|nope|nein|non)\b|[:=]\s*(?:no|false|0(?!\.?\d))\b"
+    r"|(?:is|are|was|would be|seems|looks|can be)\s+(?:not|n['’]t|wrong|incorrect|false|excluded|ruled out|unlikely|out)\b|(?:is|was|ca|wo)n['’]t\b"
+    r"|does(?:n['’]t| not)\b|can(?:not|['’]t)\b)",
+    re.IGNORECASE,
+)
+"""What, behind a label, says that it is not the answer."""
+_WEAK = re.compile(
+    r"a|all|any|both|down|even|here|i|in|just|left|like|more|most|new|no|none|now|off|on|others?|out|right|some|there|up|well"
+)
+"""Words of running text: as labels they are named only where a clause ends behind them ("no idea" does not say no)."""
+_GOES_ON = re.compile(r"\s+(?!(?:is|because|as|since|and|or|was|would|seems|fits)\b)[^\W\d_]", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"answer|label|final[_ ]answer|prediction|class|category|output|result|value|number", re.IGNORECASE
+)
+"""Keys of an object that hold its answer, whatever else is in it."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Scripts without spaces between words."""
+_UNSEEN = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+"""Signs that nobody sees."""
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", text).translate(_UNSEEN).casefold().split())
 
 
 def _bare(text: str) -> str:
@@ -112,17 +133,27 @@ def _label(labels: tuple[str, ...], text: str) -> tuple[str | None, str]:
     if objects:
         inside = {label for value in objects for item in _leaves(value) if (label := _equal(labels, item)) is not None}
         return _only(inside, complaint)
+    text = re.sub(r"\\(?=[_*\-.#`])", "", text)  # Markdown's escapes
     # What a line says that marks its answer, or a line of its own, counts before what the prose around it names.
     marked = {_equal(labels, text[mark.end() :].lstrip().partition("\n")[0]) for mark in _MARK.finditer(text)} - {None}
     lines = marked or {_equal(labels, line) for line in text.splitlines()} - {None}
     if lines:
         return _only(lines, complaint)
     named = set()
-    for label, before in _named(labels, text):
-        if _NOT.search(before):
+    for label, before, after in _named(labels, text):
+        if _NOT.search(before) or _DENIED.match(after):
             return None, f"{complaint}: {label} is negated"
-        named.add(label)
+        if not (_WEAK.fullmatch(_plain(label)) and _GOES_ON.match(after)):
+            named.add(label)
+    if len(named) == 1 and all(map(number_alone, labels)) and len(re.findall(r"\d+(?:[.,]\d+)*", text)) > 1:
+        return None, f"{complaint}: another number stands beside it"
     return _only(named, complaint)
+
+
+def _answer(value: Any) -> Any:
+    """What an object says is its answer: the one of its values that stands under such a key, else the object."""
+    found = [item for key, item in value.items() if _ANSWER.fullmatch(key)] if isinstance(value, dict) else []
+    return found[0] if len(found) == 1 else value
 
 
 def _only(found: set[Any], complaint: str) -> tuple[str | None, str]:
@@ -141,20 +172,22 @@ def _leaves(value: Any) -> Iterator[str]:
             waiting += list(item.values() if isinstance(item, dict) else item)
 
 
-def _named(labels: tuple[str, ...], text: str) -> Iterator[tuple[str, str]]:
-    """Each label that the text names as whole words, with the text before it; of labels inside one another, the longest."""
-    folded = unicodedata.normalize("NFKC", text)
+def _named(labels: tuple[str, ...], text: str) -> Iterator[tuple[str, str, str]]:
+    """Each label that the text names as whole words, with the text before and behind it; of labels inside one another, the
+    longest."""
+    folded = unicodedata.normalize("NFKC", text).translate(_UNSEEN)
     known = _labels(labels)
     for found in _any_of(labels).finditer(folded):
         start, end = found.span()
         word = found[0]
         if not (_apart(folded, start, -1) and _apart(folded, end, 1)):
             continue
+        around = (folded[max(0, start - 60) : start], folded[end : end + 60])
         if word in labels:
-            yield word, folded[max(0, start - 60) : start]
+            yield word, *around
         elif len(word) > 1 or _UNSPACED.match(word):  # an "a" in running text is not the label A
             for label in known.get(_plain(word), ()):
-                yield label, folded[max(0, start - 60) : start]
+                yield label, *around
 
 
 @lru_cache(maxsize=256)
@@ -192,7 +225,13 @@ def _constant(name: str) -> Any:
     raise _Doubtful(f"{name} is no JSON")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+def _float(text: str) -> float:
+    if math.isinf(float(text)):
+        raise _Doubtful(f"{text[:40]} is too large")
+    return float(text)
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float)
 
 
 def _values(text: str) -> list[Any]:
@@ -330,8 +369,10 @@ def _bounded(draft: Any) -> Any:
 
 def _number(text: str) -> tuple[str | None, str]:
     objects = [value for value in _values(text) if isinstance(value, dict)]
-    if len(objects) == 1 and set(objects[0]) == {"answer"} and not isinstance(objects[0]["answer"], dict | list | bool):
-        text = str(objects[0]["answer"])
+    leaves = {item for value in objects for item in _leaves(_answer(value)) if read_number(item)[0]}
+    if len(leaves) > 1:
+        return None, f"expected a number, got {_short(text)}: several numbers stand in the object"
+    text = next(iter(leaves), "") if objects else text
     number, why = read_number(text)
     return (number, "") if number else (None, f"expected a number, got {_short(text)}: {why}")
 

@@ -173,6 +173,7 @@ def serve() -> None:
     """Read what is asked for on standard input until it ends."""
     global apart
     apart = True
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
@@ -186,6 +187,14 @@ def serve() -> None:
             _send(answers, ("missing", (error.message, error.remedy)))
         except MemoryError:
             os._exit(137)
+
+
+def _leave_with(parent: int) -> None:
+    """End in the middle of a file when the process that asked was killed, and could not end this one."""
+    while os.name == "posix" and os.getppid() == parent:
+        time.sleep(0.5)
+    if os.name == "posix":
+        os._exit(1)
 
 
 def _answer(produce: Produce, source: Source, answers: IO[bytes], most: int) -> None:

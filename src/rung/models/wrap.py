@@ -160,6 +160,8 @@ class MeteredModel:
         try:
             async with aclosing(self._pieces(request, given)) as pieces:
                 async for chunk in pieces:
+                    if not is_unicode(chunk.text):
+                        chunk = replace(chunk, text=as_unicode(chunk.text))
                     if chunk.reply is not None:
                         done = True
                         chunk = replace(chunk, reply=self._metered(chunk.reply, time.monotonic() - started))
@@ -278,7 +280,8 @@ class MeteredModel:
         )
 
     def _metered(self, reply: Reply, elapsed: float) -> Reply:
-        return replace(reply, usage=self._report(reply.usage, elapsed))
+        text = reply.text if is_unicode(reply.text) else as_unicode(reply.text)
+        return replace(reply, text=text, usage=self._report(reply.usage, elapsed))
 
     def _report(self, usage: Usage, elapsed: float) -> Usage:
         """Fill in what the provider left open (a call, seconds, money), tell the meter, and return it."""
@@ -319,6 +322,20 @@ def _sensible(request: Request) -> None:
     if not request.messages:
         raise InputError("no messages", remedy="give at least one message with role user")
     request.sampling.check()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: JSON may hold half a character, which no file and no store takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_unicode(text: str) -> str:
+    """The text with its half characters joined or replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 async def _closable(pieces: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rung.core.errors import ModelError
 from rung.core.protocols import Model
-from rung.core.reasoning import Listener
+from rung.core.reasoning import Listener, closed_alone
 from rung.core.reply import read_reply
 from rung.core.types import (
     Answer,
@@ -24,6 +24,9 @@ from rung.core.types import (
     Step,
     Usage,
 )
+
+_inside: set[str] = set()
+"""Models whose prompts open the reasoning that their replies close: known once a reply has shown it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ async def ask(
     step = Step(name, messages, reply.text, note=note, usage=reply.usage)
     if reply.finish == "error":
         return Asked(None, "", replace(step, reply=""), Failure.of_reply(reply))
+    if closed_alone(reply.text):
+        _inside.add(model.name)
     output, complaint = read_reply(form, reply.text)
     if reply.finish == "length":
         if not complaint and not constrained.closed and _may_go_on(form, output, reply.text):
@@ -91,7 +96,7 @@ async def listen(
     model that breaks off makes a failure, whatever came before it.
     """
     held, begun, reply = "", False, None
-    listener = Listener()
+    listener = Listener(inside=model.name in _inside)
     try:
         async with aclosing(model.stream(Request(messages, sampling, repeat=repeat))) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -111,6 +116,12 @@ async def listen(
         yield Asked(None, "", Step(name, messages), Failure.of_reply(reply or broken))
         return
     output, complaint = read_reply(ResponseFormat(), reply.text)
+    if listener.late:
+        _inside.add(model.name)
+        output, complaint = (
+            None,
+            "what was streamed is reasoning that the reply ended without having begun it: ask again",
+        )
     step = Step(name, messages, reply.text, usage=reply.usage)
     yield Asked(output, reply.text, step, Failure("parse", complaint) if complaint else None)
 

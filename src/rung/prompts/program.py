@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 from rung.core.codec import canonical, decode, encode
 from rung.core.errors import InputError, ModelError
-from rung.core.program import inside
+from rung.core.program import inside, model_name
 from rung.core.protocols import Model, Resources
 from rung.core.types import (
     Answer,
-    Example,
     Failure,
     Input,
     Message,
@@ -65,6 +64,10 @@ class Options:
         return cls(task.form, task.fields, Sampling(max_tokens=task.max_tokens), task.overflow)
 
 
+LONG = 2000
+"""Characters of an input from which on examples are chosen and the prompt is made in a thread: others wait in the loop."""
+
+
 class PromptProgram:
     """Answers with one prompt. ``weights`` is what the model is read from (a tuned rung's GGUF, or an adapter's folder), if any."""
 
@@ -109,10 +112,14 @@ class PromptProgram:
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> PromptProgram:
         weights = inside(folder, spec["weights"]) if "weights" in spec else None
-        model = resources.model(f"{spec['model']}{weights}" if weights is not None else spec["model"])
+        name = model_name(spec["model"])
+        model = resources.model(f"{name}{weights}" if weights is not None else name)
         selector = Selector.load(spec["select"], folder, resources) if "select" in spec else None
         prompt = decode(Template, spec["template"]) if "template" in spec else decode(Prompt, spec["prompt"])
-        return cls(prompt, model, decode(Options, spec["options"]), selector, weights)
+        options = decode(Options, spec["options"])
+        if options.form.kind == "labels" and not options.form.labels:
+            raise ValueError("the answer is one of no labels")
+        return cls(prompt, model, options, selector, weights)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """The exact messages that the first call sends for ``input`` (before any cut that the overflow policy makes)."""
@@ -131,9 +138,7 @@ class PromptProgram:
         return Usage(2 * votes, votes * (2 * tokens + chain), votes * (chain + new)), messages
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        value = as_input(input, self.options.fields)
-        examples = self.selector(value) if self.selector is not None else ()
-        messages, complaint = self._fit_window(value, examples)
+        messages, complaint = await self._ready(input)
         if complaint is not None:
             return Answer(None, steps=(Step("prompt", messages),), failure=complaint)
         reasoning = self.options.reasoning
@@ -154,8 +159,7 @@ class PromptProgram:
         if self.options.form.closed or self.options.reasoning is not None:
             yield await self(input, repeat=repeat)
             return
-        value = as_input(input, self.options.fields)
-        messages, complaint = self._fit_window(value, self.selector(value) if self.selector is not None else ())
+        messages, complaint = await self._ready(input)
         if complaint is not None:
             yield Answer(None, steps=(Step("prompt", messages),), failure=complaint)
             return
@@ -191,8 +195,15 @@ class PromptProgram:
         final = (*think, Message("assistant", reply.text), Message("user", reasoning.ask))
         return [Asked(None, "", thought), await self._ask(final, repeat)]
 
-    def _fit_window(self, value: Input, examples: Sequence[Example]) -> tuple[tuple[Message, ...], Failure | None]:
-        """Render; when the prompt is longer than the window, drop examples and then cut the longest field, or fail."""
+    async def _ready(self, input: Input | str) -> tuple[tuple[Message, ...], Failure | None]:
+        value = as_input(input, self.options.fields)
+        if sum(map(len, value.values())) > LONG:
+            return await asyncio.to_thread(self._fit_window, value)
+        return self._fit_window(value)
+
+    def _fit_window(self, value: Input) -> tuple[tuple[Message, ...], Failure | None]:
+        """Choose examples and render; when the prompt is longer than the window, drop examples and then cut the longest field, or fail."""
+        examples = self.selector(value) if self.selector is not None else ()
         try:
             messages = self.prompt.render(value, examples)
         except InputError as error:  # a value that the template's variable cannot take

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,8 @@ class Selector:
         if spec["kind"] == "random":
             return cls.fixed([decode(Example, item) for item in spec["examples"]], seed=spec["seed"], exclude=exclude)
         return cls(
-            spec["kind"],
-            spec["k"],
+            decode(cast(Any, Kind), spec["kind"]),
+            decode(int, spec["k"]),
             [decode(Example, item) for item in Rows.read(inside(folder, spec["pool"]))],
             embedder=resources.embedder(spec["embedder"]) if spec["embedder"] else None,
             seed=spec["seed"],

@@ -14,7 +14,7 @@ from rung.core.errors import InputError
 from rung.core.program import inside, nest, unnest
 from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.rung import make_rung
-from rung.core.types import Answer, Failure, Input, RungChoice, Task, text_of
+from rung.core.types import Answer, Failure, Input, RungChoice, Step, Task, text_of
 from rung.foundations.tfidf import save_arrays
 from rung.safety.filter import ABUSE, RULES, AnyFilter, Filter, RuleFilter, TrainedFilter, read_texts
 
@@ -83,11 +83,12 @@ class GuardedProgram:
         return answer
 
     def _refused(self, side: str, why: str, answer: Answer) -> Answer:
-        """What was computed is kept (its steps and usage), what was said is not."""
+        """What was used is kept, what was said is not: a server gives out the steps when it is asked for them."""
+        steps = tuple(Step(step.name, usage=step.usage) for step in answer.steps)
         if self.refusal:
-            return Answer(self.refusal, self.refusal, answer.steps, answer.usage)
+            return Answer(self.refusal, self.refusal, steps, answer.usage)
         failure = Failure("program", f"the content filter blocked the {side}: {why}", "blocked")
-        return Answer(None, "", answer.steps, answer.usage, failure)
+        return Answer(None, "", steps, answer.usage, failure)
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,8 @@ class ChatResponse(Response):
                 await send(self._chunk(event.index, DeltaWire(), event))
         usage = self._usage(scope, choices, used())
         extension = _extension(choices, usage)
-        options = self.asked.stream_options
-        if (options is not None and options.include_usage) or extension is not None:
-            wire = UsageWire.of(usage) if options is not None and options.include_usage else None
+        if self._counted or extension is not None:
+            wire = UsageWire.of(usage) if self._counted else None
             await send(_event(self._chunk_json([], usage=wire, rung=extension)))
         await send(_event("[DONE]", more=False))
         self._record(choices)
@@ -203,7 +202,7 @@ class ChatResponse(Response):
     def _chunk_json(
         self, choices: list[ChunkChoiceWire], usage: UsageWire | None = None, rung: dict[str, Any] | None = None
     ) -> str:
-        return ChatChunk(
+        text = ChatChunk(
             id=self.id,
             created=self.created,
             model=self.endpoint.id,
@@ -212,6 +211,13 @@ class ChatResponse(Response):
             usage=usage,
             rung=rung,
         ).model_dump_json()
+        # OpenAI's streams that end in a usage have a null in the other chunks.
+        return f'{text[:-1]},"usage":null}}' if self._counted and usage is None else text
+
+    @property
+    def _counted(self) -> bool:
+        options = self.asked.stream_options
+        return options is not None and bool(options.include_usage)
 
     def _usage(self, scope: Scope, choices: Sequence[Choice], metered: Usage) -> Usage:
         """What the meter saw at the models (inner calls too), else what the answer itself says."""
@@ -234,9 +240,16 @@ def _extension(choices: Sequence[Choice], usage: Usage) -> dict[str, Any] | None
 def _logprobs(choice: Choice) -> dict[str, Any] | None:
     if choice.logprobs is None:
         return None
-    # The texts of single tokens are not part of a Reply.
+    # Part of a character is no text: such a token's bytes are not told.
+    texts = choice.tokens if len(choice.tokens) == len(choice.logprobs) else ("",) * len(choice.logprobs)
     content: list[dict[str, Any]] = [
-        {"token": "", "logprob": value, "bytes": None, "top_logprobs": []} for value in choice.logprobs
+        {
+            "token": text,
+            "logprob": value,
+            "bytes": None if not text or "\ufffd" in text else list(text.encode("utf-8", "replace")),
+            "top_logprobs": [],
+        }
+        for text, value in zip(texts, choice.logprobs, strict=True)
     ]
     return {"content": content, "refusal": None}
 

@@ -58,6 +58,7 @@ class Choice:
     finish: Finish = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[float, ...] | None = None
+    tokens: tuple[str, ...] = ()
     usage: Usage = Usage()
     extension: dict[str, Any] | None = field(default=None, compare=False)
 
@@ -202,6 +203,7 @@ _REFUSALS: dict[str, tuple[int, str, str, bool]] = {
     "input": (400, "invalid_request_error", "unsupported", False),
     "rate-limited": (429, "rate_limit_error", "rate_limited", True),
     "budget": _FAILURES["budget"],
+    "form": (400, "invalid_request_error", "unsupported", False),
     "refused": (502, "server_error", "model_failed", False),
     "timeout": (504, "server_error", "model_timeout", True),
     "server": _FAILURES["model"],
@@ -377,7 +379,7 @@ def _choice(index: int, reply: Reply, request: ChatRequest) -> Choice:
     if reply.finish == "error":
         raise _refused(reply.code or "model", reply.text)
     calls = reply.tool_calls[:1] if request.parallel_tool_calls is False else reply.tool_calls
-    return Choice(index, reply.text, reply.finish, calls, reply.logprobs, reply.usage)
+    return Choice(index, reply.text, reply.finish, calls, reply.logprobs, reply.tokens, reply.usage)
 
 
 async def _closable(chunks: AsyncIterator[Any]) -> AsyncGenerator[Any]:

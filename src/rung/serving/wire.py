@@ -71,10 +71,20 @@ class _Read(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+MESSAGES = 4096
+TOOLS = 512
+FIELDS = 1024
+"""Most of each in a request, and of a message's parts: what comes is read on the event loop."""
+
+
 def _flatten(content: Any) -> Any:
     """Content is a text or a list of text parts; other parts (images, audio) are refused by name."""
     if not isinstance(content, list):
         return content
+    if len(content) > MESSAGES:
+        raise PydanticCustomError(
+            "too_long", "{count} parts, at most {most} can be read", {"count": len(content), "most": MESSAGES}
+        )
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
@@ -83,6 +93,14 @@ def _flatten(content: Any) -> Any:
             raise PydanticCustomError("part", "only text parts can be read, got {kind}", {"kind": str(kind)[:40]})
         texts.append(text)
     return "".join(texts)
+
+
+def _few(input: Any) -> Any:
+    if isinstance(input, dict) and len(input) > FIELDS:
+        raise PydanticCustomError(
+            "too_long", "{count} fields, at most {most} can be read", {"count": len(input), "most": FIELDS}
+        )
+    return input
 
 
 def _listed(stop: Any) -> Any:
@@ -102,7 +120,7 @@ class CallRead(_Read):
 class ChatMessage(_Read):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str | None, BeforeValidator(_flatten)] = None
-    tool_calls: list[CallRead] | None = None
+    tool_calls: list[CallRead] | None = Field(default=None, max_length=TOOLS, fail_fast=True)
     tool_call_id: str | None = None
 
     def message(self) -> Message:
@@ -159,7 +177,7 @@ class ChatRequest(_Read):
     """
 
     model: str = Field(min_length=1, max_length=512)
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MESSAGES, fail_fast=True)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -168,7 +186,7 @@ class ChatRequest(_Read):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     stop: Annotated[list[Annotated[str, Field(min_length=1)]] | None, BeforeValidator(_listed)] = Field(
-        default=None, max_length=16
+        default=None, max_length=16, fail_fast=True
     )
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1, le=16)
@@ -176,17 +194,17 @@ class ChatRequest(_Read):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[ToolRead] | None = None
+    tools: list[ToolRead] | None = Field(default=None, max_length=TOOLS, fail_fast=True)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[dict[str, Any]] | None = None
+    functions: list[Any] | None = None
     function_call: str | dict[str, Any] | None = None
-    modalities: list[str] | None = None
+    modalities: list[Any] | None = None
     audio: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
-    input: str | dict[str, str] | None = None
+    input: Annotated[str | dict[str, str] | None, BeforeValidator(_few)] = None
     rung: bool | None = None
     user: str | None = None
 
@@ -230,7 +248,9 @@ def _parse(kind: type[_Body], body: bytes) -> _Body:
     if not param:
         raise Refused(400, "the body must be a JSON object", code="invalid_json")
     message = first["msg"][:1].lower() + first["msg"][1:]
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    fault = first["type"]
+    is_type = fault.endswith(("_type", "_parsing")) or fault in ("int_from_float", "part")
+    code = "missing_required_parameter" if fault == "missing" else "invalid_type" if is_type else "invalid_value"
     raise Refused(400, f"{param}: {message}", param=param, code=code)
 
 

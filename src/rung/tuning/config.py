@@ -3,6 +3,7 @@ TrainingArguments, which are taken as they are."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -153,80 +154,91 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def understand(given: Mapping[str, Any], folder: Path) -> Config:
     """Settings by name as a Config; relative paths are under ``folder``. Raises InputError."""
-    known = {*OURS, *PLACES, *LORA, *TRAINING, *HEEDED, *IGNORED}
-    for key in given:
-        if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(key, known, n=2)
-            raise InputError(
-                f"unknown setting {key!r}",
-                remedy=f"did you mean {' or '.join(near)}?"
-                if near
-                else f"known: {', '.join(sorted(OURS | set(PLACES)))}",
-            )
+    _refuse_unknown(given)
     notes = [f"{key}: {IGNORED[key]}" for key in given if key in IGNORED]
-    values: dict[str, Any] = {key: given[key] for key in OURS if key in given}
-    for table in (LORA, TRAINING):
-        for theirs, ours in table.items():
-            if theirs in given and theirs != ours:
-                if ours in values and theirs not in ("warmup_ratio",):
-                    raise InputError(f"{theirs} and {ours} are the same setting, and both are given", remedy="keep one")
-                values[ours] = given[theirs]
+    values = _renamed(given)
     _translate(given, values, notes)
     recipe = _recipe(values)
     recipe.validate()
     if recipe.advice:
         notes.append(recipe.advice)
-
-    def places(key: str) -> tuple[Path, ...]:
-        value = given.get(key) or ()
-        return tuple(_under(folder, item) for item in ([value] if isinstance(value, str) else value))
-
-    data, texts, task = places("data"), places("texts"), str(given.get("task") or "")
+    data, texts = (tuple(_under(folder, item) for item in _several(key, given)) for key in ("data", "texts"))
+    task = str(given.get("task") or "")
     if sum(map(bool, (data, texts, task))) != 1:
         raise InputError(
             f"got {'none' if not (data or texts or task) else 'several'} of data, texts and task, expected one",
             remedy="data: FILE (rows with answers), texts: FILE (plain text), or task: task.yaml",
         )
-    if task and (folder / task).exists():
-        task = str(folder / task)
-    dev: Any = None if _strategy(given) == "no" else given.get("dev")
-    if isinstance(dev, str):
-        dev = _under(folder, dev)
-    elif dev is not None and (isinstance(dev, bool) or not 0 < float(dev) < 1):
-        raise InputError(f"dev is {dev!r}, expected a file or a share between 0 and 1", remedy="dev: 0.1")
-    out = given.get("out") or given.get("output_dir") or f"{recipe.method}-tuned"
     board = given.get("tensorboard") or given.get("logging_dir")
-    default: tuple[str, ...] = ("f16",) if recipe.method in ("lora", "qlora", "full") else ("adapter",)
-    if recipe.method in ("lora", "qlora"):
-        default = ("adapter", "f16")
-    wanted = given.get("export", default)
-    exports = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    if unknown := [item for item in exports if item not in FILES]:
-        raise InputError(f"unknown export {unknown[0]!r}", remedy=f"expected {', '.join(FILES)}")
-    general = given.get("general") or ()
     return Config(
         recipe=recipe,
         model=str(given.get("model") or ""),
-        out=_under(folder, str(out)),
-        exports=cast("tuple[Export, ...]", exports),
-        task=task,
+        out=_under(folder, str(given.get("out") or given.get("output_dir") or f"{recipe.method}-tuned")),
+        exports=_exports(given, recipe.method),
+        task=_beside(folder, task),
         data=data,
         texts=texts,
-        dev=dev,
+        dev=_dev(given, folder),
         window=_whole("window", given.get("window", 0)),
         name=str(given.get("name") or ""),
-        general=tuple(
-            str(folder / item) if (folder / str(item)).exists() else str(item)
-            for item in ([general] if isinstance(general, str) else general)
-        ),
+        general=tuple(_beside(folder, item) for item in _several("general", given)),
         tensorboard=_under(folder, str(board)) if board else None,
         saves=_whole("save_steps", given.get("save_steps", 0)),
         points=max(1, _whole("logging_steps", given.get("logging_steps", 1))),
         private=read_guard(given.get("private"), folder),
         notes=tuple(notes),
     )
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    known = {*OURS, *PLACES, *LORA, *TRAINING, *HEEDED, *IGNORED}
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(OURS | set(PLACES)))}"
+            raise InputError(f"unknown setting {key!r}", remedy=remedy)
+
+
+def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's settings by our names."""
+    values: dict[str, Any] = {key: given[key] for key in OURS if key in given}
+    for theirs, ours in (LORA | TRAINING).items():
+        if theirs in given and theirs != ours:
+            if ours in values and theirs != "warmup_ratio":
+                raise InputError(f"{theirs} and {ours} are the same setting, and both are given", remedy="keep one")
+            values[ours] = given[theirs]
+    return values
+
+
+def _several(key: str, given: Mapping[str, Any], default: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The texts of a setting that may be one or a list."""
+    value = given.get(key)
+    items = [value] if isinstance(value, str) and value else value or default
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise InputError(f"{key} is {value!r}, expected a text or a list of texts", remedy=f"{key}: [...]")
+    return tuple(items)
+
+
+def _exports(given: Mapping[str, Any], method: str) -> tuple[Export, ...]:
+    default = {"full": ("f16",), "lora": ("adapter", "f16"), "qlora": ("adapter", "f16")}.get(method, ("adapter",))
+    exports = _several("export", given, default) if given.get("export") != [] else ()
+    if unknown := [item for item in exports if item not in FILES]:
+        raise InputError(f"unknown export {unknown[0]!r}", remedy=f"expected {', '.join(FILES)}")
+    return cast("tuple[Export, ...]", exports)
+
+
+def _dev(given: Mapping[str, Any], folder: Path) -> Path | float | None:
+    dev = None if _strategy(given) == "no" else given.get("dev")
+    if isinstance(dev, str):
+        return _under(folder, dev)
+    if dev is not None and (isinstance(dev, bool) or not isinstance(dev, int | float) or not 0 < dev < 1):
+        raise InputError(f"dev is {dev!r}, expected a file or a share between 0 and 1", remedy="dev: 0.1")
+    return dev
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A task's name, or the path of its file where there is one in the folder."""
+    return str(folder / name) if name and (folder / name).exists() else name
 
 
 def _strategy(given: Mapping[str, Any]) -> str:

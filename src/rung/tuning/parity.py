@@ -22,7 +22,7 @@ from rung.core.files import write_file
 from rung.core.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
-from rung.models.engine import openvino
+from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
 from rung.tuning.batches import Chat, TokenRow, assemble
 from rung.tuning.recipe import Method

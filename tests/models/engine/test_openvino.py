@@ -18,7 +18,7 @@ from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, ScoreRequest, ToolSpec
 from rung.models import hub
 from rung.models.engine import gguf
-from rung.models.engine.openvino import OpenvinoModel, open_model, unstable
+from rung.models.engine.openvino.model import OpenvinoModel, open_model, unstable
 from rung.models.engine.schedule import Span
 from rung.models.engine.schedule.prefixes import Prefixes
 from rung.models.engine.schedule.scheduler import Scheduler
@@ -327,6 +327,6 @@ def test_the_header_and_a_broken_file(settings: Settings, tmp_path: Path) -> Non
 def test_importing_the_provider_loads_nothing_heavy() -> None:
     import subprocess
 
-    code = "import sys, rung.models.engine.openvino as m; print([n for n in ('openvino','openvino_genai','torch','jinja2') if n in sys.modules])"
+    code = "import sys, rung.models.engine.openvino.model as m; print([n for n in ('openvino','openvino_genai','torch','jinja2') if n in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

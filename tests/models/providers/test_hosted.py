@@ -26,7 +26,7 @@ from rung.core.settings import Settings
 from rung.core.types import Message, Request, ResponseFormat, Sampling, ToolCall
 from rung.models import open_model
 from rung.models.wrap import MeteredModel, Policy, wrap
-from tests.models.servers import Server
+from tests.models.servers import ODD, Server
 
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GOOGLE_API_KEY"}
 CANARY = "sk-canary-Zq93hfKw72mXpL0c"
@@ -147,8 +147,9 @@ async def test_nobody_listening(open_it: Open) -> None:
     assert "no connection" in error.message
 
 
-async def test_an_answer_that_is_not_one(open_it: Open) -> None:
-    await fails(open_it("garbled"), ServerError)
+@pytest.mark.parametrize("scenario", ["garbled", *(f"odd-{name}" for name in ODD)])
+async def test_an_answer_that_is_not_one(open_it: Open, scenario: str) -> None:
+    await fails(open_it(scenario), ServerError)
 
 
 @pytest.mark.parametrize("scenario", ["cut", "vanish", "spoiled"])

@@ -19,7 +19,8 @@ from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
 from rung.metrics.instructions import CheckableInstruction, parse_instruction
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.checked import CheckedProgram, CompiledForm, compile_form
+from rung.prompts.patterns.checked.form import CompiledForm, compile_form
+from rung.prompts.patterns.checked.program import CheckedProgram
 from rung.prompts.program import Options
 
 GRAMMAR = replace(CAPABILITIES, forms=CAPABILITIES.forms | {"grammar"})

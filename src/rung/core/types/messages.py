@@ -137,7 +137,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them.
+    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them, and
+    ``tokens`` the text of each.
 
     Where ``finish`` is "error", ``text`` is what went wrong and ``code`` its kind (see RungError)."""
 
@@ -148,6 +149,7 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[float, ...] | None = None
     code: str = ""
+    tokens: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, error: BaseException, model: str) -> Reply:

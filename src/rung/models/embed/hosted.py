@@ -144,7 +144,7 @@ class HostedEmbedder:
             rows = sorted(answer.data, key=lambda item: item.index)
             vectors = np.array([item.embedding for item in rows], np.float32)
         except Exception as error:
-            raise self._model.shaped(error, sdk) from None
+            raise self._model.errors.shaped(error, sdk) from None
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise ServerError(
                 f"{self.name} gave {len(vectors)} vectors for {len(texts)} texts, expected one a text, of one length",

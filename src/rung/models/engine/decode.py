@@ -34,6 +34,10 @@ class Words:
         """Bytes of the longest piece."""
         return max(map(len, self.pieces), default=1) or 1
 
+    def texts(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        """The text of each token, by itself."""
+        return tuple(self.pieces[token].decode("utf-8", "replace") for token in tokens)
+
 
 class Text:
     """Tokens to text as they come: bytes that do not yet make a character are held back."""
@@ -214,6 +218,7 @@ class Decode(_Job):
                 self._usage(len(self._tokens)),
                 self._name,
                 logprobs=tuple(self._logprobs) if self._sampling.logprobs else None,
+                tokens=self._words.texts(self._tokens) if self._sampling.logprobs else (),
             ),
         )
 
@@ -320,8 +325,9 @@ class Beams(_Job):
 
     def _reply(self) -> Reply:
         _, beam, finish = self._done[0]
-        logprobs = beam.logprobs if self._sampling.logprobs else None
-        return Reply(self._read(beam.tokens).text, finish, self._usage(len(beam.tokens)), self._name, logprobs=logprobs)
+        logprobs, texts = (beam.logprobs, self._words.texts(beam.tokens)) if self._sampling.logprobs else (None, ())
+        text, usage = self._read(beam.tokens).text, self._usage(len(beam.tokens))
+        return Reply(text, finish, usage, self._name, logprobs=logprobs, tokens=texts)
 
 
 class Score(_Job):

@@ -81,9 +81,34 @@ def _header(fields: dict[str, Any]) -> Header:
         bos=None if (bos := fields.get("tokenizer.ggml.bos_token_id")) is None else int(bos),
         add_bos=bool(fields.get("tokenizer.ggml.add_bos_token", False)),
     )
-    if header.context < 1 or not 0 <= header.eos < len(tokens):
+    if header.context < 1 or not 0 <= header.eos < len(tokens) or not 0 <= (header.bos or 0) < len(tokens):
         raise ValueError(f"a context of {header.context} tokens, and end token {header.eos} of {len(tokens)}")
+    _check_sizes({name: fields.get(f"{architecture}.{name}") for name in (*_COUNTS, *_REALS)})
     return header
+
+
+_COUNTS = (
+    "block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
+    "attention.key_length", "attention.value_length", "rope.dimension_count", "vocab_size",
+)  # fmt: skip
+_REALS = ("attention.layer_norm_rms_epsilon", "rope.freq_base")
+
+
+def _check_sizes(sizes: dict[str, Any]) -> None:
+    """Raises ValueError for sizes that the native readers divide by, or make room for, without a look."""
+    for name, value in sizes.items():
+        for one in value if isinstance(value, list) else [value]:
+            whole = isinstance(one, int) and not isinstance(one, bool) and 1 <= one < MOST
+            real = isinstance(one, int | float) and math.isfinite(one) and one > 0
+            if one is not None and not (real if name in _REALS else whole):
+                raise ValueError(f"{name} is {one!r}")
+    width, heads, shared = (
+        sizes[name] for name in ("embedding_length", "attention.head_count", "attention.head_count_kv")
+    )
+    if isinstance(width, int) and isinstance(heads, int) and width % heads and sizes["attention.key_length"] is None:
+        raise ValueError(f"{heads} heads do not share {width} dimensions")
+    if isinstance(heads, int) and isinstance(shared, int) and heads % shared:
+        raise ValueError(f"{heads} heads do not share {shared} keys")
 
 
 def _fields(data: mmap.mmap) -> tuple[dict[str, Any], int, int]:
@@ -108,9 +133,11 @@ def _check_tensors(data: mmap.mmap, count: int, at: int, alignment: int) -> None
     for _ in range(count):
         name, at = _string(data, at)
         (dimensions,) = struct.unpack_from("<I", data, at)
-        if dimensions > 8:
+        if not 1 <= dimensions <= 8:
             raise ValueError(f"tensor {name!r} has {dimensions} dimensions")
         shape = struct.unpack_from(f"<{dimensions}Q", data, at + 4)
+        if not 1 <= math.prod(shape) < 1 << 48:
+            raise ValueError(f"tensor {name!r} has the shape {shape}")
         kind, offset = struct.unpack_from("<IQ", data, at + 4 + 8 * dimensions)
         at += 16 + 8 * dimensions
         found.append((name, math.prod(shape), kind, offset))

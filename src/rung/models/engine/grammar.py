@@ -78,7 +78,12 @@ class Grammars:
             else:
                 source = self._from("grammar", key)
             matcher = self._matcher(self._tokenizer, source, log_level=0, limits=self._limits)
-            problem = matcher.get_error() if matcher.is_error() else ""
+            if not matcher.is_error():
+                first = matcher.deep_copy()
+                first.compute_bitmask()  # some forms compile, and nothing can begin them
+                problem = first.get_error() if first.is_error() else ""
+            else:
+                problem = matcher.get_error()
         except ValueError as error:
             problem = str(error) or type(error).__name__
         if problem:
@@ -129,7 +134,7 @@ class Mask:
 
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():  # its mask would be the end of the text, as if this one were whole
-            raise ModelError(f"the form broke down here: {self._matcher.get_error().splitlines()[0]}")
+            raise ModelError(f"the form broke down here: {self._matcher.get_error().splitlines()[0]}", code="form")
         return np.unpackbits(bits, count=self._vocabulary, bitorder="little").view(np.bool_)
 
     def take(self, token: int) -> None:

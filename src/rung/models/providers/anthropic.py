@@ -68,6 +68,7 @@ class AnthropicModel(Hosted):
 
     async def reply(self, request: Request) -> Reply:
         message, without = await self.ask(request, stream=False)
+        self.errors.refuse_error(message)
         text = "".join(block.text for block in message.content if block.type == "text")
         return Reply(
             text=unwrap(request.form, cut(text, request.sampling.stop) if "stop" in without else text),
@@ -109,7 +110,7 @@ class AnthropicModel(Hosted):
         finally:
             await pieces.close()
         if finish is None or not whole:
-            raise self.broken("it ended before message_stop")
+            raise self.errors.broken("it ended before message_stop")
         joined = "".join(text)
         answer = unwrap(request.form, cut(joined, request.sampling.stop) if "stop" in without else joined)
         yield Chunk(
@@ -167,7 +168,7 @@ class AnthropicModel(Hosted):
                 f"{self.name} needs a key and {' or '.join(self.vendor.keys)} is not set",
                 remedy=f"type: export {self.vendor.keys[0]}=...",
             )
-        return self.shaped(error, self.sdk())
+        return self.errors.shaped(error, self.sdk())
 
 
 open_model = AnthropicModel.open

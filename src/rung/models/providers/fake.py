@@ -131,7 +131,8 @@ class Fake:
         words = reply.text.split()
         usage = Usage(calls=1, prompt_tokens=self.count(request.messages), completion_tokens=len(words))
         logprobs = (0.0,) * len(words) if request.sampling.logprobs else None  # it is certain of every word
-        return Reply(reply.text, reply.finish, usage, self.name, reply.tool_calls, logprobs)
+        tokens = tuple(re.findall(r"\s*\S+(?:\s+\Z)?", reply.text)) if logprobs else ()
+        return Reply(reply.text, reply.finish, usage, self.name, reply.tool_calls, logprobs, tokens=tokens)
 
     def _say(self, request: Request) -> str | Reply:
         if callable(self._rules):

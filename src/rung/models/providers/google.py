@@ -73,6 +73,8 @@ class GoogleModel(Hosted):
         response, without = await self.ask(request, stream=False)
         gathered = _Gathered()
         gathered.add(response)
+        if gathered.finish is None and not gathered.text:
+            raise self.errors.unreadable("it has no candidates")
         return gathered.reply(request, self.name, without)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -87,7 +89,7 @@ class GoogleModel(Hosted):
         except Exception as error:
             raise self.translate(error) from None
         if gathered.finish is None:
-            raise self.broken("it ended without a finish reason")
+            raise self.errors.broken("it ended without a finish reason")
         reply = gathered.reply(request, self.name, without)
         yield Chunk(reply.text if held else "", reply)
 
@@ -155,7 +157,7 @@ class GoogleModel(Hosted):
 
     def translate(self, error: Exception) -> Exception:
         if not isinstance(error, self.sdk().errors.APIError):
-            return self.shaped(error, None)
+            return self.errors.shaped(error, None)
         said = str(error.message or error.details)
         status = int(error.code or 0) or None
         if status == 400 and re.search(r"API.?key", said, re.I):
@@ -165,7 +167,7 @@ class GoogleModel(Hosted):
                 status=400,
             )
         headers = getattr(error.response, "headers", None)
-        return self.problem(status, said, headers=headers, retry_after=_retry_delay(error.details))
+        return self.errors.problem(status, said, headers=headers, retry_after=_retry_delay(error.details))
 
 
 class _Gathered:
@@ -176,6 +178,7 @@ class _Gathered:
         self.calls: list[ToolCall] = []
         self.finish: Finish | None = None
         self.logprobs: list[float] = []
+        self.tokens: list[str] = []
         self.usage = Usage(calls=1)
 
     def add(self, response: Any) -> str:
@@ -202,7 +205,9 @@ class _Gathered:
             elif part.text and not part.thought:
                 added += part.text
         if candidate.logprobs_result is not None:
-            self.logprobs += [t.log_probability for t in candidate.logprobs_result.chosen_candidates or ()]
+            chosen = candidate.logprobs_result.chosen_candidates or ()
+            self.logprobs += [t.log_probability for t in chosen]
+            self.tokens += [t.token or "" for t in chosen]
         if candidate.finish_reason is not None:
             self.finish = FINISH.get(str(candidate.finish_reason.value), "stop")
         self.text.append(added)
@@ -217,6 +222,7 @@ class _Gathered:
             model=name,
             tool_calls=tuple(self.calls),
             logprobs=tuple(self.logprobs) if request.sampling.logprobs else None,
+            tokens=tuple(self.tokens) if request.sampling.logprobs else (),
         )
 
 

@@ -8,40 +8,24 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
-import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Self
 
 from rung.core.codec import digest
 from rung.core.errors import (
-    AuthError,
-    ContextOverflow,
     ModelError,
-    ModelTimeout,
-    RateLimited,
-    RungError,
-    ServerError,
     Unsupported,
 )
 from rung.core.extras import require
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolCall
 from rung.models.providers.access import Access, Vendor, find_access
-from rung.models.providers.refusal import STATUSES, Refusals
+from rung.models.providers.refusal import STATUSES, ProviderErrors, Refusals
 
 CHARACTERS_A_TOKEN = 4
 """Hosted models count tokens with tokenizers that we do not have: ``count`` is this estimate for English text."""
-
-_OVERFLOW = re.compile(
-    r"context.{0,20}(length|window|size|limit)|maximum context|too many (input )?tokens|prompt is too long"
-    r"|input is too long|exceeds? the (maximum|available).{0,40}(tokens?|context)|input token count.{0,80}exceeds",
-    re.IGNORECASE,
-)
 
 
 class Hosted(ABC):
@@ -62,6 +46,7 @@ class Hosted(ABC):
         self.access = access
         self.timeout = timeout
         self.refusals = Refusals(self.name, self.spellings)
+        self.errors = ProviderErrors(self.name, access, timeout)
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -172,8 +157,21 @@ class Hosted(ABC):
 
     async def generate(self, requests: Sequence[Request]) -> list[Reply]:
         """Replies in order; see the Model protocol. ``wrap`` calls it with one request at a time."""
-        results = await asyncio.gather(*(self.reply(request) for request in requests), return_exceptions=True)
+        results = await asyncio.gather(*(self._one(request) for request in requests), return_exceptions=True)
         return settle(results, self.name)
+
+    async def _one(self, request: Request) -> Reply:
+        try:
+            return self.checked(await self.reply(request))
+        except Exception as error:  # what came can break any step of reading it
+            raise self.translate(error) from None
+
+    def checked(self, reply: Reply) -> Reply:
+        """A reply of the right types. Raises ServerError: the SDKs let through what a server sends."""
+        counts = (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.cached_tokens)
+        if not isinstance(reply.text, str) or not all(isinstance(count, int) for count in counts):
+            raise self.errors.unreadable(f"its text is a {type(reply.text).__name__}, its token counts are {counts}")
+        return reply
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         raise Unsupported(
@@ -208,92 +206,6 @@ class Hosted(ABC):
                 remedy=f"it has: {', '.join(sorted(self.can.forms))}; local models (openvino:...) have more",
             )
 
-    def problem(
-        self,
-        status: int | None,
-        said: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> ModelError:
-        """The one shape of an HTTP error: its class from the status, the vendor's own words, and what to type."""
-        said = redact(said)
-        text = f"{self.name} answered {status}: {said}" if status else f"{self.name}: {said}"
-        if headers is not None and retry_after is None:
-            retry_after = retry_after_seconds(headers)
-        if status in (401, 403):
-            return AuthError(text, remedy=self.access.remedy, status=status)
-        if status is not None and 300 <= status < 400:
-            where = (headers or {}).get("location", "")
-            return ModelError(
-                f"{text} (a redirect{f' to {where}' if where else ''}, which is not followed: it would take the key along)",
-                remedy="name the address that the server redirects to",
-                status=status,
-            )
-        if status == 429:
-            return RateLimited(
-                text, remedy="wait, or lower it: RUNG_CONCURRENCY=4 RUNG_RATE=1", retry_after=retry_after
-            )
-        if status in (408, 504):
-            return ModelTimeout(text, remedy="try again, or allow more time: RUNG_TIMEOUT=300", status=status)
-        if status == 413 or (status in (400, 422, 500) and _OVERFLOW.search(said)):
-            return ContextOverflow(
-                text, remedy="shorten the prompt, or set overflow: truncate in the task file", status=status
-            )
-        if status == 409 or (status is not None and status >= 500):
-            return ServerError(
-                text, remedy="try again later, or use another model: -m", status=status, retry_after=retry_after
-            )
-        if status == 404:
-            return ModelError(text, remedy=f"check the model's name {self.model!r} and the address", status=status)
-        return ModelError(text, remedy="correct what the provider names", status=status)
-
-    def shaped(self, error: Exception, sdk: Any) -> Exception:
-        """Any exception of a vendor's SDK or of its HTTP client in the one shape; what is neither comes back unchanged.
-
-        ``sdk`` is OpenAI's or Anthropic's module (both name their errors alike), None for Google's.
-        """
-        if isinstance(error, RungError):
-            return error
-        if sdk is not None:
-            if isinstance(error, sdk.APITimeoutError):
-                return self.late()
-            if isinstance(error, sdk.APIConnectionError):
-                return self.unreachable(str(error.__cause__ or error))
-            if isinstance(error, sdk.APIStatusError) and error.status_code >= 300:
-                return self.problem(error.status_code, str(error.message), headers=error.response.headers)
-            if isinstance(error, sdk.APIError):  # an error event inside a stream that had begun with 200
-                kind = str(getattr(error, "type", "") or getattr(error, "code", "") or "")
-                return RateLimited(str(error), status=None) if "rate_limit" in kind else self.broken(str(error))
-        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-            return self.late()
-        family = type(error).__module__.partition(".")[0]
-        if family in ("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "anyio", "ssl") or isinstance(
-            error, OSError
-        ):
-            said = f"{type(error).__name__} {error}"
-            return self.unreachable(said) if "Connect" in said else self.broken(said)
-        if isinstance(error, ValueError):  # the SDK could not read what came
-            return self.broken(f"the answer cannot be read: {error}")
-        return error
-
-    def unreachable(self, said: str) -> ServerError:
-        where = self.access.url or f"the {self.vendor.name} API"
-        return ServerError(
-            f"{self.name}: no connection to {where}: {redact(said)}",
-            remedy="check the network, the address and that the server runs",
-        )
-
-    def late(self) -> ModelTimeout:
-        return ModelTimeout(
-            f"{self.name} gave no answer within {self.timeout:g} s",
-            remedy="try again, or allow more time: RUNG_TIMEOUT=300",
-        )
-
-    def broken(self, said: str) -> ServerError:
-        """A stream that ended before its end."""
-        return ServerError(f"{self.name}: the stream broke off: {redact(said)}", remedy="try again")
-
 
 def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
     """Replies in order, where a failed request is a reply with finish "error"; raises when all failed for one reason."""
@@ -304,30 +216,6 @@ def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
     if failed and len(failed) == len(results) and len({type(error) for error in failed}) == 1:
         raise failed[0]
     return [result if isinstance(result, Reply) else Reply.of(result, name) for result in results]
-
-
-def redact(said: str) -> str:
-    """One line without keys: values of the environment that look secret, and anything shaped as a bearer token."""
-    for variable, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"KEY|TOKEN|SECRET|PASSWORD", variable):
-            said = said.replace(value, "[key]")
-    said = re.sub(r"(?i)\b(sk-|bearer\s+|AIza|key=)[\w.*-]{6,}", r"\1[key]", said)
-    return re.sub(r"\s+", " ", said).strip()[:500]
-
-
-def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds from ``retry-after-ms`` or ``Retry-After`` (RFC 9110: seconds or a date); None where neither is there."""
-    try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        raw = headers.get("retry-after")
-        if raw is None:
-            return None
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", raw):
-            return float(raw)
-        return max(0.0, parsedate_to_datetime(raw).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def tool_call(id: str, name: str, arguments: str | Mapping[str, Any] | None) -> ToolCall:

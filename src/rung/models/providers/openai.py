@@ -58,8 +58,9 @@ class OpenaiModel(Hosted):
 
     async def reply(self, request: Request) -> Reply:
         completion, without = await self.ask(request, stream=False)
+        self.errors.refuse_error(completion)
         if not completion.choices:
-            raise self.broken("the answer has no choices")
+            raise self.errors.unreadable("it has no choices")
         choice = completion.choices[0]
         message = choice.message
         calls = tuple(tool_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
@@ -72,12 +73,14 @@ class OpenaiModel(Hosted):
             model=self.name,
             tool_calls=calls,
             logprobs=None if content is None else tuple(token.logprob for token in content),
+            tokens=tuple(token.token for token in content or ()),
         )
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         text: list[str] = []
         calls: dict[int, list[str]] = {}
         logprobs: list[float] = []
+        tokens: list[str] = []
         finish: Finish | None = None
         usage = Usage()
         pieces, without = await self.ask(request, stream=True)
@@ -97,7 +100,9 @@ class OpenaiModel(Hosted):
                         parts[1] += call.function.name or ""
                         parts[2] += call.function.arguments or ""
                 if choice.logprobs is not None:
-                    logprobs += [token.logprob for token in choice.logprobs.content or ()]
+                    told = choice.logprobs.content or ()
+                    logprobs += [token.logprob for token in told]
+                    tokens += [token.token for token in told]
                 if piece := choice.delta.content or choice.delta.refusal or "":
                     text.append(piece)
                     if not held:
@@ -111,7 +116,7 @@ class OpenaiModel(Hosted):
         finally:
             await pieces.close()
         if finish is None:
-            raise self.broken("it ended without a finish reason")
+            raise self.errors.broken("it ended without a finish reason")
         if not usage.tokens:  # a server that ignores stream_options: the estimate of ``count``
             usage = Usage(1, self.count(request.messages), self.count((Message("assistant", "".join(text)),)))
         whole = "".join(text)
@@ -125,6 +130,7 @@ class OpenaiModel(Hosted):
                 model=self.name,
                 tool_calls=tuple(tool_call(*parts) for _, parts in sorted(calls.items())),
                 logprobs=tuple(logprobs) if request.sampling.logprobs else None,
+                tokens=tuple(tokens),
             ),
         )
 
@@ -188,7 +194,7 @@ class OpenaiModel(Hosted):
                 remedy="add credit at the provider, or use another key",
                 status=429,
             )
-        return self.shaped(error, self.sdk())
+        return self.errors.shaped(error, self.sdk())
 
 
 open_model = OpenaiModel.open

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
-from rung.core.codec import digest, encode
+from rung.core.codec import digest, encode, spell
 from rung.core.errors import InputError
 from rung.core.types import Example, Input, Message, Role
 from rung.foundations import sandbox
@@ -311,7 +311,6 @@ class CompiledTemplate:
         self.style = style_of(template.style or "chat")
         self.inputs = template.inputs
         self._turns = [(role, text) for role, text in split(template.body)] if template.body else []
-        self._slots: dict[int, Pairs | None] = {}
 
     def __call__(self, values: Mapping[str, Any], examples: Sequence[Example]) -> tuple[Message, ...]:
         if self._turns:
@@ -324,7 +323,9 @@ class CompiledTemplate:
                 return (*shots, Message("user", rendered.system))
             (message,) = replace(rendered, examples=()).render("")
             return (*shots, message)
-        return rendered.render({name: _text(values[name]) for name in self.inputs}, examples)
+        return rendered.render(
+            {name: "" if values[name] is None else spell(values[name]) for name in self.inputs}, examples
+        )
 
     def _talk(self, values: Mapping[str, Any], examples: Sequence[Example]) -> tuple[Message, ...]:
         told = _Values(self.template, values, self.style)
@@ -356,20 +357,11 @@ class CompiledTemplate:
 
 def _sentence(prompt: Prompt, part: str) -> str:
     """A part as the paragraph that a system message has of it."""
-    only = Prompt(style="chat").replace(part, getattr(prompt, part))
-    return only.system
+    return Prompt(style="chat").replace(part, getattr(prompt, part)).system
 
 
 def _shot_turns(input: Input, output: str) -> tuple[Message, Message]:
     return Prompt().render(input)[-1], Message("assistant", output)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
 
 
 _ready: dict[int, tuple[Template, CompiledTemplate]] = {}

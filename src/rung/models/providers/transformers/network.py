@@ -100,7 +100,8 @@ class Network:
             text, finish, written = self._written(out.sequences[row, width:].tolist(), sampling.stop, stop)
             usage = Usage(1, len(prompt), len(written), 0, *spent)
             logprobs = self._logprobs(out, row, written, sampling.beams) if sampling.logprobs else None
-            replies.append(Reply(text, finish, usage, self.name, (), logprobs))
+            texts = tuple(self.decode([token]) for token in written) if sampling.logprobs else ()
+            replies.append(Reply(text, finish, usage, self.name, (), logprobs, tokens=texts))
         return replies
 
     def _written(

@@ -12,7 +12,7 @@ from rung.core.types import RungChoice, Task
 from rung.prompts.patterns.written import Written
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.cost import judging, too_small
-from rung.prompts.search.optimize.search import Search
+from rung.prompts.search.optimize.search import PromptSearch
 from rung.prompts.search.propose.sources import SOURCES
 
 
@@ -61,4 +61,4 @@ class Optimized:
         return Written(self.prompt) if self.prompt else make_rung(RungChoice(self.start))
 
     async def fit(self, task: Task, context: Context) -> PromptProgram:
-        return await Search(self, task, context).run()
+        return await PromptSearch(self, task, context).run()

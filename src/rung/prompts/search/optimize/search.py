@@ -38,7 +38,7 @@ HELD_OUT = 48
 """Training examples that are kept out of the demonstrations for rewriting, at most (and at most a quarter)."""
 
 
-class Search:
+class PromptSearch:
     """One search of the rung ``optimized`` for a task."""
 
     def __init__(self, rung: Optimized, task: Task, context: Context) -> None:

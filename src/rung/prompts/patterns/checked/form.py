@@ -9,17 +9,12 @@ text where it does not belong (a keyword, a letter so often, a language) is left
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from rung.core.program import Storable
-from rung.core.protocols import Context, Model, Resources, Traits
-from rung.core.types import Answer, Input, Message, ResponseFormat, Task, as_input
-from rung.metrics.instructions import CHOICES, CheckableInstruction, parse_instruction, read_instructions
-from rung.prompts.answer import ask, conclude
-from rung.prompts.program import Options
-from rung.prompts.template.prompt import Prompt
+from rung.core.types import ResponseFormat
+from rung.metrics.instructions import CHOICES, CheckableInstruction
 
 _WORD = "[A-Za-z0-9_]"
 _GAP = "[^A-Za-z0-9_]"
@@ -183,7 +178,7 @@ class _Writer:
     def _body(self) -> str:
         """The first instruction that gives the text a shape, else free text; then bounds on its length."""
         for one in self.given:
-            shape = self._shape(one)
+            shape = SHAPES[one.name](self, one.options) if one.name in SHAPES else None
             if shape is not None:
                 self.kept.append(one)
                 return shape
@@ -229,83 +224,112 @@ class _Writer:
                     return f"({one_more}[ {_escaped(chr(10))}]){{{bound - 1}}}{one_more}"
         return None
 
-    def _shape(self, one: CheckableInstruction) -> str | None:
-        """The regular expression of a text of that shape; None for what gives none, or does not fit the room."""
-        o = one.options
-        match one.name:
-            case "json_format":
-                value = self.free('"', "\\", lines=False)
-                pair = f'"{self.letter()}{{2,20}}": "{value}{{1,{max(20, self.room // 5)}}}"'
-                more = "" if "," in self.excluded else f"(, {pair}){{0,4}}"
-                self.excluded.discard('"')
-                return rf"\{{{pair}{more}\}}"
-            case "constrained_response":
-                fit = [text for choice in CHOICES if (text := self.literal(choice)) in CHOICES]
-                return f"({'|'.join(_escaped(text) for text in fit)})" if fit else None
-            case "multiple_sections":
-                word, count = self.literal(str(o["section_spliter"])), int(o["num_sections"])
-                width = self.room // max(1, count) - 16
-                # In one case the splitter would be another word than the one that is counted.
-                if word != o["section_spliter"] or width < 25:
-                    return None
-                parts = [
-                    _escaped(f"{word} {number}\n") + f"{self.letter()}{self.free('*')}{{15,{width}}}"
-                    for number in range(1, count + 1)
-                ]
-                return r"\n\n".join(parts)
-            case "two_responses":
-                text = f"{self.letter()}{self.free('*')}{{15,{max(30, self.room // 2 - 20)}}}"
-                return text + r"\n\*{6}\n" + text
-            case "number_paragraphs":
-                count = int(o["num_paragraphs"])
-                width = self.room // max(1, count) - 10
-                if count < 1 or width < 25:
-                    return None
-                text = f"{self.letter()}{self.free('*')}{{15,{width}}}"
-                return text + rf"(\n\n\*\*\*\n\n{text}){{{count - 1}}}"
-            case "nth_paragraph_first_word":
-                return self._paragraphs(one)
-            case "number_bullet_lists":
-                count = int(o["num_bullets"])
-                width = min(150, self.room // max(1, count) - 6)
-                if count < 1 or width < 12:
-                    return None
-                line = rf"\* {self.free('*', lines=False)}{{4,{width}}}"
-                return rf"({self.letter()}{self.free('*', lines=False)}{{5,80}}:\n\n)?{line}(\n{line}){{{count - 1}}}"
-            case "number_highlighted_sections":
-                count = int(o["num_highlights"])
-                width = self.room // max(1, count) - 45
-                if count < 1 or width < 8 or "*" in self.excluded:
-                    return None
-                lit = rf"\*{self.letter()}{self.free('*', lines=False)}{{2,38}}\*"
-                return rf"({self.free('*')}{{1,{width}}}{lit}){{{count}}}{self.free('*')}{{0,60}}"
-            case "number_placeholders":
-                count = int(o["num_placeholders"])
-                width = self.room // max(1, count) - 18
-                if count < 1 or width < 8 or self.excluded & {"[", "]"}:
-                    return None
-                text = self.free("[", "]")
-                return rf"({text}{{1,{width}}}\[{self.letter()}{{3,15}}\]){{{count}}}{text}{{0,60}}"
-            case "capital_word_frequency" if o["capital_relation"] == "at least" and not self.case:
-                count = int(o["capital_frequency"])
-                width = min(120, self.room // max(1, count) - 12)
-                if count < 1 or width < 8:
-                    return None
-                return rf"({self.free()}{{0,{width}}}[ \n][A-Z]{{3,12}} ){{{count}}}{self.free()}{{0,60}}"
-        return None
+    def text(self, width: int) -> str:
+        """A text that begins with a letter and has no stars, of at most about ``width`` characters."""
+        return f"{self.letter()}{self.free('*')}{{15,{width}}}"
 
-    def _paragraphs(self, one: CheckableInstruction) -> str | None:
-        o = one.options
-        count, nth = int(o["num_paragraphs"]), int(o["nth_paragraph"])
-        word = self.literal(str(o["first_word"]))
-        width = self.room // max(1, count) - 4
-        if word is None or not 1 <= nth <= count or width < 25:
-            return None
-        line = self.free("*", lines=False)
-        plain, named = f"{self.letter()}{line}{{15,{width}}}", ""
-        spelled = {word} if self.case else {word, word[:1].upper() + word[1:]}
-        named = f"({'|'.join(_escaped(text) for text in sorted(spelled))}) {line}{{10,{width}}}"
-        return r"\n\n".join(named if number == nth else plain for number in range(1, count + 1))
+    def share(self, count: int, taken: int, least: int) -> int | None:
+        """Characters for each of ``count`` parts that need ``taken`` besides; None where they are fewer than ``least``."""
+        width = self.room // max(1, count) - taken
+        return width if count >= 1 and width >= least else None
+
+
+# ---------------------------------------------------------------- shapes: a text's regular expression, None where it does not fit
+
+Given = Mapping[str, Any]
+
+
+def _json(writer: _Writer, given: Given) -> str | None:
+    value = writer.free('"', "\\", lines=False)
+    pair = f'"{writer.letter()}{{2,20}}": "{value}{{1,{max(20, writer.room // 5)}}}"'
+    more = "" if "," in writer.excluded else f"(, {pair}){{0,4}}"
+    writer.excluded.discard('"')
+    return rf"\{{{pair}{more}\}}"
+
+
+def _choice(writer: _Writer, given: Given) -> str | None:
+    fit = [text for choice in CHOICES if (text := writer.literal(choice)) in CHOICES]
+    return f"({'|'.join(_escaped(text) for text in fit)})" if fit else None
+
+
+def _sections(writer: _Writer, given: Given) -> str | None:
+    word, count = writer.literal(str(given["section_spliter"])), int(given["num_sections"])
+    width = writer.share(count, 16, 25)
+    # In one case the splitter would be another word than the one that is counted.
+    if word != given["section_spliter"] or width is None:
+        return None
+    return r"\n\n".join(_escaped(f"{word} {number}\n") + writer.text(width) for number in range(1, count + 1))
+
+
+def _two_answers(writer: _Writer, given: Given) -> str | None:
+    text = writer.text(max(30, writer.room // 2 - 20))
+    return text + r"\n\*{6}\n" + text
+
+
+def _paragraphs(writer: _Writer, given: Given) -> str | None:
+    count = int(given["num_paragraphs"])
+    if (width := writer.share(count, 10, 25)) is None:
+        return None
+    text = writer.text(width)
+    return text + rf"(\n\n\*\*\*\n\n{text}){{{count - 1}}}"
+
+
+def _first_word(writer: _Writer, given: Given) -> str | None:
+    count, nth = int(given["num_paragraphs"]), int(given["nth_paragraph"])
+    word, width = writer.literal(str(given["first_word"])), writer.share(count, 4, 25)
+    if word is None or not 1 <= nth <= count or width is None:
+        return None
+    line = writer.free("*", lines=False)
+    spelled = {word} if writer.case else {word, word[:1].upper() + word[1:]}
+    plain = f"{writer.letter()}{line}{{15,{width}}}"
+    named = f"({'|'.join(_escaped(text) for text in sorted(spelled))}) {line}{{10,{width}}}"
+    return r"\n\n".join(named if number == nth else plain for number in range(1, count + 1))
+
+
+def _bullets(writer: _Writer, given: Given) -> str | None:
+    count = int(given["num_bullets"])
+    if (width := writer.share(count, 6, 12)) is None:
+        return None
+    free = writer.free("*", lines=False)
+    line = rf"\* {free}{{4,{min(150, width)}}}"
+    return rf"({writer.letter()}{free}{{5,80}}:\n\n)?{line}(\n{line}){{{count - 1}}}"
+
+
+def _highlights(writer: _Writer, given: Given) -> str | None:
+    count = int(given["num_highlights"])
+    if (width := writer.share(count, 45, 8)) is None or "*" in writer.excluded:
+        return None
+    lit = rf"\*{writer.letter()}{writer.free('*', lines=False)}{{2,38}}\*"
+    return rf"({writer.free('*')}{{1,{width}}}{lit}){{{count}}}{writer.free('*')}{{0,60}}"
+
+
+def _placeholders(writer: _Writer, given: Given) -> str | None:
+    count = int(given["num_placeholders"])
+    if (width := writer.share(count, 18, 8)) is None or writer.excluded & {"[", "]"}:
+        return None
+    text = writer.free("[", "]")
+    return rf"({text}{{1,{width}}}\[{writer.letter()}{{3,15}}\]){{{count}}}{text}{{0,60}}"
+
+
+def _capitals(writer: _Writer, given: Given) -> str | None:
+    count = int(given["capital_frequency"])
+    if given["capital_relation"] != "at least" or writer.case or (width := writer.share(count, 12, 8)) is None:
+        return None
+    return rf"({writer.free()}{{0,{min(120, width)}}}[ \n][A-Z]{{3,12}} ){{{count}}}{writer.free()}{{0,60}}"
+
+
+SHAPES: Mapping[str, Callable[[_Writer, Given], str | None]] = {
+    "json_format": _json,
+    "constrained_response": _choice,
+    "multiple_sections": _sections,
+    "two_responses": _two_answers,
+    "number_paragraphs": _paragraphs,
+    "nth_paragraph_first_word": _first_word,
+    "number_bullet_lists": _bullets,
+    "number_highlighted_sections": _highlights,
+    "number_placeholders": _placeholders,
+    "capital_word_frequency": _capitals,
+}
 
 
 def _escaped(text: str) -> str:
@@ -316,77 +340,3 @@ def _escaped(text: str) -> str:
 def _members(characters: set[str]) -> str:
     """Characters as the inside of a class."""
     return "".join(_escaped(one) for one in sorted(characters))
-
-
-# ---------------------------------------------------------------- the program
-
-
-@dataclass(eq=False)
-class CheckedProgram(Storable):
-    """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown to
-    the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's form."""
-
-    kind: ClassVar[str] = "checked"
-
-    model: Model
-    _: KW_ONLY
-    prompt: Prompt = Prompt()
-    options: Options = Options()
-    field: str = ""
-    rules: tuple[CheckableInstruction, ...] = ()
-    grammar: bool = True
-
-    def compiled(self, input: Input | str) -> CompiledForm:
-        """The form that the answer to ``input`` gets. Raises InputError for instructions that cannot be read."""
-        value = as_input(input, self.options.fields)
-        said = value.get(self.field, "") if self.field else ""
-        instructions = (*(read_instructions(said) if said.strip() else ()), *self.rules)
-        return compile_form(instructions, self.options.sampling.max_tokens)
-
-    def messages(self, input: Input | str) -> tuple[Message, ...]:
-        """The exact messages that are sent for ``input``."""
-        value = as_input(input, self.options.fields)
-        return self.prompt.render({name: text for name, text in value.items() if name != self.field})
-
-    async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        form = self.compiled(input).form if self.grammar else ResponseFormat()
-        sampling = replace(self.options.sampling, seed=(self.options.sampling.seed or 0) + repeat)
-        return conclude([await ask(self.model, self.messages(input), form, sampling, repeat=repeat)])
-
-
-@dataclass(frozen=True)
-class CheckedRung:
-    """Instructions that a program can check (IFEval's kinds) compiled into the form of the answer.
-
-    ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for every
-    input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form.
-    """
-
-    traits: ClassVar[Traits] = Traits(optional=True)
-
-    field: str = "instructions"
-    rules: tuple[str, ...] = ()
-    grammar: bool = True
-
-    def __post_init__(self) -> None:
-        for rule in self.rules:
-            parse_instruction(rule)
-
-    def obstacle(self, task: Task, resources: Resources) -> str:
-        if task.form.kind != "text":
-            return f"the answer has a form of its own already ({task.form.kind})"
-        if self.field not in task.fields and not self.rules:
-            return f"the input has no field {self.field!r} with instructions, and there are no rules:"
-        if task.fields == (self.field,):
-            return f"the input has nothing but {self.field!r}"
-        return ""
-
-    async def fit(self, task: Task, context: Context) -> CheckedProgram:
-        return CheckedProgram(
-            context.resources.model(),
-            prompt=Prompt.of(task),
-            options=Options.of(task),
-            field=self.field if self.field in task.fields else "",
-            rules=tuple(parse_instruction(rule) for rule in self.rules),
-            grammar=self.grammar,
-        )

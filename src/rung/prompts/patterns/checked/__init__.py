@@ -1,0 +1,1 @@
+"""Instructions that a program can check, made part of the answer's form."""
