@@ -45,10 +45,15 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),
     },
     "Search documents": {
-        "index": ("index:app", "Build, list, check and drop collections of documents."),
-        "search": ("search:search", "Find the best passages for a query."),
-        "ask": ("ask:ask", "Answer a question from a collection, with citations."),
-        "vectors": ("vectors:app", "Work with word and text vectors: neighbours, analogies."),
+        "index": ("documents.index:app", "Build, list, check and drop collections of documents."),
+        "search": ("documents.search:search", "Find the best passages for a query."),
+        "ask": ("documents.ask:ask", "Answer a question from a collection, with citations."),
+        "vectors": ("documents.vectors:app", "Work with word and text vectors: neighbours, analogies."),
+    },
+    "Let agents act": {
+        "agent": ("agent.agent:app", "Run agents; list, pause, steer and resume their episodes."),
+        "trace": ("agent.trace:app", "Show what an episode perceived, thought, did and learned."),
+        "replay": ("agent.trace:replay", "Do an episode again from its record, or from a step on."),
     },
     "This machine and this program": {
         "models": ("models:app", "List, fetch and describe models."),

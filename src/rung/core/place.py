@@ -30,7 +30,14 @@ def here() -> TaskPlace:
 @contextmanager
 def beside(task: Task, settings: Settings) -> Iterator[None]:
     """Within the block, files named in ``task`` are looked up beside its file, saved prompts in the store of ``settings``."""
-    token = _place.set(TaskPlace(Path(task.path).parent if task.path else None, settings.store_url))
+    with within(Path(task.path).parent if task.path else None, settings.store_url):
+        yield
+
+
+@contextmanager
+def within(folder: Path | None, store: str = "") -> Iterator[None]:
+    """Within the block, named files are looked up in ``folder``, saved prompts in ``store``."""
+    token = _place.set(TaskPlace(folder, store))
     try:
         yield
     finally:

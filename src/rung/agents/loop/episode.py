@@ -19,6 +19,7 @@ from rung.agents.loop.toolset import clean
 from rung.agents.loop.view import Pending, View, signature
 from rung.core.codec import digest, encode
 from rung.core.meter import metered
+from rung.core.place import here
 from rung.core.types import Usage
 from rung.core.types.trail import Driver, Fenced
 
@@ -41,7 +42,7 @@ class Episode(EpisodeLog):
         """Go on until the episode has ended, is paused or waits for a person. Raises Fenced when another process drives it,
         StoreError and what the model raises as they are: then nothing is lost, and another ``run`` goes on."""
         await self._open(start)
-        while self.view.ended is None and not self.view.paused and not self.view.waiting:
+        while not (self.leave or self.view.paused or self.view.waiting or self.view.ended is not None):
             try:
                 await (self._act() if self.view.open else self._turn())
             except Fenced:
@@ -60,7 +61,14 @@ class Episode(EpisodeLog):
         lessons = start.lessons
         if lessons is None:
             lessons = tuple(agent.memory.recall(self.trail.learned(agent.identity))) if agent.memory else ()
-        begun = {"request": request, "scenario": start.scenario, "seed": start.seed, "parent": start.parent}
+        begun: dict[str, Any] = {
+            "request": request,
+            "scenario": start.scenario,
+            "seed": start.seed,
+            "parent": start.parent,
+        }
+        if (folder := here().folder) is not None:
+            begun["folder"] = str(folder.absolute())
         self.note("begun", {**begun, "agent": agent.identity, "spec": agent.spec, "lessons": list(lessons)})
         if shown is not None:
             self._observe(shown, None)

@@ -38,6 +38,8 @@ class EpisodeLog:
     def __init__(self, agent: Agent, id: str, trail: Trail, watch: Callable[[Event], None] | None = None) -> None:
         self.agent, self.id, self.trail, self.watch = agent, id, trail, watch
         self.pending: list[Event] = []
+        self.leave = False
+        """Set from outside: stop at the end of the step; the episode can be resumed."""
         self.lost: frozenset[int] = frozenset()
         """Calls whose results a crash has swallowed."""
         self._fresh()

@@ -9,7 +9,8 @@ from typing import Any
 
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.policies.choice import make_policy
-from rung.agents.program.program import AgentProgram, make_environment, make_memory, make_tools
+from rung.agents.program.program import AgentProgram, make_environment, make_memory
+from rung.agents.tools import open_tools
 from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.problem import Problems, nearest
@@ -46,7 +47,7 @@ def make_agent(
 
     tools, environment, memory = tuple(value.get("tools") or ()), value.get("environment"), value.get("memory")
     for key, make, given in (
-        ("tools", make_tools, tools),
+        ("tools", open_tools, tools),
         ("environment", make_environment, (environment,) if environment else ()),
         ("memory", make_memory, (memory,) if memory else ()),
     ):

@@ -17,6 +17,7 @@ from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.agents.memory.memory import Memory
 from rung.agents.policies.choice import describe, make_policy, models
+from rung.agents.tools import open_tools
 from rung.agents.trace.steps import steps
 from rung.core import program as programs
 from rung.core import registry
@@ -39,20 +40,6 @@ def make_environment(choice: Choice) -> Environment:
     except TypeError as error:
         raise InputError(f"environment {name}: {error}", remedy="see docs/agents.md for its options") from None
     return world
-
-
-def make_tools(choice: Choice) -> list[Tool]:
-    """The tools that a choice opens, one or several. Raises InputError."""
-    name, options = _split(choice, "tool")
-    if isinstance(choice, str):
-        name, _, target = choice.partition(":")
-        options = {"target": target} if target else {}
-    opened = registry.load("tool", name)
-    try:
-        made = opened(**options)
-    except TypeError as error:
-        raise InputError(f"tool {name}: {error}", remedy="see docs/agents.md for its options") from None
-    return list(made) if isinstance(made, Sequence) else [made]
 
 
 def make_memory(choice: Choice) -> Memory:
@@ -94,7 +81,7 @@ class AgentProgram:
 
     @cached_property
     def opened(self) -> tuple[Tool, ...]:
-        return tuple(tool for choice in self.tools for tool in make_tools(choice))
+        return tuple(tool for choice in self.tools for tool in open_tools(choice))
 
     def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = {"policy": describe(self.policy), "limits": encode(self.limits)}

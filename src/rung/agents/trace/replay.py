@@ -11,7 +11,7 @@ from typing import Any
 from rung.agents.environments.environment import Environment, Observation
 from rung.agents.loop.episode import Episode, Start
 from rung.agents.loop.log import Agent
-from rung.agents.loop.move import AgentPolicy, Call, Decision
+from rung.agents.loop.move import AgentPolicy, Call, Concluding, Decision
 from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.core.codec import canonical
@@ -42,6 +42,11 @@ class Replayed:
         if "usage" in said[view.steps].payload:
             report(Usage(**said[view.steps].payload["usage"]))
         return move_of(said[view.steps], self.events)
+
+
+@dataclass(frozen=True)
+class ReplayedToItsEnd(Replayed):
+    """For a policy that gives an output also where a limit ends it."""
 
     async def conclude(self, view: View) -> Any:
         said = [event for event in self.events if event.kind == "said"]
@@ -164,7 +169,8 @@ class _Replay(Episode):
     """The loop with the numbers and times of the record."""
 
     def __init__(self, agent: Agent, events: list[Event], live: frozenset[str]) -> None:
-        policy = agent.policy if "model" in live else Replayed(tuple(events))
+        recorded = ReplayedToItsEnd if isinstance(agent.policy, Concluding) else Replayed
+        policy = agent.policy if "model" in live else recorded(tuple(events))
         tools = agent.tools if "tools" in live else _Recorded(agent, events)
         self.made: list[Event] = []
         self.most = next((event.seq for event in events if event.kind in ("steered", "asked", "decided")), len(events))

@@ -1,0 +1,118 @@
+"""An agent from what a person types, or from the first event of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.agents.loop.episode import Start
+from rung.agents.program.file import make_agent, read_agent
+from rung.agents.program.program import AgentProgram
+from rung.agents.trace.replay import start_of
+from rung.core import registry
+from rung.core.errors import InputError
+from rung.core.place import within
+from rung.core.problem import nearest
+from rung.core.protocols import Resources
+from rung.core.types.trail import Event
+from rung.foundations.text.yaml import read_yaml
+
+
+@dataclass(frozen=True)
+class Target:
+    """An agent and what it is to begin with; ``folder``: where its files are looked up."""
+
+    program: AgentProgram
+    start: Start
+    folder: Path | None = None
+
+
+def options(given: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` as a mapping; values are read as YAML. Raises InputError."""
+    out: dict[str, Any] = {}
+    for item in given:
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise InputError(f"got {item!r}", remedy="write NAME=VALUE")
+        try:
+            out[name] = read_yaml(value)
+        except Exception as error:  # whatever is wrong with it as YAML
+            raise InputError(f"{name}: cannot read {value!r}: {error}", remedy="write NAME=VALUE") from None
+    return out
+
+
+def open_target(target: str, request: str, changes: Mapping[str, Any], resources: Resources) -> Target:
+    """``ENVIRONMENT:SCENARIO``, an agent file (YAML without ``data:``), or a task, whose examples are its scenarios.
+
+    Raises InputError for what there is not.
+    """
+    parts = dict(changes)
+    scenario, seed = str(parts.pop("scenario", "") or ""), int(parts.pop("seed", 0))
+    name, _, number = target.partition(":")
+    environments = registry.table("environment")
+    if name in environments and not Path(target).exists() and (number or name not in registry.table("pack")):
+        program = make_agent({"environment": name, **parts}, resources)
+        return Target(program, Start(request, number or scenario or "0", seed))
+    file = Path(target)
+    if file.is_file() and file.suffix in (".yaml", ".yml") and not _is_task(file):
+        with within(file.parent):
+            program = read_agent(file, resources, parts)
+        if program.environment is None and not request:
+            raise InputError("nothing is asked of the agent", remedy=f'type: rung agent run {target} "what to do"')
+        return Target(program, Start(request, scenario or ("0" if program.environment else ""), seed), file.parent)
+    return _task(target, request, scenario, seed, parts, resources)
+
+
+def _is_task(file: Path) -> bool:
+    try:
+        value = read_yaml(file.read_text(encoding="utf-8"))
+    except Exception:  # told with its line by whoever reads it
+        return False
+    return isinstance(value, Mapping) and "data" in value
+
+
+def _task(target: str, request: str, scenario: str, seed: int, parts: dict[str, Any], resources: Resources) -> Target:
+    from rung.tasks import load
+
+    if ":" in target and not Path(target).exists():
+        name = target.partition(":")[0]
+        raise InputError(f"there is no environment {name!r}", remedy=nearest(name, registry.table("environment")))
+    task = load(target)
+    if not (task.environment or task.tools or request):
+        raise InputError(
+            f"task {task.name} names no environment and no tools", remedy="add environment: or tools: to it"
+        )
+    folder = Path(task.path).parent if task.path else None
+    given = {
+        "tools": task.tools,
+        "environment": task.environment,
+        "limits": task.limits,
+        "instruction": task.instruction,
+    }
+    parts["limits"] = {**task.limits, **parts.get("limits", {})}
+    with within(folder):
+        program = make_agent({**given, **parts}, resources)
+    example = next((one for one in task.test if scenario in ("", one.id, one.input.get("scenario"))), None)
+    if example is None:
+        known = ", ".join(one.id for one in task.test[:5])
+        raise InputError(f"task {task.name} has no test scenario {scenario!r}", remedy=f"for example: {known}")
+    start = program.start({**example.input, **({"request": request} if request else {})}, seed)
+    return Target(program, start, folder)
+
+
+def reopen(events: Sequence[Event], resources: Resources) -> tuple[AgentProgram, Start, Path | None]:
+    """The agent of a recorded episode as it was, its beginning and its folder. Raises InputError where it cannot be made again."""
+    begun = events[0].payload
+    spec = begun.get("spec") or {}
+    if spec.get("kind") != AgentProgram.kind:
+        raise InputError(
+            f"episode {events[0].episode} does not say what its agent was",
+            remedy="go on with it where it was begun: climb the task again",
+            code="no-agent",
+        )
+    folder = Path(begun["folder"]) if "folder" in begun else None
+    with within(folder):
+        program = AgentProgram.load(spec["spec"], folder or Path(), resources)
+    return program, start_of(events[0]), folder

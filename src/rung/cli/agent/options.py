@@ -1,0 +1,42 @@
+"""What an agent is made of, as options of a command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rung.core.option import option
+
+
+@dataclass(frozen=True)
+class AgentChanges:
+    """Parts of an agent; each takes the place of what its file says."""
+
+    policy: str = option("", "How it decides: llm, goal, reflex, ...; default llm.", metavar="NAME")
+    model: str = option("", "The model, as provider:name.", flags=("-m", "--model"), metavar="MODEL")
+    sets: tuple[str, ...] = option(
+        (), "An option of the policy; may be repeated.", flags=("--set",), metavar="NAME=VALUE"
+    )
+    tools: tuple[str, ...] = option(
+        (), "A tool: calculator, sql:FILE, ...; may be repeated.", flags=("--tool",), metavar="TOOL"
+    )
+    memory: str = option("", "What it takes from episode to episode: lessons.", metavar="NAME")
+    limits: tuple[str, ...] = option(
+        (), "A limit: steps=12, tokens=4000, ...; may be repeated.", flags=("--limit",), metavar="NAME=N"
+    )
+    scenario: str = option("", "The environment's scenario, where TARGET does not name one.", metavar="N")
+    seed: int = option(0, "Of luck and sampling.")
+    conversation: str = option("", "A name of one's own: the same name goes on with the same episode.", metavar="NAME")
+
+    def given(self) -> dict[str, Any]:
+        """What was typed, by name; the rest is left to the file."""
+        from rung.agents.program.open import options
+
+        out: dict[str, Any] = {name: value for name in ("model", "memory") if (value := getattr(self, name))}
+        if self.tools:
+            out["tools"] = list(self.tools)
+        if self.limits:
+            out["limits"] = options(self.limits)
+        if self.policy or self.sets:
+            out["policy"] = {"name": self.policy or "llm", **options(self.sets)}
+        return {**out, "scenario": self.scenario, "seed": self.seed}

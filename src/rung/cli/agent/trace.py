@@ -1,0 +1,133 @@
+"""``rung trace`` and ``rung replay``: what an episode did, and the same again."""
+
+from __future__ import annotations
+
+import asyncio
+import json as encoder
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rung.cli.agent.agent import EpisodeId
+from rung.cli.options import Json, StoreUrl
+
+if TYPE_CHECKING:
+    from rung.models import Pool
+    from rung.store import Store
+
+app = typer.Typer(
+    help="Show what an episode perceived, thought, did and learned.", rich_markup_mode=None, no_args_is_help=True
+)
+
+
+@app.callback()
+def trace() -> None:
+    """Show what an episode perceived, thought, did and learned."""
+
+
+@app.command("show")
+def show(
+    episode: EpisodeId,
+    label: Annotated[str, typer.Option(metavar="LABEL", help="Only these: perceive, reason, act, learn.")] = "",
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Print every event of an episode in order."""
+    from rung.agents.trace.replay import events_of
+    from rung.agents.trace.steps import line, total
+    from rung.core.errors import InputError
+    from rung.core.problem import nearest
+    from rung.core.settings import Settings
+    from rung.core.types.trail import LABELS
+    from rung.store import open_store
+
+    if label and label not in LABELS.values():
+        raise InputError(f"unknown label {label!r}", remedy=nearest(label, set(LABELS.values())))
+    with open_store(Settings({"store": store}).store_url) as opened:
+        found = opened.episodes.find(episode)
+        events = events_of(found.id, opened.episodes.trail())
+    for event in events:
+        name = LABELS.get(event.kind, event.kind)
+        if label and name != label:
+            continue
+        if json:
+            typer.echo(encoder.dumps({**event._asdict(), "label": name}, ensure_ascii=False))
+            continue
+        used = total([event])
+        cost = f" [{used.tokens:,} tokens{f', ${used.money:.4f}' if used.money else ''}]" if used.tokens else ""
+        typer.echo(f"{event.seq:>4} {name:<9} {line(event)}{cost}")
+
+
+def replay(
+    episode: EpisodeId,
+    live: Annotated[str, typer.Option(metavar="PART", help="model or tools: really asked or called again.")] = "",
+    begin: Annotated[
+        int | None, typer.Option("--from", metavar="N", help="Fork a new episode that differs from event N on.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="What event N says instead; may be repeated."),
+    ] = None,
+    store: StoreUrl = None,
+) -> None:
+    """Do an episode again and compare every event; the first that differs is shown, and the exit code is 1."""
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.models import Pool
+    from rung.store import open_store
+
+    if live not in ("", "model", "tools"):
+        raise InputError(f"got --live {live}", remedy="write --live model or --live tools")
+    if bool(sets) != (begin is not None):
+        raise InputError("--from and --set go together", remedy="type: rung replay EPISODE --from 4 --set text=...")
+    settings = Settings({"store": store})
+
+    async def work() -> int:
+        async with Pool(settings) as pool:
+            with open_store(settings.store_url) as opened:
+                if begin is not None:
+                    return await _fork(opened, pool, episode, begin, sets or [])
+                return await _again(opened, pool, episode, live)
+
+    raise typer.Exit(asyncio.run(work()))
+
+
+async def _again(store: Store, pool: Pool, episode: str, live: str) -> int:
+    from rung.agents.program.open import reopen
+    from rung.agents.trace.replay import events_of, replay
+    from rung.core.place import within
+
+    found = store.episodes.find(episode)
+    events = events_of(found.id, store.episodes.trail())
+    program, _, folder = reopen(events, pool)
+    with within(folder):
+        different = await replay(program.agent(), events, live=frozenset((live,)) if live else frozenset())
+    await program.close()
+    if different is None:
+        typer.echo(f"episode {found.id}: {len(events)} events, the same again")
+        return 0
+    typer.echo(f"episode {found.id}: event {different.seq} came out otherwise", err=True)
+    typer.echo(
+        f"  recorded: {different.recorded or '(nothing)'}\n  now:      {different.made or '(nothing)'}", err=True
+    )
+    return 1
+
+
+async def _fork(store: Store, pool: Pool, episode: str, begin: int, sets: list[str]) -> int:
+    from rung.agents.program.open import options, reopen
+    from rung.agents.trace.replay import events_of, fork
+    from rung.core.codec import digest, spell
+    from rung.core.place import within
+
+    found = store.episodes.find(episode)
+    trail = store.episodes.trail()
+    events = events_of(found.id, trail)
+    program, _, folder = reopen(events, pool)
+    id = digest([found.id, begin, sets])[:20]
+    with within(folder):
+        view = await fork(program.agent(), events, begin, options(sets), trail, id)
+    await program.close()
+    typer.echo(f"rung: episode {id}, from event {begin} of {found.id}", err=True)
+    if view.ended is not None and view.ended.get("output") is not None:
+        typer.echo(spell(view.ended["output"]))
+    return 0 if view.ended is not None else 3
