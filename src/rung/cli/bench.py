@@ -96,3 +96,39 @@ def _collection(name: str) -> NDArray[np.float32]:
         database.close()
     found = np.concatenate(lots) if lots else np.zeros((0, size), np.float32)
     return np.asarray(found[np.linalg.norm(found, axis=1) > 0], np.float32)
+
+
+@app.command("agents")
+def agents(
+    classes: Annotated[
+        bool, typer.Option("--classes", help="The classes of agents against each other, in pairs.")
+    ] = True,
+    seeds: Annotated[int, typer.Option(min=10, help="Scenarios of each environment.")] = 200,
+    episodes: Annotated[int, typer.Option(min=8, help="Episodes that the learner practises.")] = 1000,
+) -> None:
+    """Play reflex, model-based, goal, utility and learning agents where each should be better: differences, intervals, p."""
+    import asyncio
+
+    from rung.agents.program.classes import duels, learned
+    from rung.core.columns import align
+    from rung.core.errors import InputError
+    from rung.models import Pool
+
+    if not classes:
+        raise InputError("there is nothing else to measure here yet", remedy="type: rung bench agents --classes")
+
+    async def work() -> None:
+        pool = Pool()
+        found = list(await duels(seeds, pool))
+        curve, more = await learned(seeds, episodes, pool)
+        rows = [
+            [d.environment, d.what, d.better, f"{d.value:.3f}", d.other, f"{d.against:.3f}",
+             f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", f"{d.p:.2g}", str(d.n)]
+            for d in [*found, *more]
+        ]  # fmt: skip
+        titles = ["environment", "measure", "better", "mean", "other", "mean", "difference [95%]", "p", "n"]
+        typer.echo(align([titles, *rows]))
+        typer.echo("\nlearning: mean reward after episodes")
+        typer.echo("\n".join(f"{c.episodes:>6}  {c.value:6.2f} [{c.low:.2f}, {c.high:.2f}]" for c in curve))
+
+    asyncio.run(work())
