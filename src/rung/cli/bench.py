@@ -109,7 +109,7 @@ def agents(
     """Play reflex, model-based, goal, utility and learning agents where each should be better: differences, intervals, p."""
     import asyncio
 
-    from rung.agents.program.classes import duels, learned
+    from rung.agents.program.classes import matches, learned
     from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.models import Pool
@@ -119,7 +119,7 @@ def agents(
 
     async def work() -> None:
         pool = Pool()
-        found = list(await duels(seeds, pool))
+        found = list(await matches(seeds, pool))
         curve, more = await learned(seeds, episodes, pool)
         rows = [
             [d.environment, d.what, d.better, f"{d.value:.3f}", d.other, f"{d.against:.3f}",

@@ -24,7 +24,7 @@ MUDDY = {"name": "gridworld", "size": 6, "walls": 0.15, "mud": 0.35, "map": 7}
 
 
 @dataclass(frozen=True, slots=True)
-class Duel:
+class Match:
     """Two policies on ``n`` scenarios of an environment: the mean of ``what`` of each, the mean difference with the ends of its 95%
     interval, and p of no difference (McNemar for shares, Tango's interval; else a permutation test, Student's interval)."""
 
@@ -76,7 +76,7 @@ async def play(policy: Any, environment: Any, scenarios: Sequence[str], resource
     return out
 
 
-def duel(where: tuple[str, str], names: tuple[str, str], one: Sequence[float], other: Sequence[float]) -> Duel:
+def match_up(where: tuple[str, str], names: tuple[str, str], one: Sequence[float], other: Sequence[float]) -> Match:
     """Compare two lists of values on the same scenarios."""
     a, b = np.asarray(one), np.asarray(other)
     n, mean = len(a), float((a - b).mean())
@@ -87,10 +87,10 @@ def duel(where: tuple[str, str], names: tuple[str, str], one: Sequence[float], o
     else:
         half = student(0.975, n - 1) * float((a - b).std(ddof=1)) / n**0.5
         low, high, p = mean - half, mean + half, permutation(a - b)
-    return Duel(*where, *names, float(a.mean()), float(b.mean()), mean, low, high, p, n)
+    return Match(*where, *names, float(a.mean()), float(b.mean()), mean, low, high, p, n)
 
 
-async def duels(seeds: int, resources: Resources) -> Iterator[Duel]:
+async def matches(seeds: int, resources: Resources) -> Iterator[Match]:
     """Rows 96 to 98 of the classes, and order of work by deadline: each pair on ``seeds`` test scenarios."""
     moved = {"name": "gridworld", "moved": True}
     plans: list[tuple[Any, str, Callable[[View], float], Any, list[Any]]] = [
@@ -108,7 +108,7 @@ async def duels(seeds: int, resources: Resources) -> Iterator[Duel]:
         for other in others:
             theirs = [measure(view) for view in await play(other, environment, scenarios, resources)]
             name = environment if isinstance(environment, str) else f"{environment['name']}, goal moved"
-            out.append(duel((name, what), (_name(better), _name(other)), mine, theirs))
+            out.append(match_up((name, what), (_name(better), _name(other)), mine, theirs))
     return iter(out)
 
 
@@ -116,7 +116,7 @@ def _name(policy: Any) -> str:
     return policy if isinstance(policy, str) else f"{policy['name']} ({policy['order']})"
 
 
-async def learned(seeds: int, episodes: int, resources: Resources) -> tuple[list[Curve], list[Duel]]:
+async def learned(seeds: int, episodes: int, resources: Resources) -> tuple[list[Curve], list[Match]]:
     """Row 99: the learner's curve on a muddy map, and what it gets in the end beside the other four."""
     scenarios = [str(200_000 + at) for at in range(seeds)]
     learner, curve = QLearning(explore=0.2), []
@@ -134,5 +134,5 @@ async def learned(seeds: int, episodes: int, resources: Resources) -> tuple[list
     out = []
     for other in ("reflex", "model_based", "goal", "utility"):
         theirs = [view.reward for view in await play(other, MUDDY, scenarios, resources)]
-        out.append(duel(("gridworld, mud", "reward"), ("learning", other), last, theirs))
+        out.append(match_up(("gridworld, mud", "reward"), ("learning", other), last, theirs))
     return curve, out
