@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,7 +109,7 @@ def agents(
     """Play reflex, model-based, goal, utility and learning agents where each should be better: differences, intervals, p."""
     import asyncio
 
-    from rung.agents.program.classes import matches, learned
+    from rung.agents.program.classes import learned, matches
     from rung.core.columns import align
     from rung.core.errors import InputError
     from rung.models import Pool
