@@ -78,6 +78,11 @@ async def test_an_address_in_a_name_gets_no_secret(provider: str, server: Server
     assert leaked(server) == []
 
 
+async def test_nor_does_one_in_capitals(provider: str, server: Server) -> None:
+    await ask(named(provider, server).replace("@http", "@HTTP"))
+    assert leaked(server) == []
+
+
 async def test_nor_does_one_in_a_program_folder(provider: str, server: Server, tmp_path: Path) -> None:
     from rung.core.program import save
     from rung.prompts.program import Options, PromptProgram

@@ -7,7 +7,7 @@ import pytest
 from rung.core.errors import InputError, ServerError
 from rung.core.types import Request
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.recipe import approaches, form, likeness, read_steps
+from rung.prompts.patterns.recipe import Variety, approaches, form, likeness, read_steps
 
 WAYS = [
     "1. Mix flour with eggs\n2. Bake it for an hour\n3. Cool it on a rack",
@@ -56,13 +56,13 @@ async def test_ways_that_repeat_are_thrown_away_and_the_rest_ranked() -> None:
 
 
 async def test_a_recipe_that_repeats_a_step_is_none() -> None:
-    found = await approaches(Fake(lambda _: "1. Stir it\n2. Stir it\n3. Bake it"), "a cake", n=1, attempts=2)
+    found = await approaches(Fake(lambda _: "1. Stir it\n2. Stir it\n3. Bake it"), "a cake", Variety(1, attempts=2))
     assert (len(found.found), found.rejected) == (0, 2)
     assert "3 steps, 2 different" in found.steps[0].note
 
 
 async def test_fewer_than_asked_is_said() -> None:
-    found = await approaches(Fake(lambda _: WAYS[0]), "a cake", n=2, attempts=4)
+    found = await approaches(Fake(lambda _: WAYS[0]), "a cake", Variety(2, attempts=4))
     assert len(found.found) == 1
     assert found.rejected == 3
     assert found.failure is not None
@@ -75,4 +75,4 @@ async def test_fewer_than_asked_is_said() -> None:
 @pytest.mark.parametrize("bad", [{"n": 0}, {"fewest": 5, "most": 2}, {"alike": 0.0}, {"most": 99}])
 async def test_impossible_wishes(bad: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        await approaches(Fake(), "a cake", **bad)  # type: ignore[arg-type]
+        await approaches(Fake(), "a cake", Variety(**bad))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from rung.prompts.patterns.checked.program import CheckedProgram
 from rung.prompts.patterns.combine import compose
 from rung.prompts.patterns.outline import Outline, OutlineProgram
 from rung.prompts.patterns.react import ReactProgram
-from rung.prompts.patterns.recipe import approaches
+from rung.prompts.patterns.recipe import Variety, approaches
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 
@@ -147,7 +147,7 @@ def recipe(
     goal = read_text(text)
 
     async def work(pool: Pool) -> None:
-        found = await approaches(pool.model(), goal, n=ways, constraints=tuple(rule or ()), alike=alike)
+        found = await approaches(pool.model(), goal, Variety(ways, alike=alike), constraints=tuple(rule or ()))
         for number, way in enumerate(found.found, 1):
             if ways > 1:
                 typer.echo(f"way {number}" + (f", keeps the rules {way.score:.2f}" if rule else ""))

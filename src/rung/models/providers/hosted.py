@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -57,9 +58,9 @@ class Hosted(ABC):
         Raises AuthError when a key is needed and not set, InputError for an address that is none or is plain HTTP to
         another machine, MissingExtra.
         """
-        model, _, url = name.partition("@http")
+        model, url = (*re.split(r"@(?=https?:)", name, maxsplit=1, flags=re.IGNORECASE), "")[:2]
         require(cls.module, cls.vendor.name, f"the model {cls.vendor.name}:{model}")
-        access = find_access(cls.vendor, f"http{url}" if url else "", settings)
+        access = find_access(cls.vendor, url, settings)
         opened = cls(model, access, float(settings["timeout"]))
         opened.check_key()
         return opened

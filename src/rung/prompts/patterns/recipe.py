@@ -90,46 +90,44 @@ class Approaches:
         return sum((step.usage for step in self.steps), Usage())
 
 
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """``n`` ways of ``fewest`` to ``most`` steps whose likeness stays below ``alike``; at most ``attempts`` lists are asked for (0:
+    three for each wanted)."""
+
+    n: int = 3
+    fewest: int = 3
+    most: int = 6
+    alike: float = 0.5
+    attempts: int = 0
+
+
 async def approaches(
     model: Model,
     goal: str,
+    variety: Variety = Variety(),
     *,
-    n: int = 3,
     constraints: Sequence[str] = (),
-    fewest: int = 3,
-    most: int = 6,
-    alike: float = 0.5,
-    attempts: int = 0,
     sampling: Sampling | None = None,
 ) -> Approaches:
-    """``n`` ways to the goal whose likeness stays below ``alike``, ranked by how well they keep the constraints.
-
-    ``attempts`` limits the lists asked for (0: three for each wanted). Raises InputError for impossible numbers or no goal.
-    """
+    """Different ways to the goal, ranked by how well they keep the constraints. Raises InputError for impossible numbers or no
+    goal."""
+    n, fewest, most, alike = variety.n, variety.fewest, variety.most, variety.alike
     if not goal.strip() or n < 1 or not 1 <= fewest <= most <= 20 or not 0 < alike <= 1:
         raise InputError(
             f"got the goal {goal[:40]!r}, n {n}, {fewest} to {most} steps, alike {alike}",
             remedy="expected a goal, n >= 1, 1 <= fewest <= most <= 20 and 0 < alike <= 1",
         )
-    base = sampling or _SAMPLING
+    base = replace(sampling or _SAMPLING, max_tokens=4 * most * (WIDTH + 6))
     asked: list[Step] = []
     kept: list[tuple[str, ...]] = []
-    rejected = 0
     failure: Failure | None = None
-    rules = "\n".join(f"- {rule}" for rule in constraints)
-    for attempt in range(attempts or 3 * n):
+    for attempt in range(variety.attempts or 3 * n):
         if len(kept) == n:
             break
-        order = "Write a recipe: numbered steps, one a line, and nothing else."
-        if rules:
-            order += f"\nRules:\n{rules}"
-        wish = f"Goal: {goal}"
-        if kept:
-            known = "\n\n".join("\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1)) for steps in kept)
-            wish += f"\n\nThese ways are known:\n{known}\n\nWrite one that goes about it in another way."
-        messages = (Message("system", order), Message("user", wish))
-        at = replace(base, seed=(base.seed or 0) + attempt, max_tokens=4 * most * (WIDTH + 6))
-        one = await ask(model, messages, form(fewest, most), at, name=f"way {len(kept) + 1}", repeat=attempt)
+        at = replace(base, seed=(base.seed or 0) + attempt)
+        messages, name = _order(goal, constraints, kept), f"way {len(kept) + 1}"
+        one = await ask(model, messages, form(fewest, most), at, name=name, repeat=attempt)
         asked.append(one.step)
         if one.failure is not None and one.failure.where != "parse":
             failure = one.failure
@@ -137,12 +135,12 @@ async def approaches(
         steps = read_steps(one.raw)
         near = max((likeness(steps, other) for other in kept), default=0.0)
         different = len({step.casefold() for step in steps})
-        if different < max(fewest, len(steps)) or near >= alike:
-            rejected += 1
-            why = f"{near:.2f} like another" if near >= alike else f"{len(steps)} steps, {different} different"
-            asked[-1] = replace(asked[-1], note=f"{asked[-1].note}; thrown away: {why}".lstrip("; "))
+        if different >= max(fewest, len(steps)) and near < alike:
+            kept.append(steps)
             continue
-        kept.append(steps)
+        why = f"{near:.2f} like another" if near >= alike else f"{len(steps)} steps, {different} different"
+        asked[-1] = replace(asked[-1], note=f"{asked[-1].note}; thrown away: {why}".lstrip("; "))
+    calls, rejected = len(asked), len(asked) - len(kept) - (failure is not None)
     found = []
     for steps in kept:
         fits, more = await _fits(model, goal, steps, constraints)
@@ -151,14 +149,29 @@ async def approaches(
     found.sort(key=lambda item: -item.score)
     closest = max((likeness(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :]), default=0.0)
     if failure is None and len(kept) < n:
-        failure = Failure("program", f"{len(kept)} of {n} distinct ways were found in {len(asked)} calls")
+        failure = Failure("program", f"{len(kept)} of {n} distinct ways were found in {calls} calls")
     return Approaches(tuple(found), closest, rejected, tuple(asked), failure)
+
+
+def _order(goal: str, constraints: Sequence[str], known: Sequence[Sequence[str]]) -> tuple[Message, Message]:
+    order = "Write a recipe: numbered steps, one a line, and nothing else."
+    if constraints:
+        order += "\nRules:\n" + "\n".join(f"- {rule}" for rule in constraints)
+    wish = f"Goal: {goal}"
+    if known:
+        ways = "\n\n".join(map(_numbered, known))
+        wish += f"\n\nThese ways are known:\n{ways}\n\nWrite one that goes about it in another way."
+    return Message("system", order), Message("user", wish)
+
+
+def _numbered(steps: Sequence[str]) -> str:
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
 
 
 async def _fits(
     model: Model, goal: str, steps: Sequence[str], constraints: Sequence[str]
 ) -> tuple[tuple[float, ...], list[Step]]:
-    text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    text = _numbered(steps)
     values, asked = [], []
     for rule in constraints:
         question = f"Goal: {goal}\nSteps:\n{text}\n\nRule: {rule}\nDo the steps keep the rule? Answer yes or no."
@@ -190,13 +203,12 @@ class RecipeProgram(Storable):
         goal = text_of(as_input(input, self.options.fields))
         seed = (self.options.sampling.seed or 0) + repeat * 1000
         sampling = replace(_SAMPLING, seed=seed)
-        found = await approaches(
-            self.model, goal, n=self.ways, constraints=self.rules, alike=self.alike, sampling=sampling
-        )
+        variety = Variety(self.ways, alike=self.alike)
+        found = await approaches(self.model, goal, variety, constraints=self.rules, sampling=sampling)
         if not found.found:
             return Answer(None, "", found.steps, found.usage, found.failure)
         best = found.found[0]
-        text = "\n".join(f"{number}. {step}" for number, step in enumerate(best.steps, 1))
+        text = _numbered(best.steps)
         return Answer(text, text, found.steps, found.usage, None, best.score if self.rules else None)
 
 
