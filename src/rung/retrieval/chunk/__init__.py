@@ -247,30 +247,32 @@ class _Piece:
 
 def _pieces(text: str, start: int, end: int, limit: int) -> Iterator[_Piece]:
     """Sentences; those longer than ``limit`` words in windows of words."""
-    for span in sentences(text, start, end):
+    return _fitting(text, sentences(text, start, end), limit)
+
+
+def _lines(text: str, block: Span, limit: int) -> Iterator[_Piece]:
+    """Lines, without their breaks (code's indentation belongs to it); those longer than ``limit`` words in windows of words."""
+    lines = (trim(text, start, stop) for start, stop in pairwise((block.start, *_ends(text, block))))
+    return _fitting(text, filter(None, lines), limit)
+
+
+def _ends(text: str, block: Span) -> Iterator[int]:
+    """Where each line of a block ends, behind its break."""
+    at = block.start
+    while at < block.end:
+        stop = text.find("\n", at, block.end)
+        at = block.end if stop < 0 else stop + 1
+        yield at
+
+
+def _fitting(text: str, spans: Iterable[Span], limit: int) -> Iterator[_Piece]:
+    for span in spans:
         words = weigh(text[span.start : span.end])
         if words <= limit:
             yield _Piece(span.start, span.end, words)
         else:
             for window in _windows(text, span.start, span.end, limit, 0):
                 yield _Piece(window.start, window.end, limit)
-
-
-def _lines(text: str, block: Span, limit: int) -> Iterator[_Piece]:
-    """Lines; those longer than ``limit`` words in windows of words."""
-    begin = block.start
-    while begin < block.end:
-        stop = text.find("\n", begin, block.end)
-        stop = block.end if stop < 0 else stop + 1
-        if (span := trim(text, begin, stop)) is not None:
-            # Code's indentation belongs to it; the line break does not.
-            words = weigh(text[span.start : span.end])
-            if words <= limit:
-                yield _Piece(span.start, span.end, words)
-            else:
-                for window in _windows(text, span.start, span.end, limit, 0):
-                    yield _Piece(window.start, window.end, limit)
-        begin = stop
 
 
 def _windows(text: str, start: int, end: int, size: int, overlap: int) -> Iterator[Span]:

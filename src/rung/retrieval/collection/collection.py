@@ -6,31 +6,29 @@ derived.py). So a killed build, a full disk or a damaged side file costs time, n
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from rung.core.errors import InputError, RungError, StoreError
+from rung.core.errors import InputError, StoreError
 from rung.core.protocols import Embedder, Filter, Resources
 from rung.core.types import Document, Hit, Passage, Progress
 from rung.retrieval.chunk import Chunker
-from rung.retrieval.collection.database.database import FORMAT, Database
+from rung.retrieval.collection.database.database import Database
 from rung.retrieval.collection.database.snapshot import Snapshot, clean
 from rung.retrieval.collection.database.stats import Stats, measure
-from rung.retrieval.collection.database.verify import CollectionCheck, check_documents, check_parts
-from rung.retrieval.collection.derived.derived import Derived, StaleError
+from rung.retrieval.collection.database.verify import CollectionCheck, check_all
+from rung.retrieval.collection.derived.derived import StaleError
 from rung.retrieval.collection.derived.parts import CollectionView, Parts
 from rung.retrieval.collection.folders import FILE
 from rung.retrieval.collection.ingest.build import BuildOptions, build
-from rung.retrieval.collection.ingest.write import Built, Given, put, remove
+from rung.retrieval.collection.ingest.write import Built, Given, check_new, put, remove
 from rung.retrieval.collection.ingest.writer import Writer, no_room
-from rung.retrieval.collection.origin import Origin, Splitter, open_embedder, record, spell
+from rung.retrieval.collection.origin import Origin, Splitter, check_chunker, open_embedder, record
 from rung.retrieval.rank import pipeline
 from rung.retrieval.rank.options import SearchOptions
 
@@ -51,11 +49,10 @@ class Collection:
 
     def __init__(self, folder: Path, database: Database, origin: Origin, *, wait: float) -> None:
         self.folder, self.database, self.origin = folder, database, origin
-        self.parts = Parts(folder, origin.meta, self._keep)
-        self.wrote = False
         self._writer = Writer(folder, wait)
-
-    # ------------------------------------------------------------ open and close
+        # What a killed build left may not be on the disk yet: a side file must not outlive what it shows.
+        self.parts = Parts(folder, origin.meta, lambda part: self._writer.offer(database.settle, part.save))
+        self.wrote = False
 
     @classmethod
     def create(
@@ -72,29 +69,13 @@ class Collection:
 
         Raises InputError when there is one already, StoreError when the folder cannot be written.
         """
-        path = Path(folder) / FILE
-        if path.exists():
-            raise InputError(
-                f"there is a collection in {folder} already",
-                remedy="open it (Collection.open), or remove it first: rung index drop NAME",
-            )
         if embedder is None and index != "embedded":
             raise InputError(
                 f"got the index {index} and no embedder: without vectors it would be empty",
                 remedy="leave --embedder none or --backend out",
             )
         opened = open_embedder(embedder, resources) if isinstance(embedder, str) else embedder
-        meta = record(opened, chunker, index)
-        temporary = path.with_name("collection.new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            Database.create(temporary, meta).close()
-            os.replace(temporary, path)
-        except OSError as error:
-            raise StoreError(
-                f"cannot make {path}: {error.strerror}", remedy="name a folder you may write to"
-            ) from error
+        Database.place(Path(folder) / FILE, record(opened, chunker, index))
         splitter = chunker if not isinstance(chunker, str) else None
         return cls.open(folder, embedder=opened, chunker=splitter, resources=resources, wait=wait)
 
@@ -114,27 +95,10 @@ class Collection:
         is none, or when another embedder or chunker is given; StoreError when it is damaged or newer than this program.
         """
         folder = Path(folder)
-        path = folder / FILE
-        if not path.is_file():
-            raise InputError(
-                f"there is no collection in {folder}", remedy="make one: rung index build DOCS... --to NAME"
-            )
-        database = Database(path)
+        database = Database(folder / FILE)
         try:
-            with database.reading() as snapshot:
-                meta = snapshot.meta()
-            if meta.get("format") != FORMAT:
-                raise StoreError(
-                    f"{path} has format {meta.get('format')}, this program reads format {FORMAT}",
-                    remedy="update rung (pip install -U rung), or build the collection again",
-                )
-            wanted = meta["chunker"] if chunker is None else spell(chunker, None)
-            if wanted != meta["chunker"]:
-                raise InputError(
-                    f"the collection was cut by {meta['chunker']!r}, not by {wanted!r}",
-                    remedy="leave the chunker out, or build another collection: rung index build DOCS --to OTHER"
-                    f" --chunk {wanted}",
-                )
+            meta = database.described()
+            check_chunker(meta, chunker)
             splitter = None if isinstance(chunker, str) else chunker
             made = cls(folder, database, Origin(folder.name, meta, splitter, resources), wait=wait)
             if embedder is not None:
@@ -154,14 +118,7 @@ class Collection:
             with collection.database.reading() as snapshot:
                 last = snapshot.last
             if not collection.parts.embedded and last and not leave:
-                try:
-                    collection.parts.index.empty(last)
-                except RungError as error:
-                    raise StoreError(
-                        f"the rows of {collection.name} in {collection.parts.index.spec} cannot be deleted: {error.message}",
-                        remedy="run it again once that index can be reached, or leave the rows there:"
-                        f" rung index drop {collection.name} --leave",
-                    ) from error
+                collection.parts.index.abandon(collection.name, last)
         shutil.rmtree(folder)
 
     def close(self) -> None:
@@ -177,12 +134,8 @@ class Collection:
     def __enter__(self) -> Collection:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
-
-    # ------------------------------------------------------------ what it was made with
 
     @property
     def name(self) -> str:
@@ -198,19 +151,12 @@ class Collection:
         """The embedder the vectors were made with. Raises InputError when it is another one by now, or there is none."""
         return self.origin.embedder
 
-    # ------------------------------------------------------------ write
-
     def add(self, documents: Iterable[Document]) -> Built:
         """Add new documents, durably. Raises InputError when an id is there already or twice in the call; then none
         is added."""
         items = list(documents)
         with self._writer.lock():
-            with self.database.reading() as snapshot:
-                there = snapshot.known([item.id for item in items])
-            if there:
-                raise InputError(
-                    f"document {next(iter(there))!r} is in {self.name} already", remedy="use upsert to replace it"
-                )
+            check_new(self, items)
             return put(self, Given(items))
 
     def upsert(self, documents: Iterable[Document]) -> Built:
@@ -233,16 +179,14 @@ class Collection:
         alone.
 
         Every transaction holds whole documents, so a killed build goes on where it was: run it again. What cannot be
-        read or taken in is in ``failures``, what was left out of a document in ``notes``. A power cut during a build
-        may cost its last transactions; once it has returned, everything is on the disk.
+        read or taken in is in ``problems``. A power cut may cost the last transactions; once it has returned, all is on the disk.
 
         Raises InputError for a path that does not exist, StoreError when another process writes or the disk is full
         (what was written before stays).
         """
         with self._writer.lock(), self._writer.said("build"):
-            with (
-                self.database.reading() as snapshot
-            ):  # an index that cannot be opened is told before anything is written
+            # An index that cannot be opened is told before anything is written.
+            with self.database.reading() as snapshot:
                 self.parts.follow(snapshot)
             built = build(self, [sources] if isinstance(sources, str | Path) else sources, progress, options)
             self.database.sync()
@@ -250,8 +194,6 @@ class Collection:
                 self._save()
             self.parts.index.close()  # its files, so that other processes may follow
         return built
-
-    # ------------------------------------------------------------ search
 
     def search(self, query: str, search: SearchOptions = _PLAIN) -> list[Hit]:
         """The best passages for a query, best first. Raises InputError for options that cannot be."""
@@ -294,8 +236,6 @@ class Collection:
         """The derived parts at the snapshot's generation. Raises StaleError when they are ahead of it."""
         return CollectionView(self.parts, snapshot)
 
-    # ------------------------------------------------------------ read
-
     def document(self, id: str) -> Document | None:
         """The document with its whole text; None when it is not there."""
         with self.database.reading() as snapshot:
@@ -316,8 +256,6 @@ class Collection:
         with self.database.reading() as snapshot:
             return measure(snapshot, self.origin.meta, self.folder)
 
-    # ------------------------------------------------------------ keep in order
-
     def compact(self) -> None:
         """Give back the room of deleted passages: merge the blocks of vectors, shrink the file, write the side files
         again."""
@@ -335,12 +273,11 @@ class Collection:
         and each derived part against the truth. Derived parts that are wrong are made again."""
         with self._writer.lock(), self.parts.lock:
             with self.database.reading() as snapshot:
-                damage = check_documents(snapshot, self.dimensions)
-                repaired = [] if damage else check_parts(self.parts, snapshot)
-            if repaired:
+                found = check_all(self.parts, snapshot, self.dimensions)
+            if found.repaired:
                 self.parts.forget()
                 self._save()
-        return CollectionCheck(tuple(damage), tuple(repaired))
+        return found
 
     def _save(self) -> None:
         """Write the side files at the newest generation. Raises StoreError."""
@@ -351,15 +288,3 @@ class Collection:
                 self.wrote = False
         except OSError as error:
             raise no_room(self.folder, error) from error
-
-    def _keep(self, part: Derived) -> None:
-        """Write a side file after a reader's replay, if nobody is writing; a disk without room is no error here."""
-        if self._writer.held:
-            return
-        try:
-            with Writer(self.folder, 0.0).lock():
-                # What a killed build left may not be on the disk yet: a side file must not outlive what it shows.
-                self.database.settle()
-                part.save()
-        except (OSError, StoreError):
-            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rung.core.errors import InputError
@@ -122,3 +122,13 @@ def _way_back(made: Identity, given: Identity) -> str:
     if made[0] == given[0]:
         return "put those weights back"
     return f"use {made[0]}" if made[0] else "leave it out"
+
+
+def check_chunker(meta: Mapping[str, Any], chunker: Chunker | Splitter | str | None) -> None:
+    """Raises InputError for a chunker other than the one that the collection was cut by."""
+    wanted = meta["chunker"] if chunker is None else spell(chunker, None)
+    if wanted != meta["chunker"]:
+        raise InputError(
+            f"the collection was cut by {meta['chunker']!r}, not by {wanted!r}",
+            remedy=f"leave the chunker out, or build another collection: rung index build DOCS --to OTHER --chunk {wanted}",
+        )

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rung.core.errors import StoreError
+from rung.core.errors import InputError, StoreError
 from rung.retrieval.collection.database.snapshot import Snapshot
 from rung.retrieval.collection.database.transaction import Transaction
 
@@ -74,6 +74,41 @@ class Database:
             finally:
                 link.close()
         return database
+
+    @classmethod
+    def place(cls, path: Path, meta: Mapping[str, Any]) -> None:
+        """Make the file where none is, in one step. Raises InputError when there is one, StoreError when it cannot be made."""
+        if path.exists():
+            raise InputError(
+                f"there is a collection in {path.parent} already",
+                remedy="open it (Collection.open), or remove it first: rung index drop NAME",
+            )
+        temporary = path.with_name("collection.new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            cls.create(temporary, meta).close()
+            os.replace(temporary, path)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make {path}: {error.strerror}", remedy="name a folder you may write to"
+            ) from error
+
+    def described(self) -> dict[str, Any]:
+        """What the collection was made with. Raises InputError when there is none, StoreError when it is damaged or newer than
+        this program."""
+        if not self.path.is_file():
+            raise InputError(
+                f"there is no collection in {self.path.parent}", remedy="make one: rung index build DOCS... --to NAME"
+            )
+        with self.reading() as snapshot:
+            meta = snapshot.meta()
+        if meta.get("format") != FORMAT or "chunker" not in meta:
+            raise StoreError(
+                f"{self.path} has format {meta.get('format')}, this program reads format {FORMAT}",
+                remedy="update rung (pip install -U rung), or build the collection again",
+            )
+        return meta
 
     # ------------------------------------------------------------ connections
 

@@ -24,6 +24,12 @@ class CollectionCheck:
     repaired: tuple[str, ...] = ()
 
 
+def check_all(parts: Parts, snapshot: Snapshot, dimensions: int) -> CollectionCheck:
+    """The truth checked, and where it is whole what is derived from it."""
+    damage = check_documents(snapshot, dimensions)
+    return CollectionCheck(tuple(damage), () if damage else tuple(check_parts(parts, snapshot)))
+
+
 def check_documents(snapshot: Snapshot, dimensions: int) -> list[str]:
     """What is wrong with the truth: its pages, each document against its hash, each passage's place and vector."""
     out = snapshot.check()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from rung.core.codec import canonical
-from rung.core.errors import StoreError
+from rung.core.errors import RungError, StoreError
 from rung.core.files import atomic_write
 from rung.core.protocols import Filter, Index
 from rung.retrieval.collection.database.snapshot import Snapshot
@@ -305,6 +305,16 @@ class IndexPart:
         index = self._opened()
         index.delete([str(row) for row in range(1, last + 1)])
         index.flush()
+
+    def abandon(self, name: str, last: int) -> None:
+        """``empty``, before the collection of that name is deleted. Raises StoreError when the index cannot be reached."""
+        try:
+            self.empty(last)
+        except RungError as error:
+            raise StoreError(
+                f"the rows of {name} in {self.spec} cannot be deleted: {error.message}",
+                remedy=f"run it again once that index can be reached, or leave the rows there: rung index drop {name} --leave",
+            ) from error
 
     def close(self) -> None:
         """Let go of its files, so that other processes may follow."""

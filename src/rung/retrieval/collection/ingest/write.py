@@ -108,6 +108,16 @@ def put(collection: Collection, given: Given, *, full: bool = True) -> Built:
     )
 
 
+def check_new(collection: Collection, documents: Sequence[Document]) -> None:
+    """Raises InputError when a document is there already. The caller holds the lock."""
+    with collection.database.reading() as snapshot:
+        there = snapshot.known([item.id for item in documents])
+    if there:
+        raise InputError(
+            f"document {next(iter(there))!r} is in {collection.name} already", remedy="use upsert to replace it"
+        )
+
+
 def remove(collection: Collection, ids: Sequence[str], *, full: bool = True) -> int:
     """Delete the documents that are there; how many were. The caller holds the lock."""
     with collection.database.reading() as snapshot:

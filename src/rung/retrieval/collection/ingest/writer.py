@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,17 @@ class Writer:
                 raise no_room(self.folder, error) from error
         finally:
             self._lock.release()
+
+    def offer(self, settle: Callable[[], None], save: Callable[[], None]) -> None:
+        """Save a side file after a reader's replay, if nobody is writing; a disk without room is no error here."""
+        if self.held:
+            return
+        try:
+            with Writer(self.folder, 0.0).lock():
+                settle()
+                save()
+        except (OSError, StoreError):
+            return
 
     def _pause(self, waited: float) -> None:
         if waited >= self.wait:
