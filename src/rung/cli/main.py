@@ -44,6 +44,9 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "tune": ("tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
         "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),
     },
+    "Give agents tools": {
+        "tool": ("tool:app", "List, show and call what agents may use; serve it over MCP."),
+    },
     "Search documents": {
         "index": ("documents.index:app", "Build, list, check and drop collections of documents."),
         "search": ("documents.search:search", "Find the best passages for a query."),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import atexit
 import os
+import re
 import tempfile
 import threading
 import time
@@ -204,7 +205,8 @@ def _failed(room: Any, error: Any, sink: _Sink, seconds: float) -> Outcome:
 
 def _frame(frame: Any) -> str:
     where = f" in {frame.function_name}" if frame.function_name else ""
-    return f"line {frame.line}{where}: {(frame.source_line or '').strip()[:200]}\n"
+    line = re.sub(r"__last = \((.*)\)$", r"\1", frame.source_line or "")  # as it was before _shown
+    return f"line {frame.line}{where}: {line.strip()[:200]}\n"
 
 
 def _shown(code: str) -> str:

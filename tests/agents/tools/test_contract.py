@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,30 @@ import pytest
 from rung.agents.tools import open_tools
 from rung.core import registry
 from rung.core.errors import InputError, RungError
-from rung.core.protocols import Tool
+from rung.core.protocols import Closing, Tool
+from rung.core.types import Document
+from rung.retrieval.collection.collection import Collection
 
 
 @pytest.fixture
-def entries(tmp_path: Path) -> dict[str, Any]:
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("CREATE TABLE a (b)")
     (tmp_path / "mine.py").write_text("def double(n: int) -> int:\n    'Twice.'\n    return 2 * n\n")
+    document = "openapi: 3.1.0\nservers: [{url: 'https://example.org'}]\npaths: {/a: {get: {operationId: look}}}\n"
+    (tmp_path / "api.yaml").write_text(document)
+    monkeypatch.setenv("RUNG_HOME", str(tmp_path))
+    with Collection.create(tmp_path / "indexes" / "handbook", embedder=None) as collection:
+        collection.add([Document("paint.md", "Wet paint is green. Dry paint is grey.")])
     return {
         "calculator": "calculator",
         "code": "code",
         "files": {"name": "files", "target": str(tmp_path), "write": True},
         "sql": f"sql:{tmp_path / 'a.db'}",
+        "web": "web:http://127.0.0.1:8888",
+        "openapi": f"openapi:{tmp_path / 'api.yaml'}",
+        "mcp": f"mcp:{sys.executable} -m rung tool serve calculator",
+        "index": "index:handbook",
         "python": f"python:{tmp_path / 'mine.py'}:double",
     }
 
@@ -49,8 +61,20 @@ async def test_the_contract(name: str, entries: dict[str, Any]) -> None:
         assert tool.schema["type"] == "object"
         wrong: dict[str, Any] = {key: [] for key in tool.schema["properties"]}
         for bad in ({"nobody": 1}, wrong):
-            with pytest.raises(RungError):
-                await tool.call(bad, key="k")
+            if bad:
+                with pytest.raises(RungError):
+                    await tool.call(bad, key="k")
+        if isinstance(tool, Closing):
+            await tool.close()
+
+
+async def test_passages_name_their_document(entries: dict[str, Any]) -> None:
+    (index,) = open_tools(entries["index"])
+    assert await index.call({"query": "dry paint"}, key="") == "[1] paint.md: Wet paint is green. Dry paint is grey."
+    assert await index.call({"query": "zebra"}, key="") == "nothing was found"
+    for bad in ("index", "index:handbok", "index:../x"):
+        with pytest.raises(InputError):
+            open_tools(bad)
 
 
 async def test_entries_are_read() -> None:

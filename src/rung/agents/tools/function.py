@@ -1,4 +1,4 @@
-"""A typed Python function as a tool: its signature is the schema, its docstring the description."""
+"""``python:FILE.py:NAME``: a typed Python function as a tool: its signature is the schema, its docstring the description."""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ A task or agent file writes ``calculator``, ``python:module:function``, or ``{na
 """
 
 TOOLS = {
+    "mcp": "rung.agents.tools.net.mcp:open_mcp",
+    "web": "rung.agents.tools.net.web:open_web",
+    "index": "rung.agents.tools.index:open_index",
+    "openapi": "rung.agents.tools.net.openapi:open_openapi",
     "sql": "rung.agents.tools.database.sql:open_sql",
     "calculator": "rung.agents.tools.calculator:open_calculator",
     "code": "rung.agents.tools.code:open_code",

@@ -1,0 +1,43 @@
+"""``index:NAME``: search a collection of documents (``rung index``); every passage names its document."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import Field
+
+from rung.agents.tools.function import FunctionTool, tool
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.retrieval.collection.collection import Collection
+from rung.retrieval.collection.folders import find
+from rung.retrieval.rank.options import SearchOptions
+
+PASSAGE = 1200
+"""Characters of a passage."""
+
+
+def open_index(target: str = "") -> FunctionTool:
+    """``target`` is the collection's name (``rung index list``)."""
+    if not target:
+        raise InputError("the tool index needs a collection", remedy="write index:NAME (rung index list)")
+    collection = Collection.open(find(target, Settings().home))
+
+    def look(query: str, count: int) -> str:
+        hits = collection.search(query, SearchOptions(k=count))
+        return (
+            "\n".join(
+                f"[{number}] {hit.passage.document}: {' '.join(hit.passage.text.split())[:PASSAGE]}"
+                for number, hit in enumerate(hits, 1)
+            )
+            or "nothing was found"
+        )
+
+    async def index_search(
+        query: Annotated[str, Field(min_length=1, max_length=2000)], count: Annotated[int, Field(ge=1, le=20)] = 5
+    ) -> str:
+        """Search the documents at hand. Each passage has a number and the name of its document, to cite."""
+        return await asyncio.to_thread(look, query, count)
+
+    return tool(index_search, returns="untrusted")
