@@ -44,9 +44,6 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "tune": ("tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
         "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),
     },
-    "Give agents tools": {
-        "tool": ("tool:app", "List, show and call what agents may use; serve it over MCP."),
-    },
     "Search documents": {
         "index": ("documents.index:app", "Build, list, check and drop collections of documents."),
         "search": ("documents.search:search", "Find the best passages for a query."),
@@ -57,6 +54,9 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "agent": ("agent.agent:app", "Run agents; list, pause, steer and resume their episodes."),
         "trace": ("agent.trace:app", "Show what an episode perceived, thought, did and learned."),
         "replay": ("agent.trace:replay", "Do an episode again from its record, or from a step on."),
+    },
+    "Let agents act": {
+        "tool": ("agent.tool:app", "List, show and call what agents may use; serve it over MCP."),
     },
     "This machine and this program": {
         "models": ("models:app", "List, fetch and describe models."),

@@ -32,7 +32,7 @@ _METADATA = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Fetched:
     """What came back: ``body`` is cut at BYTES, header names are in lower case."""
 
     url: str
@@ -109,7 +109,7 @@ def _refused(url: str, why: str) -> InputError:
 def fetch(
     url: str, reach: Reach, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes | None = None,
     seconds: float = SECONDS,
-) -> Page:  # fmt: skip
+) -> Fetched:  # fmt: skip
     """Ask and follow redirects, each checked. A header ``Authorization`` goes to the first host only.
 
     Raises InputError (code ``address``) for where nothing may go, RungError (code ``unreachable``) when nothing comes back in time.
@@ -133,7 +133,7 @@ def fetch(
     raise RungError(f"{url[:200]}: more than {_HOPS} redirects", code="unreachable")
 
 
-def _ask(url: str, reach: Reach, message: tuple[str, Mapping[str, str], bytes | None], until: float) -> Page:
+def _ask(url: str, reach: Reach, message: tuple[str, Mapping[str, str], bytes | None], until: float) -> Fetched:
     host, port = place(url)
     parts = urlsplit(url)
     method, headers, body = message
@@ -156,7 +156,7 @@ def _ask(url: str, reach: Reach, message: tuple[str, Mapping[str, str], bytes | 
                 response = connection.getresponse()
                 read = _read(response, joined, until)
                 names = {name.lower(): value for name, value in response.getheaders()}
-                return Page(url, response.status, names, read)
+                return Fetched(url, response.status, names, read)
         except (OSError, http.client.HTTPException) as error:
             last = error
         if time.monotonic() > until:
