@@ -54,8 +54,6 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "agent": ("agent.agent:app", "Run agents; list, pause, steer and resume their episodes."),
         "trace": ("agent.trace:app", "Show what an episode perceived, thought, did and learned."),
         "replay": ("agent.trace:replay", "Do an episode again from its record, or from a step on."),
-    },
-    "Let agents act": {
         "tool": ("agent.tool:app", "List, show and call what agents may use; serve it over MCP."),
     },
     "This machine and this program": {

@@ -1,12 +1,22 @@
-"""Code that fills a hole: is it the missing text, and how far is it from it?"""
+"""Code: is it the text that is missing, how far is it from it, and does it pass its tests?
+
+Tests run in a sandbox (rung.sandbox). pass@k is the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
+import secrets
+from collections.abc import Sequence
 from typing import Any
 
+from rung.core.errors import InputError
+from rung.core.protocols import Resources
 from rung.core.types import Case, Score
-from rung.metrics.mean import Mean, references, shown
+from rung.metrics.mean import Mean, failed, references, shown
+from rung.sandbox import CodeSandbox, Quota, open_sandbox
 
 _FENCE = re.compile(r"^```[\w+-]*\n|\n?```\s*$")
 
@@ -64,3 +74,86 @@ class CodeExact(Mean):
 
 EDIT_SIMILARITY = EditSimilarity()
 CODE_EXACT = CodeExact()
+
+
+QUOTA = Quota(seconds=10.0, memory=1024, output=16_000)
+_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+
+
+def pass_at_k(n: int, passed: int, k: int) -> float:
+    """The chance that k of ``n`` tries, ``passed`` of which pass, hold one that does: 1 - C(n - passed, k) / C(n, k)."""
+    if not 1 <= k <= n:
+        raise InputError(f"pass@{k} needs at least {k} tries, got {n}", remedy=f"write pass:{n}, or take more samples")
+    return 1.0 - math.comb(n - passed, k) / math.comb(n, k)
+
+
+def program(prompt: str, output: str, tests: Any) -> str:
+    """What is run: the answer, behind the prompt where it goes on from one, then its tests.
+
+    ``tests`` is a list of statements (MBPP) or a text (HumanEval); a text that defines ``check`` and does not call it is called with the
+    last function that the prompt defines. A fence around the code is dropped, and what stands outside of it.
+    """
+    found = _FENCED.search(output)
+    code = found[1] if found else output
+    names = re.findall(r"^def (\w+)", prompt, re.MULTILINE)
+    entry = names[-1] if names else ""
+    if prompt and not re.search(rf"^\s*def {entry}\b", code, re.MULTILINE):
+        code = f"{prompt}{code}" if entry else code
+    elif entry:
+        code = f"{_head(prompt, entry)}\n{code}"
+    text = "\n".join(map(str, tests)) if isinstance(tests, list | tuple) else str(tests)
+    if "def check(" in text and not re.search(r"^check\(", text, re.MULTILINE):
+        text += f"\ncheck({entry})"
+    return f"{code}\n\n{text}\n"
+
+
+def _head(prompt: str, entry: str) -> str:
+    """What the prompt defines before the function that is asked for: imports and helpers."""
+    return prompt[: prompt.rindex(f"def {entry}")]
+
+
+class Passes(Mean):
+    """1 when the code passes its tests (``k`` 1), or pass@k over the answers where the output is a list of them."""
+
+    def __init__(self, sandbox: CodeSandbox, k: int = 1) -> None:
+        self.sandbox, self.k = sandbox, k
+        self.name = f"pass@{k}"
+
+    async def score(self, cases: Sequence[Case]) -> list[Score]:
+        """One Score a case, in order; the tests of several run at once."""
+        room = asyncio.Semaphore(4)
+
+        async def one(case: Case) -> Score:
+            if case.failure is not None:
+                return failed(case)
+            outputs = case.output if isinstance(case.output, list | tuple) else [case.output]
+            async with room:
+                told = [await asyncio.to_thread(self._run, case, str(output or "")) for output in outputs]
+            passed = sum(why == "" for why in told)
+            value = pass_at_k(len(told), passed, self.k)
+            worst = next((why for why in told if why), "")
+            return Score(value, f"{passed} of {len(told)} pass" + (f"; {worst}" if worst else ""))
+
+        return list(await asyncio.gather(*map(one, cases)))
+
+    def _run(self, case: Case, output: str) -> str:
+        """Why the answer fails; empty when it passes. Passed is what reaches the end: an answer that leaves early has not."""
+        token = secrets.token_hex(8)
+        prompt = next(iter(case.input.values()), "")
+        source = program(prompt if "def " in prompt else "", output, case.reference)
+        try:
+            outcome = self.sandbox.run(f"{source}\n{token!r}", quota=QUOTA)
+        except InputError as error:
+            return error.message
+        if outcome.done and outcome.value == repr(token):
+            return ""
+        if outcome.done:
+            return "it ended before its tests did"
+        return (outcome.error or outcome.ended).splitlines()[-1][:200]
+
+
+def open_passes(argument: str, resources: Resources) -> Passes:
+    """``pass`` or ``pass:K``. Raises Unsupported (code ``no-sandbox``) where no sandbox runs CPython."""
+    if argument and not (argument.isdigit() and int(argument) > 0):
+        raise InputError(f"got pass:{argument}, expected a whole number above 0", remedy="write pass:1")
+    return Passes(open_sandbox("bubblewrap"), int(argument or 1))

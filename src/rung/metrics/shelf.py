@@ -6,7 +6,7 @@ METRICS: dict[str, str] = {
     "accuracy": "rung.metrics.exact:ACCURACY",
     "macro-f1": "rung.metrics.labels:MACRO_F1",
     "micro-f1": "rung.metrics.labels:MICRO_F1",
-    "pass": "rung.metrics.execution:open_passes",
+    "pass": "rung.metrics.code:open_passes",
     "code-exact": "rung.metrics.code:CODE_EXACT",
     "edit-similarity": "rung.metrics.code:EDIT_SIMILARITY",
     "token-f1": "rung.metrics.overlap:TOKEN_F1",

@@ -71,8 +71,8 @@ def show(entry: Entry, set_: Options = None, json: Json = False) -> None:
         required = item.schema.get("required", ())
         for name, schema in item.schema.get("properties", {}).items():
             kind = schema.get("type") or schema.get("enum") or schema.get("$ref") or schema.get("anyOf") or "any"
-            about = f" {schema['description']}" if isinstance(schema, dict) and schema.get("description") else ""
-            typer.echo(f"  {name}{'' if name in required else ' (optional)'}: {kind}{about}")
+            told = f" {schema['description']}" if isinstance(schema, dict) and schema.get("description") else ""
+            typer.echo(f"  {name}{'' if name in required else ' (optional)'}: {kind}{told}")
     if entry.startswith("mcp:") and not json:
         from rung.agents.tools.net.mcp import pin_of
 

@@ -93,14 +93,14 @@ def numeric(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
 
 @pytest.mark.parametrize("url", [*PRIVATE, *ODD])
 def test_private_and_odd_addresses_are_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address.socket, "getaddrinfo", numeric)
+    monkeypatch.setattr(socket, "getaddrinfo", numeric)
     with pytest.raises(InputError) as raised:
         fetch(url, Reach())
     assert raised.value.code == "address"
 
 
 def test_metadata_is_not_asked_even_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address.socket, "getaddrinfo", numeric)
+    monkeypatch.setattr(socket, "getaddrinfo", numeric)
     url = "http://169.254.169.254/"
     with pytest.raises(InputError):
         Reach.of(url).addresses(url)
@@ -151,7 +151,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(monkeypatch: pyte
             connected.append(where)
             raise ConnectionRefusedError
 
-        monkeypatch.setattr(address.socket, "getaddrinfo", rebinding)
+        monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         monkeypatch.setattr(socket.socket, "connect", connect)
         with pytest.raises(RungError) as raised:
             fetch(f"http://rebind.example:{place(served.url)[1]}/", Reach())

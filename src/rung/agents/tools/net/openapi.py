@@ -293,5 +293,5 @@ def _operation(
     }
     if used:
         schema["$defs"] = used
-    about = str(operation.get("summary") or operation.get("description") or f"{method.upper()} {path}")[:500]
-    return Operation(name, about, schema, method, server, path, places, reach, headers)
+    told = str(operation.get("summary") or operation.get("description") or f"{method.upper()} {path}")[:500]
+    return Operation(name, told, schema, method, server, path, places, reach, headers)

@@ -9,7 +9,7 @@ import pytest
 
 from rung.core.errors import InputError, RungError
 from rung.core.types import Case, Failure
-from rung.metrics.execution import Passes, open_passes, pass_at_k, program
+from rung.metrics.code import Passes, open_passes, pass_at_k, program
 from rung.sandbox import open_sandbox
 
 PROMPT = 'import math\n\ndef half(n):\n    return n // 2\n\ndef area(r):\n    """Area of a disc."""\n'
