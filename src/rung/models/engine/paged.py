@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import ModelError
 from rung.core.extras import require
+from rung.core.machine import machine
 from rung.models.adapters.lora import Shelf, weave
 from rung.models.engine.schedule import Span
 
@@ -57,7 +58,9 @@ class Paged:
         self._ov = ov
         core = ov.Core()
         graph = core.read_model(str(xml))
-        if precision == "bf16":
+        if machine().cores == 1:
+            _check_weights(graph)
+        elif precision == "bf16":
             _expand(graph)
         _page(graph)
         self._shelf, self._shown = shelf, -1
@@ -168,6 +171,22 @@ def _expand(graph: Any) -> None:
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(graph)
+
+
+def _check_weights(graph: Any) -> None:
+    """OpenVINO 2026.4 divides by zero, which ends the process, when it repacks float weights for a single core. Raises
+    ModelError for them; 8-bit ones are fine."""
+    for node in graph.get_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        source = node.input_value(1).get_node()
+        while source.get_type_name() in ("Convert", "Reshape", "Multiply", "Subtract"):
+            source = source.input_value(0).get_node()
+        if source.get_type_name() == "Constant" and source.get_element_type().is_real():
+            raise ModelError(
+                "OpenVINO cannot compute weights of 16 or 32 bits on one core, and this process may use one",
+                remedy="give it a second core, or a file with 8-bit weights: export: q8",
+            )
 
 
 def _page(graph: Any) -> None:

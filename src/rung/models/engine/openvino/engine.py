@@ -153,8 +153,9 @@ class Engine:
 
 
 def choose_precision(wanted: str, here: Machine) -> str:
-    """The engine's precision: ``auto`` is bf16 where the processor multiplies matrices of it (AMX: 2 to 4 times as fast), else
-    f32. Raises InputError for an unknown one, and Unsupported for bf16 where the processor would emulate it."""
+    """The engine's precision: ``auto`` is bf16 where the processor multiplies matrices of it (AMX: 2 to 4 times as fast) and has
+    more than one core, else f32. Raises InputError for an unknown one, and Unsupported for bf16 where the processor would
+    emulate it."""
     if wanted not in ("auto", "f32", "bf16"):
         raise InputError(f"got precision {wanted!r}", remedy="expected auto, f32 or bf16: RUNG_PRECISION=auto")
     if wanted == "bf16" and not here.bfloat16:
@@ -164,7 +165,7 @@ def choose_precision(wanted: str, here: Machine) -> str:
         )
     if wanted != "auto":
         return wanted
-    return "bf16" if "amx_bf16" in here.features else "f32"
+    return "bf16" if "amx_bf16" in here.features and here.cores > 1 else "f32"
 
 
 def weights_hash(path: Path) -> str:
