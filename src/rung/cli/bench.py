@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rung.cli.options import expand
+from rung.cli.options import Json, ModelName, StoreUrl, expand
 from rung.core.option import option
 
 if TYPE_CHECKING:
@@ -77,6 +77,42 @@ def index(how: IndexBench) -> None:
             f"cannot write the picture: {error.strerror}", file=how.to, remedy="give another --to"
         ) from None
     typer.echo(f"picture: {how.to}")
+
+
+@dataclass(frozen=True)
+class AgentBench:
+    """What of agents is measured."""
+
+    calls: str = option("", "Exact calls and the choice among tools: the leaderboard's data.", metavar="bfcl:FOLDER")
+    oracle: str = option("", "What right calls, nothing and random calls score in one.", metavar="ENVIRONMENT")
+    limit: int = option(100, "At most this many items or scenarios of each part.", low=2)
+    skip: int = option(0, "With --calls: leave out so many items at the beginning of each part.", low=0)
+    native: bool = option(
+        True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
+    )
+
+
+@app.command("agents")
+@expand
+def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: StoreUrl = None) -> None:
+    """Measure how well a model calls tools, or what an environment's baselines score.
+
+    What a model answered is kept: a run that was stopped goes on.
+    """
+    from rung.cli.study import make
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.studies.agents.calls import Calls
+    from rung.studies.agents.oracle import Oracle
+
+    settings = Settings({"model": model, "store": store})
+    if not how.calls and not how.oracle:
+        raise InputError("nothing to measure was named", remedy="write --calls bfcl:FOLDER or --oracle ENVIRONMENT")
+    if how.calls:
+        study = Calls(how.calls, how.limit, how.skip, native=how.native)
+        make(study, lambda _: (None, None), settings, json)
+    if how.oracle:
+        make(Oracle(how.oracle, max(how.limit, 1)), lambda _: (None, None), settings, json)
 
 
 def _collection(name: str) -> NDArray[np.float32]:

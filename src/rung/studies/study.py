@@ -53,6 +53,8 @@ STUDIES: dict[str, str] = {
     "eval": "models.cases:Evaluate",
     "agreement": "models.agreement:JudgeAgainstPeople",
     "forgetting": "models.forgetting:Forgetting",
+    "calls": "agents.calls:Calls",
+    "oracle": "agents.oracle:Oracle",
 }
 """Every study by name: where its class is."""
 

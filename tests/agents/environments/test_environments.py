@@ -17,7 +17,9 @@ from rung.agents.program.program import make_environment
 from rung.core import registry
 from rung.core.errors import InputError
 
-NAMES = sorted(registry.table("environment"))
+OPENED = {"tau-retail"}
+"""Environments that are opened by a folder of data: their own tests make one."""
+NAMES = sorted(set(registry.table("environment")) - OPENED)
 
 
 def play(world: Environment, scenario: str, steps: int = 12) -> list[Any]:

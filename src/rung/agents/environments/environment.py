@@ -74,8 +74,8 @@ class Environment(Protocol):
         """Calls that reach the goal from the beginning; it tests the harness, no agent sees it."""
         ...
 
-    def domain(self) -> Domain:
-        """What the designer of an agent for this environment knows; nothing of the scenario."""
+    def domain(self) -> Domain | None:
+        """What the designer of an agent for this environment knows; nothing of the scenario. None: nothing beyond its tools."""
         ...
 
 

@@ -5,4 +5,5 @@ ENVIRONMENTS = {
     "thermostat": "rung.agents.environments.thermostat:Thermostat",
     "lotteries": "rung.agents.environments.lotteries:Lotteries",
     "queue": "rung.agents.environments.queue:Queue",
+    "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
 }

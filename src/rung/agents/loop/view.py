@@ -43,7 +43,7 @@ class EpisodeTurn:
 @dataclass(slots=True)
 class View:
     """An episode as far as it has come. ``percept`` is what the environment showed last, ``said`` what people and the harness said
-    since the last decision, ``memo`` a policy's own notes, which a crash empties."""
+    since the last decision, ``heard`` what people said at any time, ``memo`` a policy's own notes, which a crash empties."""
 
     tools: tuple[ToolSpec, ...] = ()
     volatile: frozenset[str] = frozenset()
@@ -57,6 +57,7 @@ class View:
     lessons: tuple[Mapping[str, Any], ...] = ()
     percept: Any = None
     said: list[str] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
     turns: list[EpisodeTurn] = field(default_factory=list)
     open: dict[int, Pending] = field(default_factory=dict)
     plan: Any = None
@@ -114,6 +115,7 @@ class View:
         seq = payload.get("call")
         if seq is None:  # not what a call gave: the request, a message
             self.said.append(payload["text"])
+            self.heard.append(payload["text"])
             return
         call = self.open.pop(seq, None)
         if call is None:  # refused before it was made
@@ -151,6 +153,7 @@ class View:
                 call.text = payload["text"]  # a person tells what became of a call
             else:
                 self.said.append(payload["text"])
+                self.heard.append(payload["text"])
         elif do == "stop":
             self.stopped = "person"
 

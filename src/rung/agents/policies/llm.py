@@ -1,13 +1,17 @@
-"""A language model decides: it sees the tools and calls them in its own way, until it answers."""
+"""A language model decides: it sees the tools and calls them until it answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
+from rung.agents.calls.call import Staging
+from rung.agents.calls.seen import unseen
 from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
+from rung.agents.policies.staged import decide_staged, sources
 from rung.agents.policies.transcript import ask, messages
+from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling
 
@@ -17,22 +21,50 @@ _CLOSING = "No more tools can be used. Answer now as well as you can, in a sente
 
 @dataclass(frozen=True)
 class Llm:
-    """Offers the tools in the model's own way of calling them (ReAct: Yao et al. 2023); a reply without a call is the output."""
+    """Offers the tools (ReAct: Yao et al. 2023); a reply without a call is the output. ``calls`` says how: in the model's own way
+    (``native``), or in stages (``staged``); ``auto`` is staged for a model that computes here, scores and decodes JSON under a
+    schema: a small one that may answer instead hardly ever calls by itself."""
 
     name: ClassVar[str] = "llm"
 
     model: Model
     instruction: str = INSTRUCTION
     sampling: Sampling = Sampling(max_tokens=256)
+    calls: Literal["auto", "native", "staged"] = "auto"
+    staging: Staging = field(default_factory=Staging)
+
+    def __post_init__(self) -> None:
+        can = self.model.capabilities
+        if self.calls == "staged" and not (can.score and "json" in can.forms):
+            raise InputError(
+                f"{self.model.name} cannot call in stages: it must score labels and decode JSON under a schema",
+                remedy="write calls: native",
+            )
+        if self.calls not in ("auto", "native", "staged"):
+            raise InputError(f"got calls: {self.calls!r}", remedy="one of auto, native, staged")
+
+    @property
+    def staged(self) -> bool:
+        can = self.model.capabilities
+        return self.calls == "staged" or (self.calls == "auto" and can.local and can.score and "json" in can.forms)
 
     async def decide(self, view: View) -> Decision:
-        said = messages(view, self.instruction, self.model, self.sampling.max_tokens)
         sampling = replace(self.sampling, seed=(self.sampling.seed or 0) + view.seed)
-        reply, request = await ask(view, self.model, said, sampling, offer=view.tools)
+        if self.staged and view.tools:
+            decision = await decide_staged(view, self.model, self.staging, self.instruction, sampling)
+            if decision is not None:
+                return decision
+        said = messages(view, self.instruction, self.model, self.sampling.max_tokens)
+        reply, request = await ask(view, self.model, said, sampling, offer=() if self.staged else view.tools)
         if reply.finish == "error":  # no call that can be read
             return Decision(thought=reply.text, request=request)
         if reply.tool_calls:
             calls = tuple(Call(call.name, dict(call.arguments)) for call in reply.tool_calls)
+            known = {tool.name: tool.schema for tool in view.tools}
+            shown = sources(view)
+            strange = [why for call in calls if (why := unseen(known.get(call.tool, {}), call.arguments, shown))]
+            if strange:  # nothing leaves that names what was never seen
+                return Decision(thought=" ".join(strange), request=request, reply=reply.text)
             return Decision(calls, thought=reply.text.strip(), request=request)
         return replace(finish(reply.text.strip()), request=request, reply=reply.text)
 

@@ -32,8 +32,12 @@ Choice = str | Mapping[str, Any]
 
 
 def make_environment(choice: Choice) -> Environment:
-    """A new environment. Raises InputError for a name or an option that there is not."""
+    """A new environment; one that is opened by data is ``NAME:FOLDER``. Raises InputError for a name or an option that there is
+    not."""
     name, options = _split(choice, "environment")
+    if isinstance(choice, str) and ":" in choice:
+        name, _, folder = choice.partition(":")
+        options = {"folder": folder}
     made = registry.load("environment", name)
     try:
         world: Environment = made(**options)

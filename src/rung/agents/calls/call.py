@@ -1,0 +1,180 @@
+"""One call of a tool in stages, each of which a small model can do: shortlist, choose, think, fill in.
+
+A small model that may answer instead never calls a tool; asked for a name by scores and then for the arguments under that one
+tool's schema, it calls one every time. Each stage is an option, so that what it brings can be measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rung.agents.calls.chooser import Chooser, Weigh, weights
+from rung.agents.calls.seen import Source, narrow
+from rung.agents.calls.shortlist import shortlist
+from rung.agents.loop.move import Call
+from rung.core.errors import InputError
+from rung.core.types import Message, Reply, ResponseFormat, ToolSpec
+
+Say = Callable[[tuple[Message, ...], ResponseFormat], Awaitable[Reply]]
+"""Asks a model for a reply in a form."""
+
+FINISH, ASK = "finish", "ask"
+
+_KEYWORDS = frozenset((
+    "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "default", "description", "enum",
+    "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maximum", "minItems",
+    "minLength", "minimum", "oneOf", "pattern", "prefixItems", "properties", "required", "title", "type",
+))  # fmt: skip
+"""What is handed to a decoder of a tool's schema; what else stands there is for people and for ``rung``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The stages. ``shortlist``: at most so many tools are chosen among (0: all). ``chooser``: how. ``thought``: a sentence of at
+    most 100 characters first. ``arguments``: all that the schema has, or the required ones alone. ``asks``: a question to a
+    person is a choice too."""
+
+    shortlist: int = 8
+    chooser: Chooser = "fused"
+    thought: bool = False
+    arguments: Literal["all", "required"] = "all"
+    asks: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chooser not in ("lexical", "score", "calibrated", "fused") or self.arguments not in ("all", "required"):
+            raise InputError(
+                f"got chooser {self.chooser!r} and arguments {self.arguments!r}",
+                remedy="chooser: lexical, score, calibrated or fused; arguments: all or required",
+            )
+        if self.shortlist < 0:
+            raise InputError(f"got a shortlist of {self.shortlist}", remedy="expected 0 (all tools) or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen: a tool's call, or FINISH or ASK (``call`` is None). ``reply`` is what the arguments were read from; where
+    that could not be read (``call.arguments`` is empty), ``broken`` says so."""
+
+    name: str
+    call: Call | None = None
+    thought: str = ""
+    reply: str = ""
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Makes calls by asking a model: ``say`` for replies, ``weigh`` for scores."""
+
+    say: Say
+    weigh: Weigh
+    staging: Staging = Staging()
+
+    async def choose(
+        self, request: str, tools: Sequence[ToolSpec], *, context: str = "", finish: float | None = None
+    ) -> str:
+        """The name of one of the tools, FINISH or ASK. ``finish`` is what finishing weighs by words; None: it is no choice.
+
+        Raises InputError where there is nothing to choose.
+        """
+        offered = shortlist(request, tools, self.staging.shortlist)
+        others = [] if finish is None else [(free(FINISH, tools), "all is done, or no tool is right for this", finish)]
+        if self.staging.asks:
+            others.append((free(ASK, tools), "something must be asked of the user first", 0.0))
+        if not offered and not others:
+            raise InputError("there is no tool to choose", remedy="give at least one")
+        scores = await weights(self.staging.chooser, self.weigh, request, offered, context=context, others=others)
+        at = max(range(len(scores)), key=lambda at: scores[at])
+        if at < len(offered):
+            return offered[at].name
+        return FINISH if finish is not None and at == len(offered) else ASK
+
+    async def fill(self, request: str, tool: ToolSpec, sources: Sequence[Source] = (), *, context: str = "") -> Chosen:
+        """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what was seen."""
+        narrowed = narrow(tool.schema, sources)
+        schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
+        asked, thought = _messages(request, tool, schema, context), ""
+        if self.staging.thought:
+            said = await self.say(
+                (*asked, Message("user", "First say in one sentence what each argument is.")), ResponseFormat()
+            )
+            thought = " ".join(said.text.split())[:100]
+            asked = (*asked[:-1], Message("user", f"{asked[-1].content}\nThought: {thought}"))
+        if not schema["properties"]:
+            return Chosen(tool.name, Call(tool.name, {}), thought, "{}")
+        reply = await self.say(asked, ResponseFormat("json", schema=schema))
+        arguments, broken = parse(reply, tool.name)
+        return Chosen(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
+
+
+def parse(reply: Reply, tool: str) -> tuple[dict[str, Any], str]:
+    """The arguments in a reply, and what is wrong with it as a sentence."""
+    try:
+        read = json.loads(reply.text)
+    except (ValueError, RecursionError):
+        read = None
+    if reply.finish != "error" and isinstance(read, dict):
+        return read, ""
+    cut = "were cut at the length of a reply" if reply.finish == "length" else "are no JSON object"
+    return {}, f"The arguments of {tool} {cut}: give one object with its names."
+
+
+def callable_tools(tools: Iterable[ToolSpec], sources: Sequence[Source]) -> list[ToolSpec]:
+    """The tools all of whose required arguments can be given with what was seen."""
+    return [tool for tool in tools if narrow(tool.schema, sources) is not None]
+
+
+def free(name: str, tools: Sequence[ToolSpec]) -> str:
+    """The name, with lines under it until no tool has it."""
+    taken = {tool.name for tool in tools}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def closed(schema: Any, which: Literal["all", "required"]) -> dict[str, Any]:
+    """The schema that arguments are decoded under: the required ones first, nothing that it does not name, no words that only
+    ``rung`` understands."""
+    properties, required = dict(schema.get("properties") or {}), list(schema.get("required", ()))
+    order = [name for name in properties if name in required]
+    order += [name for name in properties if name not in required] if which == "all" else []
+    return {
+        **{key: _plain(value) for key, value in schema.items() if key in ("$defs",)},
+        "type": "object",
+        "properties": {name: _plain(properties[name]) for name in order},
+        "required": [name for name in order if name in required],
+        "additionalProperties": False,
+    }
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):
+            out[key] = {name: _plain(inner) for name, inner in value.items()}
+        elif key in ("enum", "const", "default", "required"):
+            out[key] = value
+        elif key in _KEYWORDS:
+            out[key] = _plain(value)
+    return out
+
+
+def _messages(request: str, tool: ToolSpec, schema: dict[str, Any], context: str) -> tuple[Message, ...]:
+    lines = [f"- {name}{_kind(inner)}: {inner.get('description', '')}" for name, inner in schema["properties"].items()]
+    text = f"Function {tool.name}: {tool.description}\nArguments:\n" + "\n".join(lines)
+    text += f"\n\nRequest: {request}" + (f"\n{context}" if context else "")
+    text += "\n\nThe arguments of the call as JSON:"
+    return Message("system", "You call functions. Take the values from the request."), Message("user", text)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    kind = schema.get("type", "")
+    allowed = f"one of {json.dumps(schema['enum'][:20], ensure_ascii=False)}" if "enum" in schema else ""
+    return f" ({', '.join(part for part in (str(kind), allowed) if part)})" if kind or allowed else ""

@@ -1,0 +1,92 @@
+"""A decision in stages, for a model that does not call tools by itself (see ``agents.calls``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rung.agents.calls.call import ASK, FINISH, Stages, Staging, callable_tools
+from rung.agents.calls.seen import Source
+from rung.agents.calls.shortlist import lexical
+from rung.agents.loop.move import Decision, Spent
+from rung.agents.loop.view import View, signature
+from rung.agents.policies.transcript import ask, shown
+from rung.core.codec import canonical, digest, encode
+from rung.core.protocols import Model
+from rung.core.types import Message, Reply, ResponseFormat, Sampling, ScoreRequest, Scores, ToolSpec
+
+_LAST = 4
+"""Turns that a small model is shown while it chooses and fills in."""
+_EAGER = 2.0
+"""By how much (natural logarithm) a first call is preferred to none."""
+
+
+def sources(view: View) -> list[Source]:
+    """What was seen in an episode: the request, what people said, what calls gave, what the environment shows."""
+    found: list[Source] = [("request", view.request), *(("said", text) for text in view.heard)]
+    found += [(f"event {call.seq}", call.text or "") for turn in view.turns for call in turn.calls]
+    return [*found, ("percept", canonical(view.percept))] if view.percept is not None else found
+
+
+async def decide_staged(
+    view: View, model: Model, staging: Staging, instruction: str, sampling: Sampling
+) -> Decision | None:
+    """The next call; None: all is done, and the answer is to be said.
+
+    A tool that may not be called any more, whose call was masked, or that would need what was never seen is no choice.
+    Raises Spent where the limits leave too little.
+    """
+    asked: list[str] = []
+
+    async def say(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
+        reply, request = await ask(view, model, said, sampling, offer=form)
+        asked.append(request)
+        return reply
+
+    async def weigh(requests: Sequence[ScoreRequest]) -> Sequence[Scores]:
+        allowance = view.limits.allowance(view)
+        if allowance is not None and sum(model.count(request.messages) for request in requests) > allowance:
+            raise Spent("tokens")
+        asked.extend(digest([encode(request), model.fingerprint]) for request in requests)
+        return await model.score(requests)
+
+    stages = Stages(say, weigh, staging)
+    seen = sources(view)
+    tools = [tool for tool in callable_tools(view.tools, seen) if view.calls.get(tool.name, 0) < _most(view, tool.name)]
+    context = "\n".join(shown(turn) for turn in view.turns[-_LAST:])
+    while tools:
+        name = await stages.choose(view.request, tools, context=context, finish=_finish(view, tools))
+        if name == ASK:
+            reply = await say(
+                (Message("system", instruction), Message("user", _question(view, context))), ResponseFormat()
+            )
+            return Decision(ask=reply.text.strip() or "What do you want?", request=digest(asked), reply=reply.text)
+        if name == FINISH:
+            return None
+        tool = next(tool for tool in tools if tool.name == name)
+        chosen = await stages.fill(view.request, tool, seen, context=context)
+        if chosen.broken or chosen.call is None:
+            return Decision(thought=chosen.broken, request=digest(asked), reply=chosen.reply)
+        call = chosen.call
+        if (signature(call.tool, call.arguments), view.state) not in view.masked:
+            return replace(Decision((call,), thought=chosen.thought, reply=chosen.reply), request=digest(asked))
+        tools.remove(tool)
+    return None
+
+
+def _most(view: View, tool: str) -> float:
+    return view.limits.calls.get(tool, float("inf"))
+
+
+def _finish(view: View, tools: Sequence[ToolSpec]) -> float:
+    """What finishing weighs by words. Before the first call that was made: little, where a tool shares a word with the request (it
+    was given to be used). Then as much as the best tool, and more after two calls of one tool in a row."""
+    made = [call for turn in view.turns for call in turn.calls if not call.refused]
+    best = max(lexical(view.request, tools), default=0.0)
+    if not made:
+        return -_EAGER if best > 0 else 0.0
+    return best + (1.0 if len(made) > 1 and made[-1].tool == made[-2].tool else 0.0)
+
+
+def _question(view: View, context: str) -> str:
+    return f"{view.request}\n{context}\n\nWhat do you still need to know? Ask one question."

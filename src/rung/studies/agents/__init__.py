@@ -1,0 +1,1 @@
+"""Studies of agents and of their parts."""

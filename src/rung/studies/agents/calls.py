@@ -1,0 +1,190 @@
+"""How well a model calls tools: exact calls, and the choice among several, in each way of doing it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from rung.agents.calls.bfcl import Item, complaint, read_items
+from rung.agents.calls.call import Stages, Staging
+from rung.agents.calls.chooser import best, combine, question
+from rung.agents.calls.shortlist import lexical
+from rung.agents.loop.move import Call
+from rung.core.columns import align
+from rung.core.errors import InputError
+from rung.core.option import argument, option
+from rung.core.protocols import Model
+from rung.core.types import Interval, Message, Progress, Reply, Request, ResponseFormat, Sampling, Score, ScoreRequest
+from rung.ladder.numbers import difference, quality
+from rung.metrics.mean import Mean
+from rung.metrics.stats import Difference, interval, paired
+from rung.studies.remembered import RememberedModel
+from rung.studies.study import Lab, Study, corrected
+
+T = TypeVar("T")
+
+_TOGETHER = 16
+_INSTRUCTION = "Do what is asked. Use the tools."
+
+
+Part = Literal["call", "choice", "choice and call"]
+
+
+class _Right(Mean):
+    name = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One way of calling or choosing: the share of ``n`` items it got right, and its paired difference from the first row of its
+    ``part`` (None: it is that row, or chance)."""
+
+    part: Part
+    way: str
+    right: Interval
+    n: int
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallTable:
+    """The rows, and a few of the items that the last way of each part got wrong: (id, why)."""
+
+    model: str
+    rows: tuple[CallRow, ...]
+    wrong: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Calls(Study[None, CallTable]):
+    """How many calls of the Berkeley leaderboard does a model make exactly, and which tool does it choose?"""
+
+    name = "calls"
+    subject = "none"
+    records = CallTable
+
+    source: str = argument("bfcl:FOLDER, the leaderboard's data.", "SOURCE")
+    limit: int = option(100, "At most this many items of each part, the first ones.", low=2)
+    skip: int = option(0, "Leave out so many items at the beginning of each part.", low=0)
+    tokens: int = option(160, "At most so many tokens a reply.", low=8)
+    native: bool = option(True, "Also let the model call in its own way.", flags=("--native/--no-native",))
+
+    async def measure(self, subject: None, lab: Lab) -> CallTable:
+        """Raises InputError for a folder that holds no such data, or a model that cannot score or decode JSON."""
+        kind, _, folder = self.source.partition(":")
+        if kind != "bfcl" or not folder:
+            raise InputError(f"got calls of {self.source!r}", remedy="write bfcl:FOLDER")
+        simple, multiple = (
+            read_items(Path(folder), part, self.skip + self.limit)[self.skip :]
+            for part in ("simple_python", "multiple")
+        )
+        if len(simple) < 2 or len(multiple) < 2:
+            raise InputError(f"{folder}: fewer than 2 items are left", remedy="give a smaller --skip")
+        model = RememberedModel(lab.resources.model(), lab.store)
+        if not model.capabilities.score or "json" not in model.capabilities.forms:
+            raise InputError(
+                f"{model.name} cannot score labels, or not decode JSON",
+                remedy="name a local one: -m openvino:smollm2-135m",
+            )
+        rows, wrong = await self._exact(model, simple, lab.progress)
+        chosen = await self._choice(model, multiple, lab.progress)
+        whole = await self._asked(model, multiple, Staging(), lab.progress, "choice and call")
+        rows += [*chosen, _row("choice and call", "staged", [not why for why in whole])]
+        wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
+        return CallTable(model.name, tuple(corrected(rows)), tuple(wrong))
+
+    async def _exact(
+        self, model: Model, items: Sequence[Item], progress: Callable[[Progress], None]
+    ) -> tuple[list[CallRow], list[tuple[str, str]]]:
+        ways: dict[str, list[str]] = {}
+        if self.native:
+            ways["the model's own way"] = await _each(items, lambda item: self._own(model, item), progress, "own way")
+        ways["staged, all arguments"] = await self._asked(model, items, Staging(), progress, "staged, all arguments")
+        required = Staging(arguments="required")
+        ways["staged, required only"] = await self._asked(model, items, required, progress, "staged, required only")
+        right = {way: [not why for why in found] for way, found in ways.items()}
+        first = next(iter(right.values()))
+        rows = [_row("call", way, found, None if found is first else first) for way, found in right.items()]
+        missed = ways["staged, all arguments"]
+        return rows, [(item.id, why) for item, why in zip(items, missed, strict=True) if why][:5]
+
+    async def _own(self, model: Model, item: Item) -> str:
+        said = (Message("system", _INSTRUCTION), Message("user", item.request))
+        request = Request(said, Sampling(max_tokens=self.tokens), tools=item.tools)
+        reply = (await model.generate([request]))[0]
+        call = reply.tool_calls[0] if reply.tool_calls else None
+        if call is None:
+            return "cut" if reply.finish == "length" else "an answer in place of a call"
+        return complaint(item, Call(call.name, call.arguments))
+
+    async def _asked(
+        self, model: Model, items: Sequence[Item], staging: Staging, progress: Callable[[Progress], None], note: str
+    ) -> list[str]:
+        async def one(item: Item) -> str:
+            sampling = Sampling(max_tokens=self.tokens)
+
+            async def say(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
+                return (await model.generate([Request(said, sampling, form)]))[0]
+
+            stages = Stages(say, model.score, staging)
+            name = await stages.choose(item.request, item.tools)
+            chosen = await stages.fill(item.request, next(tool for tool in item.tools if tool.name == name))
+            return chosen.broken or complaint(item, chosen.call)
+
+        return await _each(items, one, progress, note)
+
+    async def _choice(self, model: Model, items: Sequence[Item], progress: Callable[[Progress], None]) -> list[CallRow]:
+        words = [lexical(item.request, item.tools) for item in items]
+
+        async def one(item: Item) -> tuple[tuple[float, ...], tuple[float, ...]]:
+            names = tuple(tool.name for tool in item.tools)
+            asked = [ScoreRequest(question(text, item.tools), names) for text in (item.request, "")]
+            given, empty = await model.score(asked)
+            return given.logprobs, empty.logprobs
+
+        scores = await _each(items, one, progress, "choice")
+        found = {
+            way: [
+                item.tools[best(combine(way, word, given, empty))].name == item.name
+                for item, word, (given, empty) in zip(items, words, scores, strict=True)
+            ]
+            for way in ("lexical", "score", "calibrated", "fused")
+        }
+        chance = sum(1 / len(item.tools) for item in items) / len(items)
+        rows = [CallRow("choice", "chance (expected)", Interval(chance, chance, chance), len(items))]
+        first = found["lexical"]
+        return rows + [_row("choice", way, right, None if right is first else first) for way, right in found.items()]
+
+    def about(self, subject: None) -> str:
+        return self.source.partition(":")[0]
+
+    def table(self, found: CallTable) -> str:
+        lines = [["part", "way", "right", "n", "against the first"]]
+        for row in found.rows:
+            chance = row.way.startswith("chance")
+            right = f"{row.right.value:.3f}" if chance else quality(row.right)
+            lines.append(
+                [row.part, row.way, right, str(row.n), "" if row.difference is None else difference(row.difference)]
+            )
+        missed = [f"  {id}: {why}"[:118] for id, why in found.wrong]
+        head = f"{found.model}; greedy; Wilson intervals, paired differences with Tango's, p corrected by Holm"
+        return "\n".join([head, align(lines), *(["for instance wrong:", *missed] if missed else [])])
+
+
+def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = None) -> CallRow:
+    scores = [Score(float(one)) for one in right]
+    change = None if first is None else paired(_Right(), scores, [Score(float(one)) for one in first])
+    return CallRow(part, way, interval(_Right(), scores), len(right), change)
+
+
+async def _each(
+    items: Sequence[Item], ask: Callable[[Item], Awaitable[T]], progress: Callable[[Progress], None], note: str
+) -> list[T]:
+    out: list[T] = []
+    for at in range(0, len(items), _TOGETHER):
+        out += await asyncio.gather(*(ask(item) for item in items[at : at + _TOGETHER]))
+        progress(Progress("calls", len(out), len(items), note))
+    return out
