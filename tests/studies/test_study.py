@@ -18,6 +18,8 @@ from rung.core.types import RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.models import Pool
 from rung.store import Store, StoredRating
+from rung.studies.agents.calls import Calls
+from rung.studies.agents.oracle import Oracle
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
 from rung.studies.models.forgetting import Forgetting
@@ -33,6 +35,22 @@ from rung.studies.tasks.shots import Shots
 from rung.studies.tasks.swap import SwapTest
 from rung.studies.tasks.sweep import Sweep
 from tests import desk
+
+
+def leaderboard(folder: Path) -> Path:
+    """Two items of each part, in the form of the leaderboard's files."""
+    functions = [
+        {"name": name, "description": about, "parameters": {"type": "dict", "properties": {"n": {"type": "integer"}}}}
+        for name, about in (("count.words", "Count words."), ("draw.lines", "Draw lines."))
+    ]
+    (folder / "possible_answer").mkdir(exist_ok=True)
+    for part, offered in (("simple_python", functions[:1]), ("multiple", functions)):
+        asked = [{"role": "user", "content": "Count 3 words"}]
+        rows = [{"id": f"{part}_{at}", "question": [asked], "function": offered} for at in range(2)]
+        truths = [{"id": row["id"], "ground_truth": [{"count.words": {"n": [3]}}]} for row in rows]
+        for path, lines in ((folder, rows), (folder / "possible_answer", truths)):
+            (path / f"BFCL_v4_{part}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
 
 
 def made(name: str, folder: Path) -> Study[Any, Any]:
@@ -53,6 +71,8 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         "rating": Rating(("rules", "zero-shot")),
         "eval": Evaluate(folder / "cases.csv", model=("fake:echo", "fake:slow"), metric=("exact",)),
         "agreement": JudgeAgainstPeople(folder / "judged.jsonl"),
+        "calls": Calls(f"bfcl:{leaderboard(folder)}", limit=3),
+        "oracle": Oracle("gridworld", limit=2, steps=3),
         "forgetting": Forgetting("fake:echo", "fake:slow", ("support-intent",), limit=4),
     }
     return small[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -83,9 +83,14 @@ def index(how: IndexBench) -> None:
 class AgentBench:
     """What of agents is measured."""
 
+    classes: bool = option(
+        False, "The classes of agents against each other, in pairs; so without any of these.", flags=("--classes",)
+    )
+    seeds: int = option(200, "With --classes: scenarios of each environment.", low=10)
+    episodes: int = option(1000, "With --classes: episodes that the learner practises.", low=8)
     calls: str = option("", "Exact calls and the choice among tools: the leaderboard's data.", metavar="bfcl:FOLDER")
     oracle: str = option("", "What right calls, nothing and random calls score in one.", metavar="ENVIRONMENT")
-    limit: int = option(100, "At most this many items or scenarios of each part.", low=2)
+    limit: int = option(100, "With --calls and --oracle: at most this many items or scenarios of each part.", low=2)
     skip: int = option(0, "With --calls: leave out so many items at the beginning of each part.", low=0)
     native: bool = option(
         True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
@@ -95,24 +100,48 @@ class AgentBench:
 @app.command("agents")
 @expand
 def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: StoreUrl = None) -> None:
-    """Measure how well a model calls tools, or what an environment's baselines score.
+    """Play the classes of agents where each should be better, or measure calls of tools, or an environment's baselines.
 
     What a model answered is kept: a run that was stopped goes on.
     """
     from rung.cli.study import make
-    from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.studies.agents.calls import Calls
     from rung.studies.agents.oracle import Oracle
 
     settings = Settings({"model": model, "store": store})
-    if not how.calls and not how.oracle:
-        raise InputError("nothing to measure was named", remedy="write --calls bfcl:FOLDER or --oracle ENVIRONMENT")
     if how.calls:
         study = Calls(how.calls, how.limit, how.skip, native=how.native)
         make(study, lambda _: (None, None), settings, json)
     if how.oracle:
-        make(Oracle(how.oracle, max(how.limit, 1)), lambda _: (None, None), settings, json)
+        make(Oracle(how.oracle, how.limit), lambda _: (None, None), settings, json)
+    if how.classes or not (how.calls or how.oracle):
+        _classes(how.seeds, how.episodes)
+
+
+def _classes(seeds: int, episodes: int) -> None:
+    """Reflex, model-based, goal, utility and learning agents against each other: differences, intervals, p."""
+    import asyncio
+
+    from rung.agents.program.classes import learned, matches
+    from rung.core.columns import align
+    from rung.models import Pool
+
+    async def work() -> None:
+        pool = Pool()
+        found = list(await matches(seeds, pool))
+        curve, more = await learned(seeds, episodes, pool)
+        rows = [
+            [d.environment, d.what, d.better, f"{d.value:.3f}", d.other, f"{d.against:.3f}",
+             f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", f"{d.p:.2g}", str(d.n)]
+            for d in [*found, *more]
+        ]  # fmt: skip
+        titles = ["environment", "measure", "better", "mean", "other", "mean", "difference [95%]", "p", "n"]
+        typer.echo(align([titles, *rows]))
+        typer.echo("\nlearning: mean reward after episodes")
+        typer.echo("\n".join(f"{c.episodes:>6}  {c.value:6.2f} [{c.low:.2f}, {c.high:.2f}]" for c in curve))
+
+    asyncio.run(work())
 
 
 def _collection(name: str) -> NDArray[np.float32]:
@@ -132,39 +161,3 @@ def _collection(name: str) -> NDArray[np.float32]:
         database.close()
     found = np.concatenate(lots) if lots else np.zeros((0, size), np.float32)
     return np.asarray(found[np.linalg.norm(found, axis=1) > 0], np.float32)
-
-
-@app.command("agents")
-def agents(
-    classes: Annotated[
-        bool, typer.Option("--classes", help="The classes of agents against each other, in pairs.")
-    ] = True,
-    seeds: Annotated[int, typer.Option(min=10, help="Scenarios of each environment.")] = 200,
-    episodes: Annotated[int, typer.Option(min=8, help="Episodes that the learner practises.")] = 1000,
-) -> None:
-    """Play reflex, model-based, goal, utility and learning agents where each should be better: differences, intervals, p."""
-    import asyncio
-
-    from rung.agents.program.classes import learned, matches
-    from rung.core.columns import align
-    from rung.core.errors import InputError
-    from rung.models import Pool
-
-    if not classes:
-        raise InputError("there is nothing else to measure here yet", remedy="type: rung bench agents --classes")
-
-    async def work() -> None:
-        pool = Pool()
-        found = list(await matches(seeds, pool))
-        curve, more = await learned(seeds, episodes, pool)
-        rows = [
-            [d.environment, d.what, d.better, f"{d.value:.3f}", d.other, f"{d.against:.3f}",
-             f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", f"{d.p:.2g}", str(d.n)]
-            for d in [*found, *more]
-        ]  # fmt: skip
-        titles = ["environment", "measure", "better", "mean", "other", "mean", "difference [95%]", "p", "n"]
-        typer.echo(align([titles, *rows]))
-        typer.echo("\nlearning: mean reward after episodes")
-        typer.echo("\n".join(f"{c.episodes:>6}  {c.value:6.2f} [{c.low:.2f}, {c.high:.2f}]" for c in curve))
-
-    asyncio.run(work())
