@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rung.agents.environments.environment import Environment
-from rung.agents.environments.scenarios import rows
+from rung.agents.environments.packs.scenarios import rows
 from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import Toolset
 from rung.agents.policies.given.noisy import random_arguments

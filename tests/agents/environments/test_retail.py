@@ -115,7 +115,7 @@ def test_the_contract(folder: Path, world: TauRetail) -> None:
     assert set(PARAMETERS) == set(TOOLS)
     made = make_environment(f"tau-retail:{folder}")
     assert isinstance(made, Environment)
-    assert [made.scenarios(split, 9) for split in ("train", "dev", "test")] == [[], ["dev-0", "dev-1"], ["test-0"]]  # type: ignore[arg-type]
+    assert [made.scenarios(split, 9) for split in ("train", "dev", "test")] == [[], ["dev-0", "dev-1"], ["test-0"]]
     assert "Be kind." in made.reset("dev-0").text
     assert not made.judge(None).solved
     other = made.fork()

@@ -28,7 +28,7 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BfclItem:
     """A request, the functions offered, and the right one with each argument's possible values. ``source`` is the functions as they
     are in the file, by name."""
 
@@ -40,7 +40,7 @@ class Item:
     source: Mapping[str, Mapping[str, Any]]
 
 
-def read_items(folder: Path, category: str, limit: int | None = None) -> list[Item]:
+def read_items(folder: Path, category: str, limit: int | None = None) -> list[BfclItem]:
     """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``.
 
     Raises InputError where a file is missing or is something else.
@@ -60,7 +60,7 @@ def read_items(folder: Path, category: str, limit: int | None = None) -> list[It
                 remedy="give the folder of the leaderboard's data",
             ) from None
         tools = tuple(_tool(function) for function in functions.values())
-        items.append(Item(row["id"], request, tools, name, possible, functions))
+        items.append(BfclItem(row["id"], request, tools, name, possible, functions))
     return items
 
 
@@ -97,7 +97,7 @@ def _schema(given: Any) -> Any:
     return out
 
 
-def complaint(item: Item, call: Call | None) -> str:
+def complaint(item: BfclItem, call: Call | None) -> str:
     """Why a call is not the right one; nothing where it is."""
     if call is None:
         return "no call"

@@ -54,7 +54,7 @@ class Staging:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenCall:
     """What was chosen: a tool's call, or FINISH or ASK (``call`` is None). ``reply`` is what the arguments were read from; where
     that could not be read (``call.arguments`` is empty), ``broken`` says so."""
 
@@ -92,7 +92,9 @@ class Stages:
             return offered[at].name
         return FINISH if finish is not None and at == len(offered) else ASK
 
-    async def fill(self, request: str, tool: ToolSpec, sources: Sequence[Source] = (), *, context: str = "") -> Chosen:
+    async def fill(
+        self, request: str, tool: ToolSpec, sources: Sequence[Source] = (), *, context: str = ""
+    ) -> ChosenCall:
         """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what was seen."""
         narrowed = narrow(tool.schema, sources)
         schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
@@ -104,10 +106,10 @@ class Stages:
             thought = " ".join(said.text.split())[:100]
             asked = (*asked[:-1], Message("user", f"{asked[-1].content}\nThought: {thought}"))
         if not schema["properties"]:
-            return Chosen(tool.name, Call(tool.name, {}), thought, "{}")
+            return ChosenCall(tool.name, Call(tool.name, {}), thought, "{}")
         reply = await self.say(asked, ResponseFormat("json", schema=schema))
         arguments, broken = parse(reply, tool.name)
-        return Chosen(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
+        return ChosenCall(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
 
 
 def parse(reply: Reply, tool: str) -> tuple[dict[str, Any], str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rung.agents.calls.bfcl import Item, complaint, read_items
+from rung.agents.calls.bfcl import BfclItem, complaint, read_items
 from rung.agents.calls.call import Stages, Staging
 from rung.agents.calls.chooser import best, combine, question
 from rung.agents.calls.shortlist import lexical
@@ -97,7 +97,7 @@ class Calls(Study[None, CallTable]):
         return CallTable(model.name, tuple(corrected(rows)), tuple(wrong))
 
     async def _exact(
-        self, model: Model, items: Sequence[Item], progress: Callable[[Progress], None]
+        self, model: Model, items: Sequence[BfclItem], progress: Callable[[Progress], None]
     ) -> tuple[list[CallRow], list[tuple[str, str]]]:
         ways: dict[str, list[str]] = {}
         if self.native:
@@ -111,7 +111,7 @@ class Calls(Study[None, CallTable]):
         missed = ways["staged, all arguments"]
         return rows, [(item.id, why) for item, why in zip(items, missed, strict=True) if why][:5]
 
-    async def _own(self, model: Model, item: Item) -> str:
+    async def _own(self, model: Model, item: BfclItem) -> str:
         said = (Message("system", _INSTRUCTION), Message("user", item.request))
         request = Request(said, Sampling(max_tokens=self.tokens), tools=item.tools)
         reply = (await model.generate([request]))[0]
@@ -121,9 +121,9 @@ class Calls(Study[None, CallTable]):
         return complaint(item, Call(call.name, call.arguments))
 
     async def _asked(
-        self, model: Model, items: Sequence[Item], staging: Staging, progress: Callable[[Progress], None], note: str
+        self, model: Model, items: Sequence[BfclItem], staging: Staging, progress: Callable[[Progress], None], note: str
     ) -> list[str]:
-        async def one(item: Item) -> str:
+        async def one(item: BfclItem) -> str:
             sampling = Sampling(max_tokens=self.tokens)
 
             async def say(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
@@ -136,10 +136,12 @@ class Calls(Study[None, CallTable]):
 
         return await _each(items, one, progress, note)
 
-    async def _choice(self, model: Model, items: Sequence[Item], progress: Callable[[Progress], None]) -> list[CallRow]:
+    async def _choice(
+        self, model: Model, items: Sequence[BfclItem], progress: Callable[[Progress], None]
+    ) -> list[CallRow]:
         words = [lexical(item.request, item.tools) for item in items]
 
-        async def one(item: Item) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        async def one(item: BfclItem) -> tuple[tuple[float, ...], tuple[float, ...]]:
             names = tuple(tool.name for tool in item.tools)
             asked = [ScoreRequest(question(text, item.tools), names) for text in (item.request, "")]
             given, empty = await model.score(asked)
@@ -181,7 +183,7 @@ def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = Non
 
 
 async def _each(
-    items: Sequence[Item], ask: Callable[[Item], Awaitable[T]], progress: Callable[[Progress], None], note: str
+    items: Sequence[BfclItem], ask: Callable[[BfclItem], Awaitable[T]], progress: Callable[[Progress], None], note: str
 ) -> list[T]:
     out: list[T] = []
     for at in range(0, len(items), _TOGETHER):

@@ -69,7 +69,8 @@ class Oracle(Study[None, OracleTable]):
             "nothing": (Scripted(calls=(), output=""), 2),
             f"{self.steps} random valid calls": (Noisy(p=1.0), self.steps),
         }
-        rows, refused = [], []
+        rows: list[OracleRow] = []
+        refused: list[tuple[str, str, str]] = []
         for agent, (policy, steps) in agents.items():
             found = []
             for scenario in scenarios:

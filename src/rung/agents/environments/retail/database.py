@@ -15,12 +15,12 @@ from rung.core.errors import InputError
 Record = dict[str, Any]
 
 
-class Refused(Exception):
+class RefusedCall(Exception):
     """A tool changes nothing; the message says why."""
 
 
 @dataclass(frozen=True)
-class Data:
+class RetailData:
     """What stands in the folder. ``tools`` are function schemas as they are there, ``tasks`` by split."""
 
     orders: dict[str, Record]
@@ -32,10 +32,10 @@ class Data:
 
 
 @dataclass
-class Database:
+class RetailState:
     """The data and what was changed since: ``changed`` holds whole records, so that two equal ones mean equal worlds."""
 
-    data: Data
+    data: RetailData
     changed: dict[str, dict[str, Record]] = field(default_factory=lambda: {"orders": {}, "users": {}})
 
     def order(self, id: str) -> Record:
@@ -46,20 +46,20 @@ class Database:
 
     def product(self, id: str) -> Record:
         if id not in self.data.products:
-            raise Refused(f"There is no product {id!r}.")
+            raise RefusedCall(f"There is no product {id!r}.")
         return self.data.products[id]
 
     def item(self, product: str, item: str) -> Record:
-        """A variant of a product that can be had. Raises Refused."""
+        """A variant of a product that can be had. Raises RefusedCall."""
         variant: Record | None = self.product(product)["variants"].get(item)
         if variant is None or not variant["available"]:
-            raise Refused(f"Item {item!r} is no available variant of the product.")
+            raise RefusedCall(f"Item {item!r} is no available variant of the product.")
         return variant
 
     def payment(self, user: str, id: str) -> Record:
         found: Record | None = self.user(user)["payment_methods"].get(id)
         if found is None:
-            raise Refused(f"The customer has no payment method {id!r}.")
+            raise RefusedCall(f"The customer has no payment method {id!r}.")
         return found
 
     def change_order(self, id: str) -> Record:
@@ -75,8 +75,8 @@ class Database:
             card = self.change_user(user)["payment_methods"][payment]
             card["balance"] = round(card["balance"] - amount, 2)
 
-    def fork(self) -> Database:
-        return Database(self.data, copy.deepcopy(self.changed))
+    def fork(self) -> RetailState:
+        return RetailState(self.data, copy.deepcopy(self.changed))
 
     def differences(self) -> dict[str, dict[str, Record]]:
         """The records that are not as they were in the beginning."""
@@ -89,7 +89,7 @@ class Database:
     def _record(self, kind: str, id: str, word: str) -> Record:
         first = self.data.orders if kind == "orders" else self.data.users
         if id not in first:
-            raise Refused(f"There is no {word} {id!r}.")
+            raise RefusedCall(f"There is no {word} {id!r}.")
         return self.changed[kind].get(id) or first[id]
 
     def _change(self, kind: str, id: str, record: Record) -> Record:
@@ -97,7 +97,7 @@ class Database:
 
 
 @lru_cache(maxsize=4)
-def read_data(folder: Path) -> Data:
+def read_data(folder: Path) -> RetailData:
     """Read the folder: ``orders``, ``users``, ``products``, ``tools`` (.json or .json.gz), ``tasks_dev.jsonl``,
     ``tasks_test.jsonl`` and ``policy_wiki.md``. Raises InputError for what is missing or something else."""
     try:
@@ -111,7 +111,9 @@ def read_data(folder: Path) -> Data:
             {"user_id", "instruction", "actions"} <= task.keys() for split in tasks.values() for task in split
         ):
             raise ValueError("a tool without name and parameters, or a task without user_id, instruction and actions")
-        return Data(read["orders"], read["users"], read["products"], tools, tasks, _text(folder, "policy_wiki.md"))
+        return RetailData(
+            read["orders"], read["users"], read["products"], tools, tasks, _text(folder, "policy_wiki.md")
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{folder} holds no data of the retail domain: {error}", remedy="give the folder of tau-bench's retail data"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rung.agents.environments.environment import Domain, Judgement, Observation
-from rung.agents.environments.retail.database import Data, Database, Refused, read_data
+from rung.agents.environments.retail.database import RefusedCall, RetailData, RetailState, read_data
 from rung.agents.environments.retail.tools import TOOLS, WRITES, run
 from rung.agents.environments.retail.user import hide, known, reply
 from rung.agents.loop.move import Call
@@ -59,7 +59,7 @@ class TauRetail:
         self.user, self.policy = user, policy
         self._tools = (*(_spec(tool) for tool in self._data.tools), _MESSAGE)
         self._task: dict[str, Any] = {"instruction": "", "actions": [], "outputs": []}
-        self._database = Database(self._data)
+        self._database = RetailState(self._data)
         self._said: list[str] = []
         self._shown: list[str] = []
         self._refused: list[str] = []
@@ -71,7 +71,7 @@ class TauRetail:
 
     def reset(self, scenario: str, seed: int = 0) -> Observation:
         self._task = _task(self._data, scenario)
-        self._database = Database(self._data)
+        self._database = RetailState(self._data)
         self._said, self._shown, self._refused, self._gone = [], [], [], False
         instruction = str(self._task["instruction"])
         if self.user == "scripted":
@@ -93,7 +93,7 @@ class TauRetail:
             return Observation(answer, trust="untrusted")
         try:
             shown = run(self._database, call.tool, call.arguments)
-        except Refused as refused:
+        except RefusedCall as refused:
             self._refused += [f"{call.tool}: {refused}"] if call.tool in WRITES else []
             return Observation(str(refused), refused=True)
         self._shown.append(shown)
@@ -154,7 +154,7 @@ def gold(task: Mapping[str, Any]) -> list[Call]:
     return [Call(action["name"], action["kwargs"]) for action in task["actions"]]
 
 
-def _task(data: Data, scenario: str) -> dict[str, Any]:
+def _task(data: RetailData, scenario: str) -> dict[str, Any]:
     split, _, at = scenario.partition("-")
     tasks = data.tasks.get(split, [])
     if not (at.isascii() and at.isdigit() and len(at) < 7 and int(at) < len(tasks)):
@@ -163,13 +163,13 @@ def _task(data: Data, scenario: str) -> dict[str, Any]:
     return tasks[int(at)]
 
 
-def _replayed(data: Data, task: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
+def _replayed(data: RetailData, task: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:
     """What the right calls change, and those of them that are refused, with the reason."""
-    database, refused = Database(data), []
+    database, refused = RetailState(data), []
     for call in gold(task):
         try:
             run(database, call.tool, call.arguments)
-        except Refused as why:
+        except RefusedCall as why:
             refused.append((f"{call.tool} {dict(call.arguments)}", str(why)))
     return database.differences(), tuple(refused)
 

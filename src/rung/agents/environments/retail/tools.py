@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rung.agents.environments.retail.database import Database, Record, Refused
+from rung.agents.environments.retail.database import Record, RefusedCall, RetailState
 from rung.core.errors import RungError
 from rung.foundations.arithmetic import calculate
 
@@ -15,8 +15,8 @@ Arguments = Mapping[str, Any]
 _ADDRESS = ("address1", "address2", "city", "state", "country", "zip")
 
 
-def run(database: Database, name: str, arguments: Arguments) -> str:
-    """What a tool gives as text. Raises Refused where it changes nothing."""
+def run(database: RetailState, name: str, arguments: Arguments) -> str:
+    """What a tool gives as text. Raises RefusedCall where it changes nothing."""
     return TOOLS[name](database, arguments)
 
 
@@ -27,43 +27,43 @@ def _shown(value: Any) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def _by_email(database: Database, given: Arguments) -> str:
+def _by_email(database: RetailState, given: Arguments) -> str:
     for id, first in database.data.users.items():
         if first["email"].casefold() == given["email"].casefold():
             return id
-    raise Refused("No customer has that email.")
+    raise RefusedCall("No customer has that email.")
 
 
-def _by_name(database: Database, given: Arguments) -> str:
+def _by_name(database: RetailState, given: Arguments) -> str:
     wanted = [given[part].casefold() for part in ("first_name", "last_name", "zip")]
     for id in database.data.users:
         user = database.user(id)
         name, zip = user["name"], user["address"]["zip"]
         if [name["first_name"].casefold(), name["last_name"].casefold(), zip.casefold()] == wanted:
             return id
-    raise Refused("No customer has that name and zip code.")
+    raise RefusedCall("No customer has that name and zip code.")
 
 
-def _types(database: Database, given: Arguments) -> str:
+def _types(database: RetailState, given: Arguments) -> str:
     return _shown(
         {record["name"]: id for id, record in sorted(database.data.products.items(), key=lambda at: at[1]["name"])}
     )
 
 
-def _calculate(database: Database, given: Arguments) -> str:
+def _calculate(database: RetailState, given: Arguments) -> str:
     try:
         return calculate(given["expression"])
     except RungError as error:
-        raise Refused(error.message) from None
+        raise RefusedCall(error.message) from None
 
 
 # ---------------------------------------------------------------- writing
 
 
-def _cancel(database: Database, given: Arguments) -> str:
+def _cancel(database: RetailState, given: Arguments) -> str:
     order = _in_status(database, given["order_id"], "pending")
     if given["reason"] not in ("no longer needed", "ordered by mistake"):
-        raise Refused("The reason is none that an order is cancelled for.")
+        raise RefusedCall("The reason is none that an order is cancelled for.")
     order = database.change_order(order["order_id"])
     for paid in list(order["payment_history"]):
         amount, method = paid["amount"], paid["payment_method_id"]
@@ -73,28 +73,28 @@ def _cancel(database: Database, given: Arguments) -> str:
     return _shown(order)
 
 
-def _modify_address(database: Database, given: Arguments) -> str:
+def _modify_address(database: RetailState, given: Arguments) -> str:
     _in_status(database, given["order_id"], "pending")
     order = database.change_order(given["order_id"])
     order["address"] = {part: given[part] for part in _ADDRESS}
     return _shown(order)
 
 
-def _modify_user(database: Database, given: Arguments) -> str:
+def _modify_user(database: RetailState, given: Arguments) -> str:
     user = database.change_user(given["user_id"])
     user["address"] = {part: given[part] for part in _ADDRESS}
     return _shown(user)
 
 
-def _modify_payment(database: Database, given: Arguments) -> str:
+def _modify_payment(database: RetailState, given: Arguments) -> str:
     order = _in_status(database, given["order_id"], "pending")
     method = database.payment(order["user_id"], given["payment_method_id"])
     history = order["payment_history"]
     if len(history) != 1 or history[0]["transaction_type"] != "payment":
-        raise Refused("The order was not paid once.")
+        raise RefusedCall("The order was not paid once.")
     amount, before = history[0]["amount"], history[0]["payment_method_id"]
     if before == method["id"]:
-        raise Refused("The order is paid in that way already.")
+        raise RefusedCall("The order is paid in that way already.")
     _enough(method, amount)
     order = database.change_order(order["order_id"])
     order["payment_history"] += [_payment("payment", amount, method["id"]), _payment("refund", amount, before)]
@@ -103,7 +103,7 @@ def _modify_payment(database: Database, given: Arguments) -> str:
     return _shown(order)
 
 
-def _modify_items(database: Database, given: Arguments) -> str:
+def _modify_items(database: RetailState, given: Arguments) -> str:
     order = _in_status(database, given["order_id"], "pending")
     pairs = _pairs(database, order, given["item_ids"], given["new_item_ids"])
     difference = _difference(pairs)
@@ -121,7 +121,7 @@ def _modify_items(database: Database, given: Arguments) -> str:
     return _shown(order)
 
 
-def _exchange(database: Database, given: Arguments) -> str:
+def _exchange(database: RetailState, given: Arguments) -> str:
     order = _in_status(database, given["order_id"], "delivered")
     difference = _difference(_pairs(database, order, given["item_ids"], given["new_item_ids"]))
     _enough(database.payment(order["user_id"], given["payment_method_id"]), difference)
@@ -136,12 +136,12 @@ def _exchange(database: Database, given: Arguments) -> str:
     return _shown(order)
 
 
-def _return(database: Database, given: Arguments) -> str:
+def _return(database: RetailState, given: Arguments) -> str:
     order = _in_status(database, given["order_id"], "delivered")
     _held(order, given["item_ids"])
     method = database.payment(order["user_id"], given["payment_method_id"])
     if method["source"] != "gift_card" and method["id"] != order["payment_history"][0]["payment_method_id"]:
-        raise Refused("A refund goes to the original payment method or to a gift card.")
+        raise RefusedCall("A refund goes to the original payment method or to a gift card.")
     order = database.change_order(order["order_id"])
     order |= {
         "status": "return requested",
@@ -151,10 +151,10 @@ def _return(database: Database, given: Arguments) -> str:
     return _shown(order)
 
 
-def _in_status(database: Database, id: str, status: str) -> Record:
+def _in_status(database: RetailState, id: str, status: str) -> Record:
     order = database.order(id)
     if order["status"] != status:
-        raise Refused(f"Order {id} is {order['status']}, not {status}.")
+        raise RefusedCall(f"Order {id} is {order['status']}, not {status}.")
     return order
 
 
@@ -162,32 +162,32 @@ def _held(order: Record, items: Sequence[str]) -> None:
     there = Counter(item["item_id"] for item in order["items"])
     missing = Counter(items) - there
     if missing or not items:
-        raise Refused(f"The order has no item {next(iter(missing), 'of none')!r} (or not as often).")
+        raise RefusedCall(f"The order has no item {next(iter(missing), 'of none')!r} (or not as often).")
 
 
-def _pairs(database: Database, order: Record, old: Sequence[str], new: Sequence[str]) -> list[tuple[Record, Record]]:
+def _pairs(database: RetailState, order: Record, old: Sequence[str], new: Sequence[str]) -> list[tuple[Record, Record]]:
     """Each item of the order with what it is changed to."""
     _held(order, old)
     if len(old) != len(new):
-        raise Refused(f"{len(old)} items are to become {len(new)}: give as many.")
+        raise RefusedCall(f"{len(old)} items are to become {len(new)}: give as many.")
     items = {item["item_id"]: item for item in order["items"]}
     return [(items[one], database.item(items[one]["product_id"], other)) for one, other in zip(old, new, strict=True)]
 
 
 def _difference(pairs: Sequence[tuple[Record, Record]]) -> float:
-    return round(sum(new["price"] - old["price"] for old, new in pairs), 2)
+    return float(round(sum(new["price"] - old["price"] for old, new in pairs), 2))
 
 
 def _enough(method: Record, amount: float) -> None:
     if method["source"] == "gift_card" and method["balance"] < amount:
-        raise Refused("The gift card's balance is too small.")
+        raise RefusedCall("The gift card's balance is too small.")
 
 
 def _payment(kind: str, amount: float, method: str) -> Record:
     return {"transaction_type": kind, "amount": amount, "payment_method_id": method}
 
 
-TOOLS: dict[str, Callable[[Database, Arguments], str]] = {
+TOOLS: dict[str, Callable[[RetailState, Arguments], str]] = {
     "find_user_id_by_email": _by_email,
     "find_user_id_by_name_zip": _by_name,
     "get_user_details": lambda database, given: _shown(database.user(given["user_id"])),
