@@ -289,7 +289,7 @@ def scenarios(
     ] = None,
 ) -> None:
     """Write an environment's scenarios as rows of a task."""
-    from rung.agents.environments.scenarios import write
+    from rung.agents.environments.packs.scenarios import write
     from rung.agents.program.open import options
     from rung.agents.program.program import make_environment
     from rung.core.errors import InputError
