@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rung.core.codec import decode, encode
-from rung.core.errors import InputError
+from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Metric
 from rung.core.types import Case, Failure, Score, Step
 from rung.metrics import load_metric
@@ -43,6 +43,9 @@ def cases_for(name: str) -> list[Case]:
     elif name in LABELS:
         labels = ["card lost", "pin", "fee", "pin", "fee", "card lost"]
         cases = [Case({"text": "…"}, got, want) for got, want in zip(["pin", *labels[1:5], "?"], labels, strict=True)]
+    elif name == "pass":
+        question, tests = {"text": "Write a function to add two numbers."}, ["assert add(1, 2) == 3"]
+        cases = [Case(question, f"def add(a, b):\n    return {body}\n", tests) for body in ("a + b", "a - b", "")]
     elif name.startswith("ifeval"):
         wanted = '["punctuation:no_comma", "startend:quotation"]'
         cases = [Case({"text": "…"}, text, wanted) for text in ('"a"', "a, b", "a", '"a, b"', '"a', '"b"')]
@@ -83,7 +86,10 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def metric(name: str) -> Metric:
-    return load_metric(spec_of(name), Shelf())
+    try:
+        return load_metric(spec_of(name), Shelf())
+    except Unsupported as error:
+        pytest.skip(error.message)
 
 
 async def test_scores_are_complete_and_readable(name: str, metric: Metric) -> None:

@@ -73,7 +73,7 @@ def test_only_the_wanted_kinds() -> None:
 def test_hostile_text_takes_no_longer_than_its_length(piece: str) -> None:
     began = time.process_time()
     find(piece * (50_000 // len(piece)))
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 60  # growing with the square it would be an hour
 
 
 def test_checks() -> None:

@@ -19,7 +19,7 @@ from rung.ladder.history import read_results, read_run
 from rung.ladder.view.report import write_report
 from rung.ladder.view.table import one_example, results_table, whole
 from rung.models import Pool
-from rung.store import Store
+from rung.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,18 @@ def show(
     store: StoreUrl = None,
 ) -> None:
     """Show a run; with a rung its examples; with an example exactly what was sent and what came back."""
-    console = Console()
+    console, settings = Console(), Settings({"store": store})
+    if not rung and shown.report is None:
+        with open_store(settings.store_url) as opened:
+            record = read_run(opened, run)
+        typer.echo(canonical(record)) if shown.json else console.print(whole(record))
+        return
 
     async def work(pool: Pool, opened: Store) -> None:
         record = read_run(opened, run)
         if shown.report is not None:
             await write_report(record, opened, pool, shown.report)
             console.print(f"Report: {shown.report}")
-            return
-        if not rung:
-            typer.echo(canonical(record)) if shown.json else console.print(whole(record))
             return
         results = await read_results(opened, record, rung, pool)
         if shown.failed:
@@ -65,4 +67,4 @@ def show(
             )
         typer.echo(canonical(found)) if shown.json else console.print(one_example(found))
 
-    session.run(Settings({"store": store}), work)
+    session.run(settings, work)

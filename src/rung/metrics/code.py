@@ -117,7 +117,7 @@ class Passes(Mean):
 
     def __init__(self, sandbox: CodeSandbox, k: int = 1) -> None:
         self.sandbox, self.k = sandbox, k
-        self.name = f"pass@{k}"
+        self.name = "pass" if k == 1 else f"pass:{k}"
 
     async def score(self, cases: Sequence[Case]) -> list[Score]:
         """One Score a case, in order; the tests of several run at once."""

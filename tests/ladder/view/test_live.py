@@ -88,8 +88,12 @@ async def work():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     interrupts = Interrupts(Told(), lambda _: None, lambda _: None)
     for number in map(int, sys.argv[2:]):
+        before = len(Told.said)
         os.kill(os.getpid(), number)
-        await asyncio.sleep(0.1)
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            if len(Told.said) > before:
+                break
         print(*Told.said, flush=True)
     interrupts.close()
 
