@@ -56,7 +56,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (typing.Union, builtin_types.UnionType):
-        return st.one_of(st.none() if arm is type(None) else values(arm) for arm in arguments)
+        return st.one_of(*(st.none() if arm is type(None) else values(arm) for arm in arguments))
     if origin is tuple:
         assert arguments[1:] == (...,)
         return st.lists(values(arguments[0]), max_size=2).map(tuple)
