@@ -49,7 +49,7 @@ def agent_of(task: Task, policy: Any, resources: Resources, *, memory: Any = Non
 class AgentRung:
     """A language model that calls the task's tools (see the policy ``llm``)."""
 
-    traits: ClassVar[Traits] = Traits()
+    traits: ClassVar[Traits] = Traits(acts=True)
 
     max_tokens: int = 256
 
@@ -70,7 +70,7 @@ class AgentRung:
 class PolicyRung:
     """Any policy by name and options: ``agent-policy: {policy: goal}``."""
 
-    traits: ClassVar[Traits] = Traits(uses_model=False, optional=True)
+    traits: ClassVar[Traits] = Traits(uses_model=False, optional=True, acts=True)
 
     policy: str = "reflex"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class PolicyRung:
 class LearningRung:
     """Q-learning over ``episodes`` of the training scenarios, in turn; a share ``explore`` of the decisions is left to chance."""
 
-    traits: ClassVar[Traits] = Traits(uses_model=False)
+    traits: ClassVar[Traits] = Traits(uses_model=False, acts=True)
 
     episodes: int = 400
     explore: float = 0.2

@@ -275,12 +275,14 @@ class Traits:
     """What the ladder must know of a rung before it fits one.
 
     ``uses_model``: its answers are a language model's, so it is climbed once with each of the task's models. ``optional``: it
-    is climbed only where it is named. ``tuned``: its fit trains weights, whose price must pay back.
+    is climbed only where it is named. ``tuned``: its fit trains weights, whose price must pay back. ``acts``: it is an agent,
+    climbed unasked only for tasks that name an environment or tools.
     """
 
     uses_model: bool = True
     optional: bool = False
     tuned: bool = False
+    acts: bool = False
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rung.core import registry
-from rung.core.protocols import Embedder, Model, Resources, Rung
+from rung.core.protocols import Embedder, Model, Resources, Rung, Traits
 from rung.core.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import RungChoice, Task
@@ -36,9 +36,9 @@ class Attempt:
 
 def plan(task: Task, settings: Settings) -> list[Attempt]:
     """The rungs to climb in order, with each of the task's models; rungs without a model come once. A rung that is optional is
-    climbed only where it is named."""
+    climbed only where it is named, an agent only where the task has something to act in, or where it is named."""
     known = map(RungChoice, registry.table("rung"))
-    choices = task.rungs or tuple(choice for choice in known if not make_rung(choice).traits.optional)
+    choices = task.rungs or tuple(choice for choice in known if _unasked(make_rung(choice).traits, task))
     models = task.models or (settings["model"],)
     attempts: list[Attempt] = []
     for index, model in enumerate(models):
@@ -49,6 +49,10 @@ def plan(task: Task, settings: Settings) -> list[Attempt]:
             title = f"{choice.title}@{model.partition(':')[2] or model}" if uses and len(models) > 1 else choice.title
             attempts.append(Attempt(title, choice, model if uses else ""))
     return attempts
+
+
+def _unasked(traits: Traits, task: Task) -> bool:
+    return not traits.optional and (not traits.acts or bool(task.environment or task.tools))
 
 
 def about(rung: Rung) -> str:
