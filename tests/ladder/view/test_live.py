@@ -84,8 +84,8 @@ class Told:
     def stop(self): self.said.append("stop")
 
 async def work():
-    if sys.argv[1] == "ignored":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A test run that was started in the background of a shell ignores SIGINT, and so would this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[1] == "ignored" else signal.default_int_handler)
     interrupts = Interrupts(Told(), lambda _: None, lambda _: None)
     for number in map(int, sys.argv[2:]):
         before = len(Told.said)
