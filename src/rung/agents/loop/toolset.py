@@ -13,6 +13,7 @@ from rung.core.codec import digest, encode
 from rung.core.errors import InputError, RungError
 from rung.core.problem import nearest
 from rung.core.protocols import Closing, Probing, Tool
+from rung.core.reply import check_schema, offence
 from rung.core.types import ToolSpec
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -92,26 +93,18 @@ def clean(text: str, most: int) -> str:
 
 
 def _checker(spec: ToolSpec) -> Any:
-    """Validates arguments: schemas of plain named values by hand (a tenth of the time), all others by jsonschema."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
+    """Validates arguments: schemas of plain named values by hand (a tenth of the time), all others by ``core.reply``."""
     schema = dict(spec.schema) or {"type": "object"}
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
+    if (wrong := check_schema(schema)) is not None:
         raise InputError(
-            f"tool {spec.name}: its schema is none: {error.message[:200]}",
-            remedy="give a JSON schema",
-            code="tool-schema",
-        ) from None
+            f"tool {spec.name}: its schema is none: {wrong.message}", remedy="give a JSON schema", code="tool-schema"
+        )
     if schema.get("type") != "object":
         raise InputError(
             f"tool {spec.name}: the schema of its arguments says type {schema.get('type')!r}, expected object",
             remedy='write {"type": "object", "properties": {...}}',
             code="tool-schema",
         )
-    validator = Draft202012Validator(schema)
     properties: Mapping[str, Any] = schema.get("properties", {})
     required = frozenset(schema.get("required", ()))
     plain = schema.keys() <= {"type", "properties", "required", "additionalProperties", "title", "description"} and all(
@@ -140,13 +133,13 @@ def _checker(spec: ToolSpec) -> Any:
                 f"{spec.name}: the arguments are no JSON object: give one with {', '.join(properties) or 'no names'}."
             )
         try:
-            error = next(iter(validator.iter_errors(dict(arguments))), None)
-        except Exception as failed:  # a reference that leads nowhere, or round in a circle
-            return f"{spec.name}: its schema cannot be applied: {type(failed).__name__}: {str(failed)[:200]}"
-        if error is None:
+            found = offence(schema, dict(arguments))
+        except InputError as slow:  # a pattern that would not end
+            return f"{spec.name}: its schema cannot be applied: {slow.message}"
+        if found is None:
             return ""
-        where = ".".join(str(part) for part in error.absolute_path)
+        where = ".".join(map(str, found.path))
         names = ", ".join(f"{name}{'' if name in required else '?'}" for name in properties)
-        return f"{spec.name}: {where + ': ' if where else ''}{error.message[:200]}. Give: {names or 'no arguments'}."
+        return f"{spec.name}: {where + ': ' if where else ''}{found.message}. Give: {names or 'no arguments'}."
 
     return check

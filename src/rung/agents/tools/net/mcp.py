@@ -15,17 +15,16 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from rung.agents.tools.arguments import demand
 from rung.core.codec import digest
 from rung.core.errors import InputError, RungError
 from rung.core.extras import require
 from rung.core.protocols import Effect
+from rung.foundations.text.words import visible
 
 MOST, DEFINITION, SHOWN = 200, 64_000, 16_000
 """Tools of a server, bytes of a tool's definition, and characters of an answer."""
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]|[\U000e0000-\U000e007f]"
-)
-"""Characters that a person who reads a description does not see."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 T = TypeVar("T")
 
 
@@ -141,20 +140,7 @@ class ServedTool:
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
         """Raises InputError (code ``arguments``), before anything is sent, for arguments that the schema refuses."""
-        from jsonschema import Draft202012Validator
-        from referencing import Registry
-
-        try:
-            validator = Draft202012Validator(dict(self.schema), registry=Registry())  # which fetches nothing
-            wrong = next(iter(validator.iter_errors(dict(arguments))), None)
-        except Exception as error:  # references that lead nowhere or round, in the validator's own classes
-            raise InputError(
-                f"{self.name}: its schema cannot be applied: {str(error)[:200]}", code="arguments"
-            ) from None
-        if wrong is not None:
-            raise InputError(
-                f"{self.name}: {wrong.message[:300]}", remedy=f"expected {self.schema}"[:600], code="arguments"
-            )
+        demand(self.name, self.schema, arguments)
         return await asyncio.to_thread(self.link.call, self.served, arguments, self.pinned)
 
     async def close(self) -> None:
@@ -202,7 +188,7 @@ def served_tools(
         if not isinstance(schema, dict) or schema.get("type") != "object":
             link.close()
             raise InputError(f"the MCP server {link.title}: the schema of {name} is no object", code="mcp")
-        about = _UNSEEN.sub("", said["description"])[:1000]
+        about = visible(_CONTROL.sub("", said["description"]))[:1000]
         effect: Effect = "pure" if served in pure else "keyed" if served in keyed else "once"
         made.append(ServedTool(link, served, name, about, schema, digest(said), effect))
     return tuple(made)

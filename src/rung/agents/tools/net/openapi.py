@@ -17,8 +17,8 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 import yaml
-from jsonschema import Draft202012Validator
 
+from rung.agents.tools.arguments import demand
 from rung.agents.tools.net.address import Reach, fetch, place
 from rung.core.errors import InputError, RungError
 from rung.core.place import here
@@ -74,19 +74,7 @@ class Operation:
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
         """The server's answer. Raises InputError (code ``arguments``), before anything is sent, for arguments that the document
         refuses; RungError for an answer that is an error."""
-        try:
-            wrong = next(iter(Draft202012Validator(dict(self.schema)).iter_errors(dict(arguments))), None)
-        except RecursionError:
-            raise InputError(
-                f"{self.name}: its schema never ends", remedy="leave the tool out", code="arguments"
-            ) from None
-        if wrong is not None:
-            where = ".".join(map(str, wrong.absolute_path))
-            raise InputError(
-                f"{self.name}: {where + ': ' if where else ''}{wrong.message[:200]}",
-                remedy=f"its arguments: {', '.join(self.schema['properties']) or 'none'}",
-                code="arguments",
-            )
+        demand(self.name, self.schema, arguments)
         return await asyncio.to_thread(self._send, arguments, key)
 
     def _send(self, arguments: Mapping[str, Any], key: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from rung.agents.tools.arguments import demand
 from rung.core.errors import InputError, RungError
 from rung.core.extras import require
 from rung.core.problem import nearest
@@ -42,7 +43,9 @@ def mcp_server(tools: Sequence[Tool], seconds: float = 60.0) -> Any:
             return _told(f"there is no tool {asked.name!r}: {nearest(asked.name, known)}", failed=True)
         try:
             async with asyncio.timeout(seconds):
-                return _told(await tool.call(_checked(tool, asked.arguments or {}), key=""))
+                arguments = dict(asked.arguments or {})
+                demand(tool.name, tool.schema, arguments)
+                return _told(await tool.call(arguments, key=""))
         except RungError as error:
             return _told(f"{error.message}{f' ({error.remedy})' if error.remedy else ''}", failed=True)
         except TimeoutError:
@@ -57,16 +60,6 @@ def mcp_server(tools: Sequence[Tool], seconds: float = 60.0) -> Any:
     from rung.core import __version__
 
     return Server("rung", version=__version__, on_list_tools=list_tools, on_call_tool=call_tool)
-
-
-def _checked(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    wrong = next(iter(Draft202012Validator(dict(tool.schema), registry=Registry()).iter_errors(arguments)), None)
-    if wrong is not None:
-        raise InputError(f"{tool.name}: {wrong.message[:300]}", remedy=f"its arguments: {dict(tool.schema)}"[:600])
-    return arguments
 
 
 async def serve_stdio(tools: Sequence[Tool]) -> None:
