@@ -9,7 +9,8 @@ import pytest
 
 from rung.core.errors import InputError, RungError
 from rung.core.types import Case, Failure
-from rung.metrics.code import Passes, open_passes, pass_at_k, program
+from rung.metrics.code import Passes, open_passes, program
+from rung.metrics.mean import pass_at
 from rung.sandbox import open_sandbox
 
 PROMPT = 'import math\n\ndef half(n):\n    return n // 2\n\ndef area(r):\n    """Area of a disc."""\n'
@@ -65,10 +66,10 @@ def test_the_estimator_counts_draws() -> None:
             for k in range(1, n + 1):
                 draws = list(combinations(range(n), k))
                 share = sum(any(item < passed for item in draw) for draw in draws) / len(draws)
-                assert pass_at_k(n, passed, k) == pytest.approx(share)
+                assert pass_at(n, passed, k) == pytest.approx(share)
     for n, k in ((1, 2), (3, 0)):
         with pytest.raises(InputError):
-            pass_at_k(n, 1, k)
+            pass_at(n, 1, k)
 
 
 def test_what_is_run_is_put_together() -> None:

@@ -1,12 +1,11 @@
 """Code: is it the text that is missing, how far is it from it, and does it pass its tests?
 
-Tests run in a sandbox (rung.sandbox). pass@k is the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374).
+Tests run in a sandbox (rung.sandbox).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
-from rung.metrics.mean import Mean, failed, references, shown
+from rung.metrics.mean import Mean, failed, pass_at, references, shown
 from rung.sandbox import CodeSandbox, Quota, open_sandbox
 
 _FENCE = re.compile(r"^```[\w+-]*\n|\n?```\s*$")
@@ -80,13 +79,6 @@ QUOTA = Quota(seconds=10.0, memory=1024, output=16_000)
 _FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
-def pass_at_k(n: int, passed: int, k: int) -> float:
-    """The chance that k of ``n`` tries, ``passed`` of which pass, hold one that does: 1 - C(n - passed, k) / C(n, k)."""
-    if not 1 <= k <= n:
-        raise InputError(f"pass@{k} needs at least {k} tries, got {n}", remedy=f"write pass:{n}, or take more samples")
-    return 1.0 - math.comb(n - passed, k) / math.comb(n, k)
-
-
 def program(prompt: str, output: str, tests: Any) -> str:
     """What is run: the answer, behind the prompt where it goes on from one, then its tests.
 
@@ -130,7 +122,7 @@ class Passes(Mean):
             async with room:
                 told = [await asyncio.to_thread(self._run, case, str(output or "")) for output in outputs]
             passed = sum(why == "" for why in told)
-            value = pass_at_k(len(told), passed, self.k)
+            value = pass_at(len(told), passed, self.k)
             worst = next((why for why in told if why), "")
             return Score(value, f"{passed} of {len(told)} pass" + (f"; {worst}" if worst else ""))
 

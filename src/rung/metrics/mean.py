@@ -1,7 +1,9 @@
-"""Two kinds of metric: the mean of one value an item, and a number computed from sums over all items."""
+"""Two kinds of metric: the mean of one value an item, and a number computed from sums over all items; and what several tries at
+one item say."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,14 @@ class Mean(ABC):
             return np.array([values.mean()])
         means: NDArray[np.float64] = values.take(draws).mean(axis=1)
         return means
+
+
+class _Values(Mean):
+    name = "value"
+
+
+VALUES = _Values()
+"""A plain mean of numbers that something else has computed, for intervals and differences of them."""
 
 
 class CorpusMetric(ABC):
@@ -98,3 +108,25 @@ def shown(value: Any, limit: int = 60) -> str:
     """A value as it stands in a ``why``: quoted, cut to ``limit`` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def pass_at(n: int, c: int, k: int) -> float:
+    """Probability that at least one of k answers is right, from c right ones of n: the unbiased estimator of Chen et al.
+    2021 (arXiv:2107.03374). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
+    _check(n, c, k)
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def pass_all(n: int, c: int, k: int) -> float:
+    """Probability that all of k answers are right (pass^k), from c right ones of n: the unbiased estimator of Yao et al.
+    2024 (tau-bench, arXiv:2406.12045). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
+    _check(n, c, k)
+    return math.comb(c, k) / math.comb(n, k)
+
+
+def _check(n: int, c: int, k: int) -> None:
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise InputError(
+            f"got {c} of {n} right and k {k}, expected 0 <= c <= n and 1 <= k <= n",
+            remedy="take more samples, or a lower k",
+        )

@@ -15,7 +15,7 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.types import Interval, Score
-from rung.metrics.mean import Mean, tally
+from rung.metrics.mean import VALUES, tally
 from rung.metrics.stats import FEW, bootstrap, interval, percentiles, wilson
 
 if TYPE_CHECKING:
@@ -95,10 +95,6 @@ class Ratings:
     side_p: float
 
 
-class _Wins(Mean):
-    name = "win rate"
-
-
 def summarise(votes: Sequence[Vote], *, resamples: int = 2000, seed: int = 0) -> Ratings:
     """Everything that the verdicts say. Raises InputError without any."""
     if not votes:
@@ -141,7 +137,7 @@ def _duel(votes: Sequence[Vote], pair: tuple[str, str]) -> Duel:
         winners.count("\0tie"),
         winners.count("\0bad"),
         len(scores),
-        interval(_Wins(), scores),
+        interval(VALUES, scores),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rung.core.codec import canonical
 from rung.core.errors import InputError
 from rung.core.types import Answer, Input, Interval, Score
-from rung.metrics.mean import Mean
+from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, paired, wilson
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -121,10 +121,6 @@ class Gap:
     failed: int = 0
 
 
-class _Rate(Mean):
-    name = "rate"
-
-
 async def gap(
     ask: Callable[[Sequence[Input]], Awaitable[Sequence[Answer]]],
     pairs: Sequence[Swap],
@@ -149,7 +145,7 @@ async def gap(
     favour = None
     if favourable is not None:
         rates = [[Score(float(output == favourable)) for output in side] for side in sides]
-        favour = paired(_Rate(), rates[0], rates[1])
+        favour = paired(VALUES, rates[0], rates[1])
     return Gap(
         len(good),
         wilson(len(changed), len(good)),

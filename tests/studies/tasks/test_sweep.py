@@ -8,13 +8,14 @@ import pytest
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Request, ResponseFormat, Task
+from rung.metrics.mean import pass_all, pass_at
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.template.prompt import Prompt
 from rung.store import Store
 from rung.studies.study import Lab
-from rung.studies.tasks.sweep import Sweep, agreement, distinct, pass_all, pass_at, read_grid, varied
+from rung.studies.tasks.sweep import Sweep, agreement, distinct, read_grid, varied
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 1), (5, 2, 3), (5, 0, 2), (5, 5, 4), (6, 4, 3), (4, 1, 4)])

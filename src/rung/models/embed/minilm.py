@@ -200,7 +200,7 @@ def graph(
 
 def best_precision(here: Machine) -> str:
     """The precision in which a processor computes this model fastest without losing by it."""
-    if "amx_bf16" in here.features:
+    if here.bfloat16_matrices:
         return "bf16"
     return "int8" if here.exact_int8 else "f32"
 

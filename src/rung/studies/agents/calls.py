@@ -19,7 +19,7 @@ from rung.core.option import argument, option
 from rung.core.protocols import Model
 from rung.core.types import Interval, Message, Progress, Reply, Request, ResponseFormat, Sampling, Score, ScoreRequest
 from rung.ladder.numbers import difference, quality
-from rung.metrics.mean import Mean
+from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, interval, paired
 from rung.studies.remembered import RememberedModel
 from rung.studies.study import Lab, Study, corrected
@@ -31,10 +31,6 @@ _INSTRUCTION = "Do what is asked. Use the tools."
 
 
 Part = Literal["call", "choice", "choice and call"]
-
-
-class _Right(Mean):
-    name = "right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +174,8 @@ class Calls(Study[None, CallTable]):
 
 def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = None) -> CallRow:
     scores = [Score(float(one)) for one in right]
-    change = None if first is None else paired(_Right(), scores, [Score(float(one)) for one in first])
-    return CallRow(part, way, interval(_Right(), scores), len(right), change)
+    change = None if first is None else paired(VALUES, scores, [Score(float(one)) for one in first])
+    return CallRow(part, way, interval(VALUES, scores), len(right), change)
 
 
 async def _each(

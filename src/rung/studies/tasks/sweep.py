@@ -17,34 +17,13 @@ from rung.core.option import argument, option
 from rung.core.protocols import Metric
 from rung.core.types import Interval, Progress, Result, Score, Task, Usage
 from rung.ladder.numbers import exact
-from rung.metrics.mean import Mean
+from rung.metrics.mean import VALUES, Mean, pass_all, pass_at
 from rung.metrics.stats import interval
 from rung.prompts.patterns.combine import compose
 from rung.prompts.program import PromptProgram
 from rung.studies.study import Lab, Study
 
 KEYS = ("temperature", "top_p", "top_k")
-
-
-def pass_at(n: int, c: int, k: int) -> float:
-    """Probability that at least one of k answers is right, from c right ones of n: the unbiased estimator of Chen et al.
-    2021 (arXiv:2107.03374). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
-    _check(n, c, k)
-    return 1.0 - comb(n - c, k) / comb(n, k)
-
-
-def pass_all(n: int, c: int, k: int) -> float:
-    """Probability that all of k answers are right (pass^k), from c right ones of n: the unbiased estimator of Yao et al.
-    2024 (tau-bench, arXiv:2406.12045). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
-    _check(n, c, k)
-    return comb(c, k) / comb(n, k)
-
-
-def _check(n: int, c: int, k: int) -> None:
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise InputError(
-            f"got {c} of {n} right and k {k}, expected 0 <= c <= n and 1 <= k <= n", remedy="check the counts"
-        )
 
 
 def agreement(answers: Sequence[str]) -> float:
@@ -94,12 +73,6 @@ class Swept:
     n: int
     repeats: int
     points: tuple[SweepPoint, ...]
-
-
-class _Value(Mean):
-    """A plain mean of what was computed per example."""
-
-    name = "value"
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
@@ -239,4 +212,4 @@ def _point(setting: Mapping[str, float], runs: Sequence[Sequence[Result]], metri
 
 
 def _mean(values: Sequence[float]) -> Interval:
-    return interval(_Value(), [Score(value) for value in values])
+    return interval(VALUES, [Score(value) for value in values])

@@ -165,7 +165,7 @@ def choose_precision(wanted: str, here: Machine) -> str:
         )
     if wanted != "auto":
         return wanted
-    return "bf16" if "amx_bf16" in here.features and here.cores > 1 else "f32"
+    return "bf16" if here.bfloat16_matrices and here.cores > 1 else "f32"
 
 
 def weights_hash(path: Path) -> str:
