@@ -77,13 +77,14 @@ class LinearProgram:
         return cls(inside(folder, WEIGHTS), embedder)
 
 
-def _train(rows: Any, labels: list[str], strength: float) -> Any:
-    """One thread: the products are small, and BLAS threads that share busy cores wait for each other (seconds for 0.1 s)."""
+def regress(rows: Any, labels: Any, **options: Any) -> Any:
+    """scikit-learn's logistic regression with ``options``, fitted on one thread: the products are small, and BLAS threads that share
+    busy cores wait for each other (seconds for 0.1 s)."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return LogisticRegression(C=strength, max_iter=1000).fit(rows, labels)
+        return LogisticRegression(max_iter=1000, **options).fit(rows, labels)
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,13 @@ class Linear:
         for done, strength in enumerate(self.strengths):
             if dev is None or len(self.strengths) == 1:
                 break
-            trial = await asyncio.to_thread(_train, rows[:part], labels[:part], strength)
+            trial = await asyncio.to_thread(regress, rows[:part], labels[:part], C=strength)
             right = float((trial.predict(dev) == wanted).mean())
             best = max(best, (right, strength), key=lambda found: found[0])
             note = f"C={strength:g} dev accuracy {right:.3f}"
             context.progress(Progress("choose C", done + 1, len(self.strengths), note))
         context.progress(Progress("fit", 0, 1, f"C={best[1]:g} on {len(labels)} rows"))
-        final = await asyncio.to_thread(_train, rows, labels, best[1])
+        final = await asyncio.to_thread(regress, rows, labels, C=best[1])
         coef, intercept, classes = final.coef_, final.intercept_, final.classes_
         if len(classes) == 2:  # sklearn keeps one row for two classes; two rows make one formula for all
             coef, intercept = np.vstack([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2

@@ -25,12 +25,11 @@ class Voice:
     """Logistic regression over word and character n-grams: the probability that a sentence is the house's own."""
 
     def __init__(self, texts: Sequence[str], own: Sequence[bool]) -> None:
-        from sklearn.linear_model import LogisticRegression
-
+        from rung.foundations.linear import regress
         from rung.foundations.tfidf import Tfidf
 
         self._counts, rows = Tfidf.learn(texts)
-        self._model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(rows, np.asarray(own, dtype=bool))
+        self._model = regress(rows, np.asarray(own, dtype=bool), C=STRENGTH)
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
         if not texts:

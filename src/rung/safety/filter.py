@@ -104,7 +104,7 @@ class TrainedFilter:
     def fit(cls, harmful: Sequence[str], harmless: Sequence[str], *, threshold: float = 0.5) -> TrainedFilter:
         """Learn from texts of both kinds, weighted alike. Raises InputError with fewer than two of either, or a
         threshold outside (0, 1)."""
-        from sklearn.linear_model import LogisticRegression
+        from rung.foundations.linear import regress
 
         if min(len(harmful), len(harmless)) < 2 or not 0 < threshold < 1:
             raise InputError(
@@ -114,7 +114,7 @@ class TrainedFilter:
         texts = [*harmful, *harmless]
         tfidf = Tfidf.fit(texts)
         labels = np.r_[np.ones(len(harmful)), np.zeros(len(harmless))]
-        found = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000).fit(tfidf.transform(texts), labels)
+        found = regress(tfidf.transform(texts), labels, C=10.0, class_weight="balanced")
         return cls(tfidf, found.coef_[0], float(found.intercept_[0]), threshold)
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:

@@ -71,7 +71,8 @@ class RefusalModel:
         """Logistic regression over ``features`` of questions known to be answerable or not, with the threshold that
         gives the best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
         import numpy as np
-        from sklearn.linear_model import LogisticRegression
+
+        from rung.foundations.linear import regress
 
         labels = np.array(answerable, bool)
         if labels.all() or not labels.any():
@@ -79,7 +80,7 @@ class RefusalModel:
                 "a gate is fitted on answerable and unanswerable questions; got one kind only",
                 remedy="add questions whose answer the passages do not hold",
             )
-        model = LogisticRegression(class_weight="balanced", C=1.0).fit(np.array(rows, np.float64), labels)
+        model = regress(np.array(rows, np.float64), labels, class_weight="balanced", C=1.0)
         found = cls(tuple(float(weight) for weight in model.coef_[0]), float(model.intercept_[0]))
         scores = np.array([found.probability(row) for row in rows])
         places = np.unique(scores)
