@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from rung.core.errors import InputError, StoreError
 from rung.store.engine import process
 from rung.store.engine.database import StoreDatabase, metadata
 from rung.store.engine.process import Process
-from rung.store.engine.values import json_text, plain
+from rung.store.engine.values import json_text, pick, plain
 
 Status = Literal["running", "done", "stopped", "failed", "interrupted"]
 """``interrupted`` is never stored: it is how a running run reads whose process is gone."""
@@ -96,7 +96,7 @@ class RunTable:
             "summary": "{}",
             "started": now,
             "changed": now,
-            **_driver(),
+            **asdict(process.this()),
         }
 
         def add(link: sa.Connection) -> str:
@@ -118,7 +118,7 @@ class RunTable:
                 raise ValueError(f"status {status!r} cannot be stored")
             values["status"] = status
             if status == "running":
-                values |= _driver()
+                values |= asdict(process.this())
         if summary is not None:
             values["summary"] = json_text(summary)
         if self._database.execute(sa.update(runs).where(runs.c.id == id).values(values)) == 0:
@@ -138,13 +138,10 @@ class RunTable:
         wanted = plain(name.lower())
         query = sa.select(runs).where(runs.c.id.startswith(wanted, autoescape=True)).order_by(runs.c.id).limit(6)
         found = self._select(query) if wanted else []
-        exact = [run for run in found if run.id == wanted]
-        if exact or len(found) == 1:
-            return (exact or found)[0]
-        if found:
-            some = ", ".join(run.id for run in found[:5]) + (", ..." if len(found) > 5 else "")
-            raise InputError(f"{name!r} begins the ids of several runs: {some}", remedy="type more of the id")
-        raise _no_run(name)
+        run = pick(found, wanted, "runs")
+        if run is None:
+            raise _no_run(name)
+        return run
 
     def driven(self) -> list[Run]:
         """The runs that a living process drives."""
@@ -173,11 +170,6 @@ class RunTable:
         self._last_ms = now
         number = (now << 10) | random.getrandbits(10)
         return "".join(_DIGITS[(number >> shift) & 31] for shift in range(45, -1, -5))
-
-
-def _driver() -> dict[str, Any]:
-    who = process.this()
-    return {"host": who.host, "boot": who.boot, "pid": who.pid, "born": who.born}
 
 
 def _run(row: sa.Row[Any]) -> Run:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from rung.store.engine import process
 from rung.store.engine.database import StoreDatabase
 from rung.store.engine.faults import BROKEN, explain
 from rung.store.engine.process import Process
-from rung.store.engine.values import json_text, plain
+from rung.store.engine.values import json_text, pick, plain
 from rung.store.trail.tables import blobs, effects, episodes, events
 
 LARGE = 8192
@@ -164,14 +164,10 @@ class EpisodeTable:
             wanted = plain(name.lower())
             query = sa.select(episodes).where(episodes.c.id.startswith(wanted, autoescape=True)).limit(6)
             found = self._list(query) if wanted else []
-        if len(found) > 1:
-            raise InputError(
-                f"{name!r} begins the ids of several episodes: {', '.join(one.id for one in found[:5])}",
-                remedy="type more of the id",
-            )
-        if not found:
+        one = found[0] if name == "last" and found else pick(found, name.lower(), "episodes")
+        if one is None:
             raise InputError(f"there is no episode {name!r}", remedy="list them: rung agent list", code="no-episode")
-        return found[0]
+        return one
 
     def _list(self, query: sa.Select[Any]) -> list[StoredEpisode]:
         out = []
@@ -302,9 +298,9 @@ def _numbered(one: _Append, last: Any) -> tuple[list[dict[str, Any]], list[dict[
 
 def _driver(one: _Append) -> dict[str, Any]:
     assert one.driver is not None
-    who, driver = process.this(), one.driver
+    driver = one.driver
     about = {"id": one.episode, "scope": driver.scope, "title": plain(driver.title)[:500], "parent": driver.parent}
-    return {**about, "started": one.rows[0].at, "host": who.host, "boot": who.boot, "pid": who.pid, "born": who.born}
+    return {**about, "started": one.rows[0].at, **asdict(process.this())}
 
 
 def _digest(text: str) -> str:
