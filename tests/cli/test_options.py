@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from rung.cli.options import expand
+from rung.cli.options import assigned_values, expand
+from rung.core.errors import InputError
 from rung.core.option import option
 
 
@@ -46,3 +48,10 @@ def test_a_verb_without_a_record_is_left_alone() -> None:
     def plain(name: str) -> None: ...
 
     assert expand(plain) is plain
+
+
+def test_options_are_yaml() -> None:
+    assert assigned_values(["a=1", "b=[x, 2]", "c=x=y", "d="]) == {"a": 1, "b": ["x", 2], "c": "x=y", "d": None}
+    for bad in ("a", "=1", "a=[1"):
+        with pytest.raises(InputError):
+            assigned_values([bad])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import typer
+
+from rung.core.errors import InputError
 
 R = TypeVar("R")
 
@@ -30,6 +32,30 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many examples.")]
 Target = Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write.")]
+
+
+def assigned(given: Iterable[str], flag: str = "--set") -> dict[str, str]:
+    """``NAME=VALUE`` of a repeated option, as texts. Raises InputError."""
+    out = {}
+    for item in given:
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise InputError(f"got {flag} {item!r}: expected NAME=VALUE", remedy=f"for example {flag} name=value")
+        out[name] = value
+    return out
+
+
+def assigned_values(given: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+    """The same, each value read as YAML. Raises InputError."""
+    from rung.foundations.text.yaml import read_yaml
+
+    out: dict[str, Any] = {}
+    for name, value in assigned(given, flag).items():
+        try:
+            out[name] = read_yaml(value)
+        except Exception as error:  # whatever is wrong with it as YAML
+            raise InputError(f"{name}: cannot read {value!r}: {error}", remedy="write NAME=VALUE") from None
+    return out
 
 
 def _declare(item: Field[Any], kind: Any) -> inspect.Parameter:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rung.cli.late import late
+from rung.cli.options import assigned
 
 if TYPE_CHECKING:
     from rung.core.types import Message
@@ -146,7 +147,7 @@ def show(
         versions = [] if found.file else opened.prompts.all(found.own.name)
     if values or drop or style:
         flat = replace(found.flat, parts=found.flat.parts.drop(*(drop or ())), style=style or found.flat.style)
-        typer.echo(as_text(flat.check().render(_values(values))))
+        typer.echo(as_text(flat.check().render(assigned(values or ()))))
         return
     typer.echo(f"{found.own.name}: hash {found.hash}")
     for row in versions:
@@ -232,7 +233,7 @@ def export(
     if format not in ("text", "openai", "python", *FORMATS):
         raise InputError(f"unknown format {format!r}", remedy=f"formats: text, openai, python, {', '.join(FORMATS)}")
     with open_store(Settings({"store": store}).store_url) as opened:
-        flat = library.find(what, opened.prompts).flat.with_values(_values(values))
+        flat = library.find(what, opened.prompts).flat.with_values(assigned(values or ()))
     if format == "text":
         text = as_text(flat.render({}))
     elif format == "openai":
@@ -283,15 +284,3 @@ def _of_task(what: str, drop: list[str], style: str) -> tuple[Message, ...]:
         raise InputError(f"{task.name} has no training examples to show", remedy="give the task some rows")
     prompt = whole_prompt(task, shots=0, style=style or "chat").drop(*drop)
     return prompt.render(shown[-1].input)
-
-
-def _values(given: list[str] | None) -> dict[str, str]:
-    from rung.core.errors import InputError
-
-    values = {}
-    for item in given or ():
-        name, sign, value = item.partition("=")
-        if not sign or not name:
-            raise InputError(f"--set {item}: expected NAME=VALUE", remedy='for example --set text="hello"')
-        values[name] = value
-    return values

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rung.cli.options import assigned
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
@@ -82,15 +84,7 @@ def tune(
 def _changes(given: Sequence[str]) -> dict[str, Any]:
     import yaml
 
-    from rung.core.errors import InputError
-
-    changes = {}
-    for item in given:
-        key, mark, value = item.partition("=")
-        if not mark:
-            raise InputError(f"got --set {item}, expected KEY=VALUE", remedy="for example: --set epochs=3")
-        changes[key] = yaml.safe_load(value)
-    return changes
+    return {key: yaml.safe_load(value) for key, value in assigned(given).items()}
 
 
 def _introduce(console: Console, plan: Config, base: Base, lessons: Lessons) -> None:

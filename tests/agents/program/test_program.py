@@ -11,7 +11,7 @@ from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.policies.choice import make_policy
 from rung.agents.program.file import read_agent
 from rung.agents.program.metrics import HARMLESS, SOLVED
-from rung.agents.program.open import open_target, options, reopen
+from rung.agents.program.open import open_target, reopen
 from rung.agents.program.program import AgentProgram
 from rung.agents.rungs import AgentRung, LearningRung, PolicyRung
 from rung.core import program as programs
@@ -122,10 +122,3 @@ async def test_targets_are_environments_files_and_tasks(tmp_path: Path) -> None:
     for bad in (("gridwold:7", ""), (str(file), ""), ("support-intent", ""), (str(tmp_path / "none.yaml"), "x")):
         with pytest.raises(InputError):
             open_target(*bad, {"policy": "goal"}, Pool())
-
-
-def test_options_are_yaml() -> None:
-    assert options(["a=1", "b=[x, 2]", "c=x=y", "d="]) == {"a": 1, "b": ["x", 2], "c": "x=y", "d": None}
-    for bad in ("a", "=1", "a=[1"):
-        with pytest.raises(InputError):
-            options([bad])

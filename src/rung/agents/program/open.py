@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,6 @@ class Target:
     program: AgentProgram
     start: Start
     folder: Path | None = None
-
-
-def options(given: Iterable[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` as a mapping; values are read as YAML. Raises InputError."""
-    out: dict[str, Any] = {}
-    for item in given:
-        name, sign, value = item.partition("=")
-        if not sign or not name:
-            raise InputError(f"got {item!r}", remedy="write NAME=VALUE")
-        try:
-            out[name] = read_yaml(value)
-        except Exception as error:  # whatever is wrong with it as YAML
-            raise InputError(f"{name}: cannot read {value!r}: {error}", remedy="write NAME=VALUE") from None
-    return out
 
 
 def open_target(target: str, request: str, changes: Mapping[str, Any], resources: Resources) -> Target:

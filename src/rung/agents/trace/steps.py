@@ -63,17 +63,22 @@ def line(event: Event) -> str:
         return f"{said['do']} {said.get('text', '')}".strip()
     if event.kind == "ended":
         verdict = said.get("verdict")
-        solved = (
-            ""
-            if verdict is None
-            else " | solved"
-            if verdict["solved"]
-            else " | not solved: " + "; ".join(verdict.get("missing", ()))
-        )
+        solved = "" if verdict is None else f" | {judged(verdict)}"
         stopped = f" | stopped: {said['stopped']}" if said.get("stopped") else ""
         return f"{'' if said.get('output') is None else said['output']}{stopped}{solved}".strip(" |")
     text = str(said.get("text", ""))
     return f"refused: {text}" if said.get("refused") else text
+
+
+def row(event: Event, used: Usage) -> str:
+    """An event with its number and label as a line; ``used`` is shown behind one that cost something."""
+    cost = f" [{used.tokens:,} tokens{f', ${used.money:.4f}' if used.money else ''}]" if _usage(event).tokens else ""
+    return f"{event.seq:>4} {LABELS.get(event.kind, event.kind):<9} {line(event)}{cost}"
+
+
+def judged(verdict: Any) -> str:
+    """An environment's verdict in words."""
+    return "solved" if verdict["solved"] else "not solved: " + "; ".join(verdict.get("missing", ()))
 
 
 def _arguments(arguments: Any) -> str:

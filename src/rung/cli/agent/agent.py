@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rung.cli.agent.options import AgentChanges
-from rung.cli.options import StoreUrl, expand
+from rung.cli.options import StoreUrl, assigned_values, expand
+from rung.core.types import Usage
 
 if TYPE_CHECKING:
     from rung.agents.loop.episode import Start
@@ -67,17 +68,13 @@ class _Shown:
 
     def __init__(self, trace: bool, json: bool) -> None:
         self.trace, self.json = trace, json
-        self.tokens, self.money = 0, 0.0
+        self.used = Usage()
 
     def event(self, event: Any) -> None:
-        from rung.agents.trace.steps import line, total
-        from rung.core.types.trail import LABELS
+        from rung.agents.trace.steps import row, total
 
-        used = total([event])
-        self.tokens, self.money = self.tokens + used.tokens, self.money + used.money
-        cost = f" [{self.tokens:,} tokens{f', ${self.money:.4f}' if self.money else ''}]" if used.tokens else ""
-        text = f"{event.seq:>4} {LABELS.get(event.kind, event.kind):<9} {line(event)}{cost}"
-        typer.echo(text, err=not self.trace)
+        self.used = self.used + total([event])
+        typer.echo(row(event, self.used), err=not self.trace)
 
     def end(self, view: Any, id: str, events: Any) -> None:
         from rung.agents.program.program import answer
@@ -96,6 +93,7 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
     from contextlib import suppress
 
     from rung.agents.loop.episode import Episode
+    from rung.agents.trace.steps import judged
 
     trail = store.episodes.trail()
     before = trail.read(id)
@@ -137,11 +135,7 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
         f"{view.seconds:.2f} s",
     ]
     parts += [f"stopped: {stopped}"] if stopped else []
-    parts += (
-        []
-        if verdict is None
-        else ["solved" if verdict["solved"] else "not solved: " + "; ".join(verdict.get("missing", ()))]
-    )
+    parts += [] if verdict is None else [judged(verdict)]
     typer.echo(f"rung: {', '.join(parts)}", err=True)
     return 0
 
@@ -290,13 +284,12 @@ def scenarios(
 ) -> None:
     """Write an environment's scenarios as rows of a task."""
     from rung.agents.environments.packs.scenarios import write
-    from rung.agents.program.open import options
     from rung.agents.program.program import make_environment
     from rung.core.errors import InputError
 
     parts = counts.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise InputError(f"got counts {counts!r}", remedy="write --counts 60,20,100")
-    world = make_environment({"name": environment, **options(option or ())})
+    world = make_environment({"name": environment, **assigned_values(option or ())})
     n = write(world, dict(zip(("train", "dev", "test"), map(int, parts), strict=True)), to)
     typer.echo(f"{n} rows: {to}", file=sys.stdout)

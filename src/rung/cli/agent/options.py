@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rung.cli.options import assigned_values
 from rung.core.option import option
 
 
@@ -30,13 +31,11 @@ class AgentChanges:
 
     def given(self) -> dict[str, Any]:
         """What was typed, by name; the rest is left to the file."""
-        from rung.agents.program.open import options
-
         out: dict[str, Any] = {name: value for name in ("model", "memory") if (value := getattr(self, name))}
         if self.tools:
             out["tools"] = list(self.tools)
         if self.limits:
-            out["limits"] = options(self.limits)
+            out["limits"] = assigned_values(self.limits, "--limit")
         if self.policy or self.sets:
-            out["policy"] = {"name": self.policy or "llm", **options(self.sets)}
+            out["policy"] = {"name": self.policy or "llm", **assigned_values(self.sets)}
         return {**out, "scenario": self.scenario, "seed": self.seed}

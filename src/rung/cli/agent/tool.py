@@ -6,11 +6,11 @@ import asyncio
 import json as codec
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rung.cli.options import Json
+from rung.cli.options import Json, assigned_values
 from rung.core import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Closing, Tool
@@ -140,20 +140,12 @@ def serve(
 
 def opened(entry: str, options: Sequence[str] | None) -> tuple[Tool, ...]:
     """The tools of an entry of the command line."""
-    import yaml
-
     from rung.agents.tools import open_tools
 
-    chosen: dict[str, Any] = {}
-    for option in options or ():
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise InputError(f"got --set {option!r}", remedy="write --set NAME=VALUE")
-        chosen[key] = yaml.safe_load(value)
     name, _, target = entry.partition(":")
     if name in ("files", "sql", "openapi") and target and "://" not in target:
         target = str(Path(target).absolute())
-    return open_tools({"name": name, "target": target, **chosen})
+    return open_tools({"name": name, "target": target, **assigned_values(options or ())})
 
 
 async def _close(tools: Sequence[Tool]) -> None:

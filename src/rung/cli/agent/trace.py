@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.agent.agent import EpisodeId
-from rung.cli.options import Json, StoreUrl
+from rung.cli.options import Json, StoreUrl, assigned_values
 
 if TYPE_CHECKING:
     from rung.models import Pool
@@ -34,7 +34,7 @@ def show(
 ) -> None:
     """Print every event of an episode in order."""
     from rung.agents.trace.replay import events_of
-    from rung.agents.trace.steps import line, total
+    from rung.agents.trace.steps import row, total
     from rung.core.errors import InputError
     from rung.core.problem import nearest
     from rung.core.settings import Settings
@@ -53,9 +53,7 @@ def show(
         if json:
             typer.echo(encoder.dumps({**event._asdict(), "label": name}, ensure_ascii=False))
             continue
-        used = total([event])
-        cost = f" [{used.tokens:,} tokens{f', ${used.money:.4f}' if used.money else ''}]" if used.tokens else ""
-        typer.echo(f"{event.seq:>4} {name:<9} {line(event)}{cost}")
+        typer.echo(row(event, total([event])))
 
 
 def replay(
@@ -114,7 +112,7 @@ async def _again(store: Store, pool: Pool, episode: str, live: str) -> int:
 
 
 async def _fork(store: Store, pool: Pool, episode: str, begin: int, sets: list[str]) -> int:
-    from rung.agents.program.open import options, reopen
+    from rung.agents.program.open import reopen
     from rung.agents.trace.replay import events_of, fork
     from rung.core.codec import digest, spell
     from rung.core.place import within
@@ -125,7 +123,7 @@ async def _fork(store: Store, pool: Pool, episode: str, begin: int, sets: list[s
     program, _, folder = reopen(events, pool)
     id = digest([found.id, begin, sets])[:20]
     with within(folder):
-        view = await fork(program.agent(), events, begin, options(sets), trail, id)
+        view = await fork(program.agent(), events, begin, assigned_values(sets), trail, id)
     await program.close()
     typer.echo(f"rung: episode {id}, from event {begin} of {found.id}", err=True)
     if view.ended is not None and view.ended.get("output") is not None:
