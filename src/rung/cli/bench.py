@@ -129,7 +129,7 @@ def _classes(seeds: int, episodes: int) -> None:
 
     async def work() -> None:
         pool = Pool()
-        found = list(await matches(seeds, pool))
+        found = await matches(seeds, pool)
         curve, more = await learned(seeds, episodes, pool)
         rows = [
             [d.environment, d.what, d.better, f"{d.value:.3f}", d.other, f"{d.against:.3f}",

@@ -70,6 +70,11 @@ def compile_pattern(source: str, flags: int = 0) -> Pattern:
     return Pattern(source, flags)
 
 
+def slashed(text: str) -> str:
+    """What stands between the slashes of ``/expression/``; empty for a text that is written otherwise."""
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] == "/" else ""
+
+
 def shown(source: str) -> str:
     """A pattern as it stands in an error."""
     return repr(source) if len(source) <= 60 else repr(source[:57] + "...")

@@ -19,6 +19,10 @@ class TaskPlace:
     folder: Path | None = None
     store: str = ""
 
+    def path(self, name: str) -> Path:
+        """The file or folder of that name, beside the task."""
+        return (self.folder or Path()) / name
+
 
 _place: ContextVar[TaskPlace] = ContextVar("rung_place", default=TaskPlace())  # noqa: B039 - frozen
 

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.agents.calls.chooser import Chooser, Weigh, weights
+from rung.agents.calls.chooser import Chooser, Weigh, best, weights
 from rung.agents.calls.seen import Source, narrow
 from rung.agents.calls.shortlist import shortlist
 from rung.agents.loop.move import Call
 from rung.core.errors import InputError
+from rung.core.protocols import Model
 from rung.core.types import Message, Reply, ResponseFormat, ToolSpec
 
 Say = Callable[[tuple[Message, ...], ResponseFormat], Awaitable[Reply]]
@@ -87,7 +88,7 @@ class Stages:
         if not offered and not others:
             raise InputError("there is no tool to choose", remedy="give at least one")
         scores = await weights(self.staging.chooser, self.weigh, request, offered, context=context, others=others)
-        at = max(range(len(scores)), key=lambda at: scores[at])
+        at = best(scores)
         if at < len(offered):
             return offered[at].name
         return FINISH if finish is not None and at == len(offered) else ASK
@@ -110,6 +111,11 @@ class Stages:
         reply = await self.say(asked, ResponseFormat("json", schema=schema))
         arguments, broken = parse(reply, tool.name)
         return ChosenCall(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
+
+
+def can_stage(model: Model) -> bool:
+    """Whether a model does what the stages ask of it: scores, and JSON under a schema."""
+    return model.capabilities.score and "json" in model.capabilities.forms
 
 
 def parse(reply: Reply, tool: str) -> tuple[dict[str, Any], str]:

@@ -52,11 +52,8 @@ async def weights(
     asked = [ScoreRequest(question(f"{request}\n{context}".strip(), tools, more), names)]
     if chooser != "score":
         asked.append(ScoreRequest(question("", tools, more), names))
-    found = await weigh(asked)
-    given = list(found[0].logprobs)
-    if chooser == "score":
-        return given
-    return combine(chooser, words, given, list(found[1].logprobs))
+    found = [scores.logprobs for scores in await weigh(asked)]
+    return combine(chooser, words, found[0], found[-1])
 
 
 def combine(chooser: Chooser, words: Sequence[float], given: Sequence[float], empty: Sequence[float]) -> list[float]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rung.core.pattern import compile_pattern
+from rung.core.pattern import compile_pattern, slashed
 
 Source = tuple[str, str]
 """Where a text comes from, and the text."""
@@ -90,7 +90,7 @@ def _closed(schema: Any, sources: Sequence[Source]) -> Any:
 
 
 def _finder(kind: str) -> Callable[[str], Iterator[str]]:
-    source = kind[1:-1] if len(kind) > 2 and kind[0] == kind[-1] == "/" else PATTERNS.get(kind, "")
+    source = slashed(kind) or PATTERNS.get(kind, "")
     if source:
         pattern = compile_pattern(source)
         return lambda text: (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from rung.agents.loop.move import Call
+from rung.core.errors import InputError
 from rung.core.types import ToolSpec
 
 
@@ -128,8 +129,6 @@ class Listing(Protocol):
 
 def number(scenario: str, name: str) -> int:
     """The number of a scenario. Raises InputError for anything else."""
-    from rung.core.errors import InputError
-
     if scenario.isascii() and scenario.isdigit() and len(scenario) < 10:
         return int(scenario)
     raise InputError(

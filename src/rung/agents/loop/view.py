@@ -79,6 +79,13 @@ class View:
     last: Event | None = None
     memo: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def last_result(self) -> str | None:
+        """What the last call gave that was not refused; None: there is none."""
+        return next(
+            (call.text for turn in reversed(self.turns) for call in reversed(turn.calls) if not call.refused), None
+        )
+
     def add(self, event: Event) -> None:
         """Fold the next event in."""
         kind, payload = event.kind, event.payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-from rung.agents.calls.call import Staging
+from rung.agents.calls.call import Staging, can_stage
 from rung.agents.calls.seen import unseen
 from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
@@ -34,8 +34,7 @@ class Llm:
     staging: Staging = field(default_factory=Staging)
 
     def __post_init__(self) -> None:
-        can = self.model.capabilities
-        if self.calls == "staged" and not (can.score and "json" in can.forms):
+        if self.calls == "staged" and not can_stage(self.model):
             raise InputError(
                 f"{self.model.name} cannot call in stages: it must score labels and decode JSON under a schema",
                 remedy="write calls: native",
@@ -45,8 +44,9 @@ class Llm:
 
     @property
     def staged(self) -> bool:
-        can = self.model.capabilities
-        return self.calls == "staged" or (self.calls == "auto" and can.local and can.score and "json" in can.forms)
+        return self.calls == "staged" or (
+            self.calls == "auto" and self.model.capabilities.local and can_stage(self.model)
+        )
 
     async def decide(self, view: View) -> Decision:
         sampling = replace(self.sampling, seed=(self.sampling.seed or 0) + view.seed)

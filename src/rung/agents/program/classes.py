@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rung.agents.environments.environment import numbers
 from rung.agents.loop.episode import Episode
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.view import View
@@ -90,7 +91,7 @@ def match_up(where: tuple[str, str], names: tuple[str, str], one: Sequence[float
     return Match(*where, *names, float(a.mean()), float(b.mean()), mean, low, high, p, n)
 
 
-async def matches(seeds: int, resources: Resources) -> Iterator[Match]:
+async def matches(seeds: int, resources: Resources) -> list[Match]:
     """Rows 96 to 98 of the classes, and order of work by deadline: each pair on ``seeds`` test scenarios."""
     moved = {"name": "gridworld", "moved": True}
     plans: list[tuple[Any, str, Callable[[View], float], Any, list[Any]]] = [
@@ -101,15 +102,14 @@ async def matches(seeds: int, resources: Resources) -> Iterator[Match]:
         ("queue", "solved", solved, {"name": "task_list", "order": "due"}, [{"name": "task_list", "order": "fifo"}]),
         ("queue", "won", reward, {"name": "task_list", "order": "due"}, [{"name": "task_list", "order": "fifo"}]),
     ]
-    out = []
+    out, scenarios = [], numbers("test", seeds)
     for environment, what, measure, better, others in plans:
-        scenarios = [str(200_000 + at) for at in range(seeds)]
         mine = [measure(view) for view in await play(better, environment, scenarios, resources)]
         for other in others:
             theirs = [measure(view) for view in await play(other, environment, scenarios, resources)]
             name = environment if isinstance(environment, str) else f"{environment['name']}, goal moved"
             out.append(match_up((name, what), (_name(better), _name(other)), mine, theirs))
-    return iter(out)
+    return out
 
 
 def _name(policy: Any) -> str:
@@ -118,7 +118,7 @@ def _name(policy: Any) -> str:
 
 async def learned(seeds: int, episodes: int, resources: Resources) -> tuple[list[Curve], list[Match]]:
     """Row 99: the learner's curve on a muddy map, and what it gets in the end beside the other four."""
-    scenarios = [str(200_000 + at) for at in range(seeds)]
+    scenarios = numbers("test", seeds)
     learner, curve = QLearning(explore=0.2), []
     program = AgentProgram(learner, environment=MUDDY, limits=EpisodeLimits(steps=120))
     marks = sorted({0, *(episodes * part // 8 for part in (1, 2, 4)), episodes})

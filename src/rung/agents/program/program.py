@@ -93,8 +93,13 @@ class AgentProgram:
             if value := getattr(self, name):
                 spec[name] = encode(value)
         # A tool that says something else of itself is another tool, and its agent another agent.
-        spec["definitions"] = Toolset(self.opened, self._world()).definitions()
+        spec["definitions"] = self.toolset.definitions()
         return spec
+
+    @cached_property
+    def toolset(self) -> Toolset:
+        """The tools of every episode: those that were given, and the names of the environment's."""
+        return Toolset(self.opened, self._world())
 
     def files(self) -> Mapping[str, Path | bytes]:
         return {}
@@ -111,7 +116,7 @@ class AgentProgram:
         world = self._world()
         memory = make_memory(self.memory) if self.memory is not None else None
         spec = {"kind": self.kind, "spec": self.spec()}
-        return Agent(self.policy, Toolset(self.opened, world), world, self.limits, memory, self.identity, spec)
+        return Agent(self.policy, self.toolset, world, self.limits, memory, self.identity, spec)
 
     def start(self, input: Input | str, repeat: int = 0) -> Start:
         """The beginning of the episode that answers an input."""
@@ -154,7 +159,7 @@ class AgentProgram:
 
     async def close(self) -> None:
         """Close the tools that hold something open."""
-        await Toolset(self.opened).close()
+        await self.toolset.close()
 
 
 def answer(view: View, episode: str, events: Sequence[Event]) -> Answer:

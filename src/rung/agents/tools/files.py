@@ -190,7 +190,7 @@ def open_files(target: str = "", *, write: bool = False, room: int = 64) -> tupl
     """``target`` is the folder, looked up beside the task's file; ``room`` is how many MB it may hold after a writing."""
     if not target:
         raise InputError("the tool files needs a folder", remedy="write files:FOLDER")
-    jail = Jail((here().folder or Path()) / target, room << 20)
+    jail = Jail(here().path(target), room << 20)
 
     async def files_list(folder: Name = ".") -> str:
         """List the files of a folder and of those below it, with their sizes in bytes."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import ConfigDict, PydanticUserError, ValidationError, create_model
@@ -19,6 +18,7 @@ from rung.core.errors import InputError, RungError
 from rung.core.place import here
 from rung.core.problem import nearest
 from rung.core.protocols import Effect
+from rung.core.reply import offence
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -113,7 +113,7 @@ def open_python(target: str = "", **options: Any) -> FunctionTool:
     if not place or not attribute:
         raise InputError(f"got tool python:{target}", remedy="write python:MODULE:FUNCTION or python:FILE.py:FUNCTION")
     if place.endswith(".py"):
-        path = (here().folder or Path()) / place
+        path = here().path(place)
         spec = spec_from_file_location(path.stem, path) if path.is_file() else None
         if spec is None or spec.loader is None:
             raise InputError(f"there is no file {path}", remedy="paths are looked up beside the task or agent file")
@@ -137,3 +137,15 @@ def no_target(name: str, target: str) -> None:
     """Raises InputError where a tool that takes no target was given one."""
     if target:
         raise InputError(f"tool {name} takes no target, got {target!r}", remedy=f"write {name}")
+
+
+def demand(name: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Raises InputError (code ``arguments``, or ``slow-pattern``) for arguments that the schema refuses or cannot be held against."""
+    found = offence(schema, dict(arguments))
+    if found is not None:
+        where = ".".join(map(str, found.path))
+        raise InputError(
+            f"{name}: {where + ': ' if where else ''}{found.message}",
+            remedy=f"its arguments: {', '.join(schema.get('properties', {})) or 'none'}",
+            code="arguments",
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from rung.agents.calls.bfcl import BfclItem, complaint, read_items
-from rung.agents.calls.call import Stages, Staging
+from rung.agents.calls.call import Stages, Staging, can_stage
 from rung.agents.calls.chooser import best, combine, question
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Call
@@ -80,7 +80,7 @@ class Calls(Study[None, CallTable]):
         if len(simple) < 2 or len(multiple) < 2:
             raise InputError(f"{folder}: fewer than 2 items are left", remedy="give a smaller --skip")
         model = RememberedModel(lab.resources.model(), lab.store)
-        if not model.capabilities.score or "json" not in model.capabilities.forms:
+        if not can_stage(model):
             raise InputError(
                 f"{model.name} cannot score labels, or not decode JSON",
                 remedy="name a local one: -m openvino:smollm2-135m",

@@ -89,5 +89,4 @@ class PlanExecute:
 
     async def conclude(self, view: View) -> Any:
         """What the last step that was done gave."""
-        done = [call.text for turn in view.turns for call in turn.calls if not call.refused]
-        return done[-1] if done else None
+        return view.last_result

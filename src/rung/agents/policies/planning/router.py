@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from rung.agents.loop.move import AgentPolicy, Concluding, Decision
 from rung.agents.loop.view import View
 from rung.core.errors import InputError
-from rung.core.pattern import compile_pattern
+from rung.core.pattern import compile_pattern, slashed
 from rung.core.protocols import Model
 from rung.core.types import Message, ScoreRequest
 
@@ -36,8 +36,8 @@ class Router:
         if unknown:
             raise InputError(f"when: {unknown[0]!r} is no route", remedy=f"routes: {', '.join(self.routes)}")
         for about in self.when.values():
-            if _pattern(about):
-                compile_pattern(_pattern(about))
+            if pattern := slashed(about):
+                compile_pattern(pattern)
 
     async def decide(self, view: View) -> Decision:
         taken = await self._route(view)
@@ -59,7 +59,7 @@ class Router:
 
     async def _choose(self, request: str) -> str:
         for name in self.routes:
-            pattern = _pattern(self.when.get(name, ""))
+            pattern = slashed(self.when.get(name, ""))
             if pattern and compile_pattern(pattern).search(request):
                 return name
         names = tuple(self.routes)
@@ -71,7 +71,3 @@ class Router:
         return max(
             names, key=lambda name: len(words & set(_WORD.findall(f"{name} {self.when.get(name, '')}".casefold())))
         )
-
-
-def _pattern(about: str) -> str:
-    return about[1:-1] if len(about) > 2 and about[0] == about[-1] == "/" else ""

@@ -65,4 +65,4 @@ class SelfPrompting:
 
     async def conclude(self, view: View) -> Any:
         """The last result."""
-        return next((call.text for turn in reversed(view.turns) for call in turn.calls if not call.refused), None)
+        return view.last_result

@@ -47,7 +47,7 @@ class TaskList:
             fresh = []
         tasks = self._order(self._merge(tasks, done, fresh), fresh)
         if not tasks:
-            return finish(self._last(view), "nothing is left on the list")
+            return finish(view.last_result, "nothing is left on the list")
         first, rest = tasks[0], tasks[1:]
         plan = {"tasks": rest, "done": [*done, first["task"]]}
         call = first.get("call")
@@ -96,13 +96,9 @@ class TaskList:
             fresh = []
         return fresh, reply.text, request
 
-    @staticmethod
-    def _last(view: View) -> Any:
-        return next((call.text for turn in reversed(view.turns) for call in turn.calls if not call.refused), None)
-
     async def conclude(self, view: View) -> Any:
         """The last result."""
-        return self._last(view)
+        return view.last_result
 
     def __post_init__(self) -> None:
         if self.most < 1:

@@ -73,7 +73,7 @@ def open_sql(target: str = "", *, seconds: float = SECONDS) -> FunctionTool:
         ask: Any = server.read
         outline = server.outline
     else:
-        file = (here().folder or Path()) / target
+        file = here().path(target)
         if not target or not file.is_file():
             raise InputError(f"tool sql: there is no file {target!r}", remedy="write sql:FILE or sql:postgresql://...")
         outline = _outline(file)

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from rung.agents.tools.arguments import demand
+from rung.agents.tools.function import demand
 from rung.core.codec import digest
 from rung.core.errors import InputError, RungError
 from rung.core.extras import require

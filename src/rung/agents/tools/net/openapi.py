@@ -18,11 +18,12 @@ from urllib.parse import quote, urlencode
 
 import yaml
 
-from rung.agents.tools.arguments import demand
+from rung.agents.tools.function import demand
 from rung.agents.tools.net.address import Reach, fetch, place
 from rung.core.errors import InputError, RungError
 from rung.core.place import here
 from rung.core.protocols import Effect
+from rung.foundations.text.yaml import read_yaml
 
 METHODS: dict[str, Effect] = {
     "get": "pure", "head": "pure", "put": "keyed", "delete": "keyed", "post": "once", "patch": "once",
@@ -199,7 +200,7 @@ def open_openapi(
 
     Raises InputError for a document that is none, or an operation that cannot be called.
     """
-    file = (here().folder or Path()) / target
+    file = here().path(target)
     if not target or not file.is_file():
         raise InputError(f"tool openapi: there is no file {target!r}", remedy="write openapi:FILE")
     try:
@@ -207,8 +208,8 @@ def open_openapi(
             raise InputError(
                 "tool openapi: the document has more than 20 MB", file=file, remedy="cut it", code="openapi"
             )
-        document = _Document(yaml.safe_load(file.read_text(encoding="utf-8")), file)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        document = _Document(read_yaml(file.read_text(encoding="utf-8")), file)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"tool openapi: it cannot be read: {str(error)[:200]}", file=file, code="openapi") from None
     base = _server(document, server)
     secret = {name: _variable(variable) for name, variable in (headers or {}).items()}

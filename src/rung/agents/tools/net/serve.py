@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from rung.agents.tools.arguments import demand
+from rung.agents.tools.function import demand
 from rung.core.errors import InputError, RungError
 from rung.core.extras import require
 from rung.core.problem import nearest
