@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # the tests start many processes: each would compile the package anew
 
 # `make quick` is for people at work: a part of the tests, under a minute.
 .PHONY: climb test quick lower lint types docs setup clean
@@ -46,7 +47,7 @@ $(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
 	touch $@ $(VENV)/.climb
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m rung.cli.reference docs/reference
+	$(BIN)/python -m rung.cli.base.reference docs/reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'open build/site/index.html'
 

@@ -18,8 +18,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.metrics.ab import Arm, look, paths
-from rung.metrics.stats import wilson
+from rung.metrics.statistics.ab import Arm, look, paths
+from rung.metrics.statistics.stats import wilson
 
 Table = NDArray[np.float64]
 

@@ -26,7 +26,7 @@ from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.types import Chunk, Interval, Reply, Request, ScoreRequest, Scores
 from rung.models import Pool
-from rung.prompts.patterns.agree import JudgeAgreement, Pair, agreement, read_judged
+from rung.prompts.patterns.judging.agree import JudgeAgreement, Pair, agreement, read_judged
 
 LLMBAR = {
     "natural": ("natural",),

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.data.clean import language, noise
-from rung.data.clean.minhash import Deduplicator, sets
-from rung.data.clean.toxic import rules
+from rung.data.clean.filters import language
+from rung.data.clean.filters import noise
+from rung.data.clean.filters.minhash import Deduplicator, sets
+from rung.data.clean.filters.toxic import rules
 from rung.data.split.kinds import kind
-from rung.metrics.stats import wilson
+from rung.metrics.statistics.stats import wilson
 from rung.safety import private
 from rung.safety.filter import TrainedFilter
 

@@ -8,7 +8,7 @@ llama-cpp-python takes the prompts one after another and keeps the prefix that m
 transformers runs one batch in bfloat16. One stream: 128 new tokens after a short prompt, beside ``openvino_genai.LLMPipeline``.
 
 openvino-genai computes the very graph that rung computes: its own reading of a Q4_1 file is wrong (it rounds the offsets, see
-``rung.models.engine.gguf.recode``) and has half the bytes; that reading is shown beside it for one stream. llama-cpp-python and
+``rung.models.engine.files.gguf.recode``) and has half the bytes; that reading is shown beside it for one stream. llama-cpp-python and
 transformers read the GGUF file itself. With ``--rounds 0`` only the one stream is measured.
 
 A peer that is not installed is printed as such. Rounds alternate; medians are printed with every round's figure.

@@ -29,7 +29,7 @@ from bm25 import passages
 from numpy.typing import NDArray
 
 from rung.core.types import Case
-from rung.metrics.ranking import Ndcg
+from rung.metrics.answers.ranking import Ndcg
 from rung.models.embed import open_embedder
 from rung.retrieval.keyword.keyword import KeywordIndex
 from rung.retrieval.measure.evaluate import read

@@ -15,8 +15,8 @@ from collections import Counter
 from rung.core.settings import Settings
 from rung.core.types import Result, Score
 from rung.ladder.history import read_results, read_run
-from rung.ladder.numbers import pvalue
-from rung.metrics.instructions import (
+from rung.ladder.view.numbers import pvalue
+from rung.metrics.rules.instructions import (
     CheckableInstruction,
     InstructionLevel,
     PromptLevel,
@@ -24,9 +24,9 @@ from rung.metrics.instructions import (
     read_instructions,
     verdicts,
 )
-from rung.metrics.stats import interval, paired
+from rung.metrics.statistics.stats import interval, paired
 from rung.models import Pool
-from rung.prompts.patterns.checked.form import compile_form
+from rung.prompts.patterns.checking.checked.form import compile_form
 from rung.store import open_store
 
 GROUPS = ("all", "enforced", "left")

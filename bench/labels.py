@@ -80,7 +80,7 @@ def main() -> None:
     limits.cache_size, limits.enable_prefix_caching, limits.max_num_batched_tokens = 1, False, 2048
     properties = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     ours[0]._engine.load()
-    # The same graph for everybody: openvino-genai's own reading of Q4_1 rounds the weights (rung.models.engine.gguf.recode).
+    # The same graph for everybody: openvino-genai's own reading of Q4_1 rounds the weights (rung.models.engine.files.gguf.recode).
     graph = ours[0]._engine.graph().parent
     pipe = genai.ContinuousBatchingPipeline(graph, genai.Tokenizer(path), limits, "CPU", **properties)
     one, closed = genai.GenerationConfig(), genai.GenerationConfig()

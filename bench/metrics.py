@@ -23,14 +23,14 @@ import numpy as np
 
 from rung.core.protocols import Metric
 from rung.core.types import Case, Score
-from rung.metrics import stats
-from rung.metrics.bleu import BLEU, CHRF
-from rung.metrics.choice import Contender, choose
-from rung.metrics.exact import ACCURACY
-from rung.metrics.labels import MACRO_F1
-from rung.metrics.overlap import TOKEN_F1
-from rung.metrics.rouge import rouge
-from rung.metrics.sequential import evidence
+from rung.metrics.statistics import stats
+from rung.metrics.texts.bleu import BLEU, CHRF
+from rung.metrics.statistics.choice import Contender, choose
+from rung.metrics.answers.exact import ACCURACY
+from rung.metrics.answers.labels import MACRO_F1
+from rung.metrics.texts.overlap import TOKEN_F1
+from rung.metrics.texts.rouge import rouge
+from rung.metrics.statistics.sequential import evidence
 
 ROUNDS = 5
 

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.protocols import Context
 from rung.core.types import Case, Example, Split, Task
 from rung.foundations.rules import Rules

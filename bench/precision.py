@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.core.machine import machine
+from rung.core.system.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rung.core.codec import encode
 from rung.ladder.history import read_runs
-from rung.ladder.numbers import count, difference, money, note, quality, seconds
+from rung.ladder.view.numbers import count, difference, money, note, quality, seconds
 from rung.ladder.records import RunRecord
 from rung.store import open_store
 

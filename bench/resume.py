@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' random base
 from tests.desk import THINGS
 from tests.tuning.conftest import write_gguf
 
-from rung.core.extras import require
+from rung.core.system.extras import require
 
 CONFIG = """
 model: {base}

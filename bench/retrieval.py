@@ -25,11 +25,11 @@ from pathlib import Path
 
 from rung.core.settings import Settings
 from rung.core.types import Case, Document
-from rung.metrics import stats
-from rung.metrics.ranking import HitRate, Mrr, Ndcg, Ranking, RecallAt
+from rung.metrics.statistics import stats
+from rung.metrics.answers.ranking import HitRate, Mrr, Ndcg, Ranking, RecallAt
 from rung.models import Pool
 from rung.models.embed import open_embedder
-from rung.prompts.patterns.refine import refine
+from rung.prompts.patterns.checking.refine import refine
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.measure import evaluate
 from rung.retrieval.measure.evaluate import MEASURES, Judged, Method, MethodResult, compare, read, table, whole

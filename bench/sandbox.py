@@ -26,7 +26,7 @@ from tests.sandbox import attacks
 
 from rung.core.errors import RungError
 from rung.core.types import Case
-from rung.metrics.code import Passes
+from rung.metrics.answers.code import Passes
 from rung.sandbox import CodeSandbox, Quota, open_sandbox
 
 

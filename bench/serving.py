@@ -45,7 +45,7 @@ server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=Fals
 asyncio.run(server.serve(sockets=[s])) if "uvloop" not in sys.argv else __import__("uvloop").run(server.serve(sockets=[s]))
 """
 
-SERVE = "import typer; from rung.cli.serve import serve; typer.run(serve)"
+SERVE = "import typer; from rung.cli.use.serve import serve; typer.run(serve)"
 
 
 def start(*command: str) -> tuple[subprocess.Popen[str], int]:
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    from rung.core import program as programs
+    from rung.core.parts import program as programs
     from rung.models import Pool
     from rung.prompts.program import Options, PromptProgram
     from rung.prompts.template.prompt import Prompt

@@ -159,7 +159,7 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
 def table(options: argparse.Namespace, name: str) -> None:
     from rung.core.types import Score
     from rung.metrics import load_metric
-    from rung.metrics.stats import paired
+    from rung.metrics.statistics.stats import paired
 
     shares = options.shares.split(",")
     runs = {share: json.loads(place(options, name, share).read_text()) for share in shares}

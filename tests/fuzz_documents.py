@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rung.core.problem import Problem, Problems
 from rung.documents import scan
-from rung.documents.layout import Layout
+from rung.documents.tables.layout import Layout
 from rung.documents.source import parse
-from rung.documents.tables import read as read_tables
+from rung.documents.tables.rows import read as read_tables
 from rung.tasks import examine
 from tests.documents.material import PAGE, docx, paragraph, pdf
 from tests.fuzz import WORDS, Kind, mutate, mutate_zip

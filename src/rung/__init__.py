@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rung.core import __version__
-from rung.core.extras import opt_out
+from rung.core.system.extras import opt_out
 
 if TYPE_CHECKING:
     from rung.core.errors import RungError as RungError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rung import tasks
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, Message, Reply, Request, RungChoice, Sampling, Task
 from rung.ladder.climb import Climber

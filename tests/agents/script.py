@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from rung.core.meter import report
+from rung.core.parts.meter import report
 from rung.core.types import Capabilities, Chunk, Reply, Request, Scores, ToolCall, Usage
 
 

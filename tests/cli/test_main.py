@@ -9,16 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli.main import VERBS, app
+from tests.command import rung
 
 HEAVY = ("numpy", "pydantic", "sqlalchemy", "sklearn", "jinja2", "openvino", "torch", "rich.live", "yaml", "fastapi")
-
-
-def rung(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.argv = ['rung', *{list(words)!r}]; from rung.cli.main import main; main()"
-    env = {**os.environ, "COLUMNS": "400", "RUNG_MODEL": "fake:echo", **environment}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=120
-    )
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:

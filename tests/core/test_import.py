@@ -42,7 +42,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_there_is_a_core() -> None:
-    assert {"rung.core.types", "rung.core.settings", "rung.core.registry"} <= set(CORE)
+    assert {"rung.core.types", "rung.core.settings", "rung.core.parts.registry"} <= set(CORE)
 
 
 @pytest.mark.parametrize("statement", ["import rung", f"import rung, {', '.join(CORE)}"], ids=["rung", "core"])
@@ -57,7 +57,7 @@ def test_import_rung_alone_loads_no_room() -> None:
         "rung",
         "rung.core",
         "rung.core.errors",
-        "rung.core.extras",
+        "rung.core.system.extras",
     }
 
 

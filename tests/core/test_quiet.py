@@ -23,6 +23,18 @@ sys.addaudithook(watch)
 """
 """As ``sitecustomize`` it is read first by every Python process that is started, also by those that ours start."""
 
+EACH = """
+import sys
+from rung.cli.main import main
+for line in sys.argv[1:]:
+    sys.argv = ["rung", *line.split()]
+    try: main()
+    except SystemExit as end:
+        if end.code: raise
+    print(line, "ended with 0", file=sys.stderr, flush=True)
+"""
+"""Commands one after another in one process, which starts only once what they import."""
+
 PACKAGES = ("openvino", "openvino_genai", "torch", "transformers", "huggingface_hub", "peft", "tokenizers", "gguf")
 
 
@@ -100,16 +112,17 @@ def test_commands_reach_nobody(tmp_path: Path) -> None:
     (work / "note.md").write_text("# Parcels\n\nA late parcel is paid back.\n")
     watched = Watched(tmp_path)
 
-    def rung(*command: str) -> None:
-        done = watched.run("-m", "rung", *command, cwd=work)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-    rung("run", "-m", "openvino:smollm2-135m", "-p", "Hello", "--max-tokens", "2")
-    rung("init", "mine")
-    rung("climb", "mine", "--rung", "zero-shot", "--limit", "2", "--quiet")
-    rung("tune", "tune.yaml", "--no-preflight", "--no-parity", "-q")
-    rung("index", "build", "note.md", "--to", "notes")
-    rung("search", "notes", "late parcel")
+    lines = [
+        "run -m openvino:smollm2-135m -p Hello --max-tokens 2",
+        "init mine",
+        "climb mine --rung zero-shot --limit 2 --quiet",
+        "tune tune.yaml --no-preflight --no-parity -q",
+        "index build note.md --to notes",
+        "search notes late",
+    ]
+    done = watched.run("-c", EACH, *lines, cwd=work)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stderr.count("ended with 0") == len(lines)
     server = watched.start("-m", "rung", "serve", "-m", "openvino:smollm2-135m", "--port", "0", cwd=work)
     assert server.stdout is not None
     try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from rung.cli import reference
-from rung.core import registry
+from rung.cli.base import reference
+from rung.core.parts import registry
+from tests.command import rung
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,21 +23,17 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RUNG_MODEL": "fake:echo", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
 PYTHON = [(page.name, code) for page in PAGES for code in blocks(page, "python")]
 
 
 @pytest.mark.parametrize("code", [code for _, code in PYTHON], ids=[name for name, _ in PYTHON])
 @pytest.mark.slow
-def test_python_blocks_run(code: str, tmp_path: Path) -> None:
-    done = python(code, tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNG_MODEL", "fake:echo")
+    module = ModuleType("__main__")  # a block may define classes, which are looked for where they say they are
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    exec(compile(code, "block", "exec"), module.__dict__)
 
 
 @pytest.mark.slow
@@ -52,7 +48,7 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path) -> None:
         if words[1] == "serve":  # it does not end; tests/serving talks to it
             continue
         words = ["fake:echo" if word.startswith("openvino:") else word for word in words]
-        done = python(f"import sys; sys.argv = {words!r}; from rung.cli.main import main; main()", tmp_path)
+        done = rung(*words[1:], folder=tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         if words[1:4] == ["show", "last", "zero-shot"] and not example:
             rows = done.stdout.strip().splitlines()[1:]
@@ -90,7 +86,7 @@ def test_the_tutorial_runs_as_typed(tmp_path: Path) -> None:
     commands = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
     assert len(commands) > 5
     for line in commands:
-        done = python(f"import sys; sys.argv = {shlex.split(line)!r}; from rung.cli.main import main; main()", tmp_path)
+        done = rung(*shlex.split(line)[1:], folder=tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rung.documents.formats.headings import headings
+from rung.documents.formats.markdown.headings import headings
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError, MissingExtra
 from rung.core.problem import Problem, Problems
 from rung.core.types import Document

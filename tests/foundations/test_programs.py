@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rung.core import program as programs
-from rung.core.arrays import read_arrays
+from rung.core.parts import program as programs
+from rung.core.system.arrays import read_arrays
 from rung.core.codec import digest_file, encode
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Program, Rung

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 
-from rung.core import program as programs
-from rung.core import registry
+from rung.core.parts import program as programs
+from rung.core.parts import registry
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Context, Program, Resources, Traits
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, RungChoice, Task
 from rung.ladder.climb import Climber
@@ -157,7 +157,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         registry, "table", lambda kind: {"rung": rungs, "program": programs}.get(kind) or registry.TABLES[kind]
     )
-    from rung.metrics.shelf import METRICS
+    from rung.metrics.names import METRICS
 
     monkeypatch.setitem(registry.TABLES, "metric", METRICS)
 

@@ -12,9 +12,9 @@ from rung.core.errors import InputError, Unsupported
 from rung.core.protocols import Metric
 from rung.core.types import Case, Failure, Score, Step
 from rung.metrics import load_metric
-from rung.metrics.shelf import METRICS
+from rung.metrics.names import METRICS
 
-from .material import Shelf, pairs
+from tests.metrics.material import Shelf, pairs
 
 ARGUMENTS = {
     "schema-valid": '{"type": "object", "required": ["item"]}',

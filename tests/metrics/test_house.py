@@ -12,10 +12,10 @@ from rung import tasks
 from rung.core.errors import InputError
 from rung.core.types import Case, Task
 from rung.metrics import load_metric
-from rung.metrics.policy import PolicyMetric, read_policy
-from rung.metrics.tone import Voice, read_voice, sentences
+from rung.metrics.rules.policy import PolicyMetric, read_policy
+from rung.metrics.texts.tone import Voice, read_voice, sentences
 
-from .material import Shelf
+from tests.metrics.material import Shelf
 
 END = "\n\nHa det fint ute,\nFjellbua"
 RETURNS = {"facts": "Returns: 30 days from delivery, unused.", "message": "Can I return the 2 axes?"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import BudgetExceeded, ContextOverflow, InputError, Unsupported
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.protocols import Model
 from rung.core.types import (
     Budget,

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from rung.core.errors import AuthError, BudgetExceeded, FetchError, InputError, RateLimited, ServerError
-from rung.core.machine import machine
-from rung.core.meter import metered
+from rung.core.system.machine import machine
+from rung.core.parts.meter import metered
 from rung.core.protocols import Embedder
 from rung.core.settings import Settings
 from rung.core.types import Budget
 from rung.models import fit_embedder, hub, open_embedder
-from rung.models.embed.cache import Kept
+from rung.models.embed.cache import CachedEmbedder
 from rung.models.embed.hidden import HiddenEmbedder
 from rung.models.embed.minilm import best_precision
 from rung.models.embed.pooling import A, Sif, pool
@@ -538,32 +538,32 @@ class Counting:
 
 def test_a_text_is_computed_once_for_all_processes(tmp_path: Path) -> None:
     inner = Counting()
-    kept = Kept(inner, tmp_path, 10_000_000)
+    kept = CachedEmbedder(inner, tmp_path, 10_000_000)
     first = kept.embed(["a", "b", "a"])
     assert inner.asked == ["a", "b"]
     assert (kept.hits, kept.misses) == (0, 3)
-    again = Kept(Counting(), tmp_path, 10_000_000)
+    again = CachedEmbedder(Counting(), tmp_path, 10_000_000)
     assert np.array_equal(again.embed(["b", "a", "a"]), first[[1, 0, 0]])
     assert (again.hits, again.misses) == (3, 0)
     other = Counting("two")
-    Kept(other, tmp_path, 10_000_000).embed(["a"])
+    CachedEmbedder(other, tmp_path, 10_000_000).embed(["a"])
     assert other.asked == ["a"], "another fingerprint, other vectors"
 
 
 def test_more_than_one_query_of_keys(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(1203)]
-    first = Kept(Counting(), tmp_path, 10_000_000).embed(texts)
-    again = Kept(Counting(), tmp_path, 10_000_000)
+    first = CachedEmbedder(Counting(), tmp_path, 10_000_000).embed(texts)
+    again = CachedEmbedder(Counting(), tmp_path, 10_000_000)
     assert np.array_equal(again.embed(texts), first)
     assert again.hits == 1203
 
 
 def test_the_file_stays_within_its_limit(tmp_path: Path) -> None:
-    kept = Kept(Counting(), tmp_path, 100_000)
+    kept = CachedEmbedder(Counting(), tmp_path, 100_000)
     for start in range(0, 6000, 100):
         kept.embed([f"text {i}" for i in range(start, start + 100)])
     assert kept.path.stat().st_size < 400_000
-    new = Kept(Counting(), tmp_path, 100_000)
+    new = CachedEmbedder(Counting(), tmp_path, 100_000)
     new.embed([f"text {i}" for i in range(5900, 6000)])
     assert new.hits == 100, "the last used are kept"
 
@@ -571,19 +571,19 @@ def test_the_file_stays_within_its_limit(tmp_path: Path) -> None:
 def test_flipped_bits_are_not_believed(tmp_path: Path) -> None:
     import sqlite3
 
-    kept = Kept(Counting(), tmp_path, 10_000_000)
+    kept = CachedEmbedder(Counting(), tmp_path, 10_000_000)
     first = kept.embed(["a"])
     with sqlite3.connect(kept.path) as database:
         database.execute("UPDATE vectors SET vector = zeroblob(32)")
     database.close()
-    again = Kept(Counting(), tmp_path, 10_000_000)
+    again = CachedEmbedder(Counting(), tmp_path, 10_000_000)
     assert np.array_equal(again.embed(["a"]), first)
     assert again.misses == 1
 
 
 def test_a_damaged_file_is_said_and_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "vectors-1.db").write_bytes(b"no database at all, " * 400)
-    kept = Kept(Counting(), tmp_path, 10_000_000)
+    kept = CachedEmbedder(Counting(), tmp_path, 10_000_000)
     assert kept.embed(["a", "b"]).shape == (2, 8)
     kept.embed(["a"])
     assert kept.misses == 3
@@ -598,8 +598,8 @@ def test_a_kill_in_the_middle_leaves_whole_vectors(tmp_path: Path) -> None:
     import time
 
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from tests.models.test_embedders import Counting, Kept\n"
-        "kept = Kept(Counting(), pathlib.Path(sys.argv[1]), 10**8)\n"
+        "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from tests.models.test_embedders import Counting, CachedEmbedder\n"
+        "kept = CachedEmbedder(Counting(), pathlib.Path(sys.argv[1]), 10**8)\n"
         "for i in range(10**6): kept.embed([f'{i} {j}' for j in range(50)]); print(i, flush=True)\n"
     )
     root = str(Path(__file__).parents[2])
@@ -613,18 +613,18 @@ def test_a_kill_in_the_middle_leaves_whole_vectors(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     done = len(process.stdout.read().split())
     process.wait()
-    kept = Kept(Counting(), tmp_path, 10**8)
+    kept = CachedEmbedder(Counting(), tmp_path, 10**8)
     kept.embed([f"{i} {j}" for i in range(done) for j in range(50)])
     assert kept.misses == 0, "what was acknowledged is there"
 
 
 def test_slow_kinds_are_kept_unless_said_otherwise(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     own_cache(monkeypatch, bench.folder)
-    assert isinstance(open_embedder(f"hf:{bench.bert}"), Kept)
-    assert isinstance(open_embedder(f"words:{write_text(bench.folder / 'w.txt')}?cache=on"), Kept)
-    assert not isinstance(open_embedder(f"hf:{bench.bert}?cache=off"), Kept)
+    assert isinstance(open_embedder(f"hf:{bench.bert}"), CachedEmbedder)
+    assert isinstance(open_embedder(f"words:{write_text(bench.folder / 'w.txt')}?cache=on"), CachedEmbedder)
+    assert not isinstance(open_embedder(f"hf:{bench.bert}?cache=off"), CachedEmbedder)
     monkeypatch.setenv("RUNG_EMBEDDINGS", "0")
-    assert not isinstance(open_embedder(f"hf:{bench.bert}"), Kept)
+    assert not isinstance(open_embedder(f"hf:{bench.bert}"), CachedEmbedder)
 
 
 # ---------------------------------------------------------------- MiniLM

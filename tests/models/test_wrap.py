@@ -18,7 +18,7 @@ from rung.core.errors import (
     RateLimited,
     ServerError,
 )
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.settings import Settings
 from rung.core.types import Budget, Chunk, Message, Reply, Request, Sampling, ScoreRequest, Usage
 from rung.models import Pool, prices

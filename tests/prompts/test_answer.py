@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import ServerError
-from rung.core.reply import read_reply
+from rung.core.text.reply import read_reply
 from rung.core.types import Message, ResponseFormat, Sampling
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.prompts.answer import Asked, ask, listen

@@ -6,12 +6,12 @@ from typing import get_args
 
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
 from rung.core.types import Example, Message, Reply, Request, ResponseFormat, Sampling
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.verify import VerifiedProgram
+from rung.prompts.patterns.checking.verify import VerifiedProgram
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt

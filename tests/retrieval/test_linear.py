@@ -9,7 +9,7 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Document, Hit, Passage
-from rung.metrics.grounding import claims, support
+from rung.metrics.texts.grounding import claims, support
 from rung.retrieval.answer.cite import cite, locate
 from rung.retrieval.answer.span import candidates
 from rung.retrieval.chunk import chunker

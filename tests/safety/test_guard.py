@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
 from rung.core.protocols import Context
 from rung.core.settings import Settings

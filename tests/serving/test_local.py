@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError, ServerError
 from rung.core.types import Answer, ResponseFormat
 from rung.models import Pool

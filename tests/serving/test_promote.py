@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError, ParityError
 from rung.core.settings import Settings

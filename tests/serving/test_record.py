@@ -169,12 +169,12 @@ async def test_what_is_too_old_is_deleted(store: Store) -> None:
     tidy.cancel()
 
 
-SERVE = "import typer; from rung.cli.serve import serve; typer.run(serve)"
+SERVE = "import typer; from rung.cli.use.serve import serve; typer.run(serve)"
 
 
 @pytest.mark.slow
 def test_a_killed_server_has_lost_only_the_last_half_second(tmp_path: Path) -> None:
-    from rung.core import program as programs
+    from rung.core.parts import program as programs
 
     folder = programs.save(program(), tmp_path / "echo")
     url = f"sqlite:///{tmp_path / 'store.db'}"

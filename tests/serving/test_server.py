@@ -18,7 +18,7 @@ import httpx
 import openai
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import Document
@@ -31,7 +31,7 @@ from tests.serving.loopback import program
 
 pytestmark = pytest.mark.server
 
-VERB = "import typer; from rung.cli.serve import serve; typer.run(serve)"
+VERB = "import typer; from rung.cli.use.serve import serve; typer.run(serve)"
 HI: list[Any] = [{"role": "user", "content": "hello there"}]
 
 

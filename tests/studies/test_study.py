@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli.main import app
-from rung.cli.study import verb
+from rung.cli.task.study import verb
 from rung.core.errors import InputError
 from rung.core.settings import Settings
 from rung.core.types import RungChoice, Task

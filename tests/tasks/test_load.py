@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rung import tasks
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.problem import Problem
 from rung.core.types import RungChoice, Task

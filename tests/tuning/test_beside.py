@@ -93,7 +93,7 @@ def test_what_the_engine_cannot_run_is_refused(tiny: Base, made: Path, tmp_path:
 
 
 def test_shelf_lays_adapters_side_by_side(made: Path) -> None:
-    shelf = lora.Shelf()
+    shelf = lora.AdapterSlots()
     one, two = lora.read(made / "a1"), lora.read(made / "a2")
     assert [shelf.take(one), shelf.take(two), shelf.take(one)] == [1, 2, 1]
     assert shelf.spans() == [(0, 4), (4, 6)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.machine import Machine, machine
+from rung.core.system.machine import Machine, machine
 from rung.tuning import forecast, precision, speed
 from rung.tuning.batches import TokenRow
 from rung.tuning.loop import identity

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from rung.core import program as programs
-from rung.core import registry
+from rung.core.parts import program as programs
+from rung.core.parts import registry
 from rung.core.errors import FitError
-from rung.core.meter import metered
-from rung.core.program import file_hash
+from rung.core.parts.meter import metered
+from rung.core.parts.program import file_hash
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Example, Progress, ResponseFormat, Task

@@ -10,39 +10,39 @@ from typing import Any
 
 import typer
 
-from rung.cli.late import LateGroup
+from rung.cli.base.late import LateGroup
 
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
-        "init": ("init:init", "Write a task of your own to begin with: a commented task.yaml and data."),
-        "validate": ("validate:validate", "Check a task and its data; nothing is written."),
-        "climb": ("climb:climb", "Try every technique on a task and recommend the cheapest good one."),
+        "init": ("task.init:init", "Write a task of your own to begin with: a commented task.yaml and data."),
+        "validate": ("task.validate:validate", "Check a task and its data; nothing is written."),
+        "climb": ("task.climb:climb", "Try every technique on a task and recommend the cheapest good one."),
     },
     "Look at what was measured": {
-        "runs": ("runs:runs", "List runs, newest first."),
-        "show": ("show:show", "Show a run, a rung's examples, or all about one example."),
-        "diff": ("diff:diff", "Compare two runs, rung by rung and example by example."),
-        "errors": ("study:errors", "Cluster what a rung gets wrong."),
-        "stress": ("study:stress", "Ask again with typos, in capitals, cut, padded and empty."),
-        "curve": ("study:curve", "Find out what labelling more examples would bring."),
-        "rate": ("rate:rate", "Let people say which of two rungs' answers is better."),
-        "sweep": ("study:sweep", "Measure how random the answers are, by sampling settings."),
-        "forgetting": ("study:forgetting", "Compare two models on what one was not tuned for."),
-        "studies": ("study:studies", "List the studies that were made, or show one again."),
+        "runs": ("task.runs:runs", "List runs, newest first."),
+        "show": ("task.show:show", "Show a run, a rung's examples, or all about one example."),
+        "diff": ("task.diff:diff", "Compare two runs, rung by rung and example by example."),
+        "errors": ("task.study:errors", "Cluster what a rung gets wrong."),
+        "stress": ("task.study:stress", "Ask again with typos, in capitals, cut, padded and empty."),
+        "curve": ("task.study:curve", "Find out what labelling more examples would bring."),
+        "rate": ("task.rate:rate", "Let people say which of two rungs' answers is better."),
+        "sweep": ("task.study:sweep", "Measure how random the answers are, by sampling settings."),
+        "forgetting": ("task.study:forgetting", "Compare two models on what one was not tuned for."),
+        "studies": ("task.study:studies", "List the studies that were made, or show one again."),
     },
     "Use it": {
-        "run": ("run:run", "Answer inputs with a program, or a prompt with a model."),
-        "export": ("export:export", "Write a rung's program to a folder, re-scored before."),
-        "serve": ("serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
-        "ab": ("ab:ab", "Show both arms of an A/B test that is being served."),
-        "eval": ("study:eval", "Answer prompts as they are and score the answers."),
+        "run": ("use.run:run", "Answer inputs with a program, or a prompt with a model."),
+        "export": ("use.export:export", "Write a rung's program to a folder, re-scored before."),
+        "serve": ("use.serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
+        "ab": ("use.ab:ab", "Show both arms of an A/B test that is being served."),
+        "eval": ("task.study:eval", "Answer prompts as they are and score the answers."),
     },
     "Improve it": {
-        "prompt": ("prompt:app", "Write, check, version and optimize prompts."),
-        "pattern": ("pattern.app:app", "Use prompt patterns by themselves, one command each."),
-        "data": ("data:app", "Turn files, mail, chats and runs into training rows."),
-        "tune": ("tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
-        "adapters": ("adapters:app", "Look at adapters, merge or stack those of one base."),
+        "prompt": ("improve.prompt:app", "Write, check, version and optimize prompts."),
+        "pattern": ("improve.pattern.app:app", "Use prompt patterns by themselves, one command each."),
+        "data": ("improve.data:app", "Turn files, mail, chats and runs into training rows."),
+        "tune": ("improve.tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
+        "adapters": ("improve.adapters:app", "Look at adapters, merge or stack those of one base."),
     },
     "Search documents": {
         "index": ("documents.index:app", "Build, list, check and drop collections of documents."),
@@ -57,10 +57,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "tool": ("agent.tool:app", "List, show and call what agents may use; serve it over MCP."),
     },
     "This machine and this program": {
-        "models": ("models:app", "List, fetch and describe models."),
-        "config": ("config:config", "Show every setting, its value, and where it came from."),
-        "bench": ("bench:app", "Measure a part on this machine."),
-        "catalog": ("catalog:app", "Read what each technique is, when it helps, what it costs."),
+        "models": ("machine.models:app", "List, fetch and describe models."),
+        "config": ("machine.config:config", "Show every setting, its value, and where it came from."),
+        "bench": ("machine.bench:app", "Measure a part on this machine."),
+        "catalog": ("machine.catalog:app", "Read what each technique is, when it helps, what it costs."),
     },
 }
 """Verbs in the order and under the headings that ``rung --help`` shows: name -> (module of cli : attribute, what it does)."""

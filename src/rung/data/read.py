@@ -10,8 +10,8 @@ from rung.core.problem import Problems
 from rung.data.rows import lines, shapes
 from rung.data.rows.forms import Shape
 from rung.data.rows.records import Record, RowError
-from rung.documents import tables
-from rung.documents.layout import Layout, Row, Table
+from rung.documents.tables import rows as tables
+from rung.documents.tables.layout import Layout, Row, Table
 
 SQUAD = Layout(path="data[].paragraphs[].qas[]")
 """Where the questions of a SQuAD file are; each has the context and the title above it."""

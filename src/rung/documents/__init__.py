@@ -6,8 +6,8 @@ changed. What cannot be read is a Problem, not the end of the work.
 
 from __future__ import annotations
 
-from rung.documents.reading import read as read
-from rung.documents.reading import read_all as read_all
+from rung.documents.reading.bounded import read as read
+from rung.documents.reading.bounded import read_all as read_all
 from rung.documents.scan import scan as scan
 from rung.documents.scan import under as under
 from rung.documents.source import Reader as Reader

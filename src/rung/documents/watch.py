@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.documents.scan import scan
 from rung.documents.source import Source
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.core.codec import canonical
-from rung.core.program import Rows, inside
+from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Input, Task, text_of
 from rung.foundations.tfidf import Similar, top

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.core.files import atomic_write
+from rung.core.system.files import atomic_write
 from rung.foundations.text.words import visible
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from functools import partial
 from rung.core import __version__
 from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, MissingExtra, RungError
-from rung.core.machine import machine
-from rung.core.meter import metered
-from rung.core.place import beside
+from rung.core.system.machine import machine
+from rung.core.parts.meter import metered
+from rung.core.parts.place import beside
 from rung.core.protocols import Computing, Resources, Rung, Trainable
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Result, Task
 from rung.ladder.history import keep_examples
@@ -29,15 +29,15 @@ from rung.ladder.measure.calls import answered, words
 from rung.ladder.measure.cost import Peak, online, watching
 from rung.ladder.measure.evaluate import Evaluator, example_hash
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import seconds
+from rung.ladder.view.numbers import seconds
 from rung.ladder.prepare.fit import FitRequest, FitResources, Fitted, fit
 from rung.ladder.prepare.observer import Observer, Silent
-from rung.ladder.prepare.plan import Attempt, Using, about, alone, plan
+from rung.ladder.prepare.plan import Attempt, AttemptResources, about, alone, plan
 from rung.ladder.prepare.threads import detached
 from rung.ladder.recommend import compare
 from rung.ladder.records import RungRecord, RunRecord, Status
 from rung.metrics import load_metric
-from rung.metrics.stats import interval
+from rung.metrics.statistics.stats import interval
 from rung.store import Status as RunStatus
 from rung.store import Store
 
@@ -187,7 +187,7 @@ class Climber:
     async def _climb_rung(
         self, attempt: Attempt, blank: RungRecord, answering: Answering
     ) -> tuple[RungRecord, list[Result]]:
-        using = Using(self.pool, attempt.model)
+        using = AttemptResources(self.pool, attempt.model)
         results: list[Result] = []
         status: Status = "done"
         reason = ""
@@ -235,7 +235,7 @@ class Climber:
             )
         return record, results
 
-    async def _too_long(self, attempt: Attempt, rung: Rung, using: Using, answering: Answering) -> str:
+    async def _too_long(self, attempt: Attempt, rung: Rung, using: AttemptResources, answering: Answering) -> str:
         """Why a long fit does not fit into the rest of the time, or nothing."""
         if answering.deadline is None or not isinstance(rung, Trainable) or self._is_fitted(attempt, rung, using):
             return ""
@@ -249,14 +249,14 @@ class Climber:
             f"{seconds(self.task.budget.seconds)} are left; to climb it alone: {alone(self.task, attempt.title)}"
         )
 
-    def _is_fitted(self, attempt: Attempt, rung: Rung, using: Using) -> bool:
+    def _is_fitted(self, attempt: Attempt, rung: Rung, using: AttemptResources) -> bool:
         return self.store.fits.get(self._request(attempt, rung, using).key) is not None
 
-    def _request(self, attempt: Attempt, rung: Rung, using: Using) -> FitRequest:
+    def _request(self, attempt: Attempt, rung: Rung, using: AttemptResources) -> FitRequest:
         model = using.model().fingerprint if attempt.model else ""
         return FitRequest(attempt.choice, rung, self.task, model, self.seed)
 
-    async def _fit(self, attempt: Attempt, rung: Rung, using: Using, evaluator: Evaluator) -> Fitted:
+    async def _fit(self, attempt: Attempt, rung: Rung, using: AttemptResources, evaluator: Evaluator) -> Fitted:
         tell = partial(self.observer.fitting, attempt.title)
         given = FitResources(self.store, using, evaluator.fitting, self.settings.home, tell)
         return await fit(self._request(attempt, rung, using), given)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
 from rung.ladder.history import find_rung, read_examples, read_run
 from rung.ladder.records import RungRecord, RunRecord

@@ -8,10 +8,10 @@ from dataclasses import replace
 from rung.core.protocols import Metric
 from rung.core.types import Result, Score, Task
 from rung.ladder.measure.calls import best_case
-from rung.ladder.numbers import cost, count, seconds
+from rung.ladder.view.numbers import cost, count, seconds
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
-from rung.metrics.choice import Chosen, Contender, choose
-from rung.metrics.stats import Difference, holm, paired
+from rung.metrics.statistics.choice import Chosen, Contender, choose
+from rung.metrics.statistics.stats import Difference, holm, paired
 
 
 async def compare(

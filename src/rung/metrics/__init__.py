@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Metric, Resources
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Mean(ABC):
     """A metric that is the mean of its items' values, each between 0 and 1.
 
-    Only for these is a paired difference an average, so only these can be watched by ``rung.metrics.sequential`` and get
-    closed-form tests in ``rung.metrics.stats``. A failed case scores 0.
+    Only for these is a paired difference an average, so only these can be watched by ``rung.metrics.statistics.sequential`` and get
+    closed-form tests in ``rung.metrics.statistics.stats``. A failed case scores 0.
     """
 
     name: str

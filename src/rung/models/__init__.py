@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Self, cast
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Model
 from rung.core.settings import Settings

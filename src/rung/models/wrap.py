@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from rung.core import meter
+from rung.core.parts import meter
 from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
 from rung.core.protocols import Computing, Model, PromptCache
 from rung.core.settings import Settings

@@ -10,8 +10,8 @@ from typing import Any
 
 from rung.core.errors import ModelError
 from rung.core.protocols import Model
-from rung.core.reasoning import Listener, closed_alone
-from rung.core.reply import read_reply
+from rung.core.text.reasoning import Listener, closed_alone
+from rung.core.text.reply import read_reply
 from rung.core.types import (
     Answer,
     Failure,

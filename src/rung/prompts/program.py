@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rung.core.codec import canonical, decode, encode
 from rung.core.errors import InputError, ModelError
-from rung.core.program import inside, model_name
+from rung.core.parts.program import inside, model_name
 from rung.core.protocols import Model, Resources
 from rung.core.types import (
     Answer,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.program import Rows, inside
+from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
 from rung.foundations.mmr import mmr

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.pattern import compile_pattern
+from rung.core.text.pattern import compile_pattern
 from rung.core.types import Interval
-from rung.documents import tables
-from rung.documents.layout import SUFFIXES, Layout
+from rung.documents.tables import rows as tables
+from rung.documents.tables.layout import SUFFIXES, Layout
 from rung.foundations.text.words import visible
 from rung.foundations.tfidf import Tfidf
-from rung.metrics.stats import wilson
+from rung.metrics.statistics.stats import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def measure(filter: Filter, harmless: Sequence[str], harmful: Sequence[str] = ()
 
 
 def read_texts(path: Path, column: str = "") -> list[str]:
-    """Texts of a file or folder: ``.txt`` (one a line) or a table (see rung.documents.tables); ``column`` names the field
+    """Texts of a file or folder: ``.txt`` (one a line) or a table (see rung.documents.tables.rows); ``column`` names the field
     where the rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be
     read."""
     if path.is_dir():

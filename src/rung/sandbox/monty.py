@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import Unsupported
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.sandbox.outcome import QUOTA, Ended, Outcome, Quota, check_code, check_files
 
 CALLS = 1000

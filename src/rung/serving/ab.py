@@ -1,6 +1,6 @@
 """An A/B test in traffic: one model id whose callers go to A or B, always to the same, and what came back about the answers.
 
-Whether B is worse is asked after every score by a test that may be asked at any time (``rung.metrics.ab``); once it is shown,
+Whether B is worse is asked after every score by a test that may be asked at any time (``rung.metrics.statistics.ab``); once it is shown,
 all traffic goes to A.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Model
 from rung.core.types import Message
-from rung.metrics.ab import Arm, Look, against_equality, look
+from rung.metrics.statistics.ab import Arm, Look, against_equality, look
 from rung.serving.endpoint import Choice, Endpoint, Piece
 from rung.serving.plan import Shares
 from rung.serving.wire import ChatRequest

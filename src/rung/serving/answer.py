@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import JSONResponse, Response
 
 from rung.core.errors import RungError
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.types import Usage
 from rung.serving.ab import Assignment
 from rung.serving.endpoint import Choice, Endpoint, Piece, refusal

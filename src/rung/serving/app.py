@@ -24,7 +24,7 @@ from rung.retrieval.collection.shared import Collections
 from rung.serving.ab import ABTest
 from rung.serving.answer import ChatResponse
 from rung.serving.endpoint import Endpoint
-from rung.serving.guard import Guard, on_defect, on_http, on_refused
+from rung.serving.guard import RequestGuard, on_defect, on_http, on_refused
 from rung.serving.keys import Keys
 from rung.serving.limits import Limits, RequestQueue
 from rung.serving.record import Recorder
@@ -119,7 +119,7 @@ def make_app(
     app.add_exception_handler(Refused, on_refused)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_defect)
-    app.add_middleware(Guard, keys=served.keys, log=log)
+    app.add_middleware(RequestGuard, keys=served.keys, log=log)
     return app
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from rung.core.machine import cores
+from rung.core.system.machine import cores
 from rung.core.protocols import Program
 from rung.core.types import Answer, Input
 from rung.serving.wire import Refused

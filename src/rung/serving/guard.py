@@ -52,7 +52,7 @@ def defect(scope: Scope) -> Refused:
     return Refused(500, said, kind="server_error", code="internal_error", again=False)
 
 
-class Guard:
+class RequestGuard:
     """Request id, host and key checks, and one line of access log a request: no contents, no keys, no query."""
 
     def __init__(self, app: ASGIApp, keys: Keys, log: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.serving.wire import Refused
 
 CHARACTERS = 200_000

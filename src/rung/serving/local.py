@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.codec import encode, spell
 from rung.core.errors import InputError
 from rung.core.protocols import Program, Resources, Streaming

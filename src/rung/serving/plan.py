@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.serving.limits import Limits
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rung.core.program import fingerprint
+from rung.core.parts.program import fingerprint
 from rung.core.settings import Settings
 from rung.ladder.export import Exported, export_program
 from rung.ladder.history import read_results

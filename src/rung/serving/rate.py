@@ -21,8 +21,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from rung.core.errors import InputError
-from rung.metrics.rating import Verdict
-from rung.serving.guard import Guard
+from rung.metrics.statistics.rating import Verdict
+from rung.serving.guard import RequestGuard
 from rung.serving.keys import Keys
 from rung.serving.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
@@ -85,7 +85,7 @@ def make_page(study: Questions, store: Store) -> FastAPI:
         await asyncio.to_thread(store.ratings.put, rating)
         return RedirectResponse("/rate?" + urlencode({"rater": form.rater}), 303)
 
-    app.add_middleware(Guard, keys=Keys(), log=False)
+    app.add_middleware(RequestGuard, keys=Keys(), log=False)
     return app
 
 

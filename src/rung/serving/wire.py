@@ -149,7 +149,7 @@ class JsonSchema(_Read):
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class ResponseFormat(_Read):
+class WireFormat(_Read):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -195,7 +195,7 @@ class ChatRequest(_Read):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[str, Any] | None = None
-    response_format: ResponseFormat | None = None
+    response_format: WireFormat | None = None
     tools: list[ToolRead] | None = Field(default=None, max_length=TOOLS, fail_fast=True)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None

@@ -2,7 +2,7 @@
 
 A study is a frozen dataclass. Its fields are its options, declared for people by ``core.option``; ``measure`` turns a subject into
 records, answering through the journal, so that a study that was killed goes on; ``table`` shows them. ``run`` also stores them, and
-the command line makes a verb of any of them (``cli/study.py``). A new one is a file beside its like and a line in STUDIES.
+the command line makes a verb of any of them (``cli/task/study.py``). A new one is a file beside its like and a line in STUDIES.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.measure.looks import Test
 from rung.ladder.records import RunRecord
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference, holm
+from rung.metrics.statistics.stats import Difference, holm
 from rung.store import Store, StoredStudy
 
 S = TypeVar("S")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.types import RungChoice, Task

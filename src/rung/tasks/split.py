@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rung.core.files import atomic_write
+from rung.core.system.files import atomic_write
 from rung.core.types import Split
 
 Place = Literal["train", "dev", "test", "out"]

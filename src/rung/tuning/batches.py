@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.errors import FitError, Unsupported
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.types import Message
-from rung.models.engine import gguf
-from rung.models.engine.template import Template
+from rung.models.engine.files import gguf
+from rung.models.engine.template import ChatTemplate
 from rung.tuning.weights import Base, quiet
 
 
@@ -61,7 +61,7 @@ class Chat:
             eos, bos = self._tokenizer.eos_token or "", self._tokenizer.bos_token or ""
             self.window = _window(base)
         try:
-            self.template = Template(source, control, self._encode, bos=bos, eos=eos)
+            self.template = ChatTemplate(source, control, self._encode, bos=bos, eos=eos)
         except Unsupported as error:
             raise FitError(error.message, remedy=error.remedy) from None
         self.stop: int = stop if self.template.turn_end is None else self.template.turn_end

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.tuning.state import Trained
 
 BARS = "▁▂▃▄▅▆▇█"

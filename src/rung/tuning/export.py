@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.errors import FitError, Unsupported
-from rung.core.extras import require
-from rung.core.files import atomic_write, write_file
+from rung.core.system.extras import require
+from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
@@ -313,7 +313,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     genai = require("openvino_genai", "embedded", "writing an OpenVINO folder")
     from transformers import AutoTokenizer
 
-    from rung.models.engine.convert import convert
+    from rung.models.engine.files.convert import convert
 
     staging = folder.with_name(f".{folder.name}.part{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rung.core.machine import machine
+from rung.core.system.machine import machine
 from rung.tuning.batches import MicroBatch, TokenRow, common_prefix, split
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SHARE = 8
 Compute = Callable[[MicroBatch], "torch.Tensor"]
 
 
-class Kept:
+class CachedOutputs:
     """Outputs by row. ``fill`` decides by the rows alone in which micro-batches they are computed, so that a resumed training
     goes on with the same bits. The prefix that all rows share is held once."""
 

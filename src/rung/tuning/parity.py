@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
-from rung.core.files import write_file
-from rung.core.machine import machine
+from rung.core.system.files import write_file
+from rung.core.system.machine import machine
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine.openvino import model as openvino
@@ -71,7 +71,7 @@ LIMITS: Mapping[str, Allowed] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
+class ExportParity:
     """One export beside what was trained: mean loss a token of ``tokens`` answer tokens in ``rows`` rows, before (``loss``) and
     from the file (``after``), ``drift`` as in Allowed; of ``asked`` greedy answers ``same`` kept within the slack."""
 
@@ -165,32 +165,32 @@ class Reference:
         chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
         return float((logits.amax(-1) - chosen).max())
 
-    def check(self, kind: str, place: Path, settings: Settings) -> Parity:
+    def check(self, kind: str, place: Path, settings: Settings) -> ExportParity:
         """Open what was written and compare it."""
         limits = LIMITS[kind if (self._method, kind) != ("qlora", "adapter") else "qlora"]
         name = "transformers" if kind in ("adapter", "folder") else "openvino"
         try:
             found, replies = asyncio.run(_ask(f"{name}:{place}", self._talks, settings))
         except MissingExtra as error:
-            return Parity("not checked", why=error.message)
+            return ExportParity("not checked", why=error.message)
         except (RungError, RuntimeError, MemoryError) as error:
             if short_of_memory(error):
-                return Parity("not checked", why="there is too little memory to open it beside the training")
+                return ExportParity("not checked", why="there is too little memory to open it beside the training")
             if not isinstance(error, RungError):
                 raise
-            return Parity("failed", why=f"it cannot be opened and asked: {' '.join(error.message.split())}")
+            return ExportParity("failed", why=f"it cannot be opened and asked: {' '.join(error.message.split())}")
         counts = [(len(one), len(two)) for one, two in zip(found, self._known, strict=True)]
         if unlike := next((pair for pair in counts if pair[0] != pair[1]), None):
-            return Parity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
+            return ExportParity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
         regrets = [self.regret(messages, reply) for (messages, _), reply in zip(self._talks, replies, strict=False)]
         tokens = sum(len(one) for one in self._known)
         change, drift = _distance(self._known, found)
         loss = -math.fsum(value for one in self._known for value in one) / tokens
         same = sum(regret <= limits.slack for regret in regrets)
-        out = Parity("passed", len(counts), tokens, self._held_out, loss, loss + change, drift, len(regrets), same)
+        out = ExportParity("passed", len(counts), tokens, self._held_out, loss, loss + change, drift, len(regrets), same)
         return replace(out, verdict="failed", why="; ".join(faults)) if (faults := self._faults(out, limits)) else out
 
-    def _faults(self, found: Parity, limits: Allowed) -> list[str]:
+    def _faults(self, found: ExportParity, limits: Allowed) -> list[str]:
         """What a comparison shows beyond the limits and twice the measured rounding."""
         loss, drift = limits.loss + 2 * abs(self.rounding.loss), limits.drift + 2 * self.rounding.drift
         faults = []
@@ -237,21 +237,21 @@ def _last(messages: Sequence[Message]) -> list[Talk]:
     return [(messages[: ends[-1]], messages[ends[-1]].content)] if ends else []
 
 
-def read(folder: Path) -> dict[str, Parity]:
+def read(folder: Path) -> dict[str, ExportParity]:
     """What was found out about the exports in a folder, by kind; nothing where the file is missing or damaged."""
     try:
         document = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return {str(kind): decode(Parity, found) for kind, found in document.items()}
+        return {str(kind): decode(ExportParity, found) for kind, found in document.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RungError):
         return {}
 
 
-def save(folder: Path, found: Mapping[str, Parity]) -> None:
+def save(folder: Path, found: Mapping[str, ExportParity]) -> None:
     """Write ``parity.json`` beside the exports."""
     write_file(folder / FILE, json.dumps({kind: encode(one) for kind, one in found.items()}, indent=1).encode())
 
 
-def demand(found: Mapping[Path, Parity]) -> None:
+def demand(found: Mapping[Path, ExportParity]) -> None:
     """Put files that failed under another name, and raise ParityError naming them."""
     failed = {place: one for place, one in found.items() if one.verdict == "failed"}
     for place in failed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from rung.core.machine import machine
+from rung.core.system.machine import machine
 from rung.tuning.recipe import Recipe
 from rung.tuning.weights import load_torch
 
@@ -22,7 +22,7 @@ SHAPE = (512, 576, 1536)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PrecisionChoice:
     """``precision`` is what is computed in, ``factor`` how many times as fast as float32 products bfloat16's are here, ``why`` one
     sentence, and ``warning`` another one where what was asked for is slow here."""
 
@@ -32,23 +32,23 @@ class Choice:
     warning: str = ""
 
 
-def choose(asked: str = "auto") -> Choice:
+def choose(asked: str = "auto") -> PrecisionChoice:
     """Decide what ``asked`` (auto, bf16, fp32) means on this machine."""
     native, ratio = machine().bfloat16, factor()
     slower = f"bfloat16 is emulated on this processor ({machine().kind}): its matrix products take {1 / ratio:.1f} times as long as"
     if asked == "auto":
         if native and ratio >= WORTH:
-            return Choice(
+            return PrecisionChoice(
                 "bf16", ratio, f"bfloat16: its matrix products are {ratio:.1f} times as fast as float32's here"
             )
         if native:
-            return Choice("fp32", ratio, f"float32: bfloat16 would be only {ratio:.1f} times as fast here")
-        return Choice("fp32", ratio, f"float32: {slower} float32's")
+            return PrecisionChoice("fp32", ratio, f"float32: bfloat16 would be only {ratio:.1f} times as fast here")
+        return PrecisionChoice("fp32", ratio, f"float32: {slower} float32's")
     if asked == "bf16":
         if ratio < 1:
-            return Choice("bf16", ratio, "bfloat16, as asked for", f"{slower} float32's; precision: auto takes float32")
-        return Choice("bf16", ratio, "bfloat16, as asked for")
-    return Choice("fp32", ratio, "float32, as asked for")
+            return PrecisionChoice("bf16", ratio, "bfloat16, as asked for", f"{slower} float32's; precision: auto takes float32")
+        return PrecisionChoice("bf16", ratio, "bfloat16, as asked for")
+    return PrecisionChoice("fp32", ratio, "float32, as asked for")
 
 
 def settle(recipe: Recipe) -> Recipe:

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from rung.core.errors import FitError
 from rung.core.settings import Settings
 from rung.core.types import Message
-from rung.models.engine import gguf
-from rung.models.engine.template import Template
+from rung.models.engine.files import gguf
+from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
 from rung.tuning import forecast, speed
 from rung.tuning.batches import Chat, TokenRow, assemble, split
@@ -150,7 +150,7 @@ def check_template(base: Base, chat: Chat, conversations: Sequence[tuple[str, Se
     bos = names.get(header.bos, "") if header.bos is not None else ""
 
     encode = Tokenizer(base.gguf, header.context).encode_all
-    template = Template(header.template, header.control, encode, bos=bos, eos=names.get(header.eos, ""))
+    template = ChatTemplate(header.template, header.control, encode, bos=bos, eos=names.get(header.eos, ""))
     # The longest and some others: differences hide in rare characters.
     picked = sorted(conversations, key=lambda item: -sum(len(m.content) for m in item[1]))
     picked = [*picked[:4], *picked[4 :: max(1, len(picked) // 12)]]

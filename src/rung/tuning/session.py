@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.models.adapters import adapters
 from rung.tuning.batches import MicroBatch, TokenRow
-from rung.tuning.lower import Kept, only
+from rung.tuning.lower import CachedOutputs, only
 from rung.tuning.precision import settle
 from rung.tuning.recipe import Method, Recipe
 from rung.tuning.weights import Base, load_torch, open_base, quiet
@@ -45,7 +45,7 @@ class Session:
     copies: list[tuple[Any, torch.Tensor]] = field(default_factory=list)
     device: Any = field(repr=False, default=None)
     frozen: int = 0
-    kept: Kept = field(default_factory=Kept, repr=False)
+    kept: CachedOutputs = field(default_factory=CachedOutputs, repr=False)
     stop: threading.Event | None = field(default=None, repr=False)
 
     def push(self) -> None:
@@ -87,7 +87,7 @@ class Session:
         """Compute in another type for a while: what was trained without the rounding of training, or with that of others."""
         held, kept = [(part, part.data) for part in self.causal.parameters()], self.kept
         full = {id(part): view for part, view in self.copies}
-        self.kept = Kept()
+        self.kept = CachedOutputs()
         try:
             for part, data in held:
                 if (

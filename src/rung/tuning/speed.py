@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rung.core.codec import digest
-from rung.core.files import write_file
-from rung.core.machine import machine
+from rung.core.system.files import write_file
+from rung.core.system.machine import machine
 
 FILE = "measured.json"
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError
-from rung.core.meter import report
+from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Example, FitForecast, Loss, Message, Progress, Task, Training, Usage

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
-from rung.core.files import write_file
-from rung.core.lock import file_lock
-from rung.core.program import file_hash
+from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
+from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Message, Progress
 from rung.tuning.loop import World, identity, train
@@ -27,7 +27,7 @@ from rung.tuning.weights import Base, load_torch
 
 if TYPE_CHECKING:
     from rung.tuning.batches import Chat, TokenRow
-    from rung.tuning.parity import Parity
+    from rung.tuning.parity import ExportParity
     from rung.tuning.session import Session
 
 Export = Literal["adapter", "folder", "f16", "q8", "q4", "openvino"]
@@ -77,7 +77,7 @@ class Tuned:
     trained: Trained
     files: Mapping[Export, Path]
     folder: Path
-    parity: Mapping[Export, Parity]
+    parity: Mapping[Export, ExportParity]
     rest: float = 0.0
 
 
@@ -232,7 +232,7 @@ class Tuning:
                 del session
                 gc.collect()
                 torch.cuda.empty_cache()
-        mine: dict[Export, Parity] = {kind: checked[kind] for kind in self.order.exports if kind in checked}
+        mine: dict[Export, ExportParity] = {kind: checked[kind] for kind in self.order.exports if kind in checked}
         parity.demand({self.files[kind]: found for kind, found in mine.items()})
         return Tuned(trained, self.files, self.folder, mine)
 
@@ -301,13 +301,13 @@ class Tuning:
             _mark(target)
 
     def _compare(
-        self, session: Session, missing: Sequence[Export], unchecked: Sequence[Export], checked: dict[str, Parity]
+        self, session: Session, missing: Sequence[Export], unchecked: Sequence[Export], checked: dict[str, ExportParity]
     ) -> None:
         """Compare what is unchecked with what was trained; what was found goes into ``checked`` and is kept."""
         from rung.tuning import parity
 
         if not self.order.parity and missing:
-            checked |= {kind: parity.Parity("not checked", why="it was not asked for") for kind in missing}
+            checked |= {kind: parity.ExportParity("not checked", why="it was not asked for") for kind in missing}
             parity.save(self.folder, checked)
         if not unchecked:
             return
@@ -319,7 +319,7 @@ class Tuning:
             self.watch.progress(Progress("parity", count, len(unchecked), f"{kind}: {checked[kind].verdict}"))
 
 
-def _settled(found: Parity | None) -> bool:
+def _settled(found: ExportParity | None) -> bool:
     return found is not None and found.verdict != "not checked"
 
 

@@ -14,7 +14,7 @@ from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import Toolset
 from rung.agents.policies.given.noisy import random_arguments
 from rung.agents.program.program import make_environment
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 
 OPENED = {"tau-retail"}

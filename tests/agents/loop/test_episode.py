@@ -16,7 +16,7 @@ from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.agents.tools.function import tool
 from rung.core.errors import BudgetExceeded, InputError, ServerError
-from rung.core.meter import metered, report
+from rung.core.parts.meter import metered, report
 from rung.core.protocols import Effect
 from rung.core.types import Budget, Usage
 from rung.core.types.trail import Driver, Event, Fenced, MemoryTrail
@@ -316,7 +316,7 @@ async def test_an_outer_budget_and_a_model_that_fails_leave_the_episode_open() -
     assert list(world.entries.values()) == ["entry 0", "entry 1"]
 
     def spends(view: View) -> Decision:
-        from rung.core.meter import check
+        from rung.core.parts.meter import check
 
         check()
         report(Usage(1, 100, 0))

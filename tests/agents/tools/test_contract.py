@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from rung.agents.tools import open_tools
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError, RungError
 from rung.core.protocols import Closing, Tool
 from rung.core.types import Document

@@ -17,12 +17,12 @@ from rung.core.errors import ContextOverflow, InputError, ModelError
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, ScoreRequest, ToolSpec
 from rung.models import hub
-from rung.models.engine import gguf
+from rung.models.engine.files import gguf
 from rung.models.engine.openvino.model import OpenvinoModel, open_model, unstable
-from rung.models.engine.schedule import Span
+from rung.models.engine.schedule import TokenSpan
 from rung.models.engine.schedule.prefixes import Prefixes
 from rung.models.engine.schedule.scheduler import Scheduler
-from rung.models.engine.trie import TIE
+from rung.models.engine.closed.trie import TIE
 
 NAME = "smollm2-135m"
 pytestmark = pytest.mark.model
@@ -123,7 +123,7 @@ async def test_scores_are_those_of_brute_force(model: OpenvinoModel) -> None:
             for at in range(len(target)):
                 allowed = sorted({s[at] for s in full if s[:at] == target[:at] and len(s) > at})
                 if len(allowed) > 1:
-                    span = Span((*prompt, *target[:at]), 0, range(20))
+                    span = TokenSpan((*prompt, *target[:at]), 0, range(20))
                     row = forward._device.forward([span])[0][allowed].astype(np.float64)
                     total += float(row[allowed.index(target[at])] - np.logaddexp.reduce(row))
             truth.append(total)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rung.core.errors import InputError, ModelError, Unsupported
-from rung.core.machine import machine
+from rung.core.system.machine import machine
 from rung.models.engine.openvino.engine import choose_precision
 from rung.models.engine.paged import _check_weights, _expand
 

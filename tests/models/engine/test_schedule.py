@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rung.models.engine.schedule import Cost, Feed, Span
+from rung.models.engine.schedule import Cost, Feed, TokenSpan
 from rung.models.engine.schedule.prefixes import TAIL, Prefixes
 from rung.models.engine.schedule.scheduler import Scheduler
 from rung.models.engine.schedule.worker import Worker
@@ -41,7 +41,7 @@ class Tape:
         assert source != target
         self.cells[target] = list(self.cells[source])
 
-    def forward(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+    def forward(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]:
         if self.fail:
             raise RuntimeError("the device is gone")
         self.batches.append(len(spans))
@@ -213,7 +213,7 @@ def test_a_prompt_is_never_cut_to_one_token() -> None:
         seen: list[int] = []
         forward = tape.forward
 
-        def record(spans: Sequence[Span], forward=forward, seen=seen) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]
+        def record(spans: Sequence[TokenSpan], forward=forward, seen=seen) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]
             seen.extend(len(s.tokens) for s in spans)
             return forward(spans)  # type: ignore[no-any-return]
 
@@ -304,7 +304,7 @@ def test_closing_fails_what_is_left() -> None:
     gate = threading.Event()
 
     class Slow(Tape):
-        def forward(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+        def forward(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]:
             gate.wait(5)
             return super().forward(spans)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import InputError, Unsupported
 from rung.core.types import Message, ToolCall, ToolSpec
-from rung.models.engine.template import Template, tools_schema, with_tools
+from rung.models.engine.template import ChatTemplate, tools_schema, with_tools
 
 CONTROL = {"<|s|>": 1, "<|e|>": 2, "<|e|>x": 3}
 CHATML = (
@@ -35,11 +35,11 @@ def encode_all(texts: Sequence[str]) -> list[list[int]]:
 
 
 @pytest.fixture
-def template() -> Template:
-    return Template(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
+def template() -> ChatTemplate:
+    return ChatTemplate(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
 
 
-def test_tokens_are_those_of_the_rendered_text(template: Template) -> None:
+def test_tokens_are_those_of_the_rendered_text(template: ChatTemplate) -> None:
     text = "<|s|>system\nBe kind<|e|>\n<|s|>user\nhello<|e|>\n<|s|>assistant\n"
     assert list(template.tokens([Message("user", "hello")])) == encode(text)
     assert template.turn_end == CONTROL["<|e|>"]
@@ -52,7 +52,7 @@ def test_a_text_full_of_control_tokens_is_one_call_of_the_tokenizer() -> None:
         calls.append(len(texts))
         return encode_all(texts)
 
-    template = Template(CHATML, CONTROL, counted, bos="", eos="<|e|>")
+    template = ChatTemplate(CHATML, CONTROL, counted, bos="", eos="<|e|>")
     calls.clear()
     tokens = template.plain("<|e|>x <|s|>" * 2000)
     assert calls == [4001]
@@ -61,7 +61,7 @@ def test_a_text_full_of_control_tokens_is_one_call_of_the_tokenizer() -> None:
 
 @given(st.text(alphabet=["<", "|", "e", "s", ">", "x", "é"], max_size=40), st.booleans())
 def test_nothing_in_a_message_is_a_control_token(text: str, system: bool) -> None:
-    template = Template(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
+    template = ChatTemplate(CHATML, CONTROL, encode_all, bos="", eos="<|e|>")
     messages = [Message("system", text), Message("user", text)] if system else [Message("user", text)]
     plain = template.tokens([Message(m.role, "") for m in messages])
     got = template.tokens(messages)
@@ -69,12 +69,12 @@ def test_nothing_in_a_message_is_a_control_token(text: str, system: bool) -> Non
     assert "".join(chr(t - 10) for t in got if t >= 10).count(text) >= len(messages) if text else True
 
 
-def test_a_last_assistant_message_is_continued(template: Template) -> None:
+def test_a_last_assistant_message_is_continued(template: ChatTemplate) -> None:
     got = template.tokens([Message("user", "hi"), Message("assistant", "So")])
     assert list(got) == [*template.tokens([Message("user", "hi")]), *encode("So")]
 
 
-def test_tool_turns_become_text(template: Template) -> None:
+def test_tool_turns_become_text(template: ChatTemplate) -> None:
     spec = ToolSpec("add", "adds", {"type": "object"})
     messages = with_tools([Message("user", "1+1?")], [spec])
     assert messages[0].role == "system"
@@ -89,7 +89,7 @@ def test_tool_turns_become_text(template: Template) -> None:
 
 
 def test_refusals_are_input_errors() -> None:
-    refusing = Template(
+    refusing = ChatTemplate(
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}<|s|>"
         "{% for m in messages %}{{ m['content'] }}<|e|>{% endfor %}",
         CONTROL,
@@ -102,6 +102,6 @@ def test_refusals_are_input_errors() -> None:
     with pytest.raises(InputError, match="no messages"):
         refusing.tokens([])
     with pytest.raises(Unsupported, match="no chat template"):
-        Template("", CONTROL, encode_all, bos="", eos="")
+        ChatTemplate("", CONTROL, encode_all, bos="", eos="")
     with pytest.raises(Unsupported, match="does not compile"):
-        Template("{% if", CONTROL, encode_all, bos="", eos="")
+        ChatTemplate("{% if", CONTROL, encode_all, bos="", eos="")

@@ -84,7 +84,7 @@ async def test_nor_does_one_in_capitals(provider: str, server: Server) -> None:
 
 
 async def test_nor_does_one_in_a_program_folder(provider: str, server: Server, tmp_path: Path) -> None:
-    from rung.core.program import save
+    from rung.core.parts.program import save
     from rung.prompts.program import Options, PromptProgram
     from rung.prompts.template.prompt import Prompt
 

@@ -21,7 +21,7 @@ from rung.core.errors import (
     ServerError,
     Unsupported,
 )
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, ResponseFormat, Sampling, ToolCall
 from rung.models import open_model

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
-from rung.metrics.instructions import CheckableInstruction, parse_instruction
+from rung.metrics.rules.instructions import CheckableInstruction, parse_instruction
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.checked.form import CompiledForm, compile_form
-from rung.prompts.patterns.checked.program import CheckedProgram
+from rung.prompts.patterns.checking.checked.form import CompiledForm, compile_form
+from rung.prompts.patterns.checking.checked.program import CheckedProgram
 from rung.prompts.program import Options
 
 GRAMMAR = replace(CAPABILITIES, forms=CAPABILITIES.forms | {"grammar"})

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rung.core import program as folders
+from rung.core.parts import program as folders
 from rung.core.errors import InputError
 from rung.core.protocols import Context, Program
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.types import Answer, Example, Request, ResponseFormat, RungChoice, Task
 from rung.models.providers.fake import CAPABILITIES, Fake
 
@@ -144,7 +144,7 @@ async def test_a_recipe_and_the_best_of_several(tmp_path: Path) -> None:
 
 
 def test_what_a_stranger_s_folder_holds_is_a_clear_error(tmp_path: Path) -> None:
-    from rung.prompts.patterns.recipe import RecipeProgram
+    from rung.prompts.patterns.dialogue.recipe import RecipeProgram
 
     only = Only(Fake())
     folder = folders.save(RecipeProgram(only.model()), tmp_path / "program")

@@ -12,7 +12,7 @@ import pytest
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError
-from rung.core.program import fingerprint
+from rung.core.parts.program import fingerprint
 from rung.core.protocols import Context, Program
 from rung.core.types import Answer, Case, Example, Failure, Request, ResponseFormat, Result, Task
 from rung.ladder.measure.evaluate import Evaluator

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.program import fingerprint
+from rung.core.parts.program import fingerprint
 from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task
 from rung.models.providers.fake import Fake
 from rung.prompts.program import Options, PromptProgram

@@ -16,7 +16,7 @@ from rung.core.protocols import Context
 from rung.core.types import Example, Message, ResponseFormat, Result, Score, Task
 from rung.models import Pool
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.direct import Direct, Rendered
+from rung.prompts.patterns.asking.direct import Direct, Rendered
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt, Shot
 from rung.prompts.template.render import LAYOUTS, STYLES, Pairs, Style, bracket, fence, indent, mark, unbracket
@@ -317,7 +317,7 @@ def test_a_style_and_dropped_parts_are_options_of_the_direct_rungs() -> None:
 
 
 async def test_a_styled_program_survives_a_save(tmp_path: Path) -> None:
-    from rung.core import program as programs
+    from rung.core.parts import program as programs
 
     pool = Pool(default="fake:echo")
     program = await Direct(style="brackets").fit(desk(), Context(pool, tmp_path, None))  # type: ignore[arg-type]

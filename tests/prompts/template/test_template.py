@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.errors import InputError
-from rung.core.place import beside
+from rung.core.parts.place import beside
 from rung.core.protocols import Context
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Example, Message, ResponseFormat, RungChoice, Task
 from rung.foundations import sandbox
 from rung.ladder.prepare.fit import fit_key
 from rung.models import Pool
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.written import Written
+from rung.prompts.patterns.asking.written import Written
 from rung.prompts.program import PromptProgram
 from rung.prompts.template import library
 from rung.prompts.template.files import FORMATS, FileFormat, read, read_file, write

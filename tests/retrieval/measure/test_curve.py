@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +14,7 @@ from rung.core.errors import InputError, MissingExtra
 from rung.retrieval.index import open_index
 from rung.retrieval.index.backends.faiss import BACKEND
 from rung.retrieval.measure.curve import draw, find_truth, make_clusters, measure, read_vectors, table
+from tests.command import rung
 
 
 def test_points_are_measured_and_drawn(tmp_path: Path) -> None:
@@ -98,11 +97,6 @@ def test_the_verb_prints_a_table_and_writes_the_picture(tmp_path: Path) -> None:
     assert "recall@10" in done.stdout
     assert "exact?type=f16" in done.stdout
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
-    failed = subprocess.run(
-        [sys.executable, "-m", "rung", "bench", "index", "--data", "nowhere"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    failed = rung("bench", "index", "--data", "nowhere", folder=tmp_path)
     assert failed.returncode == 2
     assert "there is no collection 'nowhere'" in failed.stderr

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from rung.cli.main import app
 from rung.core.errors import InputError
-from rung.metrics.ranking import Ndcg
+from rung.metrics.answers.ranking import Ndcg
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.measure.evaluate import METHODS, Judged, Method, evaluate, read, table, whole
 from rung.retrieval.rank.options import SearchOptions

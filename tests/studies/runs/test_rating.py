@@ -11,7 +11,7 @@ from rung.core.settings import Settings
 from rung.core.types import RungChoice
 from rung.ladder.climb import Climber
 from rung.ladder.history import read_results
-from rung.metrics.rating import summarise
+from rung.metrics.statistics.rating import summarise
 from rung.models import Pool
 from rung.store import Store, StoredRating
 from rung.studies.runs.rating import Rating, prepare, read_votes

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rung.core.pattern import compile_pattern, slashed
+from rung.core.text.pattern import compile_pattern, slashed
 
 Source = tuple[str, str]
 """Where a text comes from, and the text."""

@@ -1,1 +1,1 @@
-"""Worlds to act in: seeded, resettable, forkable, with goals that no agent sees. ``shelf`` lists them by name."""
+"""Worlds to act in: seeded, resettable, forkable, with goals that no agent sees. ``names`` lists them by name."""

@@ -18,8 +18,8 @@ from rung.agents.loop.move import Call, Concluding, Decision, Spent
 from rung.agents.loop.toolset import clean
 from rung.agents.loop.view import Pending, View, signature
 from rung.core.codec import digest, encode
-from rung.core.meter import metered
-from rung.core.place import here
+from rung.core.parts.meter import metered
+from rung.core.parts.place import here
 from rung.core.types import Usage
 from rung.core.types.trail import Driver, Fenced
 

@@ -13,7 +13,7 @@ from rung.core.codec import digest, encode
 from rung.core.errors import InputError, RungError
 from rung.core.problem import nearest
 from rung.core.protocols import Closing, Probing, Tool
-from rung.core.reply import check_schema, offence
+from rung.core.text.reply import check_schema, offence
 from rung.core.types import ToolSpec
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -1,1 +1,1 @@
-"""How an agent decides. ``shelf`` lists the policies by name."""
+"""How an agent decides. ``names`` lists the policies by name."""

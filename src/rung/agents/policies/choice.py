@@ -10,7 +10,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from rung.agents.environments.environment import Domain
 from rung.agents.loop.move import AgentPolicy, Call
 from rung.agents.loop.view import View
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.problem import nearest

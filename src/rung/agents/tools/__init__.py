@@ -1,11 +1,11 @@
-"""What an agent may call, a file a tool. ``shelf`` lists them by name."""
+"""What an agent may call, a file a tool. ``names`` lists them by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Tool
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from rung.agents.tools.function import FunctionTool, tool
 from rung.core.errors import InputError, RungError, Unsupported
-from rung.core.place import here
+from rung.core.parts.place import here
 
 LONGEST = 64_000
 """Bytes of one reading."""

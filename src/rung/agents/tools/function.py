@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 
 from rung.core.codec import spell
 from rung.core.errors import InputError, RungError
-from rung.core.place import here
+from rung.core.parts.place import here
 from rung.core.problem import nearest
 from rung.core.protocols import Effect
-from rung.core.reply import offence
+from rung.core.text.reply import offence
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 

@@ -16,7 +16,7 @@ from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.core.codec import canonical
 from rung.core.errors import InputError
-from rung.core.meter import report
+from rung.core.parts.meter import report
 from rung.core.types import Usage
 from rung.core.types.trail import Driver, Event, Kind, MemoryTrail, Trail
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rung.cli.agent.options import AgentChanges
-from rung.cli.options import StoreUrl, assigned_values, expand
+from rung.cli.base.options import StoreUrl, assigned_values, expand
 from rung.core.types import Usage
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(
 ) -> None:
     """Run one episode, seen live; killed at any moment it goes on by: rung agent resume last."""
     from rung.agents.program.open import open_target
-    from rung.core.place import within
+    from rung.core.parts.place import within
     from rung.core.settings import Settings
     from rung.models import Pool
     from rung.store import open_store
@@ -145,7 +145,7 @@ def resume(episode: EpisodeId, trace: Trace = False, store: StoreUrl = None) -> 
     """Go on with an episode that was killed, paused or waits; what was decided is not decided again."""
     from rung.agents.program.open import reopen
     from rung.core.errors import InputError
-    from rung.core.place import within
+    from rung.core.parts.place import within
     from rung.core.settings import Settings
     from rung.models import Pool
     from rung.store import open_store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rung.cli.options import assigned_values
-from rung.core.option import option
+from rung.cli.base.options import assigned_values
+from rung.core.parts.option import option
 
 
 @dataclass(frozen=True)

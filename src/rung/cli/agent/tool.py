@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.options import Json, assigned_values
-from rung.core import registry
+from rung.cli.base.options import Json, assigned_values
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Closing, Tool
 
@@ -131,7 +131,7 @@ def serve(
     if not http:
         asyncio.run(serve_stdio(tools))
         return
-    from rung.core.extras import require
+    from rung.core.system.extras import require
 
     uvicorn = require("uvicorn", "mcp", "serving tools over HTTP")
     typer.echo(f"{len(tools)} tools at http://{host}:{port}/mcp", err=True)

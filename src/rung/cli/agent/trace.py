@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.agent.agent import EpisodeId
-from rung.cli.options import Json, StoreUrl, assigned_values
+from rung.cli.base.options import Json, StoreUrl, assigned_values
 
 if TYPE_CHECKING:
     from rung.models import Pool
@@ -93,7 +93,7 @@ def replay(
 async def _again(store: Store, pool: Pool, episode: str, live: str) -> int:
     from rung.agents.program.open import reopen
     from rung.agents.trace.replay import events_of, replay
-    from rung.core.place import within
+    from rung.core.parts.place import within
 
     found = store.episodes.find(episode)
     events = events_of(found.id, store.episodes.trail())
@@ -115,7 +115,7 @@ async def _fork(store: Store, pool: Pool, episode: str, begin: int, sets: list[s
     from rung.agents.program.open import reopen
     from rung.agents.trace.replay import events_of, fork
     from rung.core.codec import digest, spell
-    from rung.core.place import within
+    from rung.core.parts.place import within
 
     found = store.episodes.find(episode)
     trail = store.episodes.trail()

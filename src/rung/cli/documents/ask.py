@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.options import Json, ModelName
+from rung.cli.base.options import Json, ModelName
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.option import option
-from rung.core.program import save
+from rung.core.parts.option import option
+from rung.core.parts.program import save
 from rung.core.settings import Settings
 from rung.models import Pool
 from rung.retrieval.answer.options import AskOptions

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json as encoder
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rung import documents
+from rung.cli.base.options import expand
 from rung.core.codec import encode
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import InputError, RungError
-from rung.core.extras import require
+from rung.core.system.extras import require
+from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
 from rung.core.types import Progress
 from rung.retrieval.collection.collection import Collection
@@ -29,66 +31,63 @@ app = typer.Typer(help="Build, list, check and drop collections of documents.", 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection's name.")]
 
 
+@dataclass(frozen=True)
+class Build:
+    """What is taken in, and into what."""
+
+    docs: tuple[Path, ...] = argument(
+        "Files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL, source code.", "DOCS..."
+    )
+    to: str = option(MISSING, "The collection; made if it is not there.", metavar="NAME")
+    chunk: str | None = option(None, "fixed:256:32, sentences:200, recursive:200, semantic:200.", metavar="CHUNKER")
+    embedder: str | None = option(None, "static, minilm, ...; none: keyword search only.", metavar="EMBEDDER")
+    backend: str | None = option(
+        None, "embedded, faiss:hnsw, hnsw, qdrant:http://host:6333/name, ...", metavar="INDEX"
+    )
+    include: tuple[str, ...] = option((), "Only files like this: '*.md'.")
+    exclude: tuple[str, ...] = option((), "No files like this: 'drafts/*'.")
+    keep: bool = option(False, "Keep documents whose file is gone.", flags=("--keep",))
+    watch: bool = option(False, "Go on: take in every change until Ctrl-C.", flags=("--watch",))
+    on: str = option("local", "Where files are read, cut and embedded: local or ray.")
+
+    def make(self, folder: Path) -> Collection:
+        """A new collection."""
+        embedder = None if self.embedder == "none" else self.embedder or "static"
+        return Collection.create(folder, embedder=embedder, chunker=self.chunk, index=self.backend or "embedded")
+
+    def open(self, folder: Path) -> Collection:
+        """The collection that is there, if it was made as this says."""
+        embedder = None if self.embedder == "none" else self.embedder
+        collection = Collection.open(folder, chunker=self.chunk, embedder=embedder)
+        _same(collection, self.embedder, self.backend)
+        return collection
+
+
 @app.command("build")
-def build(
-    docs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DOCS...", help="Files and folders: text, Markdown, HTML, PDF, DOCX, CSV, JSONL, source code."
-        ),
-    ],
-    to: Annotated[str, typer.Option("--to", metavar="NAME", help="The collection; made if it is not there.")],
-    chunk: Annotated[
-        str | None,
-        typer.Option("--chunk", metavar="CHUNKER", help="fixed:256:32, sentences:200, recursive:200, semantic:200."),
-    ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option("--embedder", metavar="EMBEDDER", help="static, minilm, ...; none: keyword search only."),
-    ] = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            "--backend", metavar="INDEX", help="embedded, faiss:hnsw, hnsw, qdrant:http://host:6333/name, ..."
-        ),
-    ] = None,
-    include: Annotated[list[str] | None, typer.Option(help="Only files like this: '*.md'.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No files like this: 'drafts/*'.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep documents whose file is gone.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on: take in every change until Ctrl-C.")] = False,
-    on: Annotated[str, typer.Option("--on", help="Where files are read, cut and embedded: local or ray.")] = "local",
-) -> None:
+@expand
+def build(given: Build) -> None:
     """Take in documents: what is new or changed; what was deleted goes. A killed build goes on where it was."""
-    _place(on)
-    settings = Settings()
-    folder = locate(to, settings.home)
+    _place(given.on)
+    folder = locate(given.to, Settings().home)
     fresh = not (folder / "collection.db").is_file()
     if fresh:
-        for path in docs:  # before anything is made
+        for path in given.docs:  # before anything is made
             _there(path)
-        collection = Collection.create(
-            folder,
-            embedder=None if embedder == "none" else embedder or "static",
-            chunker=chunk,
-            index=backend or "embedded",
-        )
-    else:
-        collection = Collection.open(folder, chunker=chunk, embedder=None if embedder == "none" else embedder)
-        _same(collection, embedder, backend)
+    collection = given.make(folder) if fresh else given.open(folder)
     try:
         with collection:
             known = []
-            if watch:
+            if given.watch:
                 with suppress(InputError):  # nothing is there yet
-                    known = documents.scan(docs, include=include or (), exclude=exclude or ())
-            _run(collection, docs, include or [], exclude or [], keep, on)
-            if watch:
-                typer.echo(f"watching {', '.join(map(str, docs))}; Ctrl-C ends it", err=True)
-                for _ in documents.watch(docs, include=include or (), exclude=exclude or (), known=known):
-                    _run(collection, docs, include or [], exclude or [], keep, on)
+                    known = documents.scan(given.docs, include=given.include, exclude=given.exclude)
+            _run(collection, given)
+            if given.watch:
+                typer.echo(f"watching {', '.join(map(str, given.docs))}; Ctrl-C ends it", err=True)
+                for _ in documents.watch(given.docs, include=given.include, exclude=given.exclude, known=known):
+                    _run(collection, given)
     finally:
         # A first build that took nothing in leaves nothing: it must not hold a later one to its choices.
-        if fresh and not watch:
+        if fresh and not given.watch:
             _forget(folder)
 
 
@@ -128,9 +127,7 @@ def _same(collection: Collection, embedder: str | None, backend: str | None) -> 
             )
 
 
-def _run(
-    collection: Collection, docs: list[Path], include: list[str], exclude: list[str], keep: bool, on: str = "local"
-) -> None:
+def _run(collection: Collection, given: Build) -> None:
     live = sys.stderr.isatty()
 
     def show(at: Progress) -> None:
@@ -139,7 +136,8 @@ def _run(
             typer.echo(f"\r\033[K{at.stage} {at.done}{total}  {at.note}", nl=False, err=True)
 
     try:
-        built = collection.build(docs, show, BuildOptions(include, exclude, prune=not keep, on=on))
+        options = BuildOptions(given.include, given.exclude, prune=not given.keep, on=given.on)
+        built = collection.build(given.docs, show, options)
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)

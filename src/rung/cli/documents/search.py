@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rung.core.codec import encode
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.settings import Settings
 from rung.core.types import Hit
 from rung.retrieval.collection.collection import Collection

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rung.core.errors import InputError, RungError
-from rung.core.option import option
+from rung.core.parts.option import option
 
 Role = Literal["system", "user", "assistant", "tool"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.types.messages import ResponseFormat
 
 Input = Mapping[str, str]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.safety.private import KINDS, RECORDS
 
 Mode = Literal["drop", "list", "off"]

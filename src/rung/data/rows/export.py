@@ -12,7 +12,7 @@ from typing import Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.problem import Problems
 from rung.data.rows import shapes
 from rung.data.rows.lines import line, replacing

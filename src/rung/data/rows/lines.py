@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.files import atomic_write
+from rung.core.system.files import atomic_write
 from rung.core.types import Message
 from rung.data.rows.records import Record, RowError
 from rung.data.rows.turns import read_tools, write_tools

@@ -13,8 +13,8 @@ from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.types import Message
 from rung.data.rows.records import Record
-from rung.documents import tables
-from rung.documents.layout import Layout, Row
+from rung.documents.tables import rows as tables
+from rung.documents.tables.layout import Layout, Row
 
 AUTHORS = ("author", "from", "sender", "user", "username", "name", "speaker", "actor")
 TIMES = ("time", "date", "timestamp", "ts", "datetime", "created_at", "created", "sent_at")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.problem import Problems
 from rung.data.read import read
 from rung.data.rows import shapes

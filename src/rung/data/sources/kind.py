@@ -8,8 +8,8 @@ from pathlib import Path
 from rung.core.problem import Problems
 from rung.data.rows import shapes
 from rung.data.sources import chat
-from rung.documents import tables
-from rung.documents.layout import Layout, guess
+from rung.documents.tables import rows as tables
+from rung.documents.tables.layout import Layout, guess
 from rung.documents.source import kind_of
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.types import Split
 from rung.tasks.split import SPLITS
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rung.data.clean import noise
+from rung.data.clean.filters import noise
 from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
 from rung.data.split import draw

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rung.core.codec import digest, digest_file
 from rung.core.errors import InputError
-from rung.data.clean import noise
+from rung.data.clean.filters import noise
 from rung.data.rows.lines import disk_errors, replacing, write
 from rung.data.rows.records import Record
 from rung.data.split.balance import cap, choose, sort, thin

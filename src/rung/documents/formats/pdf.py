@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.source import Source

@@ -11,11 +11,11 @@ from typing import Any
 from rung.core.errors import InputError
 from rung.core.problem import Problems
 from rung.core.types import Document
-from rung.documents.cells import is_lines, loads
+from rung.documents.tables.cells import is_lines, loads
 from rung.documents.formats.text import text_of
-from rung.documents.layout import Layout, Row
+from rung.documents.tables.layout import Layout, Row
 from rung.documents.source import Source, flat
-from rung.documents.tables import number_rows, stream
+from rung.documents.tables.rows import number_rows, stream
 
 TEXTS = ("text", "content", "body", "passage", "document", "contents")
 """Columns that hold a row's text, the first that is there; without one, all columns are written out as ``name: value``."""

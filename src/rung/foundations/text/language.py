@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rung.core.extras import require
+from rung.core.system.extras import require
 
 
 def rank(text: str) -> list[tuple[str, float]]:

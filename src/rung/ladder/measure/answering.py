@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from rung.core.errors import BudgetExceeded
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.protocols import Metric, Program, PromptCache
 from rung.core.types import Answer, Example, Result, Score, Task
 from rung.ladder.measure.calls import MOST, answered, sentence
@@ -16,8 +16,8 @@ from rung.ladder.measure.evaluate import Evaluator, Tick
 from rung.ladder.prepare.observer import Observer
 from rung.ladder.prepare.plan import Attempt
 from rung.ladder.records import BASELINE, Status
-from rung.metrics.sequential import Race
-from rung.metrics.stats import interval
+from rung.metrics.statistics.sequential import Race
+from rung.metrics.statistics.stats import interval
 
 ALONE = 12
 """Test examples answered one at a time for the latency, before the rest goes in together."""

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from rung.core.errors import RungError
-from rung.core.place import beside
+from rung.core.parts.place import beside
 from rung.core.protocols import Context, Model, Predictable, Program, Resources, Rung, Trainable
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
-from rung.ladder.numbers import count, money, seconds
-from rung.ladder.prepare.plan import Attempt, Using, alone, plan
+from rung.ladder.view.numbers import count, money, seconds
+from rung.ladder.prepare.plan import Attempt, AttemptResources, alone, plan
 from rung.ladder.prepare.threads import detached
 from rung.models import Pool
 from rung.models.prices import find
@@ -66,7 +66,7 @@ class Forecaster:
 
     async def _one(self, attempt: Attempt) -> Forecast:
         rung = make_rung(attempt.choice)
-        using = Using(self.resources, attempt.model)
+        using = AttemptResources(self.resources, attempt.model)
         if obstacle := rung.obstacle(self.task, using):
             return Forecast(attempt.title, note=f"skipped: {obstacle}")
         if isinstance(rung, Trainable):
@@ -90,7 +90,7 @@ class Forecaster:
         price = find(using.model().name, self.settings["prices"])
         return Forecast(attempt.title, replace(total, money=price.money(total) if price is not None else 0.0), took)
 
-    async def _training(self, attempt: Attempt, rung: Trainable, using: Using) -> Forecast:
+    async def _training(self, attempt: Attempt, rung: Trainable, using: AttemptResources) -> Forecast:
         try:
             expected = await detached(partial(rung.forecast, self.task, using))
         except RungError as error:
@@ -103,7 +103,7 @@ class Forecaster:
         took = usage.seconds + expected.rest
         return Forecast(attempt.title, replace(usage, seconds=0.0), took or None, note)
 
-    async def _asked(self, rung: Rung, using: Using) -> list[tuple[Program, int]]:
+    async def _asked(self, rung: Rung, using: AttemptResources) -> list[tuple[Program, int]]:
         """The programs that the rung will ask while it fits and in the test, and how many examples each."""
         asked: list[tuple[Program, int]] = []
 

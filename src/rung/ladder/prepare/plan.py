@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.protocols import Embedder, Model, Resources, Rung, Traits
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.settings import Settings
 from rung.core.types import RungChoice, Task
 
 
 @dataclass(frozen=True)
-class Using:
+class AttemptResources:
     """The resources of a climb, with the model that this part of it climbs with as the default."""
 
     pool: Resources

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from rung.core.types import Interval, Progress, Usage
-from rung.ladder.numbers import MARKS, count, money, quality, seconds
+from rung.ladder.view.numbers import MARKS, count, money, quality, seconds
 from rung.ladder.prepare.observer import Control
 from rung.ladder.records import RungRecord, RunRecord
 from rung.ladder.view.interrupt import Interrupts

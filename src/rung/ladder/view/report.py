@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.codec import spell
-from rung.core.files import atomic_write
+from rung.core.system.files import atomic_write
 from rung.core.protocols import Resources
 from rung.core.types import Loss, Result, Training, text_of
-from rung.ladder import numbers
+from rung.ladder.view import numbers
 from rung.ladder.history import read_results
 from rung.ladder.records import RungRecord, RunRecord
 from rung.store import Store

@@ -8,10 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rung.core.codec import spell
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.types import Result, text_of
 from rung.ladder.history import Comparison
-from rung.ladder.numbers import cost, count, difference, money, note, p95, quality, seconds
+from rung.ladder.view.numbers import cost, count, difference, money, note, p95, quality, seconds
 from rung.ladder.records import RungRecord, RunRecord
 
 CHOSEN = "→ "

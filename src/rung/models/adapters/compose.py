@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError, RungError, Unsupported
-from rung.core.files import write_file
+from rung.core.system.files import write_file
 from rung.models.adapters import adapters
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.models.adapters import adapters
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read(folder: Path) -> Lora:
     return Lora(folder, digest(adapters.fingerprint(folder)), rank, matrices)
 
 
-class Shelf:
+class AdapterSlots:
     """The adapters of one engine. ``take`` gives an adapter its number, from 1; ``tensors`` what the graph is fed."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class Site:
         return f"{self.layer}.{self.module}"
 
 
-def weave(graph: Any) -> list[Site]:
+def attach(graph: Any) -> list[Site]:
     """Give every matrix of the decoder layers its second path; before the graph is compiled.
 
     Raises Unsupported for a graph whose layers are not seven matrices each in the known order.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 """Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder
 from rung.core.settings import Settings
@@ -97,9 +97,9 @@ def open_embedder(name: str | None = None, settings: Settings | None = None) -> 
     limit = int(settings["embeddings"])
     if wanted == "off" or limit <= 0:
         return embedder
-    from rung.models.embed.cache import Kept
+    from rung.models.embed.cache import CachedEmbedder
 
-    return Kept(embedder, settings.cache / "embeddings", limit * 1_000_000)
+    return CachedEmbedder(embedder, settings.cache / "embeddings", limit * 1_000_000)
 
 
 def fit_embedder(name: str, texts: Sequence[str], path: Path, settings: Settings | None = None) -> Embedder:

@@ -33,7 +33,7 @@ STALE = 3600.0
 """Seconds after which a hit counts as a new use: to write at every look-up would cost more than the look-up."""
 
 
-class Kept:
+class CachedEmbedder:
     """An embedder whose vectors are kept. ``hits`` and ``misses`` count texts since it was opened.
 
     ``limit`` is in bytes: when the file grows over it, the rows that were used longest ago go, a quarter at a time.
@@ -61,7 +61,7 @@ class Kept:
         return self.inner.dimensions
 
     def __repr__(self) -> str:
-        return f"<Kept {self.name}: {self.hits} hits, {self.misses} misses>"
+        return f"<CachedEmbedder {self.name}: {self.hits} hits, {self.misses} misses>"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As the inner embedder's. Texts that come twice in one call are computed once."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.extras import require
-from rung.core.program import file_hash
+from rung.core.system.extras import require
+from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
 from rung.models import hub
 from rung.models.adapters.weights import read
@@ -37,7 +37,7 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Plan:
+class HiddenOptions:
     """How states become a vector. ``length`` is in tokens, 0: as long as the model takes, but at most 512. ``prompt`` is put
     before each text. ``layer`` counts from the end: -1 is the last."""
 
@@ -51,7 +51,7 @@ class Plan:
 class HiddenEmbedder:
     """Pooled states of a transformers model, scaled to unit length. Loads on first use."""
 
-    def __init__(self, name: str, path: Path, plan: Plan) -> None:
+    def __init__(self, name: str, path: Path, plan: HiddenOptions) -> None:
         self.name = name
         self.path = path
         self.plan = plan
@@ -217,12 +217,12 @@ def _folder(spec: Spec) -> Path:
     return path
 
 
-def _plan(spec: Spec, pooling: str) -> Plan:
+def _plan(spec: Spec, pooling: str) -> HiddenOptions:
     options = spec.read({"pooling": pooling, "length": 0, "layer": -1, "prompt": "", "fitted": ""})
     chosen = spec.choose("pooling", options["pooling"], KINDS)
     if options["fitted"] and chosen != "sif":
         raise InputError(f"got {spec.name!r}: fitted= belongs to pooling=sif", remedy="add pooling=sif")
-    return Plan(chosen, options["length"], options["prompt"], options["layer"], options["fitted"])
+    return HiddenOptions(chosen, options["length"], options["prompt"], options["layer"], options["fitted"])
 
 
 def open_hf(spec: Spec, settings: Settings) -> HiddenEmbedder:
@@ -258,7 +258,7 @@ def open_st(spec: Spec, settings: Settings) -> HiddenEmbedder | PackageEmbedder:
         return PackageEmbedder(spec.name, folder)
     options = spec.read({"length": plan[1]})
     where = folder / plan[3] if plan[3] else folder
-    return HiddenEmbedder(spec.name, where, Plan(plan[0], options["length"], plan[2]))
+    return HiddenEmbedder(spec.name, where, HiddenOptions(plan[0], options["length"], plan[2]))
 
 
 _MODES = {

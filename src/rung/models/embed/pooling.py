@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.arrays import read_arrays
+from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.settings import Settings
 from rung.models import hub
 from rung.models.embed import Spec, unit

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from rung.core.errors import ModelError, RungError
 from rung.core.types import Finish, Reply, Sampling, Scores, Usage
-from rung.models.engine.grammar import Mask
+from rung.models.engine.closed.grammar import Mask
 from rung.models.engine.schedule import Cost, Feed
-from rung.models.engine.trie import TIE, Search, Trie
+from rung.models.engine.closed.trie import TIE, Search, Trie
 
 if TYPE_CHECKING:
     import numpy as np
@@ -330,7 +330,7 @@ class Beams(_Job):
         return Reply(text, finish, usage, self._name, logprobs=logprobs, tokens=texts)
 
 
-class Score(_Job):
+class Scoring(_Job):
     """Best-first search over the candidates' trie, from one pass over the prompt."""
 
     def __init__(self, prompt: tuple[int, ...], trie: Trie, room: int, name: str) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import ModelError
-from rung.core.extras import require
-from rung.core.machine import machine
-from rung.models.adapters.lora import Shelf, weave
-from rung.models.engine.schedule import Span
+from rung.core.system.extras import require
+from rung.core.system.machine import machine
+from rung.models.adapters.lora import AdapterSlots, attach
+from rung.models.engine.schedule import TokenSpan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ def version() -> str:
 
 
 class Paged:
-    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``shelf``: adapters that may
+    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``slots``: adapters that may
     compute beside it.
 
     ``precision`` "f32" gives the same log-probabilities on every processor, alone and in a batch. "bf16" computes and caches
@@ -50,7 +50,7 @@ class Paged:
     """
 
     def __init__(
-        self, xml: Path, *, threads: int, tokens: int, shelf: Shelf | None = None, precision: str = "f32"
+        self, xml: Path, *, threads: int, tokens: int, slots: AdapterSlots | None = None, precision: str = "f32"
     ) -> None:
         import numpy as np
 
@@ -63,8 +63,8 @@ class Paged:
         elif precision == "bf16":
             _expand(graph)
         _page(graph)
-        self._shelf, self._shown = shelf, -1
-        self._sites = weave(graph) if shelf is not None else []
+        self._slots, self._shown = slots, -1
+        self._sites = attach(graph) if slots is not None else []
         self._spans: list[tuple[int, int]] = []
         self.precision = precision
         options: dict[str, Any] = {
@@ -109,7 +109,7 @@ class Paged:
         for view in self._views:
             view[target] = view[source]
 
-    def forward(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+    def forward(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]:
         """Logits, shape (wanted spans, vocabulary). The array is the engine's own: it changes with the next call."""
         import numpy as np
 
@@ -117,7 +117,7 @@ class Paged:
         if len(spans) < self._cores and all(len(s.tokens) == 1 for s in spans):
             # With fewer single tokens than threads the plugin splits one sequence over threads and rounds differently:
             # a short scratch prompt keeps it on the path that every larger batch takes.
-            spans = [*spans, Span((0, 0), 0, (self._blocks - 1,), wanted=False)]
+            spans = [*spans, TokenSpan((0, 0), 0, (self._blocks - 1,), wanted=False)]
         ends = np.cumsum([0, *(len(s.tokens) for s in spans)], dtype=np.int32)
         tables = np.cumsum([0, *(len(s.blocks) for s in spans)], dtype=np.int32)
         rows = [int(end) - 1 for s, end in zip(spans, ends[1:], strict=True) if s.wanted]
@@ -131,7 +131,7 @@ class Paged:
             "max_context_len": np.asarray(max(s.past + len(s.tokens) for s in spans), np.int32),
             "rows": np.asarray(rows or [0], np.int64),
         }
-        if self._shelf is not None:
+        if self._slots is not None:
             inputs["lora.mask"] = self._mask(spans)
         for name, value in inputs.items():
             self._request.set_tensor(self._ports[name], self._ov.Tensor(value))
@@ -139,17 +139,17 @@ class Paged:
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
         return logits.reshape(-1, logits.shape[-1])[:wanted]
 
-    def _mask(self, spans: Sequence[Span]) -> NDArray[np.float32]:
+    def _mask(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]:
         """Which ranks each token is let through, shape (tokens, 1, ranks); takes up adapters that came since."""
         import numpy as np
 
-        assert self._shelf is not None
-        if self._shown != self._shelf.version:
-            self._shown, self._spans = self._shelf.version, self._shelf.spans()
+        assert self._slots is not None
+        if self._shown != self._slots.version:
+            self._shown, self._spans = self._slots.version, self._slots.spans()
             self._matrices: list[Any] = []
             for site in self._sites:
                 for letter, value in zip(
-                    "ab", self._shelf.matrices((site.layer, site.module), site.shape), strict=True
+                    "ab", self._slots.matrices((site.layer, site.module), site.shape), strict=True
                 ):
                     tensor = self._ov.Tensor(value)
                     self._request.set_tensor(self._ports[f"lora.{letter}.{site.name}"], tensor)

@@ -85,7 +85,7 @@ def _flat(message: Message) -> tuple[str, str]:
     return message.role, message.content
 
 
-class Template:
+class ChatTemplate:
     """A compiled chat template. ``encode`` turns texts into tokens, ``control`` maps special tokens' texts to ids."""
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rung.core.extras import require
+from rung.core.system.extras import require
 
 PIECES = 1024
 """Texts that go to the tokenizer together."""

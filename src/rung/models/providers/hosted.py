@@ -19,7 +19,7 @@ from rung.core.errors import (
     ModelError,
     Unsupported,
 )
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolCall
 from rung.models.providers.access import Access, Vendor, find_access

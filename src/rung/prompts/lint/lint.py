@@ -139,7 +139,7 @@ def lint_source(what: str) -> tuple[str, LintReport]:
     cannot be read, or a task that has mistakes.
     """
     from rung import tasks
-    from rung.core import registry
+    from rung.core.parts import registry
 
     path = Path(what)
     if len(what) >= 1000 or "\n" in what:
@@ -159,7 +159,7 @@ def lint_source(what: str) -> tuple[str, LintReport]:
 
 
 def _lint_file(path: Path) -> LintReport:
-    from rung.prompts.patterns.written import Saved
+    from rung.prompts.patterns.asking.written import Saved
     from rung.prompts.template import library
 
     try:

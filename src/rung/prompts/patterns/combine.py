@@ -18,11 +18,11 @@ from rung.core.protocols import Context, Metric, Program, Resources, Traits
 from rung.core.types import Example, Interval, Progress, Result, Score, Task, Usage
 from rung.metrics import load_metric
 from rung.metrics.mean import Mean
-from rung.metrics.stats import Difference, holm, interval, paired
-from rung.prompts.patterns.outline import Outline, OutlineProgram
-from rung.prompts.patterns.react import React, ReactProgram
-from rung.prompts.patterns.refine import Refine, RefinedProgram
-from rung.prompts.patterns.verify import Verify
+from rung.metrics.statistics.stats import Difference, holm, interval, paired
+from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
+from rung.prompts.patterns.lookup.react import React, ReactProgram
+from rung.prompts.patterns.checking.refine import Refine, RefinedProgram
+from rung.prompts.patterns.checking.verify import Verify
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from rung.core.types import Hit, Span
 from rung.foundations.text.sentences import sentences
-from rung.metrics.grounding import MARK, OPEN, SUPPORTED, support
+from rung.metrics.texts.grounding import MARK, OPEN, SUPPORTED, support
 
 _WORDS = re.compile(r"[^\W_]+")
 _STOP = re.compile(r"[.!?]+")
@@ -22,7 +22,7 @@ _STOP = re.compile(r"[.!?]+")
 @dataclass(frozen=True, slots=True)
 class Citation:
     """``quote`` is the text of ``document`` from character ``start`` up to, not including, ``end``; it lies in
-    ``passage``. ``support`` says how far it holds the claim (see rung.metrics.grounding)."""
+    ``passage``. ``support`` says how far it holds the claim (see rung.metrics.texts.grounding)."""
 
     mark: int
     passage: str

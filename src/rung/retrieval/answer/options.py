@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import cast
 
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.retrieval.answer.rag import Reader, Reading
 from rung.retrieval.answer.refusal import RefusalModel
 from rung.retrieval.filter.text import read

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError, Unsupported
-from rung.core.program import Rows, inside
+from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Model, Resources
 from rung.core.settings import Settings
 from rung.core.types import (
@@ -35,7 +35,7 @@ from rung.core.types import (
     as_input,
 )
 from rung.foundations.text.sentences import sentences
-from rung.metrics.grounding import MARK, support
+from rung.metrics.texts.grounding import MARK, support
 from rung.prompts.answer import ask, conclude
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rung.core.errors import InputError
 from rung.core.types import Hit
 from rung.foundations.text.sentences import sentences
-from rung.metrics.grounding import missing, words
+from rung.metrics.texts.grounding import missing, words
 
 NAMES = ("passage", "sentence", "dense", "known")
 

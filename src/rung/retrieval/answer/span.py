@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rung.core.types import Hit, Span
 from rung.foundations.text.sentences import sentences
-from rung.metrics.grounding import words
+from rung.metrics.texts.grounding import words
 
 LONGEST = 10
 """Words of a candidate at most."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rung.core.types import Document
-from rung.documents.formats.headings import headings
+from rung.documents.formats.markdown.headings import headings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError, StoreError
-from rung.core.files import write_file
-from rung.core.lock import file_lock
+from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
 
 _FORMAT = 3
 _PATIENCE = 1.0

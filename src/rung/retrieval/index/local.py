@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rung.core.arrays import read_arrays
+from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
-from rung.core.lock import ReadWriteLock
+from rung.core.system.lock import ReadWriteLock
 from rung.core.protocols import Filter
 from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.index.check import check_new, check_queries, check_rows

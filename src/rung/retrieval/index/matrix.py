@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rung.core.files import atomic_write
+from rung.core.system.files import atomic_write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from rung.core.errors import InputError
 from rung.core.protocols import Index
-from rung.core.registry import load
+from rung.core.parts.registry import load
 
 T = TypeVar("T")
 

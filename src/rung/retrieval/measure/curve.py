@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError, MissingExtra
 from rung.retrieval.index.spec import open_index, parse
 

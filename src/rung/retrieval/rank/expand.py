@@ -15,7 +15,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Hit, Message, ResponseFormat, Sampling, Step
 from rung.prompts.answer import ask
-from rung.prompts.patterns.refine import refine
+from rung.prompts.patterns.checking.refine import refine
 
 Way = Literal["", "rewrite", "sub-questions", "hypothetical"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -45,7 +45,7 @@ def way_of(name: str) -> Way:
 async def expand(model: Model, question: str, way: Way, *, repeat: int = 0) -> Expanded:
     """The queries for ``question``.
 
-    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.refine). ``sub-questions``: the
+    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.checking.refine). ``sub-questions``: the
     parts of it. ``hypothetical``: a made-up answer, which lies nearer to the true one than the question does (HyDE; Gao
     et al. 2022, arXiv:2212.10496). A model that fails leaves the question alone.
     """

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rung.core.errors import RungError, StoreError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.store import migrations
 from rung.store.engine.address import NAME, make_private, shown
 from rung.store.engine.faults import BROKEN, explain, passing

@@ -13,13 +13,13 @@ from rung.agents.policies.given.noisy import Noisy
 from rung.agents.policies.given.scripted import Scripted
 from rung.agents.program.program import AgentProgram, make_environment
 from rung.core.codec import decode
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.types import Interval, Progress
 from rung.core.types.trail import MemoryTrail
-from rung.ladder.numbers import quality
-from rung.metrics.stats import wilson
+from rung.ladder.view.numbers import quality
+from rung.metrics.statistics.stats import wilson
 from rung.studies.study import Lab, Study
 
 

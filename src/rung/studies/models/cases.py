@@ -14,17 +14,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
 
 from rung.core.codec import digest, spell
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Input, Interval, ResponseFormat, Result, Sampling, Score, as_input
-from rung.documents import tables
+from rung.documents.tables import rows as tables
 from rung.ladder.measure.evaluate import Evaluator
-from rung.ladder.numbers import difference, quality
+from rung.ladder.view.numbers import difference, quality
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference, holm, interval, paired
+from rung.metrics.statistics.stats import Difference, holm, interval, paired
 from rung.models import Pool
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rung import tasks
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import ContextOverflow, InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
 from rung.core.types import Interval, Progress
 from rung.data.read import read as read_records
@@ -20,10 +20,10 @@ from rung.data.split.kinds import kind
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import change, exact, said
+from rung.ladder.view.numbers import change, exact, said
 from rung.ladder.records import verdict
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference, bootstrap, interval, paired, permutation
+from rung.metrics.statistics.stats import Difference, bootstrap, interval, paired, permutation
 from rung.models.providers.transformers.model import TransformersModel, open_model
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.core import files
+from rung.core.system import files
 from rung.core.codec import spell
 from rung.core.errors import InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.types import Interval, Result, text_of
 from rung.ladder.export import choose
 from rung.ladder.history import find_rung, read_results
 from rung.ladder.records import RunRecord
-from rung.metrics.stats import wilson
+from rung.metrics.statistics.stats import wilson
 from rung.studies.study import Lab, Study
 
 WORST = 1.0

@@ -10,12 +10,12 @@ from typing import cast
 
 from rung.core.codec import digest, spell
 from rung.core.errors import InputError
-from rung.core.option import argument
+from rung.core.parts.option import argument
 from rung.core.protocols import Resources
 from rung.core.types import Input, Interval, Result
 from rung.ladder.history import find_rung, read_results
 from rung.ladder.records import RunRecord
-from rung.metrics.rating import RaterAgreement, Ratings, Verdict, Vote, summarise
+from rung.metrics.statistics.rating import RaterAgreement, Ratings, Verdict, Vote, summarise
 from rung.store import Store, StoredRating
 from rung.studies.study import Lab, Study
 

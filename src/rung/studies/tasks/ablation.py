@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.protocols import Context
 from rung.core.types import Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import change
+from rung.ladder.view.numbers import change
 from rung.ladder.records import verdict
 from rung.prompts.search.ablate import Ablation, ablate, whole_prompt
 from rung.studies.study import Lab, Study

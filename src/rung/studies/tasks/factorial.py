@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
-from rung.core.columns import align
-from rung.core.option import option
+from rung.core.text.columns import align
+from rung.core.parts.option import option
 from rung.core.protocols import Context
 from rung.core.types import Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import change, exact
+from rung.ladder.view.numbers import change, exact
 from rung.prompts.patterns.combine import Effect, Factorial, factorial
 from rung.studies.study import Lab, Study, listed, part
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.protocols import Metric
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import bar, exact
+from rung.ladder.view.numbers import bar, exact
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
 from rung.metrics import load_metric
-from rung.metrics.stats import bootstrap, interval
+from rung.metrics.statistics.stats import bootstrap, interval
 from rung.studies.study import Lab, Study, whole_numbers
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from rung import tasks
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.meter import metered
-from rung.core.option import option
+from rung.core.parts.meter import metered
+from rung.core.parts.option import option
 from rung.core.protocols import Program
 from rung.core.types import Interval, Progress, Result, RungChoice, Task, Usage
 from rung.ladder.measure.evaluate import Evaluator, example_hash
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import change, exact
+from rung.ladder.view.numbers import change, exact
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
 from rung.ladder.records import verdict
-from rung.metrics.stats import Difference, interval, paired
+from rung.metrics.statistics.stats import Difference, interval, paired
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.cost import judging, stages, step_calls
 from rung.prompts.search.optimize.optimized import Optimized
@@ -47,7 +47,7 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimum:
+class OptimizeResult:
     """What a search found. ``steps`` are the log's lines and ``end`` its last one; ``usage`` is what was asked now (the rest
     came from the journal); ``folder`` holds the program, ``log`` the steps; ``chosen`` says how demonstrations are chosen for
     each input, which ``prompt.md`` cannot hold."""
@@ -67,12 +67,12 @@ class Optimum:
 
 
 @dataclass(frozen=True)
-class Optimize(Study[Task, Optimum]):
+class Optimize(Study[Task, OptimizeResult]):
     """Search instructions and demonstrations on train and dev; keep what wins there in a paired test; test once."""
 
     name = "optimize"
     subject = "task"
-    records = Optimum
+    records = OptimizeResult
 
     calls: int = option(400, "Hard budget of the search in model calls.", flags=("--calls", "-n"), low=1)
     reflector: str = option(
@@ -105,7 +105,7 @@ class Optimize(Study[Task, Optimum]):
         n = min(self.searched().dev, len(task.dev))
         return f"{_plan(self.calls, self.width, n)}\n{test} calls for the gain on test, once, besides"
 
-    async def measure(self, subject: Task, lab: Lab) -> Optimum:
+    async def measure(self, subject: Task, lab: Lab) -> OptimizeResult:
         """Search, write the program to a folder, and answer the test split once with it and the start.
 
         The folder also gets ``prompt.md`` (for ``rung prompt save``), ``steps.jsonl`` and a diff for each step. Raises
@@ -133,7 +133,7 @@ class Optimize(Study[Task, Optimum]):
             tested = await _test(programs.load(log / START, lab.resources), best, evaluator, task)
             lab.progress(Progress("test", len(task.test), len(task.test)))
         model = lab.resources.model().name
-        found = Optimum(
+        found = OptimizeResult(
             task.name, model, task.metrics[0], tuple(steps), end, usage, took, out, log, written(best), _chosen(best), tested
         )  # fmt: skip
         _write(found, best, task, rung)
@@ -148,7 +148,7 @@ class Optimize(Study[Task, Optimum]):
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "program.json").exists())):
             raise InputError(f"{out} exists and is not a program folder", remedy="name a new folder: --out FOLDER")
 
-    def table(self, found: Optimum) -> str:
+    def table(self, found: OptimizeResult) -> str:
         """Every step, what was kept, the gain on test, the prompt, and what to do with it."""
         kept = sorted(found.folder.glob("step-*-kept.diff")) if self.diff else []
         diffs = [f"\n{file.name}\n{file.read_text(encoding='utf-8').rstrip()}" for file in kept]
@@ -169,7 +169,7 @@ def _plan(calls: int, width: int, n: int) -> str:
     )
 
 
-def _write(found: Optimum, best: PromptProgram, task: Task, rung: Optimized) -> None:
+def _write(found: OptimizeResult, best: PromptProgram, task: Task, rung: Optimized) -> None:
     notes = {
         "rung": RUNG,
         "task": task.name,
@@ -211,7 +211,7 @@ async def _test(start: Program, best: Program, evaluator: Evaluator, task: Task)
     return Tested(len(test), interval(metric, old), interval(metric, new), paired(metric, new, old), *tokens)
 
 
-def summary(found: Optimum) -> str:
+def summary(found: OptimizeResult) -> str:
     """The search as lines: every step, what was kept, the gain on test."""
     lines = []
     for step in found.steps:

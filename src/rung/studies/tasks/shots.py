@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.types import Interval, Progress, Score, Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.numbers import bar, change, exact, said
+from rung.ladder.view.numbers import bar, change, exact, said
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference, interval, paired
+from rung.metrics.statistics.stats import Difference, interval, paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt

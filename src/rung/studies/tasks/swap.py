@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.option import option
+from rung.core.parts.option import option
 from rung.core.types import Answer, Example, Input, Task, as_input
-from rung.ladder.numbers import change, exact
+from rung.ladder.view.numbers import change, exact
 from rung.prompts.patterns.combine import compose
 from rung.safety.counterfactual import NAMES, Gap, gap, swaps
 from rung.studies.study import Lab, Study, listed

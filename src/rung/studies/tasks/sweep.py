@@ -11,14 +11,14 @@ from itertools import product
 from math import comb
 
 from rung.core.codec import canonical
-from rung.core.columns import align
+from rung.core.text.columns import align
 from rung.core.errors import InputError
-from rung.core.option import argument, option
+from rung.core.parts.option import argument, option
 from rung.core.protocols import Metric
 from rung.core.types import Interval, Progress, Result, Score, Task, Usage
-from rung.ladder.numbers import exact
+from rung.ladder.view.numbers import exact
 from rung.metrics.mean import VALUES, Mean, pass_all, pass_at
-from rung.metrics.stats import interval
+from rung.metrics.statistics.stats import interval
 from rung.prompts.patterns.combine import compose
 from rung.prompts.program import PromptProgram
 from rung.studies.study import Lab, Study
@@ -68,7 +68,7 @@ class SweepPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     metric: str
     n: int
     repeats: int
@@ -99,19 +99,19 @@ def read_grid(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 @dataclass(frozen=True)
-class Sweep(Study[Task, Swept]):
+class Sweep(Study[Task, SweepResult]):
     """Ask the same at several settings and print accuracy, agreement, diversity, pass@k and pass^k."""
 
     name = "sweep"
     subject = "task"
-    records = Swept
+    records = SweepResult
 
     grid: tuple[str, ...] = argument("temperature=0.1,0.8 top_p=0.9,1 top_k=0,40", "KEY=A,B...")
     repeat: int = option(5, "Answers to each example at each setting.", low=2)
     parts: str = option("none", "Patterns of the prompt: persona+few-shot.", metavar="A+B")
     limit: int = option(20, "At most this many examples of dev.", low=1)
 
-    async def measure(self, subject: Task, lab: Lab) -> Swept:
+    async def measure(self, subject: Task, lab: Lab) -> SweepResult:
         """Answer examples of dev ``repeat`` times at each setting of the grid.
 
         An answer is right where its first metric's value is 1; quality is the mean of that metric's values. Raises InputError
@@ -143,9 +143,9 @@ class Sweep(Study[Task, Swept]):
                 note = " ".join(f"{key}={value:g}" for key, value in setting.items())
                 lab.progress(Progress("sweep", done * self.repeat + repeat + 1, len(combos) * self.repeat, note))
             points.append(_point(setting, runs, primary))
-        return Swept(primary.name, len(examples), self.repeat, tuple(points))
+        return SweepResult(primary.name, len(examples), self.repeat, tuple(points))
 
-    def table(self, found: Swept) -> str:
+    def table(self, found: SweepResult) -> str:
         ks = sorted(found.points[0].pass_at)
         titles = ["setting", found.metric, "one run", "agree", "distinct-1", "distinct-2"]
         rows = [[*titles, *(f"pass@{k}" for k in ks), *(f"pass^{k}" for k in ks)]]

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from rung.core.errors import InputError
-from rung.core.pattern import compile_pattern
+from rung.core.text.pattern import compile_pattern
 from rung.core.problem import nearest
 from rung.core.types import RungChoice
-from rung.documents.layout import Layout
+from rung.documents.tables.layout import Layout
 
 STDLIB_CORPUS = "python-stdlib"
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "arrow", "dataset", "lines", "texts", "fim"]

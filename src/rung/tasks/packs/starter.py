@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.errors import InputError
 from rung.core.problem import nearest
 

@@ -12,15 +12,15 @@ from math import isfinite
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.number import number_alone
-from rung.core.pattern import compile_pattern
+from rung.core.text.number import number_alone
+from rung.core.text.pattern import compile_pattern
 from rung.core.problem import nearest
-from rung.core.reply import check_schema, offence
+from rung.core.text.reply import check_schema, offence
 from rung.core.types import ResponseFormat
-from rung.documents.cells import loads
+from rung.documents.tables.cells import loads
 from rung.foundations.text.words import visible
 from rung.tasks.file.definition import InputField
-from rung.tasks.rows.desk import Desk, Draft, short
+from rung.tasks.rows.checker import TaskChecker, Draft, short
 
 MISSING = frozenset(
     """nan -nan null none n/a #n/a n.a. na <na> nat nil ? - -- #null! #ref! #value! #div/0! #name? #num! 1.#ind 1.#qnan""".split()  # noqa: SIM905
@@ -28,49 +28,49 @@ MISSING = frozenset(
 """Labels that say that there is none."""
 
 
-def read_schema(desk: Desk) -> dict[str, Any]:
-    answer = desk.definition.answer
+def read_schema(checker: TaskChecker) -> dict[str, Any]:
+    answer = checker.definition.answer
     if answer.kind != "json":
         return {}
-    document, file = answer.document, desk.path
+    document, file = answer.document, checker.path
     if answer.file is not None:
-        place = desk.place(answer.file, "answer", "json")
+        place = checker.place(answer.file, "answer", "json")
         if place is None:
             return {}
         file = place
         try:
             document = json.loads(place.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            desk.tell(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
+            checker.report(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
             return {}
         except (ValueError, RecursionError) as error:
-            desk.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
+            checker.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
             return {}
     wrong = check_schema(document)
     if wrong is not None:
         where = "/".join(map(str, wrong.path))
-        desk.problems.add(
+        checker.problems.add(
             f"not a valid JSON schema{f' at {where}' if where else ''}: {wrong.message}", "correct the schema",
-            file=file, line=desk.line("answer", "json", *wrong.path) if file == desk.path else None,
+            file=file, line=checker.line("answer", "json", *wrong.path) if file == checker.path else None,
         )  # fmt: skip
         return {}
     if not isinstance(document, dict) or document.get("type", "object") != "object":
-        desk.tell("the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json")
+        checker.report("the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json")
         return {}
     return document
 
 
-def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> ResponseFormat:
+def read_form(checker: TaskChecker, rows: Sequence[Draft], schema: Mapping[str, Any]) -> ResponseFormat:
     """The form of the answer, its labels taken from the data where they are ``auto``; references become what it says."""
-    answer = desk.definition.answer
-    _extract(desk, rows)
+    answer = checker.definition.answer
+    _extract(checker, rows)
     if answer.kind == "json":
         return ResponseFormat("json", schema=schema)
     if answer.kind != "labels":
         return ResponseFormat(answer.kind, pattern=answer.pattern)
     for row in rows:
         if isinstance(row.reference, list):
-            desk.complain(row.row, "the label is a list, expected one label", "one label a row", "several labels")
+            checker.report_row(row.row, "the label is a list, expected one label", "one label a row", "several labels")
             row.reference = None
         elif row.reference is not None:
             written = json.dumps(row.reference) if isinstance(row.reference, bool | int | float) else row.reference
@@ -78,7 +78,7 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
     counts = Counter(row.reference for row in rows if row.reference is not None)
     labels = tuple(sorted(counts)) if answer.auto else answer.labels
     if answer.auto and len(labels) > max(20, len(rows) // 2):
-        desk.tell(
+        checker.report(
             f"{len(labels):,} different labels in {len(rows):,} rows: this looks like free text",
             "check `columns.reference`, or write `answer: text`", "answer", level="warning",
         )  # fmt: skip
@@ -87,13 +87,13 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
         folded[_folded(label)].append(label)
     missing = [label for label in counts if label.casefold() in MISSING]
     if missing and answer.auto:
-        desk.tell(
+        checker.report(
             f"labels that look like a value that is missing: {', '.join(map(repr, missing))}",
             "leave the cells empty (`empty: skip` leaves such rows out), or list them in `answer.labels`", "answer", level="warning",
         )  # fmt: skip
     for alike in folded.values():
         if len(alike) > 1:
-            desk.tell(
+            checker.report(
                 f"labels that differ in writing only: {', '.join(map(repr, alike))}", "make them one, in `columns.reference.map`"
                 " or in the data", "answer", level="warning",
             )  # fmt: skip
@@ -101,7 +101,7 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
         known = set(labels)
         for row in rows:
             if row.reference is not None and row.reference not in known:
-                desk.complain(
+                checker.report_row(
                     row.row,
                     f"the label {row.reference!r} is not in `answer.labels`",
                     nearest(row.reference, known),
@@ -109,15 +109,15 @@ def read_form(desk: Desk, rows: Sequence[Draft], schema: Mapping[str, Any]) -> R
                 )
         for label in labels:
             if label not in counts and rows:
-                desk.tell(f"no row has the label {label!r}", "remove it, or add rows", "answer", "labels", label, level="warning")  # fmt: skip
+                checker.report(f"no row has the label {label!r}", "remove it, or add rows", "answer", "labels", label, level="warning")  # fmt: skip
     if rows and len(set(labels)) < 2:
-        desk.tell(
+        checker.report(
             f"there is only one label: {next(iter(labels), 'none')!r}; nothing is to be told apart",
             "check `columns.reference`, or add rows of other labels", "answer",
         )  # fmt: skip
-    for label in desk.definition.rules:
+    for label in checker.definition.rules:
         if label not in labels:
-            desk.tell(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
+            checker.report(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
     return ResponseFormat("labels", labels=labels)
 
 
@@ -137,15 +137,15 @@ def _folded(label: str) -> str:
     return " ".join(re.split(r"[\W_]+", seen.casefold())) or label
 
 
-def check_leaks(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) -> None:
+def check_leaks(checker: TaskChecker, rows: Sequence[Draft], form: ResponseFormat) -> None:
     """Does the answer stand in the input? A warning where that is so for most of the first 500 rows, and not
     for other labels too."""
-    columns = desk.definition.columns
+    columns = checker.definition.columns
     if columns.reference is None:
         return
     for name, field in columns.input.items():
         if field == InputField(column=columns.reference.column, pattern=columns.reference.pattern):
-            desk.tell(
+            checker.report(
                 f"the input {name!r} is the column of the reference", "take it out of `columns.input`", "columns", "input",
                 level="warning",
             )  # fmt: skip
@@ -164,16 +164,16 @@ def check_leaks(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) -> None
             own += row.reference in there
             other += any(label != row.reference for label in there)
     if own > 0.5 * len(known) and other < 0.5 * own:
-        desk.tell(
+        checker.report(
             f"the reference stands in the input of {own:,} of the first {len(known):,} rows: a model can copy it",
             "take it out of the input, for instance with `columns.input: {FIELD: {column: C, pattern: REGEX}}`", "columns", "input",
             level="warning",
         )  # fmt: skip
 
 
-def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
+def _extract(checker: TaskChecker, rows: Sequence[Draft]) -> None:
     """Apply pattern, separator and map; one of several equal answers is one answer."""
-    reference = desk.definition.columns.reference
+    reference = checker.definition.columns.reference
     if reference is None:
         return
     found_by = compile_pattern(reference.pattern) if reference.pattern else None
@@ -184,7 +184,7 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
         if found_by is not None and found is not None:
             match = found_by.search(str(found))
             if match is None:
-                desk.complain(
+                checker.report_row(
                     row.row, f"the reference {short(found)} does not match `pattern`", "correct the row or `columns.reference.pattern`",
                     "reference without match",
                 )  # fmt: skip
@@ -196,7 +196,7 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
         if reference.map and found is not None and not isinstance(found, list):
             written = found.strip() if isinstance(found, str) else json.dumps(found)
             if written not in reference.map:
-                desk.complain(
+                checker.report_row(
                     row.row,
                     f"the reference {short(found)} is not in `map`",
                     nearest(written, reference.map),
@@ -210,26 +210,26 @@ def _extract(desk: Desk, rows: Sequence[Draft]) -> None:
         row.reference = found
 
 
-def _grammar(desk: Desk, form: ResponseFormat) -> Callable[[str], bool] | None:
+def _grammar(checker: TaskChecker, form: ResponseFormat) -> Callable[[str], bool] | None:
     """Whether a text is of the form's grammar; None where nothing here can say."""
     if find_spec("llguidance") is None:
         return None
-    from rung.models.engine.grammar import reader
+    from rung.models.engine.closed.grammar import reader
 
     try:
         return reader(form)
     except InputError as error:
-        desk.tell(error.message, error.remedy, "answer")
+        checker.report(error.message, error.remedy, "answer")
         return None
 
 
-def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) -> None:
+def check_references(checker: TaskChecker, rows: Sequence[Draft], form: ResponseFormat) -> None:
     """Does every reference have the form of the answer?"""
-    if desk.definition.columns.reference is None:
+    if checker.definition.columns.reference is None:
         if form.kind not in ("text", "grammar", "regex"):
-            desk.tell(f"answers of the form {form.kind} need `columns.reference`", "name the column", "columns")
+            checker.report(f"answers of the form {form.kind} need `columns.reference`", "name the column", "columns")
         return
-    check_grammar = _grammar(desk, form) if form.kind == "grammar" else None
+    check_grammar = _grammar(checker, form) if form.kind == "grammar" else None
     for row in rows:
         found = row.reference
         if found is None:
@@ -237,21 +237,21 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
         if form.kind == "number":
             row.reference = number(found)
             if row.reference is None:
-                desk.complain(
+                checker.report_row(
                     row.row, f"the reference {short(found)} is not a number", "write a number, or take it out of the text: "
                     "`columns.reference: {column: C, pattern: REGEX}`", "not a number",
                 )  # fmt: skip
         elif form.kind == "json":
-            row.reference = _document(desk, row, form.schema)
+            row.reference = _document(checker, row, form.schema)
         elif form.kind in ("regex", "grammar"):
             row.reference = found if isinstance(found, str) else str(found)
             if form.kind == "regex" and compile_pattern(form.pattern).fullmatch(row.reference) is None:
-                desk.complain(
+                checker.report_row(
                     row.row, f"the reference {short(found)} does not match the answer's regex {form.pattern!r}",
                     "correct the row or `answer.regex`", "reference against regex",
                 )  # fmt: skip
             if check_grammar is not None and not check_grammar(row.reference):
-                desk.complain(
+                checker.report_row(
                     row.row, f"the reference {short(found)} is not of the answer's grammar",
                     "correct the row or `answer.grammar`", "reference against grammar",
                 )  # fmt: skip
@@ -261,24 +261,24 @@ def check_references(desk: Desk, rows: Sequence[Draft], form: ResponseFormat) ->
             if isinstance(found, bool | int | float):
                 row.reference = json.dumps(found)
             else:
-                desk.complain(
+                checker.report_row(
                     row.row, f"the reference is a {type(found).__name__}, expected text or a list of texts",
                     "name what lies inside, as in `answers[].text`", "reference not text",
                 )  # fmt: skip
 
 
-def _document(desk: Desk, row: Draft, schema: Mapping[str, Any]) -> Any:
+def _document(checker: TaskChecker, row: Draft, schema: Mapping[str, Any]) -> Any:
     found = row.reference
     if isinstance(found, str):
         try:
             found = loads(found)
         except (ValueError, RecursionError) as error:
-            desk.complain(row.row, f"the reference is not JSON: {error}", "correct the cell", "reference not JSON")
+            checker.report_row(row.row, f"the reference is not JSON: {error}", "correct the cell", "reference not JSON")
             return None
     wrong = offence(schema, found)
     if wrong is not None:
         where = ".".join(map(str, wrong.path))
-        desk.complain(
+        checker.report_row(
             row.row, f"the reference violates the schema{f' at {where}' if where else ''}: {wrong.message}",
             "correct the row or the schema", "reference against schema",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, cast
 from rung.core.codec import digest
 from rung.core.types import ResponseFormat, Split
 from rung.tasks import near
-from rung.tasks.rows.desk import Desk, Draft, short
+from rung.tasks.rows.checker import TaskChecker, Draft, short
 from rung.tasks.split import SPLITS, Item, Lock, Place, draw, lock_path, rank, read_lock, write_lock
 
 
@@ -49,7 +49,7 @@ class Drawn:
 class _Allotment:
     """Rows that are being given to splits. ``whole``: by row, the first of those that must share a split; ``places``: its split."""
 
-    desk: Desk
+    checker: TaskChecker
     rows: Sequence[Draft]
     form: ResponseFormat
     whole: Sequence[int]
@@ -57,23 +57,23 @@ class _Allotment:
 
 
 def divide(
-    desk: Desk, rows: Sequence[Draft], form: ResponseFormat
+    checker: TaskChecker, rows: Sequence[Draft], form: ResponseFormat
 ) -> tuple[dict[Split, list[Draft]], Findings, Drawn | None]:
     """The rows by split, what was found in them, and newly drawn splits that are to be written down."""
-    settings = desk.definition.split
+    settings = checker.definition.split
     exact, alike, whole = near.clusters(
         [tuple(row.input.values()) for row in rows], settings.near, [row.group for row in rows]
     )
     sizes = Counter(alike.tolist())
     places: list[Place] = [cast(Place, row.split) if row.split else "out" for row in rows]
-    allotment = _Allotment(desk, rows, form, whole.tolist(), places)
-    conflicts = _conflicts(desk, rows, exact.tolist(), form)
+    allotment = _Allotment(checker, rows, form, whole.tolist(), places)
+    conflicts = _conflicts(checker, rows, exact.tolist(), form)
     given = {row.split for row in rows if row.split}
     straddling, dropped = _keep_apart(allotment, given) if given else (0, Counter[str]())
-    drawn = _lacking(desk, given)
+    drawn = _lacking(checker, given)
     added = gone = 0
     fresh: Drawn | None = None
-    if drawn and not desk.problems.failed:
+    if drawn and not checker.problems.failed:
         chosen = [index for index, row in enumerate(rows) if not given or (places[index] == "train")]
         if given and "train" not in given:
             chosen = [index for index, row in enumerate(rows) if not row.split]
@@ -82,7 +82,7 @@ def divide(
     for name in SPLITS:
         members = [row for row, place in zip(rows, places, strict=True) if place == name]
         members.sort(key=lambda row: rank(settings.seed, row.key + row.id))
-        limit = getattr(desk.definition.limit, name)
+        limit = getattr(checker.definition.limit, name)
         splits[name] = members if limit is None else members[:limit]
     findings = Findings(
         rows={name: len(members) for name, members in splits.items()},
@@ -96,17 +96,17 @@ def divide(
         conflicts=conflicts,
         added=added,
         gone=gone,
-        skipped=sum(desk.skipped.values()),
+        skipped=sum(checker.skipped.values()),
     )
     if drawn and findings.largest > max(20, len(rows) // 3):
-        desk.tell(
+        checker.report(
             f"{findings.largest:,} of {len(rows):,} rows are near-duplicates of each other (made from one template?) and must share a split",
             "raise the threshold, `split: {near: 0.95}`, or switch it off, `near: off`", "split", level="warning",
         )  # fmt: skip
     return splits, findings, fresh
 
 
-def _conflicts(desk: Desk, rows: Sequence[Draft], exact: Sequence[int], form: ResponseFormat) -> int:
+def _conflicts(checker: TaskChecker, rows: Sequence[Draft], exact: Sequence[int], form: ResponseFormat) -> int:
     """Inputs that have several answers; told where answers are closed."""
     answers: defaultdict[int, dict[str, Draft]] = defaultdict(dict)
     for row, first in zip(rows, exact, strict=True):
@@ -115,7 +115,7 @@ def _conflicts(desk: Desk, rows: Sequence[Draft], exact: Sequence[int], form: Re
     found = [list(several.values()) for several in answers.values() if len(several) > 1]
     if found and form.kind in ("labels", "number"):
         pair = found[0]
-        desk.complain(
+        checker.report_row(
             pair[1].row, f"{len(found):,} inputs have more than one answer; here {short(pair[1].reference)}, in row "
             f"{pair[0].row.line:,} of {pair[0].row.file.name} {short(pair[0].reference)} for the same input", "correct the wrong one", "", level="warning",
         )  # fmt: skip
@@ -124,31 +124,31 @@ def _conflicts(desk: Desk, rows: Sequence[Draft], exact: Sequence[int], form: Re
 
 def _keep_apart(allotment: _Allotment, given: set[str]) -> tuple[int, Counter[str]]:
     """Rows of given splits that repeat one of a later split leave; how many clusters straddle, and how many rows left each split."""
-    desk, rows = allotment.desk, allotment.rows
+    checker, rows = allotment.checker, allotment.rows
     if any(not row.split for row in rows) and "train" in given:
-        desk.tell("some sources have a split and others have none", "name the split of each under `data`", "data")
+        checker.report("some sources have a split and others have none", "name the split of each under `data`", "data")
     straddling, drops = _straddle(rows, allotment.whole)
     dropped: Counter[str] = Counter()
-    for index in drops if desk.definition.split.duplicates == "drop" else ():
+    for index in drops if checker.definition.split.duplicates == "drop" else ():
         dropped[rows[index].split] += 1
         allotment.places[index] = "out"
     if dropped:
         told = " and ".join(f"{count:,} of {name}" for name, count in sorted(dropped.items()))
-        desk.tell(
+        checker.report(
             f"left out as (near-)duplicates or group members of rows in a later split: {told}",
             "nothing to do; to keep them: `split: {duplicates: keep}`", "data", level="warning",
         )  # fmt: skip
     return straddling, dropped
 
 
-def _lacking(desk: Desk, given: set[str]) -> set[Split]:
+def _lacking(checker: TaskChecker, given: set[str]) -> set[Split]:
     """The splits to draw: all three from rows without a split, dev from train."""
     if not given:
         return {"train", "dev", "test"}
     if "dev" not in given:
         return {"train", "dev"}
     if "test" not in given:
-        desk.tell("no source gives the test split", "name it under `data`", "data")
+        checker.report("no source gives the test split", "name it under `data`", "data")
     return set()
 
 
@@ -167,25 +167,25 @@ def _straddle(rows: Sequence[Draft], whole: Sequence[int]) -> tuple[int, list[in
 def _draw(allotment: _Allotment, chosen: Sequence[int], drawn: set[Split]) -> tuple[int, int, Drawn | None]:
     """Draw the splits of the chosen rows, keeping to the lock file. Returns how many rows were
     added and are gone, and what is to be written down."""
-    desk, rows, form = allotment.desk, allotment.rows, allotment.form
-    settings = desk.definition.split
+    checker, rows, form = allotment.checker, allotment.rows, allotment.form
+    settings = checker.definition.split
     total = sum(getattr(settings, name) for name in drawn)
     shares: dict[Split, float] = {name: getattr(settings, name) / total for name in SPLITS if name in drawn}
     agreed: dict[str, float | int | bool] = {
         **{str(name): round(share, 9) for name, share in shares.items()}, "seed": settings.seed, "stratify": settings.stratify,
     }  # fmt: skip
-    path = lock_path(desk.path, desk.definition.name)
+    path = lock_path(checker.path, checker.definition.name)
     try:
         lock = read_lock(path)
     except (ValueError, OSError) as error:
-        desk.problems.add(
+        checker.problems.add(
             f"cannot read the frozen splits: {error}",
             f"restore it, or delete it to draw anew: rm {path}",
             file=path,
         )
         return 0, 0, None
     if lock is not None and dict(lock.settings) != agreed:
-        desk.tell(
+        checker.report(
             f"`split` differs from what the splits were frozen with in {path.name} (got {_settings(agreed)}; frozen {_settings(lock.settings)})",
             f"set it back, or draw anew: rm {path}", "split",
         )  # fmt: skip
@@ -206,7 +206,7 @@ def _draw(allotment: _Allotment, chosen: Sequence[int], drawn: set[Split]) -> tu
         allotment.places[index] = result[item.id]
     out = sum(place == "out" for place in result.values())
     if out:
-        desk.tell(
+        checker.report(
             f"{out:,} rows added since the splits were frozen are left out: they tie rows of different splits together",
             f"remove them, or draw anew: rm {path}", "data", level="warning",
         )  # fmt: skip
@@ -219,13 +219,13 @@ def _draw(allotment: _Allotment, chosen: Sequence[int], drawn: set[Split]) -> tu
     return added, gone, Drawn(path, Lock(agreed, {**locked, **result}), content)
 
 
-def write_down(desk: Desk, drawn: Drawn) -> None:
+def write_down(checker: TaskChecker, drawn: Drawn) -> None:
     """Write newly drawn splits beside the task file."""
     try:
         write_lock(drawn.path, drawn.lock, drawn.data)
     except OSError as error:
         # A read-only folder is no reason to fail: the draw depends on nothing but the content.
-        desk.problems.add(
+        checker.problems.add(
             f"cannot write the frozen splits: {error.strerror}",
             "make the folder writable, or keep the data as they are",
             file=drawn.path,
@@ -233,19 +233,19 @@ def write_down(desk: Desk, drawn: Drawn) -> None:
         )
 
 
-def check_balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat) -> None:
+def check_balance(checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat) -> None:
     """Empty splits, and labels that nothing can learn."""
-    if desk.problems.failed:
+    if checker.problems.failed:
         return
     for name, members in splits.items():
         if not members:
-            desk.tell(
-                f"the {name} split is empty", "add rows, give it a larger share in `split`, or name a file for it under `data`", "split" if not desk.definition.data.train else "data"
+            checker.report(
+                f"the {name} split is empty", "add rows, give it a larger share in `split`, or name a file for it under `data`", "split" if not checker.definition.data.train else "data"
             )  # fmt: skip
     for name in SPLITS[1:]:
         for row in splits[name]:
-            if row.reference is None and desk.definition.columns.reference is not None:
-                desk.complain(
+            if row.reference is None and checker.definition.columns.reference is not None:
+                checker.report_row(
                     row.row,
                     f"a row of {name} has no reference",
                     "fill it, or move the row to train",
@@ -260,14 +260,14 @@ def check_balance(desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: Res
         )
         if unseen:
             shown = ", ".join(repr(label) for label in sorted(unseen)[:5]) + (", ..." if len(unseen) > 5 else "")
-            desk.tell(
+            checker.report(
                 f"{len(unseen)} label{'s' * (len(unseen) > 1)} in {name} never seen in train: {shown} ({sum(unseen.values())} rows)",
                 "add training rows of it, or remove it; rungs that learn cannot get these rows right", "data", level="warning",
             )  # fmt: skip
     for name, members in splits.items():
         seen = {row.reference for row in members if row.reference is not None}
         if members and len(seen) == 1:
-            desk.tell(
+            checker.report(
                 f"all rows of {name} have the one label {next(iter(seen))!r}",
                 "add rows of other labels, or split anew",
                 "data",

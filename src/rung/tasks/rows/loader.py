@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.problem import Problem, Problems
@@ -16,7 +16,7 @@ from rung.tasks.file.check import check
 from rung.tasks.file.definition import STDLIB_CORPUS
 from rung.tasks.file.yaml import parse
 from rung.tasks.rows.answers import check_leaks, check_references, read_form, read_schema
-from rung.tasks.rows.desk import Desk, Draft
+from rung.tasks.rows.checker import TaskChecker, Draft
 from rung.tasks.rows.divide import Findings, check_balance, divide, write_down
 from rung.tasks.rows.names import check_names
 from rung.tasks.rows.rows import identify, read_rows, read_tables
@@ -40,7 +40,7 @@ def examine(path: Path, *, freeze: bool = False) -> Examination:
     if parsed is None or definition is None:
         return Examination(problems.close(), None, Findings())
     try:
-        task, findings = _examine(Desk(path, definition, parsed[1], problems), freeze)
+        task, findings = _examine(TaskChecker(path, definition, parsed[1], problems), freeze)
     except InputError as error:  # what ends the examination, such as a pattern that takes too long
         problems.add(error.message, error.remedy, file=path if error.file is None else "", code=error.code)
         task, findings = None, Findings()
@@ -48,55 +48,55 @@ def examine(path: Path, *, freeze: bool = False) -> Examination:
     return Examination(problems.close(), None if problems.failed else task, findings)
 
 
-def _examine(desk: Desk, freeze: bool) -> tuple[Task | None, Findings]:
-    check_names(desk)
-    schema = read_schema(desk)
-    if desk.definition.private is not None:
-        check = desk.place(desk.definition.private.check, "private", "check")
+def _examine(checker: TaskChecker, freeze: bool) -> tuple[Task | None, Findings]:
+    check_names(checker)
+    schema = read_schema(checker)
+    if checker.definition.private is not None:
+        check = checker.place(checker.definition.private.check, "private", "check")
         if check is not None and not check.is_file():
-            desk.tell(
+            checker.report(
                 f"there is no {check}", "name the file with marked texts: see docs/recipes.md", "private", "check"
             )
-    passages = _passages(desk)
-    rows = read_rows(desk, read_tables(desk))
-    form = read_form(desk, rows, schema)
-    check_references(desk, rows, form)
-    check_leaks(desk, rows, form)
-    identify(desk, rows)
+    passages = _passages(checker)
+    rows = read_rows(checker, read_tables(checker))
+    form = read_form(checker, rows, schema)
+    check_references(checker, rows, form)
+    check_leaks(checker, rows, form)
+    identify(checker, rows)
     if not rows:
-        if not desk.problems.failed:
-            desk.tell("the data hold no rows", "add rows", "data")
+        if not checker.problems.failed:
+            checker.report("the data hold no rows", "add rows", "data")
         return None, Findings()
-    splits, findings, drawn = divide(desk, rows, form)
-    check_balance(desk, splits, form)
-    if desk.problems.failed:
+    splits, findings, drawn = divide(checker, rows, form)
+    check_balance(checker, splits, form)
+    if checker.problems.failed:
         return None, findings
     if freeze and drawn is not None:
-        write_down(desk, drawn)
-    return _task(desk, splits, form, passages), findings
+        write_down(checker, drawn)
+    return _task(checker, splits, form, passages), findings
 
 
-def _passages(desk: Desk) -> dict[str, str]:
-    source = desk.definition.passages
+def _passages(checker: TaskChecker) -> dict[str, str]:
+    source = checker.definition.passages
     if source is None:
         return {}
     from rung.tasks.rows.passages import corpus
 
-    place = Path(STDLIB_CORPUS) if source.file == STDLIB_CORPUS else desk.place(source.file, "passages")
+    place = Path(STDLIB_CORPUS) if source.file == STDLIB_CORPUS else checker.place(source.file, "passages")
     if place is None:
         return {}
-    return corpus(source, place, desk.problems, task=desk.path, line=desk.line("passages"))
+    return corpus(source, place, checker.problems, task=checker.path, line=checker.line("passages"))
 
 
 def _task(
-    desk: Desk, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat, passages: Mapping[str, str]
+    checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat, passages: Mapping[str, str]
 ) -> Task:
-    definition = desk.definition
+    definition = checker.definition
     notes = definition.answer.notes
     guard = None
     if (
         definition.private is not None
-        and (check := desk.place(definition.private.check, "private", "check")) is not None
+        and (check := checker.place(definition.private.check, "private", "check")) is not None
     ):
         guard = Guard(str(check.resolve()), definition.private.recall)
     meaning = {
@@ -125,7 +125,7 @@ def _task(
         train=examples["train"],
         dev=examples["dev"],
         test=examples["test"],
-        metrics=tuple(_metric(desk.path, spec) for spec in definition.metrics),
+        metrics=tuple(_metric(checker.path, spec) for spec in definition.metrics),
         # Not in it: what only decides how far and how to climb (models, rungs, budget, target, tolerance).
         hash=digest([meaning, {name: [(row.id, row.key) for row in members] for name, members in splits.items()}, digest(passages)]),
         constraints=definition.constraints,
@@ -142,7 +142,7 @@ def _task(
         overflow=definition.overflow,
         description=definition.description.strip(),
         licence=definition.licence,
-        path=str(desk.path),
+        path=str(checker.path),
         private=guard,
         **definition.acting,
     )  # fmt: skip

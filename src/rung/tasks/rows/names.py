@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.problem import nearest
 from rung.core.types import RungChoice
-from rung.tasks.rows.desk import Desk
+from rung.tasks.rows.checker import TaskChecker
 
 FITS: dict[str, tuple[str, ...]] = {
     "accuracy": ("labels", "regex", "grammar"),
@@ -30,31 +30,31 @@ FITS: dict[str, tuple[str, ...]] = {
 """The forms of answer that built-in metrics can judge; a metric that is not listed judges any."""
 
 
-def check_names(desk: Desk) -> None:
+def check_names(checker: TaskChecker) -> None:
     """Metrics, rungs, models: are they known, and do they fit?"""
-    definition = desk.definition
+    definition = checker.definition
     metrics = registry.table("metric")
     for index, spec in enumerate(definition.metrics):
         name = spec.partition(":")[0]
         if name not in metrics:
-            desk.tell(f"unknown metric {name!r}", nearest(name, metrics), "metrics", index)
+            checker.report(f"unknown metric {name!r}", nearest(name, metrics), "metrics", index)
         elif name in FITS and definition.answer.kind not in FITS[name]:
             fitting = [
                 other for other in metrics if definition.answer.kind in FITS.get(other, (definition.answer.kind,))
             ]
-            desk.tell(
+            checker.report(
                 f"metric {name!r} judges answers of the form {' or '.join(FITS[name])}; this task's are {definition.answer.kind}",
                 f"choose from: {', '.join(fitting)}", "metrics", index,
             )  # fmt: skip
     for index, spec in enumerate(definition.metrics):
         if spec in definition.metrics[:index]:
-            desk.tell(f"metric {spec!r} is named twice", "keep one", "metrics", index)
+            checker.report(f"metric {spec!r} is named twice", "keep one", "metrics", index)
     for index, choice in enumerate(definition.rungs):
-        _check_rung(desk, choice.choice, index)
+        _check_rung(checker, choice.choice, index)
     titles = Counter(choice.choice.title for choice in definition.rungs)
     for title, count in titles.items():
         if count > 1:
-            desk.tell(
+            checker.report(
                 f"{count} rungs are called {title!r}", "give each a label: {label: LABEL, use: NAME, ...}", "rungs"
             )
     for kind, choices in (("environment", [definition.environment]), ("tool", definition.tools)):
@@ -62,29 +62,29 @@ def check_names(desk: Desk) -> None:
             name = part.partition(":")[0] if isinstance(part, str) else part["name"]
             if name not in (known := registry.table(kind)):
                 where = ("tools", index) if kind == "tool" else ("environment",)
-                desk.tell(f"unknown {kind} {name!r}", nearest(name, known), *where)
+                checker.report(f"unknown {kind} {name!r}", nearest(name, known), *where)
     providers = registry.table("provider")
     for index, model in enumerate(definition.models):
         provider, colon, _ = model.partition(":")
         if not colon or provider not in providers:
-            desk.tell(
+            checker.report(
                 f"model {model!r}: expected PROVIDER:NAME" if not colon else f"model {model!r}: unknown provider {provider!r}",
                 nearest(provider, providers), "models", index,
             )  # fmt: skip
     kind = definition.answer.kind
     if definition.rules and kind not in ("labels", "json"):
-        desk.tell(f"rules need an answer of labels or json, this task's is {kind}", "remove `rules`", "rules")
+        checker.report(f"rules need an answer of labels or json, this task's is {kind}", "remove `rules`", "rules")
 
 
-def _check_rung(desk: Desk, choice: RungChoice, index: int) -> None:
+def _check_rung(checker: TaskChecker, choice: RungChoice, index: int) -> None:
     known = registry.table("rung")
     if choice.name not in known:
-        desk.tell(f"unknown rung {choice.name!r}", nearest(choice.name, known), "rungs", index)
+        checker.report(f"unknown rung {choice.name!r}", nearest(choice.name, known), "rungs", index)
         return
     if choice.options:
         wrong = wrong_options(choice)
         if wrong:
-            desk.tell(*wrong, "rungs", index)
+            checker.report(*wrong, "rungs", index)
 
 
 def wrong_options(choice: RungChoice) -> tuple[str, str] | None:

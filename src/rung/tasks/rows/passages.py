@@ -12,9 +12,9 @@ from rung.core.problem import Problem, Problems, nearest
 from rung.core.types import Document
 from rung.documents import read as read_documents
 from rung.documents import scan
-from rung.documents.cells import ABSENT, value
-from rung.documents.layout import Place, guess
-from rung.documents.tables import read
+from rung.documents.tables.cells import ABSENT, value
+from rung.documents.tables.layout import Place, guess
+from rung.documents.tables.rows import read
 from rung.tasks.file.definition import STDLIB_CORPUS, Corpus
 from rung.tasks.packs.corpus import read_stdlib
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from rung.agents.environments.environment import Environment
-from rung.core.files import write_file
+from rung.core.system.files import write_file
 
 Name = Literal["train", "dev", "test"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rung.agents.tools.database.rows import BYTES, CELL, ROWS, SECONDS, Rows, refused
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 
 
 class Postgres:

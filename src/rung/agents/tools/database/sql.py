@@ -22,7 +22,7 @@ from rung.agents.tools.database.postgres import Postgres
 from rung.agents.tools.database.rows import BYTES, CELL, ROWS, SECONDS, Rows, refused, table
 from rung.agents.tools.function import FunctionTool, tool
 from rung.core.errors import InputError
-from rung.core.place import here
+from rung.core.parts.place import here
 
 MEMORY = 512
 """MB of address space of the process that reads."""

@@ -21,7 +21,7 @@ import yaml
 from rung.agents.tools.function import demand
 from rung.agents.tools.net.address import Reach, fetch, place
 from rung.core.errors import InputError, RungError
-from rung.core.place import here
+from rung.core.parts.place import here
 from rung.core.protocols import Effect
 from rung.foundations.text.yaml import read_yaml
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rung.agents.tools.function import demand
 from rung.core.errors import InputError, RungError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.problem import nearest
 from rung.core.protocols import Closing, Tool
 

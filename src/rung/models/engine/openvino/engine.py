@@ -9,40 +9,41 @@ from pathlib import Path
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
-from rung.core.machine import Machine, machine
-from rung.core.program import file_hash
+from rung.core.system.machine import Machine, machine
+from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
-from rung.models.adapters.lora import Shelf
-from rung.models.engine import folder, gguf
-from rung.models.engine.convert import convert
+from rung.models.adapters.lora import AdapterSlots
+from rung.models.engine.files import folder
+from rung.models.engine.files import gguf
+from rung.models.engine.files.convert import convert
 from rung.models.engine.decode import Words
-from rung.models.engine.grammar import Grammars
+from rung.models.engine.closed.grammar import Grammars
 from rung.models.engine.paged import Paged, version
 from rung.models.engine.schedule.worker import Worker
-from rung.models.engine.template import Template
+from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
-from rung.models.engine.trie import Trie
+from rung.models.engine.closed.trie import Trie
 
 LAYOUT = 2
 """Raised when what the engine computes changes for the same weights: part of the fingerprint."""
 
 
 class Engine:
-    """One per weights file and process, shared by the models that use it; a second one, with a ``shelf``, for all adapters of
+    """One per weights file and process, shared by the models that use it; a second one, with a ``slots``, for all adapters of
     the file. Parts load on first use."""
 
     def __init__(
-        self, path: Path, cache: Path, threads: int, shelf: Shelf | None = None, precision: str = "f32"
+        self, path: Path, cache: Path, threads: int, slots: AdapterSlots | None = None, precision: str = "f32"
     ) -> None:
         self.path = path
         self.precision = precision
-        self.shelf = shelf
+        self.slots = slots
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._grammars: Grammars | None = None
-        self._template: Template | None = None
+        self._template: ChatTemplate | None = None
         self._words: Words | None = None
         self.users = 0
         self.header = folder.read(path) if path.is_dir() else gguf.read(path)
@@ -68,7 +69,7 @@ class Engine:
                     self.graph(),
                     threads=self._threads,
                     tokens=self.header.context,
-                    shelf=self.shelf,
+                    slots=self.slots,
                     precision=self.precision,
                 )
                 self._worker = Worker(lambda: device)
@@ -93,12 +94,12 @@ class Engine:
         return self.tokenizer.encode(text)
 
     @property
-    def template(self) -> Template:
+    def template(self) -> ChatTemplate:
         if self._template is None:
             names = {i: text for text, i in self.header.control.items()}
             bos = names.get(self.header.bos, "") if self.header.bos is not None else ""
             eos = names.get(self.header.eos, "")
-            self._template = Template(
+            self._template = ChatTemplate(
                 self.header.template, self.header.control, self.tokenizer.encode_all, bos=bos, eos=eos
             )
         return self._template
@@ -185,8 +186,8 @@ def share_engine(path: Path, settings: Settings, *, adapters: bool) -> Engine:
     with _LOCK:
         engine = _ENGINES.get(key)
         if engine is None:
-            shelf = Shelf() if adapters else None
-            engine = _ENGINES[key] = Engine(path, settings.cache, threads, shelf, precision)
+            slots = AdapterSlots() if adapters else None
+            engine = _ENGINES[key] = Engine(path, settings.cache, threads, slots, precision)
         engine.users += 1
     return engine
 

@@ -28,8 +28,8 @@ from rung.models import hub
 from rung.models.adapters import adapters
 from rung.models.adapters.lora import Lora
 from rung.models.adapters.lora import read as read_lora
-from rung.models.engine.decode import Beams, Decode, Recall, Score
-from rung.models.engine.grammar import KINDS
+from rung.models.engine.decode import Beams, Decode, Recall, Scoring
+from rung.models.engine.closed.grammar import KINDS
 from rung.models.engine.openvino.engine import Engine, leave_engine, share_engine
 from rung.models.engine.template import call_id, tools_schema, with_tools
 
@@ -58,7 +58,7 @@ class OpenvinoModel:
         self._name = f"openvino:{name}"
         self._engine = engine
         self._lora = lora
-        self._adapter = engine.shelf.take(lora) if engine.shelf is not None and lora is not None else 0
+        self._adapter = engine.slots.take(lora) if engine.slots is not None and lora is not None else 0
         self._closed = False
 
     @property
@@ -144,7 +144,7 @@ class OpenvinoModel:
         Raises ContextOverflow when any prompt is too long, InputError when a request has no candidates.
         """
 
-        def prepare() -> list[Score]:
+        def prepare() -> list[Scoring]:
             self._ready()
             return [self._score(request) for request in requests]
 
@@ -214,7 +214,7 @@ class OpenvinoModel:
                 jobs.append(error)
         return jobs
 
-    def _submit(self, jobs: Sequence[Decode | Beams | Recall | Score]) -> None:
+    def _submit(self, jobs: Sequence[Decode | Beams | Recall | Scoring]) -> None:
         for job in jobs:
             job.adapter = self._adapter
         try:
@@ -222,7 +222,7 @@ class OpenvinoModel:
         except RuntimeError as error:
             raise ModelError(f"{self._name}: {error}", remedy="open the model again") from None
 
-    async def _run(self, jobs: Sequence[Decode | Beams | Recall | Score], futures: Sequence[Future[Any]]) -> list[Any]:
+    async def _run(self, jobs: Sequence[Decode | Beams | Recall | Scoring], futures: Sequence[Future[Any]]) -> list[Any]:
         """Submit jobs and wait for all; when the caller is cancelled their slots are freed at once."""
         if not jobs:
             return []
@@ -265,7 +265,7 @@ class OpenvinoModel:
             return Beams(prompt, room, self._name, self._engine.words, sampling, mask)
         return Decode(prompt, room, self._name, self._engine.words, sampling, mask, emit)
 
-    def _score(self, request: ScoreRequest) -> Score:
+    def _score(self, request: ScoreRequest) -> Scoring:
         if not request.candidates:
             raise InputError("a score request without candidates", remedy="give at least one candidate")
         prompt = self._prompt(request.messages)
@@ -276,7 +276,7 @@ class OpenvinoModel:
                 f"{self._name} is {self._engine.header.context:,}",
                 remedy="shorten the input",
             )
-        return Score(prompt, trie, longest, self._name)
+        return Scoring(prompt, trie, longest, self._name)
 
 
 def _called(request: Request, reply: Reply) -> Reply:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TokenSpan:
     """Tokens to compute at positions ``past``... of a sequence whose cache lies in ``blocks``; ``wanted``: the logits after
     the last of them are needed. ``adapter`` is the number of the adapter that computes them (0: none)."""
 
@@ -46,7 +46,7 @@ class Device(Protocol):
         """Cache blocks there are."""
         ...
 
-    def forward(self, spans: Sequence[Span]) -> NDArray[np.float32]: ...
+    def forward(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]: ...
     def copy(self, source: int, target: int) -> None: ...
 
 

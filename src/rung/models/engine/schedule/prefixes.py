@@ -12,16 +12,16 @@ TAIL = 2
 """A prompt's last piece has at least this many tokens (unless the prompt is shorter)."""
 
 
-class Node:
+class PrefixNode:
     """A cached block of prompt tokens in the tree; ``ready`` once it is computed."""
 
     __slots__ = ("block", "children", "parent", "ready", "refs", "tokens", "used")
 
-    def __init__(self, tokens: tuple[int, ...], block: int, parent: Node | None) -> None:
+    def __init__(self, tokens: tuple[int, ...], block: int, parent: PrefixNode | None) -> None:
         self.tokens = tokens
         self.block = block
         self.parent = parent
-        self.children: dict[tuple[int, ...], Node] = {}
+        self.children: dict[tuple[int, ...], PrefixNode] = {}
         self.refs = 0
         self.ready = False
         self.used = 0
@@ -31,8 +31,8 @@ class Node:
 class _Match:
     """``nodes`` shared whole, ``extra`` more tokens to copy from ``source``; ``wait``: something better is being computed."""
 
-    nodes: list[Node]
-    source: Node | None = None
+    nodes: list[PrefixNode]
+    source: PrefixNode | None = None
     extra: int = 0
     wait: bool = False
 
@@ -52,8 +52,8 @@ class Prefixes:
     def __init__(self, block: int, blocks: int) -> None:
         self.block = block
         self._free = list(range(blocks - 1, -1, -1))
-        self._roots: dict[int, Node] = {}
-        self._nodes: set[Node] = set()
+        self._roots: dict[int, PrefixNode] = {}
+        self._nodes: set[PrefixNode] = set()
         self._clock = 0
 
     @property
@@ -61,13 +61,13 @@ class Prefixes:
         """Blocks that are free or can be made so."""
         return len(self._free) + sum(1 for node in self._nodes if node.refs == 0)
 
-    def _root(self, adapter: int) -> Node:
-        return self._roots.setdefault(adapter, Node((), -1, None))
+    def _root(self, adapter: int) -> PrefixNode:
+        return self._roots.setdefault(adapter, PrefixNode((), -1, None))
 
     def match(self, prompt: tuple[int, ...], adapter: int = 0) -> _Match:
         """The longest reusable prefix of ``prompt``: whole blocks, then part of one more."""
         limit = len(prompt) - TAIL
-        nodes: list[Node] = []
+        nodes: list[PrefixNode] = []
         at, node = 0, self._root(adapter)
         while at + self.block <= limit:
             child = node.children.get(prompt[at : at + self.block])
@@ -78,7 +78,7 @@ class Prefixes:
             nodes.append(child)
             node, at = child, at + self.block
         rest = prompt[at : min(at + self.block, limit)]
-        best: Node | None = None
+        best: PrefixNode | None = None
         extra, waiting = 0, 0
         for child in node.children.values() if rest else ():
             if child.tokens[0] != rest[0]:
@@ -94,7 +94,7 @@ class Prefixes:
             best, extra = None, 0
         return _Match(nodes, best, extra)
 
-    def claim(self, prompt: tuple[int, ...], shared: list[Node], adapter: int = 0) -> list[Node]:
+    def claim(self, prompt: tuple[int, ...], shared: list[PrefixNode], adapter: int = 0) -> list[PrefixNode]:
         """Take the shared nodes and new, not yet ready ones for the rest of the prompt; raises IndexError when full."""
         self._clock += 1
         path = list(shared)
@@ -105,7 +105,7 @@ class Prefixes:
         node = path[-1] if path else root
         for at in range(len(path) * self.block, len(prompt), self.block):
             tokens = prompt[at : at + self.block]
-            new = Node(tokens, self.take(), node)
+            new = PrefixNode(tokens, self.take(), node)
             new.refs, new.used = 1, self._clock
             # A twin exists when the last tokens were left to compute (TAIL): keep it, and ours out of the tree.
             if tokens not in node.children and (node is root or node in self._nodes):
@@ -115,7 +115,7 @@ class Prefixes:
             node = new
         return path
 
-    def release(self, path: list[Node]) -> None:
+    def release(self, path: list[PrefixNode]) -> None:
         """A job is done with its prompt's blocks: computed ones stay in the tree, the others are freed."""
         for node in reversed(path):
             node.refs -= 1
@@ -124,7 +124,7 @@ class Prefixes:
             elif not node.ready:
                 self._drop(node)
 
-    def _drop(self, node: Node) -> None:
+    def _drop(self, node: PrefixNode) -> None:
         assert node.parent is not None
         del node.parent.children[node.tokens]
         self._nodes.remove(node)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rung.models.engine.schedule import Device, Feed, Job, Span
-from rung.models.engine.schedule.prefixes import TAIL, Node, Prefixes
+from rung.models.engine.schedule import Device, Feed, Job, TokenSpan
+from rung.models.engine.schedule.prefixes import TAIL, PrefixNode, Prefixes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class _Run:
     """A job that is in the cache. ``done`` counts prompt tokens computed."""
 
     job: Job
-    path: list[Node]
+    path: list[PrefixNode]
     done: int
     reserve: int
     feeds: Sequence[Feed] = ()
@@ -97,13 +97,13 @@ class Scheduler:
     def step(self) -> None:
         """Admit what fits, compute one batch, and hand its logits to the jobs."""
         self._admit()
-        spans: list[Span] = []
+        spans: list[TokenSpan] = []
         owners: list[tuple[_Run, int, int]] = []
         budget = self._tokens
         for run in self._running:
             if run.feeds:
                 for feed, branch in zip(run.feeds, run.branches, strict=True):
-                    spans.append(Span(feed.tokens, branch.length, self._table(run, branch), adapter=run.job.adapter))
+                    spans.append(TokenSpan(feed.tokens, branch.length, self._table(run, branch), adapter=run.job.adapter))
                     owners.append((run, len(feed.tokens), 0))
                     budget -= len(feed.tokens)
         for run in self._running:
@@ -118,7 +118,7 @@ class Scheduler:
                 continue
             ready = left == 0
             blocks = [node.block for node in run.path[: -(-(run.done + n) // self._device.block)]]
-            spans.append(Span(prompt[run.done : run.done + n], run.done, blocks, ready, run.job.adapter))
+            spans.append(TokenSpan(prompt[run.done : run.done + n], run.done, blocks, ready, run.job.adapter))
             owners.append((run, n, n))
             budget -= n
         if not spans:

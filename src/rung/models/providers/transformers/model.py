@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError, RungError, Unsupported
-from rung.core.extras import require
-from rung.core.program import file_hash
+from rung.core.system.extras import require
+from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores
 from rung.models import hub
@@ -207,7 +207,7 @@ def _context(path: Path) -> int:
     """The context window before anything heavy is loaded; 8192 where the file does not say."""
     try:
         if path.is_file():
-            from rung.models.engine import gguf
+            from rung.models.engine.files import gguf
 
             return int(gguf.read(path).context)
         return int(json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings", 8192))

@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from rung.core.errors import ContextOverflow, InputError, ModelError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.types import Finish, Message, Reply, Sampling, ScoreRequest, Scores, Usage
 from rung.models.adapters import adapters, weights
-from rung.models.engine.template import Template
-from rung.models.engine.trie import Trie
+from rung.models.engine.template import ChatTemplate
+from rung.models.engine.closed.trie import Trie
 
 BRANCHES = 64
 """Candidates that are scored beside each other at most."""
@@ -31,7 +31,7 @@ class Network:
     name: str
     model: Any
     tokenizer: Any
-    template: Template
+    template: ChatTemplate
     ends: tuple[int, ...]
     pad: int
     context: int
@@ -280,7 +280,7 @@ def load(path: Path, name: str, context: int, adapter: Path | None = None) -> Ne
     # A model's own sampling defaults must not leak into what was asked for.
     model.generation_config = transformers.GenerationConfig()
     control = {str(added): index for index, added in tokenizer.added_tokens_decoder.items() if added.special}
-    template = Template(
+    template = ChatTemplate(
         tokenizer.chat_template or "",
         control,
         lambda texts: tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else [],

@@ -7,7 +7,7 @@ import math
 from rung.core.protocols import Resources
 from rung.core.types import Task
 from rung.metrics import load_metric
-from rung.metrics.judge import Judge, PairJudge
+from rung.metrics.rules.judge import Judge, PairJudge
 
 PROBE = 8
 """Held-out training examples that a parent answers in a step, for rewriting and bootstrapping."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from rung.core import registry
+from rung.core.parts import registry
 from rung.core.protocols import Context, Resources, Rung, Traits
-from rung.core.rung import make_rung
+from rung.core.parts.rung import make_rung
 from rung.core.types import RungChoice, Task
-from rung.prompts.patterns.written import Written
+from rung.prompts.patterns.asking.written import Written
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.cost import judging, too_small
 from rung.prompts.search.optimize.search import PromptSearch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from rung.metrics.sequential import Race
+from rung.metrics.statistics.sequential import Race
 from rung.prompts.search.optimize.cost import stages
 from rung.prompts.search.optimize.population import Population, PromptCandidate
 

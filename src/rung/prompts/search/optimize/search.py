@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rung.core import program as programs
+from rung.core.parts import program as programs
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError
-from rung.core.meter import metered
+from rung.core.parts.meter import metered
 from rung.core.protocols import Context, Program
 from rung.core.types import Example, Progress, Result, Task
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference
+from rung.metrics.statistics.stats import Difference
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.bandit import Bandit
 from rung.prompts.search.optimize.cost import PROBE, judging, step_calls, too_small

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core import errors
 from rung.core.errors import InputError, RungError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.core.problem import Problem
 from rung.core.types import Document, Passage
 from rung.documents import Source

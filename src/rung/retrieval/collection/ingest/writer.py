@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rung.core.errors import StoreError
-from rung.core.files import atomic_write
-from rung.core.lock import file_lock
+from rung.core.system.files import atomic_write
+from rung.core.system.lock import file_lock
 
 
 class Writer:

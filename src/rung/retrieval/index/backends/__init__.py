@@ -1,1 +1,1 @@
-"""One file a backend; see shelf.py."""
+"""One file a backend; see names.py."""

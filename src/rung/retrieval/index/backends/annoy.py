@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads

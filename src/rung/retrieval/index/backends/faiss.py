@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.retrieval.index.backends.exact import ExactEngine
 from rung.retrieval.index.local import LocalIndex, padded
 from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads

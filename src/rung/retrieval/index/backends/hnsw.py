@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rung.core.errors import InputError, StoreError
-from rung.core.extras import require
+from rung.core.system.extras import require
 from rung.retrieval.index.local import LocalIndex
 from rung.retrieval.index.spec import Backend, IndexSpec, read_options, threads
 

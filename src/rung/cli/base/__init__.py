@@ -1,0 +1,1 @@
+"""What verbs are made of: late groups, shared options, an open session, the reference page."""

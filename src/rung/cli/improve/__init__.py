@@ -1,0 +1,1 @@
+"""Verbs that improve prompts, data and models."""

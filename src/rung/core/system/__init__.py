@@ -1,0 +1,1 @@
+"""What the machine gives: files and locks, arrays, the processor, packages that may be missing."""

@@ -1,0 +1,1 @@
+"""Markdown: its text and metadata, and its headings."""

@@ -1,0 +1,1 @@
+"""Rows of tables, whatever file they are in."""

@@ -1,0 +1,1 @@
+"""Closed answers held against what was expected: values, labels, ranks, structures, code."""

@@ -1,0 +1,1 @@
+"""Texts held against rules: checkable instructions, a policy, a rubric."""

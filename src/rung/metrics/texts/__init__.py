@@ -1,0 +1,1 @@
+"""Free texts held against references and sources."""

@@ -1,0 +1,1 @@
+"""Closed forms of answers: grammars and tries of labels."""

@@ -1,0 +1,1 @@
+"""Weights on disk: GGUF read and converted, folders with a graph."""

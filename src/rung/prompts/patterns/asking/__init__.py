@@ -1,0 +1,1 @@
+"""Patterns that ask once: instruction, persona, demonstrations, reasoning, audience, outline."""

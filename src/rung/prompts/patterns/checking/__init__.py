@@ -1,0 +1,1 @@
+"""Answers or questions that are checked before they count."""

@@ -1,0 +1,1 @@
+"""Patterns that take turns or propose several ways."""

@@ -1,0 +1,1 @@
+"""A language of the user's own: taught, enforced, parsed, interpreted."""

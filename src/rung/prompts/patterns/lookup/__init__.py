@@ -1,0 +1,1 @@
+"""Patterns that look things up while they answer."""

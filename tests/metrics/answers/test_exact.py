@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rung.core.types import Case
+from rung.metrics.answers.exact import ACCURACY, EXACT
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "right"),
+    [
+        ("  Card\tArrival ", "card arrival", True),
+        ("ﬁne", "FINE", True),
+        ("Straße", "STRASSE", True),
+        ("the card", "card", False),
+        ("card.", "card", False),
+        (2, 2.0, True),
+        (True, 1, False),
+        ("b", ["a", "B"], True),
+        (["a", "b"], ["A", "b"], True),
+        ({"x": "A "}, {"x": "a"}, True),
+        (None, "x", False),
+        ("", [], False),
+    ],
+)
+def test_exact(output: Any, reference: Any, right: bool) -> None:
+    assert EXACT.grade(Case({}, output, reference)).value == float(right)
+
+
+def test_accuracy_is_stricter_than_exact() -> None:
+    assert ACCURACY.grade(Case({}, " pin ", "pin")).value == 1
+    assert ACCURACY.grade(Case({}, "PIN", "pin")).value == 0
+    assert ACCURACY.grade(Case({}, None, "None")).value == 0
+    assert ACCURACY.grade(Case({}, 3, "3")).value == 1
+
+
+def test_why_names_both() -> None:
+    score = ACCURACY.grade(Case({}, "card_linking", "card_arrival"))
+    assert score.why == "expected 'card_arrival', got 'card_linking'"
+    assert len(ACCURACY.grade(Case({}, "x" * 10_000, "y")).why) < 120
