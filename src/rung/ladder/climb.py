@@ -33,7 +33,7 @@ from rung.ladder.view.numbers import seconds
 from rung.ladder.prepare.fit import FitRequest, FitResources, Fitted, fit
 from rung.ladder.prepare.observer import Observer, Silent
 from rung.ladder.prepare.plan import Attempt, AttemptResources, about, alone, plan
-from rung.ladder.prepare.threads import detached
+from rung.core.system.threads import detached
 from rung.ladder.recommend import compare
 from rung.ladder.records import RungRecord, RunRecord, Status
 from rung.metrics import load_metric

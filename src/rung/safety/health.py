@@ -9,49 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
 
 from rung.safety.private import Found
 
 KINDS = ("NAME", "DATE", "PLACE", "ID", "PHONE", "AGE")
 
-_FIRST = frozenset(
-    """Aaron Abdul Abdullah Abigail Adam Adrian Ahmed Aisha Alan Albert Alexander Alexandra Alfred Ali Alice Alison Amanda Amelia Amina Amir Amy Ana Anders Andrea Andreas
-    Andrew Angela Anita Ann Anna Anne Anneli Annika Anthony Antonio Arne Arthur Asha Astrid Audrey Barbara Beatrice Ben Benjamin Bente Berit Bernard Betty Birgit Bjorn Bjørn Brenda Brian
-    Bridget Bruce Camilla Carl Carlos Carol Caroline Catherine Cecilia Charles Charlotte Chen Chloe Christian Christina Christine Christopher Claire Clara Colin Connor Craig
-    Daniel Daniela David Deborah Denise Dennis Derek Diana Diane Dmitri Donald Dorothy Douglas Duncan Edith Edward Egil Einar Eileen Elaine Eleanor Elena Elin Elisabeth Elizabeth Ella Ellen Emil
-    Emily Emma Enrique Eric Erik Erika Esther Ethan Eva Evelyn Fatima Fiona Florence Frances Francis Frank Fred Frederick Fredrik Gareth Gary Geir Geoffrey George Georgina Gerald Giovanni Giulia Gloria Gordon
-    Graham Greta Gudrun Guro Gunnar Hanna Hannah Hanne Hans Harald Harold Harriet Harry Hassan Heather Heidi Helen Helena Henrik Henry Hilda Hilde Hiroshi Howard Hugh Hugo Ian Ibrahim Ida Inga Inger Ingrid Irene Isabel Isabella Ivan
-    Jacob Jacqueline James Jamie Jan Jane Janet Janice Jason Javier Jean Jennifer Jeremy Jessica Joan Joanna Joanne Johan Johanna John Jonas Jonathan Jorge Jose Joseph Joshua Joyce Juan Judith Julia Julian
-    Julie Kari Karen Karin Karl Katarina Kate Katherine Kathleen Katie Keith Kenneth Kevin Khalid Kim Kirsten Kjell Kristin Kristian Lars Laura Lauren Lawrence Leif Leila Lena Leonard Lesley Lewis Liam Lina Linda Lisa Liv Lise Li Louis Louise Lucas Lucia Lucy
-    Luis Luke Lydia Magnus Malcolm Manuel Marco Margaret Maria Marie Marion Marit Mario Martha Martin Mary Mathias Matthew Maureen Mehmet Mei Melissa Michael Michelle Miguel Mikael Miriam Mohamed Mohammed Muhammad Monica Morten Nadia Nancy Naomi Natalie
-    Nathan Neil Nicholas Nicola Nigel Nils Nina Nora Norman Odd Olav Ole Olga Oliver Olivia Omar Oscar Owen Pablo Pamela Patricia Patrick Paul Paula Pauline Pedro Peter Petra Philip Pia Priya Rachel Ragnhild Raj Ralph
-    Randi Raymond Rebecca Richard Rita Robert Roberta Robin Roger Rohan Roland Ronald Rosa Rosemary Roy Runar Russell Ruth Ryan Sally Samantha Samuel Sandra Sanjay Sara Sarah Sean Sergei Sharon Sheila Shirley Silje Simon Sigrid Siv Sofia Solveig Sophia Sophie
-    Stacey Stefan Stella Stephanie Stephen Steven Stig Stuart Susan Susanne Svein Sven Sylvia Terence Teresa Terje Theresa Thomas Timothy Tina Tom Tone Tor Torbjørn Tore Toril Tracey Trine Trond Trevor Unni Ursula Valerie Vanessa Vera Veronica Victor Victoria
-    Vincent Virginia Vivian Walter Wanda Wei Wendy William Winifred Xin Yasmin Yuki Yusuf Yvonne Zainab Zoe Øystein Åse Ingvild Jørgen Håkon Siobhan Aoife Declan Niamh Padraig""".split()  # noqa: SIM905
-)
-"""First names that are no common English word."""
-_DOUBTFUL = frozenset(
-    "Grace Rose Will May Mark April June Hope Faith Joy Art Bill Pat Sue Gene Dawn Iris Lily Violet Ivy Daisy Jack Bob Drew Chase Grant Dean Earl Ray Rob Nick Sandy Penny Holly Heath Hazel Olive Ruby Pearl Amber Max Chuck".split()  # noqa: SIM905
-)
-"""First names that are words too: only with a capital surname behind them or a sign before them."""
-_NOT_NAMES = frozenset(
-    """Parkinson Alzheimer Crohn Hodgkin Graves Addison Cushing Down Bell Foley Doppler Glasgow Barthel Murphy McBurney Babinski Romberg Holter Wells Killip Apgar Achilles Colles Dupuytren Raynaud Sjogren
-    Sjögren Wilson Marfan Turner Barrett Meniere Ménière Huntington Wernicke Korsakoff Hashimoto Paget Charcot Kaposi Epstein Barr Gleason Breslow Clark Bouchard Heberden Trendelenburg Lachman Phalen Tinel Kernig
-    Monday Tuesday Wednesday Thursday Friday Saturday Sunday Plan History Review Discharge Admission Assessment Medication Medications Allergies Examination Bloods Social Family Past Current Advice Follow Refer Continue Start
-    Stop Seen Telephone Patient Doctor Hospital Ward Clinic Blood Pressure Chest Abdomen Heart Lungs Temperature Pulse The This That There Then They She He His Her No Not Nil New Old On In At To For From With Without And Or But
-    January February March April June July August September October November December English Norwegian French German Spanish Polish Arabic
-    Normal Abnormal Left Right Both Type Stage Grade Class Day Days Week Weeks Today Yesterday Tomorrow Surgery Surgical Emergency Department Unit Care Home Community District Street Road General Medical Health Nurse Nurses Consultant Mother Father
-    Son Daughter Wife Husband Sister Brother Partner Carer Lives Denies Reports Paracetamol Metformin Amlodipine Ramipril Aspirin Warfarin Insulin Salbutamol Amoxicillin Ibuprofen Simvastatin Atorvastatin Omeprazole Prednisolone Doxycycline
-    ECG MRI CT GP BP HR ED ICU COPD Mr Mrs Ms Miss Dr Prof Sir Madam Team Colleague Colleagues All Please Thank Thanks Dear Yours Regards Kind Best X-ray""".split()  # noqa: SIM905
-)
-_PLACES = frozenset(
-    """London Birmingham Manchester Leeds Liverpool Bristol Sheffield Edinburgh Cardiff Belfast Newcastle Nottingham Leicester Coventry Bradford Brighton Plymouth Derby Southampton Portsmouth Oxford Cambridge York Aberdeen Dundee Inverness Exeter
-    Norwich Swansea Hull Stoke Wolverhampton Sunderland Reading Luton Bolton Blackpool Dublin Cork Galway Limerick Paris Lyon Marseille Berlin Hamburg Munich Cologne Frankfurt Vienna Zurich Geneva Brussels Amsterdam Rotterdam Copenhagen Aarhus Oslo Bergen Trondheim
-    Stavanger Tromsø Drammen Kristiansand Bodø Ålesund Hamar Lillehammer Molde Narvik Alta Stockholm Gothenburg Malmö Uppsala Helsinki Turku Tampere Reykjavik Madrid Barcelona Seville Valencia Lisbon Porto Rome Milan Naples Turin Florence Venice Athens Warsaw Krakow
-    Prague Budapest Bucharest Sofia Belgrade Zagreb Kyiv Moscow Istanbul Ankara Cairo Lagos Nairobi Accra Johannesburg Mumbai Delhi Bangalore Chennai Karachi Lahore Dhaka Colombo Bangkok Hanoi Manila Jakarta Singapore Tokyo Osaka Seoul Beijing Shanghai Sydney Melbourne Brisbane Perth Auckland
-    Boston Chicago Houston Dallas Denver Seattle Portland Atlanta Miami Detroit Philadelphia Phoenix Cleveland Minneapolis Baltimore Pittsburgh Toronto Montreal Vancouver Calgary Ottawa
-    Yorkshire Lancashire Kent Essex Sussex Surrey Devon Cornwall Norfolk Suffolk Cumbria Wales Scotland Somerset Dorset Tyrone""".split()  # noqa: SIM905
-)
+_LISTS = yaml.safe_load(Path(__file__).with_name("health.yaml").read_text(encoding="utf-8"))
+_FIRST = frozenset(_LISTS["first"].split())
+_DOUBTFUL = frozenset(_LISTS["doubtful"].split())
+_NOT_NAMES = frozenset(_LISTS["not names"].split())
+_PLACES = frozenset(_LISTS["places"].split())
 _MONTH = r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
 _CAP = r"(?:(?:O'|Mc|Mac|Al-|El-|De|Di|Van der |van der |van |von |de |St\.? )?[A-ZÆØÅÄÖÉ][a-zæøåäöüéèçñíóá]+(?:[-'’][A-ZÆØÅÄÖ][a-zæøåäöé]+)?)"
 _STREET = r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Drive|Close|Way|Court|Crescent|Terrace|Place|Square|Gardens|Grove|Hill|Row|Park|Green|Mews|Boulevard|Blvd|Walk)"

@@ -19,7 +19,7 @@ from rung.prompts.template.prompt import Prompt, show
 from rung.tuning import privacy
 from rung.tuning.recipe import LINEAR, Method, Recipe
 from rung.tuning.state import Trained, Watch
-from rung.tuning.worker import run_stoppable
+from rung.core.system.threads import run_stoppable
 
 if TYPE_CHECKING:
     from rung.tuning.work import Export, Lessons, Tuned

@@ -198,13 +198,13 @@ def _table(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         _print(rows)
         return
+    from rung.core.text.columns import align
+
     shown = [{key: _show(value) for key, value in row.items()} for row in rows]
     if not shown:
         typer.echo("nothing to show: no section has words that the vectors know")
         return
-    widths = {key: max(len(key), *(len(row[key]) for row in shown)) for key in shown[0]}
-    for row in ({key: key for key in widths}, *shown):
-        typer.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+    typer.echo(align([list(shown[0]), *(list(row.values()) for row in shown)]))
 
 
 def _show(value: str | int | float | Interval | None) -> str:

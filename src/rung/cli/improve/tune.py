@@ -176,7 +176,7 @@ def _answering_signals(run: Callable[[threading.Event], Tuned], line: Line) -> T
     import sys
 
     from rung.core.errors import FitError
-    from rung.tuning.worker import run_stoppable
+    from rung.core.system.threads import run_stoppable
 
     async def main() -> Tuned:
         loop, asked = asyncio.get_running_loop(), list[int]()

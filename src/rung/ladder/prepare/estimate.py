@@ -18,7 +18,7 @@ from rung.core.settings import Settings
 from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
 from rung.ladder.view.numbers import count, money, seconds
 from rung.ladder.prepare.plan import Attempt, AttemptResources, alone, plan
-from rung.ladder.prepare.threads import detached
+from rung.core.system.threads import detached
 from rung.models import Pool
 from rung.models.prices import find
 
