@@ -220,32 +220,32 @@ def test_add_search_upsert_delete_and_reload(member: Member) -> None:
     with_again.close()
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        {"even": True},
-        {"number": {"gte": 100, "lt": 160}},
-        {"number": {"lt": 3}},
-        {"tag": "seven"},
-        {"any": [{"tag": "seven"}, {"number": 8}]},
-        {"even": {"ne": True}},
-        {"tag": {"exists": False}},
-        {"number": -1},
-    ],
-    ids=str,
-)
-def test_filters_narrow_the_search_not_its_result(member: Member, where: Any) -> None:
+NARROW: list[Any] = [
+    {"even": True},
+    {"number": {"gte": 100, "lt": 160}},
+    {"number": {"lt": 3}},
+    {"tag": "seven"},
+    {"any": [{"tag": "seven"}, {"number": 8}]},
+    {"even": {"ne": True}},
+    {"tag": {"exists": False}},
+    {"number": -1},
+]
+
+
+def test_filters_narrow_the_search_not_its_result(member: Member) -> None:
     """Hits are the best among those that pass, not those among the best that pass."""
     rows, queries, ids = make(300), make(5, 1), names(300)
     metadata = [{"number": at, "even": at % 2 == 0, **({"tag": ["seven"]} if at % 7 == 0 else {})} for at in range(300)]
     index = member.open()
     index.add(ids, rows, metadata)
-    holds = predicate(where)
-    passing = [at for at in range(300) if holds(metadata[at])]
-    if passing:
-        assert recall(index, [ids[at] for at in passing], rows[passing], queries, where) >= least(member)
-    else:
-        assert index.search(queries, 10, where) == [[] for _ in queries]
+    for where in NARROW:
+        holds = predicate(where)
+        passing = [at for at in range(300) if holds(metadata[at])]
+        if passing:
+            found = recall(index, [ids[at] for at in passing], rows[passing], queries, where)
+            assert found >= least(member), where
+        else:
+            assert index.search(queries, 10, where) == [[] for _ in queries]
     with pytest.raises(InputError):
         index.search(queries, 10, {"number": {"near": 1}})
     index.close()
