@@ -25,8 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.data.clean.filters import language
-from rung.data.clean.filters import noise
+from rung.data.clean.filters import language, noise
 from rung.data.clean.filters.minhash import Deduplicator, sets
 from rung.data.clean.filters.toxic import rules
 from rung.data.split.kinds import kind

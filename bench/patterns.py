@@ -26,8 +26,8 @@ from rung.core.settings import Settings
 from rung.core.types import ResponseFormat, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.measure.evaluate import Evaluator
-from rung.ladder.view.numbers import count, money, note, quality, seconds
 from rung.ladder.records import RungRecord, RunRecord, verdict
+from rung.ladder.view.numbers import count, money, note, quality, seconds
 from rung.metrics import load_metric
 from rung.metrics.statistics.stats import Difference
 from rung.models import Pool

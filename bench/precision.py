@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.core.system.machine import machine
 from rung.core.settings import Settings
+from rung.core.system.machine import machine
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub
 from rung.models.engine.openvino.model import OpenvinoModel, open_model, unstable

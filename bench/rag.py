@@ -27,9 +27,9 @@ import numpy as np
 from rung.core.protocols import Context, Program, Resources
 from rung.core.types import Answer, Case, Example, Hit, ResponseFormat, Score, Task
 from rung.metrics import load_metric
+from rung.metrics.statistics.stats import interval, paired, wilson
 from rung.metrics.texts.grounding import words
 from rung.metrics.texts.overlap import TOKEN_F1
-from rung.metrics.statistics.stats import interval, paired, wilson
 from rung.models import Pool
 from rung.retrieval.answer.answerers import ClosedBook, Rag
 from rung.retrieval.answer.rag import RagProgram, Reading, answerer, stages

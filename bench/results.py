@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rung.core.codec import encode
 from rung.ladder.history import read_runs
-from rung.ladder.view.numbers import count, difference, money, note, quality, seconds
 from rung.ladder.records import RunRecord
+from rung.ladder.view.numbers import count, difference, money, note, quality, seconds
 from rung.store import open_store
 
 

@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from rung.core.problem import Problem, Problems
+from rung.core.parts.problem import Problem, Problems
 from rung.documents import scan
-from rung.documents.tables.layout import Layout
 from rung.documents.source import parse
+from rung.documents.tables.layout import Layout
 from rung.documents.tables.rows import read as read_tables
 from rung.tasks import examine
 from tests.documents.material import PAGE, docx, paragraph, pdf

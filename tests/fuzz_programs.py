@@ -12,24 +12,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.program import attempt
 from rung.core.protocols import Program
 from rung.core.types import Example, ResponseFormat, Sampling
 from rung.foundations.nearest import NearestProgram
 from rung.foundations.rules import FieldRulesProgram, RulesProgram
 from rung.models.providers.fake import Fake
-from rung.prompts.patterns.checking.checked.program import CheckedProgram
-from rung.prompts.patterns.dialogue.flip import FlippedProgram
-from rung.prompts.patterns.judging.grade import GradedProgram
-from rung.prompts.patterns.language.language import LanguageProgram
 from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
-from rung.prompts.patterns.dialogue.quiz import QuizProgram
-from rung.prompts.patterns.lookup.react import ReactProgram
-from rung.prompts.patterns.dialogue.recipe import RecipeProgram
+from rung.prompts.patterns.checking.checked.program import CheckedProgram
 from rung.prompts.patterns.checking.refine import RefinedProgram
 from rung.prompts.patterns.checking.verify import VerifiedProgram
+from rung.prompts.patterns.dialogue.flip import FlippedProgram
+from rung.prompts.patterns.dialogue.quiz import QuizProgram
+from rung.prompts.patterns.dialogue.recipe import RecipeProgram
+from rung.prompts.patterns.judging.grade import GradedProgram
+from rung.prompts.patterns.language.language import LanguageProgram
+from rung.prompts.patterns.lookup.react import ReactProgram
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Selector
 from rung.prompts.template.files import read, write

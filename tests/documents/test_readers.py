@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.parts import registry
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problem, Problems
+from rung.core.parts import registry
+from rung.core.parts.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents import Reader, Source, read, scan
 from rung.documents.source import parse

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problem
+from rung.core.parts.problem import Problem
 from rung.documents import Change, read, scan, under, watch
 
 

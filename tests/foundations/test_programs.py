@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rung.core.parts import program as programs
-from rung.core.system.arrays import read_arrays
 from rung.core.codec import digest_file, encode
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.protocols import Context, Program, Rung
+from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task, Usage
 from rung.foundations.linear import Linear
 from rung.foundations.nearest import Nearest

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 
+from rung.core.errors import InputError, RungError
 from rung.core.parts import program as programs
 from rung.core.parts import registry
-from rung.core.errors import InputError, RungError
-from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Answer, Budget, Input, RungChoice, Task
 from rung.ladder.climb import Climber

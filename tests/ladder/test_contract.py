@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
-from rung.core.protocols import Rung, Trainable, Traits
+from rung.core.parts import registry
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Rung, Trainable, Traits
 from rung.core.types import RungChoice
 
 

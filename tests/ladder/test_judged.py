@@ -9,8 +9,8 @@ from rung.core.types import Case, Failure, RungChoice, Step, Usage
 from rung.ladder.climb import Climber
 from rung.ladder.history import read_results
 from rung.ladder.measure.evaluate import Evaluator
-from rung.metrics.texts.grounding import Faithfulness
 from rung.metrics.rules.judge import Judge, PairJudge, read_rubric
+from rung.metrics.texts.grounding import Faithfulness
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
 from rung.store import Store

@@ -8,8 +8,8 @@ import pytest
 
 from rung.core.parts import program as programs
 from rung.core.parts import registry
-from rung.core.protocols import Context, Rung
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Rung
 from rung.core.settings import Settings
 from rung.core.types import Example, ResponseFormat, RungChoice, Task
 from rung.ladder.prepare.plan import plan

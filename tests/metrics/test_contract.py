@@ -13,7 +13,6 @@ from rung.core.protocols import Metric
 from rung.core.types import Case, Failure, Score, Step
 from rung.metrics import load_metric
 from rung.metrics.names import METRICS
-
 from tests.metrics.material import Shelf, pairs
 
 ARGUMENTS = {

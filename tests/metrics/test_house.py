@@ -14,7 +14,6 @@ from rung.core.types import Case, Task
 from rung.metrics import load_metric
 from rung.metrics.rules.policy import PolicyMetric, read_policy
 from rung.metrics.texts.tone import Voice, read_voice, sentences
-
 from tests.metrics.material import Shelf
 
 END = "\n\nHa det fint ute,\nFjellbua"

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from rung.core.errors import AuthError, BudgetExceeded, FetchError, InputError, RateLimited, ServerError
-from rung.core.system.machine import machine
 from rung.core.parts.meter import metered
 from rung.core.protocols import Embedder
 from rung.core.settings import Settings
+from rung.core.system.machine import machine
 from rung.core.types import Budget
 from rung.models import fit_embedder, hub, open_embedder
 from rung.models.embed.cache import CachedEmbedder

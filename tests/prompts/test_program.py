@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.types import Example, Message, Reply, Request, ResponseFormat, Sampling
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.protocols import Context
 from rung.core.settings import Settings
 from rung.core.types import ResponseFormat, RungChoice, Task

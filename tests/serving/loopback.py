@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from rung.core.parts import program as programs
 from rung.core.errors import ModelError
+from rung.core.parts import program as programs
 from rung.core.protocols import Model
 from rung.core.types import Chunk, Reply, Request, ResponseFormat
 from rung.models import Pool

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError, ServerError
+from rung.core.parts import program as programs
 from rung.core.types import Answer, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError, ParityError
+from rung.core.parts import program as programs
 from rung.core.settings import Settings
 from rung.core.types import RungChoice
 from rung.ladder.climb import Climber

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from rung.core.errors import StoreError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.sources.traces import gather
 from rung.models.providers.fake import Fake
 from rung.serving.ab import ABTest

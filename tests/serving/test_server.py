@@ -18,8 +18,8 @@ import httpx
 import openai
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Document
 from rung.models import Pool

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rung import tasks
-from rung.core.parts import registry
 from rung.core.errors import InputError
-from rung.core.problem import Problem
+from rung.core.parts import registry
+from rung.core.parts.problem import Problem
 from rung.core.types import RungChoice, Task
 
 NOUNS = [

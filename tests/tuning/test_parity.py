@@ -125,7 +125,10 @@ def test_failed_files_are_put_aside_and_named(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.gguf", tmp_path / "bad.gguf"
     for place in (good, bad):
         place.write_text("weights")
-    found = {"f16": parity.ExportParity("passed", 3, 9, True, 1.0, 1.0), "q4": parity.ExportParity("failed", 3, 9, why="no")}
+    found = {
+        "f16": parity.ExportParity("passed", 3, 9, True, 1.0, 1.0),
+        "q4": parity.ExportParity("failed", 3, 9, why="no"),
+    }
     parity.save(tmp_path, found)
     assert parity.read(tmp_path) == found
     with pytest.raises(ParityError, match=r"1 of 2 exports .*\n.*bad\.gguf\.failed"):

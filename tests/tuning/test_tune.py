@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from rung.core.errors import FitError
 from rung.core.parts import program as programs
 from rung.core.parts import registry
-from rung.core.errors import FitError
 from rung.core.parts.meter import metered
 from rung.core.parts.program import file_hash
 from rung.core.protocols import Context, Embedder, Model

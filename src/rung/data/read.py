@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.rows import lines, shapes
 from rung.data.rows.forms import Shape
 from rung.data.rows.records import Record, RowError

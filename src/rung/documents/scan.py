@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 from pathlib import Path
 
 from rung.core.errors import InputError
-from rung.core.problem import Problem
+from rung.core.parts.problem import Problem
 from rung.documents.source import Source, kind_of
 
 IGNORED = frozenset({"__pycache__", "node_modules", "site-packages", ".git"})

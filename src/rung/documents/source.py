@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
-from rung.core.parts import registry
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problems
+from rung.core.parts import registry
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
 
 LIMIT = 1 << 30

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError
 from rung.core.parts.program import inside
 from rung.core.protocols import Context, Embedder, Resources, Traits
+from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Input, Progress, Task, text_of
 from rung.foundations.tfidf import Onehot, Tfidf, save_arrays
 

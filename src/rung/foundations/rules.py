@@ -10,8 +10,8 @@ from math import log, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.protocols import Context, Resources, Traits
+from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.types import Answer, Failure, Input, Task, text_of
 from rung.foundations.text.words import words
 

@@ -15,12 +15,13 @@ from functools import partial
 from rung.core import __version__
 from rung.core.codec import encode
 from rung.core.errors import BudgetExceeded, MissingExtra, RungError
-from rung.core.system.machine import machine
 from rung.core.parts.meter import metered
 from rung.core.parts.place import beside
-from rung.core.protocols import Computing, Resources, Rung, Trainable
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Computing, Resources, Rung, Trainable
 from rung.core.settings import Settings
+from rung.core.system.machine import machine
+from rung.core.system.threads import detached
 from rung.core.types import Result, Task
 from rung.ladder.history import keep_examples
 from rung.ladder.measure import looks
@@ -29,13 +30,12 @@ from rung.ladder.measure.calls import answered, words
 from rung.ladder.measure.cost import Peak, online, watching
 from rung.ladder.measure.evaluate import Evaluator, example_hash
 from rung.ladder.measure.looks import Test
-from rung.ladder.view.numbers import seconds
 from rung.ladder.prepare.fit import FitRequest, FitResources, Fitted, fit
 from rung.ladder.prepare.observer import Observer, Silent
 from rung.ladder.prepare.plan import Attempt, AttemptResources, about, alone, plan
-from rung.core.system.threads import detached
 from rung.ladder.recommend import compare
 from rung.ladder.records import RungRecord, RunRecord, Status
+from rung.ladder.view.numbers import seconds
 from rung.metrics import load_metric
 from rung.metrics.statistics.stats import interval
 from rung.store import Status as RunStatus

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.ladder.history import find_rung, read_examples, read_run
 from rung.ladder.records import RungRecord, RunRecord
 from rung.store import Store

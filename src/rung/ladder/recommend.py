@@ -8,8 +8,8 @@ from dataclasses import replace
 from rung.core.protocols import Metric
 from rung.core.types import Result, Score, Task
 from rung.ladder.measure.calls import best_case
-from rung.ladder.view.numbers import cost, count, seconds
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
+from rung.ladder.view.numbers import cost, count, seconds
 from rung.metrics.statistics.choice import Chosen, Contender, choose
 from rung.metrics.statistics.stats import Difference, holm, paired
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Metric, Resources
 
 

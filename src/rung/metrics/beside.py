@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 
 
 def beside(metric: str, argument: str) -> Path:

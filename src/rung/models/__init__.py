@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Self, cast
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Embedder, Model
 from rung.core.settings import Settings
 from rung.models.embed import fit_embedder, open_embedder

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.core.errors import FetchError, InputError, MissingExtra
+from rung.core.parts.program import file_hash
 from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, cache_errors, disk_full
 from rung.core.system.lock import file_lock
-from rung.core.parts.program import file_hash
 from rung.core.types import Progress
 
 

@@ -15,8 +15,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
-from rung.core.parts import meter
 from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
+from rung.core.parts import meter
 from rung.core.protocols import Computing, Model, PromptCache
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage

@@ -8,12 +8,12 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from rung.core.system.arrays import read_arrays
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
 from rung.core.parts.program import inside, nest, unnest
-from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Model, Program, Resources, Traits
+from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Failure, Input, RungChoice, Step, Task, text_of
 from rung.foundations.tfidf import save_arrays
 from rung.safety.filter import ABUSE, RULES, AnyFilter, Filter, RuleFilter, TrainedFilter, read_texts

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rung.core.parts import registry
 from rung.core.errors import MissingExtra, RungError, Unsupported
+from rung.core.parts import registry
 from rung.sandbox.outcome import CodeSandbox
 
 AUTO = ("monty", "bubblewrap")

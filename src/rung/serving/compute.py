@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from rung.core.system.machine import cores
 from rung.core.protocols import Program
+from rung.core.system.machine import cores
 from rung.core.types import Answer, Input
 from rung.serving.wire import Refused
 

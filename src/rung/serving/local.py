@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.core.parts import program as programs
 from rung.core.codec import encode, spell
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.protocols import Program, Resources, Streaming
 from rung.core.types import Answer, Failure, Input
 

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 from rung.core.codec import canonical, encode, spell
 from rung.core.errors import InputError, ParityError
-from rung.core.system.files import atomic_write
 from rung.core.protocols import Metric
+from rung.core.system.files import atomic_write
 from rung.core.types import Answer, Case, Example, Input, Result, Score
 from rung.metrics.statistics.stats import Difference, paired
 from rung.serving.local import run_program

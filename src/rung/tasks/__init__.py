@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rung.core.parts import registry
 from rung.core.codec import digest
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.types import RungChoice, Task
 
 if TYPE_CHECKING:
-    from rung.core.problem import Problem
+    from rung.core.parts.problem import Problem
     from rung.tasks.rows.loader import Examination
 
 __all__ = ["change", "cut", "examine", "init", "load", "locate", "validate"]
@@ -33,7 +33,7 @@ def locate(path_or_pack: str | Path) -> Path:
     name = str(path_or_pack)
     if name in packs:
         return Path(registry.load("pack", name))
-    from rung.core.problem import nearest
+    from rung.core.parts.problem import nearest
 
     if path.is_dir():
         raise InputError(
@@ -100,7 +100,7 @@ def _choose(task: Task, rung: str | RungChoice) -> RungChoice:
             return choice
     known = registry.table("rung")
     if rung not in known:
-        from rung.core.problem import nearest
+        from rung.core.parts.problem import nearest
 
         titles = {choice.title for choice in task.rungs}
         raise InputError(f"unknown rung {rung!r}", remedy=nearest(rung, {*known, *titles}))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError
-from rung.core.system.files import atomic_write, write_file
 from rung.core.parts.program import file_hash
+from rung.core.system.files import atomic_write, write_file
 from rung.tuning.state import Trained
 
 if TYPE_CHECKING:

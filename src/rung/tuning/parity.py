@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
+from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.machine import machine
-from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
@@ -187,7 +187,9 @@ class Reference:
         change, drift = _distance(self._known, found)
         loss = -math.fsum(value for one in self._known for value in one) / tokens
         same = sum(regret <= limits.slack for regret in regrets)
-        out = ExportParity("passed", len(counts), tokens, self._held_out, loss, loss + change, drift, len(regrets), same)
+        out = ExportParity(
+            "passed", len(counts), tokens, self._held_out, loss, loss + change, drift, len(regrets), same
+        )
         return replace(out, verdict="failed", why="; ".join(faults)) if (faults := self._faults(out, limits)) else out
 
     def _faults(self, found: ExportParity, limits: Allowed) -> list[str]:

@@ -46,7 +46,9 @@ def choose(asked: str = "auto") -> PrecisionChoice:
         return PrecisionChoice("fp32", ratio, f"float32: {slower} float32's")
     if asked == "bf16":
         if ratio < 1:
-            return PrecisionChoice("bf16", ratio, "bfloat16, as asked for", f"{slower} float32's; precision: auto takes float32")
+            return PrecisionChoice(
+                "bf16", ratio, "bfloat16, as asked for", f"{slower} float32's; precision: auto takes float32"
+            )
         return PrecisionChoice("bf16", ratio, "bfloat16, as asked for")
     return PrecisionChoice("fp32", ratio, "float32, as asked for")
 

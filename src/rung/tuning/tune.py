@@ -13,13 +13,13 @@ from rung.core.errors import InputError
 from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
+from rung.core.system.threads import run_stoppable
 from rung.core.types import Example, FitForecast, Loss, Message, Progress, Task, Training, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, show
 from rung.tuning import privacy
 from rung.tuning.recipe import LINEAR, Method, Recipe
 from rung.tuning.state import Trained, Watch
-from rung.core.system.threads import run_stoppable
 
 if TYPE_CHECKING:
     from rung.tuning.work import Export, Lessons, Tuned

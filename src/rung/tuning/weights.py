@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import FitError, InputError
-from rung.core.system.extras import require
 from rung.core.parts.program import file_hash
+from rung.core.system.extras import require
 from rung.models import hub
 from rung.models.adapters import weights
 

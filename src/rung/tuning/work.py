@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
-from rung.core.system.files import write_file
-from rung.core.system.lock import file_lock
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
 from rung.core.types import Message, Progress
 from rung.tuning.loop import World, identity, train
 from rung.tuning.precision import settle

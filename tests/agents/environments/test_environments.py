@@ -14,8 +14,8 @@ from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import Toolset
 from rung.agents.policies.given.noisy import random_arguments
 from rung.agents.program.program import make_environment
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 
 OPENED = {"tau-retail"}
 """Environments that are opened by a folder of data: their own tests make one."""

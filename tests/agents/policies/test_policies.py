@@ -18,8 +18,8 @@ from rung.agents.policies.classes.learning import QLearning
 from rung.agents.policies.classes.utility import Utility
 from rung.agents.program.program import AgentProgram
 from rung.agents.rungs import practise
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.types.trail import MemoryTrail
 from rung.models import Pool
 

@@ -14,8 +14,8 @@ from rung.agents.program.metrics import HARMLESS, SOLVED
 from rung.agents.program.open import open_target, reopen
 from rung.agents.program.program import AgentProgram
 from rung.agents.rungs import AgentRung, LearningRung, PolicyRung
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.place import within
 from rung.core.types import Case
 from rung.core.types.trail import MemoryTrail, recording

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from rung.agents.tools import open_tools
-from rung.core.parts import registry
 from rung.core.errors import InputError, RungError
+from rung.core.parts import registry
 from rung.core.protocols import Closing, Tool
 from rung.core.types import Document
 from rung.retrieval.collection.collection import Collection

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli.main import app
-from rung.core.parts import registry
 from rung.core.errors import InputError, RungError
+from rung.core.parts import registry
 
 CLI = CliRunner()
 

@@ -15,14 +15,14 @@ import yaml
 from typer.testing import CliRunner
 
 from rung.cli.main import app
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Context, Program, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Example as Item
 from rung.core.types import ResponseFormat, RungChoice, Task
-from rung.ladder.view import catalog
 from rung.ladder.climb import Climber
+from rung.ladder.view import catalog
 from rung.models import Pool, hub
 from rung.store import open_store
 

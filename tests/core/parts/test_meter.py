@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from rung.core.parts import meter
 from rung.core.errors import BudgetExceeded
+from rung.core.parts import meter
 from rung.core.parts.meter import metered, report
 from rung.core.types import Budget, Usage
 

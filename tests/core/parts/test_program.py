@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from rung.core.errors import InputError
 from rung.core.parts import program as folders
 from rung.core.parts import registry
-from rung.core.errors import InputError
 from rung.core.protocols import Embedder, Model, Program
 from rung.core.types import Answer, Input
 

@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
+from rung.data.clean.filters.toxic import open_filter
 from rung.data.clean.options import CleanOptions
 from rung.data.clean.pipeline import clean
-from rung.data.clean.filters.toxic import open_filter
 from rung.data.read import stream
 from rung.data.rows import lines
 from rung.data.rows.length import TokenCounter

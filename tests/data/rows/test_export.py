@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.rows import shapes
 from rung.data.rows.export import export
 from rung.data.rows.records import Record

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.read import read, stream
 from rung.data.rows import shapes
 from rung.data.rows.forms import Columns

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.sources.chat import Turn, converse, is_chat, moment, read
 from rung.data.sources.kind import kind_of_source
 

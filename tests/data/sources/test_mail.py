@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.sources.mail import read, unquoted
 
 MBOX = """From a@x.org Mon Jan  5 10:00:00 2026

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.sources.kind import kind_of_source
 from rung.data.sources.papers import gather
 

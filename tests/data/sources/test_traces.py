@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Answer, Example, Failure, Result, Score
 from rung.data.sources.traces import Answers, corrections, harvest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.problem import Problem
+from rung.core.parts.problem import Problem
 from rung.core.types import Document
 from rung.documents import read, read_all, scan
 from rung.documents.reading.worker import Bounds, ReadingProcess

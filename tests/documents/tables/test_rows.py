@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
+from rung.documents.reading.worker import Bounds
 from rung.documents.tables import rows as tables
 from rung.documents.tables.cells import ABSENT, heads, value
 from rung.documents.tables.layout import Layout
 from rung.documents.tables.rows import read, rows, stream
-from rung.documents.reading.worker import Bounds
 
 ROWS = [
     {"text": "plain", "label": "a"},

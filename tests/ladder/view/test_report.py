@@ -8,8 +8,8 @@ from pathlib import Path
 from rung.core.settings import Settings
 from rung.core.types import Interval, Task
 from rung.ladder.climb import Climber
-from rung.ladder.view.numbers import money, seconds
 from rung.ladder.prepare.fit import Fitted
+from rung.ladder.view.numbers import money, seconds
 from rung.ladder.view.report import curves, write_report
 from rung.models import Pool
 from rung.store import Store

@@ -22,7 +22,6 @@ from rung.metrics.rules.instructions import (
     read_instructions,
     variants,
 )
-
 from tests.metrics.material import Shelf
 
 # kind, options, texts that follow it, texts that do not

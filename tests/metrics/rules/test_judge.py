@@ -11,7 +11,6 @@ from rung.core.types import Case, Failure, Reply, Request, ScoreRequest, Scores
 from rung.metrics import load_metric
 from rung.metrics.rules.judge import RUBRICS, Judge, PairJudge, prefer, read_rubric, unjudged
 from rung.models.providers.fake import CAPABILITIES, Fake
-
 from tests.metrics.material import Shelf
 
 WRITES = replace(CAPABILITIES, score=False)

@@ -5,9 +5,9 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.types import Score
-from rung.metrics.statistics.choice import Chosen, Contender, choose
 from rung.metrics.answers.exact import ACCURACY
 from rung.metrics.answers.labels import MACRO_F1
+from rung.metrics.statistics.choice import Chosen, Contender, choose
 
 
 def table(rng: np.random.Generator, quality: np.ndarray, costs: np.ndarray, n: int) -> list[Contender]:

@@ -6,7 +6,6 @@ import sacrebleu
 
 from rung.core.types import Case, Failure
 from rung.metrics.texts.bleu import BLEU, CHRF, Bleu, Chrf
-
 from tests.metrics.material import pairs
 
 PEERS = [(BLEU, sacrebleu.BLEU(), "bleu"), (CHRF, sacrebleu.CHRF(), "chrf")]

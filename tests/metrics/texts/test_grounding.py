@@ -14,7 +14,6 @@ from rung.core.types import Case, Step
 from rung.metrics import load_metric
 from rung.metrics.texts.grounding import SUPPORTED, claims, missing, support
 from rung.models.providers.fake import Fake
-
 from tests.metrics.material import Shelf
 
 LAMP = "The safety lamp was invented in 1815 by Humphry Davy, who did not patent it."

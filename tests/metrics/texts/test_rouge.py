@@ -12,7 +12,6 @@ from rung.core.types import Case
 from rung.foundations.text.stem import stem
 from rung.foundations.text.words import is_latin
 from rung.metrics.texts.rouge import Rouge, RougeMetric, rouge, tokenize
-
 from tests.metrics.material import pairs, texts
 
 KINDS = {"rouge1": "1", "rouge2": "2", "rouge3": "3", "rougeL": "l", "rougeLsum": "lsum"}

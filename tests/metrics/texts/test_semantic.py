@@ -5,7 +5,6 @@ import pytest
 from rung.core.types import Case, Failure
 from rung.metrics import load_metric
 from rung.metrics.texts.semantic import SemanticSimilarity
-
 from tests.metrics.material import Shelf, WordEmbedder
 
 

@@ -17,12 +17,12 @@ from rung.core.errors import ContextOverflow, InputError, ModelError
 from rung.core.settings import Settings
 from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling, ScoreRequest, ToolSpec
 from rung.models import hub
+from rung.models.engine.closed.trie import TIE
 from rung.models.engine.files import gguf
 from rung.models.engine.openvino.model import OpenvinoModel, open_model, unstable
 from rung.models.engine.schedule import TokenSpan
 from rung.models.engine.schedule.prefixes import Prefixes
 from rung.models.engine.schedule.scheduler import Scheduler
-from rung.models.engine.closed.trie import TIE
 
 NAME = "smollm2-135m"
 pytestmark = pytest.mark.model

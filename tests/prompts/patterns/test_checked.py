@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.rung import make_rung
 from rung.core.types import Example, Request, ResponseFormat, RungChoice, Task
 from rung.metrics.rules.instructions import CheckableInstruction, parse_instruction

@@ -14,9 +14,9 @@ from rung.core.types import Case, Example, Request, ResponseFormat, Result, Task
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
-from rung.prompts.patterns.combine import ALIASES, Combined, compose, factorial, read, unfit
 from rung.prompts.patterns.checking.refine import RefinedProgram
 from rung.prompts.patterns.checking.verify import VerifiedProgram
+from rung.prompts.patterns.combine import ALIASES, Combined, compose, factorial, read, unfit
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from rung.core.parts import program as folders
 from rung.core.errors import InputError
-from rung.core.protocols import Context, Program
+from rung.core.parts import program as folders
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Program
 from rung.core.types import Answer, Example, Request, ResponseFormat, RungChoice, Task
 from rung.models.providers.fake import CAPABILITIES, Fake
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.place import beside
-from rung.core.protocols import Context
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context
 from rung.core.settings import Settings
 from rung.core.types import Example, Message, ResponseFormat, RungChoice, Task
 from rung.foundations import sandbox

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError, Unsupported
-from rung.core.protocols import Context, Program
+from rung.core.parts import program as programs
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Program
 from rung.core.settings import Settings
 from rung.core.types import Case, Document, Example, Message, Request, ResponseFormat, RungChoice, Task
 from rung.metrics import load_metric

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Progress, RungChoice, Task
 from rung.ladder.climb import Climber

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.tasks.file.definition import Corpus
 from rung.tasks.packs.corpus import read_stdlib
 from rung.tasks.rows.passages import corpus

@@ -11,7 +11,7 @@ from rung.agents.environments.environment import Environment, Observation
 from rung.agents.loop.move import Call
 from rung.core.codec import digest, encode
 from rung.core.errors import InputError, RungError
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Closing, Probing, Tool
 from rung.core.text.reply import check_schema, offence
 from rung.core.types import ToolSpec

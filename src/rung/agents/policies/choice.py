@@ -10,10 +10,10 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from rung.agents.environments.environment import Domain
 from rung.agents.loop.move import AgentPolicy, Call
 from rung.agents.loop.view import View
-from rung.core.parts import registry
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError
-from rung.core.problem import nearest
+from rung.core.parts import registry
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Model, Resources
 
 

@@ -13,7 +13,7 @@ from rung.agents.program.program import AgentProgram, make_environment, make_mem
 from rung.agents.tools import open_tools
 from rung.core.codec import decode
 from rung.core.errors import InputError
-from rung.core.problem import Problems, nearest
+from rung.core.parts.problem import Problems, nearest
 from rung.core.protocols import Resources
 from rung.tasks.file.yaml import Location, parse
 

@@ -11,10 +11,10 @@ from rung.agents.loop.episode import Start
 from rung.agents.program.file import make_agent, read_agent
 from rung.agents.program.program import AgentProgram
 from rung.agents.trace.replay import start_of
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.parts.place import within
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Resources
 from rung.core.types.trail import Event
 from rung.foundations.text.yaml import read_yaml

@@ -19,10 +19,10 @@ from rung.agents.memory.memory import Memory
 from rung.agents.policies.choice import describe, make_policy, models
 from rung.agents.tools import open_tools
 from rung.agents.trace.steps import steps
-from rung.core.parts import program as programs
-from rung.core.parts import registry
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
+from rung.core.parts import registry
 from rung.core.protocols import Model, Resources, Tool
 from rung.core.types import Answer, Failure, Input, as_input
 from rung.core.types.trail import Event, MemoryTrail, trail

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Tool
 
 

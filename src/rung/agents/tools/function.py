@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from rung.core.codec import spell
 from rung.core.errors import InputError, RungError
 from rung.core.parts.place import here
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Effect
 from rung.core.text.reply import offence
 

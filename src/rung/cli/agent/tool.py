@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from rung.cli.base.options import Json, assigned_values
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Closing, Tool
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -36,7 +36,7 @@ def show(
     from rung.agents.trace.replay import events_of
     from rung.agents.trace.steps import row, total
     from rung.core.errors import InputError
-    from rung.core.problem import nearest
+    from rung.core.parts.problem import nearest
     from rung.core.settings import Settings
     from rung.core.types.trail import LABELS
     from rung.store import open_store

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -62,7 +62,8 @@ def _declare(item: Field[Any], kind: Any) -> inspect.Parameter:
     known = {name: item.metadata[name] for name in ("help", "metavar", "min", "max")}
     default = inspect.Parameter.empty if item.default is MISSING else item.default
     if get_origin(kind) is tuple:
-        kind = list[str] if item.default is MISSING else list[str] | None
+        several: Any = list[get_args(kind)[0]]  # type: ignore[misc]
+        kind = several if item.default is MISSING else several | None
         default = default if item.default is MISSING else None
     argument = item.metadata.get("argument")
     shown = typer.Argument(**known) if argument else typer.Option(*item.metadata["flags"], **known)

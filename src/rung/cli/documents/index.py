@@ -14,11 +14,11 @@ import typer
 from rung import documents
 from rung.cli.base.options import expand
 from rung.core.codec import encode
-from rung.core.text.columns import align
 from rung.core.errors import InputError, RungError
-from rung.core.system.extras import require
 from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
+from rung.core.system.extras import require
+from rung.core.text.columns import align
 from rung.core.types import Progress
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import find, locate, names
@@ -41,9 +41,7 @@ class Build:
     to: str = option(MISSING, "The collection; made if it is not there.", metavar="NAME")
     chunk: str | None = option(None, "fixed:256:32, sentences:200, recursive:200, semantic:200.", metavar="CHUNKER")
     embedder: str | None = option(None, "static, minilm, ...; none: keyword search only.", metavar="EMBEDDER")
-    backend: str | None = option(
-        None, "embedded, faiss:hnsw, hnsw, qdrant:http://host:6333/name, ...", metavar="INDEX"
-    )
+    backend: str | None = option(None, "embedded, faiss:hnsw, hnsw, qdrant:http://host:6333/name, ...", metavar="INDEX")
     include: tuple[str, ...] = option((), "Only files like this: '*.md'.")
     exclude: tuple[str, ...] = option((), "No files like this: 'drafts/*'.")
     keep: bool = option(False, "Keep documents whose file is gone.", flags=("--keep",))

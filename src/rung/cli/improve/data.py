@@ -14,7 +14,7 @@ import typer
 
 from rung.cli.base.options import Json, StoreUrl, expand
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.settings import Settings
 from rung.data.clean.options import CleanOptions
 from rung.data.rows.records import Record

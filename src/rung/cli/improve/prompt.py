@@ -67,9 +67,9 @@ def list_prompts(
     from datetime import datetime
     from json import dumps
 
-    from rung.core.text.columns import align
     from rung.core.errors import InputError
     from rung.core.settings import Settings
+    from rung.core.text.columns import align
     from rung.prompts.template import library
     from rung.store import open_store
     from rung.studies.scored import scored_prompts

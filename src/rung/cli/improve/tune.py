@@ -28,19 +28,21 @@ SILENCE = 30.0
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TuneOptions:
     """What is tuned, and what is done around it."""
 
     config: Path = argument("A tune.yaml.", "CONFIG")
     change: tuple[str, ...] = option((), "A setting that wins over the file's.", flags=("--set",), metavar="KEY=VALUE")
     preflight: bool = option(True, "Make the pre-flight checks before the first step (--no-preflight: do not).")
     check: bool = option(False, "Make the pre-flight checks, show one row, and stop.", flags=("--check",))
-    search: bool = option(False, "Try rising learning rates for some steps, suggest one, and stop.", flags=("--range-test",))
+    search: bool = option(
+        False, "Try rising learning rates for some steps, suggest one, and stop.", flags=("--range-test",)
+    )
     parity: bool = option(True, "Open what was written and compare it with what was trained (--no-parity: do not).")
     quiet: bool = option(False, "Show no progress.", flags=("-q", "--quiet"))
 
 
-def tune(asked: Tuning) -> None:
+def tune(asked: TuneOptions) -> None:
     """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run elsewhere.
 
     Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on. Under torchrun every process computes

@@ -44,8 +44,8 @@ def index(how: IndexBench) -> None:
     """Draw recall@k against queries a second for each backend and setting."""
     import numpy as np
 
-    from rung.core.text.columns import align
     from rung.core.errors import InputError
+    from rung.core.text.columns import align
     from rung.retrieval.measure.curve import cores, draw, installed, make_clusters, measure, read_vectors, table
 
     if how.data == "random":

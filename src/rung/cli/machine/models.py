@@ -110,8 +110,8 @@ def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="provider:name, or the name of built-in weights.")],
 ) -> None:
     """Say what a model can do, where its weights lie, and what it costs."""
-    from rung.core.system.machine import machine
     from rung.core.settings import Settings
+    from rung.core.system.machine import machine
     from rung.models import hub, open_model, prices
 
     settings = Settings()

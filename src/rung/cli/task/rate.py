@@ -10,9 +10,9 @@ import typer
 
 from rung.cli.base.options import Json, RunId, StoreUrl
 from rung.cli.task.study import make, on_run
-from rung.core.system.extras import require
 from rung.core.parts.option import option
 from rung.core.settings import Settings
+from rung.core.system.extras import require
 from rung.ladder.history import read_run
 from rung.models import Pool
 from rung.store import Store, open_store

@@ -14,8 +14,8 @@ import typer
 
 from rung import tasks
 from rung.cli.base.options import Json, Limit, ModelName, RunId, StoreUrl, TaskName, expand
-from rung.core.text.columns import align
 from rung.core.settings import Settings
+from rung.core.text.columns import align
 from rung.core.types import Progress, Task
 from rung.ladder.history import read_run
 from rung.ladder.view.live import tell

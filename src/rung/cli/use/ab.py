@@ -19,8 +19,8 @@ def ab(
 
     from rung.core.codec import canonical
     from rung.core.errors import InputError
-    from rung.core.system.extras import require
     from rung.core.settings import Settings
+    from rung.core.system.extras import require
     from rung.store import open_store
 
     for module in ("fastapi", "uvicorn"):

@@ -12,9 +12,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
-from rung.core.parts import registry
 from rung.core.codec import canonical, decode, digest, digest_file, encode
 from rung.core.errors import InputError, RungError
+from rung.core.parts import registry
 from rung.core.parts.meter import metered
 from rung.core.protocols import Model, Program, Resources
 from rung.core.types import Answer, Failure, Input

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from typing import Any, cast
 
-from rung.core.parts import registry
 from rung.core.codec import encode
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Rung, Traits
 from rung.core.types import RungChoice
 

@@ -17,17 +17,17 @@ from typing import IO
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.system.lock import file_lock
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.settings import Settings
+from rung.core.system.lock import file_lock
 from rung.data.clean.filters import agreement
 from rung.data.clean.filters.duplicates import Exact, Leak, Near, batches
 from rung.data.clean.filters.language import LanguageFilter
-from rung.data.clean.options import CleanOptions
 from rung.data.clean.filters.privacy import Private
-from rung.data.clean.report import FORMAT, Drop, Report, RowFilter
 from rung.data.clean.filters.size import Length, drop_empty
 from rung.data.clean.filters.toxic import Toxic, open_filter
+from rung.data.clean.options import CleanOptions
+from rung.data.clean.report import FORMAT, Drop, Report, RowFilter
 from rung.data.read import stream
 from rung.data.rows.length import TokenCounter, open_counter
 from rung.data.rows.lines import disk_errors, line, pack, replacing, unpack

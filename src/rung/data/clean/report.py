@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rung.core.codec import decode, encode
-from rung.core.problem import Problem, Problems
+from rung.core.parts.problem import Problem, Problems
 from rung.data.rows.records import Record
 from rung.safety import private
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
+from rung.core.parts.problem import Problems
 from rung.core.system.extras import require
-from rung.core.problem import Problems
 from rung.data.rows import shapes
 from rung.data.rows.lines import line, replacing
 from rung.data.rows.records import Record, RowError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.rows.records import Record
 from rung.documents.tables import rows as tables

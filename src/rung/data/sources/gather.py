@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from rung.core.errors import InputError
 from rung.core.parts.option import option
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.read import read
 from rung.data.rows import shapes
 from rung.data.rows.forms import Columns, Shape

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.rows import shapes
 from rung.data.sources import chat
+from rung.documents.source import kind_of
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import Layout, guess
-from rung.documents.source import kind_of
 
 
 def kind_of_source(path: Path) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from rung.core.errors import InputError, MissingExtra
+from rung.core.parts.problem import Problems
 from rung.core.system.extras import require
-from rung.core.problem import Problems
 from rung.data.rows.records import Record
 from rung.data.sources.chat import Turn, converse
 from rung.documents.decode import decode

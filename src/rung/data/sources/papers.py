@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rung.core.problem import Problem, Problems
+from rung.core.parts.problem import Problem, Problems
 from rung.core.types import Document, Message
 from rung.data.rows.records import Record
 from rung.documents import read, scan

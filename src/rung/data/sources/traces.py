@@ -12,7 +12,7 @@ from pathlib import Path
 from rung.core.codec import decode, spell
 from rung.core.errors import InputError
 from rung.core.parts.option import option
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Message, Result, text_of
 from rung.data.rows.records import Record
 from rung.documents.tables import rows as tables

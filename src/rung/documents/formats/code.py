@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
 from rung.documents.formats.text import noted, text_of
 from rung.documents.source import Source

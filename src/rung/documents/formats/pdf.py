@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.parts.problem import Problems
 from rung.core.system.extras import require
-from rung.core.problem import Problems
 from rung.core.types import Document
 from rung.documents.source import Source
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
-from rung.documents.tables.cells import is_lines, loads
 from rung.documents.formats.text import text_of
-from rung.documents.tables.layout import Layout, Row
 from rung.documents.source import Source, flat
+from rung.documents.tables.cells import is_lines, loads
+from rung.documents.tables.layout import Layout, Row
 from rung.documents.tables.rows import number_rows, stream
 
 TEXTS = ("text", "content", "body", "passage", "document", "contents")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
 from rung.documents.decode import Decoded, decode, is_binary, lines
 from rung.documents.source import LIMIT, Source, content

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from rung.core.errors import InputError
-from rung.core.problem import Problem, Problems
+from rung.core.parts.problem import Problem, Problems
 from rung.core.types import Document
 from rung.documents.reading import worker as process
-from rung.documents.source import Source, parse
 from rung.documents.reading.worker import BOUNDS, Bounds, Produce, ReadingProcess
+from rung.documents.source import Source, parse
 
 _HERE = frozenset({"text"})
 """Kinds that are read in this process: nothing is parsed, so time and memory are those of the file's size."""

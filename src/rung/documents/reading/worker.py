@@ -22,10 +22,10 @@ from importlib import import_module
 from typing import IO, Any
 
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problem, Problems
+from rung.core.parts.problem import Problem, Problems
 from rung.core.types import Document
-from rung.documents.tables.layout import Row
 from rung.documents.source import Source, parse
+from rung.documents.tables.layout import Row
 
 resource: Any = import_module("resource") if os.name == "posix" else None
 
@@ -34,9 +34,7 @@ _ARROW = {"ARROW_DEFAULT_MEMORY_POOL": "system", "ARROW_IO_THREADS": "1"}
 """Its own pool reserves more address space than a worker has."""
 _PART = 1 << 18
 """Characters of documents in one message, about."""
-_START = (
-    "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from rung.documents.reading.worker import serve; serve()"
-)
+_START = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from rung.documents.reading.worker import serve; serve()"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from rung.core.parts.problem import Problems
 from rung.core.system.extras import require
-from rung.core.problem import Problems
 from rung.documents.tables.layout import Row, Table
 
 

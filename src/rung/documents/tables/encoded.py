@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.documents.decode import SAMPLE, decode, is_binary, patch
 
 LIMIT = 1 << 30

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import MissingExtra
-from rung.core.problem import Problems, nearest
+from rung.core.parts.problem import Problems, nearest
+from rung.documents.reading.bounded import is_packed, read_apart, table_of
+from rung.documents.reading.worker import Bounds
+from rung.documents.source import Source
 from rung.documents.tables.arrow import read_arrow
 from rung.documents.tables.cells import LostPathError, complaint, is_lines, loads, segments, walk
 from rung.documents.tables.encoded import CELL, Lines, open_lines, whole
 from rung.documents.tables.layout import FORMATS, PLAIN, Layout, Place, Row, Table, guess, split_named
-from rung.documents.reading.bounded import is_packed, read_apart, table_of
-from rung.documents.source import Source
-from rung.documents.reading.worker import Bounds
 
 FILES = 20_000
 """No dataset folder has more entries; a path that leads to a whole disk does."""

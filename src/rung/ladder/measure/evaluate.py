@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rung.core.parts import program as programs
 from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import BudgetExceeded, RungError
+from rung.core.parts import program as programs
 from rung.core.protocols import AskingMetric, Metric, Program
 from rung.core.types import Answer, Case, Example, Result, Score
 from rung.core.types.trail import recording

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rung.core.errors import RungError
 from rung.core.parts.place import beside
-from rung.core.protocols import Context, Model, Predictable, Program, Resources, Rung, Trainable
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Model, Predictable, Program, Resources, Rung, Trainable
 from rung.core.settings import Settings
-from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
-from rung.ladder.view.numbers import count, money, seconds
-from rung.ladder.prepare.plan import Attempt, AttemptResources, alone, plan
 from rung.core.system.threads import detached
+from rung.core.types import Answer, Example, Message, Request, Result, Sampling, Score, Task, Usage
+from rung.ladder.prepare.plan import Attempt, AttemptResources, alone, plan
+from rung.ladder.view.numbers import count, money, seconds
 from rung.models import Pool
 from rung.models.prices import find
 

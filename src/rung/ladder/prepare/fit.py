@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rung.core import __version__
-from rung.core.parts import program as programs
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import FitError, RungError
-from rung.core.system.lock import file_lock_async
+from rung.core.parts import program as programs
 from rung.core.parts.meter import metered
 from rung.core.protocols import Context, MachineDependent, Program, Resources, Rung
+from rung.core.system.lock import file_lock_async
 from rung.core.types import Example, Progress, RungChoice, Task, Training
 from rung.ladder.records import Offline
 from rung.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rung.core.parts import registry
-from rung.core.protocols import Embedder, Model, Resources, Rung, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Embedder, Model, Resources, Rung, Traits
 from rung.core.settings import Settings
 from rung.core.types import RungChoice, Task
 

@@ -14,15 +14,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from rung.core.parts import registry
 from rung.core.codec import decode
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.parts.rung import make_rung
 from rung.core.types import RungChoice
 from rung.ladder.history import read_runs
-from rung.ladder.view.numbers import count, difference, money, quality
 from rung.ladder.prepare.plan import about
 from rung.ladder.records import RungRecord, RunRecord
+from rung.ladder.view.numbers import count, difference, money, quality
 from rung.store import Store
 
 SECTIONS = (
@@ -93,7 +93,7 @@ def entries() -> tuple[Technique, ...]:
 
 def find(name: str) -> Technique:
     """The entry of that name, or the one that holds the rung of that name. Raises InputError naming the nearest."""
-    from rung.core.problem import nearest
+    from rung.core.parts.problem import nearest
 
     wanted = "-".join(name.casefold().split())
     for entry in entries():

@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.text import Text
 
 from rung.core.types import Interval, Progress, Usage
-from rung.ladder.view.numbers import MARKS, count, money, quality, seconds
 from rung.ladder.prepare.observer import Control
 from rung.ladder.records import RungRecord, RunRecord
 from rung.ladder.view.interrupt import Interrupts
+from rung.ladder.view.numbers import MARKS, count, money, quality, seconds
 
 EVERY = 30.0
 """Seconds after which something is written where nothing moves."""

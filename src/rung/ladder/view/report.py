@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.codec import spell
-from rung.core.system.files import atomic_write
 from rung.core.protocols import Resources
+from rung.core.system.files import atomic_write
 from rung.core.types import Loss, Result, Training, text_of
-from rung.ladder.view import numbers
 from rung.ladder.history import read_results
 from rung.ladder.records import RungRecord, RunRecord
+from rung.ladder.view import numbers
 from rung.store import Store
 
 

@@ -11,8 +11,8 @@ from rung.core.codec import spell
 from rung.core.text.columns import align
 from rung.core.types import Result, text_of
 from rung.ladder.history import Comparison
-from rung.ladder.view.numbers import cost, count, difference, money, note, p95, quality, seconds
 from rung.ladder.records import RungRecord, RunRecord
+from rung.ladder.view.numbers import cost, count, difference, money, note, p95, quality, seconds
 
 CHOSEN = "→ "
 

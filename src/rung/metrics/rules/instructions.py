@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.errors import InputError
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Resources
 from rung.core.types import Case, Score
 from rung.foundations.text.language import language

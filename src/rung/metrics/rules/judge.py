@@ -16,9 +16,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rung.core.parts import registry
 from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError
+from rung.core.parts import registry
 from rung.core.protocols import Model, Resources
 from rung.core.text.reply import read_reply
 from rung.core.types import Case, Message, Request, ResponseFormat, Sampling, Score, ScoreRequest, text_of

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.errors import InputError
-from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.protocols import Resources
+from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.types import Case, Score, text_of
 from rung.foundations.text.yaml import read_yaml
 from rung.metrics.beside import beside

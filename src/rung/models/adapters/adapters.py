@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.system.extras import require
 from rung.core.parts.program import file_hash
+from rung.core.system.extras import require
 from rung.models import hub
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
+from rung.core.parts import registry
 from rung.core.protocols import Embedder
 from rung.core.settings import Settings
 

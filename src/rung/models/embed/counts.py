@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.system.arrays import read_arrays
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.arrays import read_arrays
 from rung.models.embed import Spec, unit
 
 if TYPE_CHECKING:

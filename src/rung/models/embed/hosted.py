@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from rung.core.parts import meter
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError, RateLimited, ServerError
-from rung.core.system.extras import require
+from rung.core.parts import meter
 from rung.core.settings import Settings
+from rung.core.system.extras import require
 from rung.core.types import Usage
 from rung.models import prices
 from rung.models.embed import Spec, unit

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.system.extras import require
-from rung.core.system.machine import Machine, machine
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.extras import require
+from rung.core.system.machine import Machine, machine
 from rung.models import hub
 from rung.models.embed import Spec, unit
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError
+from rung.core.system.arrays import read_arrays
 
 if TYPE_CHECKING:
     import numpy as np

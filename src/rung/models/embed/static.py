@@ -18,8 +18,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.core.system.extras import require
 from rung.core.settings import Settings
+from rung.core.system.extras import require
 from rung.models import hub
 from rung.models.embed import Spec, unit
 

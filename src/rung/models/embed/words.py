@@ -21,10 +21,10 @@ from typing import IO, TYPE_CHECKING
 
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.system.extras import require
-from rung.core.system.files import atomic_write
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.extras import require
+from rung.core.system.files import atomic_write
 from rung.models import hub
 from rung.models.embed import Spec, unit
 from rung.models.embed.pooling import Sif, fit_sif

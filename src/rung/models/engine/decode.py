@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from rung.core.errors import ModelError, RungError
 from rung.core.types import Finish, Reply, Sampling, Scores, Usage
 from rung.models.engine.closed.grammar import Mask
-from rung.models.engine.schedule import Cost, Feed
 from rung.models.engine.closed.trie import TIE, Search, Trie
+from rung.models.engine.schedule import Cost, Feed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,8 +19,8 @@ from rung.core.errors import (
     ModelError,
     Unsupported,
 )
-from rung.core.system.extras import require
 from rung.core.settings import Settings
+from rung.core.system.extras import require
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolCall
 from rung.models.providers.access import Access, Vendor, find_access
 from rung.models.providers.refusal import STATUSES, ProviderErrors, Refusals

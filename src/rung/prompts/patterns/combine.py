@@ -20,9 +20,9 @@ from rung.metrics import load_metric
 from rung.metrics.mean import Mean
 from rung.metrics.statistics.stats import Difference, holm, interval, paired
 from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
-from rung.prompts.patterns.lookup.react import React, ReactProgram
 from rung.prompts.patterns.checking.refine import Refine, RefinedProgram
 from rung.prompts.patterns.checking.verify import Verify
+from rung.prompts.patterns.lookup.react import React, ReactProgram
 from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.types import Answer, Input, Message, Task, Usage, as_input

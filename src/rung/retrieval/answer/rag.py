@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rung.core.parts import program as programs
 from rung.core.codec import decode, encode
 from rung.core.errors import InputError, Unsupported
+from rung.core.parts import program as programs
 from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Model, Resources
 from rung.core.settings import Settings

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
-from rung.core.system.lock import ReadWriteLock
 from rung.core.protocols import Filter
+from rung.core.system.arrays import read_arrays
+from rung.core.system.lock import ReadWriteLock
 from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.index.check import check_new, check_queries, check_rows
 from rung.retrieval.index.folder import Folder

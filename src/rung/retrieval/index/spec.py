@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from rung.core.errors import InputError
-from rung.core.protocols import Index
 from rung.core.parts.registry import load
+from rung.core.protocols import Index
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rung.core.system.arrays import read_arrays
 from rung.core.errors import InputError, StoreError
+from rung.core.system.arrays import read_arrays
 from rung.core.system.files import atomic_write
 from rung.retrieval.keyword.analysis import LONGEST, PLAIN, Analysis, fold
 from rung.retrieval.keyword.postings import PostingsView, SegmentList

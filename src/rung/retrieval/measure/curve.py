@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rung.core.parts import registry
 from rung.core.errors import InputError, MissingExtra
+from rung.core.parts import registry
 from rung.retrieval.index.spec import open_index, parse
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from rung.core.types import Case, Document, Interval, Passage, Score
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import Layout
 from rung.documents.tables.layout import Row as TableRow
-from rung.metrics.statistics import stats
 from rung.metrics.answers.ranking import Mrr, Ndcg, Ranking, RecallAt
+from rung.metrics.statistics import stats
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.rank.options import SearchOptions
 

@@ -13,10 +13,10 @@ from rung.agents.calls.call import Stages, Staging, can_stage
 from rung.agents.calls.chooser import best, combine, question
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Call
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.protocols import Model
+from rung.core.text.columns import align
 from rung.core.types import Interval, Message, Progress, Reply, Request, ResponseFormat, Sampling, Score, ScoreRequest
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES

@@ -13,9 +13,9 @@ from rung.agents.policies.given.noisy import Noisy
 from rung.agents.policies.given.scripted import Scripted
 from rung.agents.program.program import AgentProgram, make_environment
 from rung.core.codec import decode
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
+from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.core.types.trail import MemoryTrail
 from rung.ladder.view.numbers import quality

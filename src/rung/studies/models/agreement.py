@@ -7,7 +7,15 @@ from pathlib import Path
 
 from rung.core.parts.option import argument, option
 from rung.ladder.view.numbers import change, exact
-from rung.prompts.patterns.judging.agree import Grades, JudgeAgreement, Pair, Work, agreement, grade_agreement, read_judged
+from rung.prompts.patterns.judging.agree import (
+    Grades,
+    JudgeAgreement,
+    Pair,
+    Work,
+    agreement,
+    grade_agreement,
+    read_judged,
+)
 from rung.studies.remembered import RememberedModel
 from rung.studies.study import Lab, Study
 

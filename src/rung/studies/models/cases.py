@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
 
 from rung.core.codec import digest, spell
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.protocols import Metric
 from rung.core.settings import Settings
+from rung.core.text.columns import align
 from rung.core.types import Answer, Example, Input, Interval, ResponseFormat, Result, Sampling, Score, as_input
 from rung.documents.tables import rows as tables
 from rung.ladder.measure.evaluate import Evaluator

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from rung import tasks
-from rung.core.text.columns import align
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
+from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.data.read import read as read_records
 from rung.data.rows.records import Record
@@ -20,8 +20,8 @@ from rung.data.split.kinds import kind
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.measure.looks import Test
-from rung.ladder.view.numbers import change, exact, said
 from rung.ladder.records import verdict
+from rung.ladder.view.numbers import change, exact, said
 from rung.metrics import load_metric
 from rung.metrics.statistics.stats import Difference, bootstrap, interval, paired, permutation
 from rung.models.providers.transformers.model import TransformersModel, open_model

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.core.system import files
 from rung.core.codec import spell
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
+from rung.core.system import files
 from rung.core.types import Interval, Result, text_of
 from rung.ladder.export import choose
 from rung.ladder.history import find_rung, read_results

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rung.core.parts import program as programs
-from rung.core.text.columns import align
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.option import argument, option
+from rung.core.text.columns import align
 from rung.core.types import Example, Input, Interval, Progress, Result
 from rung.ladder.export import choose
 from rung.ladder.history import read_examples
-from rung.ladder.view.numbers import change, exact, said
 from rung.ladder.records import RunRecord
+from rung.ladder.view.numbers import change, exact, said
 from rung.metrics import load_metric
 from rung.metrics.statistics.stats import Difference, interval, paired
 from rung.studies.study import Lab, Study, corrected

@@ -8,8 +8,8 @@ from rung.core.parts.option import option
 from rung.core.protocols import Context
 from rung.core.types import Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.view.numbers import change
 from rung.ladder.records import verdict
+from rung.ladder.view.numbers import change
 from rung.prompts.search.ablate import Ablation, ablate, whole_prompt
 from rung.studies.study import Lab, Study
 

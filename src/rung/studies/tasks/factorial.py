@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
-from rung.core.text.columns import align
 from rung.core.parts.option import option
 from rung.core.protocols import Context
+from rung.core.text.columns import align
 from rung.core.types import Task
 from rung.ladder.measure.looks import Test
 from rung.ladder.view.numbers import change, exact

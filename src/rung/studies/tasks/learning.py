@@ -14,12 +14,12 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
-from rung.core.protocols import Metric
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Metric
 from rung.core.types import Example, Interval, Progress, RungChoice, Score, Task
 from rung.ladder.measure.looks import Test
-from rung.ladder.view.numbers import bar, exact
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
+from rung.ladder.view.numbers import bar, exact
 from rung.metrics import load_metric
 from rung.metrics.statistics.stats import bootstrap, interval
 from rung.studies.study import Lab, Study, whole_numbers

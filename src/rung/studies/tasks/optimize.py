@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from rung import tasks
-from rung.core.parts import program as programs
 from rung.core.codec import encode
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.parts.meter import metered
 from rung.core.parts.option import option
 from rung.core.protocols import Program
 from rung.core.types import Interval, Progress, Result, RungChoice, Task, Usage
 from rung.ladder.measure.evaluate import Evaluator, example_hash
 from rung.ladder.measure.looks import Test
-from rung.ladder.view.numbers import change, exact
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
 from rung.ladder.records import verdict
+from rung.ladder.view.numbers import change, exact
 from rung.metrics.statistics.stats import Difference, interval, paired
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.cost import judging, stages, step_calls

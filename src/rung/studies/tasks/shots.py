@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.parts.option import option
+from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Score, Task
 from rung.ladder.measure.looks import Test
 from rung.ladder.view.numbers import bar, change, exact, said

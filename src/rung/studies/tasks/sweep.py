@@ -11,10 +11,10 @@ from itertools import product
 from math import comb
 
 from rung.core.codec import canonical
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.protocols import Metric
+from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Result, Score, Task, Usage
 from rung.ladder.view.numbers import exact
 from rung.metrics.mean import VALUES, Mean, pass_all, pass_at

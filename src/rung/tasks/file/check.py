@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rung.core.problem import Problems, nearest
+from rung.core.parts.problem import Problems, nearest
 from rung.tasks.file.definition import (
     AnswerPart,
     ColumnsPart,

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from rung.core.errors import InputError
+from rung.core.parts.problem import nearest
 from rung.core.text.pattern import compile_pattern
-from rung.core.problem import nearest
 from rung.core.types import RungChoice
 from rung.documents.tables.layout import Layout
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.foundations.text.yaml import Loader
 
 Location = tuple[str | int, ...]

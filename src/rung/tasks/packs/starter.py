@@ -7,9 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
-from rung.core.parts import registry
 from rung.core.errors import InputError
-from rung.core.problem import nearest
+from rung.core.parts import registry
+from rung.core.parts.problem import nearest
 
 _FOLDER = Path(__file__).parent / "templates"
 KINDS = ("labels", "json", "text", "fim")

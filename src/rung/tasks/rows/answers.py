@@ -12,15 +12,15 @@ from math import isfinite
 from typing import Any
 
 from rung.core.errors import InputError
+from rung.core.parts.problem import nearest
 from rung.core.text.number import number_alone
 from rung.core.text.pattern import compile_pattern
-from rung.core.problem import nearest
 from rung.core.text.reply import check_schema, offence
 from rung.core.types import ResponseFormat
 from rung.documents.tables.cells import loads
 from rung.foundations.text.words import visible
 from rung.tasks.file.definition import InputField
-from rung.tasks.rows.checker import TaskChecker, Draft, short
+from rung.tasks.rows.checker import Draft, TaskChecker, short
 
 MISSING = frozenset(
     """nan -nan null none n/a #n/a n.a. na <na> nat nil ? - -- #null! #ref! #value! #div/0! #name? #num! 1.#ind 1.#qnan""".split()  # noqa: SIM905
@@ -41,10 +41,14 @@ def read_schema(checker: TaskChecker) -> dict[str, Any]:
         try:
             document = json.loads(place.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            checker.report(f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json")
+            checker.report(
+                f"cannot read the JSON schema {place}: {error.strerror}", "correct the path", "answer", "json"
+            )
             return {}
         except (ValueError, RecursionError) as error:
-            checker.problems.add(f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None))
+            checker.problems.add(
+                f"not valid JSON: {error}", "correct it", file=place, line=getattr(error, "lineno", None)
+            )
             return {}
     wrong = check_schema(document)
     if wrong is not None:
@@ -55,7 +59,9 @@ def read_schema(checker: TaskChecker) -> dict[str, Any]:
         )  # fmt: skip
         return {}
     if not isinstance(document, dict) or document.get("type", "object") != "object":
-        checker.report("the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json")
+        checker.report(
+            "the JSON schema describes no object", "make it `type: object` with `properties`", "answer", "json"
+        )
         return {}
     return document
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.documents.tables.layout import Row
 from rung.tasks.file.check import expand, line_of
 from rung.tasks.file.definition import Definition

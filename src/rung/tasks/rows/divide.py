@@ -11,7 +11,7 @@ from typing import Any, cast
 from rung.core.codec import digest
 from rung.core.types import ResponseFormat, Split
 from rung.tasks import near
-from rung.tasks.rows.checker import TaskChecker, Draft, short
+from rung.tasks.rows.checker import Draft, TaskChecker, short
 from rung.tasks.split import SPLITS, Item, Lock, Place, draw, lock_path, rank, read_lock, write_lock
 
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung.core.parts import registry
 from rung.core.codec import digest
 from rung.core.errors import InputError
-from rung.core.problem import Problem, Problems
+from rung.core.parts import registry
+from rung.core.parts.problem import Problem, Problems
 from rung.core.types import Budget, Example, Guard, ResponseFormat, Split, Task
 from rung.tasks.file.check import check
 from rung.tasks.file.definition import STDLIB_CORPUS
 from rung.tasks.file.yaml import parse
 from rung.tasks.rows.answers import check_leaks, check_references, read_form, read_schema
-from rung.tasks.rows.checker import TaskChecker, Draft
+from rung.tasks.rows.checker import Draft, TaskChecker
 from rung.tasks.rows.divide import Findings, check_balance, divide, write_down
 from rung.tasks.rows.names import check_names
 from rung.tasks.rows.rows import identify, read_rows, read_tables

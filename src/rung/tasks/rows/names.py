@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 
 from rung.core.parts import registry
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.types import RungChoice
 from rung.tasks.rows.checker import TaskChecker
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rung.core.errors import InputError, MissingExtra
-from rung.core.problem import Problem, Problems, nearest
+from rung.core.parts.problem import Problem, Problems, nearest
 from rung.core.types import Document
 from rung.documents import read as read_documents
 from rung.documents import scan

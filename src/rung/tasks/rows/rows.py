@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.codec import digest
+from rung.core.parts.problem import nearest
 from rung.core.text.pattern import compile_pattern
-from rung.core.problem import nearest
 from rung.documents.tables import rows as tables
 from rung.documents.tables.cells import ABSENT, heads, value
 from rung.documents.tables.layout import SPLITS, Place, Row, Table
 from rung.tasks.file.definition import STDLIB_CORPUS, SourcePart
 from rung.tasks.packs.middle import holes, stdlib
-from rung.tasks.rows.checker import TaskChecker, Draft, short
+from rung.tasks.rows.checker import Draft, TaskChecker, short
 
 FILE = "$file"
 HUGE = 1_000_000
@@ -82,7 +82,9 @@ def _holes(checker: TaskChecker, folder: Path) -> list[Table]:
         )
         return []
     if not rows:
-        checker.problems.add("the folder holds no source file with a line to fill", "name a folder of code", file=folder)
+        checker.problems.add(
+            "the folder holds no source file with a line to fill", "name a folder of code", file=folder
+        )
     return [Table(tuple(rows[0].values) if rows else (), rows)]
 
 

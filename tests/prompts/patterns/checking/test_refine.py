@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError, ServerError
+from rung.core.parts import program as programs
 from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake

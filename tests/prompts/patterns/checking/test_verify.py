@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.types import Request, ResponseFormat, Task
 from rung.models import Pool
 from rung.models.providers.fake import Fake

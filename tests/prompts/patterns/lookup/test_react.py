@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rung.core.parts import program as programs
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
 from rung.core.settings import Settings
 from rung.core.types import Request, ResponseFormat, Sampling
 from rung.models import Pool, hub, open_model

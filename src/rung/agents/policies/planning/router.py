@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from rung.agents.loop.move import AgentPolicy, Concluding, Decision
 from rung.agents.loop.view import View
 from rung.core.errors import InputError
-from rung.core.text.pattern import compile_pattern, slashed
 from rung.core.protocols import Model
+from rung.core.text.pattern import compile_pattern, slashed
 from rung.core.types import Message, ScoreRequest
 
 _WORD = re.compile(r"\w+")

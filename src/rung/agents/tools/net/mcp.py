@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeVar
 from rung.agents.tools.function import demand
 from rung.core.codec import digest
 from rung.core.errors import InputError, RungError
-from rung.core.system.extras import require
 from rung.core.protocols import Effect
+from rung.core.system.extras import require
 from rung.foundations.text.words import visible
 
 MOST, DEFINITION, SHOWN = 200, 64_000, 16_000

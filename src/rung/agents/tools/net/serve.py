@@ -8,9 +8,9 @@ from typing import Any
 
 from rung.agents.tools.function import demand
 from rung.core.errors import InputError, RungError
-from rung.core.system.extras import require
-from rung.core.problem import nearest
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Closing, Tool
+from rung.core.system.extras import require
 
 
 def mcp_server(tools: Sequence[Tool], seconds: float = 60.0) -> Any:

@@ -13,13 +13,13 @@ from rung.cli.improve.pattern.shared import Order, Steps, Text, ask, read_passag
 from rung.core.types import Sampling
 from rung.metrics.rules.instructions import CheckableInstruction, parse_instruction
 from rung.models import Pool
-from rung.prompts.patterns.checking import refine as rewriting
 from rung.prompts.patterns.asking.audience import reading_grade
+from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
+from rung.prompts.patterns.checking import refine as rewriting
 from rung.prompts.patterns.checking.checked.program import CheckedProgram
 from rung.prompts.patterns.combine import compose
-from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
-from rung.prompts.patterns.lookup.react import ReactProgram
 from rung.prompts.patterns.dialogue.recipe import Variety, approaches
+from rung.prompts.patterns.lookup.react import ReactProgram
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 

@@ -8,9 +8,7 @@ import typer
 
 from rung.cli.base.late import late
 from rung.cli.base.options import expand
-from rung.cli.improve.pattern import answer
-from rung.cli.improve.pattern import judge
-from rung.cli.improve.pattern import play
+from rung.cli.improve.pattern import answer, judge, play
 
 STUDIES = {
     "few-shot": ("task.study:few-shot", "Measure how many demonstrations help."),

@@ -11,8 +11,8 @@ from rung.cli.base.options import ModelName
 from rung.cli.improve.pattern.shared import Rubric, Text, read_file, read_text, span, work_with
 from rung.core.errors import InputError, ModelError
 from rung.models import Pool
-from rung.prompts.patterns.judging import grade as grading
 from rung.prompts.patterns.checking import verify as verifying
+from rung.prompts.patterns.judging import grade as grading
 from rung.safety import filter as filtering
 
 

@@ -15,10 +15,10 @@ from rung.cli.improve.pattern.shared import Text, read_file, read_passages, read
 from rung.core.errors import InputError
 from rung.core.parts.option import option
 from rung.models import Pool
-from rung.prompts.patterns.language.earley import Node
 from rung.prompts.patterns.dialogue.flip import Script, Slot, User, interview
-from rung.prompts.patterns.language.language import Language, interpret, speak, template_action
 from rung.prompts.patterns.dialogue.quiz import Quiz
+from rung.prompts.patterns.language.earley import Node
+from rung.prompts.patterns.language.language import Language, interpret, speak, template_action
 
 
 def flip(

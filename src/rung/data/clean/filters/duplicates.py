@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.data.clean.filters.minhash import Deduplicator
 from rung.data.clean.report import Drop, Report
 from rung.data.read import stream

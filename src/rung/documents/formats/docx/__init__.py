@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import ParseError
 
 from rung.core.errors import InputError
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
 from rung.documents.formats.docx.numbering import Numbering, read_numbering
 from rung.documents.formats.docx.package import Package, attribute

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rung.core.problem import Problems
+from rung.core.parts.problem import Problems
 from rung.core.types import Document
 from rung.documents.formats.markdown.headings import headings
 from rung.documents.formats.text import noted, text_of

@@ -9,20 +9,19 @@ from pathlib import Path
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, Unsupported
-from rung.core.system.machine import Machine, machine
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.machine import Machine, machine
 from rung.models.adapters.lora import AdapterSlots
-from rung.models.engine.files import folder
-from rung.models.engine.files import gguf
-from rung.models.engine.files.convert import convert
-from rung.models.engine.decode import Words
 from rung.models.engine.closed.grammar import Grammars
+from rung.models.engine.closed.trie import Trie
+from rung.models.engine.decode import Words
+from rung.models.engine.files import folder, gguf
+from rung.models.engine.files.convert import convert
 from rung.models.engine.paged import Paged, version
 from rung.models.engine.schedule.worker import Worker
 from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
-from rung.models.engine.closed.trie import Trie
 
 LAYOUT = 2
 """Raised when what the engine computes changes for the same weights: part of the fingerprint."""

@@ -28,8 +28,8 @@ from rung.models import hub
 from rung.models.adapters import adapters
 from rung.models.adapters.lora import Lora
 from rung.models.adapters.lora import read as read_lora
-from rung.models.engine.decode import Beams, Decode, Recall, Scoring
 from rung.models.engine.closed.grammar import KINDS
+from rung.models.engine.decode import Beams, Decode, Recall, Scoring
 from rung.models.engine.openvino.engine import Engine, leave_engine, share_engine
 from rung.models.engine.template import call_id, tools_schema, with_tools
 
@@ -222,7 +222,9 @@ class OpenvinoModel:
         except RuntimeError as error:
             raise ModelError(f"{self._name}: {error}", remedy="open the model again") from None
 
-    async def _run(self, jobs: Sequence[Decode | Beams | Recall | Scoring], futures: Sequence[Future[Any]]) -> list[Any]:
+    async def _run(
+        self, jobs: Sequence[Decode | Beams | Recall | Scoring], futures: Sequence[Future[Any]]
+    ) -> list[Any]:
         """Submit jobs and wait for all; when the caller is cancelled their slots are freed at once."""
         if not jobs:
             return []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rung.models.engine.schedule import Device, Feed, Job, TokenSpan
-from rung.models.engine.schedule.prefixes import TAIL, PrefixNode, Prefixes
+from rung.models.engine.schedule.prefixes import TAIL, Prefixes, PrefixNode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,9 @@ class Scheduler:
         for run in self._running:
             if run.feeds:
                 for feed, branch in zip(run.feeds, run.branches, strict=True):
-                    spans.append(TokenSpan(feed.tokens, branch.length, self._table(run, branch), adapter=run.job.adapter))
+                    spans.append(
+                        TokenSpan(feed.tokens, branch.length, self._table(run, branch), adapter=run.job.adapter)
+                    )
                     owners.append((run, len(feed.tokens), 0))
                     budget -= len(feed.tokens)
         for run in self._running:

@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError, RungError, Unsupported
-from rung.core.system.extras import require
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system.extras import require
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores
 from rung.models import hub
 from rung.models.adapters import adapters

@@ -16,8 +16,8 @@ from rung.core.errors import ContextOverflow, InputError, ModelError
 from rung.core.system.extras import require
 from rung.core.types import Finish, Message, Reply, Sampling, ScoreRequest, Scores, Usage
 from rung.models.adapters import adapters, weights
-from rung.models.engine.template import ChatTemplate
 from rung.models.engine.closed.trie import Trie
+from rung.models.engine.template import ChatTemplate
 
 BRANCHES = 64
 """Candidates that are scored beside each other at most."""

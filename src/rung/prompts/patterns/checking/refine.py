@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from rung.core.errors import InputError
 from rung.core.parts.program import Storable
-from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.types import Answer, Input, Message, ResponseFormat, RungChoice, Sampling, Step, Task, Usage, as_input
 from rung.prompts.answer import ask
 

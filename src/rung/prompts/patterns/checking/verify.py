@@ -20,8 +20,8 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.parts.program import Storable
-from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.types import (
     Answer,
     Input,
@@ -37,8 +37,8 @@ from rung.core.types import (
 )
 from rung.foundations.text.sentences import lines
 from rung.foundations.tfidf import Tfidf
-from rung.metrics.texts.grounding import NAME, NUMBER, claims, missing
 from rung.metrics.statistics.stats import wilson
+from rung.metrics.texts.grounding import NAME, NUMBER, claims, missing
 from rung.prompts.answer import ask
 from rung.prompts.patterns.lookup.search import PassageSearch
 

@@ -16,8 +16,8 @@ import numpy as np
 from rung.core.codec import spell
 from rung.core.errors import InputError
 from rung.core.parts.program import Storable
-from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.types import (
     Answer,
     Case,

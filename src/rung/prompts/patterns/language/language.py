@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.core.errors import InputError
-from rung.core.text.pattern import compile_pattern
 from rung.core.parts.program import Storable
 from rung.core.protocols import Context, Model, Resources, Traits
+from rung.core.text.pattern import compile_pattern
 from rung.core.types import Answer, Failure, Input, Message, ResponseFormat, Sampling, Task, as_input, text_of
 from rung.prompts.answer import ask, conclude
 from rung.prompts.patterns.language.earley import LONGEST, Chart, Node, Symbol

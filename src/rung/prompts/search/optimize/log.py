@@ -10,8 +10,8 @@ from typing import Any
 
 from rung.core.codec import canonical, digest
 from rung.core.errors import ModelError
-from rung.core.system.files import atomic_write
 from rung.core.protocols import Model
+from rung.core.system.files import atomic_write
 from rung.core.types import Request
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from rung.core.parts import registry
-from rung.core.protocols import Context, Resources, Rung, Traits
 from rung.core.parts.rung import make_rung
+from rung.core.protocols import Context, Resources, Rung, Traits
 from rung.core.types import RungChoice, Task
 from rung.prompts.patterns.asking.written import Written
 from rung.prompts.program import PromptProgram

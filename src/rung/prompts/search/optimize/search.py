@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rung.core.parts import program as programs
 from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError
+from rung.core.parts import program as programs
 from rung.core.parts.meter import metered
 from rung.core.protocols import Context, Program
 from rung.core.types import Example, Progress, Result, Task

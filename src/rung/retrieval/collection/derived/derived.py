@@ -15,8 +15,8 @@ import numpy as np
 
 from rung.core.codec import canonical
 from rung.core.errors import RungError, StoreError
-from rung.core.system.files import atomic_write
 from rung.core.protocols import Filter, Index
+from rung.core.system.files import atomic_write
 from rung.retrieval.collection.database.snapshot import Snapshot
 from rung.retrieval.filter.columns import MetadataColumns
 from rung.retrieval.index import open_index

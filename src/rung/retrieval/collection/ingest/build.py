@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung import documents
 from rung.core.errors import InputError
-from rung.core.problem import Problem
+from rung.core.parts.problem import Problem
 from rung.core.types import Document, Progress
 from rung.documents import Source
 from rung.retrieval.collection.database.snapshot import StoredDocument

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core import errors
 from rung.core.errors import InputError, RungError
+from rung.core.parts.problem import Problem
 from rung.core.system.extras import require
-from rung.core.problem import Problem
 from rung.core.types import Document, Passage
 from rung.documents import Source
 from rung.retrieval.collection.ingest.write import cleaned, content_hash

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rung.core.errors import InputError
-from rung.core.problem import Problem
+from rung.core.parts.problem import Problem
 from rung.core.types import Document
 from rung.retrieval.collection.database.snapshot import Snapshot, StoredDocument, clean
 from rung.retrieval.collection.database.transaction import NewDocument

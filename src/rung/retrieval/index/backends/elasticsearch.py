@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from rung.core.errors import AuthError, InputError, ServerError, StoreError
-from rung.core.system.extras import require
 from rung.core.protocols import Filter
+from rung.core.system.extras import require
 from rung.models.providers.access import server_key
 from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean, typed
 from rung.retrieval.index.check import check_new, lots

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from rung.core.errors import InputError, MissingExtra, RungError, ServerError, StoreError
-from rung.core.system.extras import require
 from rung.core.protocols import Filter
+from rung.core.system.extras import require
 from rung.retrieval.filter.conditions import Combination, Condition, check, clean
 from rung.retrieval.index.check import lots
 from rung.retrieval.index.server import Hits, ServerIndex, read_url

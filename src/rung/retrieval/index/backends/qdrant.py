@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlunsplit
 
 from rung.core.errors import AuthError, InputError, ServerError, StoreError, Unsupported
-from rung.core.system.extras import require
 from rung.core.protocols import Filter
+from rung.core.system.extras import require
 from rung.models.providers.access import server_key
 from rung.retrieval.filter.conditions import Combination, Condition, Scalar, check, clean
 from rung.retrieval.index.check import check_new, lots
