@@ -34,7 +34,7 @@ from rung.prompts.program import Options, PromptProgram, Reasoning
 from rung.prompts.select import Selector
 from rung.prompts.template.files import read, write
 from rung.prompts.template.prompt import Prompt
-from rung.serving.local import open_folder
+from rung.serving.endpoints.local import open_folder
 from tests.fuzz import WORDS, Kind, mutate
 
 PASSAGES = {"a": "Ann was born in 1815 in the town of Bern.", "b": "Bob was born in 1902 in the town of Rome."}

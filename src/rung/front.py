@@ -17,7 +17,7 @@ from rung.ladder.prepare.observer import Observer, Silent
 from rung.ladder.records import RunRecord
 from rung.ladder.view.report import write_report
 from rung.models import Pool
-from rung.serving import local
+from rung.serving.endpoints import local
 from rung.store import open_store
 from rung.studies.models import cases
 

@@ -17,14 +17,16 @@ from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.retrieval.collection.shared import Collections
-from rung.serving.ab import ABTest
-from rung.serving.app import Served, make_app
-from rung.serving.endpoint import Endpoint, ModelEndpoint, ProgramEndpoint
-from rung.serving.keys import Keys
-from rung.serving.limits import Limits
-from rung.serving.local import Opened
-from rung.serving.record import Recorder
-from rung.serving.server import address, listen, running
+from rung.serving.quality.ab import ABTest
+from rung.serving.http.app import Served, make_app
+from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.endpoints.model import ModelEndpoint
+from rung.serving.endpoints.program import ProgramEndpoint
+from rung.serving.access.keys import Keys
+from rung.serving.http.limits import Limits
+from rung.serving.endpoints.local import Opened
+from rung.serving.quality.record import Recorder
+from rung.serving.http.server import address, listen, running
 
 LABELS = ("refund", "delivery", "card")
 SCHEMA = {

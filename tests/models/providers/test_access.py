@@ -16,7 +16,7 @@ from rung.models.providers.access import check_url, find_access, server_key
 from rung.models.providers.anthropic import AnthropicModel
 from rung.models.providers.google import GoogleModel
 from rung.models.providers.openai import OpenaiModel
-from rung.serving.local import run_folder
+from rung.serving.endpoints.local import run_folder
 from tests import desk
 from tests.models.servers import Server
 
@@ -91,7 +91,7 @@ async def test_nor_does_one_in_a_program_folder(provider: str, server: Server, t
     async with Pool() as pool:
         program = PromptProgram(Prompt("Say {{ text }}"), pool.model(named(provider, server)), Options())
         save(program, tmp_path / "program")
-        failures = await run_folder(tmp_path / "program", ["hello"], None, pool, write=lambda _: None)
+        failures = await run_folder(tmp_path / "program", ["hello"], pool, write=lambda _: None)
     assert failures == []
     assert leaked(server) == []
 

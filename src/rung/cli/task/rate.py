@@ -44,7 +44,7 @@ def rate(
         return
     for module in ("fastapi", "uvicorn"):
         require(module, "serving", "rung rate")
-    from rung.serving.rate import run_page
+    from rung.serving.apis.pages.rate import run_page
 
     async def questions(opened: Store) -> Questions:
         async with Pool(settings) as pool:

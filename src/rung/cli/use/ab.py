@@ -26,7 +26,7 @@ def ab(
     for module in ("fastapi", "uvicorn"):
         require(module, "serving", "rung ab")
 
-    from rung.serving.ab import compare, report
+    from rung.serving.quality.ab import compare, report
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if not name:

@@ -11,7 +11,7 @@ import typer
 from rung.cli.base.options import RunId, StoreUrl
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.serving.promote import promote
+from rung.serving.quality.promote import promote
 from rung.store import open_store
 
 
@@ -37,7 +37,7 @@ def export(
     settings = Settings({"store": store})
     with open_store(settings.store_url) as opened:
         exported, verdict = asyncio.run(
-            promote(opened, run, rung, target, settings, parity=parity, agreement=agreement)
+            promote(opened, run, rung, target, settings, agreement if parity else None)
         )
     typer.echo(f"{exported.rung.title} of run {exported.run.id} is in {exported.folder}")
     typer.echo(str(verdict) if verdict is not None else "unverified: exported without the parity check")

@@ -64,9 +64,12 @@ def run(
 
 
 def _run_program(folder: Path, inputs: Inputs) -> None:
-    from rung.serving.local import run_folder
+    from rung.serving.endpoints.local import run_folder
 
-    settings, given = Settings(), inputs.item
+    settings = Settings()
+    if inputs.item and inputs.input is not None:
+        raise InputError("got an input and a file of inputs", remedy=f"leave one out: rung run {folder} -i TEXT")
+    given = inputs.input if inputs.input is not None else list(inputs.item)
 
     def write(text: str) -> None:
         sys.stdout.write(text)
@@ -75,9 +78,9 @@ def _run_program(folder: Path, inputs: Inputs) -> None:
     async def work() -> int:
         async with Pool(settings) as pool:
             failures = await run_folder(
-                folder, given, inputs.input, pool, whole=inputs.json, concurrency=settings["concurrency"], write=write
+                folder, given, pool, whole=inputs.json, concurrency=settings["concurrency"], write=write
             )
-        for failure in failures if inputs.input is None and len(given) <= 1 and not inputs.json else ():
+        for failure in failures if inputs.input is None and len(inputs.item) <= 1 and not inputs.json else ():
             typer.echo(f"rung: no answer ({failure.where}): {failure.message}", err=True)
         return len(failures)
 

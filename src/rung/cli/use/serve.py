@@ -12,10 +12,10 @@ import typer
 from rung.cli.base.options import expand
 from rung.core.errors import InputError
 from rung.core.system.extras import require
-from rung.serving.keys import VARIABLE, add_key
-from rung.serving.keys import new_key as make_key
-from rung.serving.limits import Limits
-from rung.serving.plan import ABOptions, Plan
+from rung.serving.access.keys import VARIABLE, add_key
+from rung.serving.access.keys import new_key as make_key
+from rung.serving.http.limits import Limits
+from rung.serving.gateway.plan import ABOptions, ServePlan
 
 
 @expand
@@ -27,7 +27,7 @@ def serve(
         bool, typer.Option("--new-key", help="Print a new API key once, keep its hash, and end.")
     ] = False,
     *,
-    plan: Plan,
+    plan: ServePlan,
     test: ABOptions,
     limits: Limits,
 ) -> None:
@@ -43,7 +43,7 @@ def serve(
     for module in ("fastapi", "uvicorn", "httptools"):
         require(module, "serving", "rung serve")
 
-    from rung.serving.run import run_server
+    from rung.serving.http.run import run_server
 
     chosen = replace(
         plan,

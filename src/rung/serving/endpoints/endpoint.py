@@ -1,0 +1,52 @@
+"""What a server offers under a model id: whatever it is, it turns a chat request into the same events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rung.core.protocols import Model
+from rung.core.types import Finish, Message, ToolCall, Usage
+from rung.serving.apis.wire.chat import ChatRequest
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text of choice ``index`` as it comes."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChoice:
+    """Choice ``index`` is complete."""
+
+    index: int
+    text: str
+    finish: Finish = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    tokens: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    extension: dict[str, Any] | None = field(default=None, compare=False)
+
+
+class Endpoint(Protocol):
+    """Something that can be asked under ``id``. ``reply`` yields the pieces of each choice and then the choice.
+
+    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces. ``heard`` is the
+    part of the conversation that the answer depends on.
+    """
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def model(self) -> Model | None: ...
+
+    def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]: ...
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]: ...

@@ -1,0 +1,119 @@
+"""A program behind a model id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rung.core.codec import encode, spell
+from rung.core.errors import InputError
+from rung.core.protocols import Model
+from rung.core.types import Answer, Input, Message, text_of
+from rung.serving.apis.wire.chat import ChatRequest
+from rung.serving.apis.wire.refused import Refused, hide_paths
+from rung.serving.endpoints.compute import Pace, size
+from rung.serving.endpoints.endpoint import ChatChoice, Piece
+from rung.serving.endpoints.local import Opened, as_fields, stream_answer
+from rung.serving.endpoints.refusal import failed
+from rung.serving.http.limits import CHARACTERS
+
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEndpoint:
+    """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
+
+    Earlier messages and sampling fields change nothing: the program answers as it was evaluated.
+    """
+
+    opened: Opened
+    created: int
+    detail: bool = True
+    characters: int = CHARACTERS
+    pace: Pace = field(default_factory=Pace, compare=False)
+
+    @property
+    def id(self) -> str:
+        return f"rung/{self.opened.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.opened.fingerprint
+
+    @property
+    def model(self) -> Model | None:
+        return self.opened.program.model
+
+    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
+        if (request.n or 1) > 1:
+            raise Refused(400, "n: a program gives one answer, expected 1", param="n", code="invalid_value")
+        value = self._input(request)
+        wanted = bool(request.rung) and self.detail
+        text = []
+        answer: Answer | None = None
+        if live and self.opened.program.model is not None:
+            async with aclosing(stream_answer(self.opened.program, value)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Answer):
+                        answer = piece
+                    else:
+                        text.append(piece)
+                        yield Piece(0, piece)
+        else:
+            answer = await self.pace.answer(self.opened.program, value)
+            text.append(_text(answer))
+            if live and answer.failure is None:
+                yield Piece(0, text[0])
+        assert answer is not None
+        extension = describe(answer, self.opened) if wanted else None
+        if answer.failure is not None:
+            raise failed(answer.failure, extension)
+        yield ChatChoice(0, "".join(text), usage=answer.usage, extension=extension)
+
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
+        return (Message("user", text_of(self._input(request))),)
+
+    def _input(self, request: ChatRequest) -> Input:
+        fields = self.opened.fields
+        value: Any = request.input
+        param = "input"
+        if value is None:
+            param = "messages"
+            last = next((message for message in reversed(request.messages) if message.role == "user"), None)
+            if last is None or last.content is None:
+                raise Refused(400, "messages: expected a user message with a content", param=param)
+            value = last.content
+            if len(fields) > 1:
+                with suppress(ValueError, RecursionError):
+                    value = json.loads(value)
+        try:
+            found = as_fields(value, fields)
+        except InputError as error:
+            raise Refused(400, f"{param}: {error.message}; {error.remedy}", param=param, code="invalid_input") from None
+        if (length := size(found)) > self.characters:
+            said = f"{param}: the input has {length:,} characters; a program takes {self.characters:,} at most here"
+            raise Refused(400, said, param=param, code="string_above_max_length", again=False)
+        return found
+
+
+def _text(answer: Answer) -> str:
+    return spell(answer.output) if answer.failure is None else ""
+
+
+def describe(answer: Answer, opened: Opened) -> dict[str, Any]:
+    """The extension object ``rung``: what a program's answer holds beyond its text."""
+    return {
+        "program": opened.fingerprint,
+        "output": answer.output,
+        "raw": answer.raw,
+        "confidence": answer.confidence,
+        "failure": {**encode(answer.failure), "message": hide_paths(answer.failure.message)}
+        if answer.failure
+        else None,
+        "steps": [encode(step) for step in answer.steps],
+    }
+
+

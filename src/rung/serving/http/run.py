@@ -1,0 +1,174 @@
+"""What ``rung serve`` does: open the programs, check them over HTTP where asked, listen, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.metrics import load_metric
+from rung.models import Pool
+from rung.retrieval.collection.folders import find
+from rung.retrieval.collection.shared import Collections
+from rung.serving.quality.ab import ABTest
+from rung.serving.http.app import Served, make_app
+from rung.serving.quality.client import Remote
+from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.endpoints.model import ModelEndpoint
+from rung.serving.endpoints.program import ProgramEndpoint
+from rung.serving.access.keys import Keys, read_keys
+from rung.serving.http.limits import Limits
+from rung.serving.endpoints.local import Opened, open_folder
+from rung.serving.quality.parity import ParityTerms, ParityVerdict, check, refuse
+from rung.serving.gateway.plan import ServePlan
+from rung.serving.quality.record import Recorder
+from rung.serving.http.server import Server, address, listen, running
+from rung.store import open_store
+
+
+def run_server(plan: ServePlan, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for quiet in ("uvicorn", "alembic"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+    settings = Settings({"host": plan.host, "port": plan.port, "store": plan.store})
+    keys = read_keys(plan.key_file)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(plan, settings, keys, say))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
+    bound = listen(settings["host"], settings["port"], keys)
+    async with AsyncExitStack() as stack:
+        stack.callback(bound.close)
+        pool = await stack.enter_async_context(Pool(settings))
+        indexes: Collections | None = None
+        if plan.search:
+            indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
+            stack.callback(indexes.close)
+        opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
+        endpoints = make_endpoints(opened, plan, pool)
+        ab_tests, recorder = [], None
+        if plan.shares is not None or plan.records:
+            store = stack.enter_context(open_store(settings.store_url))
+            if plan.shares is not None:
+                ab_tests.append(ABTest(plan.shares, endpoints, store))
+            if plan.records:
+                recorder = Recorder(store, plan.record_days)
+        served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder)
+        app = make_app(served)
+        if plan.check:
+            for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
+                say(str(parity))
+        for line in _announce(served, opened, plan, address(bound)):
+            say(line)
+        await Server(app, plan.limits).serve(sockets=[bound])
+        say("stopped")
+
+
+def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: str) -> Iterator[str]:
+    """What a server says of itself before it serves."""
+    for one in opened:
+        if not one.intact:
+            yield f"rung/{one.name} is not what was saved: its program.json was edited, or its model is another one now"
+        elif one.verified is False and not plan.check:
+            yield f"rung/{one.name} is unverified: it was exported without the parity check (rung serve --check)"
+    for endpoint in served.endpoints:
+        yield f"  {endpoint.id}"
+    for test in served.ab_tests:
+        parts = ", ".join(f"{share:.0%} {arm}" for arm, share in test.shares.arms)
+        yield f"  {test.id}: {parts}" + (f"; rolled back: {test.stopped}" if test.stopped else "")
+    for name in plan.search:
+        yield f"  index {name}"
+    if plan.search:
+        yield f"search page: {url.removesuffix('/v1')}/search"
+    if served.recorder is not None:
+        days = served.recorder.days
+        kept = f"deleted after {days} days" if days else "kept until a server with --record-days deletes them"
+        yield (
+            f"RECORDING what is asked and answered, in {served.recorder.store.url}, {kept}; never keys, headers, or who asked "
+            "(personal data in the texts is kept as it is: tell your callers)"
+        )
+    yield f"serving at {url}" + ("" if served.keys else " (this machine only, no API key)")
+
+
+def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool) -> list[Endpoint]:
+    """The programs, then the bare models that were asked for, each once."""
+    endpoints: list[Endpoint] = [
+        ProgramEndpoint(one, int((one.folder / "program.json").stat().st_mtime), plan.details, plan.limits.characters)
+        for one in opened
+    ]
+    bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
+    chosen = dict(bare) if plan.raw else {}
+    for name in plan.model:
+        chosen[name] = pool.model(name)
+    if plan.raw and not chosen:
+        raise InputError("--raw: none of the programs has a language model", remedy="leave --raw out")
+    now = int(time.time())
+    endpoints.extend(ModelEndpoint(model, now) for model in chosen.values())
+    if plan.adapter and not plan.model:
+        raise InputError(
+            "an adapter needs a base", remedy="name it: rung serve -m openvino:smollm2-135m --adapter NAME=DIR"
+        )
+    for base in plan.model:
+        for given in plan.adapter:
+            name, equals, folder = given.partition("=")
+            if not equals or not name or "@" in name:
+                raise InputError(
+                    f"got --adapter {given}, expected NAME=DIR", remedy="for example: --adapter support=tuned"
+                )
+            endpoints.append(ModelEndpoint(pool.model(f"{base}@{folder}"), now, f"{base}@{name}"))
+    return endpoints
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, folder = given.partition("=")
+    return (name, Path(folder)) if equals and not Path(given).exists() else ("", Path(given))
+
+
+async def check_served(
+    opened: Sequence[Opened], endpoints: Sequence[Endpoint], settings: Settings, pool: Pool, limits: Limits
+) -> list[ParityVerdict]:
+    """Score each program over HTTP, on a private socket, on the test examples of the run that it was exported from.
+
+    Raises ParityError for the first that scores otherwise, InputError when its run is not in the store.
+    """
+    from rung.ladder.history import read_results, read_run
+
+    full = [
+        replace(endpoint, detail=True) if isinstance(endpoint, ProgramEndpoint) else endpoint for endpoint in endpoints
+    ]
+    bound = listen("127.0.0.1", 0, Keys())
+    verdicts = []
+    async with running(make_app(Served(full, limits=limits), warm_up=False, log=False), bound, limits):
+        with open_store(settings.store_url) as store:
+            for one in opened:
+                run, rung = one.notes.get("run"), one.notes.get("rung")
+                if not run or not rung:
+                    raise InputError(
+                        f"{one.folder} does not say which run it comes from, so there is nothing to compare with",
+                        remedy="make it with: rung export RUN DIR",
+                    )
+                record = read_run(store, run)
+                metric = load_metric(record.metrics[0], pool)
+                original = await read_results(store, record, rung, pool, [record.metrics[0]], what="serve")
+                async with Remote(address(bound), f"rung/{one.name}") as remote:
+                    parity = await check(original, remote, metric, ParityTerms(f"rung/{one.name} over HTTP"), concurrency=32)
+                refuse(parity, remedy=f"export it again: rung export {run} {rung} DIR")
+                verdicts.append(parity)
+    return verdicts
