@@ -17,16 +17,16 @@ from rung.models.wrap import wrap
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.retrieval.collection.shared import Collections
-from rung.serving.quality.ab import ABTest
-from rung.serving.http.app import Served, make_app
+from rung.serving.access.keys import Keys
 from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.endpoints.local import Opened
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.endpoints.program import ProgramEndpoint
-from rung.serving.access.keys import Keys
+from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
-from rung.serving.endpoints.local import Opened
+from rung.serving.http.process.server import address, listen, running
+from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
-from rung.serving.http.server import address, listen, running
 
 LABELS = ("refund", "delivery", "card")
 SCHEMA = {
@@ -90,7 +90,7 @@ async def serving(
     recorder: Recorder | None = None,
 ) -> AsyncIterator[str]:
     """The base URL of a server over ``endpoints``, ``indexes`` and ``ab_tests``."""
-    bound = listen("127.0.0.1", 0, Keys())
+    bound = listen("127.0.0.1", 0)
     limits = limits or Limits(grace=1)
     app = make_app(Served(endpoints, keys or Keys(), limits, indexes, ab_tests, recorder), warm_up=False)
     async with running(app, bound, limits):

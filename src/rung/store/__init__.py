@@ -1,6 +1,6 @@
 """What rung remembers: answers, fits, runs. SQLite by default, Postgres by URL, one schema and one contract for both.
 
-``engine/`` is the database under every table; ``tables/`` and ``people/`` hold one file a table, or a few that belong together: the SQLAlchemy
+``engine/`` is the database under every table; ``tables/``, ``people/`` and ``gateway/`` hold one file a table, or a few that belong together: the SQLAlchemy
 table on ``metadata``, the frozen records that callers see, and a class with its statements. To add a table:
 
 1. Write ``tables/NOUN.py`` like ``looks.py`` (rows written one at a time, durable on return), ``answers.py`` (rows of many
@@ -18,6 +18,9 @@ transaction each, tried again while another process holds the lock, and failing 
 
 from __future__ import annotations
 
+from rung.store.gateway.batches import StoredBatch, StoredFile
+from rung.store.gateway.keys import StoredKey
+from rung.store.gateway.results import StoredResult
 from rung.store.gc import Removed
 from rung.store.people.abtests import ArmTally, StoredABTest, StoredOutcome
 from rung.store.people.ratings import StoredRating
@@ -40,11 +43,15 @@ __all__ = [
     "Status",
     "Store",
     "StoredABTest",
+    "StoredBatch",
     "StoredEpisode",
+    "StoredFile",
+    "StoredKey",
     "StoredLook",
     "StoredOutcome",
     "StoredPrompt",
     "StoredRating",
+    "StoredResult",
     "StoredRung",
     "StoredServed",
     "StoredStudy",

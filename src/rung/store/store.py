@@ -6,6 +6,10 @@ from types import TracebackType
 
 from rung.store.engine.address import parse, shown
 from rung.store.engine.database import StoreDatabase
+from rung.store.gateway.batches import BatchTable, FileTable
+from rung.store.gateway.keys import KeyTable
+from rung.store.gateway.results import ResultTable
+from rung.store.gateway.spending import SpendingTable
 from rung.store.gc import Removed, sweep
 from rung.store.people.abtests import ABTestTable
 from rung.store.people.ratings import RatingTable
@@ -47,6 +51,7 @@ class Store:
         self.answers = AnswerTable(database)
         self.responses = ResponseTable(database)
         self.served = ServedTable(database)
+        self.results = ResultTable(database)
         self.fits = FitTable(database)
         self.runs = RunTable(database)
         self.prompts = PromptTable(database)
@@ -55,6 +60,10 @@ class Store:
         self.looks = LookTable(database)
         self.studies = StudyTable(database)
         self.episodes = EpisodeTable(database)
+        self.keys = KeyTable(database)
+        self.spending = SpendingTable(database)
+        self.files = FileTable(database)
+        self.batches = BatchTable(database)
 
     @property
     def url(self) -> str:

@@ -13,11 +13,11 @@ import pytest
 
 from rung.core.protocols import Program
 from rung.core.types import Answer, text_of
+from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.compute import SHORT, STUCK, Pace, compute
+from rung.serving.endpoints.local import Opened
 from rung.serving.endpoints.program import ProgramEndpoint
 from rung.serving.http.limits import Limits
-from rung.serving.endpoints.local import Opened
-from rung.serving.apis.wire.refused import Refused
 from tests.serving.loopback import serving
 
 

@@ -17,9 +17,9 @@ from rung.core.types import Answer, Failure, Reply, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
 from rung.models.wrap import wrap
-from rung.serving.http.app import Served, make_app
-from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.access.keys import Keys, hash_key
+from rung.serving.endpoints.model import ModelEndpoint
+from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
 from tests.serving.loopback import LABELS, SCHEMA, Halting, bare, endpoint, program, serving
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.http.limits import Limits, RequestQueue
 
 
 async def test_running_and_waiting_are_bounded_and_given_back() -> None:

@@ -16,10 +16,10 @@ from rung.core.settings import Settings
 from rung.core.types import ResponseFormat
 from rung.models import Pool
 from rung.models.wrap import wrap
-from rung.serving.quality.ab import ABTest, compare, report
-from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.access.keys import Keys, hash_key
+from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.plan import ABOptions, Shares
+from rung.serving.quality.ab import ABTest, compare, report
 from rung.store import Store, open_store
 from tests.serving.loopback import LABELS, Halting, endpoint, program, serving
 

@@ -81,7 +81,9 @@ async def test_too_few_equal_answers_are_refused_even_at_the_same_score() -> Non
     assert parity.difference.value == 0
     with pytest.raises(ParityError, match=r"83\.3% of the answers agree, 95\.0% are wanted"):
         refuse(parity)
-    refuse(await check(original, wrong_on(*range(10), answer=Answer("something else")), METRIC, ParityTerms(agreement=0.8)))
+    refuse(
+        await check(original, wrong_on(*range(10), answer=Answer("something else")), METRIC, ParityTerms(agreement=0.8))
+    )
 
 
 async def test_failures_count_by_where_they_happened() -> None:

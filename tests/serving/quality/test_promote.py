@@ -18,12 +18,12 @@ from rung.ladder.climb import Climber
 from rung.ladder.records import RunRecord
 from rung.models import Pool
 from rung.models.providers import fake
-from rung.serving.http.limits import Limits
 from rung.serving.endpoints.local import open_folder
-from rung.serving.quality.parity import FILE
 from rung.serving.gateway.plan import ServePlan
+from rung.serving.http.limits import Limits
+from rung.serving.http.process.run import check_served, make_endpoints
+from rung.serving.quality.parity import FILE
 from rung.serving.quality.promote import promote
-from rung.serving.http.run import check_served, make_endpoints
 from rung.store import Store
 from tests import desk
 from tests.serving.loopback import program

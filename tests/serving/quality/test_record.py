@@ -19,9 +19,9 @@ from rung.core.errors import StoreError
 from rung.core.parts.problem import Problems
 from rung.data.sources.traces import gather
 from rung.models.providers.fake import Fake
-from rung.serving.quality.ab import ABTest
 from rung.serving.access.keys import Keys, hash_key
 from rung.serving.gateway.plan import Shares
+from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import DAY, Recorder
 from rung.store import Store, open_store
 from tests.serving.loopback import LABELS, bare, endpoint, program, serving

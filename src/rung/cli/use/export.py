@@ -36,9 +36,7 @@ def export(
     rung, target = where[0] if len(where) == 2 else "", Path(where[-1])
     settings = Settings({"store": store})
     with open_store(settings.store_url) as opened:
-        exported, verdict = asyncio.run(
-            promote(opened, run, rung, target, settings, agreement if parity else None)
-        )
+        exported, verdict = asyncio.run(promote(opened, run, rung, target, settings, agreement if parity else None))
     typer.echo(f"{exported.rung.title} of run {exported.run.id} is in {exported.folder}")
     typer.echo(str(verdict) if verdict is not None else "unverified: exported without the parity check")
     if exported.run.look:

@@ -14,8 +14,8 @@ from rung.core.errors import InputError
 from rung.core.system.extras import require
 from rung.serving.access.keys import VARIABLE, add_key
 from rung.serving.access.keys import new_key as make_key
-from rung.serving.http.limits import Limits
 from rung.serving.gateway.plan import ABOptions, ServePlan
+from rung.serving.http.limits import Limits
 
 
 @expand
@@ -35,15 +35,15 @@ def serve(
     if new_key:
         _new_key(plan.key_file)
         return
-    if not folders and not plan.model and not plan.search:
+    if not folders and not plan.model and not plan.search and plan.config is None:
         raise InputError(
             "nothing to serve",
-            remedy="name a program folder: rung serve DIR, or a collection: rung serve --search NAME",
+            remedy="name a program folder: rung serve DIR, a collection: rung serve --search NAME, or a gateway's file: --config FILE",
         )
-    for module in ("fastapi", "uvicorn", "httptools"):
+    for module in ("fastapi", "uvicorn", "httptools", "aiohttp" if plan.config is not None else "fastapi"):
         require(module, "serving", "rung serve")
 
-    from rung.serving.http.run import run_server
+    from rung.serving.http.process.run import run_server
 
     chosen = replace(
         plan,

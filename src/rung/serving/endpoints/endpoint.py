@@ -10,6 +10,7 @@ from rung.core.protocols import Model
 from rung.core.types import Finish, Message, ToolCall, Usage
 from rung.serving.apis.wire.chat import ChatRequest
 
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Text of choice ``index`` as it comes."""

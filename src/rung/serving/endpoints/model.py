@@ -20,7 +20,6 @@ MAX_TOKENS = 1024
 """How long a bare model's answer may be when the request sets no limit."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class ModelEndpoint:
     """A bare language model under its own name (or ``name``), with OpenAI's defaults (temperature 1, no seed)."""

@@ -21,7 +21,6 @@ from rung.serving.endpoints.refusal import failed
 from rung.serving.http.limits import CHARACTERS
 
 
-
 @dataclass(frozen=True, slots=True)
 class ProgramEndpoint:
     """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
@@ -115,5 +114,3 @@ def describe(answer: Answer, opened: Opened) -> dict[str, Any]:
         else None,
         "steps": [encode(step) for step in answer.steps],
     }
-
-

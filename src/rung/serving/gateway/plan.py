@@ -52,9 +52,25 @@ class ServePlan:
         None, "Store URL: the runs of --check, the scores of --split, what --record keeps.", metavar="URL"
     )
 
+    config: Path | None = option(
+        None, "A gateway's file: endpoints, routes, tenants. SIGHUP reads it again.", metavar="FILE"
+    )
+    issued_keys: bool = option(
+        False, "Ask callers for keys made by: rung keys new (in the store).", flags=("--issued-keys",)
+    )
+    metrics: bool = option(True, "Count requests for Prometheus, at /metrics.")
+    workers: int = option(1, "Processes that serve together; SIGUSR2 restarts them one after another.", low=1, high=256)
+    fd: int | None = option(None, "Serve on this inherited socket (systemd, or the process that started this one).")
+    log: str = option("text", "Form of the log: text, or json (one object a line).", metavar="FORM")
+
     folders: tuple[str, ...] = ()
     limits: Limits = Limits()
     shares: Shares | None = None
+
+    @property
+    def stores(self) -> bool:
+        """Whether a store is needed."""
+        return self.shares is not None or self.records or self.config is not None or self.issued_keys
 
     @property
     def records(self) -> bool:

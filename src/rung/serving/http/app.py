@@ -5,39 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from rung.core import __version__
-from rung.core.errors import InputError, RungError, StoreError
+from rung.core.errors import RungError, StoreError
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling
 from rung.core.types import Request as ModelRequest
 from rung.retrieval.collection.shared import Collections
-from rung.serving.quality.ab import ABTest
-from rung.serving.http.answer import ChatResponse
-from rung.serving.endpoints.endpoint import Endpoint
-from rung.serving.http.guard import GuardMiddleware, on_defect, on_http, on_refused
+from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
-from rung.serving.http.limits import Limits, RequestQueue
-from rung.serving.quality.record import Recorder
 from rung.serving.apis.pages.search import add_search
-from rung.serving.apis.wire.chat import ChatRequest, Feedback, read_chat, read_feedback
+from rung.serving.apis.wire.chat import ChatRequest, Feedback, read_feedback
+from rung.serving.apis.wire.messages import MessagesDialect, MessagesRequest, messages_error, read_messages
 from rung.serving.apis.wire.refused import Refused, hide_paths
 from rung.serving.apis.wire.reply import ModelList, ModelWire
+from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.gateway.chain import Chain
+from rung.serving.http.chat import ChatApp, Offer, read_body, unknown
+from rung.serving.http.guard import RequestGuard, on_defect, on_http, on_refused
+from rung.serving.http.limits import Limits, RequestQueue
+from rung.serving.observe.metrics import Metrics
+from rung.serving.quality.ab import ABTest
+from rung.serving.quality.record import Recorder
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger("rung.serving")
-access = logging.getLogger("rung.access")
 
 
 @dataclass
@@ -45,6 +47,7 @@ class State:
     """What a running server knows of itself. ``warm`` names what is still being opened, ``broken`` what could not be."""
 
     queue: RequestQueue
+    offer: Offer
     draining: bool = False
     warm: set[str] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
@@ -52,11 +55,12 @@ class State:
 
 @dataclass(frozen=True)
 class Served:
-    """What a server gives. With ``keys`` everything but its health needs one; without, only calls that name the machine itself
-    as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
+    """What a server gives. With ``keys`` (or a locked ``door``) everything but its health needs one; without, only calls that
+    name the machine itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests between
-    endpoints, each under an id of its own; ``recorder`` keeps requests and answers.
+    endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``.
+    ``subject`` makes of a request's ``user`` what is kept of it.
     """
 
     endpoints: Sequence[Endpoint]
@@ -65,17 +69,15 @@ class Served:
     indexes: Collections | None = None
     ab_tests: Sequence[ABTest] = ()
     recorder: Recorder | None = None
+    door: Door | None = None
+    metrics: Metrics | None = None
+    subject: Callable[[str], str] = lambda user: ""
 
-    def by_id(self) -> dict[str, Endpoint]:
+    def offer(self) -> Offer:
         """Raises InputError when two endpoints have one id."""
-        found: dict[str, Endpoint] = {}
+        found = Offer(tests={test.id: test for test in self.ab_tests})
         for endpoint in self.endpoints:
-            if endpoint.id in found:
-                raise InputError(
-                    f"two things to serve are called {endpoint.id}",
-                    remedy="give one another name: rung serve NAME=DIR",
-                )
-            found[endpoint.id] = endpoint
+            found.add({endpoint.id: endpoint})
         return found
 
 
@@ -84,13 +86,14 @@ def make_app(
 ) -> FastAPI:
     """The application over what is served. ``warm_up`` opens local models with one token, and indexes with one search, at
     start; ``/ready`` says when they are. ``log`` writes the access log. Raises InputError when two endpoints have one id."""
-    endpoints = served.by_id()
-    state = State(RequestQueue(served.limits))
+    state = State(RequestQueue(served.limits), served.offer())
+    door = served.door or Door(served.keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_warm_up(endpoints.values(), served.indexes, state))] if warm_up else []
+        tasks = [asyncio.create_task(_warm_up(served.endpoints, served.indexes, state))] if warm_up else []
         tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
+        tasks += [asyncio.create_task(door.budgets.keep())] if door.budgets is not None else []
         yield
         state.draining = True
         if threads is not None:
@@ -103,51 +106,49 @@ def make_app(
     app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.rung = state
     threads = add_search(app, served.indexes, state.queue, served.limits) if served.indexes is not None else None
-    created = {one.id: one.created for one in served.endpoints} | {one.id: one.created for one in served.ab_tests}
-    _add_chat(app, served, endpoints, created, clock)
+    chat = ChatApp(state.offer, state.queue, served.recorder, clock, served.subject)
+    messages = replace(chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error)
+    _add_chat(app, chat, messages)
     if served.ab_tests or served.recorder is not None:
         _add_feedback(app, served)
-    _add_models(app, created)
-    _add_health(app, state)
+    _add_models(app, state.offer)
+    _add_health(app, state, served.metrics)
     app.add_exception_handler(Refused, on_refused)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_defect)
-    app.add_middleware(GuardMiddleware, keys=served.keys, log=log)
+    quick = {one.path: one for one in (chat, messages)}
+    app.add_middleware(RequestGuard, door=door, log=log, quick=quick, metrics=served.metrics)
     return app
 
 
-def _add_chat(
-    app: FastAPI,
-    served: Served,
-    endpoints: Mapping[str, Endpoint],
-    created: Mapping[str, int],
-    clock: Callable[[], float],
-) -> None:
-    queue: RequestQueue = app.state.rung.queue
-    tests = {test.id: test for test in served.ab_tests}
+class _Through(Response):
+    """An application's answer as a response."""
 
+    def __init__(self, chat: ChatApp) -> None:
+        super().__init__()
+        self.chat = chat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.chat(scope, receive, send)
+
+
+def _add_chat(app: FastAPI, chat: ChatApp, messages: ChatApp) -> None:
     @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
-    async def chat(request: Request) -> Response:
+    async def ask() -> Response:
         """Ask a program or model; ``stream`` sends the answer as server-sent events."""
-        asked = read_chat(await _read_body(request, served.limits))
-        if request.headers.get("x-rung") == "1":
-            asked = asked.model_copy(update={"rung": True})
-        if asked.model in tests:
-            turn = tests[asked.model].choose(asked, request.headers, _key(request.scope) if served.keys else "")
-            request.scope["rung.model"] = f"{turn.split.id}/{turn.arm}"
-            return ChatResponse(turn.endpoint, asked, queue, int(clock()), turn, served.recorder)
-        endpoint = endpoints.get(asked.model)
-        if endpoint is None:
-            raise _unknown(asked.model, created)
-        request.scope["rung.model"] = endpoint.id
-        return ChatResponse(endpoint, asked, queue, int(clock()), None, served.recorder)
+        return _Through(chat)
+
+    @app.post("/v1/messages", response_model=None, openapi_extra=_MESSAGES_SCHEMA)
+    async def send() -> Response:
+        """The same, by Anthropic's protocol."""
+        return _Through(messages)
 
 
 def _add_feedback(app: FastAPI, served: Served) -> None:
     @app.post("/v1/feedback", response_model=None, openapi_extra=_FEEDBACK_SCHEMA)
     async def feedback(request: Request) -> dict[str, Any]:
         """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
-        said = read_feedback(await _read_body(request, served.limits))
+        said = read_feedback(await read_body(request.receive, served.limits))
         try:
             return await _hear(said, request.scope, served.ab_tests, served.recorder)
         except StoreError as error:
@@ -155,21 +156,26 @@ def _add_feedback(app: FastAPI, served: Served) -> None:
             raise Refused(503, "the store is in trouble", code="store", retry_after=5) from None
 
 
-def _add_models(app: FastAPI, created: Mapping[str, int]) -> None:
+def _add_models(app: FastAPI, offer: Offer) -> None:
     @app.get("/v1/models")
-    async def models() -> ModelList:
-        """Everything that is offered."""
-        return ModelList(data=[ModelWire(id=id, created=when) for id, when in created.items()])
+    async def models(request: Request) -> ModelList:
+        """Everything that is offered to this caller."""
+        caller = request.scope["rung.call"].caller
+        return ModelList(
+            data=[ModelWire(id=id, created=when) for id, when in offer.created.items() if caller.may_ask(id)]
+        )
 
     @app.get("/v1/models/{id:path}")
-    async def model(id: str) -> ModelWire:
+    async def model(request: Request, id: str) -> ModelWire:
         """One thing that is offered."""
-        if id not in created:
-            raise _unknown(id, created)
-        return ModelWire(id=id, created=created[id])
+        caller = request.scope["rung.call"].caller
+        mine = {name: when for name, when in offer.created.items() if caller.may_ask(name)}
+        if id not in mine:
+            raise unknown(id, list(mine))
+        return ModelWire(id=id, created=mine[id])
 
 
-def _add_health(app: FastAPI, state: State) -> None:
+def _add_health(app: FastAPI, state: State, metrics: Metrics | None) -> None:
     @app.get("/health", response_model=None)
     async def health() -> dict[str, Any]:
         """Alive: the process answers."""
@@ -185,6 +191,15 @@ def _add_health(app: FastAPI, state: State) -> None:
         if state.broken:
             body["failed"] = dict(state.broken)
         return JSONResponse(body, 200 if status == "ready" else 503)
+
+    if metrics is None:
+        return
+
+    @app.get("/metrics", response_model=None)
+    async def measured() -> Response:
+        """What Prometheus scrapes."""
+        metrics.load(state.queue.running, state.queue.waiting)
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], recorder: Recorder | None) -> dict[str, Any]:
@@ -217,17 +232,17 @@ async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], record
     return out
 
 
-def _unknown(id: str, offered: Mapping[str, int]) -> Refused:
-    known = ", ".join(offered)
-    return Refused(
-        404, f"the model {id[:100]!r} does not exist; there is: {known}", param="model", code="model_not_found"
-    )
-
-
 _CHAT_SCHEMA = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}},
+    }
+}
+
+_MESSAGES_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": MessagesRequest.model_json_schema(ref_template="#/$defs/{model}")}},
     }
 }
 
@@ -236,46 +251,11 @@ _FEEDBACK_SCHEMA = {
 }
 
 
-def _key(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    return str(given.decode("latin-1").partition(" ")[2].strip())
-
-
-async def _read_body(request: Request, limits: Limits) -> bytes:
-    """The body; nothing of it is kept once it is longer than the limit (whatever Content-Length says).
-
-    A body that is too long is read on for a while, because most clients look for an answer only after they have sent it all.
-    """
-    limit, seconds = limits.body, min(limits.deadline, 60.0)
-    size = 0
-    parts: list[bytes] = []
-    try:
-        async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-                else:
-                    parts.clear()
-                if size > _PATIENCE * limit:
-                    break
-    except ClientDisconnect:
-        raise Refused(499, "the client left before it had sent its body", code="client_left") from None
-    except TimeoutError:
-        raise Refused(408, f"the body did not come within {seconds:g} s", code="body_timeout") from None
-    if size > limit:
-        raise Refused(413, f"the body is larger than {limit:,} bytes", code="request_too_large", again=False)
-    return b"".join(parts)
-
-
-_PATIENCE = 8
-
-
 async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, state: State) -> None:
     """One token from each local model and one search of each index, so that the first caller does not wait for files to load.
     Hosted models cost money."""
     models: dict[str, Model] = {}
-    for endpoint in endpoints:
+    for endpoint in _leaves(endpoints):
         if endpoint.model is not None and endpoint.model.capabilities.local:
             models[hide_paths(endpoint.model.name)] = endpoint.model
     state.warm.update(models)
@@ -296,3 +276,11 @@ async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, s
             logger.exception("cannot open %s", name)
             state.broken[name] = error.code if isinstance(error, RungError) else type(error).__name__
         state.warm.discard(name)
+
+
+def _leaves(endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    for endpoint in endpoints:
+        if isinstance(endpoint, Chain):
+            yield from _leaves(member.endpoint for member in endpoint.members)
+        else:
+            yield endpoint

@@ -1,31 +1,28 @@
-"""What stands around every request: its id, the check of host and key, the access log, and errors as OpenAI's objects."""
+"""What stands around every request: its id, the check of host, key and role, the access log, and errors as OpenAI's objects."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from rung.core.types import Usage
-from rung.serving.access.keys import Keys
+from rung.serving.access.call import RequestCall, enter
+from rung.serving.access.door import Door
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
     from starlette.types import Message as Event
 
 access = logging.getLogger("rung.access")
-
-OPEN = frozenset({"/health", "/search"})
-"""What needs no key: whether the process answers, and the search page, which holds nothing until it is given a key."""
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 async def on_refused(request: Request, error: Exception) -> Response:
@@ -52,16 +49,27 @@ def defect(scope: Scope) -> Refused:
     return Refused(500, said, code="internal_error", again=False)
 
 
-class GuardMiddleware:
-    """Request id, host and key checks, and one line of access log a request: no contents, no keys, no query."""
+class RequestGuard:
+    """Every scope but the application's own start and end passes here: HTTP and websockets alike. One line of access log a
+    request: no contents, no keys, no query.
 
-    def __init__(self, app: ASGIApp, keys: Keys, log: bool) -> None:
-        self.app, self.keys, self.log = app, keys, log
+    ``quick`` are addresses (with POST) that are answered without the framework behind.
+    """
+
+    def __init__(
+        self, app: ASGIApp, door: Door, log: bool, quick: Mapping[str, ASGIApp], metrics: Metrics | None = None
+    ) -> None:
+        self.app, self.door, self.log, self.quick, self.metrics = app, door, log, quick, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         scope["rung.id"] = id = "req-" + secrets.token_hex(8)
         status = 0
@@ -73,56 +81,63 @@ class GuardMiddleware:
                 event["headers"] = [*event["headers"], (b"x-request-id", id.encode())]
             await send(event)
 
-        refused = self._check(scope)
         try:
-            if refused is not None:
+            try:
+                call = await self.door.admit(scope["path"], scope["headers"])
+            except Refused as refused:
                 scope["rung.code"] = refused.code
                 await JSONResponse(refused.body(), refused.status, refused.headers())(scope, receive, sent)
-            else:
-                await self.app(scope, receive, sent)
+                return
+            scope["rung.call"] = call
+            enter(call)
+            app = self.quick.get(scope["path"]) if scope["method"] == "POST" else None
+            await (app or self.app)(scope, receive, sent)
         finally:
+            seconds, status = time.perf_counter() - started, scope.get("rung.status", status)
+            if self.metrics is not None:
+                self.metrics.request(scope, status, seconds)
             if self.log and access.isEnabledFor(logging.INFO):
-                self._write(scope, scope.get("rung.status", status), time.perf_counter() - started)
+                self._write(scope, status, seconds)
 
-    def _check(self, scope: Scope) -> Refused | None:
-        headers = {name: value for name, value in scope["headers"] if name in (b"host", b"origin", b"authorization")}
-        if not self.keys:
-            host = _hostname("//" + headers.get(b"host", b"").decode("latin-1"))
-            origin = headers.get(b"origin")
-            if host not in LOOPBACK or (origin is not None and _hostname(origin.decode("latin-1")) not in LOOPBACK):
-                said = "this server has no API keys and answers only callers on its own machine, by the name localhost"
-                return Refused(403, said, code="foreign_host", again=False)
-            return None
-        if scope["path"] in OPEN:
-            return None
-        scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() == "bearer" and self.keys.admit(key.strip()):
-            return None
-        said = "wrong API key" if key else "no API key; send it as: Authorization: Bearer KEY"
-        return Refused(401, said, code="invalid_api_key", again=False)
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["rung.id"] = "req-" + secrets.token_hex(8)
+        try:
+            scope["rung.call"] = call = await self.door.admit(scope["path"], scope["headers"])
+        except Refused as refused:
+            await receive()
+            await send({"type": "websocket.close", "code": 4401 if refused.status == 401 else 4403})
+            return
+        enter(call)
+        await self.app(scope, receive, send)
 
     def _write(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
         usage: Usage | None = scope.get("rung.usage")
-        tokens = f" tokens={usage.prompt_tokens}+{usage.completion_tokens}" if usage is not None else ""
-        model = f" model={scope['rung.model']}" if "rung.model" in scope else ""
-        code = f" code={scope['rung.code']}" if scope.get("rung.code") else ""
-        path = getattr(route, "path", "-")
+        call: RequestCall | None = scope.get("rung.call")
+        facts = {
+            "tenant": call.caller.tenant if call is not None else "",
+            "key": call.caller.key if call is not None else "",
+            "model": scope.get("rung.model", ""),
+            "by": call.served_by if call is not None else "",
+            "degraded": call.degraded if call is not None else "",
+            "cache": call.cache if call is not None else "",
+            "tokens": f"{usage.prompt_tokens}+{usage.completion_tokens}" if usage is not None else "",
+            "code": scope.get("rung.code") or "",
+        }
+        told = "".join(f" {name}={value}" for name, value in facts.items() if value)
+        where = path_of(scope)
         access.info(
-            "%s %s %s %d %.1fms%s%s%s",
+            "%s %s %s %d %.1fms%s",
             scope["rung.id"],
             scope["method"],
-            path,
+            where,
             status,
             seconds * 1e3,
-            model,
-            tokens,
-            code,
-        )
+            told,
+            extra={"facts": {"id": scope["rung.id"], "method": scope["method"], "path": where, "status": status,
+                             "seconds": round(seconds, 6), **{name: value for name, value in facts.items() if value}}},
+        )  # fmt: skip
 
 
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+def path_of(scope: Scope) -> str:
+    """The address as it was declared (never what a caller made of it)."""
+    return str(scope.get("rung.path") or getattr(scope.get("route"), "path", "-"))

@@ -20,9 +20,9 @@ from rung.core.errors import InputError, RungError
 from rung.core.protocols import Model
 from rung.core.types import Message
 from rung.metrics.statistics.ab import Arm, Look, against_equality, look
+from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
 from rung.serving.gateway.plan import Shares
-from rung.serving.apis.wire.chat import ChatRequest
 from rung.store import ArmTally, Store, StoredABTest, StoredOutcome
 
 logger = logging.getLogger("rung.serving")

@@ -105,9 +105,8 @@ async def check(
     if not original:
         raise InputError("the run holds no answers to compare with", remedy="climb the task again")
 
-    answers: list[Answer] = []
-    async for one in run_program(program, [result.example.input for result in original], concurrency=concurrency):
-        answers.append(one)
+    inputs = [result.example.input for result in original]
+    answers = [one async for one in run_program(program, inputs, concurrency=concurrency)]
     other = [
         i for i, (one, result) in enumerate(zip(answers, original, strict=True)) if _key(one) != _key(result.answer)
     ]

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from rung.core.codec import encode
 from rung.core.errors import RungError
-from rung.serving.endpoints.endpoint import ChatChoice, Endpoint
+from rung.serving.access.call import current
 from rung.serving.apis.wire.chat import ChatRequest
+from rung.serving.endpoints.endpoint import ChatChoice, Endpoint
 from rung.store import Store, StoredServed
 
 logger = logging.getLogger("rung.serving")
@@ -49,7 +50,7 @@ class Recorder:
                 ],
             }
             kept = self.store.served.note(
-                id, endpoint.id, json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+                id, endpoint.id, json.dumps(payload, ensure_ascii=False, separators=(",", ":")), current().subject
             )
         except Exception:
             logger.exception("a request was not recorded")

@@ -25,9 +25,11 @@ served = Table(
     Column("score", Double),
     Column("correction", Text),
     Column("changed", Double),
+    Column("subject", Text, nullable=False, server_default=""),
     Index("served_created", "created"),
+    Index("served_subject", "subject"),
 )
-"""By response id."""
+"""By response id; ``subject`` is a keyed hash of whom the request was about, empty where that is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class StoredServed:
     score: float | None = None
     correction: str | None = None
     changed: float | None = None
+    subject: str = ""
 
 
 class ServedTable:
@@ -52,9 +55,15 @@ class ServedTable:
         self._database = database
         self._rows = database.journal.channel("served requests", self._write)
 
-    def note(self, id: str, model: str, payload: str) -> bool:
+    def note(self, id: str, model: str, payload: str, subject: str = "") -> bool:
         """Queue a served request; it is on disk within about half a second. False: the queue is full, it is left out."""
-        row = {"id": plain(id), "model": plain(model), "payload": json_text(payload), "created": time.time()}
+        row = {
+            "id": plain(id),
+            "model": plain(model),
+            "payload": json_text(payload),
+            "created": time.time(),
+            "subject": subject,
+        }
         return self._rows.note(row, size=len(payload))
 
     def judge(self, id: str, *, score: float | None = None, correction: str | None = None) -> StoredServed | None:

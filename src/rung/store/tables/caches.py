@@ -7,7 +7,7 @@ from collections import Counter
 from typing import cast
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Double, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Table, Text
 
 from rung.store.engine.database import StoreDatabase, metadata
 from rung.store.engine.values import json_text
@@ -30,7 +30,10 @@ responses = Table(
     Column("hits", BigInteger, nullable=False),
     Column("created", Double, nullable=False),
     Column("used", Double, nullable=False),
+    Column("subject", Text, nullable=False, server_default=""),
+    Index("responses_subject", "subject"),
 )
+"""``subject`` is a keyed hash of whom a response is about, empty where that is not kept."""
 
 
 class FitTable:
@@ -66,6 +69,7 @@ class ResponseTable:
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
         self._rows = database.journal.channel("responses", self._write)
+        self._newest = database.journal.channel("kept responses", self._write_newest)
         self._hits = database.journal.channel("hits", self._write_hits)
 
     def get(self, key: str) -> str | None:
@@ -80,6 +84,10 @@ class ResponseTable:
         """Cache a response and return when it is durable; the first one under a key stays."""
         await self._rows.record([(key, json_text(payload))])
 
+    def keep(self, key: str, payload: str, subject: str = "") -> bool:
+        """Cache a response within moments; the newest under a key stays. False: the queue is full, it is left out."""
+        return self._newest.note((key, json_text(payload), subject), size=len(payload))
+
     def hits(self, key: str) -> int:
         """How often a cached response was used, as far as written (a hit is written within moments, not at once)."""
         found = self._database.rows(sa.select(responses.c.hits).where(responses.c.key == key))
@@ -89,6 +97,15 @@ class ResponseTable:
         now = time.time()
         values = [{"key": key, "payload": text, "hits": 0, "created": now, "used": now} for key, text in sorted(rows)]
         link.execute(self._database.insert(responses).on_conflict_do_nothing(), values)
+
+    def _write_newest(self, link: sa.Connection, rows: list[tuple[str, str, str]]) -> None:
+        now = time.time()
+        newest = {
+            key: {"key": key, "payload": text, "hits": 0, "created": now, "used": now, "subject": subject}
+            for key, text, subject in sorted(rows)
+        }
+        statement = self._database.upsert(responses, ("payload", "created", "used", "subject"))
+        link.execute(statement, list(newest.values()))
 
     def _write_hits(self, link: sa.Connection, rows: list[str]) -> None:
         now = time.time()

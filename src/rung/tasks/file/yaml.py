@@ -73,13 +73,18 @@ class _Tree:
         return [pair for pair in merged if str(pair[0].value) not in names] + own
 
 
-def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location, int]] | None:
-    """The task file as plain values, and the line of each; None when it cannot be read (problems say why)."""
+def parse(
+    file: Path,
+    problems: Problems,
+    what: str = "task file",
+    example: str = "name a task.yaml, or make one: rung init my-task",
+) -> tuple[dict[str, Any], dict[Location, int]] | None:
+    """The file as plain values, and the line of each; None when it cannot be read (problems say why). ``what`` it is, and where an
+    ``example`` of one is found, is said where there is none."""
     try:
         raw = file.read_bytes()
     except OSError as error:
-        problems.add(f"cannot read the task file: {error.strerror}", "name a task.yaml, or make one: rung init my-task",
-                     file=file)  # fmt: skip
+        problems.add(f"cannot read the {what}: {error.strerror}", example, file=file)
         return None
     try:
         text = raw.decode("utf-8-sig")
@@ -112,6 +117,6 @@ def parse(file: Path, problems: Problems) -> tuple[dict[str, Any], dict[Location
         return None
     if not isinstance(value, dict):
         got = "nothing" if value is None else f"a {type(value).__name__}"
-        problems.add(f"got {got}, expected keys with values", "see a whole one: rung init my-task", file=file, line=1)
+        problems.add(f"got {got}, expected keys with values", example, file=file, line=1)
         return None
     return value, tree.lines

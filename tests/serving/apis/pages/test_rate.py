@@ -15,9 +15,8 @@ import httpx
 import pytest
 
 from rung.core.errors import InputError
-from rung.serving.access.keys import Keys
 from rung.serving.apis.pages.rate import make_page, run_page
-from rung.serving.http.server import address, listen, running
+from rung.serving.http.process.server import address, listen, running
 from rung.store import Store, StoredRating, open_store
 from rung.studies.runs.rating import Questions, RatedPair
 from tests.serving.browser import Browser, chromium
@@ -35,7 +34,7 @@ STUDY = Questions("run", "desk <i>", QUESTIONS, 4, 7)
 
 @asynccontextmanager
 async def serving(store: Store, study: Questions = STUDY) -> AsyncIterator[httpx.AsyncClient]:
-    bound = listen("127.0.0.1", 0, Keys())
+    bound = listen("127.0.0.1", 0)
     app = make_page(study, store)
     app.state.rung = SimpleNamespace(draining=False)
     async with (

@@ -20,8 +20,8 @@ from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.shared import Collections
 from rung.retrieval.rank.options import SearchOptions
 from rung.serving.access.keys import Keys, hash_key
-from rung.serving.http.limits import Limits
 from rung.serving.apis.pages.search import AROUND, MOST
+from rung.serving.http.limits import Limits
 from tests.serving.browser import Browser, chromium
 from tests.serving.loopback import endpoint, program, serving
 

@@ -22,9 +22,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from rung.core.errors import InputError
 from rung.metrics.statistics.rating import Verdict
-from rung.serving.http.guard import GuardMiddleware
-from rung.serving.access.keys import Keys
-from rung.serving.http.server import address, is_loopback, listen
+from rung.serving.access.door import Door
+from rung.serving.http.guard import RequestGuard
+from rung.serving.http.process.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
 from rung.studies.runs.rating import Questions, RatedPair
 
@@ -85,7 +85,7 @@ def make_page(study: Questions, store: Store) -> FastAPI:
         await asyncio.to_thread(store.ratings.put, rating)
         return RedirectResponse("/rate?" + urlencode({"rater": form.rater}), 303)
 
-    app.add_middleware(GuardMiddleware, keys=Keys(), log=False)
+    app.add_middleware(RequestGuard, door=Door(), log=False, quick={})
     return app
 
 
@@ -97,7 +97,7 @@ def run_page(study: Questions, store: Store, *, host: str, port: int, say: Calla
             remedy="leave --host out; from elsewhere use: ssh -L 8322:localhost:8322 MACHINE",
         )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    bound = listen(host, port, Keys())
+    bound = listen(host, port)
     try:
         say(f"rate at {address(bound).removesuffix('/v1')} (this machine only; Ctrl-C ends it, what was rated is kept)")
         config = uvicorn.Config(make_page(study, store), log_config=None, access_log=False, server_header=False)

@@ -29,8 +29,8 @@ from rung.retrieval.collection.shared import Collections
 from rung.retrieval.filter.text import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
-from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.http.limits import Limits, RequestQueue
 
 logger = logging.getLogger("rung.serving")
 T = TypeVar("T")

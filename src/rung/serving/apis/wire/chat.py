@@ -15,7 +15,9 @@ from rung.core.types import Message, ToolCall, ToolSpec
 from rung.serving.apis.wire.refused import Refused
 
 
-class _Read(BaseModel):
+class Readable(BaseModel):
+    """What is read from a body: strict about types, without an eye for fields that it does not know."""
+
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
 
@@ -55,17 +57,17 @@ def _listed(stop: Any) -> Any:
     return [stop] if isinstance(stop, str) else stop
 
 
-class FunctionCall(_Read):
+class FunctionCall(Readable):
     name: str
     arguments: str = "{}"
 
 
-class CallRead(_Read):
+class CallRead(Readable):
     id: str
     function: FunctionCall
 
 
-class ChatMessage(_Read):
+class ChatMessage(Readable):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str | None, BeforeValidator(_flatten)] = None
     tool_calls: list[CallRead] | None = Field(default=None, max_length=TOOLS, fail_fast=True)
@@ -88,27 +90,27 @@ class ChatMessage(_Read):
         return Message(role, self.content or "", tuple(calls), self.tool_call_id)
 
 
-class StreamOptions(_Read):
+class StreamOptions(Readable):
     include_usage: bool | None = None
 
 
-class JsonSchema(_Read):
+class JsonSchema(Readable):
     name: str = ""
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class FormatRead(_Read):
+class WireFormat(Readable):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class Function(_Read):
+class Function(Readable):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
 
-class ToolRead(_Read):
+class ToolRead(Readable):
     type: Literal["function"]
     function: Function
 
@@ -117,7 +119,7 @@ class ToolRead(_Read):
         return ToolSpec(self.function.name, self.function.description or "", schema)
 
 
-class ChatRequest(_Read):
+class ChatRequest(Readable):
     """The body of POST /v1/chat/completions. ``input``, ``rung`` and ``top_k`` are ours (``extra_body`` in OpenAI's client).
 
     ``input``: the program's input by field, instead of the last user message. ``rung``: ask for the extension object
@@ -143,7 +145,7 @@ class ChatRequest(_Read):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[str, Any] | None = None
-    response_format: FormatRead | None = None
+    response_format: WireFormat | None = None
     tools: list[ToolRead] | None = Field(default=None, max_length=TOOLS, fail_fast=True)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -157,7 +159,7 @@ class ChatRequest(_Read):
     user: str | None = None
 
 
-class Feedback(_Read):
+class Feedback(Readable):
     """The body of POST /v1/feedback: the id of a response, and how good it was (0 to 1) or what would have been right, or both."""
 
     id: str = Field(min_length=1, max_length=200)
@@ -165,23 +167,24 @@ class Feedback(_Read):
     correction: str | None = Field(default=None, min_length=1)
 
 
-_Body = TypeVar("_Body", ChatRequest, Feedback)
+_Body = TypeVar("_Body", bound=Readable)
 
 
 def read_chat(body: bytes) -> ChatRequest:
     """Parse a request body. Raises Refused (400, OpenAI's shape) that names the field and what was wrong with it."""
-    return _parse(ChatRequest, body)
+    return parse_body(ChatRequest, body)
 
 
 def read_feedback(body: bytes) -> Feedback:
     """Parse a body of /v1/feedback. Raises Refused as ``read_chat`` does."""
-    said = _parse(Feedback, body)
+    said = parse_body(Feedback, body)
     if said.score is None and said.correction is None:
         raise Refused(400, "score: field required, or correction", param="score", code="missing_required_parameter")
     return said
 
 
-def _parse(kind: type[_Body], body: bytes) -> _Body:
+def parse_body(kind: type[_Body], body: bytes) -> _Body:
+    """A body as ``kind``. Raises Refused (400) that names the field and what was wrong with it."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

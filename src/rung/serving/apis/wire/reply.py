@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from rung.core.types import Finish, ToolCall, Usage
 
+
 class PromptDetails(BaseModel):
     cached_tokens: int = 0
 
@@ -81,28 +82,47 @@ class ChatCompletion(BaseModel):
     rung: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
-class DeltaWire(BaseModel):
-    role: Literal["assistant"] | None = Field(default=None, exclude_if=lambda value: value is None)
-    content: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    tool_calls: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)
+class Chunks:
+    """The events of one stream. Each is put together of text that is the same in all of them: a model would be built and written
+    out again for every piece. ``counted``: the stream ends with its usage, and the chunks before have a null there."""
+
+    def __init__(self, id: str, created: int, model: str, fingerprint: str, counted: bool) -> None:
+        self._head = (
+            f'data: {{"id":{_quote(id)},"object":"chat.completion.chunk","created":{created},"model":{_quote(model)},'
+            '"choices":['
+        )
+        self._tail = f'],"system_fingerprint":{_quote(fingerprint)}'
+        self._end = self._tail + (',"usage":null}\n\n' if counted else "}\n\n")
+
+    def text(self, index: int, text: str) -> bytes:
+        """A piece of a choice's text."""
+        said = (
+            f'{self._head}{{"index":{index},"delta":{{"content":{_quote(text)}}},"logprobs":null,"finish_reason":null}}'
+        )
+        return (said + self._end).encode("utf-8", "backslashreplace")
+
+    def delta(self, index: int, delta: str, finish: str | None = None, logprobs: Any = None) -> bytes:
+        """Any other change of a choice; ``delta`` is JSON."""
+        reason = "null" if finish is None else _quote(finish)
+        said = f'{{"index":{index},"delta":{delta},"logprobs":{to_json(logprobs)},"finish_reason":{reason}}}'
+        return (self._head + said + self._end).encode("utf-8", "backslashreplace")
+
+    def last(self, usage: UsageWire | None, extension: dict[str, Any] | None) -> bytes:
+        """The chunk without choices."""
+        said = self._head + self._tail
+        if usage is not None:
+            said += f',"usage":{usage.model_dump_json()}'
+        if extension is not None:
+            said += f',"rung":{to_json(extension)}'
+        return (said + "}\n\n").encode("utf-8", "backslashreplace")
 
 
-class ChunkChoiceWire(BaseModel):
-    index: int
-    delta: DeltaWire
-    logprobs: dict[str, Any] | None = None
-    finish_reason: FinishWire | None = None
+_quote = json.encoder.encode_basestring
+"""A JSON string; half a surrogate pair in it becomes its escape when it is encoded with "backslashreplace"."""
 
 
-class ChatChunk(BaseModel):
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChunkChoiceWire]
-    system_fingerprint: str
-    usage: UsageWire | None = Field(default=None, exclude_if=lambda value: value is None)
-    rung: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class ModelWire(BaseModel):

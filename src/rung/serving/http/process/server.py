@@ -10,19 +10,21 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
 from rung.core.errors import InputError, RungError
-from rung.serving.access.keys import VARIABLE, Keys
+from rung.serving.access.keys import VARIABLE
 from rung.serving.http.limits import Limits
-from rung.serving.http.protocol import LimitedProtocol
+from rung.serving.http.process.protocol import LimitedProtocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 logger = logging.getLogger("rung.serving")
+
+LINGER = 1.0
 
 
 def is_loopback(host: str) -> bool:
@@ -34,9 +36,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listen(host: str, port: int, keys: Keys) -> socket.socket:
-    """A bound socket. Raises InputError for an address that cannot be bound, or a public one without API keys."""
-    if not is_loopback(host) and not keys:
+def listen(host: str, port: int, *, locked: bool = False) -> socket.socket:
+    """A bound socket. Raises InputError for an address that cannot be bound, or a public one whose door is not ``locked``."""
+    if not is_loopback(host) and not locked:
         raise InputError(
             f"{host} can be reached from other machines, and there are no API keys",
             remedy=f"make a key: rung serve --new-key --key-file FILE, then add --key-file FILE (or set {VARIABLE}=FILE)",
@@ -54,6 +56,18 @@ def listen(host: str, port: int, keys: Keys) -> socket.socket:
     return bound
 
 
+def take_over(fd: int) -> socket.socket:
+    """The listening socket behind a file descriptor. Raises InputError for one that is none."""
+    try:
+        bound = socket.socket(fileno=os.dup(fd))
+        if not bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(0, "it does not listen")
+    except OSError as error:
+        raise InputError(f"--fd {fd} is no listening socket: {error.strerror}", remedy="leave --fd out") from None
+    bound.setblocking(False)
+    return bound
+
+
 def address(bound: socket.socket) -> str:
     """The base URL of a bound socket, as a client on this machine would write it."""
     host, port = bound.getsockname()[:2]
@@ -65,7 +79,7 @@ def address(bound: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Drains on SIGTERM and SIGINT; a second signal stops at once. Ends by returning, not by raising the signal again."""
 
-    def __init__(self, app: FastAPI, limits: Limits) -> None:
+    def __init__(self, app: FastAPI, limits: Limits, linger: float = LINGER) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -79,6 +93,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._state: Any = app.state.rung
+        self._linger = linger
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -90,11 +105,24 @@ class Server(uvicorn.Server):
         self._state.draining = True
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Give connections that are kept open LINGER seconds before they are closed: a request may be on its way on one. It is
+        answered, with ``Connection: close``. (uvicorn closes them at once, and such a request is lost.)"""
+        for server in self.servers:
+            server.close()
+        self.server_state.draining = True  # type: ignore[attr-defined]
+        for connection in list(self.server_state.connections):
+            cast(LimitedProtocol, connection).last_answer()
+        ends = asyncio.get_running_loop().time() + self._linger
+        while self.server_state.connections and asyncio.get_running_loop().time() < ends and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
 
 @asynccontextmanager
 async def running(app: FastAPI, bound: socket.socket, limits: Limits | None = None) -> AsyncIterator[Server]:
     """The application served on ``bound`` inside this event loop; drained at the end. Raises RungError if it cannot start."""
-    server = Server(app, limits or Limits())
+    server = Server(app, limits or Limits(), linger=0.0)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         while not server.started:

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rung.models.providers.fake import Fake
-from rung.serving.http import protocol
-from rung.serving.http.protocol import HEAD, LimitedProtocol
+from rung.serving.http.process import protocol
+from rung.serving.http.process.protocol import HEAD, LimitedProtocol
 from tests.serving.loopback import bare, serving
 
 pytestmark = pytest.mark.server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,37 +12,65 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, RungError
 from rung.core.settings import Settings
 from rung.metrics import load_metric
 from rung.models import Pool
 from rung.retrieval.collection.folders import find
 from rung.retrieval.collection.shared import Collections
-from rung.serving.quality.ab import ABTest
-from rung.serving.http.app import Served, make_app
-from rung.serving.quality.client import Remote
+from rung.serving.access.budget import Budgets
+from rung.serving.access.door import Door
+from rung.serving.access.issue import Keyring
+from rung.serving.access.keys import Keys, read_keys
 from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.endpoints.local import Opened, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.endpoints.program import ProgramEndpoint
-from rung.serving.access.keys import Keys, read_keys
-from rung.serving.http.limits import Limits
-from rung.serving.endpoints.local import Opened, open_folder
-from rung.serving.quality.parity import ParityTerms, ParityVerdict, check, refuse
+from rung.serving.gateway.build import Gateway
+from rung.serving.gateway.chain import Chain
+from rung.serving.gateway.config import GatewaySpec, read_gateway
 from rung.serving.gateway.plan import ServePlan
+from rung.serving.http.app import Served, make_app
+from rung.serving.http.chat import Offer
+from rung.serving.http.limits import Limits
+from rung.serving.http.process.server import Server, address, listen, running, take_over
+from rung.serving.http.process.supervisor import Supervisor, command_again
+from rung.serving.http.process.worker import tell_ready, watch_parent
+from rung.serving.observe.log import start_log
+from rung.serving.observe.metrics import Metrics
+from rung.serving.quality.ab import ABTest
+from rung.serving.quality.client import Remote
+from rung.serving.quality.parity import ParityTerms, ParityVerdict, check, refuse
 from rung.serving.quality.record import Recorder
-from rung.serving.http.server import Server, address, listen, running
-from rung.store import open_store
+from rung.store import Store, open_store
+
+logger = logging.getLogger("rung.serving")
 
 
 def run_server(plan: ServePlan, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    for quiet in ("uvicorn", "alembic"):
-        logging.getLogger(quiet).setLevel(logging.WARNING)
+    start_log(plan.log)
+    watch_parent()
     settings = Settings({"host": plan.host, "port": plan.port, "store": plan.store})
     keys = read_keys(plan.key_file)
+    if plan.workers > 1:
+        _supervise(plan, settings, keys, say)
+        return
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(plan, settings, keys, say))
+
+
+def _supervise(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
+    """Bind, and leave the rest to ``plan.workers`` processes with the same command line."""
+    locked = bool(keys) or plan.issued_keys or (plan.config is not None and read_gateway(plan.config).keys == "issued")
+    with (
+        take_over(plan.fd)
+        if plan.fd is not None
+        else listen(settings["host"], settings["port"], locked=locked) as bound
+    ):
+        say(f"serving at {address(bound)} by {plan.workers} workers")
+        Supervisor(command_again(sys.argv[1:]), bound, plan.workers, plan.limits.grace, say).run()
+    say("stopped")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -53,32 +82,92 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
-    bound = listen(settings["host"], settings["port"], keys)
     async with AsyncExitStack() as stack:
-        stack.callback(bound.close)
         pool = await stack.enter_async_context(Pool(settings))
+        store = stack.enter_context(open_store(settings.store_url)) if plan.stores else None
+        gateway = None
+        if plan.config is not None:
+            gateway = Gateway(plan.config, pool, store)
+            gateway.read()
+            stack.push_async_callback(gateway.connections.close)
+            plan = _with_spec(plan, gateway.spec)
+        door = make_door(keys, store, gateway.spec if gateway is not None else None, plan)
+        bound = (
+            take_over(plan.fd)
+            if plan.fd is not None
+            else listen(settings["host"], settings["port"], locked=door.locked)
+        )
+        stack.callback(bound.close)
         indexes: Collections | None = None
         if plan.search:
             indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
             stack.callback(indexes.close)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         endpoints = make_endpoints(opened, plan, pool)
+        if gateway is not None:
+            endpoints += gateway.chains.values()
         ab_tests, recorder = [], None
-        if plan.shares is not None or plan.records:
-            store = stack.enter_context(open_store(settings.store_url))
-            if plan.shares is not None:
-                ab_tests.append(ABTest(plan.shares, endpoints, store))
-            if plan.records:
-                recorder = Recorder(store, plan.record_days)
-        served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder)
+        if store is not None and plan.shares is not None:
+            ab_tests.append(ABTest(plan.shares, endpoints, store))
+        if store is not None and plan.records:
+            recorder = Recorder(store, plan.record_days)
+        metrics = Metrics() if plan.metrics else None
+        served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder, door, metrics)
         app = make_app(served)
         if plan.check:
             for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
                 say(str(parity))
         for line in _announce(served, opened, plan, address(bound)):
             say(line)
-        await Server(app, plan.limits).serve(sockets=[bound])
+        if gateway is not None:
+            _read_again_on_signal(
+                gateway, app.state.rung.offer, [one for one in endpoints if not isinstance(one, Chain)]
+            )
+        server = Server(app, plan.limits)
+        telling = asyncio.create_task(tell_ready(server, app.state.rung))
+        stack.callback(telling.cancel)
+        await server.serve(sockets=[bound])
         say("stopped")
+
+
+def make_door(keys: Keys, store: Store | None, spec: GatewaySpec | None, plan: ServePlan) -> Door:
+    """The door of a server: whose keys are asked for, and what they are limited to."""
+    issued = plan.issued_keys or (spec is not None and spec.keys == "issued")
+    tenants = {name: tenant.limits() for name, tenant in spec.tenants.items()} if spec is not None else {}
+    if store is None or not (issued or tenants):
+        return Door(keys)
+    return Door(keys, Keyring(store) if issued else None, Budgets(store), tenants)
+
+
+def _with_spec(plan: ServePlan, spec: GatewaySpec) -> ServePlan:
+    """The plan with what the gateway's file says."""
+    given = spec.limits
+    limits = Limits(given.body, given.characters, given.running, given.waiting, given.deadline, given.grace)
+    return replace(
+        plan,
+        limits=plan.limits if plan.limits != Limits() else limits,
+        record_days=plan.record_days or spec.record,
+        search=tuple(dict.fromkeys([*plan.search, *spec.search])),
+    )
+
+
+def _read_again_on_signal(gateway: Gateway, offer: Offer, others: Sequence[Endpoint]) -> None:
+    """On SIGHUP the gateway's file is read again; a mistake in it is told and changes nothing."""
+
+    def again() -> None:
+        try:
+            chains = gateway.read()
+            found = Offer(tests=offer.tests)
+            for id, one in [(one.id, one) for one in others] + list(chains.items()):
+                found.add({id: one})
+        except RungError as error:
+            logger.error("the gateway stays as it was: %s", error.message)
+            return
+        offer.endpoints = found.endpoints
+        logger.info("read %s again: %s", gateway.file, ", ".join(chains))
+
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
 
 
 def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: str) -> Iterator[str]:
@@ -104,7 +193,9 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
             f"RECORDING what is asked and answered, in {served.recorder.store.url}, {kept}; never keys, headers, or who asked "
             "(personal data in the texts is kept as it is: tell your callers)"
         )
-    yield f"serving at {url}" + ("" if served.keys else " (this machine only, no API key)")
+    yield f"serving at {url}" + (
+        "" if served.door is not None and served.door.locked else " (this machine only, no API key)"
+    )
 
 
 def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool) -> list[Endpoint]:
@@ -153,7 +244,7 @@ async def check_served(
     full = [
         replace(endpoint, detail=True) if isinstance(endpoint, ProgramEndpoint) else endpoint for endpoint in endpoints
     ]
-    bound = listen("127.0.0.1", 0, Keys())
+    bound = listen("127.0.0.1", 0)
     verdicts = []
     async with running(make_app(Served(full, limits=limits), warm_up=False, log=False), bound, limits):
         with open_store(settings.store_url) as store:
@@ -168,7 +259,9 @@ async def check_served(
                 metric = load_metric(record.metrics[0], pool)
                 original = await read_results(store, record, rung, pool, [record.metrics[0]], what="serve")
                 async with Remote(address(bound), f"rung/{one.name}") as remote:
-                    parity = await check(original, remote, metric, ParityTerms(f"rung/{one.name} over HTTP"), concurrency=32)
+                    parity = await check(
+                        original, remote, metric, ParityTerms(f"rung/{one.name} over HTTP"), concurrency=32
+                    )
                 refuse(parity, remedy=f"export it again: rung export {run} {rung} DIR")
                 verdicts.append(parity)
     return verdicts

@@ -82,6 +82,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False
         self._unparsed = 0
         super().on_headers_complete()
+        if self.cycle is not None and getattr(self.server_state, "draining", False):
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -97,6 +99,11 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
             self._deadline = self.loop.time() + LINGER
+
+    def last_answer(self) -> None:
+        """Close after the answer that is under way; a connection that is idle may still bring a request."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
     def timeout_keep_alive_handler(self) -> None:
         if self.transport.get_write_buffer_size():  # a reader that stopped reading: it would never be flushed

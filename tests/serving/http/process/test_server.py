@@ -25,8 +25,8 @@ from rung.core.types import Document
 from rung.models import Pool
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import locate
-from rung.serving.access.keys import Keys, hash_key
-from rung.serving.http.server import address, is_loopback, listen
+from rung.serving.access.keys import hash_key
+from rung.serving.http.process.server import address, is_loopback, listen
 from tests.serving.loopback import program
 
 pytestmark = pytest.mark.server
@@ -148,12 +148,12 @@ def test_nothing_or_damage_is_an_error_that_says_what_to_type(tmp_path: Path, fo
 
 def test_a_public_address_needs_keys() -> None:
     with pytest.raises(InputError, match="--new-key"):
-        listen("0.0.0.0", 0, Keys())
-    with listen("127.0.0.1", 0, Keys()) as bound:
+        listen("0.0.0.0", 0)
+    with listen("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
         assert address(bound) == f"http://127.0.0.1:{port}/v1"
         with pytest.raises(InputError, match="--port 0"):
-            listen("127.0.0.1", port, Keys())
+            listen("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""From a gateway's file to endpoints: opened, put into routes and chains. A file that is read again replaces all or nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rung.core.codec import canonical
+from rung.core.errors import InputError
+from rung.core.parts import program as programs
+from rung.core.parts.place import within
+from rung.models import Pool, prices
+from rung.models.prices import Price
+from rung.models.providers.access import check_url, named_key, refuse_plain
+from rung.serving.endpoints.endpoint import Endpoint
+from rung.serving.endpoints.local import Opened, open_folder
+from rung.serving.endpoints.model import ModelEndpoint
+from rung.serving.endpoints.program import ProgramEndpoint
+from rung.serving.endpoints.remote import Connections, RemoteEndpoint
+from rung.serving.gateway.cache import AnswerCache
+from rung.serving.gateway.chain import Apology, Chain, Kept, Link
+from rung.serving.gateway.config import KEPT, REFUSAL, EndpointSpec, GatewaySpec, RouteSpec, read_gateway
+from rung.serving.gateway.member import Breaker, RouteMember
+from rung.serving.gateway.route import Route
+from rung.serving.gateway.timeouts import Timeouts
+from rung.store import Store
+
+logger = logging.getLogger("rung.serving")
+
+
+@dataclass
+class Gateway:
+    """An open gateway. ``chains`` are what callers ask for; ``read`` takes the file again."""
+
+    file: Path
+    pool: Pool
+    store: Store | None
+    connections: Connections = field(default_factory=Connections)
+    spec: GatewaySpec = field(init=False)
+    chains: Mapping[str, Chain] = field(default_factory=dict, init=False)
+    cache: AnswerCache = field(init=False)
+    _opened: dict[str, Endpoint] = field(default_factory=dict, init=False)
+    _members: dict[str, RouteMember] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.cache = AnswerCache(self.store)
+
+    def read(self) -> Mapping[str, Chain]:
+        """Read the file and open what is new in it. Raises RungError, and then everything is as it was. Endpoints that stay keep
+        what is known of them: how busy they are, and whether they have failed."""
+        spec = read_gateway(self.file)
+        opened: dict[str, Endpoint] = {}
+        members: dict[str, RouteMember] = {}
+        for name, one in spec.endpoints.items():
+            mark = canonical([name, one.model_dump(mode="json")])
+            opened[mark] = self._opened.get(mark) or self._open(name, one, spec.limits.characters)
+            known = self._members.get(mark)
+            members[mark] = known if known is not None else self._member(name, one, opened[mark])
+        by_name = {member.name: member for member in members.values()}
+        chains = {id: self._chain(id, spec, by_name, {}) for id in spec.routes}
+        self.cache.deterministic = frozenset(
+            id for id, chain in chains.items() if all(isinstance(m.endpoint, ProgramEndpoint) for m in chain.members)
+        )
+        self.spec, self.chains, self._opened, self._members = spec, chains, opened, members
+        return chains
+
+    def _open(self, name: str, spec: EndpointSpec, characters: int) -> Endpoint:
+        now = int(time.time())
+        try:
+            if spec.program is not None:
+                opened = open_folder(self._beside(spec.program), self.pool, name=name)
+                created = int((opened.folder / "program.json").stat().st_mtime)
+                return ProgramEndpoint(opened, created, characters=characters)
+            if spec.agent is not None:
+                return ProgramEndpoint(self._agent(name, self._beside(spec.agent)), now, characters=characters)
+            if spec.model is not None:
+                return ModelEndpoint(self.pool.model(spec.model), now, name)
+        except OSError as error:
+            raise InputError(f"endpoints.{name}: {error.strerror}", file=self.file, remedy="correct the path") from None
+        except InputError as error:
+            raise InputError(f"endpoints.{name}: {error.message}", file=self.file, remedy=error.remedy) from None
+        assert spec.url is not None
+        assert spec.name is not None
+        url = check_url(spec.url.rstrip("/"))
+        refuse_plain(url, self.pool.settings)
+        return RemoteEndpoint(name, now, url, spec.name, self.connections, self._key(url), _price(spec))
+
+    def _key(self, url: str) -> str:
+        variable = named_key(url, self.pool.settings)
+        if variable and not os.environ.get(variable):
+            raise InputError(
+                f"the key of {url} is to be in {variable}, which is not set", remedy=f"type: export {variable}=..."
+            )
+        return os.environ[variable] if variable else ""
+
+    def _agent(self, name: str, file: Path) -> Opened:
+        from rung.agents.program.file import read_agent
+
+        with within(file.parent, self.pool.settings.store_url):
+            program = read_agent(file, self.pool)
+        return Opened(name, file.parent, program, ("text",), programs.fingerprint(program), {}, None)
+
+    def _beside(self, path: Path) -> Path:
+        return path if path.is_absolute() else self.file.parent / path
+
+    def _member(self, name: str, spec: EndpointSpec, endpoint: Endpoint) -> RouteMember:
+        model = endpoint.model
+        context = spec.context or (model.capabilities.context if model is not None else 0)
+        price = _price(spec)
+        if price is None and model is not None and not model.capabilities.local:
+            price = prices.find(model.name, str(self.pool.settings["prices"]))
+        return RouteMember(name, endpoint, spec.weight, context, price)
+
+    def _chain(self, id: str, spec: GatewaySpec, members: Mapping[str, RouteMember], made: dict[str, Chain]) -> Chain:
+        if id in made:
+            return made[id]
+        route = spec.routes[id]
+        links: list[Link] = []
+        for link in route.links:
+            if link == KEPT:
+                links.append(Kept())
+            elif link == REFUSAL:
+                links.append(Apology(route.refusal))
+            else:
+                names = [link] if isinstance(link, str) else link
+                for name in names:
+                    if name not in members:
+                        inner = self._chain(name, spec, members, made)
+                        members = {**members, name: RouteMember(name, inner)}
+                links.append(_route([members[name] for name in names], route))
+        self._refuse_keeping(id, route, links)
+        created = max(member.endpoint.created for link in links if isinstance(link, Route) for member in link.members)
+        made[id] = Chain(id, created, links, self.cache, route.cache or 0.0)
+        return made[id]
+
+    def _refuse_keeping(self, id: str, route: RouteSpec, links: list[Link]) -> None:
+        """An agent acts: an answer that is given again would leave out what it did."""
+        if not (route.cache or KEPT in route.links):
+            return
+        for member in (member for link in links if isinstance(link, Route) for member in link.members):
+            endpoint = member.endpoint
+            if isinstance(endpoint, ProgramEndpoint) and endpoint.opened.program.kind == "agent":
+                raise InputError(
+                    f"routes.{id}: {member.name} is an agent, whose answers cannot be kept: it acts",
+                    file=self.file,
+                    remedy="leave out cache and cached",
+                )
+
+
+def _route(members: list[RouteMember], spec: RouteSpec) -> Route:
+    for member in members:
+        member.breaker = Breaker(spec.breaker.failures, spec.breaker.seconds)
+    times = Timeouts(spec.timeouts.first, spec.timeouts.between, spec.timeouts.whole)
+    return Route(members, spec.balance, times, spec.retries)
+
+
+def _price(spec: EndpointSpec) -> Price | None:
+    if spec.price is None:
+        return None
+    return Price(spec.price.prompt, spec.price.completion, spec.price.cached, "gateway")
