@@ -136,6 +136,7 @@ def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
     from rung.tuning.batches import TokenRow, split
     from rung.tuning.loop import dev_loss, train
     from rung.tuning.recipe import Recipe
+    from rung.tuning.replicas import Replicas
     from rung.tuning.session import open_session
     from rung.tuning.state import Watch
     from rung.tuning.weights import Base
@@ -158,7 +159,7 @@ def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
         trained = train(session, rows, [], recipe, Path(folder), Watch(every=1e9))
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    final = dev_loss(session, split(rows, 1024))
+    final = dev_loss(Replicas([session]), split(rows, 1024))
     return {
         "seconds": seconds,
         "cpu": cpu,

@@ -103,3 +103,14 @@ def test_shuffle_depends_on_seed_and_epoch_only() -> None:
     assert shuffle(50, 1, 7) == shuffle(50, 1, 7)
     assert shuffle(50, 1, 7) != shuffle(50, 2, 7)
     assert sorted(shuffle(50, 3, 0)) == list(range(50))
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_split_makes_pieces_of_like_work(pieces: int) -> None:
+    rows = [TokenRow(str(n), (1, 2, *range(3, 8 + n)), (False,) * 4 + (True,) * (3 + n)) for n in range(9)]
+    batches = split(rows, 4096, pieces)
+    assert len(batches) == pieces
+    assert sorted(row.id for batch in batches for row in batch.members) == sorted(row.id for row in rows)
+    work = [len(batch.ids) for batch in batches]
+    assert max(work) - min(work) <= max(map(len, rows))
+    assert split(rows[:1], 4096, pieces)[0].members == (rows[0],)

@@ -15,11 +15,12 @@ import torch
 
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
-from rung.tuning import loop
+from rung.tuning import loop, replicas
 from rung.tuning.batches import MicroBatch, TokenRow, assemble, split
 from rung.tuning.checkpoints import Checkpoints
 from rung.tuning.loop import dev_loss, train
 from rung.tuning.recipe import rate_at
+from rung.tuning.replicas import Replicas
 from rung.tuning.session import Session, losses, open_session
 from rung.tuning.state import Trained, Watch
 from rung.tuning.weights import Base
@@ -77,7 +78,9 @@ def test_early_stopping_restores_the_best(session: Session, tiny: Base, rows: li
     assert out.step < out.total
     assert out.step > out.best.step
     assert "dev loss has not fallen" in out.stopped
-    assert dev_loss(session, split(rows[6:], recipe.tokens)) == out.best.loss
+    with Replicas.of(session, recipe) as replicas:
+        batches = split(rows[6:], recipe.tokens, replicas.count)
+        assert dev_loss(replicas, batches) == out.best.loss
     assert [item.done for item in seen] == list(range(1, out.step + 1))
     assert "tokens/s" in seen[-1].note
     assert out.usage.prompt_tokens == out.tokens > out.computed > 0
@@ -117,6 +120,7 @@ from rung.tuning.batches import TokenRow
 from rung.tuning.loop import train
 from rung.tuning.state import Watch
 from rung.tuning.recipe import Recipe
+from rung.tuning.replicas import Replicas
 from rung.tuning.session import open_session
 from rung.tuning.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
@@ -172,19 +176,26 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_
     assert got["checks"] == want["checks"]
 
 
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_loss_that_is_not_finite_stops(
-    session: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, tiny: Base, rows: list[TokenRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    real, made = losses, []
+    real = losses
+    seen: list[Progress] = []
+    bad: list[str] = []
 
     def broken(session: Session, batch: MicroBatch) -> torch.Tensor:
-        made.append([row.id for row in batch.members])
-        return real(session, batch) * (float("nan") if len(made) == 4 else 1.0)
+        if len(seen) < 3:
+            return real(session, batch)
+        bad.extend(row.id for row in batch.members)
+        return real(session, batch) * float("nan")
 
-    monkeypatch.setattr(loop, "losses", broken)
+    monkeypatch.setattr(replicas, "losses", broken)
+    monkeypatch.setattr(replicas, "wanted", lambda _: count)
     with pytest.raises(FitError, match="the loss became nan at step 4 on rows row") as raised:
-        train(session, rows, [], RECIPE, tmp_path, Watch(every=1e9))
-    assert all(name in str(raised.value) for name in made[3])
+        train(session, rows, [], RECIPE, tmp_path, Watch(seen.append, every=1e9))
+    assert bad
+    assert all(name in str(raised.value) for name in bad[:4])
     assert "lower the learning rate" in str(raised.value)
     kept = session.vector.clone()
     assert torch.isfinite(kept).all()

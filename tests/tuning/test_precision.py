@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.system.machine import Machine, machine
-from rung.tuning import forecast, precision, speed
+from rung.tuning import forecast, precision
 from rung.tuning.batches import TokenRow
 from rung.tuning.loop import identity
 from rung.tuning.recipe import Recipe
@@ -69,15 +69,15 @@ def test_emulated_bfloat16_shows_in_the_probe() -> None:
 
 
 def test_a_figure_is_measured_once(tmp_path: Path) -> None:
-    key = speed.key("tokens", 3)
-    assert speed.recall(tmp_path / "cache", key) is None
-    speed.remember(tmp_path / "cache", key, 12.5)
-    speed.remember(tmp_path / "cache", "other", 1.0)
-    assert speed.recall(tmp_path / "cache", key) == 12.5
-    (tmp_path / "cache" / speed.FILE).write_text("[1, 2")
-    assert speed.recall(tmp_path / "cache", key) is None
+    key = forecast.figure_key("tokens", 3)
+    assert forecast.recall(tmp_path / "cache", key) is None
+    forecast.remember(tmp_path / "cache", key, 12.5)
+    forecast.remember(tmp_path / "cache", "other", 1.0)
+    assert forecast.recall(tmp_path / "cache", key) == 12.5
+    (tmp_path / "cache" / forecast.FILE).write_text("[1, 2")
+    assert forecast.recall(tmp_path / "cache", key) is None
     (tmp_path / "file").write_text("")
-    speed.remember(tmp_path / "file" / "cache", key, 1.0)  # cannot be written: no error
+    forecast.remember(tmp_path / "file" / "cache", key, 1.0)  # cannot be written: no error
 
 
 def test_a_forecast_counts_what_will_be_computed(tiny: Base, rows: list[TokenRow]) -> None:

@@ -220,18 +220,26 @@ def _groups(spans: Sequence[tuple[int, int]]) -> list[Group]:
     return groups
 
 
-def split(rows: Sequence[TokenRow], tokens: int) -> list[MicroBatch]:
+def split(rows: Sequence[TokenRow], tokens: int, pieces: int = 1) -> list[MicroBatch]:
     """Cut the rows of one optimizer step into micro-batches of at most about ``tokens`` computed tokens, like lengths together.
 
-    Every row is in exactly one; a row longer than ``tokens`` gets one of its own. The result depends on the rows alone.
+    Every row is in exactly one; a row longer than ``tokens`` gets one of its own. Where there are rows enough, there are at least
+    ``pieces`` of about equal work. The result depends on the rows and these numbers alone.
     """
+    ordered = sorted(rows, key=lambda row: (len(row), row.id))
+    shared = common_prefix(ordered)
+    whole = max(1, sum(len(row) - shared for row in ordered))
     batches: list[MicroBatch] = []
     held: list[TokenRow] = []
-    for row in sorted(rows, key=lambda row: (len(row), row.id)):
-        if held and _computed([*held, row]) > tokens:
+    before = piece = 0
+    for row in ordered:
+        own = len(row) - shared
+        last, piece = piece, (2 * before + own) * pieces // (2 * whole)  # the piece in which its middle lies
+        if held and (piece != last or _computed([*held, row]) > tokens):
             batches.append(assemble(held))
             held = []
         held.append(row)
+        before += own
     if held:
         batches.append(assemble(held))
     return batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from rung.core.errors import FitError, Unsupported
 from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
+from rung.models.engine.files.gguf import Field, copy_fields, layout, stored
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
 from rung.tuning.weights import Base, quiet
@@ -220,28 +221,30 @@ def save_gguf(
             "the base was read from a Hugging Face folder, so there is no GGUF whose tokenizer could be copied",
             remedy="tune a base that is a GGUF file, for example openvino:smollm2-135m",
         )
-    reader = gguf.GGUFReader(base.gguf)
-    architecture = str(reader.fields["general.architecture"].contents())
+    fields, tensors = layout(base.gguf)
+    architecture = str(fields["general.architecture"].value)
     config = AutoConfig.from_pretrained(base.folder)
     names = _names(gguf, architecture, config.num_hidden_layers, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _told(path.parent), atomic_write(path) as part:
         writer = gguf.GGUFWriter(part, architecture)
-        _copy_fields(gguf, reader, writer, precision, name)
-        missing = sorted({tensor.name for tensor in reader.tensors} - set(names) - {"rope_freqs.weight"})
+        _copy_fields(gguf, fields, writer, precision, name)
+        missing = sorted({tensor.name for tensor in tensors} - set(names) - {"rope_freqs.weight"})
         if missing:
             raise FitError(
                 f"the tuned model has no tensor for {', '.join(missing[:3])}",
                 remedy="this architecture cannot be exported to GGUF",
             )
-        for source in reader.tensors:
+        whole = np.memmap(base.gguf, np.uint8, "r")
+        for source in tensors:
             if source.name not in names:
-                writer.add_tensor(source.name, source.data, raw_dtype=source.tensor_type)
+                kind = gguf.GGMLQuantizationType(source.kind)
+                writer.add_tensor(source.name, stored(whole, source), raw_dtype=kind)
                 continue
             data = weights[names[source.name]].numpy()
-            if list(data.shape) != [int(size) for size in source.shape[::-1]]:
+            if list(data.shape) != list(source.shape[::-1]):
                 raise FitError(
-                    f"{source.name} has shape {data.shape}, the base's file says {tuple(source.shape[::-1])}",
+                    f"{source.name} has shape {data.shape}, the base's file says {source.shape[::-1]}",
                     remedy="the adapter does not belong to this base: tune again",
                 )
             if np.abs(data).max() > np.finfo(np.float16).max:
@@ -252,9 +255,9 @@ def save_gguf(
             if config.model_type in PERMUTED and names[source.name].endswith(("q_proj.weight", "k_proj.weight")):
                 heads = config.num_attention_heads if ".q_proj" in names[source.name] else config.num_key_value_heads
                 data = permute(data, heads)
-            kind = _kind(source.name, data.shape, precision)
-            packed = four_bits(data) if kind == "Q4_0" else gguf.quants.quantize(data, gguf.GGMLQuantizationType[kind])
-            writer.add_tensor(source.name, packed, raw_dtype=gguf.GGMLQuantizationType[kind])
+            kind = gguf.GGMLQuantizationType[_kind(source.name, data.shape, precision)]
+            packed = four_bits(data) if kind.name == "Q4_0" else gguf.quants.quantize(data, kind)
+            writer.add_tensor(source.name, packed, raw_dtype=kind)
 
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -366,16 +369,10 @@ def _names(gguf: Any, architecture: str, layers: int, weights: dict[str, torch.T
     return out
 
 
-def _copy_fields(gguf: Any, reader: Any, writer: Any, precision: Precision, name: str) -> None:
-    own = {"general.architecture", "general.file_type", "general.quantization_version", "general.name"}
-    for key, item in reader.fields.items():
-        if key.startswith("GGUF.") or key in own:
-            continue
-        kind = item.types[0]
-        inner = item.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(key, item.contents(), kind, inner)
-    source = reader.fields.get("general.name")
-    writer.add_name(name or (str(source.contents()) if source is not None else "tuned"))
+def _copy_fields(gguf: Any, fields: Mapping[str, Field], writer: Any, precision: Precision, name: str) -> None:
+    copy_fields(fields, writer, ("general.file_type", "general.quantization_version", "general.name"))
+    source = fields.get("general.name")
+    writer.add_name(name or ("tuned" if source is None else str(source.value)))
     kinds = gguf.LlamaFileType
     said = {"f16": kinds.MOSTLY_F16, "q8": kinds.MOSTLY_Q8_0, "q4": kinds.MOSTLY_Q4_0}
     writer.add_file_type(said[precision])

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import time
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rung.core.codec import digest
 from rung.core.settings import Settings
-from rung.tuning import speed
+from rung.core.system.files import write_file
+from rung.core.system.machine import machine
 from rung.tuning.batches import TokenRow, split
 from rung.tuning.precision import settle
 from rung.tuning.recipe import Recipe
-from rung.tuning.session import Session, losses, open_session
+from rung.tuning.session import Session, open_session
 from rung.tuning.weights import Base
 
+FILE = "measured.json"
+"""Figures of this machine, kept in the cache so that each is measured once."""
 FORWARD = 0.4
 """Share of a training step that is its forward pass (measured on the built-in model in both precisions)."""
 FINISH = 40.0
 """Seconds for loading, pre-flight, one export and its parity check, where none has been measured yet."""
-PROBED = 8
-"""Rows of a probe's step."""
+PROBED = 16
+"""Rows of a probe's step at most."""
 
 
 def computed(rows: Sequence[TokenRow], recipe: Recipe) -> float:
     """Tokens that all steps compute (a common prefix once a micro-batch), from a sample of one epoch's steps."""
+    from rung.tuning.replicas import wanted
+
+    pieces = wanted(recipe)
     sample = [
-        sum(len(batch.ids) for batch in split(rows[start : start + recipe.batch], recipe.tokens))
+        sum(len(batch.ids) for batch in split(rows[start : start + recipe.batch], recipe.tokens, pieces))
         for start in range(0, min(len(rows), 32 * recipe.batch), recipe.batch)
     ]
     return sum(sample) / len(sample) * recipe.total(len(rows))
@@ -36,7 +46,7 @@ def speed_key(base: Base, recipe: Recipe) -> str:
     """What a measured speed holds for."""
     recipe = settle(recipe)
     kind = [recipe.method, recipe.precision, recipe.share, recipe.rank, recipe.bits, recipe.dora, recipe.checkpointing]
-    return speed.key("tokens a second", base.key, *kind)
+    return figure_key("computed tokens a second", base.key, *kind)
 
 
 def seconds(rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, rate: float, frozen: float) -> float:
@@ -52,18 +62,19 @@ def seconds(rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, r
 
 def measure(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> float:
     """Computed tokens a second of a training step, the better of two on a few rows. The session is as before afterwards."""
+    from rung.tuning.replicas import Replicas
+
     ordered = sorted(rows, key=len)
-    middle = len(ordered) // 2
-    few = session.front(ordered[max(0, middle - PROBED // 2) : middle + PROBED // 2])
+    half, middle = max(1, min(PROBED, recipe.batch) // 2), len(ordered) // 2
+    few = session.front(ordered[max(0, middle - half) : middle + half])
     session.keep(few, recipe.tokens, lambda _: None)
-    batches = split(few, recipe.tokens)
     best = 0.0
-    session.model.train()
-    for _ in range(2):
-        began = time.perf_counter()
-        for batch in batches:
-            losses(session, batch).sum().backward()
-        best = max(best, sum(len(batch.ids) for batch in batches) / (time.perf_counter() - began))
+    with Replicas.of(session, recipe) as replicas:
+        batches = split(few, recipe.tokens, replicas.count)
+        for _ in range(2):
+            began = time.perf_counter()
+            replicas.gradient(batches, 1.0)
+            best = max(best, sum(len(batch.ids) for batch in batches) / (time.perf_counter() - began))
     session.grad.zero_()
     return best
 
@@ -72,19 +83,52 @@ def forecast(base: Base, rows: Sequence[TokenRow], dev: Sequence[TokenRow], reci
     """Seconds that training on ``rows`` will take at most; a speed that is not known yet is measured, which takes some seconds."""
     recipe, cache = settle(recipe), Settings().cache
     key = speed_key(base, recipe)
-    if (rate := speed.recall(cache, key)) is None:
+    if (rate := recall(cache, key)) is None:
         session = open_session(base, recipe)
         rate = measure(session, rows, recipe)
-        speed.remember(cache, key, rate)
+        remember(cache, key, rate)
     return seconds(rows, dev, recipe, rate, 1 - recipe.share)
 
 
 def finish_key(base: Base, kind: str) -> str:
     """What the measured time of everything but training holds for."""
-    return speed.key("seconds beside training", base.key, kind)
+    return figure_key("seconds beside training", base.key, kind)
 
 
 def finishing(base: Base, kind: str, cache: Path) -> float:
     """Seconds that loading, pre-flight, one export and its check took the last time here."""
-    found = speed.recall(cache, finish_key(base, kind))
+    found = recall(cache, finish_key(base, kind))
     return FINISH if found is None else found
+
+
+def figure_key(*parts: object) -> str:
+    """What a figure holds for: this processor with its features and cores, this torch, and ``parts``."""
+    here = machine()
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = ""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return digest([here.processor, list(here.features), here.cores, torch, threads, *map(str, parts)])
+
+
+def recall(cache: Path, key: str) -> float | None:
+    """A figure measured before, or None."""
+    return _read(cache).get(key)
+
+
+def remember(cache: Path, key: str, value: float) -> None:
+    """Keep a figure for the next time; a cache that cannot be written is no error."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_file(cache / FILE, json.dumps({**_read(cache), key: value}, indent=1).encode())
+    except OSError:
+        return
+
+
+def _read(cache: Path) -> dict[str, float]:
+    try:
+        document = json.loads((cache / FILE).read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in document.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

@@ -17,12 +17,14 @@ from rung.tuning.batches import MicroBatch, TokenRow, shuffle, split
 from rung.tuning.checkpoints import Checkpoints
 from rung.tuning.precision import settle
 from rung.tuning.recipe import Recipe, rate_at
-from rung.tuning.session import Session, losses
+from rung.tuning.session import Session
 from rung.tuning.state import UNWATCHED, Clock, Mark, Trained, Watch, short_of_memory
 from rung.tuning.weights import Base
 
 if TYPE_CHECKING:
     import torch
+
+    from rung.tuning.replicas import Replicas
 
 QUICK = 50_000_000
 """Trained numbers whose state is written in well under a second or two: a stop in mid-step waits for that, not for more."""
@@ -68,17 +70,11 @@ class World:
             distributed.barrier()
 
 
-def dev_loss(session: Session, batches: Sequence[MicroBatch], world: World = World()) -> float:
+def dev_loss(replicas: Replicas, batches: Sequence[MicroBatch], world: World = World()) -> float:
     """Mean loss a trained token, without gradients and dropout."""
-    import torch
-
-    total, count = 0.0, 0
-    session.model.eval()
-    with torch.no_grad():
-        for batch in world.share(batches):
-            total += float(losses(session, batch).sum())
-            count += len(batch.targets)
-    return world.add(total) / max(1.0, world.add(count))
+    mine = world.share(batches)
+    total = world.add(replicas.loss(mine))
+    return total / max(1.0, world.add(sum(len(batch.targets) for batch in mine)))
 
 
 def identity(base: Base, rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe) -> str:
@@ -122,10 +118,12 @@ class Trainer:
     ) -> None:
         import torch
 
+        from rung.tuning.replicas import Replicas
+
         self.session, self.recipe, self.watch = session, recipe, watch
-        self.world = World.here()
+        self.world, self.replicas = World.here(), Replicas.of(session, recipe)
         self.rows, self.dev = session.front(rows), session.front(dev)
-        self.held = split(self.dev, recipe.tokens)
+        self.held = self._split(self.dev)
         parameter = torch.nn.Parameter(session.vector)
         parameter.grad = session.grad
         betas = (recipe.betas[0], recipe.betas[1])
@@ -162,9 +160,10 @@ class Trainer:
             session.keep([*self.rows, *self.dev], self.recipe.tokens, self._kept)
             session.grad.zero_()
             ended = False
-            while not ended:
-                state = self._advance(state, note)
-                ended = bool(state.stopped)
+            with self.replicas:
+                while not ended:
+                    state = self._advance(state, note)
+                    ended = bool(state.stopped)
         except kernels.Stopped:
             raise self._halted(state) from None
         session.set(self.best)
@@ -198,6 +197,10 @@ class Trainer:
         total = len({row.ids for row in (*self.rows, *self.dev)})
         self.watch.progress(Progress("frozen layers", count, total, f"computed once for each of {total} rows"))
 
+    def _split(self, rows: Sequence[TokenRow]) -> list[MicroBatch]:
+        """Micro-batches, at least one for each replica of each process."""
+        return split(rows, self.recipe.tokens, self.world.size * self.replicas.count)
+
     def _chosen(self, step: int) -> list[TokenRow]:
         """The rows of an optimizer step."""
         epoch, place = divmod(step, self.steps)
@@ -212,7 +215,7 @@ class Trainer:
 
         session, recipe, step = self.session, self.recipe, state.step
         chosen = self._chosen(step)
-        batches = split(chosen, recipe.tokens)
+        batches = self._split(chosen)
         loss, bad = self._gradient(step, chosen, batches)
         if not math.isfinite(loss):
             raise self._diverged("loss", loss, state, bad)
@@ -242,27 +245,18 @@ class Trainer:
         import torch
 
         count = sum(len(batch.targets) for batch in batches)
-        loss, bad = 0.0, [row.id for row in chosen]
-        self.session.model.train()
         try:
             with torch.random.fork_rng(devices=[]):
                 # Dropout is a function of the step (and process): nothing to save.
                 torch.manual_seed(_mix(self.recipe.seed, step, self.world.rank))
-                for batch in self.world.share(batches):
-                    part = losses(self.session, batch).sum() / count
-                    value = float(part.detach())
-                    loss += value
-                    if not math.isfinite(value):
-                        bad = [row.id for row in batch.members]
-                        break
-                    part.backward()
+                loss, bad = self.replicas.gradient(self.world.share(batches), 1 / count)
         except (RuntimeError, MemoryError) as error:
             if not short_of_memory(error):
                 raise
             self.session.grad.zero_()
-            longest = max(map(len, chosen))
+            longest, names = max(map(len, chosen)), [row.id for row in chosen]
             raise FitError(
-                f"out of memory at step {step + 1} on rows {_named(bad)} (longest {longest:,} tokens)",
+                f"out of memory at step {step + 1} on rows {_named(names)} (longest {longest:,} tokens)",
                 remedy=f"lower tokens (they are {self.recipe.tokens}), set checkpointing: true, leave out the longest rows, or "
                 "take method: qlora",
             ) from None
@@ -275,7 +269,7 @@ class Trainer:
         due = step % recipe.interval == 0 if recipe.interval else (step - 1) % self.steps + 1 in self.marks
         ended = ""
         if (due or step == self.total) and self.held:
-            mark = Mark(step, dev_loss(self.session, self.held, self.world))
+            mark = Mark(step, dev_loss(self.replicas, self.held, self.world))
             state = replace(state, checks=(*state.checks, mark))
             if state.best is None or mark.loss < state.best.loss:
                 self.best.copy_(self.session.vector)

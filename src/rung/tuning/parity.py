@@ -13,6 +13,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -24,7 +25,7 @@ from rung.core.system.machine import machine
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
-from rung.tuning.batches import Chat, TokenRow, assemble
+from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.recipe import Method
 from rung.tuning.session import Session, losses, states
 from rung.tuning.state import short_of_memory
@@ -36,6 +37,8 @@ T = TypeVar("T")
 FILE = "parity.json"
 ROWS, ASKED, LENGTH = 16, 8, 48
 """Rows whose answers are compared, rows that are answered greedily, and tokens of such an answer at most."""
+TOKENS = 1024
+"""Tokens that are computed at once."""
 LONGEST = 768
 """Tokens of a compared row: long ones only make the gate slow."""
 PIECE = 600
@@ -131,7 +134,20 @@ class Reference:
             self.rounding = Rounding(*_distance(self._known, rounded))
 
     def _all_logprobs(self) -> list[list[float]]:
-        return [self._logprobs(messages, self._chat.template.plain(text)) for messages, text in self._talks]
+        import torch
+
+        rows = [
+            replace(self._row(messages, self._chat.template.plain(text)), id=str(place))
+            for place, (messages, text) in enumerate(self._talks)
+        ]
+        out: list[list[float]] = [[] for _ in rows]
+        self._session.model.eval()
+        with torch.no_grad():
+            for batch in split(self._session.front(rows), TOKENS):
+                found = iter((-losses(self._session, batch)).tolist())
+                for row in batch.members:
+                    out[int(row.id)] = list(islice(found, row.answers))
+        return out
 
     def _length(self, talk: Talk) -> int:
         return len(self._chat.prompt(talk[0])) + len(self._chat.template.plain(talk[1]))
@@ -142,28 +158,26 @@ class Reference:
             prompt, rest = self._chat.prompt(messages), [*tokens, self._chat.stop] if end else list(tokens)
         return TokenRow("", (*prompt, *rest), (False,) * len(prompt) + (True,) * len(rest))
 
-    def _logprobs(self, messages: Sequence[Message], tokens: Sequence[int]) -> list[float]:
+    def regrets(self, replies: Sequence[Reply]) -> list[float]:
+        """By how many nats the worst token of each greedy reply is less likely to the trained weights than their own choice.
+        The replies are to the first messages that are compared."""
         import torch
 
-        self._session.model.eval()
-        with torch.no_grad():
-            row = self._row(messages, tokens)
-            return [-float(loss) for loss in losses(self._session, assemble(self._session.front([row])))]
-
-    def regret(self, messages: Sequence[Message], reply: Reply) -> float:
-        """By how many nats the worst token of a greedy reply is less likely to the trained weights than their own choice."""
-        import torch
-
-        text, broken, _ = reply.text.partition("\ufffd")  # half a character, whose tokens its text does not tell
-        row = self._row(messages, self._chat.template.plain(text), end=reply.finish == "stop" and not broken)
-        if not row.answers:
-            return 0.0
-        batch = assemble(self._session.front([row]))
+        out = []
         with torch.no_grad(), self._session.computed_in(torch.float32):
             head = self._session.causal.get_output_embeddings().weight
-            logits = (states(self._session, batch) @ head.T).float()
-        chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
-        return float((logits.amax(-1) - chosen).max())
+            for (messages, _), reply in zip(self._talks, replies, strict=False):
+                # Half a character: its text does not tell its tokens.
+                text, broken, _ = reply.text.partition("\ufffd")
+                row = self._row(messages, self._chat.template.plain(text), end=reply.finish == "stop" and not broken)
+                if not row.answers:
+                    out.append(0.0)
+                    continue
+                batch = assemble(self._session.front([row]))
+                logits = (states(self._session, batch) @ head.T).float()
+                chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
+                out.append(float((logits.amax(-1) - chosen).max()))
+        return out
 
     def check(self, kind: str, place: Path, settings: Settings) -> ExportParity:
         """Open what was written and compare it."""
@@ -182,7 +196,7 @@ class Reference:
         counts = [(len(one), len(two)) for one, two in zip(found, self._known, strict=True)]
         if unlike := next((pair for pair in counts if pair[0] != pair[1]), None):
             return ExportParity("failed", why=f"it reads an answer as {unlike[0]} tokens, training had {unlike[1]}")
-        regrets = [self.regret(messages, reply) for (messages, _), reply in zip(self._talks, replies, strict=False)]
+        regrets = self.regrets(replies)
         tokens = sum(len(one) for one in self._known)
         change, drift = _distance(self._known, found)
         loss = -math.fsum(value for one in self._known for value in one) / tokens

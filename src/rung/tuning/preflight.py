@@ -14,7 +14,7 @@ from rung.core.types import Message
 from rung.models.engine.files import gguf
 from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
-from rung.tuning import forecast, speed
+from rung.tuning import forecast
 from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.precision import settle
 from rung.tuning.recipe import RATES, Recipe
@@ -82,7 +82,7 @@ def inspect(
         ]
     checks.append(check_overfit(session, rows, recipe))
     rate = forecast.measure(session, rows, recipe)
-    speed.remember(Settings().cache, forecast.speed_key(session.base, recipe), rate)
+    forecast.remember(Settings().cache, forecast.speed_key(session.base, recipe), rate)
     seconds = forecast.seconds(rows, dev, recipe, rate, 1 - recipe.share)
     memory = estimate_memory(session, rows, recipe)
     checks.append(check_memory(memory, seconds))

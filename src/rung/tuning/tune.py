@@ -161,8 +161,7 @@ class Tune:
         return PromptProgram(self.prompt(task), asked, Options.of(task), weights=weights)
 
     def _tune(self, task: Task, model: str, context: Context, stop: threading.Event) -> Tuned:
-        from rung.tuning import speed
-        from rung.tuning.forecast import finish_key
+        from rung.tuning.forecast import finish_key, remember
         from rung.tuning.precision import choose
         from rung.tuning.weights import find_base
         from rung.tuning.work import Order, tune
@@ -174,7 +173,7 @@ class Tune:
         order = Order(context.folder.parent, (self.kind,), name=f"{task.name} {self.method}", shared=True)
         watch = Watch(progress=context.progress, stop=stop)
         done = tune(base, self.lessons(task), self.recipe(context.seed), order, watch)
-        speed.remember(cache, finish_key(base, self.kind), done.rest)
+        remember(cache, finish_key(base, self.kind), done.rest)
         return done
 
 

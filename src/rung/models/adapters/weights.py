@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from rung.core.errors import InputError
 from rung.core.system.extras import require
+from rung.models.engine.files.gguf import layout
 
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 """Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
@@ -60,8 +61,8 @@ def read(
 
 def mend_digits(tokenizer: Any, path: Path) -> None:
     """Have a tokenizer that transformers read from the GGUF ``path`` split digits as the file says."""
-    pre = require("gguf", "transformers", f"reading {path.name}").GGUFReader(path).fields.get("tokenizer.ggml.pre")
-    if pre is not None and pre.contents() in DIGITS:
+    pre = layout(path)[0].get("tokenizer.ggml.pre")
+    if pre is not None and pre.value in DIGITS:
         from tokenizers import pre_tokenizers
 
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
