@@ -64,8 +64,8 @@ def drive(url: str, sent: Path, effect: Effect, acknowledged: int, durability: D
             inner = type(trail).append
 
             class Told(type(trail)):  # type: ignore[misc]
-                async def append(self, events: list[Event], driver: object = None) -> None:
-                    await inner(self, events, driver)  # type: ignore[arg-type]
+                async def append(self, events: list[Event], driver: object = None, letters: object = ()) -> None:
+                    await inner(self, events, driver, letters)  # type: ignore[arg-type]
                     os.write(acknowledged, f"{events[-1].seq}\n".encode())
 
             told = Told(trail.table, durability)

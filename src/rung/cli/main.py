@@ -55,6 +55,8 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "agent": ("agent.agent:app", "Run agents; list, pause, steer and resume their episodes."),
         "trace": ("agent.trace:app", "Show what an episode perceived, thought, did and learned."),
         "replay": ("agent.trace:replay", "Do an episode again from its record, or from a step on."),
+        "workflow": ("agent.workflow:app", "Run workflows of agents, programs and tools; draw them."),
+        "consensus": ("agent.consensus:app", "Play agreement protocols with faults injected."),
         "tool": ("agent.tool:app", "List, show and call what agents may use; serve it over MCP."),
     },
     "This machine and this program": {

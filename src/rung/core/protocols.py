@@ -197,6 +197,16 @@ class Probing(Protocol):
 
 
 @runtime_checkable
+class Asking(Protocol):
+    """Optional on a Tool: it asks models, begins episodes or sends letters. It finds the call that it answers by
+    ``core.types.trail.caller``; what its models used counts as the agent's; several such calls are made side by side, and none is
+    cut short by the limit ``wait``. ``asks`` says what it asks."""
+
+    @property
+    def asks(self) -> str: ...
+
+
+@runtime_checkable
 class Closing(Protocol):
     """Optional on a Tool that holds something open (a connection, a process): closed when the agent is done with it."""
 
@@ -258,6 +268,15 @@ class Streaming(Protocol):
 
     def stream(self, input: Input | str, *, repeat: int = 0) -> AsyncGenerator[str | Answer]:
         """Pieces of the output's text, then the Answer that a call would have given."""
+        ...
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """Optional on a Program: it goes on in a conversation. Without it the last message is its whole input."""
+
+    async def converse(self, messages: Sequence[Message], *, owner: str = "") -> Answer:
+        """The answer to the last message. Conversations of different owners are kept apart."""
         ...
 
 

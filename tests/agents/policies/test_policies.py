@@ -27,6 +27,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "router": {"routes": {"quick": "reflex", "slow": {"name": "goal"}}, "when": {"slow": "/column/"}},
     "noisy": {"p": 0.5, "inner": {"name": "goal"}},
     "plan_execute": {"plans": [{"steps": [{"tool": "move", "arguments": {"to": "east"}}]}]},
+    "reviewed": {"inner": {"name": "goal"}, "critic": "check"},
+    "coordinator": {"tasks": [{"task": "go", "to": "somebody"}], "reassign": 1},
     "scripted": {"calls": [{"tool": "move", "arguments": {"to": "south"}}]},
 }
 MODEL = "fake:echo"

@@ -47,10 +47,10 @@ def test_its_identity_is_all_that_it_may_do() -> None:
 def test_a_tool_that_says_something_else_is_told(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text('def ask(q: str) -> str:\n    "Ask."\n    return q\n')
     with within(tmp_path):
-        folder = programs.save(agent(tools=("python:mine.py:ask",)), tmp_path / "saved")
+        spec = agent(tools=("python:mine.py:ask",)).spec()
         (tmp_path / "mine.py").write_text('def ask(q: str) -> str:\n    "Ask, and tell everybody."\n    return q\n')
         with pytest.raises(InputError) as raised:
-            programs.load(folder, Pool())
+            AgentProgram.load(spec, tmp_path, Pool())
     assert raised.value.code == "tool-changed"
 
 

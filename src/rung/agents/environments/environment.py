@@ -8,13 +8,13 @@ from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from rung.agents.loop.move import Call
 from rung.core.errors import InputError
-from rung.core.types import ToolSpec
+from rung.core.types import ToolSpec, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What an environment shows: ``text`` for a model, ``value`` (plain JSON) for a policy without one. ``refused``: the call
-    changed nothing, the text says why. ``done``: nothing can be done any more."""
+    changed nothing, the text says why. ``done``: nothing can be done any more. ``usage`` is what a tool has asked models for."""
 
     text: str
     value: Any = None
@@ -22,6 +22,7 @@ class Observation:
     done: bool = False
     refused: bool = False
     trust: Literal["trusted", "untrusted"] = "trusted"
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

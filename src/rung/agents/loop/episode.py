@@ -7,32 +7,34 @@ and a call without a result is made again where its effect allows that, with the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rung.agents.environments.environment import Observation
 from rung.agents.loop.log import EpisodeLog
-from rung.agents.loop.move import Call, Concluding, Decision, Spent
+from rung.agents.loop.move import Call, Concluding, Decision, Spent, Waits
 from rung.agents.loop.toolset import clean
 from rung.agents.loop.view import Pending, View, signature
-from rung.core.codec import digest, encode
+from rung.core.codec import digest, encode, spell
 from rung.core.parts.meter import metered
 from rung.core.parts.place import here
 from rung.core.types import Usage
-from rung.core.types.trail import Driver, Fenced
+from rung.core.types.trail import Driver, Fenced, ToolCaller, calling
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an episode begins with. ``lessons``: known already, in place of what the memory recalls."""
+    """What an episode begins with. ``lessons``: known already, in place of what the memory recalls. ``converses``: an output is an
+    answer, after which it waits for the next message."""
 
     request: str = ""
     scenario: str = ""
     seed: int = 0
     parent: str = ""
     lessons: tuple[Mapping[str, Any], ...] | None = None
+    converses: bool = False
 
 
 class Episode(EpisodeLog):
@@ -67,6 +69,8 @@ class Episode(EpisodeLog):
             "seed": start.seed,
             "parent": start.parent,
         }
+        if start.converses:
+            begun["converses"] = True
         if (folder := here().folder) is not None:
             begun["folder"] = str(folder.absolute())
         self.note("begun", {**begun, "agent": agent.identity, "spec": agent.spec, "lessons": list(lessons)})
@@ -74,8 +78,19 @@ class Episode(EpisodeLog):
             self._observe(shown, None)
         await self.commit(driver)
 
+    async def receive(self) -> None:
+        """What has come by letter is seen before the next decision, and read when that is in the trail."""
+        for letter in self.trail.mail.unread(self.agent.mailbox):
+            about = f" ({letter.topic})" if letter.topic else ""
+            text = clean(f"{letter.sender}{about} writes: {letter.text}", self.agent.limits.bytes)
+            self.letters.append(letter.id)
+            self.note("observed", {"text": text, "letter": letter.id, "trust": "untrusted"})
+        await self.commit()
+
     async def _turn(self) -> None:
         view, limits = self.view, self.agent.limits
+        if self.agent.mailbox:
+            await self.receive()
         stop = view.stopped or limits.reached(view) or ("world" if view.done else "")
         if not stop and limits.loops and view.repeats.found:
             stop = self._warn(view.repeats.found)
@@ -88,6 +103,10 @@ class Episode(EpisodeLog):
             await self._conclude(stop)
             return
         said = self._say(move, meter.total)
+        if move.finished and view.converses:
+            self.note("asked", {"text": "" if move.output is None else spell(move.output), "reply": True})
+            await self.commit()
+            return
         if move.finished:
             await self._end(move.output, "")
             return
@@ -133,12 +152,27 @@ class Episode(EpisodeLog):
         return ""
 
     async def _act(self) -> None:
-        """Make the open calls: those without effects side by side, the others one after another."""
+        """Make the open calls: those without effects, and of other agents, side by side, the others one after another."""
         calls, tools = list(self.view.open.values()), self.agent.tools
-        if len(calls) > 1 and all(tools.effect(call.tool) == "pure" for call in calls):
-            for call, shown in zip(calls, await asyncio.gather(*map(self._make, calls)), strict=True):
-                self._observe(shown, call.seq)
-            return
+        try:
+            if len(calls) > 1 and all(tools.effect(call.tool) == "pure" or call.tool in tools.asking for call in calls):
+                made = (self._make(call, len(calls)) for call in calls)
+                wrong: BaseException | None = None
+                for call, shown in zip(calls, await asyncio.gather(*made, return_exceptions=True), strict=True):
+                    if isinstance(shown, BaseException):
+                        wrong = wrong or shown
+                    else:
+                        self._observe(shown, call.seq)
+                if wrong is not None:
+                    raise wrong
+            else:
+                await self._one_by_one(calls)
+        except Waits as waits:
+            self.note("asked", {"text": waits.text, "child": waits.child})
+            await self.commit()
+
+    async def _one_by_one(self, calls: Sequence[Pending]) -> None:
+        tools = self.agent.tools
         for call in calls:
             if call.seq in self.lost and tools.effect(call.tool) == "once":
                 known = await tools.probe(call.tool, call.key)
@@ -156,9 +190,16 @@ class Episode(EpisodeLog):
             else:
                 self._observe(await self._make(call), call.seq)
 
-    async def _make(self, call: Pending) -> Observation:
-        made = Call(call.tool, call.arguments)
-        return await self.agent.tools.call(made, call.key, self.agent.environment, self.agent.limits.wait)
+    async def _make(self, call: Pending, share: int = 1) -> Observation:
+        """What a call gives. Who asks models within it may use its ``share`` of what the limits leave."""
+        made, agent = Call(call.tool, call.arguments), self.agent
+        if call.tool not in agent.tools.asking:
+            return await agent.tools.call(made, call.key, agent.environment, agent.limits.wait)
+        left = agent.limits.allowance(self.view)
+        who = ToolCaller(self.trail, self.id, call.key, None if left is None else left // share, agent.mailbox)
+        with calling(who), metered() as meter:
+            shown = await agent.tools.call(made, call.key, agent.environment, agent.limits.wait)
+        return replace(shown, usage=meter.total) if meter.total != Usage() else shown
 
     def _observe(self, shown: Observation, call: int | None, refused: Call | None = None) -> None:
         seen: dict[str, Any] = {"text": clean(shown.text, self.agent.limits.bytes)}
@@ -171,6 +212,8 @@ class Episode(EpisodeLog):
         for name, usual in (("refused", False), ("done", False), ("reward", 0.0), ("trust", "trusted")):
             if (value := getattr(shown, name)) != usual:
                 seen[name] = value
+        if shown.usage != Usage():
+            seen["usage"] = encode(shown.usage)
         if self.agent.environment is not None:
             seen["state"] = digest(self.agent.environment.state())
         self.note("observed", seen)

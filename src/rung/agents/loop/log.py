@@ -28,6 +28,7 @@ class Agent:
     environment: Environment | None = None
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
     memory: Memory | None = None
+    mailbox: str = ""
     identity: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
 
@@ -38,6 +39,8 @@ class EpisodeLog:
     def __init__(self, agent: Agent, id: str, trail: Trail, watch: Callable[[Event], None] | None = None) -> None:
         self.agent, self.id, self.trail, self.watch = agent, id, trail, watch
         self.pending: list[Event] = []
+        self.letters: list[int] = []
+        """Letters that are read when the pending events are in the trail."""
         self.leave = False
         """Set from outside: stop at the end of the step; the episode can be resumed."""
         self.lost: frozenset[int] = frozenset()
@@ -67,8 +70,8 @@ class EpisodeLog:
     async def commit(self, driver: Driver | None = None) -> None:
         """All noted events are in the trail. Raises Fenced where somebody else has gone on."""
         if self.pending:
-            await self.trail.append(self.pending, driver)
-            self.pending = []
+            await self.trail.append(self.pending, driver, self.letters)
+            self.pending, self.letters = [], []
 
     async def resume(self, events: list[Event], driver: Driver) -> None:
         """Fold a trail in, bring the environment to where it was by the calls that it answered, and say that this process drives
@@ -103,8 +106,10 @@ class EpisodeLog:
     def steered(self) -> None:
         """Somebody has appended: a person's word is taken in, and what was decided without it is not done. Raises Fenced where it
         was no word but another process that drives the episode."""
-        before, self.pending = self.pending, []
-        if any(event.kind != "steered" for event in self.trail.read(self.id, before[0].seq)):
+        before, self.pending, self.letters = self.pending, [], []
+        before = [event for event in before if "letter" not in event.payload]  # they are still unread
+        since = before[0].seq if before else self.seq
+        if any(event.kind != "steered" for event in self.trail.read(self.id, since)):
             raise self._driven()
         self._fresh()
         for event in self.trail.read(self.id):

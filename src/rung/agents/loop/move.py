@@ -64,6 +64,14 @@ class Concluding(Protocol):
     async def conclude(self, view: View) -> Any: ...
 
 
+class Waits(Exception):
+    """A call cannot go on before a person has decided something in the episode ``child``, which it began."""
+
+    def __init__(self, text: str, child: str) -> None:
+        super().__init__(text)
+        self.text, self.child = text, child
+
+
 class Spent(Exception):
     """A policy would need more than the limit named leaves."""
 

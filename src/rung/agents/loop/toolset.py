@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rung.agents.environments.environment import Environment, Observation
-from rung.agents.loop.move import Call
+from rung.agents.loop.move import Call, Waits
 from rung.core.codec import digest, encode
-from rung.core.errors import InputError, RungError
+from rung.core.errors import BudgetExceeded, InputError, RungError, StoreError
 from rung.core.parts.problem import nearest
-from rung.core.protocols import Closing, Probing, Tool
+from rung.core.protocols import Asking, Closing, Probing, Tool
 from rung.core.text.reply import check_schema, offence
 from rung.core.types import ToolSpec
 
@@ -34,6 +34,7 @@ class Toolset:
         self.specs = given
         self._checks = {spec.name: _checker(spec) for spec in given}
         self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
+        self.asking = frozenset(tool.name for tool in tools if isinstance(tool, Asking))
 
     def definitions(self) -> dict[str, str]:
         """What each tool says of itself, as a hash by its name."""
@@ -63,8 +64,10 @@ class Toolset:
             assert environment is not None
             return environment.step(call)
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(None if call.tool in self.asking else wait):
                 text = await tool.call(call.arguments, key=key)
+        except (BudgetExceeded, StoreError, Waits):
+            raise
         except RungError as error:
             return Observation(f"{error.message}" + (f" ({error.remedy})" if error.remedy else ""), refused=True)
         except TimeoutError:

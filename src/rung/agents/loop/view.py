@@ -30,7 +30,7 @@ class Pending:
 
 @dataclass(slots=True)
 class EpisodeTurn:
-    """A decision and its calls."""
+    """A decision and its calls; ``heard`` is what people said before it."""
 
     seq: int
     thought: str
@@ -38,6 +38,7 @@ class EpisodeTurn:
     plan: Any = None
     percept: Any = None
     calls: list[Pending] = field(default_factory=list)
+    heard: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,6 +73,9 @@ class View:
     done: bool = False
     paused: bool = False
     waiting: str = ""
+    child: str = ""
+    replied: bool = False
+    converses: bool = False
     unknown: int | None = None
     stopped: str = ""
     ended: Mapping[str, Any] | None = None
@@ -91,6 +95,8 @@ class View:
         kind, payload = event.kind, event.payload
         if self.last is not None and kind not in ("resumed", "steered"):
             self.seconds += max(0.0, event.at - self.last.at)
+        elif kind == "resumed" and self.child:  # whether the child goes on is seen by making its call again
+            self.waiting = self.child = ""
         self.last = event
         if kind == "observed":
             self._observed(payload)
@@ -104,12 +110,14 @@ class View:
         elif kind == "begun":
             self.request, self.scenario, self.seed = payload["request"], payload["scenario"], payload["seed"]
             self.lessons = tuple(payload.get("lessons", ()))
+            self.converses = payload.get("converses", False)
         elif kind == "warned":
             self._warned(payload)
         elif kind == "steered":
             self._steered(payload)
         elif kind == "asked":
             self.waiting, self.unknown = payload["text"], payload.get("call")
+            self.child, self.replied = payload.get("child", ""), payload.get("reply", False)
         elif kind == "ended":
             self.ended = payload
 
@@ -119,6 +127,8 @@ class View:
         self.done = self.done or payload.get("done", False)
         if "value" in payload:
             self.percept = payload["value"]
+        if "usage" in payload:
+            self.usage = self.usage + Usage(**payload["usage"])
         seq = payload.get("call")
         if seq is None:  # not what a call gave: the request, a message
             self.said.append(payload["text"])
@@ -139,9 +149,10 @@ class View:
         if "usage" in payload:
             self.usage = self.usage + Usage(**payload["usage"])
         self.plan = payload.get("plan", self.plan)
-        self.turns.append(
-            EpisodeTurn(seq, payload.get("thought", ""), payload.get("reply", ""), payload.get("plan"), self.percept)
-        )
+        turn = EpisodeTurn(seq, payload.get("thought", ""), payload.get("reply", ""), payload.get("plan"), self.percept)
+        if self.converses:
+            turn.heard = tuple(text for text in self.said if text != self.request)
+        self.turns.append(turn)
         if not payload.get("withdrawn"):  # it was decided without what has been said since
             self.said = []
 

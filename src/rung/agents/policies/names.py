@@ -12,5 +12,7 @@ POLICIES = {
     "plan_execute": "rung.agents.policies.planning.plan_execute:PlanExecute",
     "self_prompting": "rung.agents.policies.planning.self_prompting:SelfPrompting",
     "task_list": "rung.agents.policies.planning.task_list:TaskList",
+    "coordinator": "rung.agents.policies.planning.coordinator:Coordinator",
+    "reviewed": "rung.agents.policies.planning.critic:Reviewed",
     "router": "rung.agents.policies.planning.router:Router",
 }

@@ -27,11 +27,12 @@ def opening(view: View, instruction: str) -> tuple[Message, ...]:
 
 
 def turn_messages(turn: EpisodeTurn) -> list[Message]:
-    """A decision and its results, as calls of tools and their answers."""
+    """What was said before a decision, the decision, and its results, as calls of tools and their answers."""
+    heard = [Message("user", "\n".join(turn.heard))] if turn.heard else []
     if not turn.calls:
-        return [Message("assistant", turn.reply or turn.thought)] if turn.reply or turn.thought else []
+        return [*heard, Message("assistant", turn.reply or turn.thought)] if turn.reply or turn.thought else heard
     calls = tuple(ToolCall(f"call_{turn.seq}_{at}", call.tool, call.arguments) for at, call in enumerate(turn.calls))
-    out = [Message("assistant", turn.thought, calls)]
+    out = [*heard, Message("assistant", turn.thought, calls)]
     out += [
         Message("tool", call.text or "", tool_call_id=made.id) for call, made in zip(turn.calls, calls, strict=True)
     ]

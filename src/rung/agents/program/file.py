@@ -9,15 +9,17 @@ from typing import Any
 
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.policies.choice import make_policy
+from rung.agents.program.member import make_member
 from rung.agents.program.program import AgentProgram, make_environment, make_memory
 from rung.agents.tools import open_tools
 from rung.core.codec import decode
 from rung.core.errors import InputError
+from rung.core.parts.place import here, within
 from rung.core.parts.problem import Problems, nearest
 from rung.core.protocols import Resources
 from rung.tasks.file.yaml import Location, parse
 
-KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "limits")
+KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "limits", "team", "mailbox")
 
 
 def read_agent(file: Path, resources: Resources, changes: Mapping[str, Any] | None = None) -> AgentProgram:
@@ -29,7 +31,8 @@ def read_agent(file: Path, resources: Resources, changes: Mapping[str, Any] | No
     for key in value:
         if key not in KEYS:
             raise InputError(f"unknown key `{key}`", remedy=nearest(key, KEYS), file=file, line=lines.get((key,)))
-    return make_agent({**value, **(changes or {})}, resources, file, lines)
+    with within(file.parent, here().store):  # files that it names lie beside it
+        return make_agent({**value, **(changes or {})}, resources, file, lines)
 
 
 def make_agent(
@@ -68,7 +71,24 @@ def make_agent(
         made = make_policy(policy, resources, value.get("model"))
     except InputError as error:
         raise at("policy", error) from None
-    return AgentProgram(made, tools=tools, environment=environment or None, limits=limits, memory=memory or None)
+    team, mailbox = value.get("team") or {}, value.get("mailbox") or ""
+    if not isinstance(team, Mapping) or not isinstance(mailbox, str):
+        raise at("team", InputError("team is no mapping", remedy="write team: {NAME: FILE, ...} and mailbox: NAME"))
+    members = {}
+    for name, choice in team.items():
+        try:
+            members[name] = make_member(name, choice, resources)
+        except InputError as error:
+            raise error if error.file else at("team", error) from None
+    return AgentProgram(
+        made,
+        tools=tools,
+        environment=environment or None,
+        limits=limits,
+        memory=memory or None,
+        members=members,
+        mailbox=mailbox,
+    )
 
 
 def read_limits(given: Mapping[str, Any], base: EpisodeLimits | None = None) -> EpisodeLimits:

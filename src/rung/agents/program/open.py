@@ -15,7 +15,8 @@ from rung.core.errors import InputError
 from rung.core.parts import registry
 from rung.core.parts.place import within
 from rung.core.parts.problem import nearest
-from rung.core.protocols import Resources
+from rung.core.parts.program import load
+from rung.core.protocols import Program, Resources
 from rung.core.types.trail import Event
 from rung.foundations.text.yaml import read_yaml
 
@@ -29,8 +30,26 @@ class Target:
     folder: Path | None = None
 
 
+def open_program(target: str, changes: Mapping[str, Any], resources: Resources) -> tuple[Program, Path]:
+    """The program of an agent file or of a folder, and the folder that its files lie in. Raises InputError."""
+    parts = {name: value for name, value in changes.items() if name not in ("scenario", "seed")}
+    place = Path(target)
+    if place.is_dir():
+        if parts:
+            raise InputError(
+                f"{target} is a program as it was exported: {', '.join(parts)} cannot be changed",
+                remedy="change the agent's file and export it again",
+            )
+        with within(place):
+            return load(place, resources), place
+    if not place.is_file():
+        raise InputError(f"there is no file or folder {target}", remedy="name an agent file or a program's folder")
+    return read_agent(place, resources, parts), place.parent
+
+
 def open_target(target: str, request: str, changes: Mapping[str, Any], resources: Resources) -> Target:
-    """``ENVIRONMENT:SCENARIO``, an agent file (YAML without ``data:``), or a task, whose examples are its scenarios.
+    """``ENVIRONMENT:SCENARIO``, an agent file (YAML without ``data:``), a folder that an agent was exported to, or a task, whose examples
+    are its scenarios.
 
     Raises InputError for what there is not.
     """
@@ -42,13 +61,22 @@ def open_target(target: str, request: str, changes: Mapping[str, Any], resources
         program = make_agent({"environment": name, **parts}, resources)
         return Target(program, Start(request, number or scenario or "0", seed))
     file = Path(target)
+    if (file / "program.json").is_file():
+        found, _ = open_program(target, parts, resources)
+        if not isinstance(found, AgentProgram):
+            raise InputError(f"{target} holds no agent but a {found.kind}", remedy=f'type: rung run {target} -i "..."')
+        _ask(found, target, request)
+        return Target(found, Start(request, scenario or ("0" if found.environment else ""), seed), file)
     if file.is_file() and file.suffix in (".yaml", ".yml") and not _is_task(file):
-        with within(file.parent):
-            program = read_agent(file, resources, parts)
-        if program.environment is None and not request:
-            raise InputError("nothing is asked of the agent", remedy=f'type: rung agent run {target} "what to do"')
+        program = read_agent(file, resources, parts)
+        _ask(program, target, request)
         return Target(program, Start(request, scenario or ("0" if program.environment else ""), seed), file.parent)
     return _task(target, request, scenario, seed, parts, resources)
+
+
+def _ask(program: AgentProgram, target: str, request: str) -> None:
+    if program.environment is None and not request:
+        raise InputError("nothing is asked of the agent", remedy=f'type: rung agent run {target} "what to do"')
 
 
 def _is_task(file: Path) -> bool:

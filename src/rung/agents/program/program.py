@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from rung.agents.environments.environment import Environment
 from rung.agents.loop.episode import Episode, Start
@@ -17,15 +17,19 @@ from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.agents.memory.memory import Memory
 from rung.agents.policies.choice import describe, make_policy, models
+from rung.agents.program.conversation import converse
+from rung.agents.program.member import Member, ProgramMember, load_member
 from rung.agents.tools import open_tools
+from rung.agents.tools.net.post import post
 from rung.agents.trace.steps import steps
 from rung.core.codec import decode, digest, encode
 from rung.core.errors import InputError
 from rung.core.parts import program as programs
 from rung.core.parts import registry
+from rung.core.parts.place import here, within
 from rung.core.protocols import Model, Resources, Tool
-from rung.core.types import Answer, Failure, Input, as_input
-from rung.core.types.trail import Event, MemoryTrail, trail
+from rung.core.types import Answer, Failure, Input, Message, as_input
+from rung.core.types.trail import Event, MemoryTrail, caller, trail
 
 Choice = str | Mapping[str, Any]
 """A part by name, ``NAME:TARGET`` (tools), or {name: NAME, option: value, ...}."""
@@ -77,6 +81,10 @@ class AgentProgram:
     environment: Choice | None = None
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
     memory: Choice | None = None
+    members: Mapping[str, Member] = field(default_factory=dict)
+    mailbox: str = ""
+    place: Path = field(default_factory=lambda: here().folder or Path(), repr=False)
+    """Where files that its tools name are looked up."""
 
     @property
     def model(self) -> Model | None:
@@ -85,13 +93,22 @@ class AgentProgram:
 
     @cached_property
     def opened(self) -> tuple[Tool, ...]:
-        return tuple(tool for choice in self.tools for tool in open_tools(choice))
+        with within(self.place, here().store):
+            given = [tool for choice in self.tools for tool in open_tools(choice)]
+        return (*given, *self.members.values(), *(post() if self.mailbox else ()))
+
+    @property
+    def returns(self) -> Literal["trusted", "untrusted"]:
+        """What it says may be somebody else's words where one of its tools gives such."""
+        return "untrusted" if any(tool.returns == "untrusted" for tool in self.opened) else "trusted"
 
     def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = {"policy": describe(self.policy), "limits": encode(self.limits)}
-        for name in ("tools", "environment", "memory"):
+        for name in ("tools", "environment", "memory", "mailbox"):
             if value := getattr(self, name):
                 spec[name] = encode(value)
+        if self.members:
+            spec["members"] = {name: member.spec() for name, member in self.members.items()}
         # A tool that says something else of itself is another tool, and its agent another agent.
         spec["definitions"] = self.toolset.definitions()
         return spec
@@ -102,7 +119,14 @@ class AgentProgram:
         return Toolset(self.opened, self._world())
 
     def files(self) -> Mapping[str, Path | bytes]:
-        return {}
+        inner = (member.program.files() for member in self.members.values() if isinstance(member, ProgramMember))
+        own = {name: self.place / name for name in map(_file, self.tools) if name and (self.place / name).is_file()}
+        return {**own, **{name: file for files in inner for name, file in files.items()}}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What an input holds: a request, or which scenario of the environment."""
+        return ("request",) if self.environment is None else ("scenario",)
 
     def _world(self) -> Environment | None:
         return make_environment(self.environment) if self.environment is not None else None
@@ -116,7 +140,7 @@ class AgentProgram:
         world = self._world()
         memory = make_memory(self.memory) if self.memory is not None else None
         spec = {"kind": self.kind, "spec": self.spec()}
-        return Agent(self.policy, self.toolset, world, self.limits, memory, self.identity, spec)
+        return Agent(self.policy, self.toolset, world, self.limits, memory, self.mailbox, self.identity, spec)
 
     def start(self, input: Input | str, repeat: int = 0) -> Start:
         """The beginning of the episode that answers an input."""
@@ -130,22 +154,46 @@ class AgentProgram:
         return digest([self.identity, start.request, start.scenario, start.seed, conversation])[:20]
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
-        start, kept = self.start(input, repeat), trail() or MemoryTrail()
+        start, who, agent = self.start(input, repeat), caller(), self.agent()
+        kept = trail() or MemoryTrail()
         id = self.episode(start)
+        if who is not None:  # a child of who asks, with what it may still spend
+            start, kept, id = replace(start, parent=who.episode), who.trail, self.episode(start, who.key)
+            if who.tokens is not None:
+                tokens = min(who.tokens, who.tokens if agent.limits.tokens is None else agent.limits.tokens)
+                agent = replace(agent, limits=replace(agent.limits, tokens=tokens))
         events: list[Event] = []
-        episode = Episode(self.agent(), id, kept, events.append)
+        episode = Episode(agent, id, kept, events.append)
         before = kept.read(id)
         view = await episode.run(start)
         return answer(view, id, [*before, *events])
 
+    @cached_property
+    def _conversations(self) -> MemoryTrail:
+        return MemoryTrail()
+
+    async def converse(self, messages: Sequence[Message], *, owner: str = "") -> Answer:
+        """The answer to the last message of a conversation, which is one episode (see ``conversation``). Outside of ``recording`` it
+        is kept for as long as this program lives."""
+        return await converse(self, messages, trail() or self._conversations, owner)
+
     @classmethod
     def load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Self:
+        with within(folder, here().store):
+            return cls._load(spec, folder, resources)
+
+    @classmethod
+    def _load(cls, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Self:
         made = cls(
             make_policy(spec["policy"], resources),
             tools=tuple(spec.get("tools", ())),
             environment=spec.get("environment"),
             limits=decode(EpisodeLimits, spec["limits"]),
             memory=spec.get("memory"),
+            members={
+                name: load_member(name, inner, folder, resources) for name, inner in spec.get("members", {}).items()
+            },
+            mailbox=spec.get("mailbox", ""),
         )
         now = made.spec()["definitions"]
         changed = sorted(name for name, hash in spec["definitions"].items() if now.get(name) != hash)
@@ -160,6 +208,16 @@ class AgentProgram:
     async def close(self) -> None:
         """Close the tools that hold something open."""
         await self.toolset.close()
+
+
+def _file(choice: Choice) -> str:
+    """The file beside the agent that a tool is made of, where it is one that belongs to it."""
+    name, _, target = (
+        choice.partition(":") if isinstance(choice, str) else (choice.get("name"), "", choice.get("target", ""))
+    )
+    file = str(target).rpartition(":")[0] if name == "python" else str(target) if name == "openapi" else ""
+    inside = file and not Path(file).is_absolute() and ".." not in Path(file).parts and "://" not in file
+    return file if inside else ""
 
 
 def answer(view: View, episode: str, events: Sequence[Event]) -> Answer:

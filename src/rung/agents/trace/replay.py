@@ -152,6 +152,7 @@ class _Recorded(Toolset):
                 event.payload["text"],
                 refused=event.payload.get("refused", False),
                 trust=event.payload.get("trust", "trusted"),
+                usage=Usage(**event.payload.get("usage", {})),
             )
             for event in events
             if event.kind == "observed" and event.payload.get("call") in keys
@@ -176,8 +177,13 @@ class _Replay(Episode):
         self.most = next((event.seq for event in events if event.kind in ("steered", "asked", "decided")), len(events))
         self._whole = self.most == len(events)
         self._times = {event.seq: event.at for event in events}
+        self._recorded = {event.seq: event.payload for event in events}
         self._skipped = {event.seq for event in events if event.kind == "resumed"}
         super().__init__(replace(agent, policy=policy, tools=tools), events[0].episode, _Nowhere(), self._watch)
+
+    async def receive(self) -> None:
+        while "letter" in (payload := self._recorded.get(self.seq, {})):
+            self.note("observed", payload)
 
     def now(self) -> float:
         return self._times.get(self.seq, self._times[max(self._times)])
@@ -196,5 +202,5 @@ class _Replay(Episode):
 class _Nowhere(MemoryTrail):
     """Keeps nothing."""
 
-    async def append(self, events: Sequence[Event], driver: Driver | None = None) -> None:
+    async def append(self, events: Sequence[Event], driver: Driver | None = None, letters: Sequence[int] = ()) -> None:
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rung.cli.agent import team
 from rung.cli.agent.options import AgentChanges
 from rung.cli.base.options import StoreUrl, assigned_values, expand
 from rung.core.types import Usage
@@ -61,6 +62,7 @@ def run(
 
 
 app.command("run")(expand(run))
+team.add(app)
 
 
 class _Shown:
@@ -164,6 +166,10 @@ def resume(episode: EpisodeId, trace: Trace = False, store: StoreUrl = None) -> 
                     )
                 if found.state == "paused":
                     await steer_episode(opened, found.id, "resume", "")
+                if (opened.episodes.read(found.id)[0].payload.get("spec") or {}).get("kind") == "workflow":
+                    from rung.cli.agent.workflow import go_on
+
+                    return await go_on(opened, pool, found.id)
                 program, start, folder = reopen(opened.episodes.read(found.id), pool)
                 with within(folder, settings.store_url):
                     return await drive(program, start, opened, found.id, _Shown(trace, False))

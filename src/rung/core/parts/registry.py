@@ -61,6 +61,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.prompts.rungs:RUNGS",
         "rung.retrieval.rungs:RUNGS",
         "rung.agents.rungs:RUNGS",
+        "rung.workflow.rungs:RUNGS",
         "rung.tuning.rungs:RUNGS",
     ),
     "program": (
@@ -69,6 +70,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.prompts.rungs:PROGRAMS",
         "rung.retrieval.rungs:PROGRAMS",
         "rung.agents.rungs:PROGRAMS",
+        "rung.workflow.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",
     ),
     "pack": ("rung.tasks.packs.names:PACKS", "rung.agents.environments.packs.names:PACKS"),

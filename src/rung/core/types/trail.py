@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from rung.core.errors import StoreError
+from rung.core.types.mail import Mail, MemoryMail
 
 Kind = Literal[
     "begun", "resumed", "observed", "said", "called", "learned", "asked", "decided", "warned", "steered", "ended"
@@ -65,9 +66,12 @@ class Trail(Protocol):
         the code "tampered" where one is not as it was written."""
         ...
 
-    async def append(self, events: Sequence[Event], driver: Driver | None = None) -> None:
-        """Add events of one episode, all or none, and return when they are kept as durably as this trail keeps anything.
-        Raises Fenced when one of their numbers is there already."""
+    @property
+    def mail(self) -> Mail: ...
+
+    async def append(self, events: Sequence[Event], driver: Driver | None = None, letters: Sequence[int] = ()) -> None:
+        """Add events of one episode, all or none, and return when they are kept as durably as this trail keeps anything; the
+        ``letters`` are read then. Raises Fenced when one of their numbers is there already, or somebody has read a letter."""
         ...
 
     def learned(self, scope: str) -> list[Event]:
@@ -90,15 +94,16 @@ class MemoryTrail:
         self._events: dict[str, list[Event]] = {}
         self._scopes: dict[str, str] = {}
         self._effects: dict[str, str] = {}
+        self.mail = MemoryMail()
 
     def read(self, episode: str, since: int = 0) -> list[Event]:
         return self._events.get(episode, [])[since:]
 
-    async def append(self, events: Sequence[Event], driver: Driver | None = None) -> None:
+    async def append(self, events: Sequence[Event], driver: Driver | None = None, letters: Sequence[int] = ()) -> None:
         if not events:
             return
         kept = self._events.setdefault(events[0].episode, [])
-        if events[0].seq != len(kept):
+        if events[0].seq != len(kept) or not self.mail.read(letters):
             raise Fenced(f"episode {events[0].episode} has gone on elsewhere: it has an event {events[0].seq} already")
         kept += events
         if driver is not None:
@@ -120,7 +125,35 @@ class MemoryTrail:
         return [(key, result) for key, result in self._effects.items() if key.startswith(prefix)]
 
 
+@dataclass(frozen=True, slots=True)
+class ToolCaller:
+    """The call of a tool within which this runs: an episode that begins here is a child of ``episode``, named after ``key``, and
+    has ``tokens`` left (None: as many as it likes). ``name`` is the caller's mailbox."""
+
+    trail: Trail
+    episode: str
+    key: str
+    tokens: int | None = None
+    name: str = ""
+
+
 _trail: ContextVar[Trail | None] = ContextVar("rung_trail", default=None)
+_caller: ContextVar[ToolCaller | None] = ContextVar("rung_caller", default=None)
+
+
+@contextmanager
+def calling(caller: ToolCaller) -> Iterator[None]:
+    """Within the block, ``caller`` is whoever asks."""
+    token = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def caller() -> ToolCaller | None:
+    """The nearest call of a tool that is being made."""
+    return _caller.get()
 
 
 @contextmanager

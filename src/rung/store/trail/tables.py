@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, Index, Integer, Table, Text, text
+from sqlalchemy import Column, Double, Index, Integer, Table, Text, UniqueConstraint, text
 
 from rung.store.engine.database import metadata, serial
 
@@ -51,6 +51,35 @@ effects = Table(
     Column("at", Double, nullable=False),
 )
 """What was done once, by the key of the call that asked for it."""
+
+letters = Table(
+    "letters",
+    metadata,
+    Column("id", serial, primary_key=True),
+    Column("box", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("read", Double, nullable=False),
+    # The process that works on it, empty where none does.
+    Column("host", Text, nullable=False),
+    Column("boot", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("born", Text, nullable=False),
+    UniqueConstraint("box", "key"),
+    Index("letters_unread", "box", "read", "id"),
+)
+"""Letters between agents; ``read`` is when, 0 while nobody has. What is published lies in the box ``#TOPIC`` too."""
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("box", Text, primary_key=True),
+)
+"""Who gets what is published."""
 
 blobs = Table(
     "blobs",

@@ -20,7 +20,8 @@ from rung.store.engine.database import StoreDatabase
 from rung.store.engine.faults import BROKEN, explain
 from rung.store.engine.process import Process
 from rung.store.engine.values import json_text, pick, plain
-from rung.store.trail.tables import blobs, effects, episodes, events
+from rung.store.trail.mail import MailTable
+from rung.store.trail.tables import blobs, effects, episodes, events, letters
 
 LARGE = 8192
 """Characters of a payload above which it lies in a table of its own."""
@@ -48,6 +49,7 @@ class _Append:
     first: int
     rows: list[_Row]
     driver: Driver | None
+    letters: tuple[int, ...] = ()
     refused: bool = False
 
 
@@ -74,6 +76,7 @@ class EpisodeTable:
 
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
+        self.mail = MailTable(database)
         self._appends = database.journal.channel("events", self._write)
         self._quick: sqlite3.Connection | None = None
 
@@ -111,12 +114,14 @@ class EpisodeTable:
                 out.append(Event(episode, row.seq, cast(Kind, row.kind), json.loads(payload), row.at))
         return out
 
-    async def append(self, given: Sequence[Event], driver: Driver | None, durability: Durability) -> None:
+    async def append(
+        self, given: Sequence[Event], driver: Driver | None, durability: Durability, taken: Sequence[int] = ()
+    ) -> None:
         """See ``Trail.append``."""
         if not given:
             return
-        one = _Append(given[0].episode, given[0].seq, [_row(event) for event in given], driver)
-        if durability == "normal" and self._database.lite:
+        one = _Append(given[0].episode, given[0].seq, [_row(event) for event in given], driver, tuple(taken))
+        if durability == "normal" and self._database.lite and not taken:
             self._write_quick(one)
         else:
             await self._appends.record([one])
@@ -205,6 +210,12 @@ class EpisodeTable:
             top = sa.select(events.c.seq, events.c.chain).where(events.c.episode == one.episode)
             last = link.execute(top.order_by(events.c.seq.desc()).limit(1)).first()
             rows, large = _numbered(one, last)
+            if one.letters and not one.refused:
+                here = (letters.c.id.in_(one.letters), letters.c.read == 0)
+                count = sa.select(sa.func.count()).select_from(letters).where(*here)
+                one.refused = link.execute(count).scalar_one() != len(one.letters)
+                if not one.refused:
+                    link.execute(sa.update(letters).where(*here).values(read=one.rows[0].at))
             if one.refused:
                 continue
             if large:
@@ -260,8 +271,12 @@ class StoreTrail:
     def read(self, episode: str, since: int = 0) -> list[Event]:
         return self.table.read(episode, since)
 
-    async def append(self, events: Sequence[Event], driver: Driver | None = None) -> None:
-        await self.table.append(events, driver, self.durability)
+    @property
+    def mail(self) -> MailTable:
+        return self.table.mail
+
+    async def append(self, events: Sequence[Event], driver: Driver | None = None, letters: Sequence[int] = ()) -> None:
+        await self.table.append(events, driver, self.durability, letters)
 
     def learned(self, scope: str) -> list[Event]:
         return self.table.learned(scope)

@@ -1,0 +1,211 @@
+"""Workers and letters: ``rung agent work``, ``send``, ``broadcast``, ``subscribe``, ``mail``; ``chat`` and ``export``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rung.cli.agent.options import AgentChanges
+from rung.cli.base.options import StoreUrl, expand
+
+if TYPE_CHECKING:
+    from rung.core.protocols import Conversing
+
+Agent = Annotated[
+    str, typer.Argument(metavar="AGENT", help="An agent file, or a folder that a program was exported to.")
+]
+Box = Annotated[str, typer.Argument(metavar="BOX", help="A mailbox, by its name.")]
+Text = Annotated[str, typer.Argument(help="What the letter says.")]
+Topic = Annotated[str, typer.Argument(help="The topic.")]
+Sender = Annotated[str, typer.Option("--from", metavar="NAME", help="Who sends it.")]
+Key = Annotated[
+    str, typer.Option(metavar="KEY", help="A name of one's own for the letter: a second with it is not delivered.")
+]
+
+
+def work(
+    box: Box,
+    target: Agent,
+    changes: AgentChanges,
+    most: Annotated[int | None, typer.Option(min=1, help="End after so many letters.")] = None,
+    idle: Annotated[float | None, typer.Option(min=0.0, help="End when none has come for so many seconds.")] = None,
+    store: StoreUrl = None,
+) -> None:
+    """Answer letters to a box with an agent. Several workers may share a box; the letter of one that is killed is taken by another."""
+    from rung.agents.program.open import open_program
+    from rung.agents.program.worker import work as do
+    from rung.core.codec import spell
+    from rung.core.parts.place import within
+    from rung.core.settings import Settings
+    from rung.models import Pool
+    from rung.store import open_store
+
+    settings = Settings({"store": store})
+
+    def told(letter: Any, answer: Any) -> None:
+        failed = answer is not None and answer.failure is not None
+        said = letter.text if answer is None else answer.failure.message if failed else spell(answer.output)
+        typer.echo(f"{letter.key} {'<' if answer is None else '>'} {' '.join(said.split())[:100]}", err=True)
+
+    async def run() -> int:
+        async with Pool(settings) as pool:
+            program, folder = open_program(target, changes.given(), pool)
+            with open_store(settings.store_url) as opened, within(folder, settings.store_url):
+                typer.echo(f"rung: at work for {box}; Ctrl-C ends it", err=True)
+                return await do(program, box, opened.episodes.trail(), most=most, idle=idle, told=told)
+
+    typer.echo(f"{asyncio.run(run())} letters answered")
+
+
+def send(to: Box, text: Text, sender: Sender = "person", key: Key = "", store: StoreUrl = None) -> None:
+    """Put a letter into the box of an agent."""
+    new = _mail(store, lambda mail: mail.send(to, sender, key or _fresh(), text))
+    typer.echo(f"sent to {to}" if new else f"not sent: {to} has had a letter with the key {key!r}")
+
+
+def broadcast(topic: Topic, text: Text, sender: Sender = "person", key: Key = "", store: StoreUrl = None) -> None:
+    """Send a letter to everybody who has subscribed to a topic."""
+    count = _mail(store, lambda mail: mail.publish(topic, sender, key or _fresh(), text))
+    typer.echo(f"sent to {count} boxes")
+
+
+def subscribe(
+    topic: Topic,
+    box: Box,
+    late: Annotated[str, typer.Option(help="What of before the box gets: none, last or all.")] = "none",
+    store: StoreUrl = None,
+) -> None:
+    """From now on put what is broadcast on a topic into a box."""
+    from typing import get_args
+
+    from rung.core.errors import InputError
+    from rung.core.types.mail import Late
+
+    if late not in get_args(Late):
+        raise InputError(f"got --late {late!r}", remedy="one of none, last, all")
+    count = _mail(store, lambda mail: mail.subscribe(topic, box, late))
+    typer.echo(f"{box} gets what is broadcast on {topic}; {count} earlier letters were put into it")
+
+
+def mail(
+    box: Annotated[str, typer.Argument(metavar="[BOX]", help="A mailbox; without it, all boxes are listed.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many letters, newest first.")] = 20,
+    store: StoreUrl = None,
+) -> None:
+    """List mailboxes, or the letters in one: what was read, and who works on what."""
+    from rung.core.text.columns import align
+
+    if not box:
+        rows = _mail(store, lambda mail: mail.boxes())
+        lines = [["box", "letters", "unread"], *([name, str(count), str(left)] for name, count, left in rows)]
+        typer.echo(align(lines) if rows else 'no letters yet; type: rung agent send BOX "text"')
+        return
+    for letter, read, held in _mail(store, lambda mail: mail.all(box, limit)):
+        state = "read" if read else f"held by process {held.pid} on {held.host}" if held is not None else "unread"
+        about = f" ({letter.topic})" if letter.topic else ""
+        typer.echo(f"{letter.id:>5} {letter.sender}{about}: {' '.join(letter.text.split())[:80]} [{state}]")
+
+
+def chat(target: Agent, changes: AgentChanges, store: StoreUrl = None) -> None:
+    """Talk with an agent, a line at a time; the whole conversation is one episode. An empty line or the end of the input ends it."""
+    from rung.agents.program.open import open_program
+    from rung.core.errors import InputError
+    from rung.core.parts.place import within
+    from rung.core.protocols import Conversing
+    from rung.core.settings import Settings
+    from rung.core.types.trail import recording
+    from rung.models import Pool
+    from rung.store import open_store
+
+    settings = Settings({"store": store})
+
+    async def run() -> int:
+        async with Pool(settings) as pool:
+            program, folder = open_program(target, changes.given(), pool)
+            if not isinstance(program, Conversing):
+                raise InputError(f"{target} does not converse", remedy=f"ask it once: rung run {target} -i ...")
+            with (
+                open_store(settings.store_url) as opened,
+                within(folder, settings.store_url),
+                recording(opened.episodes.trail()),
+            ):
+                return await _talk(program)
+
+    raise typer.Exit(asyncio.run(run()))
+
+
+async def _talk(program: Conversing) -> int:
+    import sys
+
+    from rung.core.codec import spell
+    from rung.core.types import Message
+
+    said: list[Message] = []
+    while text := (await asyncio.to_thread(_line, sys.stdin.isatty())).strip():
+        said.append(Message("user", text))
+        answer = await program.converse(said)
+        if len(said) == 1:
+            typer.echo(f"rung: episode {answer.episode}", err=True)
+        if answer.failure is not None:
+            typer.echo(f"rung: {answer.failure.message}", err=True)
+            return 3 if answer.failure.where == "waiting" else 1
+        said.append(Message("assistant", spell(answer.output)))
+        typer.echo(said[-1].content)
+    return 0
+
+
+def _line(asked: bool) -> str:
+    import sys
+
+    if asked:
+        typer.echo("> ", nl=False)
+    return sys.stdin.readline()
+
+
+def export(
+    target: Agent,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the program goes.")],
+    changes: AgentChanges,
+) -> None:
+    """Write an agent and all that it needs to a folder: rung agent run DIR, rung serve DIR."""
+    from rung.agents.program.open import open_program
+    from rung.agents.program.program import AgentProgram
+    from rung.core.parts import program as programs
+    from rung.core.parts.place import within
+    from rung.models import Pool
+
+    async def run() -> None:
+        async with Pool() as pool:
+            program, place = open_program(target, changes.given(), pool)
+            fields = list(program.fields) if isinstance(program, AgentProgram) else ["text"]
+            with within(place):
+                programs.save(program, folder, notes={"fields": fields})
+
+    asyncio.run(run())
+    typer.echo(f'agent: {folder}\n  → run it: rung agent run {folder} "what to do"\n  → serve it: rung serve {folder}')
+
+
+def _mail(store: str | None, do: Any) -> Any:
+    from rung.core.settings import Settings
+    from rung.store import open_store
+
+    with open_store(Settings({"store": store}).store_url) as opened:
+        return do(opened.episodes.mail)
+
+
+def _fresh() -> str:
+    import time
+
+    return f"person-{time.time_ns()}"
+
+
+def add(app: typer.Typer) -> None:
+    """Put the verbs into ``rung agent``."""
+    app.command("work")(expand(work))
+    app.command("export")(expand(export))
+    app.command("chat")(expand(chat))
+    for verb in (send, broadcast, subscribe, mail):
+        app.command(verb.__name__)(verb)

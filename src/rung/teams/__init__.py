@@ -1,0 +1,1 @@
+"""Agents among others: how several agree, also where some fail or lie."""
