@@ -35,7 +35,7 @@ def serve(
     if new_key:
         _new_key(plan.key_file)
         return
-    if not folders and not plan.model and not plan.search and plan.config is None:
+    if not folders and not plan.model and not plan.search and not plan.embedder and plan.config is None:
         raise InputError(
             "nothing to serve",
             remedy="name a program folder: rung serve DIR, a collection: rung serve --search NAME, or a gateway's file: --config FILE",

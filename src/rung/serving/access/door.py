@@ -57,6 +57,16 @@ class Door:
             raise Refused(403, said, code="role", again=False)
         return RequestCall(caller, self._purse(caller, limits))
 
+    async def call_for(self, tenant: str, key: str) -> RequestCall:
+        """A call of a tenant's key that is made later, by a batch. Raises Refused when the key is not valid any more."""
+        if self.ring is None or not tenant:
+            caller = Caller(tenant, key)
+            return RequestCall(caller, self._purse(caller, ()))
+        holder = await self.ring.holder(key)
+        if holder is None:
+            raise Refused(401, "the key of this batch is not valid any more", code="invalid_api_key", again=False)
+        return RequestCall(holder.caller, self._purse(holder.caller, holder.limits))
+
     async def _who(self, key: str) -> tuple[Caller, Sequence[SpendingLimit]]:
         if key and self.keys.admit(key):
             return Caller(key=hash_key(key)[:12]), ()

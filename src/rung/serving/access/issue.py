@@ -123,6 +123,16 @@ class Keyring:
             stored = known[1]
         if stored is None or not hmac.compare_digest(hash_key(key), stored.hash) or not stored.valid(now):
             return None
+        return self._holder(stored)
+
+    async def holder(self, id: str) -> Holder | None:
+        """Whose key has this id; None where it is not valid any more."""
+        now = self.clock()
+        stored = await self._look(id, now)
+        return self._holder(stored) if stored is not None and stored.valid(now) else None
+
+    def _holder(self, stored: StoredKey) -> Holder:
+        id = stored.id
         holder = self._holders.get(id)
         if holder is None:
             scope = Scope.read(stored.scope)

@@ -6,7 +6,29 @@ with the lines that are not there yet. Output and error file are put together fr
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from fastapi import FastAPI, Request
+from pydantic import Field
+
+from rung.core.codec import canonical
+from rung.core.errors import RungError
+from rung.serving.access.call import RequestCall
+from rung.serving.apis.lines import BatchLine, read_lines
+from rung.serving.apis.wire.chat import Readable, parse_body
+from rung.serving.apis.wire.refused import Refused
+from rung.serving.http.chat import read_body
+from rung.serving.http.limits import Limits, RequestQueue
+from rung.store import Store, StoredBatch, StoredFile, StoredResult
+from rung.store.engine.process import Process, died, this
 
 logger = logging.getLogger("rung.serving")
 
@@ -18,3 +40,257 @@ LOOK = 2.0
 
 TRIES = 3
 """How often a line is asked when the fault is not its own."""
+
+OPEN = ("validating", "in_progress", "finalizing", "cancelling")
+
+Inside = Callable[[str, bytes, RequestCall], Awaitable[tuple[int, dict[str, Any]]]]
+"""Asks an address of this server: (path, body, call) -> status and answer."""
+
+
+class BatchRequest(Readable):
+    """The body of POST /v1/batches."""
+
+    input_file_id: str = Field(min_length=1, max_length=200)
+    endpoint: str = Field(min_length=1, max_length=200)
+    completion_window: str = "24h"
+    metadata: dict[str, str] | None = Field(default=None)
+
+
+@dataclass
+class BatchRunner:
+    """Works off the batches of a store, this process's and those of processes that died. ``call`` makes the call of a tenant's key."""
+
+    store: Store
+    inside: Inside
+    queue: RequestQueue
+    addresses: Sequence[str]
+    call: Callable[[str, str], Awaitable[RequestCall]]
+    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _owner: str = field(default_factory=lambda: canonical(asdict(this())))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                with suppress(RungError):
+                    await self._look()
+                await asyncio.sleep(LOOK)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _look(self) -> None:
+        for status in OPEN:
+            for batch in await asyncio.to_thread(self.store.batches.all, None, status):
+                if batch.id in self._running or (batch.owner and not _gone(batch.owner, self._owner)):
+                    continue
+                if await asyncio.to_thread(self.store.batches.claim, batch, self._owner):
+                    self.start(replace(batch, owner=self._owner))
+
+    def start(self, batch: StoredBatch) -> None:
+        task = self._running[batch.id] = asyncio.create_task(self._work(batch))
+        task.add_done_callback(lambda _: self._running.pop(batch.id, None))
+
+    async def _work(self, batch: StoredBatch) -> None:
+        try:
+            await self._through(batch)
+        except RungError as error:
+            logger.error("batch %s waits: %s", batch.id, error.message)
+            with suppress(RungError):
+                await self._save(batch, batch.status, owner="")
+        except Exception:
+            logger.exception("batch %s failed", batch.id)
+            errors = {
+                "object": "list",
+                "data": [{"code": "internal_error", "message": "the server failed on this batch"}],
+            }
+            await self._save(batch, "failed", errors=errors, failed_at=int(time.time()))
+
+    async def _through(self, batch: StoredBatch) -> None:
+        shown = json.loads(batch.payload)
+        content = await asyncio.to_thread(self.store.files.content, shown["input_file_id"])
+        lines, errors = await asyncio.to_thread(read_lines, content, shown["endpoint"])
+        if errors:
+            told = {"object": "list", "data": errors}
+            await self._save(batch, "failed", errors=told, failed_at=int(time.time()))
+            return
+        batch = await self._save(
+            batch, "in_progress", in_progress_at=int(time.time()), request_counts=_counts(len(lines))
+        )
+        done = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
+        todo = [line for line in lines if line.custom_id not in done or done[line.custom_id].failed]
+        cancelled = await self._ask_all(batch, todo, len(lines))
+        batch = await self._save(batch, "finalizing", finalizing_at=int(time.time()))
+        await self._finish(batch, lines, cancelled)
+
+    async def _ask_all(self, batch: StoredBatch, lines: Sequence[BatchLine], total: int) -> bool:
+        """Ask what is left, some at a time. Whether the batch was cancelled meanwhile."""
+        waiting = asyncio.Queue[BatchLine]()
+        for line in lines:
+            waiting.put_nowait(line)
+        cancelled = False
+
+        async def worker() -> None:
+            while not waiting.empty() and not cancelled:
+                await self._ask(batch, waiting.get_nowait())
+
+        async def watch() -> None:
+            nonlocal cancelled, batch
+            while not cancelled:
+                await asyncio.sleep(1)
+                now = await asyncio.to_thread(self.store.batches.get, batch.id)
+                cancelled = now is None or now.status == "cancelling"
+                if now is not None and not cancelled:
+                    counts = await asyncio.to_thread(self.store.results.count, batch.id)
+                    batch = await self._save(batch, "in_progress", request_counts=_counts(total, *counts))
+
+        watching = asyncio.create_task(watch())
+        try:
+            many = max(1, int(self.queue.limits.running * SHARE))
+            await asyncio.gather(*(worker() for _ in range(min(many, len(lines)))))
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        return cancelled
+
+    async def _ask(self, batch: StoredBatch, line: BatchLine) -> None:
+        shown = json.loads(batch.payload)
+        body = json.dumps(line.body).encode()
+        status = 500
+        answer: dict[str, Any] = {}
+        for attempt in range(TRIES):
+            await self._room()
+            try:
+                call = await self.call(batch.tenant, shown["key"])
+                status, answer = await self.inside(shown["endpoint"], body, call)
+            except Refused as refused:
+                status, answer = refused.status, refused.body()
+            if status < 500 and status != 429:
+                break
+            await asyncio.sleep(0.5 * 2**attempt)
+        payload = {"status_code": status, "request_id": f"req-{secrets.token_hex(8)}", "body": answer}
+        row = StoredResult(batch.id, line.custom_id, json.dumps(payload, ensure_ascii=False), status != 200)
+        await self.store.results.put([row])
+
+    async def _room(self) -> None:
+        """Wait until people who wait leave room."""
+        while self.queue.running > self.queue.limits.running * SHARE or self.queue.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    async def _finish(self, batch: StoredBatch, lines: Sequence[BatchLine], cancelled: bool) -> None:
+        found = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
+        parts: dict[bool, list[str]] = {False: [], True: []}
+        for line in lines:
+            if (row := found.get(line.custom_id)) is None:
+                continue
+            entry = {
+                "id": f"batch_req_{batch.id[6:18]}_{line.number}",
+                "custom_id": line.custom_id,
+                "response": json.loads(row.payload),
+                "error": None,
+            }
+            parts[row.failed].append(json.dumps(entry, ensure_ascii=False))
+        named: dict[str, Any] = {}
+        for failed, name in ((False, "output"), (True, "error")):
+            if parts[failed]:
+                # The same name each time: what was killed while it finished does not leave a second file.
+                file = StoredFile(
+                    f"file-{name}-{batch.id[6:]}",
+                    batch.tenant,
+                    f"{batch.id}_{name}.jsonl",
+                    "batch_output",
+                    0,
+                    time.time(),
+                )
+                text = ("\n".join(parts[failed]) + "\n").encode("utf-8", "backslashreplace")
+                await asyncio.to_thread(self.store.files.put, file, text)
+                named[f"{name}_file_id"] = file.id
+        counts = _counts(len(lines), len(parts[False]) + len(parts[True]), len(parts[True]))
+        status = "cancelled" if cancelled else "completed"
+        named[f"{status}_at"] = int(time.time())
+        await self._save(batch, status, None, request_counts=counts, **named)
+
+    async def _save(self, batch: StoredBatch, status: str, owner: str | None = None, **changes: Any) -> StoredBatch:
+        shown = {**json.loads(batch.payload), "status": status, **changes}
+        saved = replace(batch, status=status, payload=json.dumps(shown), owner=batch.owner if owner is None else owner)
+        await asyncio.to_thread(self.store.batches.put, saved)
+        return saved
+
+
+def _counts(total: int, done: int = 0, failed: int = 0) -> dict[str, int]:
+    return {"total": total, "completed": done - failed, "failed": failed}
+
+
+def _gone(owner: str, mine: str) -> bool:
+    """Whether a process that had a batch is gone (or is this one, started anew)."""
+    return owner == mine or died(Process(**json.loads(owner)))
+
+
+def add_batches(app: FastAPI, runner: BatchRunner, limits: Limits) -> None:
+    """Put the addresses on the application."""
+    store = runner.store
+
+    @app.post("/v1/batches", response_model=None)
+    async def create(request: Request) -> dict[str, Any]:
+        """Begin a batch of requests from a file."""
+        asked = parse_body(BatchRequest, await read_body(request.receive, limits))
+        caller = request.scope["rung.call"].caller
+        if asked.endpoint not in runner.addresses:
+            said = f"endpoint: got {asked.endpoint[:100]!r}, expected one of {', '.join(runner.addresses)}"
+            raise Refused(400, said, param="endpoint", code="invalid_value")
+        if await asyncio.to_thread(store.files.get, asked.input_file_id, caller.tenant) is None:
+            said = f"there is no file {asked.input_file_id[:100]!r}"
+            raise Refused(404, said, param="input_file_id", code="not_found")
+        now = time.time()
+        id = f"batch_{secrets.token_hex(12)}"
+        shown = {
+            "id": id,
+            "object": "batch",
+            "endpoint": asked.endpoint,
+            "input_file_id": asked.input_file_id,
+            "completion_window": asked.completion_window,
+            "status": "validating",
+            "created_at": int(now),
+            "expires_at": int(now) + 86400,
+            "metadata": asked.metadata,
+            "request_counts": _counts(0),
+            "key": caller.key,
+        }
+        batch = StoredBatch(id, caller.tenant, "validating", json.dumps(shown), runner._owner, now, now)
+        await asyncio.to_thread(store.batches.put, batch)
+        runner.start(batch)
+        return _wire(batch)
+
+    @app.get("/v1/batches", response_model=None)
+    async def listed(request: Request) -> dict[str, Any]:
+        """A tenant's batches."""
+        found = await asyncio.to_thread(store.batches.all, request.scope["rung.call"].caller.tenant)
+        return {"object": "list", "data": [_wire(batch) for batch in found], "has_more": False}
+
+    @app.get("/v1/batches/{id}", response_model=None)
+    async def shown(request: Request, id: str) -> dict[str, Any]:
+        """How a batch is going."""
+        return _wire(await _find(store, request, id))
+
+    @app.post("/v1/batches/{id}/cancel", response_model=None)
+    async def cancel(request: Request, id: str) -> dict[str, Any]:
+        """End a batch; what was answered is kept."""
+        batch = await _find(store, request, id)
+        if batch.status not in OPEN:
+            raise Refused(409, f"the batch is {batch.status}", code="batch_over", again=False)
+        payload = {**json.loads(batch.payload), "status": "cancelling", "cancelling_at": int(time.time())}
+        batch = replace(batch, status="cancelling", payload=json.dumps(payload))
+        await asyncio.to_thread(store.batches.put, batch)
+        return _wire(batch)
+
+
+async def _find(store: Store, request: Request, id: str) -> StoredBatch:
+    batch = await asyncio.to_thread(store.batches.get, id, request.scope["rung.call"].caller.tenant)
+    if batch is None:
+        raise Refused(404, f"there is no batch {id[:100]!r}", param="batch_id", code="not_found")
+    return batch
+
+
+def _wire(batch: StoredBatch) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(batch.payload).items() if name != "key"}

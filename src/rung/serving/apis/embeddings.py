@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from rung.core.errors import RungError
@@ -19,6 +21,9 @@ from rung.serving.endpoints.compute import compute
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.http.chat import read_body, unknown
 from rung.serving.http.limits import RequestQueue
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 TEXTS = 2048
 """Texts of one request at most."""
@@ -40,36 +45,50 @@ class EmbeddingsRequest(Readable):
     user: str | None = None
 
 
-def add_embeddings(app: FastAPI, embedders: Mapping[str, Embedder], queue: RequestQueue) -> None:
-    """Put the address on the application; ``embedders`` by the names that callers ask for."""
+@dataclass(frozen=True)
+class EmbeddingsApp:
+    """The application behind the address; ``embedders`` by the names that callers ask for."""
 
-    @app.post("/v1/embeddings", response_model=None, openapi_extra=_SCHEMA)
-    async def embed(request: Request) -> dict[str, Any]:
-        """Vectors of texts."""
-        asked = parse_body(EmbeddingsRequest, await read_body(request.receive, queue.limits))
-        call: RequestCall = request.scope["rung.call"]
-        embedder = embedders.get(asked.model)
+    embedders: Mapping[str, Embedder]
+    queue: RequestQueue
+    path: str = "/v1/embeddings"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["rung.path"] = self.path
+        try:
+            asked = parse_body(EmbeddingsRequest, await read_body(receive, self.queue.limits))
+            response = JSONResponse(await self._answer(asked, scope))
+        except Refused as refused:
+            scope["rung.code"] = refused.code
+            response = JSONResponse(refused.body(), refused.status, refused.headers())
+        await response(scope, receive, send)
+
+    async def _answer(self, asked: EmbeddingsRequest, scope: Scope) -> dict[str, Any]:
+        call: RequestCall = scope["rung.call"]
+        embedder = self.embedders.get(asked.model)
         if embedder is None or not call.caller.may_ask(asked.model):
-            raise unknown(asked.model, [name for name in embedders if call.caller.may_ask(name)])
-        request.scope["rung.model"] = asked.model
-        _check(asked, embedder)
+            raise unknown(asked.model, [name for name in self.embedders if call.caller.may_ask(name)])
+        scope["rung.model"] = asked.model
+        if asked.dimensions not in (None, embedder.dimensions):
+            said = f"dimensions: {asked.model} gives {embedder.dimensions}, and they cannot be cut"
+            raise Refused(400, said, param="dimensions", code="unsupported", again=False)
         # No embedder says how many tokens it read: a token for four characters, said in the docs.
         usage = Usage(calls=1, prompt_tokens=sum(len(text) // 4 + 1 for text in asked.input))
-        if call.purse is not None:
-            for no in (await call.purse.enter(), await call.purse.hold(usage)):
-                if no is not None:
-                    call.purse.settle(Usage())
-                    raise no
+        used = Usage()
         try:
-            async with queue.turn():
+            if call.purse is not None and (no := await call.purse.enter() or await call.purse.hold(usage)) is not None:
+                raise no
+            async with asyncio.timeout(self.queue.limits.deadline), self.queue.turn():
                 vectors = await compute(lambda: embedder.embed(asked.input))
+            scope["rung.usage"] = used = usage
         except RungError as error:
-            usage = Usage()
             raise refusal(error) from None
+        except TimeoutError:
+            said = f"no answer within {self.queue.limits.deadline:g} s"
+            raise Refused(504, said, code="deadline_exceeded", again=False) from None
         finally:
             if call.purse is not None:
-                call.purse.settle(usage)
-        request.scope["rung.usage"] = usage
+                call.purse.settle(used)
         data = [
             {"object": "embedding", "index": at, "embedding": _written(vector, asked.encoding_format)}
             for at, vector in enumerate(vectors)
@@ -78,19 +97,13 @@ def add_embeddings(app: FastAPI, embedders: Mapping[str, Embedder], queue: Reque
         return {"object": "list", "data": data, "model": asked.model, "usage": told}
 
 
-def _check(asked: EmbeddingsRequest, embedder: Embedder) -> None:
-    if asked.dimensions not in (None, embedder.dimensions):
-        said = f"dimensions: {asked.model} gives {embedder.dimensions}, and they cannot be cut"
-        raise Refused(400, said, param="dimensions", code="unsupported", again=False)
-
-
 def _written(vector: Any, form: str) -> list[float] | str:
     if form == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     return [float(value) for value in vector]
 
 
-_SCHEMA = {
+EMBEDDINGS_SCHEMA = {
     "requestBody": {
         "required": True,
         "content": {

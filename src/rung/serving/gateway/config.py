@@ -154,6 +154,7 @@ class GatewaySpec(_Strict):
     record: int | None = Field(default=None, ge=1)
     subjects: bool = False
     search: list[str] = []
+    embedders: dict[str, str] = {}
 
 
 def read_gateway(file: Path) -> GatewaySpec:

@@ -34,6 +34,9 @@ class ServePlan:
     adapter: tuple[str, ...] = option(
         (), "A LoRA folder beside each --model, asked for as MODEL@NAME; no reload.", metavar="NAME=DIR"
     )
+    embedder: tuple[str, ...] = option(
+        (), "Offer this embedder at /v1/embeddings (minilm, static, ...). May be repeated.", metavar="NAME"
+    )
     search: tuple[str, ...] = option(
         (), "Search this collection: a page at /search and /v1/search. May be repeated.", metavar="NAME"
     )
@@ -58,6 +61,7 @@ class ServePlan:
     issued_keys: bool = option(
         False, "Ask callers for keys made by: rung keys new (in the store).", flags=("--issued-keys",)
     )
+    batches: bool = option(False, "Take files and batches (kept in the store).", flags=("--batches",))
     metrics: bool = option(True, "Count requests for Prometheus, at /metrics.")
     workers: int = option(1, "Processes that serve together; SIGUSR2 restarts them one after another.", low=1, high=256)
     fd: int | None = option(None, "Serve on this inherited socket (systemd, or the process that started this one).")
@@ -70,7 +74,7 @@ class ServePlan:
     @property
     def stores(self) -> bool:
         """Whether a store is needed."""
-        return self.shares is not None or self.records or self.config is not None or self.issued_keys
+        return self.shares is not None or self.records or self.config is not None or self.issued_keys or self.batches
 
     @property
     def records(self) -> bool:

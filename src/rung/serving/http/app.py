@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,16 @@ from starlette.exceptions import HTTPException
 
 from rung.core import __version__
 from rung.core.errors import RungError, StoreError
-from rung.core.protocols import Model
+from rung.core.protocols import Embedder, Model
 from rung.core.types import Message, Sampling
 from rung.core.types import Request as ModelRequest
 from rung.retrieval.collection.shared import Collections
+from rung.serving.access.call import RequestCall
 from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
+from rung.serving.apis.batches import BatchRunner, add_batches
+from rung.serving.apis.embeddings import EMBEDDINGS_SCHEMA, EmbeddingsApp
+from rung.serving.apis.files import add_files
 from rung.serving.apis.pages.search import add_search
 from rung.serving.apis.wire.chat import ChatRequest, Feedback, read_feedback
 from rung.serving.apis.wire.messages import MessagesDialect, MessagesRequest, messages_error, read_messages
@@ -29,17 +33,20 @@ from rung.serving.apis.wire.refused import Refused, hide_paths
 from rung.serving.apis.wire.reply import ModelList, ModelWire
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.chain import Chain
-from rung.serving.http.chat import ChatApp, Offer, read_body, unknown
+from rung.serving.http.chat import ChatApp, Offer, ask_inside, read_body, unknown
 from rung.serving.http.guard import RequestGuard, on_defect, on_http, on_refused
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
+from rung.store import Store
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger("rung.serving")
+
+QuickApp = ChatApp | EmbeddingsApp
 
 
 @dataclass
@@ -60,7 +67,7 @@ class Served:
 
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests between
     endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``.
-    ``subject`` makes of a request's ``user`` what is kept of it.
+    ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
     """
 
     endpoints: Sequence[Endpoint]
@@ -72,6 +79,8 @@ class Served:
     door: Door | None = None
     metrics: Metrics | None = None
     subject: Callable[[str], str] = lambda user: ""
+    embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    store: Store | None = None
 
     def offer(self) -> Offer:
         """Raises InputError when two endpoints have one id."""
@@ -94,6 +103,7 @@ def make_app(
         tasks = [asyncio.create_task(_warm_up(served.endpoints, served.indexes, state))] if warm_up else []
         tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
         tasks += [asyncio.create_task(door.budgets.keep())] if door.budgets is not None else []
+        tasks += [asyncio.create_task(runner.run())] if runner is not None else []
         yield
         state.draining = True
         if threads is not None:
@@ -108,15 +118,18 @@ def make_app(
     threads = add_search(app, served.indexes, state.queue, served.limits) if served.indexes is not None else None
     chat = ChatApp(state.offer, state.queue, served.recorder, clock, served.subject)
     messages = replace(chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error)
-    _add_chat(app, chat, messages)
+    quick: dict[str, QuickApp] = {one.path: one for one in (chat, messages)}
+    if served.embedders:
+        quick["/v1/embeddings"] = EmbeddingsApp(served.embedders, state.queue)
+    _add_chat(app, quick)
     if served.ab_tests or served.recorder is not None:
         _add_feedback(app, served)
-    _add_models(app, state.offer)
+    runner = _add_batches(app, served, door, quick, state.queue)
+    _add_models(app, state.offer, served.embedders)
     _add_health(app, state, served.metrics)
     app.add_exception_handler(Refused, on_refused)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_defect)
-    quick = {one.path: one for one in (chat, messages)}
     app.add_middleware(RequestGuard, door=door, log=log, quick=quick, metrics=served.metrics)
     return app
 
@@ -124,24 +137,34 @@ def make_app(
 class _Through(Response):
     """An application's answer as a response."""
 
-    def __init__(self, chat: ChatApp) -> None:
+    def __init__(self, app: QuickApp) -> None:
         super().__init__()
-        self.chat = chat
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.chat(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
-def _add_chat(app: FastAPI, chat: ChatApp, messages: ChatApp) -> None:
+def _add_chat(app: FastAPI, quick: Mapping[str, QuickApp]) -> None:
+    """The addresses that are answered without the framework, for its schema."""
+
     @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
     async def ask() -> Response:
         """Ask a program or model; ``stream`` sends the answer as server-sent events."""
-        return _Through(chat)
+        return _Through(quick["/v1/chat/completions"])
 
     @app.post("/v1/messages", response_model=None, openapi_extra=_MESSAGES_SCHEMA)
     async def send() -> Response:
         """The same, by Anthropic's protocol."""
-        return _Through(messages)
+        return _Through(quick["/v1/messages"])
+
+    if "/v1/embeddings" not in quick:
+        return
+
+    @app.post("/v1/embeddings", response_model=None, openapi_extra=EMBEDDINGS_SCHEMA)
+    async def embed() -> Response:
+        """Vectors of texts."""
+        return _Through(quick["/v1/embeddings"])
 
 
 def _add_feedback(app: FastAPI, served: Served) -> None:
@@ -156,23 +179,42 @@ def _add_feedback(app: FastAPI, served: Served) -> None:
             raise Refused(503, "the store is in trouble", code="store", retry_after=5) from None
 
 
-def _add_models(app: FastAPI, offer: Offer) -> None:
+def _add_batches(
+    app: FastAPI, served: Served, door: Door, quick: Mapping[str, QuickApp], queue: RequestQueue
+) -> BatchRunner | None:
+    """Files and batches, where there is a store."""
+    if served.store is None:
+        return None
+    add_files(app, served.store)
+
+    async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
+        return await ask_inside(quick[path], path, body, call)
+
+    runner = BatchRunner(served.store, inside, queue, list(quick), door.call_for)
+    add_batches(app, runner, served.limits)
+    return runner
+
+
+def _add_models(app: FastAPI, offer: Offer, embedders: Mapping[str, Embedder]) -> None:
+    began = int(time.time())
+
+    def mine(request: Request) -> dict[str, int]:
+        """What this caller may ask, and since when there is it."""
+        caller = request.scope["rung.call"].caller
+        every = {**offer.created, **dict.fromkeys(embedders, began)}
+        return {id: when for id, when in every.items() if caller.may_ask(id)}
+
     @app.get("/v1/models")
     async def models(request: Request) -> ModelList:
         """Everything that is offered to this caller."""
-        caller = request.scope["rung.call"].caller
-        return ModelList(
-            data=[ModelWire(id=id, created=when) for id, when in offer.created.items() if caller.may_ask(id)]
-        )
+        return ModelList(data=[ModelWire(id=id, created=when) for id, when in mine(request).items()])
 
     @app.get("/v1/models/{id:path}")
     async def model(request: Request, id: str) -> ModelWire:
         """One thing that is offered."""
-        caller = request.scope["rung.call"].caller
-        mine = {name: when for name, when in offer.created.items() if caller.may_ask(name)}
-        if id not in mine:
-            raise unknown(id, list(mine))
-        return ModelWire(id=id, created=mine[id])
+        if id not in (found := mine(request)):
+            raise unknown(id, list(found))
+        return ModelWire(id=id, created=found[id])
 
 
 def _add_health(app: FastAPI, state: State, metrics: Metrics | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import JSONResponse
 
 from rung.core.errors import InputError
-from rung.serving.access.call import RequestCall
+from rung.serving.access.call import RequestCall, enter
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
@@ -110,6 +111,39 @@ class ChatApp:
             scope["rung.call"].subject = self.subject(asked.user)
         made = self.dialect(f"chatcmpl-{secrets.token_hex(12)}", int(self.clock()), endpoint, asked)
         return ChatAnswer(endpoint, asked, self.queue, made, turn, self.recorder)
+
+
+async def ask_inside(app: Any, path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
+    """Ask an application of this server from inside it: the status, and the answer's JSON."""
+    scope: dict[str, Any] = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http",
+        "rung.call": call, "rung.id": "req-" + secrets.token_hex(8),
+    }  # fmt: skip
+    status, parts, asked = 500, [], False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.Event().wait()
+        asked = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(event: Any) -> None:
+        nonlocal status
+        status = event.get("status", status)
+        parts.append(event.get("body", b""))
+
+    async def run() -> None:
+        enter(call)
+        try:
+            await app(scope, receive, send)
+        except Refused as refused:
+            await JSONResponse(refused.body(), refused.status)(scope, receive, send)
+
+    await asyncio.create_task(run())
+    found: dict[str, Any] = json.loads(b"".join(parts))
+    return status, found
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:

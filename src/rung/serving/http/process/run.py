@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -35,7 +36,7 @@ from rung.serving.http.chat import Offer
 from rung.serving.http.limits import Limits
 from rung.serving.http.process.server import Server, address, listen, running, take_over
 from rung.serving.http.process.supervisor import Supervisor, command_again
-from rung.serving.http.process.worker import tell_ready, watch_parent
+from rung.serving.http.process.worker import PARENT, tell_ready, watch_parent
 from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
@@ -113,11 +114,17 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             recorder = Recorder(store, plan.record_days)
         metrics = Metrics() if plan.metrics else None
         served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder, door, metrics)
+        embedders = {name: name for name in plan.embedder} | (gateway.spec.embedders if gateway is not None else {})
+        served = replace(
+            served,
+            embedders={id: pool.embedder(name) for id, name in embedders.items()},
+            store=store if plan.batches or gateway is not None else None,
+        )
         app = make_app(served)
         if plan.check:
             for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
                 say(str(parity))
-        for line in _announce(served, opened, plan, address(bound)):
+        for line in _announce(served, opened, plan, address(bound)) if PARENT not in os.environ else ():
             say(line)
         if gateway is not None:
             _read_again_on_signal(
@@ -127,7 +134,8 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         telling = asyncio.create_task(tell_ready(server, app.state.rung))
         stack.callback(telling.cancel)
         await server.serve(sockets=[bound])
-        say("stopped")
+        if PARENT not in os.environ:
+            say("stopped")
 
 
 def make_door(keys: Keys, store: Store | None, spec: GatewaySpec | None, plan: ServePlan) -> Door:
