@@ -120,6 +120,17 @@ async def test_branch_loop_map_and_inputs() -> None:
     assert answer.output == ["ABOUT A\n\nTONE: DRY!!", "second: ABOUT B\n\nTONE: DRY!!"]
 
 
+async def test_what_is_carried_is_old_before_it_is_written_and_new_after() -> None:
+    body = [
+        {"value": "text + '?'", "output": "before"},
+        {"value": "text + '.'", "output": "text"},
+        {"value": "text + '!'", "output": "after"},
+    ]
+    steps = [{"repeat": body, "carry": {"text": "'x'"}, "most": 2}]
+    answer = await flow({"steps": steps, "outputs": ["before", "text", "after"]})({})
+    assert answer.output == {"before": "x.?", "text": "x..", "after": "x..!"}
+
+
 async def test_retry_otherwise_and_failure() -> None:
     def flaky(input: Any, repeat: int) -> Any:
         return f"try {repeat}" if repeat == 2 else Answer(None, failure=Failure("model", "down"))
@@ -288,6 +299,7 @@ def test_graphs_name_every_step() -> None:
             "steps": [
                 {"agent": "a", "task": "{{ t }}", "output": "x"},
                 {"when": "x", "then": [{"value": "'<1>'", "output": "y"}], "else": [{"value": "2", "output": "y"}]},
+                {"repeat": [{"vote": ["a"], "task": "{{ x }}", "output": "z"}], "most": 2},
             ],
         },
         a=Says(lambda _: ""),
@@ -296,7 +308,7 @@ def test_graphs_name_every_step() -> None:
     assert text.startswith("flowchart LR")
     assert "s0 -- x --> s1" in text
     picture = svg(program.flow)
-    assert picture.count("<rect") == 4
+    assert picture.count("<rect") == 5
     assert "&lt;1&gt;" in picture
 
 

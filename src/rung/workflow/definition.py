@@ -3,7 +3,7 @@ with its line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -288,9 +288,8 @@ class FlowReader:
                 self.wrong(
                     ("outputs",), f"output {name!r} is written by no step", nearest(name, writers), "missing-output"
                 )
-        needs = {step.name: {writers[name].name for name in step.reads - again if name in writers} for step in steps}
         try:
-            TopologicalSorter(needs).prepare()
+            TopologicalSorter(needs(steps, again)).prepare()
         except CycleError as error:
             circle = " -> ".join(error.args[1])
             self.wrong(steps[0].place, f"the steps wait for each other: {circle}", "take one input away", "circle")
@@ -326,6 +325,20 @@ def _unused(reader: FlowReader, inputs: Iterable[str], steps: Sequence[FlowStep]
             level="warning",
             code="unused-agent",
         )
+
+
+def needs(steps: Sequence[FlowStep], carried: Container[str]) -> dict[str, set[str]]:
+    """For each step the steps that it waits for. What is ``carried`` from round to round and written anew is read as it was by the
+    steps up to the one that writes it, and anew by those behind it."""
+    writers = {name: (at, step.name) for at, step in enumerate(steps) for name in step.writes}
+    return {
+        step.name: {
+            writers[name][1]
+            for name in step.reads
+            if name in writers and (name not in carried or writers[name][0] < at)
+        }
+        for at, step in enumerate(steps)
+    }
 
 
 def _outside(steps: Sequence[FlowStep]) -> set[str]:

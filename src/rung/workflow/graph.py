@@ -26,14 +26,17 @@ def mermaid(flow: Flow) -> str:
 def _title(step: FlowStep) -> str:
     """A step in a few words."""
     what = step.given[step.kind]
-    words = {
-        "agent": f"{step.name}: {what}" if step.name != what else step.name,
-        "tool": f"{step.name}: {what}",
-        "vote": f"{step.name}: vote of {', '.join(what) if isinstance(what, list) else what}",
-        "when": f"when {what}",
-        "repeat": f"repeat until {step.given.get('until', step.given.get('most'))}",
-        "each": f"each of {what}",
-    }.get(step.kind, f"{step.name} = {spell(what)}")
+    match step.kind:
+        case "agent" | "tool":
+            words = f"{step.name}: {what}" if step.name != what else step.name
+        case "vote":
+            words = f"{step.name}: vote of {', '.join(what)}"
+        case "when" | "each":
+            words = f"{step.kind}{' of' * (step.kind == 'each')} {what}"
+        case "repeat":
+            words = f"repeat until {step.given.get('until', step.given.get('most'))}"
+        case _:
+            words = f"{step.name} = {spell(what)}"
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 

@@ -15,7 +15,7 @@ from rung.core.text.reply import offence
 from rung.core.types import Answer
 from rung.foundations.sandbox import render
 from rung.teams.consensus.tally import tally
-from rung.workflow.definition import Flow, FlowReader, FlowStep, expression
+from rung.workflow.definition import Flow, FlowReader, FlowStep, expression, needs
 from rung.workflow.log import FlowLog, Halted, StepFailed
 
 ITEMS = 10_000
@@ -49,14 +49,9 @@ class FlowRun:
 
     async def scope(self, steps: Sequence[FlowStep], known: Mapping[str, Any], path: str) -> dict[str, Any]:
         """What the steps of a list write."""
-        writers = {name: step.name for step in steps for name in step.writes}
-        by_name = {step.name: step for step in steps}
-        order = TopologicalSorter(
-            {
-                step.name: {writers[name] for name in step.reads if name in writers and name not in known}
-                for step in steps
-            }
-        )
+        places = {step.name: at for at, step in enumerate(steps)}
+        writers = {name: at for at, step in enumerate(steps) for name in step.writes}
+        order = TopologicalSorter(needs(steps, known))
         order.prepare()
         wrote: dict[str, Any] = {}
         running: dict[asyncio.Task[dict[str, Any]], str] = {}
@@ -64,8 +59,10 @@ class FlowRun:
         try:
             while order.is_active():
                 for name in order.get_ready():
-                    step = by_name[name]
-                    work = self._step(step, {**known, **wrote}, f"{path}{name}")
+                    at = places[name]
+                    step = steps[at]
+                    seen = {key: value for key, value in wrote.items() if key not in known or writers[key] < at}
+                    work = self._step(step, {**known, **seen}, f"{path}{name}")
                     running[asyncio.create_task(self._held(work, None if step.parts else free))] = name
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
