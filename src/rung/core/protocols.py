@@ -273,8 +273,10 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class Conversing(Protocol):
-    """Optional on a Program: it goes on in a conversation. Without it the last message is its whole input."""
+    """Optional on a Program: it goes on in a conversation, where it ``converses``. Without it the last message is its whole input."""
 
+    @property
+    def converses(self) -> bool: ...
     async def converse(self, messages: Sequence[Message], *, owner: str = "") -> Answer:
         """The answer to the last message. Conversations of different owners are kept apart."""
         ...

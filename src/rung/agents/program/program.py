@@ -172,6 +172,11 @@ class AgentProgram:
     def _conversations(self) -> MemoryTrail:
         return MemoryTrail()
 
+    @property
+    def converses(self) -> bool:
+        """An agent in an environment does what that asks, and talks with nobody."""
+        return self.environment is None
+
     async def converse(self, messages: Sequence[Message], *, owner: str = "") -> Answer:
         """The answer to the last message of a conversation, which is one episode (see ``conversation``). Outside of ``recording`` it
         is kept for as long as this program lives."""

@@ -125,7 +125,7 @@ def chat(target: Agent, changes: AgentChanges, store: StoreUrl = None) -> None:
     async def run() -> int:
         async with Pool(settings) as pool:
             program, folder = open_program(target, changes.given(), pool)
-            if not isinstance(program, Conversing):
+            if not isinstance(program, Conversing) or not program.converses:
                 raise InputError(f"{target} does not converse", remedy=f"ask it once: rung run {target} -i ...")
             with (
                 open_store(settings.store_url) as opened,

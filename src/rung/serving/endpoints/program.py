@@ -10,8 +10,9 @@ from typing import Any
 
 from rung.core.codec import encode, spell
 from rung.core.errors import InputError
-from rung.core.protocols import Model
+from rung.core.protocols import Conversing, Model
 from rung.core.types import Answer, Input, Message, text_of
+from rung.core.types.trail import Trail, recording
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused, hide_paths
 from rung.serving.endpoints.compute import Pace, size
@@ -25,7 +26,8 @@ from rung.serving.http.limits import CHARACTERS
 class ProgramEndpoint:
     """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
 
-    Earlier messages and sampling fields change nothing: the program answers as it was evaluated.
+    Earlier messages and sampling fields change nothing: the program answers as it was evaluated. But one that converses, an agent, hears
+    all of them; what it does is kept in ``trail``, where there is one.
     """
 
     opened: Opened
@@ -33,6 +35,7 @@ class ProgramEndpoint:
     detail: bool = True
     characters: int = CHARACTERS
     pace: Pace = field(default_factory=Pace, compare=False)
+    trail: Trail | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -53,7 +56,12 @@ class ProgramEndpoint:
         wanted = bool(request.rung) and self.detail
         text = []
         answer: Answer | None = None
-        if live and self.opened.program.model is not None:
+        if self.trail is not None:
+            answer = await self._kept(request, value, self.trail)
+            text.append(_text(answer))
+            if live and answer.failure is None:
+                yield Piece(0, text[0])
+        elif live and self.opened.program.model is not None:
             async with aclosing(stream_answer(self.opened.program, value)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Answer):
@@ -72,8 +80,19 @@ class ProgramEndpoint:
             raise failed(answer.failure, extension)
         yield ChatChoice(0, "".join(text), usage=answer.usage, extension=extension)
 
+    async def _kept(self, request: ChatRequest, value: Input, trail: Trail) -> Answer:
+        """An answer whose episode is kept; of a conversation it is the one that has gone on since its beginning."""
+        program = self.opened.program
+        with recording(trail):
+            if request.input is not None or not isinstance(program, Conversing) or not program.converses:
+                return await program(value)
+            return await program.converse([one.message() for one in request.messages], owner=request.user or "")
+
     def heard(self, request: ChatRequest) -> tuple[Message, ...]:
-        return (Message("user", text_of(self._input(request))),)
+        value = self._input(request)
+        if self.trail is not None and request.input is None:
+            return tuple(message.message() for message in request.messages)
+        return (Message("user", text_of(value)),)
 
     def _input(self, request: ChatRequest) -> Input:
         fields = self.opened.fields

@@ -15,6 +15,7 @@ _FAILURES: dict[str, tuple[int, str, bool]] = {
     "budget": (429, "budget_exceeded", False),
     "program": (500, "program_failed", False),
     "metric": (500, "program_failed", False),
+    "waiting": (409, "waiting_for_a_person", False),
 }
 
 

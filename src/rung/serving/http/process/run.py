@@ -48,6 +48,10 @@ from rung.store import Store, open_store
 logger = logging.getLogger("rung.serving")
 
 
+EPISODES = ("agent", "workflow")
+"""Kinds of programs whose answers are episodes, which are kept."""
+
+
 def run_server(plan: ServePlan, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
     start_log(plan.log)
@@ -104,7 +108,9 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
             stack.callback(indexes.close)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
-        endpoints = make_endpoints(opened, plan, pool)
+        if store is None and any(one.program.kind in EPISODES for one in opened):
+            store = stack.enter_context(open_store(settings.store_url))
+        endpoints = make_endpoints(opened, plan, pool, store)
         if gateway is not None:
             endpoints += gateway.chains.values()
         ab_tests, recorder = [], None
@@ -206,12 +212,13 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
     )
 
 
-def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool) -> list[Endpoint]:
-    """The programs, then the bare models that were asked for, each once."""
-    endpoints: list[Endpoint] = [
-        ProgramEndpoint(one, int((one.folder / "program.json").stat().st_mtime), plan.details, plan.limits.characters)
-        for one in opened
-    ]
+def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool, store: Store | None = None) -> list[Endpoint]:
+    """The programs, then the bare models that were asked for, each once. Episodes of agents are kept in ``store``."""
+    endpoints: list[Endpoint] = []
+    for one in opened:
+        made = int((one.folder / "program.json").stat().st_mtime)
+        kept = store.episodes.trail() if store is not None and one.program.kind in EPISODES else None
+        endpoints.append(ProgramEndpoint(one, made, plan.details, plan.limits.characters, trail=kept))
     bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
     chosen = dict(bare) if plan.raw else {}
     for name in plan.model:
