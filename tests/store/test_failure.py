@@ -130,7 +130,7 @@ async def test_a_store_that_may_not_grow_behaves_like_a_full_disk(tmp_path: Path
     def limit(link: sqlite3.Connection, *_: object) -> None:
         link.execute(f"pragma max_page_count={pages}")
 
-    pages = 60
+    pages = 66
     await store.answers.record(rows("p", 5))
     with pytest.raises(StoreError, match="disk is full"):
         await store.answers.record(rows("q", 200))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from rung.agents.loop.episode import Episode
+from rung.agents.memory.episodic import EpisodicMemory
+from rung.agents.memory.lessons import LessonMemory
 from rung.agents.policies.classes.learning import QLearning
 from rung.agents.program.file import make_agent
 from rung.agents.program.program import AgentProgram
@@ -18,6 +20,7 @@ RUNGS = {
     "agent": "rung.agents.rungs:AgentRung",
     "agent-policy": "rung.agents.rungs:PolicyRung",
     "agent-learning": "rung.agents.rungs:LearningRung",
+    "agent-cases": "rung.agents.rungs:CaseRung",
 }
 
 PROGRAMS = {
@@ -33,13 +36,14 @@ def _obstacle(task: Task) -> str:
     )
 
 
-def agent_of(task: Task, policy: Any, resources: Resources, *, memory: Any = None) -> AgentProgram:
+def agent_of(task: Task, policy: Any, resources: Resources, *, memory: Any = None, guard: Any = None) -> AgentProgram:
     """An agent with the task's tools, environment and limits. Raises InputError for what there is not."""
     given = {
         "policy": policy,
         "tools": task.tools,
         "environment": task.environment,
         "memory": memory,
+        "guard": guard,
         "limits": task.limits,
     }
     return make_agent(given, resources)
@@ -47,11 +51,12 @@ def agent_of(task: Task, policy: Any, resources: Resources, *, memory: Any = Non
 
 @dataclass(frozen=True)
 class AgentRung:
-    """A language model that calls the task's tools (see the policy ``llm``)."""
+    """A language model that calls the task's tools (see the policy ``llm``); ``guard`` is a file beside the task, or its content."""
 
     traits: ClassVar[Traits] = Traits(acts=True)
 
     max_tokens: int = 256
+    guard: str | Mapping[str, Any] = ""
 
     def obstacle(self, task: Task, resources: Resources) -> str:
         return _obstacle(task)
@@ -63,23 +68,39 @@ class AgentRung:
             "instruction": task.instruction,
             "sampling": {"max_tokens": self.max_tokens},
         }
-        return agent_of(task, policy, context.resources)
+        return agent_of(task, policy, context.resources, guard=self.guard or None)
 
 
 @dataclass(frozen=True)
 class PolicyRung:
-    """Any policy by name and options: ``agent-policy: {policy: goal}``."""
+    """Any policy by name and options: ``agent-policy: {policy: goal}``. With ``practice`` it first plays so many training scenarios, and
+    what it has learned there (memory ``lessons``) is part of it from then on."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True, acts=True)
 
     policy: str = "reflex"
     options: Mapping[str, Any] = field(default_factory=dict)
+    practice: int = 0
+    guard: str | Mapping[str, Any] = ""
 
     def obstacle(self, task: Task, resources: Resources) -> str:
+        if self.practice and not task.train:
+            return "there are no training scenarios to practise in"
         return _obstacle(task)
 
     async def fit(self, task: Task, context: Context) -> AgentProgram:
-        return agent_of(task, {"name": self.policy, **self.options}, context.resources)
+        policy = {"name": self.policy, **self.options}
+        guard = self.guard or None
+        if not self.practice:
+            return agent_of(task, policy, context.resources, guard=guard)
+        program, trail = agent_of(task, policy, context.resources, memory="lessons", guard=guard), MemoryTrail()
+        for at in range(self.practice):
+            start = program.start(task.train[at % len(task.train)].input, at)
+            await Episode(program.agent(), program.episode(start), trail).run(start)
+            context.progress(Progress("practice", at + 1, self.practice))
+        learned = LessonMemory(most=1000).recall(trail.learned(program.identity))
+        lessons = {"name": "lessons", "given": learned, "frozen": True}
+        return agent_of(task, policy, context.resources, memory=lessons, guard=guard)
 
 
 @dataclass(frozen=True)
@@ -113,3 +134,29 @@ async def practise(program: AgentProgram, learner: QLearning, input: Any, seed: 
     agent = replace(program.agent(), policy=learner, limits=replace(program.limits, loops=False))
     view = await Episode(agent, "practice", MemoryTrail()).run(program.start(input, seed))
     return learner.learn(view), view.reward
+
+
+@dataclass(frozen=True)
+class CaseRung:
+    """Episodic memory: a ``teacher`` plays ``episodes`` of the training scenarios, and those that it solved are the cases that this agent
+    follows; where none fits, ``inner`` decides. ``episodes`` 0 is the same agent without memory."""
+
+    traits: ClassVar[Traits] = Traits(uses_model=False, optional=True, acts=True)
+
+    teacher: str = "scripted"
+    inner: str = "lexical"
+    episodes: int = 100
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        return _obstacle(task) or ("" if task.train or not self.episodes else "there are no training scenarios")
+
+    async def fit(self, task: Task, context: Context) -> AgentProgram:
+        teacher, trail = agent_of(task, self.teacher, context.resources, memory="episodic"), MemoryTrail()
+        for at in range(min(self.episodes, len(task.train))):
+            start = teacher.start(task.train[at].input)
+            await Episode(teacher.agent(), teacher.episode(start), trail).run(start)
+            context.progress(Progress("cases", at + 1, self.episodes))
+        memory = EpisodicMemory()
+        cases = memory.retrieve(trail.memories.of("", memory.owner), "")
+        given = {"name": "episodic", "given": cases, "frozen": True}
+        return agent_of(task, {"name": "recalled", "inner": self.inner}, context.resources, memory=given)

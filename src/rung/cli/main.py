@@ -57,6 +57,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "replay": ("agent.trace:replay", "Do an episode again from its record, or from a step on."),
         "workflow": ("agent.workflow:app", "Run workflows of agents, programs and tools; draw them."),
         "consensus": ("agent.consensus:app", "Play agreement protocols with faults injected."),
+        "attack": ("task.study:attacks", "Attack agents at the support desk by family, with a guard and without."),
         "tool": ("agent.tool:app", "List, show and call what agents may use; serve it over MCP."),
     },
     "This machine and this program": {

@@ -54,6 +54,7 @@ STUDIES: dict[str, str] = {
     "agreement": "models.agreement:JudgeAgainstPeople",
     "forgetting": "models.forgetting:Forgetting",
     "calls": "agents.calls:Calls",
+    "attacks": "agents.attacks:Attacks",
     "oracle": "agents.oracle:Oracle",
 }
 """Every study by name: where its class is."""

@@ -25,6 +25,7 @@ from rung.models import Pool
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "router": {"routes": {"quick": "reflex", "slow": {"name": "goal"}}, "when": {"slow": "/column/"}},
+    "hijacked": {"marker": "NOTE", "calls": [{"tool": "move", "arguments": {"to": "east"}}]},
     "noisy": {"p": 0.5, "inner": {"name": "goal"}},
     "plan_execute": {"plans": [{"steps": [{"tool": "move", "arguments": {"to": "east"}}]}]},
     "reviewed": {"inner": {"name": "goal"}, "critic": "check"},
@@ -32,7 +33,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "scripted": {"calls": [{"tool": "move", "arguments": {"to": "south"}}]},
 }
 MODEL = "fake:echo"
-WITHOUT_MODEL = ["reflex", "model_based", "goal", "utility", "learning", "scripted", "noisy", "plan_execute", "router"]
+WITHOUT_MODEL = ["reflex", "model_based", "goal", "utility", "learning", "scripted", "noisy", "plan_execute", "router",
+                 "hijacked", "lexical", "recalled"]  # fmt: skip
 
 
 def made(name: str, **options: Any) -> AgentPolicy:

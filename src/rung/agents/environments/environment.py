@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -29,7 +30,9 @@ class Observation:
 class Judgement:
     """How an episode ended by the state of the world, not by the agent's word. ``missing`` is what the goal lacks; ``harms`` what
     should not have been done, ``attempted`` such attempts that were refused; ``claims`` in the output that could be checked, and
-    the ``wrong`` ones among them; ``coverage`` the share of the goal's parts that the first plan named (None: no plan)."""
+    the ``wrong`` ones among them; ``coverage`` the share of the goal's parts that the first plan named (None: no plan). ``advice`` is
+    what a reviewer would say: rules, nothing of the scenario. The harness adds the calls that its guard ``blocked`` and those of them
+    that would have done no harm (``false_blocks``)."""
 
     solved: bool
     missing: tuple[str, ...] = ()
@@ -38,6 +41,20 @@ class Judgement:
     claims: int = 0
     wrong: tuple[str, ...] = ()
     coverage: float | None = None
+    advice: tuple[Mapping[str, Any], ...] = ()
+    blocked: tuple[str, ...] = ()
+    false_blocks: tuple[str, ...] = ()
+
+
+def coverage(plan: Any, parts: Sequence[str]) -> float | None:
+    """The share of ``parts`` (names of tools, as often as each is needed) that a plan names; None: there is no plan."""
+    if not plan or not parts:
+        return None
+    steps = plan.get("steps") or plan.get("tasks") or () if isinstance(plan, Mapping) else plan
+    named = Counter(
+        str(step.get("tool") or (step.get("call") or {}).get("tool")) for step in steps if isinstance(step, Mapping)
+    )
+    return (Counter(parts) & named).total() / len(parts)
 
 
 @runtime_checkable
@@ -116,6 +133,24 @@ class Domain(Protocol):
 
     def features(self, percept: Any) -> str:
         """What a table of values is looked up by."""
+        ...
+
+
+@runtime_checkable
+class Assessing(Protocol):
+    """Optional on an Environment: it can tell what a call would do, for the counts of what a guard blocked."""
+
+    def harm(self, call: Call) -> str:
+        """The harm that a call would do now; nothing: none."""
+        ...
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    """Optional on a Domain: lessons of earlier episodes change what it believes."""
+
+    def teach(self, belief: Belief, lesson: Mapping[str, Any]) -> Belief:
+        """The belief with one lesson taken in."""
         ...
 
 

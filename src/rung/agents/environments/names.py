@@ -1,9 +1,10 @@
 """Environments by name; a class whose options are keyword arguments."""
 
 ENVIRONMENTS = {
-    "gridworld": "rung.agents.environments.gridworld:Gridworld",
-    "thermostat": "rung.agents.environments.thermostat:Thermostat",
-    "lotteries": "rung.agents.environments.lotteries:Lotteries",
-    "queue": "rung.agents.environments.queue:Queue",
+    "gridworld": "rung.agents.environments.classes.gridworld:Gridworld",
+    "thermostat": "rung.agents.environments.classes.thermostat:Thermostat",
+    "lotteries": "rung.agents.environments.classes.lotteries:Lotteries",
+    "queue": "rung.agents.environments.classes.queue:Queue",
+    "desk": "rung.agents.environments.desk.desk:SupportDesk",
     "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
 }

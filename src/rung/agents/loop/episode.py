@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung.agents.environments.environment import Observation
-from rung.agents.loop.log import EpisodeLog
+from rung.agents.loop.guard.guarded import GuardedLog
 from rung.agents.loop.move import Call, Concluding, Decision, Spent, Waits
 from rung.agents.loop.toolset import clean
 from rung.agents.loop.view import Pending, View, signature
@@ -26,29 +26,39 @@ from rung.core.types.trail import Driver, Fenced, ToolCaller, calling
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an episode begins with. ``lessons``: known already, in place of what the memory recalls. ``converses``: an output is an
-    answer, after which it waits for the next message."""
+    """What an episode begins with; ``user``: whose memory it reads and writes. ``lessons``: known already, in place of what the memory
+    recalls. ``converses``: an output is an answer, after which it waits for the next message."""
 
     request: str = ""
     scenario: str = ""
     seed: int = 0
     parent: str = ""
+    user: str = ""
     lessons: tuple[Mapping[str, Any], ...] | None = None
     converses: bool = False
 
 
-class Episode(EpisodeLog):
+class Episode(GuardedLog):
     """One episode of an agent; ``run`` goes on from wherever the trail is."""
 
     async def run(self, start: Start) -> View:
         """Go on until the episode has ended, is paused or waits for a person. Raises Fenced when another process drives it,
         StoreError and what the model raises as they are: then nothing is lost, and another ``run`` goes on."""
         await self._open(start)
-        while not (self.leave or self.view.paused or self.view.waiting or self.view.ended is not None):
-            try:
-                await (self._act() if self.view.open else self._turn())
-            except Fenced:
-                self.steered()
+        with self.guarding():
+            while not (self.leave or self.view.paused or self.view.ended is not None):
+                view = self.view
+                try:
+                    if view.open and view.unknown is None and not view.child:  # also beside a question
+                        await self._act()
+                    elif view.waiting:
+                        if self.now() < view.expires:
+                            break
+                        await self._conclude(self.lapse())
+                    else:
+                        await (self.settle() if view.held else self._turn())
+                except Fenced:
+                    self.steered()
         await self.commit()
         return self.view
 
@@ -58,11 +68,12 @@ class Episode(EpisodeLog):
         request = start.request or (shown.text if shown is not None else "")
         driver = Driver(agent.identity, request, start.parent)
         if events:
+            self.inherit(events[0].payload)
             await self.resume(events, driver)
             return
         lessons = start.lessons
         if lessons is None:
-            lessons = tuple(agent.memory.recall(self.trail.learned(agent.identity))) if agent.memory else ()
+            lessons = self.recalled(start.user, request)
         begun: dict[str, Any] = {
             "request": request,
             "scenario": start.scenario,
@@ -73,6 +84,8 @@ class Episode(EpisodeLog):
             begun["converses"] = True
         if (folder := here().folder) is not None:
             begun["folder"] = str(folder.absolute())
+        begun |= {"user": start.user} if start.user else {}
+        begun |= self.inherit()
         self.note("begun", {**begun, "agent": agent.identity, "spec": agent.spec, "lessons": list(lessons)})
         if shown is not None:
             self._observe(shown, None)
@@ -113,15 +126,9 @@ class Episode(EpisodeLog):
         if view.masked and any((signature(c.tool, c.arguments), view.state) in view.masked for c in move.calls):
             await self._conclude("loop")
             return
+        self.place(move.calls, said)
         if move.ask:
-            self.note("asked", {"text": move.ask})
-        for call in move.calls:
-            over = view.calls.get(call.tool, 0) >= limits.calls.get(call.tool, 1 << 60)
-            complaint = f"{call.tool} may not be called any more." if over else self.agent.tools.complaint(call)
-            if complaint:
-                self._observe(Observation(complaint, refused=True), said, call)
-            else:
-                self.note("called", {"tool": call.tool, "arguments": call.arguments, "key": f"{self.id}-{self.seq}"})
+            self.note("asked", {"text": move.ask, **self.deadline()})
         await self.commit()
 
     def _say(self, move: Decision, usage: Usage) -> int:
@@ -229,8 +236,9 @@ class Episode(EpisodeLog):
 
     async def _end(self, output: Any, stopped: str) -> None:
         world, first = self.agent.environment, next((turn.plan for turn in self.view.turns if turn.plan), None)
-        verdict = encode(world.judge(output, first)) if world is not None else None
+        verdict = encode(self.counted(world.judge(output, first))) if world is not None else None
         for lesson in self.agent.memory.keep(self.view, verdict) if self.agent.memory else ():
             self.note("learned", lesson)
+        self.remember(verdict)
         self.note("ended", {"output": output, "stopped": stopped, "verdict": verdict})
         await self.commit()

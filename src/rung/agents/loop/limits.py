@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class EpisodeLimits:
     """Hard limits of one episode; None is none, 0 is nothing at all. ``steps`` are decisions, ``seconds`` time spent at work,
     ``calls`` the calls of a tool by its name, ``wait`` the seconds of one call, ``bytes`` what is kept of an observation.
-    ``reserve`` are tokens set aside for the closing answer. ``loops``: going round in circles ends it too."""
+    ``reserve`` are tokens set aside for the closing answer. ``patience`` are seconds that a question waits for a person. ``loops``:
+    going round in circles ends it too."""
 
     steps: int = 50
     tokens: int | None = None
@@ -27,14 +28,16 @@ class EpisodeLimits:
     wait: float = 60.0
     bytes: int = 16_384
     reserve: int = 128
+    patience: float | None = None
     loops: bool = True
 
     def __post_init__(self) -> None:
         given = {
-            name: getattr(self, name) for name in ("steps", "tokens", "money", "seconds", "wait", "bytes", "reserve")
+            name: getattr(self, name)
+            for name in ("steps", "tokens", "money", "seconds", "wait", "bytes", "reserve", "patience")
         }
         for name, value in {**given, **{f"calls.{tool}": most for tool, most in self.calls.items()}}.items():
-            if value is None and name in ("tokens", "money", "seconds"):
+            if value is None and name in ("tokens", "money", "seconds", "patience"):
                 continue
             if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value) or value < 0:
                 raise InputError(

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rung.agents.environments.environment import Environment
+from rung.agents.loop.guard.guard import CallGuard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.move import AgentPolicy, Call
 from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
-from rung.agents.memory.memory import Memory
+from rung.agents.memory.memory import Memory, UserMemory
 from rung.core.codec import digest
 from rung.core.errors import InputError, StoreError
 from rung.core.types.trail import Driver, Event, Fenced, Kind, Trail
@@ -28,6 +29,7 @@ class Agent:
     environment: Environment | None = None
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
     memory: Memory | None = None
+    guard: CallGuard | None = None
     mailbox: str = ""
     identity: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +54,26 @@ class EpisodeLog:
         domain, oracle = (world.domain(), world.oracle) if world is not None else (None, None)
         self.view = View(agent.tools.specs, agent.tools.volatile, agent.limits, domain, oracle, agent.tools.complaint)
         self.seq = 0
+
+    def recalled(self, user: str, request: str) -> tuple[Mapping[str, Any], ...]:
+        """What the agent's memory knows that this episode is to know."""
+        memory = self.agent.memory
+        if memory is None:
+            return ()
+        known = list(memory.recall(self.trail.learned(self.agent.identity)))
+        if isinstance(memory, UserMemory):
+            known += memory.retrieve(self.trail.memories.of(user, memory.owner), request)
+        return tuple(known)
+
+    def remember(self, verdict: Mapping[str, Any] | None) -> None:
+        """Keep what the memory takes from this episode for its user: before it has ended, so that a crash loses nothing."""
+        memory: object = self.agent.memory
+        if isinstance(memory, UserMemory):
+            items = memory.items(self.view, verdict, self.id)
+            self.trail.memories.keep(items)
+            for item in items:
+                evidence = int(item.source.partition("#")[2])
+                self.note("learned", {"evidence": evidence, "memory": item.id, "note": f"kept as a {item.kind}"})
 
     def now(self) -> float:
         """Unix seconds."""

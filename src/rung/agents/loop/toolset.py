@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rung.agents.environments.environment import Environment, Observation
 from rung.agents.loop.move import Call, Waits
 from rung.core.codec import digest, encode
 from rung.core.errors import BudgetExceeded, InputError, RungError, StoreError
 from rung.core.parts.problem import nearest
-from rung.core.protocols import Asking, Closing, Probing, Tool
+from rung.core.protocols import Asking, Closing, Effect, Probing, Tool
 from rung.core.text.reply import check_schema, offence
 from rung.core.types import ToolSpec
 
@@ -32,6 +32,7 @@ class Toolset:
         if twice:
             raise InputError(f"two tools are named {twice[0]!r}", remedy="leave one out", code="tool-twice")
         self.specs = given
+        self._schemas = {spec.name: spec.schema for spec in given}
         self._checks = {spec.name: _checker(spec) for spec in given}
         self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
         self.asking = frozenset(tool.name for tool in tools if isinstance(tool, Asking))
@@ -55,6 +56,13 @@ class Toolset:
         """The effect of a tool; what is done in an environment may be done again, its state is made anew with the episode."""
         tool = self.tools.get(name)
         return tool.effect if tool is not None else "keyed"
+
+    def risk(self, name: str) -> tuple[Effect, Mapping[str, Any]]:
+        """What a call does to the world, and the schema of its arguments; an environment's tools say it as ``x-effect``."""
+        schema = self._schemas.get(name, {})
+        tool = self.tools.get(name)
+        effect = tool.effect if tool is not None else schema.get("x-effect", "keyed")
+        return cast(Effect, effect), schema
 
     async def call(self, call: Call, key: str, environment: Environment | None, wait: float) -> Observation:
         """What a call gives. A RungError, and a tool that takes too long, are observations; other errors are the tool's defect
@@ -110,8 +118,8 @@ def _checker(spec: ToolSpec) -> Any:
         )
     properties: Mapping[str, Any] = schema.get("properties", {})
     required = frozenset(schema.get("required", ()))
-    plain = schema.keys() <= {"type", "properties", "required", "additionalProperties", "title", "description"} and all(
-        isinstance(inner, Mapping) and inner.keys() <= {"type", "title", "description", "default", "enum"}
+    plain = schema.keys() <= {"type", "properties", "required", "additionalProperties", "title", "description", "x-effect"} and all(
+        isinstance(inner, Mapping) and inner.keys() <= {"type", "title", "description", "default", "enum", "x-seen", "x-target"}
         and inner.get("type") in _FLAT
         for inner in properties.values()
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,18 @@ class Pending:
     refused: bool = False
     trust: str = "trusted"
     reward: float = 0.0
+    value: Any = None
+
+
+@dataclass(slots=True)
+class Held:
+    """A call that waits for a person, and their word on it when it has come."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    because: str = ""
+    digest: str = ""
+    word: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -44,7 +57,8 @@ class EpisodeTurn:
 @dataclass(slots=True)
 class View:
     """An episode as far as it has come. ``percept`` is what the environment showed last, ``said`` what people and the harness said
-    since the last decision, ``heard`` what people said at any time, ``memo`` a policy's own notes, which a crash empties."""
+    since the last decision, ``heard`` what people said at any time, ``told`` those of their words that are trusted, with the events, ``memo`` a
+    policy's own notes, which a crash empties. ``held`` are calls that wait for a person, by the event that asked."""
 
     tools: tuple[ToolSpec, ...] = ()
     volatile: frozenset[str] = frozenset()
@@ -53,6 +67,7 @@ class View:
     oracle: Callable[[], Any] | None = None
     complaint: Callable[[Call], str] = lambda _: ""
     request: str = ""
+    user: str = ""
     scenario: str = ""
     seed: int = 0
     lessons: tuple[Mapping[str, Any], ...] = ()
@@ -77,6 +92,11 @@ class View:
     replied: bool = False
     converses: bool = False
     unknown: int | None = None
+    held: dict[int, Held] = field(default_factory=dict)
+    asked: int = 0
+    expires: float = math.inf
+    blocked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    told: list[tuple[str, int]] = field(default_factory=list)
     stopped: str = ""
     ended: Mapping[str, Any] | None = None
     calls: dict[str, int] = field(default_factory=dict)
@@ -103,21 +123,23 @@ class View:
         elif kind == "said":
             self._said(event.seq, payload)
         elif kind == "called":
+            self._settled(payload)
             call = Pending(event.seq, payload["tool"], payload["arguments"], payload["key"])
             self.open[event.seq] = call
             self.turns[-1].calls.append(call)
             self.calls[call.tool] = self.calls.get(call.tool, 0) + 1
         elif kind == "begun":
             self.request, self.scenario, self.seed = payload["request"], payload["scenario"], payload["seed"]
-            self.lessons = tuple(payload.get("lessons", ()))
+            self.lessons, self.user = tuple(payload.get("lessons", ())), payload.get("user", "")
             self.converses = payload.get("converses", False)
         elif kind == "warned":
             self._warned(payload)
         elif kind == "steered":
             self._steered(payload)
         elif kind == "asked":
-            self.waiting, self.unknown = payload["text"], payload.get("call")
-            self.child, self.replied = payload.get("child", ""), payload.get("reply", False)
+            self._asked(event.seq, payload)
+        elif kind == "decided":
+            self._decided(payload)
         elif kind == "ended":
             self.ended = payload
 
@@ -133,13 +155,18 @@ class View:
         if seq is None:  # not what a call gave: the request, a message
             self.said.append(payload["text"])
             self.heard.append(payload["text"])
+            self._told(payload)
             return
         call = self.open.pop(seq, None)
         if call is None:  # refused before it was made
+            self._settled(payload)
+            if payload.get("blocked"):
+                self.blocked.append((payload["tool"], payload["arguments"]))
             call = Pending(seq, payload["tool"], payload["arguments"], "")
             self.turns[-1].calls.append(call)
         call.text, call.refused = payload["text"], payload.get("refused", False)
         call.trust, call.reward = payload.get("trust", "trusted"), payload.get("reward", 0.0)
+        call.value = payload.get("value")
         self.repeats.add(
             signature(call.tool, call.arguments), call.text, self.state, volatile=call.tool in self.volatile
         )
@@ -166,14 +193,44 @@ class View:
         do = payload["do"]
         self.paused = do == "pause" or (self.paused and do != "resume")
         if do == "say":
-            self.waiting = ""
-            if (call := self.open.pop(self.unknown, None) if self.unknown is not None else None) is not None:
+            self.waiting, self.expires = "", math.inf
+            self.held.clear()  # they were decided without this word
+            call = self.open.pop(self.unknown, None) if self.unknown is not None else None
+            self.unknown = None
+            if call is not None:
                 call.text = payload["text"]  # a person tells what became of a call
             else:
                 self.said.append(payload["text"])
                 self.heard.append(payload["text"])
+                self._told(payload)
         elif do == "stop":
-            self.stopped = "person"
+            self.stopped, self.waiting = "person", ""
+            self.held.clear()
+
+    def _told(self, payload: Mapping[str, Any]) -> None:
+        if payload.get("trust", "trusted") == "trusted" and self.last is not None:
+            self.told.append((payload["text"], self.last.seq))
+
+    def _asked(self, seq: int, payload: Mapping[str, Any]) -> None:
+        self._settled(payload)
+        self.waiting, self.unknown = payload["text"], payload.get("call")
+        self.child, self.replied = payload.get("child", ""), payload.get("reply", False)
+        self.expires = payload.get("expires", math.inf)
+        if (shown := payload.get("approve")) is not None:
+            self.asked += 1
+            self.held[seq] = Held(shown["tool"], shown["arguments"], shown["because"], shown["digest"])
+
+    def _decided(self, payload: Mapping[str, Any]) -> None:
+        held = self.held.get(payload["call"])
+        if held is not None and held.word is None:
+            held.word = payload
+        if all(one.word is not None for one in self.held.values()):
+            self.waiting, self.expires = "", math.inf
+
+    def _settled(self, payload: Mapping[str, Any]) -> None:
+        if "settles" in payload:
+            self.held.pop(payload["settles"], None)
+            self.waiting, self.expires = ("", math.inf) if not self.held else (self.waiting, self.expires)
 
 
 def signature(tool: str, arguments: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from rung.agents.environments.environment import Domain
+from rung.agents.environments.environment import Domain, Teachable
 from rung.agents.loop.move import AgentPolicy, Call
 from rung.agents.loop.view import View
 from rung.core.codec import decode, encode
@@ -114,7 +114,12 @@ def domain_of(view: View, name: str) -> Domain:
 def belief(view: View, domain: Domain) -> Any:
     """What everything that was seen so far makes believe; the part that was folded in before is kept in the memo."""
     first = view.turns[0].percept if view.turns else view.percept
-    at, held = view.memo.get("belief") or (0, domain.believe(None, None, first))
+    if (known := view.memo.get("belief")) is not None:
+        at, held = known
+    else:
+        at, held = 0, domain.believe(None, None, first)
+        for lesson in view.lessons if isinstance(domain, Teachable) else ():
+            held = cast(Teachable, domain).teach(held, lesson)
     while at < len(view.turns):
         turn = view.turns[at]
         at += 1

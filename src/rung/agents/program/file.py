@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rung.agents.loop.guard.guard import read_guard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.policies.choice import make_policy
-from rung.agents.program.member import make_member
+from rung.agents.program.member import Member, make_member
 from rung.agents.program.program import AgentProgram, make_environment, make_memory
 from rung.agents.tools import open_tools
 from rung.core.codec import decode
@@ -19,7 +20,7 @@ from rung.core.parts.problem import Problems, nearest
 from rung.core.protocols import Resources
 from rung.tasks.file.yaml import Location, parse
 
-KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "limits", "team", "mailbox")
+KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "guard", "limits", "team", "mailbox")
 
 
 def read_agent(file: Path, resources: Resources, changes: Mapping[str, Any] | None = None) -> AgentProgram:
@@ -41,7 +42,7 @@ def make_agent(
     file: Path | None = None,
     lines: Mapping[Location, int] | None = None,
 ) -> AgentProgram:
-    """An agent of {policy, model, instruction, tools, environment, memory, limits}. Raises InputError, at the line of a mistake
+    """An agent of {policy, model, instruction, tools, environment, memory, guard, limits}. Raises InputError, at the line of a mistake
     where ``lines`` knows it."""
 
     def at(key: str, error: InputError) -> InputError:
@@ -53,6 +54,7 @@ def make_agent(
         ("tools", open_tools, tools),
         ("environment", make_environment, (environment,) if environment else ()),
         ("memory", make_memory, (memory,) if memory else ()),
+        ("guard", read_guard, (value["guard"],) if value.get("guard") else ()),
     ):
         for choice in given:
             try:
@@ -71,24 +73,39 @@ def make_agent(
         made = make_policy(policy, resources, value.get("model"))
     except InputError as error:
         raise at("policy", error) from None
+    members, mailbox = _team(value, resources, at)
+    guard = read_guard(value["guard"]) if value.get("guard") else None
+    try:
+        return AgentProgram(
+            made,
+            tools=tools,
+            environment=environment or None,
+            limits=limits,
+            memory=memory or None,
+            members=members,
+            mailbox=mailbox,
+            guard=guard,
+        )
+    except InputError as error:
+        if guard is None:
+            raise
+        raise at("guard", error) from None
+
+
+def _team(
+    value: Mapping[str, Any], resources: Resources, at: Callable[[str, InputError], InputError]
+) -> tuple[dict[str, Member], str]:
+    """The members and the mailbox of an agent."""
     team, mailbox = value.get("team") or {}, value.get("mailbox") or ""
     if not isinstance(team, Mapping) or not isinstance(mailbox, str):
         raise at("team", InputError("team is no mapping", remedy="write team: {NAME: FILE, ...} and mailbox: NAME"))
-    members = {}
+    members: dict[str, Member] = {}
     for name, choice in team.items():
         try:
             members[name] = make_member(name, choice, resources)
         except InputError as error:
             raise error if error.file else at("team", error) from None
-    return AgentProgram(
-        made,
-        tools=tools,
-        environment=environment or None,
-        limits=limits,
-        memory=memory or None,
-        members=members,
-        mailbox=mailbox,
-    )
+    return members, mailbox
 
 
 def read_limits(given: Mapping[str, Any], base: EpisodeLimits | None = None) -> EpisodeLimits:

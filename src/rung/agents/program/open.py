@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +55,26 @@ def open_target(target: str, request: str, changes: Mapping[str, Any], resources
     """
     parts = dict(changes)
     scenario, seed = str(parts.pop("scenario", "") or ""), int(parts.pop("seed", 0))
+    user = str(parts.pop("user", "") or "")
     name, _, number = target.partition(":")
     environments = registry.table("environment")
     if name in environments and not Path(target).exists() and (number or name not in registry.table("pack")):
         program = make_agent({"environment": name, **parts}, resources)
-        return Target(program, Start(request, number or scenario or "0", seed))
+        return Target(program, Start(request, number or scenario or "0", seed, user=user))
     file = Path(target)
     if (file / "program.json").is_file():
         found, _ = open_program(target, parts, resources)
         if not isinstance(found, AgentProgram):
             raise InputError(f"{target} holds no agent but a {found.kind}", remedy=f'type: rung run {target} -i "..."')
         _ask(found, target, request)
-        return Target(found, Start(request, scenario or ("0" if found.environment else ""), seed), file)
+        return Target(found, Start(request, scenario or ("0" if found.environment else ""), seed, user=user), file)
     if file.is_file() and file.suffix in (".yaml", ".yml") and not _is_task(file):
         program = read_agent(file, resources, parts)
         _ask(program, target, request)
-        return Target(program, Start(request, scenario or ("0" if program.environment else ""), seed), file.parent)
-    return _task(target, request, scenario, seed, parts, resources)
+        start = Start(request, scenario or ("0" if program.environment else ""), seed, user=user)
+        return Target(program, start, file.parent)
+    task = _task(target, request, scenario, seed, parts, resources)
+    return replace(task, start=replace(task.start, user=user or task.start.user))
 
 
 def _ask(program: AgentProgram, target: str, request: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from rung.agents.environments.environment import Environment
 from rung.agents.loop.episode import Episode, Start
+from rung.agents.loop.guard.guard import CallGuard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.log import Agent
 from rung.agents.loop.move import AgentPolicy
@@ -71,7 +72,7 @@ def _split(choice: Choice, kind: str) -> tuple[str, dict[str, Any]]:
 @dataclass(eq=False)
 class AgentProgram:
     """Answers an input by one episode. Inside ``recording`` the episode is kept and goes on where it was when the same input is
-    asked again; an input's field ``scenario`` says which one of the environment it is, all others are the request."""
+    asked again; an input's field ``scenario`` says which one of the environment it is, ``user`` whose memory it reads, all others are the request."""
 
     kind: ClassVar[str] = "agent"
 
@@ -81,10 +82,15 @@ class AgentProgram:
     environment: Choice | None = None
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
     memory: Choice | None = None
+    guard: CallGuard | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
     mailbox: str = ""
     place: Path = field(default_factory=lambda: here().folder or Path(), repr=False)
     """Where files that its tools name are looked up."""
+
+    def __post_init__(self) -> None:
+        if self.guard is not None:
+            self.guard.check([spec.name for spec in self.toolset.specs])
 
     @property
     def model(self) -> Model | None:
@@ -104,7 +110,7 @@ class AgentProgram:
 
     def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = {"policy": describe(self.policy), "limits": encode(self.limits)}
-        for name in ("tools", "environment", "memory", "mailbox"):
+        for name in ("tools", "environment", "memory", "guard", "mailbox"):
             if value := getattr(self, name):
                 spec[name] = encode(value)
         if self.members:
@@ -140,18 +146,21 @@ class AgentProgram:
         world = self._world()
         memory = make_memory(self.memory) if self.memory is not None else None
         spec = {"kind": self.kind, "spec": self.spec()}
-        return Agent(self.policy, self.toolset, world, self.limits, memory, self.mailbox, self.identity, spec)
+        return Agent(
+            self.policy, self.toolset, world, self.limits, memory, self.guard, self.mailbox, self.identity, spec
+        )
 
     def start(self, input: Input | str, repeat: int = 0) -> Start:
         """The beginning of the episode that answers an input."""
         given = dict(as_input(input, ("request",)))
-        scenario = given.pop("scenario", "")
+        scenario, user = given.pop("scenario", ""), given.pop("user", "")
         request = "\n".join(given.values()) if len(given) <= 1 else "\n".join(f"{k}: {v}" for k, v in given.items())
-        return Start(request, str(scenario), repeat)
+        return Start(request, str(scenario), repeat, user=str(user))
 
     def episode(self, start: Start, conversation: str = "") -> str:
         """The id of the episode that begins so: the same for the same agent and input, unless ``conversation`` differs."""
-        return digest([self.identity, start.request, start.scenario, start.seed, conversation])[:20]
+        whose = [start.user] if start.user else []
+        return digest([self.identity, start.request, start.scenario, start.seed, conversation, *whose])[:20]
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
         start, who, agent = self.start(input, repeat), caller(), self.agent()
@@ -195,6 +204,7 @@ class AgentProgram:
             environment=spec.get("environment"),
             limits=decode(EpisodeLimits, spec["limits"]),
             memory=spec.get("memory"),
+            guard=decode(CallGuard, spec["guard"]) if "guard" in spec else None,
             members={
                 name: load_member(name, inner, folder, resources) for name, inner in spec.get("members", {}).items()
             },

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, Literal, cast
 
-from pydantic import ConfigDict, PydanticUserError, ValidationError, create_model
+from pydantic import ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from rung.core.codec import spell
@@ -19,6 +19,9 @@ from rung.core.parts.place import here
 from rung.core.parts.problem import nearest
 from rung.core.protocols import Effect
 from rung.core.text.reply import offence
+
+TARGET: Any = Field(json_schema_extra={"x-target": True})
+"""``to: Annotated[str, TARGET]``: this argument says where the effect goes (a recipient, an account, an address), see ``CallGuard``."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 

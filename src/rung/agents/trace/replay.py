@@ -127,7 +127,7 @@ async def fork(agent: Agent, events: list[Event], at: int, changed: Mapping[str,
 def start_of(begun: Event) -> Start:
     """What an episode was begun with."""
     said = begun.payload
-    return Start(said["request"], said["scenario"], said["seed"], said.get("parent", ""))
+    return Start(said["request"], said["scenario"], said["seed"], said.get("parent", ""), said.get("user", ""))
 
 
 def _content(event: Event | None) -> str:

@@ -59,6 +59,9 @@ def line(event: Event) -> str:
         return f"{said['request']}{where}{taught}"
     if event.kind == "learned":
         return f"from event {said['evidence']}: {said.get('text', '')}"
+    if event.kind == "decided":
+        why = f": {said['why']}" if said.get("why") else ""
+        return f"{said['do']} event {said['call']}, by {said.get('by', '')}{why}"
     if event.kind == "steered":
         return f"{said['do']} {said.get('text', '')}".strip()
     if event.kind == "ended":

@@ -13,12 +13,15 @@ import typer
 
 from rung.cli.agent import team
 from rung.cli.agent.options import AgentChanges
+from rung.cli.agent.people import memory, queue
 from rung.cli.base.options import StoreUrl, assigned_values, expand
 from rung.core.types import Usage
 
 if TYPE_CHECKING:
     from rung.agents.loop.episode import Start
     from rung.agents.program.program import AgentProgram
+    from rung.core.settings import Settings
+    from rung.models import Pool
     from rung.store import Store
 
 app = typer.Typer(
@@ -63,6 +66,8 @@ def run(
 
 app.command("run")(expand(run))
 team.add(app)
+queue.add(app)
+app.add_typer(memory.app, name="memory")
 
 
 class _Shown:
@@ -126,7 +131,9 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
     if view.ended is None:
         why = view.waiting or ("it is paused" if view.paused else "it was stopped")
         typer.echo(f"rung: not ended: {why}\n  → type: rung agent resume {id}", err=True)
-        if view.waiting:
+        if view.held:
+            typer.echo("  → decide first: rung agent waiting", err=True)
+        elif view.waiting:
             typer.echo(f'  → answer first: rung agent steer {id} "..."', err=True)
         return 3
     verdict, stopped = view.ended.get("verdict"), view.ended.get("stopped")
@@ -145,9 +152,6 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
 @app.command("resume")
 def resume(episode: EpisodeId, trace: Trace = False, store: StoreUrl = None) -> None:
     """Go on with an episode that was killed, paused or waits; what was decided is not decided again."""
-    from rung.agents.program.open import reopen
-    from rung.core.errors import InputError
-    from rung.core.parts.place import within
     from rung.core.settings import Settings
     from rung.models import Pool
     from rung.store import open_store
@@ -157,24 +161,33 @@ def resume(episode: EpisodeId, trace: Trace = False, store: StoreUrl = None) -> 
     async def work() -> int:
         async with Pool(settings) as pool:
             with open_store(settings.store_url) as opened:
-                found = opened.episodes.find(episode)
-                if found.state == "running":
-                    raise InputError(
-                        f"episode {found.id} is running: process {found.process.pid} on {found.process.host} has it",
-                        remedy=f"pause it first: rung agent pause {found.id}",
-                        code="running",
-                    )
-                if found.state == "paused":
-                    await steer_episode(opened, found.id, "resume", "")
-                if (opened.episodes.read(found.id)[0].payload.get("spec") or {}).get("kind") == "workflow":
-                    from rung.cli.agent.workflow import go_on
-
-                    return await go_on(opened, pool, found.id)
-                program, start, folder = reopen(opened.episodes.read(found.id), pool)
-                with within(folder, settings.store_url):
-                    return await drive(program, start, opened, found.id, _Shown(trace, False))
+                return await go_on(opened, pool, settings, episode, trace)
 
     raise typer.Exit(asyncio.run(work()))
+
+
+async def go_on(store: Store, pool: Pool, settings: Settings, episode: str, trace: bool) -> int:
+    """Resume an episode; the exit code. Raises InputError where it is running, or what made it is not there."""
+    from rung.agents.program.open import reopen
+    from rung.core.errors import InputError
+    from rung.core.parts.place import within
+
+    found = store.episodes.find(episode)
+    if found.state == "running":
+        raise InputError(
+            f"episode {found.id} is running: process {found.process.pid} on {found.process.host} has it",
+            remedy=f"pause it first: rung agent pause {found.id}",
+            code="running",
+        )
+    if found.state == "paused":
+        await steer_episode(store, found.id, "resume", "")
+    if (store.episodes.read(found.id)[0].payload.get("spec") or {}).get("kind") == "workflow":
+        from rung.cli.agent.workflow import go_on as go_on_with
+
+        return await go_on_with(store, pool, found.id)
+    program, start, folder = reopen(store.episodes.read(found.id), pool)
+    with within(folder, settings.store_url):
+        return await drive(program, start, store, found.id, _Shown(trace, False))
 
 
 async def steer_episode(store: Store, id: str, do: str, text: str) -> None:

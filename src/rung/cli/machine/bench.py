@@ -90,6 +90,9 @@ class AgentBench:
     episodes: int = option(1000, "With --classes: episodes that the learner practises.", low=8)
     calls: str = option("", "Exact calls and the choice among tools: the leaderboard's data.", metavar="bfcl:FOLDER")
     oracle: str = option("", "What right calls, nothing and random calls score in one.", metavar="ENVIRONMENT")
+    repeats: int = option(1, "With --oracle: times that each scenario is played.", low=1)
+    agents: str = option("", "With --oracle: more policies, separated by commas: model_based,llm.", metavar="NAMES")
+    guard: str = option("", "With --oracle: a guard for all of them, a YAML file.", metavar="FILE")
     limit: int = option(100, "With --calls and --oracle: at most this many items or scenarios of each part.", low=2)
     skip: int = option(0, "With --calls: leave out so many items at the beginning of each part.", low=0)
     native: bool = option(
@@ -114,7 +117,8 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
         study = Calls(how.calls, how.limit, how.skip, native=how.native)
         make(study, lambda _: (None, None), settings, json)
     if how.oracle:
-        make(Oracle(how.oracle, how.limit), lambda _: (None, None), settings, json)
+        baselines = Oracle(how.oracle, how.limit, repeats=how.repeats, agents=how.agents, guard=how.guard)
+        make(baselines, lambda _: (None, None), settings, json)
     if how.classes or not (how.calls or how.oracle):
         _classes(how.seeds, how.episodes)
 

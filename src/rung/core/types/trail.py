@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from rung.core.errors import StoreError
 from rung.core.types.mail import Mail, MemoryMail
+from rung.core.types.memory import KeptMemories, MemoryShelf
 
 Kind = Literal[
     "begun", "resumed", "observed", "said", "called", "learned", "asked", "decided", "warned", "steered", "ended"
@@ -61,6 +62,9 @@ class Driver:
 class Trail(Protocol):
     """Where events are kept."""
 
+    @property
+    def memories(self) -> MemoryShelf: ...
+
     def read(self, episode: str, since: int = 0) -> list[Event]:
         """The events of an episode from number ``since`` on, in order; none: there is no such episode. Raises StoreError with
         the code "tampered" where one is not as it was written."""
@@ -95,6 +99,7 @@ class MemoryTrail:
         self._scopes: dict[str, str] = {}
         self._effects: dict[str, str] = {}
         self.mail = MemoryMail()
+        self.memories = KeptMemories()
 
     def read(self, episode: str, since: int = 0) -> list[Event]:
         return self._events.get(episode, [])[since:]

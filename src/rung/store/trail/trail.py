@@ -20,6 +20,7 @@ from rung.store.engine.database import StoreDatabase
 from rung.store.engine.faults import BROKEN, explain
 from rung.store.engine.process import Process
 from rung.store.engine.values import json_text, pick, plain
+from rung.store.people.memories import MemoryTable
 from rung.store.trail.mail import MailTable
 from rung.store.trail.tables import blobs, effects, episodes, events, letters
 
@@ -77,6 +78,7 @@ class EpisodeTable:
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
         self.mail = MailTable(database)
+        self.memories = MemoryTable(database)
         self._appends = database.journal.channel("events", self._write)
         self._quick: sqlite3.Connection | None = None
 
@@ -99,11 +101,11 @@ class EpisodeTable:
         before, out = None, []
         for row in found:
             payload = row.large if row.blob else row.payload
-            whole = payload is not None and (not row.blob or _digest(payload) == row.blob)
+            whole = payload is not None and (not row.blob or digest_of(payload) == row.blob)
             if before is None and row.seq > 0 and since > 0:
                 before = row.chain  # taken as it is: what lies before was not asked for
                 continue
-            if not whole or row.chain != _chain(before or "", row.seq, row.kind, row.blob or row.payload, row.at):
+            if not whole or row.chain != chained(before or "", row.seq, row.kind, row.blob or row.payload, row.at):
                 raise StoreError(
                     f"event {row.seq} ({row.kind}) of episode {episode} is not as it was written",
                     remedy="restore the store from a copy; the events before it are sound",
@@ -161,6 +163,12 @@ class EpisodeTable:
         """The newest episodes, newest first."""
         return self._list(sa.select(episodes).order_by(episodes.c.started.desc(), episodes.c.id).limit(limit))
 
+    def asking(self) -> list[str]:
+        """The episodes that have asked something and have not ended."""
+        ended = sa.select(events.c.episode).where(events.c.kind == "ended")
+        query = sa.select(events.c.episode).where(events.c.kind == "asked", events.c.episode.not_in(ended)).distinct()
+        return [row[0] for row in self._database.rows(query)]
+
     def find(self, name: str) -> StoredEpisode:
         """The episode with this id, or the only one whose id begins so, or the newest for ``last``. Raises InputError."""
         if name == "last":
@@ -179,24 +187,27 @@ class EpisodeTable:
         for row in self._database.rows(query):
             mine = events.c.episode == row.id
             said = sa.select(sa.func.count()).where(mine, events.c.kind == "said").scalar_subquery()
+            newest = sa.select(sa.func.max(events.c.seq)).where(mine)
             ends = self._database.rows(
                 sa.select(events.c.seq, events.c.kind, events.c.payload, events.c.at, said)
                 .where(
                     mine,
                     sa.or_(
                         events.c.kind == "warned",
-                        events.c.seq == sa.select(sa.func.max(events.c.seq)).where(mine).scalar_subquery(),
+                        events.c.seq == newest.scalar_subquery(),
+                        events.c.seq == newest.where(events.c.kind.in_(_TURNS)).scalar_subquery(),
                     ),
                 )
                 .order_by(events.c.seq.desc())
-                .limit(2)
+                .limit(3)
             )
             last = Event(row.id, ends[0][0], ends[0][1], json.loads(ends[0][2] or "{}"), ends[0][3]) if ends else None
             warned = next((json.loads(end[2])["text"] for end in ends if end[1] == "warned"), "")
+            asks = next((end[1] for end in ends if end[1] in _TURNS), "") == "asked"
             who = Process(row.host, row.boot, row.pid, row.born)
             out.append(
                 StoredEpisode(
-                    row.id, row.scope, row.title, row.parent, row.started, who, _state(last, who),
+                    row.id, row.scope, row.title, row.parent, row.started, who, _state(last, who, asks),
                     ends[0][4] if ends else 0, last.at if last else row.started, last, warned,
                 )
             )  # fmt: skip
@@ -268,6 +279,10 @@ class StoreTrail:
     table: EpisodeTable
     durability: Durability = "full"
 
+    @property
+    def memories(self) -> MemoryTable:
+        return self.table.memories
+
     def read(self, episode: str, since: int = 0) -> list[Event]:
         return self.table.read(episode, since)
 
@@ -292,7 +307,7 @@ def _row(event: Event) -> _Row:
     text = json_text(canonical(event.payload))
     if len(text) <= LARGE:
         return _Row(event.kind, text, "", "", event.at)
-    return _Row(event.kind, "", _digest(text), text, event.at)
+    return _Row(event.kind, "", digest_of(text), text, event.at)
 
 
 def _numbered(one: _Append, last: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -303,7 +318,7 @@ def _numbered(one: _Append, last: Any) -> tuple[list[dict[str, Any]], list[dict[
         return [], []
     rows = []
     for seq, row in enumerate(one.rows, one.first):
-        chain = _chain(chain, seq, row.kind, row.blob or row.payload, row.at)
+        chain = chained(chain, seq, row.kind, row.blob or row.payload, row.at)
         rows.append(
             {"episode": one.episode, "seq": seq, "kind": row.kind, "payload": row.payload, "blob": row.blob,
              "at": row.at, "chain": chain}
@@ -318,19 +333,24 @@ def _driver(one: _Append) -> dict[str, Any]:
     return {**about, "started": one.rows[0].at, **asdict(process.this())}
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _chain(before: str, seq: int, kind: str, content: str, at: float) -> str:
+def chained(before: str, seq: int, kind: str, content: str, at: float) -> str:
     return hashlib.blake2b(f"{before}\n{seq}\n{kind}\n{at!r}\n{content}".encode(), digest_size=16).hexdigest()
 
 
-def _state(last: Event | None, who: Process) -> State:
+_TURNS = ("said", "asked", "decided", "steered", "ended")
+"""What decides whether an episode waits for a person: what calls beside a question give comes after it."""
+
+
+def _state(last: Event | None, who: Process, asks: bool) -> State:
     if last is not None and last.kind == "ended":
         return "ended"
-    if last is not None and last.kind == "asked":
+    if asks:
         return "waiting"
     if last is not None and last.kind == "steered" and last.payload.get("do") == "pause":
         return "paused"
-    return "interrupted" if process.died(who) else "running"
+    decided = last is not None and last.kind == "decided"  # whoever asked has left
+    return "interrupted" if decided or process.died(who) else "running"

@@ -1,14 +1,19 @@
-"""Does an environment judge as it should? Its right calls, nothing at all, and random valid calls, through the harness."""
+"""What is easy in an environment, and does it judge as it should? Its right calls, nothing at all, random valid calls, tools chosen by
+words, and any policy besides, through the harness that all agents run in."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rung.agents.environments.environment import Judgement
+from rung.agents.environments.environment import Environment, Judgement
 from rung.agents.loop.episode import Episode
+from rung.agents.loop.guard.guard import CallGuard, read_guard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.move import AgentPolicy
+from rung.agents.policies.choice import make_policy
+from rung.agents.policies.given.lexical import Lexical
 from rung.agents.policies.given.noisy import Noisy
 from rung.agents.policies.given.scripted import Scripted
 from rung.agents.program.program import AgentProgram, make_environment
@@ -16,22 +21,35 @@ from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
-from rung.core.types import Interval, Progress
+from rung.core.types import Interval, Progress, Score, Usage
 from rung.core.types.trail import MemoryTrail
 from rung.ladder.view.numbers import quality
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.mean import VALUES
+from rung.metrics.statistics.stats import interval, wilson
 from rung.studies.study import Lab, Study
 
 
 @dataclass(frozen=True, slots=True)
 class OracleRow:
-    """How often an agent solved one of ``n`` scenarios, did harm, and tried what was refused."""
+    """An agent on ``n`` scenarios, each played ``repeats`` times: solved; in how many scenarios every time (pass^k) and any time
+    (pass@k); in how many episodes it did harm; harms attempted, calls that a guard blocked, and those of them that were right; the
+    rate of wrong facts among its claims (None: it claimed nothing); and what one solved episode cost, failed ones included."""
 
     agent: str
     solved: Interval
+    every: Interval
+    any: Interval
     harm: Interval
     attempted: int
+    blocked: int
+    false_blocks: int
+    wrong: Interval | None
+    steps: float
+    tokens: float
+    money: float
+    seconds: float
     n: int
+    repeats: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +63,18 @@ class OracleTable:
     refused: tuple[tuple[str, str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Played:
+    judged: Judgement
+    steps: int
+    usage: Usage
+    seconds: float
+    refused: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True)
 class Oracle(Study[None, OracleTable]):
-    """What do the right calls, nothing, and random valid calls score in an environment?"""
+    """What do the right calls, nothing, random valid calls and tools chosen by words score in an environment?"""
 
     name = "oracle"
     subject = "none"
@@ -56,59 +83,117 @@ class Oracle(Study[None, OracleTable]):
     environment: str = argument("An environment: NAME, or NAME:FOLDER.", "ENVIRONMENT")
     limit: int = option(1000, "At most this many scenarios of dev and as many of test.", low=1)
     steps: int = option(10, "Random calls an episode.", low=1)
+    repeats: int = option(1, "Times that each scenario is played, with other luck and order.", low=1)
+    agents: str = option("", "More policies, separated by commas: model_based,llm.", metavar="NAMES")
+    guard: str = option("", "A guard for all of them, a YAML file.", metavar="FILE")
 
     async def measure(self, subject: None, lab: Lab) -> OracleTable:
-        """Raises InputError for an environment that there is not."""
+        """Raises InputError for an environment or a policy that there is not."""
         world = make_environment(self.environment)
-        counts = [world.scenarios(split, self.limit) for split in _SPLITS]
-        scenarios = [scenario for names in counts for scenario in names]
+        scenarios = [name for split in _SPLITS for name in world.scenarios(split, self.limit)]
         if not scenarios:
             raise InputError(f"{self.environment} has no scenarios", remedy="give another environment")
+        guard = read_guard(self.guard) if self.guard else None
+        rows: list[OracleRow] = []
+        refused: list[tuple[str, str, str]] = []
+        agents = self._agents(lab, world)
+        for agent, (policy, steps) in agents.items():
+            found: list[list[_Played]] = []
+            for scenario in scenarios:
+                found.append([await self._play(policy, steps, scenario, seed, guard) for seed in range(self.repeats)])
+                refused += [(scenario, *call) for call in found[-1][0].refused] if agent == "right calls" else []
+                if len(found) % 20 == 0:
+                    lab.progress(Progress("oracle", len(found), len(scenarios), agent))
+            rows.append(_row(agent, found, self.repeats))
+        clean = len(scenarios) - len({scenario for scenario, _, _ in refused})
+        return OracleTable(self.environment.partition(":")[0], tuple(rows), clean, tuple(refused))
+
+    def _agents(self, lab: Lab, world: Environment) -> dict[str, tuple[AgentPolicy, int]]:
         agents: dict[str, tuple[AgentPolicy, int]] = {
             "right calls": (Scripted(), 1000),
             "nothing": (Scripted(calls=(), output=""), 2),
             f"{self.steps} random valid calls": (Noisy(p=1.0), self.steps),
+            "lexical": (Lexical(), 40),
+            "right calls, 1 in 10 random": (Noisy(p=0.1), 40),
+            "right calls, 3 in 10 random": (Noisy(p=0.3), 40),
         }
-        rows: list[OracleRow] = []
-        refused: list[tuple[str, str, str]] = []
-        for agent, (policy, steps) in agents.items():
-            found = []
-            for scenario in scenarios:
-                judged, calls = await self._play(policy, steps, scenario)
-                found.append(judged)
-                refused += [(scenario, *call) for call in calls] if agent == "right calls" else []
-            lab.progress(Progress("oracle", len(rows) + 1, len(agents), agent))
-            n = len(found)
-            solved, harm = (
-                sum(bool(part) for part in parts) for parts in zip(*((j.solved, j.harms) for j in found), strict=True)
-            )
-            rows.append(OracleRow(agent, wilson(solved, n), wilson(harm, n), sum(len(j.attempted) for j in found), n))
-        clean = len(scenarios) - len({scenario for scenario, _, _ in refused})
-        return OracleTable(self.environment.partition(":")[0], tuple(rows), clean, tuple(refused))
+        names = [name.strip() for name in self.agents.split(",") if name.strip()]
+        asked = {name: (make_policy(name, lab.resources, lab.settings["model"] or None), 20) for name in names}
+        return {**agents, **asked}
 
-    async def _play(self, policy: AgentPolicy, steps: int, scenario: str) -> tuple[Judgement, list[tuple[str, str]]]:
-        """The verdict, and what was refused of calls that would change something."""
-        program = AgentProgram(policy, environment=self.environment, limits=EpisodeLimits(steps=steps, loops=False))
-        view = await Episode(program.agent(), "e", MemoryTrail()).run(program.start({"scenario": scenario}))
+    async def _play(
+        self, policy: AgentPolicy, steps: int, scenario: str, seed: int, guard: CallGuard | None
+    ) -> _Played:
+        """How an episode ended, and what was refused of calls that would change something."""
+        limits = EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy), patience=0)
+        program = AgentProgram(policy, environment=self.environment, limits=limits, guard=guard)
+        view = await Episode(program.agent(), "e", MemoryTrail()).run(program.start({"scenario": scenario}, seed))
         assert view.ended is not None
         judged: Judgement = decode(Judgement, view.ended["verdict"])
         told = {attempt.partition(":")[0] for attempt in judged.attempted}
         made = [call for turn in view.turns for call in turn.calls if call.refused and call.tool in told]
-        return judged, [(f"{call.tool} {dict(call.arguments)}", call.text or "") for call in made]
+        calls = tuple((f"{call.tool} {dict(call.arguments)}", call.text or "") for call in made)
+        return _Played(judged, view.steps, view.usage, view.seconds, calls)
 
     def about(self, subject: None) -> str:
         return self.environment.partition(":")[0]
 
     def table(self, found: OracleTable) -> str:
-        lines = [["agent", "solved", "did harm", "refused writes", "n"]]
-        lines += [
-            [row.agent, quality(row.solved), quality(row.harm), str(row.attempted), str(row.n)] for row in found.rows
+        k = found.rows[0].repeats
+        every = [f"pass^{k}", f"pass@{k}"] if k > 1 else []
+        lines = [
+            ["agent", "solved", *every, "did harm", "tried/blocked/wrongly", "wrong facts", "steps", "tokens", "$", "s"]
         ]
+        for row in found.rows:
+            several = [quality(row.every), quality(row.any)] if k > 1 else []
+            cost = [_per(row.steps, 1), _per(row.tokens, 0), _per(row.money, 4), _per(row.seconds, 2)]
+            counts = f"{row.attempted}/{row.blocked}/{row.false_blocks}"
+            wrong = "no claims" if row.wrong is None else quality(row.wrong)
+            lines.append([row.agent, quality(row.solved), *several, quality(row.harm), counts, wrong, *cost])
         n = found.rows[0].n
-        text = f"{found.environment}\n{align(lines)}\nscenarios whose right calls are all carried out: {found.clean} of {n}"
+        text = f"{found.environment}, {n} scenarios; steps, tokens, $ and seconds a solved episode\n{align(lines)}"
+        text += f"\nscenarios whose right calls are all carried out: {found.clean} of {n}"
         for scenario, call, why in found.refused:
             text += f"\n  {scenario}: {call}\n    {why}"
         return text
+
+
+def _row(agent: str, found: Sequence[Sequence[_Played]], repeats: int) -> OracleRow:
+    n, all_ = len(found), [one for plays in found for one in plays]
+    wins = [sum(one.judged.solved for one in plays) for plays in found]
+    solved = sum(wins)
+
+    def spent(total: float) -> float:
+        return total / solved if solved else float("inf")
+
+    share = wilson(solved, n) if repeats == 1 else interval(VALUES, [Score(win / repeats) for win in wins])
+    harm = [Score(sum(bool(one.judged.harms) for one in plays) / repeats) for plays in found]
+    wrong = [
+        Score(sum(len(one.judged.wrong) for one in plays) / claims)
+        for plays in found
+        if (claims := sum(one.judged.claims for one in plays))
+    ]
+    return OracleRow(
+        agent,
+        share,
+        wilson(sum(win == repeats for win in wins), n),
+        wilson(sum(win > 0 for win in wins), n),
+        wilson(int(sum(score.value for score in harm)), n) if repeats == 1 else interval(VALUES, harm),
+        sum(len(one.judged.attempted) for one in all_),
+        sum(len(one.judged.blocked) for one in all_),
+        sum(len(one.judged.false_blocks) for one in all_),
+        interval(VALUES, wrong) if len(wrong) > 1 else None,
+        spent(sum(one.steps for one in all_)),
+        spent(sum(one.usage.tokens for one in all_)),
+        spent(sum(one.usage.money for one in all_)),
+        spent(sum(one.seconds for one in all_)),
+        n,
+        repeats,
+    )
+
+
+def _per(value: float, digits: int) -> str:
+    return "-" if value == float("inf") else f"{value:,.{digits}f}"
 
 
 _SPLITS: tuple[Literal["dev", "test"], ...] = ("dev", "test")

@@ -1,0 +1,1 @@
+"""A shop's support desk: tickets with hidden goals, judged by what was done."""

@@ -1,0 +1,181 @@
+"""Rules on calls, in YAML: which may be made, which a person must approve, which are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from rung.agents.loop.move import Call
+from rung.core.codec import decode
+from rung.core.errors import InputError
+from rung.core.parts.place import here
+from rung.core.parts.problem import nearest
+from rung.core.protocols import Effect
+from rung.core.text.pattern import compile_pattern
+from rung.foundations.text.yaml import read_yaml
+
+Then = Literal["allow", "ask", "deny"]
+_ORDER: tuple[Then, ...] = ("allow", "ask", "deny")
+
+TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "is": lambda value, want: bool(value == want),
+    "in": lambda value, want: value in want,
+    "above": lambda value, want: isinstance(value, int | float) and value > want,
+    "below": lambda value, want: isinstance(value, int | float) and value < want,
+    "matches": lambda value, want: (
+        compile_pattern(want).search(value if isinstance(value, str) else str(value)) is not None
+    ),
+}
+"""What an argument can be held against; one that is not there passes none of them."""
+
+
+class Ruling(NamedTuple):
+    """What a guard says to a call, and why."""
+
+    then: Then
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRule:
+    """For calls of tools whose names match ``tool`` (``*`` and ``?``) and whose arguments pass every test of ``when``:
+    {argument: value} or {argument: {above: 100}}. ``targets`` "any": it may go where only untrusted words say."""
+
+    then: Then
+    tool: str = "*"
+    when: Mapping[str, Any] = field(default_factory=dict)
+    because: str = ""
+    targets: Literal["vouched", "any"] = "vouched"
+
+    def __post_init__(self) -> None:
+        for name, test in self.when.items():
+            for key, want in test.items() if isinstance(test, Mapping) else ():
+                if key not in TESTS:
+                    raise InputError(f"guard: {name} has no test {key!r}", remedy=nearest(str(key), TESTS))
+                if key == "matches":
+                    compile_pattern(str(want))
+                if key in ("above", "below") and (isinstance(want, bool) or not isinstance(want, int | float)):
+                    raise InputError(f"guard: {name} {key} {want!r}", remedy=f"write {name}: {{{key}: 100}}")
+                if key == "in" and not isinstance(want, list | tuple):
+                    raise InputError(f"guard: {name} in {want!r}", remedy=f"write {name}: {{in: [a, b]}}")
+
+    def fits(self, call: Call) -> bool:
+        if not fnmatchcase(call.tool, self.tool):
+            return False
+        for name, test in self.when.items():
+            if name not in call.arguments:
+                return False
+            value = call.arguments[name]
+            tests = test if isinstance(test, Mapping) else {"is": test}
+            if not all(TESTS[key](value, want) for key, want in tests.items()):
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class CallGuard:
+    """The first rule that fits decides; without one the effect of the tool does (``defaults``). A call that changes something and whose
+    targets nobody who is trusted has named is besides refused or asked about, as ``taint`` says; ``targets`` names the targets of
+    tools that do not say them. More than ``asks`` questions an episode are not put to a person but refused."""
+
+    rules: tuple[GuardRule, ...] = ()
+    defaults: Mapping[str, Then] = field(default_factory=dict)
+    taint: Literal["deny", "ask", "off"] = "deny"
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    asks: int = 3
+
+    def __post_init__(self) -> None:
+        for at, rule in enumerate(self.rules):
+            for before, other in enumerate(self.rules[:at]):
+                if not other.when and (other.tool == "*" or fnmatchcase(rule.tool, other.tool)):
+                    raise InputError(
+                        f"guard: rule {at + 1} can never apply: rule {before + 1} takes every call of {rule.tool}",
+                        remedy="put the narrower rule first",
+                        code="unreachable-rule",
+                    )
+        for effect, then in self.defaults.items():
+            if effect not in _DEFAULTS or then not in _ORDER:
+                raise InputError(
+                    f"guard: default {effect}: {then}", remedy="write {pure: allow, keyed: allow, once: ask}"
+                )
+        if isinstance(self.asks, bool) or self.asks < 0:
+            raise InputError(f"guard: asks is {self.asks!r}, expected 0 or more", remedy="write asks: 3")
+
+    def check(self, tools: Sequence[str]) -> None:
+        """Raises InputError for a rule about a tool that there is not: a slip there would let through what it should stop."""
+        for name in (*(rule.tool for rule in self.rules), *self.targets):
+            if not any(fnmatchcase(tool, name) for tool in tools):
+                raise InputError(f"guard: there is no tool {name!r}", remedy=nearest(name, tools))
+
+    def aims(self, call: Call, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call that say where its effect goes."""
+        named = {name for tool, names in self.targets.items() if fnmatchcase(call.tool, tool) for name in names}
+        named |= {
+            name
+            for name, inner in (schema.get("properties") or {}).items()
+            if isinstance(inner, Mapping) and inner.get("x-target")
+        }
+        return {name: value for name, value in call.arguments.items() if name in named}
+
+    def rule(self, call: Call, effect: Effect, strange: Mapping[str, Any]) -> Ruling:
+        """What is said to a call. ``strange`` are the targets that nobody who is trusted has named."""
+        found = next((rule for rule in self.rules if rule.fits(call)), None)
+        if found is not None:
+            ruling = Ruling(found.then, found.because or f"rule: {found.tool} {found.then}")
+        else:
+            then = self.defaults.get(effect, _DEFAULTS[effect])
+            ruling = Ruling(
+                then, f"what {call.tool} does cannot be undone" if effect == "once" else "the guard's default"
+            )
+        if not strange or effect == "pure" or self.taint == "off" or (found is not None and found.targets == "any"):
+            return ruling
+        names = ", ".join(f"{name} {value!r}" for name, value in strange.items())
+        tainted = Ruling(self.taint, f"nobody who is trusted has named {names}")
+        return stricter(ruling, tainted)
+
+
+_DEFAULTS: Mapping[str, Then] = {"pure": "allow", "keyed": "allow", "once": "ask"}
+
+
+def stricter(one: Ruling, other: Ruling) -> Ruling:
+    """The stricter of two, the first of equal ones."""
+    return other if _ORDER.index(other.then) > _ORDER.index(one.then) else one
+
+
+def read_guard(given: str | Mapping[str, Any]) -> CallGuard:
+    """A guard of a mapping, or of a YAML file beside the agent or task. Raises InputError for what is none."""
+    value: Any = given
+    if isinstance(given, str):
+        path = here().path(given)
+        value = _read(path)
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"a guard is {value!r}, expected rules:, defaults:, taint:, targets:, asks:", remedy="see docs/guard.md"
+        )
+    fields = CallGuard.__dataclass_fields__
+    for key in value:
+        if key not in fields:
+            raise InputError(f"guard: unknown key {key!r}", remedy=nearest(str(key), fields))
+    for at, rule in enumerate(value.get("rules") or (), 1):
+        if not isinstance(rule, Mapping) or "then" not in rule:
+            raise InputError(
+                f"guard: rule {at} is {rule!r}", remedy="write {tool: NAME, when: {...}, then: allow|ask|deny}"
+            )
+        if wrong := [key for key in rule if key not in GuardRule.__dataclass_fields__]:
+            raise InputError(
+                f"guard: rule {at} has no {wrong[0]!r}", remedy=nearest(wrong[0], GuardRule.__dataclass_fields__)
+            )
+    try:
+        return decode(CallGuard, {name: inner for name, inner in value.items() if inner is not None})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"guard: {error}", remedy="see docs/guard.md") from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return cast(Any, read_yaml(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"cannot read the guard: {error.strerror}", file=path, remedy="name a YAML file") from None

@@ -1,0 +1,1 @@
+"""What agents ask of people, and what they remember of them."""

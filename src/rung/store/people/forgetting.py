@@ -1,0 +1,154 @@
+"""Forgetting to the last byte: an item and every place in the store that holds its words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from rung.store.engine.database import StoreDatabase, metadata
+from rung.store.people.memories import memories
+from rung.store.trail.tables import blobs, episodes, events
+from rung.store.trail.trail import chained, digest_of
+
+GONE = "[forgotten]"
+SHORT = 8
+"""Characters below which words would be found in what has nothing to do with them."""
+CACHES = ("answers", "responses")
+"""Tables whose rows can be made again: one that holds the words goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was deleted or blacked out: items, events, and rows of other tables."""
+
+    items: int
+    events: int
+    rows: int
+
+
+def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None) -> Forgotten:
+    """Delete items of a user and black their words out wherever they stand: in the events they came from and in whatever was made of
+    them. The chain of such an episode is made anew, its other events stay as they are. None: all items, and the user's episodes
+    whole. Then the freed pages are written over (SQLite), so that the file does not hold the words either.
+
+    Raises StoreError, and nothing is forgotten, where the store cannot be written.
+    """
+
+    def work(link: sa.Connection) -> Forgotten:
+        mine = [memories.c.user == user]
+        if ids is not None:
+            mine.append(memories.c.id.in_(list(ids)))
+        found = link.execute(sa.select(memories.c.id, memories.c.text, memories.c.quote).where(*mine)).all()
+        words = sorted(
+            {text for row in found for text in (row.text, row.quote) if len(text) >= SHORT}, key=len, reverse=True
+        )
+        link.execute(sa.delete(memories).where(memories.c.id.in_([row.id for row in found])))
+        changed = _delete_episodes(link, user) if ids is None else 0
+        changed += _black_out_events(link, words)
+        return Forgotten(len(found), changed, _black_out_others(link, words))
+
+    if database.lite:
+        with database.pool.connect() as link:  # also what lies in freed pages is written over
+            link.exec_driver_sql("PRAGMA secure_delete=ON")
+    done = database.write(work)
+    database.truncate_log(vacuum=True)
+    return done
+
+
+def _delete_episodes(link: sa.Connection, user: str) -> int:
+    """Delete the episodes that were begun for a user; how many events they had."""
+    begun = link.execute(
+        sa.select(events.c.episode, events.c.payload, events.c.blob).where(events.c.kind == "begun")
+    ).all()
+    large = {
+        row.digest: row.payload
+        for row in link.execute(sa.select(blobs).where(blobs.c.digest.in_([row.blob for row in begun if row.blob])))
+    }
+    mine = [
+        row.episode for row in begun if json.loads(large.get(row.blob, row.payload) or "{}").get("user", "") == user
+    ]
+    held = [
+        row[0] for row in link.execute(sa.select(events.c.blob).where(events.c.episode.in_(mine), events.c.blob != ""))
+    ]
+    count = link.execute(sa.delete(events).where(events.c.episode.in_(mine))).rowcount
+    link.execute(sa.delete(episodes).where(episodes.c.id.in_(mine)))
+    used = sa.select(events.c.blob).where(events.c.blob != "")
+    link.execute(sa.delete(blobs).where(blobs.c.digest.in_(held), blobs.c.digest.not_in(used)))
+    return count
+
+
+def _spelled(words: Iterable[str]) -> list[str]:
+    """The words as they may stand in JSON, also twice over."""
+    out: list[str] = []
+    for word in words:
+        for ascii in (False, True):
+            once = json.dumps(word, ensure_ascii=ascii)[1:-1]
+            out += [word, once, json.dumps(once, ensure_ascii=ascii)[1:-1]]
+    return sorted(set(out), key=len, reverse=True)
+
+
+def _without(text: str, words: Sequence[str]) -> str:
+    for word in words:
+        text = text.replace(word, GONE)
+    return text
+
+
+def _holding(column: sa.ColumnElement[str], words: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(*(column.contains(word, autoescape=True) for word in words))
+
+
+def _black_out_events(link: sa.Connection, words: Sequence[str]) -> int:
+    spelled = _spelled(words)
+    if not spelled:
+        return 0
+    large = {
+        row.digest: row.payload for row in link.execute(sa.select(blobs).where(_holding(blobs.c.payload, spelled)))
+    }
+    new = {old: _without(payload, spelled) for old, payload in large.items()}
+    hit = sa.or_(_holding(events.c.payload, spelled), events.c.blob.in_(list(large)))
+    touched = [row[0] for row in link.execute(sa.select(events.c.episode).where(hit).distinct())]
+    for old, payload in new.items():
+        link.execute(sa.delete(blobs).where(blobs.c.digest.in_([old, digest_of(payload)])))
+        link.execute(sa.insert(blobs), {"digest": digest_of(payload), "payload": payload})
+    count = 0
+    for episode in touched:
+        chain = ""
+        for row in link.execute(sa.select(events).where(events.c.episode == episode).order_by(events.c.seq)).all():
+            payload, blob = _without(row.payload, spelled), row.blob
+            if blob in new:
+                blob = digest_of(new[blob])
+            count += (payload, blob) != (row.payload, row.blob)
+            chain = chained(chain, row.seq, row.kind, blob or payload, row.at)
+            link.execute(
+                sa.update(events)
+                .where(events.c.episode == episode, events.c.seq == row.seq)
+                .values(payload=payload, blob=blob, chain=chain)
+            )
+    link.execute(sa.update(episodes).where(_holding(episodes.c.title, spelled)).values(title=GONE))
+    return count
+
+
+def _black_out_others(link: sa.Connection, words: Sequence[str]) -> int:
+    """Caches lose the row, everything else the words."""
+    spelled, count = _spelled(words), 0
+    if not spelled:
+        return 0
+    for table in metadata.sorted_tables:
+        if table.name in ("events", "blobs", "episodes", "memories"):
+            continue
+        for column in table.columns:
+            if not isinstance(column.type, sa.Text) or column.primary_key:
+                continue
+            hit = _holding(column, spelled)
+            if table.name in CACHES:
+                count += link.execute(sa.delete(table).where(hit)).rowcount
+                continue
+            keys = list(table.primary_key.columns)
+            for row in link.execute(sa.select(*keys, column.label("held")).where(hit)).all():
+                same = sa.and_(*(key == value for key, value in zip(keys, row, strict=False)))
+                link.execute(sa.update(table).where(same).values({column.name: _without(row.held, spelled)}))
+                count += 1
+    return count
