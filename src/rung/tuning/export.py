@@ -17,7 +17,7 @@ from rung.core.errors import FitError, Unsupported
 from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
-from rung.models.engine.files.gguf import Field, copy_fields, layout, stored
+from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, layout, stored
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import TASK, Session, lora_config
 from rung.tuning.weights import Base, quiet
@@ -241,17 +241,7 @@ def save_gguf(
                 kind = gguf.GGMLQuantizationType(source.kind)
                 writer.add_tensor(source.name, stored(whole, source), raw_dtype=kind)
                 continue
-            data = weights[names[source.name]].numpy()
-            if list(data.shape) != list(source.shape[::-1]):
-                raise FitError(
-                    f"{source.name} has shape {data.shape}, the base's file says {source.shape[::-1]}",
-                    remedy="the adapter does not belong to this base: tune again",
-                )
-            if np.abs(data).max() > np.finfo(np.float16).max:
-                raise FitError(
-                    f"{source.name} holds {np.abs(data).max():.3g}, which 16 bits cannot",
-                    remedy="train again at a lower learning rate",
-                )
+            data = _checked(source, weights[names[source.name]].numpy())
             if config.model_type in PERMUTED and names[source.name].endswith(("q_proj.weight", "k_proj.weight")):
                 heads = config.num_attention_heads if ".q_proj" in names[source.name] else config.num_key_value_heads
                 data = permute(data, heads)
@@ -264,6 +254,20 @@ def save_gguf(
         writer.write_tensors_to_file()
         writer.close()
     return path
+
+
+def _checked(source: StoredTensor, data: NDArray[np.float32]) -> NDArray[np.float32]:
+    if data.shape != source.shape[::-1]:
+        raise FitError(
+            f"{source.name} has shape {data.shape}, the base's file says {source.shape[::-1]}",
+            remedy="the adapter does not belong to this base: tune again",
+        )
+    if np.abs(data).max() > np.finfo(np.float16).max:
+        raise FitError(
+            f"{source.name} holds {np.abs(data).max():.3g}, which 16 bits cannot",
+            remedy="train again at a lower learning rate",
+        )
+    return data
 
 
 def _kind(name: str, shape: tuple[int, ...], precision: Precision) -> str:

@@ -25,7 +25,7 @@ from rung.core.system.machine import machine
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
-from rung.tuning.batches import Chat, TokenRow, assemble, split
+from rung.tuning.batches import Chat, TokenRow, split
 from rung.tuning.recipe import Method
 from rung.tuning.session import Session, losses, states
 from rung.tuning.state import short_of_memory
@@ -163,20 +163,21 @@ class Reference:
         The replies are to the first messages that are compared."""
         import torch
 
-        out = []
+        rows = []
+        for place, ((messages, _), reply) in enumerate(zip(self._talks, replies, strict=False)):
+            # Half a character: its text does not tell its tokens.
+            text, broken, _ = reply.text.partition("\ufffd")
+            row = self._row(messages, self._chat.template.plain(text), end=reply.finish == "stop" and not broken)
+            rows.append(replace(row, id=str(place)))
+        out = [0.0] * len(rows)
         with torch.no_grad(), self._session.computed_in(torch.float32):
             head = self._session.causal.get_output_embeddings().weight
-            for (messages, _), reply in zip(self._talks, replies, strict=False):
-                # Half a character: its text does not tell its tokens.
-                text, broken, _ = reply.text.partition("\ufffd")
-                row = self._row(messages, self._chat.template.plain(text), end=reply.finish == "stop" and not broken)
-                if not row.answers:
-                    out.append(0.0)
-                    continue
-                batch = assemble(self._session.front([row]))
+            for batch in split(self._session.front([row for row in rows if row.answers]), TOKENS):
                 logits = (states(self._session, batch) @ head.T).float()
                 chosen = logits.gather(1, torch.from_numpy(batch.targets).to(logits.device)[:, None])[:, 0]
-                out.append(float((logits.amax(-1) - chosen).max()))
+                found = iter((logits.amax(-1) - chosen).tolist())
+                for row in batch.members:
+                    out[int(row.id)] = max(islice(found, row.answers))
         return out
 
     def check(self, kind: str, place: Path, settings: Settings) -> ExportParity:

@@ -12,6 +12,7 @@ from rung.core.errors import FitError
 from rung.core.settings import Settings
 from rung.core.types import Message
 from rung.models.engine.files import gguf
+from rung.models.engine.openvino.engine import graph_folder
 from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
 from rung.tuning import forecast
@@ -149,7 +150,8 @@ def check_template(base: Base, chat: Chat, conversations: Sequence[tuple[str, Se
     names = {index: text for text, index in header.control.items()}
     bos = names.get(header.bos, "") if header.bos is not None else ""
 
-    encode = Tokenizer(base.gguf, header.context).encode_all
+    made = graph_folder(base.gguf, Settings().cache)
+    encode = Tokenizer(made if made.is_dir() else base.gguf, header.context).encode_all
     template = ChatTemplate(header.template, header.control, encode, bos=bos, eos=names.get(header.eos, ""))
     # The longest and some others: differences hide in rare characters.
     picked = sorted(conversations, key=lambda item: -sum(len(m.content) for m in item[1]))

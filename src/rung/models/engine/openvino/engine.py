@@ -23,7 +23,7 @@ from rung.models.engine.schedule.worker import Worker
 from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when what the engine computes changes for the same weights: part of the fingerprint."""
 
 
@@ -78,14 +78,12 @@ class Engine:
         """The .xml file of the model; a GGUF is converted on first use."""
         if self.path.is_dir():
             return self.path / folder.GRAPH
-        engine = f"{version().partition('-')[0]}-{LAYOUT}"
-        return convert(self.path, self._cache / "openvino" / f"{file_hash(self.path)[:16]}-{engine}")
+        return convert(self.path, graph_folder(self.path, self._cache))
 
     @property
     def tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            self.graph()  # first: a file that would crash native readers is refused there
-            self._tokenizer = Tokenizer(self.path, self.header.context)
+            self._tokenizer = Tokenizer(self.graph().parent, self.header.context)
         return self._tokenizer
 
     def encode(self, text: str) -> list[int]:
@@ -200,3 +198,8 @@ def leave_engine(engine: Engine) -> bool:
         for key in [key for key, known in _ENGINES.items() if known is engine]:
             del _ENGINES[key]
     return True
+
+
+def graph_folder(path: Path, cache: Path) -> Path:
+    """Where the graph and the tokenizer of a GGUF file are kept, once they are made."""
+    return cache / "openvino" / f"{file_hash(path)[:16]}-{version().partition('-')[0]}-{LAYOUT}"
