@@ -34,6 +34,8 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("use.run:run", "Answer inputs with a program, or a prompt with a model."),
         "export": ("use.export:export", "Write a rung's program to a folder, re-scored before."),
         "keys": ("use.keys:app", "Make, list, rotate and revoke API keys of a gateway."),
+        "chaos": ("use.chaos:chaos", "Let a gateway's endpoints fail, and see who answers."),
+        "forget": ("use.forget:forget", "Delete all that servers kept of a person."),
         "serve": ("use.serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
         "ab": ("use.ab:ab", "Show both arms of an A/B test that is being served."),
         "eval": ("task.study:eval", "Answer prompts as they are and score the answers."),

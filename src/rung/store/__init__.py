@@ -21,6 +21,7 @@ from __future__ import annotations
 from rung.store.gateway.batches import StoredBatch, StoredFile
 from rung.store.gateway.keys import StoredKey
 from rung.store.gateway.results import StoredResult
+from rung.store.gateway.subjects import Forgotten
 from rung.store.gc import Removed
 from rung.store.people.abtests import ArmTally, StoredABTest, StoredOutcome
 from rung.store.people.ratings import StoredRating
@@ -38,6 +39,7 @@ __all__ = [
     "Durability",
     "Entry",
     "EpisodeTable",
+    "Forgotten",
     "Removed",
     "Run",
     "Status",

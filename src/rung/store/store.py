@@ -10,6 +10,7 @@ from rung.store.gateway.batches import BatchTable, FileTable
 from rung.store.gateway.keys import KeyTable
 from rung.store.gateway.results import ResultTable
 from rung.store.gateway.spending import SpendingTable
+from rung.store.gateway.subjects import SubjectTable
 from rung.store.gc import Removed, sweep
 from rung.store.people.abtests import ABTestTable
 from rung.store.people.ratings import RatingTable
@@ -62,6 +63,7 @@ class Store:
         self.episodes = EpisodeTable(database)
         self.keys = KeyTable(database)
         self.spending = SpendingTable(database)
+        self.subjects = SubjectTable(database)
         self.files = FileTable(database)
         self.batches = BatchTable(database)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -58,6 +59,18 @@ class RequestCall:
             (b"x-rung-saved-tokens", str(self.saved.tokens) if self.saved is not None else ""),
         )
         return [(name, value.encode("ascii", "backslashreplace")) for name, value in said if value]
+
+
+_random = b""
+
+
+def new_id(prefix: str, size: int = 12) -> str:
+    """``prefix`` and random hexadecimal digits of ``size`` bytes. The system is asked for many at once."""
+    global _random
+    if len(_random) < size:
+        _random = os.urandom(4096)
+    taken, _random = _random[:size], _random[size:]
+    return prefix + taken.hex()
 
 
 _call: ContextVar[RequestCall | None] = ContextVar("rung_call", default=None)

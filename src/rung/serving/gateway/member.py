@@ -29,7 +29,8 @@ class Breaker:
 class RouteMember:
     """``name`` as the gateway's file has it. ``context`` is in tokens, 0 where it is not known; ``price`` None: it costs nothing.
 
-    ``seconds`` is a moving mean of its answers, ``opens_at`` (monotonic) when it may be asked again after it failed.
+    ``seconds`` is a moving mean of its answers, ``opens_at`` (monotonic) when it may be asked again after it failed,
+    ``rests_until`` how long it asked to be left alone: until then only if there is no other.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RouteMember:
     seconds: float = 0.0
     failures: int = 0
     opens_at: float = 0.0
+    rests_until: float = 0.0
     probing: bool = False
     completions: list[int] = field(default_factory=list)
 
@@ -67,9 +69,8 @@ class RouteMember:
         if error is not None and to_blame(error):
             self.failures += 1
             if error.retry_after is not None and error.status == 429:
-                self.failures = max(self.failures, self.breaker.failures)
-                self.opens_at = self.clock() + error.retry_after
-            elif self.failures >= self.breaker.failures:
+                self.rests_until = self.clock() + error.retry_after
+            if self.failures >= self.breaker.failures:
                 self.opens_at = self.clock() + self.breaker.seconds
         elif seconds is not None:
             self.failures = 0

@@ -50,6 +50,11 @@ class ServePlan:
         "Keep requests and answers in the store, to learn from: rung data import --served.",
         flags=("--record",),
     )
+    subjects: bool = option(
+        False,
+        "Keep of each request's `user` a keyed hash, so that all of somebody can be found by: rung forget.",
+        flags=("--subjects",),
+    )
     record_days: int | None = option(None, "Record, and delete what is older than this many days.", low=1)
     store: str | None = option(
         None, "Store URL: the runs of --check, the scores of --split, what --record keeps.", metavar="URL"
@@ -74,7 +79,14 @@ class ServePlan:
     @property
     def stores(self) -> bool:
         """Whether a store is needed."""
-        return self.shares is not None or self.records or self.config is not None or self.issued_keys or self.batches
+        return (
+            self.shares is not None
+            or self.records
+            or self.config is not None
+            or self.issued_keys
+            or self.batches
+            or self.subjects
+        )
 
     @property
     def records(self) -> bool:

@@ -73,6 +73,7 @@ class Route:
     def pick(self, request: ChatRequest, without: Sequence[RouteMember] = ()) -> RouteMember | None:
         """The member to ask, of those whose circuit is closed and that were not tried; None: there is none."""
         ready = [member for member in self.members if not member.open and member not in without]
+        ready = [member for member in ready if member.clock() >= member.rests_until] or ready
         if len(ready) < 2:
             return ready[0] if ready else None
         if self.balance == "round-robin":

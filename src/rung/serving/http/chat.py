@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.responses import JSONResponse
 
 from rung.core.errors import InputError
-from rung.serving.access.call import RequestCall, enter
+from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
@@ -109,7 +108,7 @@ class ChatApp:
         endpoint, turn = self.offer.find(asked, scope)
         if asked.user:
             scope["rung.call"].subject = self.subject(asked.user)
-        made = self.dialect(f"chatcmpl-{secrets.token_hex(12)}", int(self.clock()), endpoint, asked)
+        made = self.dialect(new_id("chatcmpl-"), int(self.clock()), endpoint, asked)
         return ChatAnswer(endpoint, asked, self.queue, made, turn, self.recorder)
 
 
@@ -118,7 +117,7 @@ async def ask_inside(app: Any, path: str, body: bytes, call: RequestCall) -> tup
     scope: dict[str, Any] = {
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
         "headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http",
-        "rung.call": call, "rung.id": "req-" + secrets.token_hex(8),
+        "rung.call": call, "rung.id": new_id("req-", 8),
     }  # fmt: skip
     status, parts, asked = 500, [], False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from rung.core.types import Usage
-from rung.serving.access.call import RequestCall, enter
+from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.access.door import Door
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.observe.metrics import Metrics
@@ -71,7 +70,7 @@ class RequestGuard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        scope["rung.id"] = id = "req-" + secrets.token_hex(8)
+        scope["rung.id"] = id = new_id("req-", 8)
         status = 0
 
         async def sent(event: Event) -> None:
@@ -100,7 +99,7 @@ class RequestGuard:
                 self._write(scope, status, seconds)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["rung.id"] = "req-" + secrets.token_hex(8)
+        scope["rung.id"] = new_id("req-", 8)
         try:
             scope["rung.call"] = call = await self.door.admit(scope["path"], scope["headers"])
         except Refused as refused:

@@ -125,6 +125,7 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             served,
             embedders={id: pool.embedder(name) for id, name in embedders.items()},
             store=store if plan.batches or gateway is not None else None,
+            subject=store.subjects.mark if store is not None and plan.subjects else served.subject,
         )
         app = make_app(served)
         if plan.check:
@@ -161,6 +162,7 @@ def _with_spec(plan: ServePlan, spec: GatewaySpec) -> ServePlan:
         plan,
         limits=plan.limits if plan.limits != Limits() else limits,
         record_days=plan.record_days or spec.record,
+        subjects=plan.subjects or spec.subjects,
         search=tuple(dict.fromkeys([*plan.search, *spec.search])),
     )
 

@@ -1,0 +1,69 @@
+"""Forgetting a person: what was served to them, what was kept of it, and the training rows that were made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.core.errors import InputError
+from rung.core.system.files import atomic_write
+from rung.store import Forgotten, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was deleted in the store, and how many rows of each file."""
+
+    forgotten: Forgotten
+    rows: tuple[tuple[Path, int], ...] = ()
+
+    def lines(self, subject: str, *, dry: bool) -> list[str]:
+        """What is told."""
+        verb = "would be deleted" if dry else "deleted"
+        found = self.forgotten
+        out = [
+            f"{len(found.served):6}  served requests {verb}, with their scores and corrections",
+            f"{found.responses:6}  kept answers {verb}",
+            f"{found.results:6}  results of batches {verb}",
+        ]
+        out += [f"{count:6}  training rows {verb} in {path}" for path, count in self.rows]
+        if not found.total:
+            out.append(f"nothing here is known to be about {subject!r} (servers keep whom it is about with --subjects)")
+        if any(count for _, count in self.rows):
+            out.append("what was trained on these files knows more than it should: rung tune it again")
+        return [*out, "not reached: backups, other stores, files that were not named, providers that were asked"]
+
+
+def forget_subject(store: Store, subject: str, files: Sequence[Path], *, dry: bool = False) -> Receipt:
+    """Delete what is known of ``subject`` in the store, and the rows in ``files`` (JSONL) that came of it.
+
+    Rows go first: a file that cannot be read or written stops it all before the store has forgotten which rows they are.
+    Raises InputError, StoreError.
+    """
+    ids = frozenset(store.subjects.forget(subject, dry=True).served)
+    rows = tuple((path, _without(path, ids, dry)) for path in files)
+    return Receipt(store.subjects.forget(subject, dry=dry), rows)
+
+
+def _without(path: Path, ids: frozenset[str], dry: bool) -> int:
+    """Write the file anew without the rows of these served requests. How many they are."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read it: {error}", file=path, remedy="name a JSONL file of training rows") from None
+    kept = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except ValueError:
+            raise InputError("not valid JSON", file=path, line=number, remedy="name a JSONL file of rows") from None
+        about = row.get("rung") if isinstance(row, dict) else None
+        source = about.get("source") if isinstance(about, dict) else None
+        if not (isinstance(source, dict) and source.get("served") in ids):
+            kept.append(line)
+    if len(kept) < len(lines) and not dry:
+        with atomic_write(path) as staging:
+            staging.write_text("".join(kept), encoding="utf-8")
+    return len(lines) - len(kept)
