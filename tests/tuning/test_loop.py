@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_stops(
     kept = session.vector.clone()
     assert torch.isfinite(kept).all()
     fresh = open_session(tiny, RECIPE)
-    store = Checkpoints(tmp_path, loop.identity(tiny, rows, [], RECIPE))
+    store = Checkpoints(tmp_path, loop.identity(tiny, rows, [], RECIPE), Trained)
     state, note = store.restore({"vector": fresh.vector})
     assert (state.step, note) == (3, "")
     assert torch.equal(fresh.vector, kept)
@@ -213,7 +213,7 @@ def spoil(path: Path) -> None:
 
 
 def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None:
-    store = Checkpoints(tmp_path, "k")
+    store = Checkpoints(tmp_path, "k", Trained)
     for step in (1, 2, 3):
         session.vector.fill_(float(step))
         store.save(Trained(step=step), {"vector": session.vector})
@@ -233,7 +233,7 @@ def test_damaged_checkpoint_falls_back(session: Session, tmp_path: Path) -> None
 
 
 def test_full_disk_keeps_the_old_checkpoint(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Checkpoints(tmp_path, "k")
+    store = Checkpoints(tmp_path, "k", Trained)
     store.save(Trained(step=1), {"vector": session.vector})
 
     def full(descriptor: int) -> None:

@@ -45,6 +45,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "pattern": ("improve.pattern.app:app", "Use prompt patterns by themselves, one command each."),
         "data": ("improve.data:app", "Turn files, mail, chats and runs into training rows."),
         "tune": ("improve.tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
+        "align": ("improve.align.align:align", "Optimise a model for a reward, or for what people prefer."),
+        "reward": ("improve.align.reward:app", "Learn a reward from pairs of answers, and know its worth."),
+        "feedback": ("improve.align.feedback:app", "Bring in what people said of answers; make pairs of it."),
+        "audit": ("improve.align.audit:audit", "Look for holes in a reward, or at an alignment again."),
         "adapters": ("improve.adapters:app", "Look at adapters, merge or stack those of one base."),
     },
     "Search documents": {

@@ -24,8 +24,10 @@ from rung.store.gateway.results import StoredResult
 from rung.store.gateway.subjects import Forgotten
 from rung.store.gc import Removed
 from rung.store.people.abtests import ArmTally, StoredABTest, StoredOutcome
+from rung.store.people.approvals import StoredApproval
 from rung.store.people.ratings import StoredRating
 from rung.store.people.served import StoredServed
+from rung.store.people.signals import StoredSignal
 from rung.store.store import Store, open_store
 from rung.store.tables.answers import Entry
 from rung.store.tables.looks import StoredLook
@@ -45,6 +47,7 @@ __all__ = [
     "Status",
     "Store",
     "StoredABTest",
+    "StoredApproval",
     "StoredBatch",
     "StoredEpisode",
     "StoredFile",
@@ -56,6 +59,7 @@ __all__ = [
     "StoredResult",
     "StoredRung",
     "StoredServed",
+    "StoredSignal",
     "StoredStudy",
     "open_store",
 ]

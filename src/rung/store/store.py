@@ -13,8 +13,10 @@ from rung.store.gateway.spending import SpendingTable
 from rung.store.gateway.subjects import SubjectTable
 from rung.store.gc import Removed, sweep
 from rung.store.people.abtests import ABTestTable
+from rung.store.people.approvals import ApprovalTable
 from rung.store.people.ratings import RatingTable
 from rung.store.people.served import ServedTable
+from rung.store.people.signals import SignalTable
 from rung.store.tables.answers import AnswerTable
 from rung.store.tables.caches import FitTable, ResponseTable
 from rung.store.tables.looks import LookTable
@@ -61,6 +63,8 @@ class Store:
         self.looks = LookTable(database)
         self.studies = StudyTable(database)
         self.episodes = EpisodeTable(database)
+        self.signals = SignalTable(database)
+        self.approvals = ApprovalTable(database)
         self.keys = KeyTable(database)
         self.spending = SpendingTable(database)
         self.subjects = SubjectTable(database)

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import FitError
 from rung.core.parts.program import file_hash
 from rung.core.system.files import atomic_write, write_file
-from rung.tuning.state import Trained
 
 if TYPE_CHECKING:
     import torch
 
 
-class Checkpoints:
-    """Two last states of a training in a folder, each one file (safetensors) named in ``checkpoint.json`` with its SHA-256.
+class Stepped(Protocol):
+    """A state that says how far it is; a record of core.codec."""
+
+    @property
+    def step(self) -> int: ...
+
+
+S = TypeVar("S", bound=Stepped)
+
+
+class Checkpoints(Generic[S]):
+    """Two last states of a training, records of class ``kind``, in a folder, each one file (safetensors) named in ``checkpoint.json`` with its SHA-256.
 
     Files are written under another name, flushed to disk and renamed: a reader sees a whole old state or a whole new one.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self._key = folder, key
+    def __init__(self, folder: Path, key: str, kind: type[S]) -> None:
+        self.folder, self._key, self._kind = folder, key, kind
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, state: Trained, tensors: dict[str, torch.Tensor]) -> None:
+    def save(self, state: S, tensors: dict[str, torch.Tensor]) -> None:
         """Write a state. Raises FitError when the disk refuses; the one before stays whole."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -51,7 +60,7 @@ class Checkpoints:
             if path.name not in keep:
                 path.unlink(missing_ok=True)
 
-    def restore(self, tensors: dict[str, torch.Tensor]) -> tuple[Trained, str]:
+    def restore(self, tensors: dict[str, torch.Tensor]) -> tuple[S, str]:
         """Fill ``tensors`` from the newest whole state. Returns it and, when something was damaged, a note that says so."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -69,10 +78,10 @@ class Checkpoints:
                         raise ValueError(f"{name} has another shape")
                 for name, tensor in tensors.items():
                     tensor.copy_(loaded[name])
-                return decode(Trained, entry["state"]), note
+                return decode(self._kind, entry["state"]), note
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 note = f"checkpoint {entry['file']} is damaged ({error}), went back further"
-        return Trained(), note
+        return self._kind(), note
 
     def _entries(self) -> list[dict[str, Any]]:
         path = self.folder / "checkpoint.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,13 +46,17 @@ class Curves:
         point: dict[str, Any] = {"step": state.step, "loss": state.losses[-1], "rate": rate, "seconds": state.seconds}
         if new:
             point["dev"] = new[-1].loss
+        self.write(point)
+
+    def write(self, point: Mapping[str, Any]) -> None:
+        """One point: ``step`` and numbers by name. ``seconds`` are no curve."""
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(point) + "\n")
         if self._writer is not None:
-            for name in ("loss", "rate", "dev"):
-                if name in point:
+            for name, value in point.items():
+                if name not in ("step", "seconds"):
                     self._writer.add_scalar(
-                        {"loss": "train/loss", "dev": "dev/loss"}.get(name, name), point[name], state.step
+                        {"loss": "train/loss", "dev": "dev/loss"}.get(name, name), value, point["step"]
                     )
 
 

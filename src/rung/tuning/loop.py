@@ -107,7 +107,7 @@ def train(
     recipe.validate()
     session.stop = watch.stop
     key = identity(session.base, rows, dev, recipe)
-    return Trainer(session, rows, dev, settle(recipe), watch).run(Checkpoints(folder, key))
+    return Trainer(session, rows, dev, settle(recipe), watch).run(Checkpoints(folder, key, Trained))
 
 
 class Trainer:
@@ -144,7 +144,7 @@ class Trainer:
         self.marks = {math.ceil(self.steps * (index + 1) / recipe.checks) for index in range(recipe.checks)}
         self._order: tuple[int, list[int]] = (-1, [])
 
-    def run(self, store: Checkpoints) -> Trained:
+    def run(self, store: Checkpoints[Trained]) -> Trained:
         from rung.tuning import kernels
 
         session = self.session

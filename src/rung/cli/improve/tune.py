@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rung.tuning.state import Trained
     from rung.tuning.weights import Base
     from rung.tuning.work import Export, Lessons, Order, Tuned
+
+R = TypeVar("R")
 
 SILENCE = 30.0
 """Seconds after which the last line is said again where the output is no terminal, with the time that has passed."""
@@ -166,10 +168,10 @@ def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: O
             watch = Watch(show, record, stop, saves=plan.saves)
             return work(base, lessons, plan.recipe, order, watch)
 
-        return _answering_signals(run, line)
+        return answering_signals(run, line)
 
 
-def _answering_signals(run: Callable[[threading.Event], Tuned], line: Line) -> Tuned:
+def answering_signals(run: Callable[[threading.Event], R], line: Line) -> R:
     """Ctrl-C and SIGTERM stop the work, also where a shell started it in the background and so ignores them; a second one ends
     the process at once."""
     import asyncio
@@ -180,7 +182,7 @@ def _answering_signals(run: Callable[[threading.Event], Tuned], line: Line) -> T
     from rung.core.errors import FitError
     from rung.core.system.threads import run_stoppable
 
-    async def main() -> Tuned:
+    async def main() -> R:
         loop, asked = asyncio.get_running_loop(), list[int]()
         task = asyncio.create_task(run_stoppable(run))
 

@@ -54,7 +54,11 @@ TABLES: dict[Kind, dict[str, str]] = {
 """The others are many; their rooms list them in the files named in LISTS."""
 
 LISTS: dict[Kind, tuple[str, ...]] = {
-    "metric": ("rung.metrics.names:METRICS", "rung.agents.program.metrics:METRICS"),
+    "metric": (
+        "rung.metrics.names:METRICS",
+        "rung.agents.program.metrics:METRICS",
+        "rung.alignment.rungs:METRICS",
+    ),
     "rung": (
         "rung.foundations.rungs:RUNGS",
         "rung.safety.rungs:RUNGS",
@@ -63,6 +67,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.agents.rungs:RUNGS",
         "rung.workflow.rungs:RUNGS",
         "rung.tuning.rungs:RUNGS",
+        "rung.alignment.rungs:RUNGS",
     ),
     "program": (
         "rung.foundations.rungs:PROGRAMS",
@@ -72,6 +77,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.agents.rungs:PROGRAMS",
         "rung.workflow.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",
+        "rung.alignment.rungs:PROGRAMS",
     ),
     "pack": ("rung.tasks.packs.names:PACKS", "rung.agents.environments.packs.names:PACKS"),
     "index": ("rung.retrieval.index.names:INDEXES",),

@@ -137,8 +137,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them, and
-    ``tokens`` the text of each.
+    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them, ``tokens`` the
+    text of each, and ``ids`` (local models) its number in the vocabulary, the one that ended the reply too.
 
     Where ``finish`` is "error", ``text`` is what went wrong and ``code`` its kind (see RungError)."""
 
@@ -150,6 +150,7 @@ class Reply:
     logprobs: tuple[float, ...] | None = None
     code: str = ""
     tokens: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, error: BaseException, model: str) -> Reply:

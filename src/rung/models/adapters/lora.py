@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +43,6 @@ class Lora:
 
 def read(folder: Path) -> Lora:
     """Read a PEFT LoRA folder. Raises Unsupported for other adapters (and DoRA), InputError for a folder that is none."""
-    import numpy as np
-
     config = adapters.read_config(folder)
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
         raise Unsupported(
@@ -58,6 +56,19 @@ def read(folder: Path) -> Lora:
         raise InputError(f"cannot read {folder / adapters.WEIGHTS}: {error}", remedy="tune or copy it again") from None
     rank = int(config["r"])
     scaling = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    found = matrices(tensors, scaling)
+    if not found:
+        raise InputError(f"{folder} holds no LoRA matrices", remedy="name the folder that rung tune or peft wrote")
+    return Lora(folder, digest(adapters.fingerprint(folder)), rank, found)
+
+
+def matrices(
+    tensors: Mapping[str, NDArray[Any]], scaling: float
+) -> dict[tuple[int, str], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """LoRA's tensors by their names in PEFT as A and B by (layer, module), ``scaling`` in B. Raises Unsupported for one that is
+    no part of a decoder's layer."""
+    import numpy as np
+
     pairs: dict[tuple[int, str], dict[str, Any]] = {}
     for name, tensor in tensors.items():
         found = re.search(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight$", name)
@@ -66,10 +77,7 @@ def read(folder: Path) -> Lora:
                 f"the adapter changes {name}, which the embedded engine cannot", remedy="merge it instead"
             )
         pairs.setdefault((int(found[1]), found[2]), {})[found[3]] = tensor.astype(np.float32)
-    matrices = {place: (pair["A"], pair["B"] * np.float32(scaling)) for place, pair in pairs.items() if len(pair) == 2}
-    if not matrices:
-        raise InputError(f"{folder} holds no LoRA matrices", remedy="name the folder that rung tune or peft wrote")
-    return Lora(folder, digest(adapters.fingerprint(folder)), rank, matrices)
+    return {place: (pair["A"], pair["B"] * np.float32(scaling)) for place, pair in pairs.items() if len(pair) == 2}
 
 
 class AdapterSlots:
@@ -89,6 +97,12 @@ class AdapterSlots:
             self._loras.append(lora)
             self.version += 1
             return len(self._loras)
+
+    def replace(self, number: int, lora: Lora) -> None:
+        """Put another adapter in the place of one; prompts that it has computed must be forgotten."""
+        with self._lock:
+            self._loras[number - 1] = lora
+            self.version += 1
 
     def spans(self) -> list[tuple[int, int]]:
         """Columns of each adapter, the first being number 1."""

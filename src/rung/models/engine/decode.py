@@ -219,6 +219,7 @@ class Decode(_Job):
                 self._name,
                 logprobs=tuple(self._logprobs) if self._sampling.logprobs else None,
                 tokens=self._words.texts(self._tokens) if self._sampling.logprobs else (),
+                ids=tuple(self._tokens) if self._sampling.logprobs else (),
             ),
         )
 

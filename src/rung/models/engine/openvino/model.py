@@ -90,6 +90,10 @@ class OpenvinoModel:
         """Tokens of the prompt that asks for the next assistant message: the model's own template and tokenizer."""
         return len(self._engine.template.tokens(messages))
 
+    def tokens(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The tokens of that prompt. Raises ContextOverflow when they leave no room for a reply."""
+        return self._prompt(messages)
+
     async def generate(self, requests: Sequence[Request]) -> list[Reply]:
         """One Reply a request, in order. See the module for overflow, tools and repeatability."""
         jobs = await asyncio.to_thread(self._jobs, requests)
@@ -184,6 +188,15 @@ class OpenvinoModel:
                 raise reply
             out.append(tuple(reply.logprobs))
         return out
+
+    def adapt(self, lora: Lora) -> None:
+        """Answer with ``lora`` in the place of the adapter that it has, from the next request on. Nothing is loaded again; what the
+        old one has computed is forgotten. Not while requests are under way. Raises Unsupported for a model without an adapter."""
+        if self._engine.shelf is None or not self._adapter:
+            raise Unsupported(f"{self._name} has no adapter to replace", remedy="open it with one: MODEL@FOLDER")
+        self._lora = lora
+        self._engine.shelf.replace(self._adapter, lora)
+        self._engine.forget()
 
     def forget(self) -> None:
         """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""

@@ -1,0 +1,1 @@
+"""What is improved: a language model with an adapter, or a table."""

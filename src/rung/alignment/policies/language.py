@@ -1,0 +1,139 @@
+"""A language model with a LoRA adapter as a policy: an action is a token."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rung.alignment.policies.policy import Batch
+from rung.models.adapters.lora import Lora, matrices
+from rung.tuning.batches import MicroBatch, TokenRow, split
+from rung.tuning.lower import Kept
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import Session, states
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 128
+"""Actions whose logits over the whole vocabulary are held at once."""
+
+
+class LanguagePolicy:
+    """The session's model, its probabilities sharpened by ``temperature`` as its replies are sampled. ``tokens`` are computed at
+    once. What frozen layers put out is computed once for a batch and kept while it is asked for again."""
+
+    def __init__(self, session: Session, recipe: Recipe, temperature: float = 1.0) -> None:
+        self.session, self.recipe, self.temperature = session, recipe, temperature
+        self._held: tuple[int, ...] = ()
+
+    @property
+    def vector(self) -> torch.Tensor:
+        return self.session.vector
+
+    @property
+    def grad(self) -> torch.Tensor:
+        return self.session.grad
+
+    @property
+    def width(self) -> int:
+        return int(self.session.causal.config.hidden_size)
+
+    def set(self, vector: torch.Tensor) -> None:
+        self.session.set(vector)
+
+    def lora(self) -> Lora:
+        """The adapter as the engine takes it."""
+        named = {name.replace(".default", ""): part.cpu().numpy() for name, part in self.session.named().items()}
+        recipe = self.recipe
+        scaling = recipe.alpha / (recipe.rank**0.5 if recipe.rslora else recipe.rank)
+        key = hashlib.blake2b(self.vector.cpu().numpy().tobytes(), digest_size=16).hexdigest()
+        return Lora(self.session.base.folder, key, recipe.rank, matrices(named, scaling))
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        import torch
+
+        out: torch.Tensor | None = None
+        with torch.no_grad():
+            for micro, index in self._micro(batch):
+                hidden = states(self.session, micro) / self.temperature
+                if out is None:
+                    out = hidden.new_empty(sum(len(one.actions) for one in batch), hidden.shape[1])
+                out[index] = hidden
+        assert out is not None, "a batch has actions"
+        return out
+
+    def judge(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        targets = torch.tensor([token for one in batch for token in one.actions], device=states.device)
+        logp, entropy = [], []
+        for at, logs in self._logs(states):
+            logp.append(logs.gather(1, targets[at : at + len(logs), None])[:, 0])
+            entropy.append(-(logs.exp() * logs).sum(1))
+        return torch.cat(logp), torch.cat(entropy)
+
+    def apart(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        pairs = zip(self._logs(one), self._logs(other), strict=True)
+        return torch.cat([(mine.exp() * (mine - theirs)).sum(1) for (_, mine), (_, theirs) in pairs])
+
+    def features(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return states
+
+    def push(self, batch: Batch, coefficients: torch.Tensor) -> None:
+        import torch
+
+        from rung.tuning import kernels
+
+        weight = self.session.causal.get_output_embeddings().weight
+        for micro, index in self._micro(batch):
+            if not bool(coefficients[index].any()):
+                continue
+            hidden = states(self.session, micro) / self.temperature
+            targets = torch.from_numpy(micro.targets).to(self.session.device)
+            losses = kernels.Head.apply(hidden, weight, targets, 256)
+            (-losses * coefficients[index].to(losses.dtype)).sum().backward()
+
+    def mismatch(self, states: torch.Tensor, batch: Batch) -> float | None:
+        """Mean distance between the log-probabilities that the sampler gave (at temperature 1) and those computed here, over the
+        first actions of a batch; None where it gave none."""
+        import torch
+
+        said = torch.tensor([value for one in batch for value in one.sampled], device=states.device)[:CHUNK]
+        if not len(said):
+            return None
+        targets = torch.tensor([token for one in batch for token in one.actions], device=states.device)[
+            : len(said), None
+        ]
+        _, logs = next(self._logs(states[: len(said)] * self.temperature))
+        return float((logs.gather(1, targets)[:, 0] - said).abs().mean())
+
+    def _logs(self, states: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Log-probabilities of all tokens, some actions at a time: their place and shape (actions, vocabulary)."""
+        import torch
+
+        weight = self.session.causal.get_output_embeddings().weight.detach()
+        for at in range(0, len(states), CHUNK):
+            yield at, torch.log_softmax((states[at : at + CHUNK].detach() @ weight.t()).float(), -1)
+
+    def _micro(self, batch: Batch) -> Iterator[tuple[MicroBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
+        """The batch in pieces, each with the flat places of its actions. ``split`` and ``assemble`` change the order of rows, so
+        places go by the row's id."""
+        rows, places, at = [], {}, 0
+        for number, one in enumerate(batch):
+            trained = (False,) * len(one.context) + (True,) * len(one.actions)
+            rows.append(TokenRow(str(number), (*one.context, *one.actions), trained))
+            places[str(number)] = np.arange(at, at + len(one.actions))
+            at += len(one.actions)
+        if self.session.frozen:
+            held = tuple(map(hash, (row.ids for row in rows)))
+            if held != self._held:
+                self.session.kept, self._held = Kept(), held
+                self.session.keep(rows, self.recipe.tokens, lambda _: None)
+        for micro in split(rows, self.recipe.tokens):
+            yield micro, np.concatenate([places[row.id] for row in micro.members])

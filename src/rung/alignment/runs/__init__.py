@@ -1,0 +1,1 @@
+"""One alignment from its configuration to its files."""

@@ -1,0 +1,304 @@
+"""One alignment end to end: the base, what is wished for, the loop, a paired comparison on examples that nothing was learnt from, and
+the files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rung import tasks
+from rung.agents.environments.environment import Environment
+from rung.agents.program.program import make_environment
+from rung.alignment.audit.watch import Watchman
+from rung.alignment.methods.dpo import Dpo
+from rung.alignment.policies.language import LanguagePolicy
+from rung.alignment.policies.policy import Trajectory
+from rung.alignment.policies.table import TablePolicy, survey
+from rung.alignment.rewards.pairs import AnswerPair, read_pairs
+from rung.alignment.rewards.reward import Reward
+from rung.alignment.rewards.robust import read_defences
+from rung.alignment.runs.config import AlignConfig, vars_of
+from rung.alignment.runs.course import UNWATCHED, Course, Spectator
+from rung.alignment.runs.loop import Learner
+from rung.alignment.runs.pairwise import PairLearner, PairVerdict, TokenPair
+from rung.alignment.runs.player import Question, Sampler, TaskPlayer, WorldPlayer
+from rung.core.codec import digest, encode
+from rung.core.errors import FitError, InputError
+from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
+from rung.core.parts.place import beside
+from rung.core.protocols import Resources
+from rung.core.settings import Settings
+from rung.core.types import Example, Score, Task
+from rung.metrics.mean import VALUES
+from rung.metrics.stats import Difference, paired
+from rung.prompts.template.prompt import Prompt
+from rung.tuning.batches import Chat
+from rung.tuning.checkpoints import Checkpoints
+from rung.tuning.precision import settle
+from rung.tuning.session import open_session
+from rung.tuning.weights import find_base
+from rung.tuning.work import PLACES
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentResult:
+    """A finished alignment. ``gains`` are paired differences, after less before, on held examples: of the reward, and of what is
+    really wished for. ``judged``: held pairs before and after, for dpo. ``files`` are what was written."""
+
+    method: str
+    course: Course
+    gains: Mapping[str, Difference] = field(default_factory=dict)
+    before: Mapping[str, float] = field(default_factory=dict)
+    judged: tuple[PairVerdict, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    kl: float = 0.0
+    length: tuple[float, float] = (0.0, 0.0)
+    notes: tuple[str, ...] = ()
+
+
+def align(
+    config: AlignConfig, resources: Resources, settings: Settings, watch: Spectator = UNWATCHED
+) -> AlignmentResult:
+    """Do it, or go on with it: a killed run goes on from its last whole update, to the same numbers bit for bit.
+
+    Raises InputError for a task, pairs or an environment that cannot be learnt from, FitError as the loops do.
+    """
+    config.out.mkdir(parents=True, exist_ok=True)
+
+    def wait(_: float) -> None:
+        if watch.stopped:
+            raise FitError("another process is at work on this alignment", remedy="wait for it", code="stopped")
+        time.sleep(0.5)
+
+    with file_lock(config.out / ".lock", wait):
+        if config.environment:
+            return _keep(config, None, _in_world(config, resources, watch))
+        task = tasks.load(config.task) if config.task else None
+        with beside(task, settings) if task else nullcontext():
+            return _keep(config, task, align_language(config, task, resources, settings, watch))
+
+
+def _keep(config: AlignConfig, task: Task | None, done: AlignmentResult) -> AlignmentResult:
+    reward = config.reward or ({task.metrics[0]: 1.0} if task else {})
+    said = {
+        "task": config.task,
+        "model": config.model,
+        "reward": dict(reward),
+        "gold": dict(config.gold),
+        "instruction": config.instruction,
+        "max_tokens": min(config.drawing.max_tokens, task.max_tokens) if task else config.drawing.max_tokens,
+    }
+    document = {"format": FORMAT, "aligned": encode(done), "config": said}
+    write_file(config.out / "aligned.json", json.dumps(document, indent=1).encode())
+    return done
+
+
+def _in_world(config: AlignConfig, resources: Resources, watch: Spectator) -> AlignmentResult:
+    environment: Environment = make_environment(config.environment)
+    drawing = config.drawing
+    scenarios, held = environment.scenarios("train", drawing.prompts), environment.scenarios("dev", config.held)
+    world = survey(environment, [*scenarios, *held])
+    policy = TablePolicy(len(world.places), len(world.calls))
+    player = WorldPlayer(policy, world, scenarios, held, drawing)
+    if isinstance(config.method, Dpo):
+        raise InputError("dpo learns from pairs, not in an environment", remedy="choose another method")
+    learner = Learner(policy, player, config.method, config.pace)
+    key = digest([encode(config.environment), config.method.name, *_identity(config)])
+    course = learner.run(Checkpoints(config.out, key, Course), watch)
+    after = asyncio.run(player.gold())
+    gains = {"return": compare(after, course.before)}
+    states = policy.vector.numpy().reshape(policy.shape)
+    np.save(config.out / "table.npy", states)
+    files = {"table": str(config.out / "table.npy")}
+    return AlignmentResult(
+        config.method.name, course, gains, {"return": float(np.mean(course.before))}, (), files, _last(course)
+    )
+
+
+def _identity(config: AlignConfig) -> list[Any]:
+    """What makes a run the same run: its settings, but for where it is written and how long it goes on."""
+    pace = {key: value for key, value in vars_of(config.pace).items() if key != "steps"}
+    return [encode(vars_of(config.method)), encode(vars_of(config.drawing)), pace, encode(config.reward), config.robust]
+
+
+def align_language(
+    config: AlignConfig, task: Task | None, resources: Resources, settings: Settings, watch: Spectator
+) -> AlignmentResult:
+    """A language model over a task, or over pairs where there is none."""
+    base = find_base(config.model or settings["model"], settings.cache)
+    recipe = settle(config.recipe)
+    session = open_session(base, recipe)
+    policy = LanguagePolicy(session, recipe, 1.0 if isinstance(config.method, Dpo) else config.drawing.temperature)
+    key = digest([base.key, encode(recipe), task.hash if task else [str(p) for p in config.pairs], *_identity(config)])
+    work = _Language(config, policy, Chat(base), Checkpoints(config.out, key, Course), watch)
+    if task is None:
+        return work.over_pairs(read_pairs(config.pairs))
+    sampler = Sampler(base, policy, settings)
+    try:
+        return work.over_task(task, sampler, resources)
+    finally:
+        asyncio.run(sampler.close())
+
+
+def questions(task: Task, examples: Sequence[Example], instruction: str) -> list[Question]:
+    """Examples as they are asked: as the zero-shot rung does (full), or with the instruction alone (short)."""
+    prompt = Prompt(instruction=task.instruction) if instruction == "short" else Prompt.of(task)
+    return [Question(example, tuple(prompt.render(example.input))) for example in examples]
+
+
+@dataclass
+class _Language:
+    config: AlignConfig
+    policy: LanguagePolicy
+    chat: Chat
+    store: Checkpoints[Course]
+    watch: Spectator
+
+    def over_task(self, task: Task, sampler: Sampler, resources: Resources) -> AlignmentResult:
+        config = self.config
+        if not task.train:
+            raise InputError(f"{task.name} has no train split to learn from", remedy="give the task a train split")
+        reward = Reward.of(config.reward or {task.metrics[0]: 1.0}, resources)
+        wished = Reward.of(config.gold, resources) if config.gold else reward
+        held = questions(task, (task.dev or task.test)[: config.held], config.instruction)
+        learnt = questions(task, task.train, config.instruction)
+        defences = read_defences(config.robust)
+        drawing = replace(config.drawing, max_tokens=min(config.drawing.max_tokens, task.max_tokens))
+        player = TaskPlayer(sampler, learnt, held, task.form, reward, wished, drawing, defences)
+        with asyncio.Runner() as runner:
+            before = runner.run(player.answer())
+            if isinstance(config.method, Dpo):
+                course, judged = self._own_pairs(player, runner)
+            else:
+                judged = ()
+                pace = config.pace
+                looks = -(-pace.steps // pace.looks) + 1 if pace.looks else 1
+                watchman = Watchman(gold=bool(config.gold), looks=looks) if config.watch else None
+                learner = Learner(self.policy, player, config.method, config.pace, watchman)
+                runner.close()
+                course = learner.run(self.store, self.watch)
+                if watchman is not None:
+                    self._report(watchman, course)
+        with asyncio.Runner() as runner:
+            after = runner.run(player.answer())
+            scores = {}
+            for name, one in {"reward": reward, "gold": wished}.items():
+                if name == "gold" and not config.gold:
+                    continue
+                for side, replies in (("before", before), ("after", after)):
+                    found = runner.run(one.score([case for _, case in replies]))
+                    scores[name, side] = [one.total(part) for part in found]
+        gains = {
+            n: compare(scores[n, "after"], scores[n, "before"]) for n in ("reward", "gold") if (n, "after") in scores
+        }
+        lengths = tuple(float(np.mean([len(reply.ids) for reply, _ in replies])) for replies in (before, after))
+        self._show(held, before, after)
+        first = {name: float(np.mean(scores[name, "before"])) for name in gains}
+        done = AlignmentResult(config.method.name, course, gains, first, judged, self.write(task.name), _last(course))
+        return replace(done, length=(lengths[0], lengths[1]))
+
+    def _own_pairs(self, player: TaskPlayer, runner: asyncio.Runner) -> tuple[Course, tuple[PairVerdict, ...]]:
+        """Pairs of the model's own answers: the best of some against the worst, where the reward tells them apart."""
+        pairs: list[TokenPair] = []
+        count = -(-len(player.questions) // player.drawing.prompts)
+        path = self.config.out / "pairs.jsonl"
+        for step in range(min(self.config.pace.steps, count)):
+            batch = runner.run(player.play(step))
+            for group in sorted({one.group for one in batch}):
+                answers = sorted((one for one in batch if one.group == group), key=lambda one: one.total)
+                worst, best = answers[0], answers[-1]
+                if best.total > worst.total:
+                    pairs.append(TokenPair(f"{step}:{best.example}", best, worst))
+        if len(pairs) < 10:
+            raise FitError(
+                f"only {len(pairs)} prompts had answers that the reward tells apart, expected 10 or more",
+                remedy="raise replies or temperature, or choose a reward with partial credit",
+                code="no-spread",
+            )
+        rows = [{"id": p.id, "chosen": p.chosen.text, "rejected": p.rejected.text} for p in pairs]
+        write_file(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
+        return self._learn(pairs)
+
+    def over_pairs(self, given: Sequence[AnswerPair]) -> AlignmentResult:
+        pairs = [self._tokens(one) for one in given]
+        kept = [pair for pair in pairs if len(pair.chosen.context) + len(pair.chosen.actions) <= self.chat.window]
+        course, judged = self._learn(kept)
+        return AlignmentResult(self.config.method.name, course, {}, {}, judged, self.write("pairs"), _last(course))
+
+    def _tokens(self, pair: AnswerPair) -> TokenPair:
+        prompt = tuple(self.chat.prompt(pair.messages))
+        sides = []
+        for text in (pair.chosen, pair.rejected):
+            ids = (*self.chat.template.plain(text), self.chat.stop)
+            sides.append(Trajectory(0, prompt, ids, (0.0,) * len(ids), example=pair.id, text=text))
+        return TokenPair(pair.id, *sides)
+
+    def _learn(self, pairs: Sequence[TokenPair]) -> tuple[Course, tuple[PairVerdict, ...]]:
+        """DPO on nine tenths of the pairs, judged on the rest before and after."""
+        method = self.config.method
+        assert isinstance(method, Dpo)
+        held = [pair for at, pair in enumerate(pairs) if at % 10 == 9] or list(pairs[-1:])
+        learnt = [pair for pair in pairs if pair not in held]
+        learner = PairLearner(self.policy, learnt, method, self.config.pace, self.config.drawing.seed)
+        course = learner.run(self.store, self.watch)
+        return course, (learner.judge(held),)
+
+    def write(self, name: str) -> dict[str, str]:
+        from rung.tuning import export
+
+        files: dict[str, str] = {}
+        merged = None
+        for kind in self.config.exports:
+            target = self.config.out / PLACES[kind]  # type: ignore[index]
+            if kind == "adapter":
+                export.save_adapter(self.policy.session, self.policy.recipe, target)
+            else:
+                merged = merged or export.merge(self.policy.session)
+                base = self.policy.session.base
+                if kind == "folder":
+                    export.save_folder(merged, base, target)
+                elif kind == "openvino":
+                    export.save_openvino(merged, base, target, name=name)
+                else:
+                    export.save_gguf(merged, base, target, kind, name=name)  # type: ignore[arg-type]
+            files[kind] = str(target)
+        return files
+
+    def _report(self, watchman: Watchman, course: Course) -> None:
+        """What the auditor saw, with examples, beside the run."""
+        said = {
+            "audited": watchman.gold,
+            "stopped": course.stopped if course.flagged else "",
+            "signs": watchman.signs,
+            "best rewarded": [{"reward": total, "answer": text} for total, text in watchman.worst],
+            "false alarms at most": watchman.alpha,
+        }
+        write_file(self.config.out / "audit.json", json.dumps(said, indent=1, ensure_ascii=False).encode())
+
+    def _show(self, held: Sequence[Question], before: Sequence[Any], after: Sequence[Any]) -> None:
+        """Every held example with both answers, for people and for the audit afterwards."""
+        rows = [
+            {"id": q.example.id, "input": dict(q.example.input), "before": one[0].text, "after": two[0].text}
+            for q, one, two in zip(held, before, after, strict=True)
+        ]
+        text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+        write_file(self.config.out / "answers.jsonl", text.encode())
+
+
+def compare(after: Sequence[float], before: Sequence[float]) -> Difference:
+    """The paired difference of two lists of numbers, with its interval."""
+    return paired(VALUES, [Score(v) for v in after], [Score(v) for v in before])
+
+
+def _last(course: Course) -> float:
+    return course.updates[-1].kl if course.updates else 0.0

@@ -1,0 +1,155 @@
+"""``rung align``: optimise a model for a reward, or for what people prefer, from a configuration file."""
+
+from __future__ import annotations
+
+import json as codec
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rung.cli.base.options import assigned_values
+from rung.core.text.columns import align as columns
+
+if TYPE_CHECKING:
+    from rung.alignment.runs.align import AlignmentResult
+    from rung.alignment.runs.config import AlignConfig
+    from rung.alignment.runs.course import Update
+    from rung.cli.improve.tune import Line
+
+
+def align(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="An align.yaml.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that wins over the file's.")
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(metavar="A,B", help="Run the file by each of these methods, and print one table.")
+    ] = "",
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Only print the table of finished runs; may be repeated."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Align a model: by a reward that programs check or a model has learnt (reinforce, rloo, grpo, ppo, trpo), or by pairs (dpo).
+
+    Ctrl-C stops behind the update under way; the same command then goes on, to the same numbers.
+    """
+    from rich.console import Console
+
+    from rung.alignment.runs.config import read
+    from rung.cli.improve.tune import Line
+    from rung.core.errors import InputError
+
+    if table:
+        typer.echo(compare([load(folder) for folder in table]))
+        return
+    if config is None:
+        raise InputError("there is nothing to align", remedy="type: rung align align.yaml")
+    plan = read(config, assigned_values(change or []))
+    line = Line(Console(stderr=True, quiet=quiet))
+    plans = [plan.named(name.strip()) for name in methods.split(",")] if methods else [plan]
+    found = [run(one, line) for one in plans]
+    typer.echo("\n".join(["", compare(found)]) if methods else tell(found[0], plan))
+    if any(one.course.flagged for one in found):
+        raise typer.Exit(1)
+
+
+def run(plan: AlignConfig, line: Line) -> AlignmentResult:
+    """One alignment in a thread of its own, while this one answers signals and keeps talking."""
+    import asyncio
+
+    from rung.alignment.runs.align import align as work
+    from rung.alignment.runs.course import Spectator
+    from rung.cli.improve.tune import answering_signals
+    from rung.core.settings import Settings
+    from rung.models import Pool
+    from rung.tuning.curves import Curves
+
+    settings = Settings()
+    pool = Pool(settings, default=plan.model or None)
+    with Curves(plan.out, plan.tensorboard) as curves:
+
+        def record(update: Update) -> None:
+            curves.write(update.point())
+
+        def begin(stop: threading.Event) -> AlignmentResult:
+            return work(plan, pool, settings, Spectator(line, record, stop))
+
+        try:
+            return answering_signals(begin, line)
+        finally:
+            asyncio.run(pool.close())
+
+
+def load(folder: Path) -> AlignmentResult:
+    """A finished run. Raises InputError for a folder that holds none."""
+    from rung.alignment.runs.align import AlignmentResult
+    from rung.core.codec import decode
+    from rung.core.errors import InputError
+
+    try:
+        return decode(AlignmentResult, codec.loads((folder / "aligned.json").read_text(encoding="utf-8"))["aligned"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no finished alignment: {error}", remedy="name the folder that rung align wrote to"
+        ) from None
+
+
+def tell(done: AlignmentResult, plan: AlignConfig) -> str:
+    """What a run did, as text."""
+    from rung.alignment.runs.course import lines
+    from rung.ladder.numbers import change
+
+    course = done.course
+    out = ["", columns(lines(course.updates)), "", f"{course.step} of {course.total} updates: {course.stopped}"]
+    for name, gain in done.gains.items():
+        word = "no difference" if gain.none else "better" if gain.value > 0 else "worse"
+        out.append(
+            f"{name:7} {done.before[name]:.3f} -> {done.before[name] + gain.value:.3f}: {change(gain)} over {gain.n} {word}"
+        )
+    out += [
+        f"held-out pairs: {judged.accuracy:.0%} right, margin {judged.margin:+.2f} nats, chosen {judged.chosen:+.2f}"
+        for judged in done.judged
+    ]
+    if any(done.length):
+        out.append(f"length  {done.length[0]:.1f} -> {done.length[1]:.1f} tokens; KL {done.kl:.4f} nats an action")
+    if (plan.out / "audit.json").is_file():
+        said = codec.loads((plan.out / "audit.json").read_text(encoding="utf-8"))
+        out += [f"sign: {sign}" for sign in said["signs"]]
+        if not said["audited"]:
+            out.append("not audited: nothing is wished for beside the reward (gold: METRIC)")
+        if said["stopped"]:
+            out += [
+                "what was rewarded best:",
+                *(f"  {one['reward']:.3f}  {one['answer'][:100]!r}" for one in said["best rewarded"]),
+            ]
+    return "\n".join([*out, *(f"{kind:8} {path}" for kind, path in done.files.items())])
+
+
+def compare(runs: Sequence[AlignmentResult]) -> str:
+    """All runs in one table."""
+    rows = [["method", "reward", "gain", "KL", "entropy", "length", "updates", "tokens", "CPU s", "ended"]]
+    for one in runs:
+        first, last = one.course.updates[0], one.course.updates[-1]
+        gain = next(iter(one.gains.values()), None)
+        shown = "" if gain is None else f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+        used = one.course.usage
+        rows.append(
+            [
+                one.method,
+                f"{first.reward:.3f} -> {last.reward:.3f}",
+                shown,
+                f"{last.kl:.4f}",
+                f"{first.entropy:.2f} -> {last.entropy:.2f}",
+                f"{first.length:.0f} -> {last.length:.0f}",
+                str(one.course.step),
+                f"{used.completion_tokens:,}",
+                f"{used.cpu_seconds:.0f}",
+                "flagged" if one.course.flagged else "done",
+            ]
+        )
+    return columns(rows)

@@ -1,0 +1,146 @@
+"""``rung feedback``: what people said and did about served answers, and what may be learnt from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rung.cli.base.options import StoreUrl
+from rung.core.text.columns import align
+from rung.core.errors import InputError
+from rung.core.settings import Settings
+from rung.store import Store, open_store
+
+app = typer.Typer(
+    help="Bring in, read and delete feedback on served answers; make preference pairs of it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Person = Annotated[str, typer.Option(metavar="NAME", help="Of this person alone.")]
+
+
+def _open(store: str | None) -> Store:
+    return open_store(Settings({"store": store}).store_url)
+
+
+@app.command()
+def add(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A table with the columns id, kind, value, text, person.")
+    ],
+    store: StoreUrl = None,
+) -> None:
+    """Bring in ratings, edits, demonstrations, survey answers and behaviour from a file."""
+    from rung.alignment.people import feedback
+    from rung.core.parts.problem import Problems
+
+    problems = Problems()
+    with _open(store) as opened:
+        kept = feedback.add(opened, file, problems)
+    typer.echo(f"{kept} kept, {problems.counts['error']} refused")
+    for problem in problems.close():
+        typer.echo(str(problem), err=True)
+    if problems.failed:
+        raise typer.Exit(1)
+
+
+@app.command(name="list")
+def show(person: Person = "", store: StoreUrl = None) -> None:
+    """List feedback, oldest first."""
+    with _open(store) as opened:
+        rows = opened.signals.all(person=person)
+    shown = [["answer", "kind", "value", "person", "text"]]
+    shown += [[row.answer, row.kind, f"{row.value:g}", row.person, row.text[:60]] for row in rows]
+    typer.echo(align(shown) if rows else "there is no feedback yet")
+
+
+@app.command()
+def delete(
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="Whose feedback goes, all of it.")],
+    store: StoreUrl = None,
+) -> None:
+    """Delete what one person said and did, from the file's free pages too."""
+    with _open(store) as opened:
+        gone = opened.signals.forget(person)
+    typer.echo(
+        f"{gone} rows of {person} are deleted; models that were aligned to them stay as they are: rung feedback check"
+    )
+    if not gone:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pairs(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write the pairs (JSON Lines).")],
+    person: Person = "",
+    store: StoreUrl = None,
+) -> None:
+    """Make preference pairs: a correction over its answer, and the better rated of two answers to the same messages."""
+    from rung.alignment.people import feedback
+
+    with _open(store) as opened:
+        found = feedback.pairs(opened, person=person)
+    feedback.write(found, to)
+    typer.echo(f"{len(found)} pairs, each with the ids of its answers, in {to}: rung align with pairs: {to}")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Pairs that rung feedback pairs wrote.")],
+    store: StoreUrl = None,
+) -> None:
+    """Say whether all answers that a file of pairs comes from are still there; exit code 1 where some were deleted."""
+    from rung.alignment.people import feedback
+    from rung.data.read import read
+
+    with _open(store) as opened:
+        gone = feedback.stale(opened, read([file]))
+    if gone:
+        typer.echo(
+            f"stale: {len(gone)} of its answers were deleted ({', '.join(gone[:5])}); make it and what learnt from it again"
+        )
+        raise typer.Exit(1)
+    typer.echo("all of its answers are recorded")
+
+
+@app.command()
+def signals(store: StoreUrl = None) -> None:
+    """Measure how far behaviour agrees with ratings: only what is earned may be learnt from."""
+    from rung.alignment.people.implicit import measure
+    from rung.ladder.numbers import exact
+
+    with _open(store) as opened:
+        found = measure(opened.signals.all())
+    if not found:
+        raise InputError("no behaviour was logged", remedy="send it with POST /v1/feedback, or rung feedback add FILE")
+    rows = [["kind", "rated answers", "agreement (Spearman)", "verdict"]]
+    rows += [
+        [one.kind, str(one.answers), "–" if one.agreement is None else exact(one.agreement), one.why] for one in found
+    ]
+    typer.echo(align(rows))
+
+
+@app.command()
+def survey(store: StoreUrl = None) -> None:
+    """Show what a one-question survey says, and how those who answered differ from those who did not."""
+    from rung.alignment.people.implicit import survey as read
+    from rung.ladder.numbers import exact, pvalue
+
+    with _open(store) as opened:
+        found = read(opened.signals.all())
+    typer.echo(
+        f"shown {found.shown} times, answered {found.answered}: {exact(found.rate)}; mean answer {found.mean:.3f}"
+    )
+    if found.traits:
+        rows = [["behaviour", "answered", "did not", "p"]]
+        rows += [[kind, f"{mine:.3f}", f"{theirs:.3f}", pvalue(p)] for kind, mine, theirs, p in found.traits]
+        typer.echo(align(rows))
+    said = (
+        "Those who answered differ from the others: the mean is not everybody's."
+        if found.biased
+        else "No bias is shown."
+    )
+    typer.echo(said)

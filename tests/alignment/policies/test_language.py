@@ -1,0 +1,119 @@
+"""The language policy on a tiny model: places of actions, gradients, distances, and the engine that follows it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import torch
+
+from rung.alignment.policies.language import LanguagePolicy
+from rung.alignment.policies.policy import Trajectory, scores
+from rung.alignment.runs.player import Sampler
+from rung.core.settings import Settings
+from rung.core.types import Message, Request, Sampling
+from rung.tuning.recipe import Recipe
+from rung.tuning.session import open_session
+from rung.tuning.weights import Base, unpack
+from tests.tuning.conftest import write_gguf
+
+RECIPE = Recipe(rank=4, alpha=8, precision="fp32", tokens=64, upper=0.5)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    folder = tmp_path_factory.mktemp("aligned")
+    return unpack(write_gguf(folder / "tiny.gguf"), folder / "cache")
+
+
+@pytest.fixture
+def policy(tiny: Base) -> LanguagePolicy:
+    made = LanguagePolicy(open_session(tiny, RECIPE), RECIPE, 0.7)
+    made.set(torch.randn(made.vector.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
+    return made
+
+
+BATCH = [
+    Trajectory(0, (1, 40, 41, 42), (50, 51, 52, 53, 2), (0.0,) * 5),
+    Trajectory(0, (1, 40, 41, 42), (60, 2), (0.0,) * 2),
+    Trajectory(1, (1, 70, 71), (80, 81, 82), (0.0,) * 3),
+    Trajectory(1, (1, 70, 71), (90, 2), (0.0,) * 2),
+]
+
+
+def test_an_action_has_its_own_probability_whatever_stands_beside_it(policy: LanguagePolicy) -> None:
+    """Micro-batches sort rows by length: advantages must not follow another order than tokens."""
+    together, entropy = policy.judge(policy.states(BATCH), BATCH)
+    alone = torch.cat([policy.judge(policy.states([one]), [one])[0] for one in BATCH])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert bool((entropy > 0).all())
+
+
+def test_the_gradient_is_that_of_finite_differences(policy: LanguagePolicy) -> None:
+    draw = torch.Generator().manual_seed(2)
+    coefficients = torch.randn(12, generator=draw)
+    policy.grad.zero_()
+    policy.push(BATCH, coefficients)
+    way = policy.grad / policy.grad.norm()
+    start, size = policy.vector.clone(), 1e-2
+
+    def value(sign: int) -> float:
+        policy.set(start + sign * size * way)
+        return float(policy.judge(policy.states(BATCH), BATCH)[0].double() @ coefficients.double())
+
+    slope = (value(1) - value(-1)) / (2 * size)
+    assert slope == pytest.approx(float(policy.grad.norm()), rel=2e-3)
+
+
+def test_scores_add_up_to_the_gradient(policy: LanguagePolicy) -> None:
+    each = scores(policy, BATCH)
+    policy.push(BATCH, torch.ones(12))
+    assert torch.allclose(each.sum(0), policy.grad, atol=1e-4)
+
+
+def test_distance_is_zero_to_itself_and_the_whole_divergence_to_another(policy: LanguagePolicy) -> None:
+    one = policy.states(BATCH)
+    assert torch.allclose(policy.apart(one, one), torch.zeros(12), atol=1e-6)
+    policy.set(policy.vector * 1.2)
+    other = policy.states(BATCH)
+    weight = policy.session.causal.get_output_embeddings().weight.detach()
+    mine, theirs = (torch.log_softmax(states @ weight.t(), 1) for states in (one, other))
+    assert torch.allclose(policy.apart(one, other), (mine.exp() * (mine - theirs)).sum(1), atol=1e-5)
+
+
+def test_the_engine_follows_the_adapter_in_place(policy: LanguagePolicy, tiny: Base) -> None:
+    pytest.importorskip("openvino_genai")
+    requests = [
+        Request((Message("user", text),), Sampling(1.0, max_tokens=6, seed=seed, logprobs=True))
+        for seed, text in enumerate(("the sea", "a rose", "the sea"))
+    ]
+
+    async def work() -> None:
+        sampler = Sampler(tiny, policy, Settings())
+        try:
+            said = []
+            for factor in (1.0, -2.0, 1.0):
+                policy.set(policy.vector * factor)
+                replies = await sampler.ask(requests)
+                batch = [
+                    Trajectory(
+                        at, sampler.model.tokens(request.messages), reply.ids, (0.0,), sampled=reply.logprobs or ()
+                    )
+                    for at, (request, reply) in enumerate(zip(requests, replies, strict=True))
+                ]
+                apart = policy.mismatch(policy.states(batch), batch)
+                now = policy.vector.clone()
+                policy.set(now * 0)
+                stale = policy.mismatch(policy.states(batch), batch)
+                policy.set(now)
+                assert apart is not None
+                assert stale is not None
+                # What is left is the rounding of the engine's weights; the base without the adapter is far off.
+                assert apart < stale / 20
+                said.append([reply.ids for reply in replies])
+            assert said[0] != said[1]
+            assert said[1] == said[2]
+        finally:
+            await sampler.close()
+
+    asyncio.run(work())
