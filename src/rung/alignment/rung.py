@@ -12,12 +12,12 @@ from rung.core.errors import InputError
 from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
+from rung.core.system.threads import run_stoppable
 from rung.core.types import Progress, Task
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.tuning import privacy
 from rung.tuning.tune import NEEDED
-from rung.core.system.threads import run_stoppable
 
 
 @dataclass(frozen=True)

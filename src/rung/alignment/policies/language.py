@@ -11,7 +11,7 @@ import numpy as np
 from rung.alignment.policies.policy import Batch
 from rung.models.adapters.lora import Lora, matrices
 from rung.tuning.batches import MicroBatch, TokenRow, split
-from rung.tuning.lower import Kept
+from rung.tuning.lower import CachedOutputs
 from rung.tuning.recipe import Recipe
 from rung.tuning.session import Session, states
 
@@ -133,7 +133,7 @@ class LanguagePolicy:
         if self.session.frozen:
             held = tuple(map(hash, (row.ids for row in rows)))
             if held != self._held:
-                self.session.kept, self._held = Kept(), held
+                self.session.kept, self._held = CachedOutputs(), held
                 self.session.keep(rows, self.recipe.tokens, lambda _: None)
         for micro in split(rows, self.recipe.tokens):
             yield micro, np.concatenate([places[row.id] for row in micro.members])

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.alignment.rewards.pairs import AnswerPair, divide
-from rung.core.system.arrays import read_arrays
 from rung.core.errors import FitError, InputError
-from rung.core.system.files import write_file
 from rung.core.protocols import Embedder, Resources
+from rung.core.system.arrays import read_arrays
+from rung.core.system.files import write_file
 from rung.core.types import Case, Interval, Score, text_of
 from rung.foundations.linear import regress
 from rung.foundations.tfidf import save_arrays

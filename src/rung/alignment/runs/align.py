@@ -31,11 +31,11 @@ from rung.alignment.runs.pairwise import PairLearner, PairVerdict, TokenPair
 from rung.alignment.runs.player import Question, Sampler, TaskPlayer, WorldPlayer
 from rung.core.codec import digest, encode
 from rung.core.errors import FitError, InputError
-from rung.core.system.files import write_file
-from rung.core.system.lock import file_lock
 from rung.core.parts.place import beside
 from rung.core.protocols import Resources
 from rung.core.settings import Settings
+from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
 from rung.core.types import Example, Score, Task
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, paired

@@ -13,8 +13,8 @@ from rung.alignment.policies.table import ListedWorld, TablePolicy
 from rung.alignment.rewards.reward import Reward, Scored
 from rung.alignment.rewards.robust import Defence, defend
 from rung.core.errors import FitError
-from rung.core.text.reply import read_reply
 from rung.core.settings import Settings
+from rung.core.text.reply import read_reply
 from rung.core.types import Case, Example, Failure, Message, Reply, Request, ResponseFormat, Sampling
 from rung.models.engine.openvino.engine import share_engine
 from rung.models.engine.openvino.model import OpenvinoModel

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.base.options import Json
-from rung.core.text.columns import align
 from rung.core.parts.option import option
 from rung.core.parts.place import beside
 from rung.core.settings import Settings
+from rung.core.text.columns import align
 from rung.models import Pool
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from rung.cli.base.options import StoreUrl
-from rung.core.text.columns import align
 from rung.core.errors import InputError
 from rung.core.settings import Settings
+from rung.core.text.columns import align
 from rung.store import Store, open_store
 
 app = typer.Typer(
