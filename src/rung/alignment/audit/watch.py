@@ -17,7 +17,7 @@ import numpy as np
 from rung.alignment.audit.signs import Signs, drift, read_signs
 from rung.alignment.policies.policy import Batch
 from rung.alignment.runs.course import Update
-from rung.metrics.sequential import evidence
+from rung.metrics.statistics.sequential import evidence
 
 
 @dataclass

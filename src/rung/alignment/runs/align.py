@@ -38,7 +38,7 @@ from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Example, Score, Task
 from rung.metrics.mean import VALUES
-from rung.metrics.stats import Difference, paired
+from rung.metrics.statistics.stats import Difference, paired
 from rung.prompts.template.prompt import Prompt
 from rung.tuning.batches import Chat
 from rung.tuning.checkpoints import Checkpoints

@@ -102,7 +102,7 @@ def load(folder: Path) -> AlignmentResult:
 def tell(done: AlignmentResult, plan: AlignConfig) -> str:
     """What a run did, as text."""
     from rung.alignment.runs.course import lines
-    from rung.ladder.numbers import change
+    from rung.ladder.view.numbers import change
 
     course = done.course
     out = ["", columns(lines(course.updates)), "", f"{course.step} of {course.total} updates: {course.stopped}"]

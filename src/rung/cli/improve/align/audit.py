@@ -108,7 +108,7 @@ def _table(holes: Holes, limit: float) -> str:
 
 
 def _told(found: Reaudit) -> str:
-    from rung.ladder.numbers import change
+    from rung.ladder.view.numbers import change
 
     lines = [f"{found.changed} of {found.items} answers of {found.weights} differ from what was kept"]
     for name, gain in found.gains.items():

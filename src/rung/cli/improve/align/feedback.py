@@ -110,7 +110,7 @@ def check(
 def signals(store: StoreUrl = None) -> None:
     """Measure how far behaviour agrees with ratings: only what is earned may be learnt from."""
     from rung.alignment.people.implicit import measure
-    from rung.ladder.numbers import exact
+    from rung.ladder.view.numbers import exact
 
     with _open(store) as opened:
         found = measure(opened.signals.all())
@@ -127,7 +127,7 @@ def signals(store: StoreUrl = None) -> None:
 def survey(store: StoreUrl = None) -> None:
     """Show what a one-question survey says, and how those who answered differ from those who did not."""
     from rung.alignment.people.implicit import survey as read
-    from rung.ladder.numbers import exact, pvalue
+    from rung.ladder.view.numbers import exact, pvalue
 
     with _open(store) as opened:
         found = read(opened.signals.all())

@@ -63,7 +63,7 @@ def fit(
 
 def tell(report: RewardReport, folder: Path) -> str:
     """A report as text; what makes the model worth little is said first."""
-    from rung.ladder.numbers import change, exact
+    from rung.ladder.view.numbers import change, exact
 
     lines = [f"{report.learnt:,} pairs learnt from, {report.held:,} held out (no conversation in both)", ""]
     lines.append(f"accuracy           {exact(report.accuracy)}")

@@ -192,10 +192,10 @@ class OpenvinoModel:
     def adapt(self, lora: Lora) -> None:
         """Answer with ``lora`` in the place of the adapter that it has, from the next request on. Nothing is loaded again; what the
         old one has computed is forgotten. Not while requests are under way. Raises Unsupported for a model without an adapter."""
-        if self._engine.shelf is None or not self._adapter:
+        if self._engine.slots is None or not self._adapter:
             raise Unsupported(f"{self._name} has no adapter to replace", remedy="open it with one: MODEL@FOLDER")
         self._lora = lora
-        self._engine.shelf.replace(self._adapter, lora)
+        self._engine.slots.replace(self._adapter, lora)
         self._engine.forget()
 
     def forget(self) -> None:
