@@ -12,6 +12,7 @@ import torch
 from rung.alignment.audit.watch import Watchman
 from rung.alignment.methods.method import AlignMethod
 from rung.alignment.methods.names import METHODS
+from rung.alignment.policies.policy import Trajectory
 from rung.alignment.policies.table import TablePolicy
 from rung.alignment.runs.course import Course, Spectator, Update
 from rung.alignment.runs.loop import Learner, Pacing
@@ -62,7 +63,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(name: str, tmp_path: Path) 
     cut = make(METHODS[name](), pace=pace)
     play, count = cut.player.play, iter(range(100))
 
-    async def breaks(step: int) -> list:
+    async def breaks(step: int) -> list[Trajectory]:
         if next(count) == 5:
             raise RuntimeError("killed")
         return await play(step)

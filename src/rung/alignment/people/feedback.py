@@ -15,7 +15,7 @@ from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.rows import lines
 from rung.data.rows.records import Record
-from rung.documents import tables
+from rung.documents.tables import rows as tables
 from rung.store import Store, StoredServed, StoredSignal
 
 EXPLICIT = ("rating", "edit", "demonstration", "survey")
