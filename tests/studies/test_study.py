@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from rung.store import Store, StoredRating
 from rung.studies.agents.attacks import Attacks
 from rung.studies.agents.calls import Calls
 from rung.studies.agents.oracle import Oracle
+from rung.studies.agents.window import Windows
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
 from rung.studies.models.forgetting import Forgetting
@@ -36,6 +38,21 @@ from rung.studies.tasks.shots import Shots
 from rung.studies.tasks.swap import SwapTest
 from rung.studies.tasks.sweep import Sweep
 from tests import desk
+
+
+def meetings(folder: Path) -> Path:
+    """One meeting with questions, in the form of QMSum's files."""
+    turns = [
+        {"speaker": "A", "content": f"Turn {at} is about {word} and nothing else."}
+        for at, word in enumerate(("tents", "lamps", "kettles"))
+    ]
+    asked = [
+        {"query": f"What of {word}?", "relevant_text_span": [[str(at), str(at)]]}
+        for at, word in enumerate(("tents", "lamps"))
+    ]
+    meeting = {"meeting_transcripts": turns, "specific_query_list": asked}
+    (folder / "val.jsonl.gz").write_bytes(gzip.compress(json.dumps(meeting).encode()))
+    return folder
 
 
 def leaderboard(folder: Path) -> Path:
@@ -73,6 +90,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         "eval": Evaluate(folder / "cases.csv", model=("fake:echo", "fake:slow"), metric=("exact",)),
         "agreement": JudgeAgainstPeople(folder / "judged.jsonl"),
         "calls": Calls(f"bfcl:{leaderboard(folder)}", limit=3),
+        "window": Windows(f"qmsum:{meetings(folder)}", "20", limit=3),
         "attacks": Attacks(limit=1, benign=4),
         "oracle": Oracle("gridworld", limit=2, steps=3),
         "forgetting": Forgetting("fake:echo", "fake:slow", ("support-intent",), limit=4),

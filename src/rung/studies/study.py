@@ -55,6 +55,7 @@ STUDIES: dict[str, str] = {
     "forgetting": "models.forgetting:Forgetting",
     "calls": "agents.calls:Calls",
     "attacks": "agents.attacks:Attacks",
+    "window": "agents.window:Windows",
     "oracle": "agents.oracle:Oracle",
 }
 """Every study by name: where its class is."""

@@ -18,7 +18,7 @@ from rung.agents.loop.move import Call
 from rung.core.errors import InputError
 from rung.core.types import ToolSpec
 
-CATEGORIES = ("simple_python", "multiple")
+CATEGORIES = ("simple_python", "multiple", "irrelevance")
 
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}
 _PYTHON: dict[str, type] = {
@@ -41,16 +41,18 @@ class BfclItem:
 
 
 def read_items(folder: Path, category: str, limit: int | None = None) -> list[BfclItem]:
-    """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``.
+    """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``. Of "irrelevance"
+    no function is right: the name is empty.
 
     Raises InputError where a file is missing or is something else.
     """
     questions = _lines(folder, f"BFCL_v4_{category}")
-    answers = {row["id"]: row for row in _lines(folder / "possible_answer", f"BFCL_v4_{category}")}
+    none = category == "irrelevance"
+    answers = {} if none else {row["id"]: row for row in _lines(folder / "possible_answer", f"BFCL_v4_{category}")}
     items = []
     for row in questions[:limit]:
         try:
-            (truth,) = answers[row["id"]]["ground_truth"]
+            (truth,) = ({"": {}},) if none else answers[row["id"]]["ground_truth"]
             ((name, possible),) = truth.items()
             request = "\n".join(turn["content"] for turn in row["question"][0] if turn["role"] == "user")
             functions = {function["name"]: function for function in row["function"]}
@@ -62,6 +64,11 @@ def read_items(folder: Path, category: str, limit: int | None = None) -> list[Bf
         tools = tuple(_tool(function) for function in functions.values())
         items.append(BfclItem(row["id"], request, tools, name, possible, functions))
     return items
+
+
+def has(folder: Path, category: str) -> bool:
+    """Whether the folder holds a category."""
+    return any(folder.glob(f"BFCL_v4_{category}.json*"))
 
 
 def _lines(folder: Path, name: str) -> list[dict[str, Any]]:

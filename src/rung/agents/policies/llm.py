@@ -9,6 +9,7 @@ from rung.agents.calls.call import Staging, can_stage
 from rung.agents.calls.seen import unseen
 from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
+from rung.agents.memory.short import Window
 from rung.agents.policies.staged import decide_staged, sources
 from rung.agents.policies.transcript import ask, messages
 from rung.core.errors import InputError
@@ -23,7 +24,7 @@ _CLOSING = "No more tools can be used. Answer now as well as you can, in a sente
 class Llm:
     """Offers the tools (ReAct: Yao et al. 2023); a reply without a call is the output. ``calls`` says how: in the model's own way
     (``native``), or in stages (``staged``); ``auto`` is staged for a model that computes here, scores and decodes JSON under a
-    schema: a small one that may answer instead hardly ever calls by itself."""
+    schema: a small one that may answer instead hardly ever calls by itself. ``window``: what of a long episode stands in a prompt."""
 
     name: ClassVar[str] = "llm"
 
@@ -32,6 +33,7 @@ class Llm:
     sampling: Sampling = Sampling(max_tokens=256)
     calls: Literal["auto", "native", "staged"] = "auto"
     staging: Staging = field(default_factory=Staging)
+    window: Window = Window()
 
     def __post_init__(self) -> None:
         if self.calls == "staged" and not can_stage(self.model):
@@ -54,7 +56,7 @@ class Llm:
             decision = await decide_staged(view, self.model, self.staging, self.instruction, sampling)
             if decision is not None:
                 return decision
-        said = messages(view, self.instruction, self.model, self.sampling.max_tokens)
+        said = messages(view, self.instruction, self.model, self.sampling.max_tokens, self.window)
         reply, request = await ask(view, self.model, said, sampling, offer=() if self.staged else view.tools)
         if reply.finish == "error":  # no call that can be read
             return Decision(thought=reply.text, request=request)
@@ -69,6 +71,6 @@ class Llm:
         return replace(finish(reply.text.strip()), request=request, reply=reply.text)
 
     async def conclude(self, view: View) -> Any:
-        said = messages(view, self.instruction, self.model, self.sampling.max_tokens)
+        said = messages(view, self.instruction, self.model, self.sampling.max_tokens, self.window)
         reply, _ = await ask(view, self.model, (*said, Message("user", _CLOSING)), self.sampling, closing=True)
         return reply.text.strip() or None

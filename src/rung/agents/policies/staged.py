@@ -82,10 +82,15 @@ def _finish(view: View, tools: Sequence[ToolSpec]) -> float:
     """What finishing weighs by words. Before the first call that was made: little, where a tool shares a word with the request (it
     was given to be used). Then as much as the best tool, and more after two calls of one tool in a row."""
     made = [call for turn in view.turns for call in turn.calls if not call.refused]
-    best = max(lexical(view.request, tools), default=0.0)
     if not made:
-        return -_EAGER if best > 0 else 0.0
+        return first_finish(view.request, tools)
+    best = max(lexical(view.request, tools), default=0.0)
     return best + (1.0 if len(made) > 1 and made[-1].tool == made[-2].tool else 0.0)
+
+
+def first_finish(request: str, tools: Sequence[ToolSpec]) -> float:
+    """What finishing weighs by words before the first call."""
+    return -_EAGER if max(lexical(request, tools), default=0.0) > 0 else 0.0
 
 
 def _question(view: View, context: str) -> str:

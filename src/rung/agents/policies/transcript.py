@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rung.agents.loop.move import Spent
 from rung.agents.loop.view import EpisodeTurn, View
+from rung.agents.memory.short import WHOLE, Window, shorten
 from rung.core.codec import digest, encode
 from rung.core.errors import InputError, ModelError
 from rung.core.protocols import Model
@@ -39,19 +40,53 @@ def turn_messages(turn: EpisodeTurn) -> list[Message]:
     return out
 
 
-def messages(view: View, instruction: str, model: Model, room: int) -> tuple[Message, ...]:
-    """The whole episode; where that leaves less than ``room`` tokens of the model's context, without its middle: the request and
-    the last turns stay. What was said since the last decision comes last."""
+def messages(view: View, instruction: str, model: Model, room: int, window: Window = WHOLE) -> tuple[Message, ...]:
+    """The whole episode; where that is more than the window, or leaves less than ``room`` tokens of the model's context, without a
+    part of it: the request and the last turns stay. What was said since the last decision comes last."""
     first = opening(view, instruction)
     said = [text for text in view.said if text != view.request]
     last = (Message("user", "\n".join(said)),) if said else ()
     blocks = [turn_messages(turn) for turn in view.turns]
     most = model.capabilities.context - room
+    most = min(most, window.tokens) if window.tokens else most
+    whole = (*first, *(message for block in blocks for message in block), *last)
+    if len(blocks) <= 1 or model.count(whole) <= most:
+        return whole
+    if window.keep == "recent":
+        return _recent(first, blocks, last, model, most)
+    texts = ["\n".join(shown_message(message) for message in block) for block in blocks]
+    query = " ".join([view.request, *said, texts[-1]])
+    room = most - model.count((*first, *last))
+    while True:
+        kept, lines = shorten(
+            texts, max(0, room), window.keep, query, lambda text: model.count((Message("user", text),))
+        )
+        head = first
+        if lines:
+            earlier = "\n".join(f"- {line}" for line in lines)
+            head = (Message("system", f"{first[0].content}\n\nEarlier in this episode:\n{earlier}"), *first[1:])
+        whole = (*head, *(message for at in kept for message in blocks[at]), *last)
+        if model.count(whole) <= most or room <= 0:
+            return whole
+        room -= max(16, room // 8)  # a message costs more than its text
+
+
+def _recent(
+    first: tuple[Message, ...], blocks: list[list[Message]], last: tuple[Message, ...], model: Model, most: int
+) -> tuple[Message, ...]:
     while True:
         whole = (*first, *(message for block in blocks for message in block), *last)
         if len(blocks) <= 1 or model.count(whole) <= most:
             return whole
         blocks = blocks[max(1, len(blocks) // 4) :]  # in blocks, so that a cached beginning lives for some turns
+
+
+def shown_message(message: Message) -> str:
+    """A message as text: what it says and what it calls."""
+    calls = " ".join(
+        f"{call.name} {json.dumps(encode(call.arguments), ensure_ascii=False)}" for call in message.tool_calls
+    )
+    return f"{message.content} {calls}".strip()
 
 
 async def ask(

@@ -93,7 +93,10 @@ class AgentBench:
     repeats: int = option(1, "With --oracle: times that each scenario is played.", low=1)
     agents: str = option("", "With --oracle: more policies, separated by commas: model_based,llm.", metavar="NAMES")
     guard: str = option("", "With --oracle: a guard for all of them, a YAML file.", metavar="FILE")
-    limit: int = option(100, "With --calls and --oracle: at most this many items or scenarios of each part.", low=2)
+    window: str = option("", "What shortening a long conversation keeps of it.", metavar="qmsum:FOLDER")
+    limit: int = option(
+        100, "With --calls, --oracle and --window: at most this many items or scenarios of each part.", low=2
+    )
     skip: int = option(0, "With --calls: leave out so many items at the beginning of each part.", low=0)
     native: bool = option(
         True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
@@ -111,6 +114,7 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
     from rung.core.settings import Settings
     from rung.studies.agents.calls import Calls
     from rung.studies.agents.oracle import Oracle
+    from rung.studies.agents.window import Windows
 
     settings = Settings({"model": model, "store": store})
     if how.calls:
@@ -119,7 +123,9 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
     if how.oracle:
         baselines = Oracle(how.oracle, how.limit, repeats=how.repeats, agents=how.agents, guard=how.guard)
         make(baselines, lambda _: (None, None), settings, json)
-    if how.classes or not (how.calls or how.oracle):
+    if how.window:
+        make(Windows(how.window, limit=how.limit), lambda _: (None, None), settings, json)
+    if how.classes or not (how.calls or how.oracle or how.window):
         _classes(how.seeds, how.episodes)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rung.agents.calls.bfcl import BfclItem, complaint, read_items
-from rung.agents.calls.call import Stages, Staging, can_stage
+from rung.agents.calls.bfcl import BfclItem, complaint, has, read_items
+from rung.agents.calls.call import FINISH, Stages, Staging, can_stage
 from rung.agents.calls.chooser import best, combine, question
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Call
+from rung.agents.policies.staged import first_finish
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.protocols import Model
@@ -30,7 +31,7 @@ _TOGETHER = 16
 _INSTRUCTION = "Do what is asked. Use the tools."
 
 
-Part = Literal["call", "choice", "choice and call"]
+Part = Literal["call", "choice", "choice and call", "none is right", "one is right"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Calls(Study[None, CallTable]):
         whole = await self._asked(model, multiple, Staging(), lab.progress, "choice and call")
         rows += [*chosen, _row("choice and call", "staged", [not why for why in whole])]
         wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
+        rows += await self._whether(model, Path(folder), simple, lab.progress)
         return CallTable(model.name, tuple(corrected(rows)), tuple(wrong))
 
     async def _exact(
@@ -156,6 +158,31 @@ class Calls(Study[None, CallTable]):
         first = found["lexical"]
         return rows + [_row("choice", way, right, None if right is first else first) for way, right in found.items()]
 
+    async def _whether(
+        self, model: Model, folder: Path, simple: Sequence[BfclItem], progress: Callable[[Progress], None]
+    ) -> list[CallRow]:
+        """Does it call where no function is right, and where one is? Only where the folder has the leaderboard's part for it."""
+        if not has(folder, "irrelevance"):
+            return []
+        none = read_items(folder, "irrelevance", self.skip + self.limit)[self.skip :]
+
+        async def calls(item: BfclItem) -> bool:
+            stages = Stages(_silent, model.score, Staging())
+            return (
+                await stages.choose(item.request, item.tools, finish=first_finish(item.request, item.tools)) != FINISH
+            )
+
+        rows: list[CallRow] = []
+        parts: list[tuple[Part, Sequence[BfclItem], bool]] = [
+            ("none is right", none, False),
+            ("one is right", simple, True),
+        ]
+        for part, items, due in parts:
+            words = [(max(lexical(item.request, item.tools)) > 0) == due for item in items]
+            staged = [one == due for one in await _each(items, calls, progress, part)]
+            rows += [_row(part, "calls where a word is shared", words), _row(part, "staged", staged, words)]
+        return rows
+
     def about(self, subject: None) -> str:
         return self.source.partition(":")[0]
 
@@ -176,6 +203,10 @@ def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = Non
     scores = [Score(float(one)) for one in right]
     change = None if first is None else paired(VALUES, scores, [Score(float(one)) for one in first])
     return CallRow(part, way, interval(VALUES, scores), len(right), change)
+
+
+async def _silent(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
+    raise AssertionError("nothing is said where there is only a choice")
 
 
 async def _each(
