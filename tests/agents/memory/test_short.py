@@ -17,7 +17,7 @@ def words(text: str) -> int:
 
 def turn(seq: int, heard: str, result: str) -> EpisodeTurn:
     made = EpisodeTurn(seq, "I look it up.", calls=[Pending(seq, "look", {"n": seq}, f"e-{seq}", result)])
-    made.heard = [heard]
+    made.heard = (heard,)
     return made
 
 

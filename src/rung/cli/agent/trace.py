@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as encoder
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,6 +55,31 @@ def show(
             typer.echo(encoder.dumps({**event._asdict(), "label": name}, ensure_ascii=False))
             continue
         typer.echo(row(event, total([event])))
+
+
+@app.command("export")
+def export(
+    episode: EpisodeId,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where it goes; default: printed.")] = None,
+    content: Annotated[bool, typer.Option("--content/--no-content", help="With texts, arguments and results.")] = True,
+    store: StoreUrl = None,
+) -> None:
+    """Write an episode as OpenTelemetry spans (OTLP in JSON, the gen_ai names), to be sent to any collector's /v1/traces."""
+    from rung.agents.trace.otel import spans_of
+    from rung.agents.trace.replay import events_of
+    from rung.core.settings import Settings
+    from rung.core.system.files import write_file
+    from rung.store import open_store
+
+    with open_store(Settings({"store": store}).store_url) as opened:
+        found = opened.episodes.find(episode)
+        spans = spans_of(events_of(found.id, opened.episodes.trail()), content=content)
+    text = encoder.dumps(spans, ensure_ascii=False, indent=1)
+    if to is None:
+        typer.echo(text)
+        return
+    write_file(to, f"{text}\n".encode())
+    typer.echo(f"{len(spans['resourceSpans'][0]['scopeSpans'][0]['spans'])} spans: {to}")
 
 
 def replay(

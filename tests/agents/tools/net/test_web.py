@@ -26,7 +26,7 @@ RESULTS = {
 
 async def test_results_are_numbered_and_named() -> None:
     with web(lambda _: (200, {}, json.dumps(RESULTS).encode())) as served:
-        (tool,) = open_tools(f"web:{served.url}/")
+        tool, _ = open_tools(f"web:{served.url}/")
         told = await tool.call({"query": "a & b", "count": 2}, key="")
         assert told == "[1] A page <https://example.org/a>\none two\n[2]  <https://example.org/b>"
         assert served.asked[0].path == "/search?q=a+%26+b&format=json"
@@ -47,7 +47,7 @@ async def test_results_are_numbered_and_named() -> None:
 )
 async def test_other_answers_are_said(status: int, body: bytes) -> None:
     with web(lambda _: (status, {}, body)) as served:
-        (tool,) = open_tools(f"web:{served.url}")
+        tool, _ = open_tools(f"web:{served.url}")
         with pytest.raises(RungError) as raised:
             await tool.call({"query": "x"}, key="")
     assert raised.value.code == "unreachable"
@@ -56,7 +56,7 @@ async def test_other_answers_are_said(status: int, body: bytes) -> None:
 async def test_a_server_that_is_away_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (tool,) = open_tools(f"web:http://127.0.0.1:{port}")
+    tool, _ = open_tools(f"web:http://127.0.0.1:{port}")
     with pytest.raises(RungError) as raised:
         await tool.call({"query": "x"}, key="")
     assert raised.value.code == "unreachable"
@@ -170,3 +170,53 @@ def test_a_server_must_be_named() -> None:
     for target in ("web", "web:ftp://x", "web:localhost"):
         with pytest.raises(InputError):
             open_tools(target)
+
+
+PAGE = b"<html><head><title>t</title><script>alert(1)</script></head><body><h1>Kettles</h1><p>They boil at 100 degrees.</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "shown"),
+    [
+        ("text/html; charset=utf-8", PAGE, "They boil at 100 degrees."),
+        ("text/plain", b"plain words", "plain words"),
+        ("text/html", b"", "(no text)"),
+    ],
+)
+async def test_a_page_is_read_and_names_its_address(kind: str, body: bytes, shown: str) -> None:
+    with web(lambda _: (200, {"content-type": kind}, body)) as served:
+        _, tool = open_tools(f"web:{served.url}")
+        told = await tool.call({"url": f"{served.url}/page"}, key="")
+        assert told.startswith(f"<{served.url}/page> part 1 of 1")
+        assert shown in told
+        assert "alert" not in told
+        with pytest.raises(RungError) as raised:
+            await tool.call({"url": f"{served.url}/page", "part": 2}, key="")
+        assert raised.value.code == "no-part"
+    assert (tool.effect, tool.returns) == ("pure", "untrusted")
+
+
+async def test_what_is_no_page_or_lies_elsewhere_is_not_read() -> None:
+    with web(lambda _: (200, {"content-type": "image/png"}, b"x")) as served, web(lambda _: (200, {}, PAGE)) as other:
+        _, tool = open_tools(f"web:{served.url}")
+        with pytest.raises(RungError) as raised:
+            await tool.call({"url": served.url}, key="")
+        assert raised.value.code == "no-text"
+        with pytest.raises(InputError):  # a private address that the person did not write down
+            await tool.call({"url": f"{other.url}/secret"}, key="")
+        assert other.asked == []
+
+
+def test_only_an_address_that_was_seen_can_be_read() -> None:
+    from rung.agents.calls.seen import narrow, unseen
+
+    _, tool = open_tools("web:http://127.0.0.1:1")
+    seen = [
+        ("request", "Look it up"),
+        ("event 3", "[1] A page <https://example.org/a>\ntext, see https://example.org/b."),
+    ]
+    narrowed = narrow(tool.schema, seen)
+    assert narrowed is not None
+    assert narrowed["properties"]["url"]["enum"] == ["https://example.org/a", "https://example.org/b"]
+    assert narrow(tool.schema, seen[:1]) is None
+    assert unseen(tool.schema, {"url": "https://evil.example/?q=secret"}, seen)
