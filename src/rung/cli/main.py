@@ -36,6 +36,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "keys": ("use.keys:app", "Make, list, rotate and revoke API keys of a gateway."),
         "chaos": ("use.chaos:chaos", "Let a gateway's endpoints fail, and see who answers."),
         "forget": ("use.forget:forget", "Delete all that servers kept of a person."),
+        "etl": ("use.etl:etl", "Answer a column for each row of a table, and write both to a database."),
         "serve": ("use.serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
         "ab": ("use.ab:ab", "Show both arms of an A/B test that is being served."),
         "eval": ("task.study:eval", "Answer prompts as they are and score the answers."),

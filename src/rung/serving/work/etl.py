@@ -1,0 +1,256 @@
+"""A table in, a table out, with columns that programs answer.
+
+Rows are worked off in pieces: what the journal (the store's results) has an answer for is taken from there, the rest is answered, kept
+in the journal, and then written. So a run that was killed, or stopped at its budget, goes on by the same command, and equal rows
+are asked once. A row that cannot be answered is a row of the table ``errors``, and empty in the column.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rung.core.codec import digest, spell
+from rung.core.errors import InputError
+from rung.core.parts.meter import metered
+from rung.core.parts.problem import Problems
+from rung.core.types import Answer, Budget, Input, Usage
+from rung.documents.tables.layout import Row
+from rung.documents.tables.rows import stream
+from rung.serving.endpoints.local import Opened, run_program
+from rung.store import Store, StoredResult
+
+PIECE = 500
+"""Rows that are read, answered and written together."""
+
+ROW = "row"
+"""The column that numbers the rows of the source, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerColumn:
+    """A new column: ``opened`` is asked, its fields taken from the source's columns ``fields`` names (else of their own name)."""
+
+    name: str
+    opened: Opened
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scope(self) -> str:
+        """Where its answers are kept in the journal."""
+        return f"etl:{self.opened.fingerprint}"
+
+    def input(self, values: Mapping[str, Any]) -> Input:
+        """What the program is asked about a row. Raises InputError for a column that there is not."""
+        found = {}
+        for name in self.opened.fields:
+            column = self.fields.get(name, name)
+            if column not in values:
+                raise InputError(
+                    f"the column {self.name} needs {name!r}, and the source has no column {column!r}",
+                    remedy=f"name one: --from {name}=COLUMN; there are: {', '.join(values)}",
+                )
+            value = values[column]
+            found[name] = value if isinstance(value, str) else "" if value is None else spell(value)
+        return found
+
+
+@dataclass
+class EtlReport:
+    """What was done: rows written, answers taken from the journal, answers made, rows that failed, what it cost."""
+
+    rows: int = 0
+    kept: int = 0
+    asked: int = 0
+    failed: int = 0
+    stopped: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass
+class Etl:
+    """``target`` is a database's URL (SQLAlchemy), ``table`` its table. ``budget`` is in US dollars and tokens, over this run."""
+
+    store: Store
+    columns: Sequence[AnswerColumn]
+    target: str
+    table: str
+    budget: Budget = Budget()
+    concurrency: int = 64
+
+    async def run(self, source: Path, say: Callable[[EtlReport], None] = lambda report: None) -> EtlReport:
+        """Work off ``source``. Raises InputError for a source or a target that does not fit, before anything is asked."""
+        report, problems = EtlReport(), Problems()
+        rows = enumerate(stream(source, problems), 1)
+        first = list(itertools.islice(rows, PIECE))
+        problems.demand(source)
+        if not first:
+            raise InputError("it holds no rows", file=source, remedy="name a table with a header and rows")
+        for column in self.columns:
+            column.input(first[0][1].values)
+        names = tuple(first[0][1].values)
+        added = [column.name for column in self.columns]
+        with _Target(self.target, self.table, names, added) as target, metered(self.budget) as meter:
+            for piece in itertools.chain([first], _pieces(rows)):
+                written, errors = await self._answer(piece, report)
+                target.write(written, errors)
+                report.rows += len(written)
+                report.usage = meter.total
+                say(report)
+                if report.stopped:
+                    break
+        problems.demand(source)
+        return report
+
+    async def _answer(
+        self, piece: Sequence[tuple[int, Row]], report: EtlReport
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The rows of a piece with their answers, and its errors. Rows that the budget did not reach are in neither."""
+        made: dict[int, dict[str, Any]] = {number: {ROW: number, **row.values} for number, row in piece}
+        errors: list[dict[str, Any]] = []
+        for column in self.columns:
+            asked = {number: column.input(row.values) for number, row in piece if number in made}
+            keys = {number: digest(dict(input)) for number, input in asked.items()}
+            found = {key: json.loads(row.payload) for key, row in self._journal(column, keys).items() if not row.failed}
+            report.kept += sum(key in found for key in keys.values())
+            todo = {keys[number]: input for number, input in asked.items() if keys[number] not in found}
+            failed: dict[str, tuple[str, str]] = {}
+            async for key, answer in self._ask(column, todo):
+                if answer.failure is None:
+                    found[key] = answer.output
+                    report.asked += 1
+                else:
+                    failed[key] = (answer.failure.where, answer.failure.message)
+                    if answer.failure.where == "budget":
+                        report.stopped = answer.failure.message
+            for number, key in keys.items():
+                if key in found:
+                    made[number][column.name] = spell(found[key])
+                elif failed[key][0] == "budget":
+                    del made[number]
+                else:
+                    made[number][column.name] = None
+                    report.failed += 1
+                    stage, message = failed[key]
+                    errors.append({ROW: number, "column": column.name, "stage": stage, "message": message[:2000]})
+        return list(made.values()), errors
+
+    def _journal(self, column: AnswerColumn, keys: Mapping[int, str]) -> dict[str, StoredResult]:
+        return self.store.results.get(column.scope, list(dict.fromkeys(keys.values())))
+
+    async def _ask(self, column: AnswerColumn, todo: Mapping[str, Input]) -> Any:
+        """Answers by key; each piece of them is in the journal before it is given out."""
+        for some in _batched(list(todo.items()), self.concurrency):
+            inputs = [input for _, input in some]
+            answers: list[Answer] = [
+                one async for one in run_program(column.opened.program, inputs, concurrency=self.concurrency)
+            ]
+            kept = [
+                StoredResult(column.scope, key, json.dumps(answer.output, ensure_ascii=False))
+                for (key, _), answer in zip(some, answers, strict=True)
+                if answer.failure is None
+            ]
+            await self.store.results.put(kept)
+            for (key, _), answer in zip(some, answers, strict=True):
+                yield key, answer
+
+
+class _Target:
+    """The table that is written, and ``errors`` beside it. What a row says is replaced when the row is written again."""
+
+    def __init__(self, url: str, table: str, columns: Sequence[str], added: Sequence[str]) -> None:
+        try:
+            self.engine = sa.create_engine(url)
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError):
+            raise InputError(f"{url!r} is no database", remedy="write for instance --to sqlite:///out.db") from None
+        if self.engine.dialect.name not in ("sqlite", "postgresql"):
+            raise InputError(
+                f"got {self.engine.dialect.name}, expected SQLite or Postgres", remedy="--to sqlite:///out.db"
+            )
+        if twice := [name for name in added if name in columns] or [name for name in (ROW,) if name in columns]:
+            raise InputError(
+                f"the source has a column {twice[0]!r} already",
+                remedy="give the new column another name: --column NAME=DIR",
+            )
+        metadata = sa.MetaData()
+        self.rows = sa.Table(
+            table,
+            metadata,
+            sa.Column(ROW, sa.BigInteger, primary_key=True, autoincrement=False),
+            *(sa.Column(name, sa.Text) for name in (*columns, *added)),
+        )
+        self.errors = sa.Table(
+            "errors",
+            metadata,
+            sa.Column(ROW, sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column("column", sa.Text, primary_key=True),
+            sa.Column("stage", sa.Text),
+            sa.Column("message", sa.Text),
+        )
+        self._metadata = metadata
+
+    def __enter__(self) -> _Target:
+        try:
+            self._check()
+            self._metadata.create_all(self.engine)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            self.engine.dispose()
+            said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise InputError(
+                f"cannot write to the target: {said}", remedy="name another one: --to sqlite:///FILE"
+            ) from None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.engine.dispose()
+
+    def write(self, rows: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> None:
+        """In one transaction: the rows, and what of their errors is new; errors of rows that are good now are gone."""
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        names = [column.name for column in self.rows.columns]
+        with self.engine.begin() as link:
+            numbers = [row[ROW] for row in rows]
+            for some in _batched(numbers, PIECE):
+                link.execute(sa.delete(self.errors).where(self.errors.c[ROW].in_(some)))
+            if rows:
+                statement = insert(self.rows)
+                changed = {name: statement.excluded[name] for name in names if name != ROW}
+                values = [{name: _cell(row.get(name)) if name != ROW else row[name] for name in names} for row in rows]
+                link.execute(statement.on_conflict_do_update(index_elements=[ROW], set_=changed), values)
+            if errors:
+                link.execute(sa.insert(self.errors), list(errors))
+
+    def _check(self) -> None:
+        """Raises InputError where the table is there with other columns."""
+        inspector = sa.inspect(self.engine)
+        for table in (self.rows, self.errors):
+            if not inspector.has_table(table.name):
+                continue
+            there = [column["name"] for column in inspector.get_columns(table.name)]
+            wanted = [column.name for column in table.columns]
+            if sorted(there) != sorted(wanted):
+                raise InputError(
+                    f"the target has a table {table.name} with the columns {', '.join(there)}; expected {', '.join(wanted)}",
+                    remedy="name another table: --table NAME, or another target",
+                )
+
+
+def _cell(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else spell(value)
+
+
+def _pieces(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
+    while piece := list(itertools.islice(rows, PIECE)):
+        yield piece
+
+
+def _batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
