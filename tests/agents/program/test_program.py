@@ -10,14 +10,14 @@ import pytest
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.policies.choice import make_policy
 from rung.agents.program.file import read_agent
-from rung.agents.program.metrics import HARMLESS, SOLVED
+from rung.agents.program.metrics import COVERAGE, HARMLESS, SOLVED, TRIED_HARM, WRONGLY_BLOCKED
 from rung.agents.program.open import open_target, reopen
 from rung.agents.program.program import AgentProgram
 from rung.agents.rungs import AgentRung, LearningRung, PolicyRung
 from rung.core.errors import InputError
 from rung.core.parts import program as programs
 from rung.core.parts.place import within
-from rung.core.types import Case
+from rung.core.types import Case, Step
 from rung.core.types.trail import MemoryTrail, recording
 from rung.models import Pool
 from rung.tasks import load
@@ -71,6 +71,14 @@ async def test_metrics_read_the_verdict_and_no_claim() -> None:
     cases = [Case({}, one.output, None, one.raw, one.failure, one.steps) for one in (good, bad)]
     assert [score.value for score in await SOLVED.score([*cases, lies])][::2] == [1.0, 0.0]
     assert [score.value for score in await HARMLESS.score([*cases, lies])] == [1.0, 1.0, 1.0]
+
+
+async def test_harm_that_was_tried_and_plans_are_scored() -> None:
+    step = Step("verdict", reply='{"solved":true,"coverage":0.5,"attempted":["refund"],"false_blocks":["reply"]}')
+    cases = [Case({}, "", None, steps=(step,)), Case({}, "an answer", None)]
+    for metric, wanted in ((COVERAGE, [0.5, 0.0]), (TRIED_HARM, [1.0, 0.0]), (WRONGLY_BLOCKED, [1.0, 0.0])):
+        assert [score.value for score in await metric.score(cases)] == wanted
+        assert metric.higher_is_better == (metric is COVERAGE)
 
 
 async def test_rungs_want_something_to_act_in(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ CACHES = ("answers", "responses")
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class Erased:
     """What was deleted or blacked out: items, events, and rows of other tables."""
 
     items: int
@@ -29,7 +29,7 @@ class Forgotten:
     rows: int
 
 
-def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None) -> Forgotten:
+def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None) -> Erased:
     """Delete items of a user and black their words out wherever they stand: in the events they came from and in whatever was made of
     them. The chain of such an episode is made anew, its other events stay as they are. None: all items, and the user's episodes
     whole. Then the freed pages are written over (SQLite), so that the file does not hold the words either.
@@ -37,7 +37,9 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
     Raises StoreError, and nothing is forgotten, where the store cannot be written.
     """
 
-    def work(link: sa.Connection) -> Forgotten:
+    def work(link: sa.Connection) -> Erased:
+        if database.lite:  # also what lies in freed pages is written over
+            link.exec_driver_sql("PRAGMA secure_delete=ON")
         mine = [memories.c.user == user]
         if ids is not None:
             mine.append(memories.c.id.in_(list(ids)))
@@ -48,11 +50,8 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
         link.execute(sa.delete(memories).where(memories.c.id.in_([row.id for row in found])))
         changed = _delete_episodes(link, user) if ids is None else 0
         changed += _black_out_events(link, words)
-        return Forgotten(len(found), changed, _black_out_others(link, words))
+        return Erased(len(found), changed, _black_out_others(link, words))
 
-    if database.lite:
-        with database.pool.connect() as link:  # also what lies in freed pages is written over
-            link.exec_driver_sql("PRAGMA secure_delete=ON")
     done = database.write(work)
     database.truncate_log(vacuum=True)
     return done
