@@ -125,12 +125,14 @@ def test_opening_a_store_on_a_full_disk(small_disk: Path) -> None:
 async def test_a_store_that_may_not_grow_behaves_like_a_full_disk(tmp_path: Path) -> None:
     """As above where nothing can be mounted: SQLite itself limits the file."""
     store = open_store(f"sqlite:///{tmp_path / 'rung.db'}")
+    pages = 100_000
 
     @sa.event.listens_for(store.database.pool, "checkout")
     def limit(link: sqlite3.Connection, *_: object) -> None:
         link.execute(f"pragma max_page_count={pages}")
 
-    pages = 66
+    with store.database.pool.connect() as link:
+        pages = link.exec_driver_sql("pragma page_count").scalar_one() + 4
     await store.answers.record(rows("p", 5))
     with pytest.raises(StoreError, match="disk is full"):
         await store.answers.record(rows("q", 200))

@@ -70,6 +70,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     "This machine and this program": {
         "models": ("machine.models:app", "List, fetch and describe models."),
         "config": ("machine.config:config", "Show every setting, its value, and where it came from."),
+        "store": ("machine.store:app", "Encrypt the store, change its key, decrypt it."),
         "bench": ("machine.bench:app", "Measure a part on this machine."),
         "catalog": ("machine.catalog:app", "Read what each technique is, when it helps, what it costs."),
     },

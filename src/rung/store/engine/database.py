@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from rung.core.errors import RungError, StoreError
 from rung.core.system.extras import require
 from rung.store import migrations
+from rung.store.engine import cipher
 from rung.store.engine.address import NAME, make_private, shown
 from rung.store.engine.faults import BROKEN, explain, passing
 from rung.store.engine.journal import Journal
@@ -180,11 +181,15 @@ class StoreDatabase:
 
     def _open_sqlite(self) -> sa.Engine:
         # SQLite's own waiting is cut in slices: between them _attempt sees the clock.
-        pool = sa.create_engine(self.url, connect_args={"timeout": min(self._patience, 2.0)})
+        key = cipher.read_key()
+        dialect: dict[str, Any] = {"module": cipher.module()} if key else {}
+        pool = sa.create_engine(self.url, connect_args={"timeout": min(self._patience, 2.0)}, **dialect)
 
         @sa.event.listens_for(pool, "connect")
         def set_up(link: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
             link.isolation_level = None  # no BEGIN behind our back: see begin
+            if key:
+                cipher.unlock(link, key)
             link.execute("PRAGMA synchronous=FULL")
             # Fewer, larger checkpoints: one of the default 1,000 pages would come with nearly every large batch.
             link.execute("PRAGMA wal_autocheckpoint=4000")

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 
 from rung.core.errors import StoreError
 from rung.store.engine.address import NAME, shown
+from rung.store.engine.cipher import is_plain, read_key
 
 BROKEN = (exc.SQLAlchemyError, sqlite3.Error, OSError)
 """What a database that cannot be used raises."""
@@ -41,6 +42,8 @@ def explain(error: BaseException, url: URL, patience: float) -> StoreError:
             f"the disk is full: nothing of the last write was kept in {place}, all before it is safe",
             remedy="free some space on that disk, then type the same command again",
         )
+    if primary == sqlite3.SQLITE_NOTADB and file:
+        return _locked_away(Path(file), reason)
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(
             f"{file} is damaged or is not a rung store ({reason})",
@@ -58,6 +61,19 @@ def explain(error: BaseException, url: URL, patience: float) -> StoreError:
             f"cannot reach {place}: {reason}", remedy="start the server, or correct the URL in the setting 'store'"
         )
     return StoreError(f"{place}: {type(cause).__name__}: {reason}")
+
+
+def _locked_away(file: Path, reason: str) -> StoreError:
+    """The error of a file that is no database under the key that is set: another key, or none, or it is damaged."""
+    anew = f"restore it from a copy, or start anew: mv {file} {file}.damaged"
+    if read_key() and is_plain(file):
+        said, remedy = "is not encrypted, and RUNG_STORE_KEY is set", "type: rung store encrypt; or unset the key"
+    elif read_key():
+        said, remedy = "is encrypted with another key, or damaged", f"set its key: RUNG_STORE_KEY=...; or {anew}"
+    else:
+        said = f"is damaged or is not a rung store ({reason}), or it is encrypted"
+        remedy = f"set its key: RUNG_STORE_KEY=...; or {anew}"
+    return StoreError(f"{file} {said}", remedy=remedy, code="encrypted")
 
 
 def _locked(error: BaseException) -> bool:
