@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rung.core.codec import digest, encode
 from rung.core.errors import InputError
+from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.read import read as read_records
 
@@ -31,11 +32,11 @@ class AnswerPair:
 
 
 def read_pairs(paths: Sequence[Path]) -> list[AnswerPair]:
-    """Pairs in the order of their files. Equal answers, and pairs that stand in both orders, teach nothing and are left out. Raises
-    InputError for rows that are no pairs, and when fewer than FEWEST are left."""
+    """Pairs in the order of their files. Equal answers, and pairs that stand in both orders, teach nothing and are left out, and so are
+    rows that cannot be read. Raises InputError for rows that are no pairs, and when fewer than FEWEST are left."""
     found: dict[str, AnswerPair] = {}
-    skipped = 0
-    for place, record in enumerate(read_records(paths)):
+    problems, skipped = Problems(), 0
+    for place, record in enumerate(read_records(paths, problems=problems)):
         if record.rejected is None:
             raise InputError(f"row {record.id} is no pair: it has no rejected answer", remedy="name a file of pairs")
         before, chosen, rejected = record.messages[:-1], record.answer, record.rejected
@@ -48,7 +49,8 @@ def read_pairs(paths: Sequence[Path]) -> list[AnswerPair]:
         found[digest([encode(before), chosen, rejected])] = AnswerPair(f"{place}:{record.id}", before, chosen, rejected)
     if len(found) < FEWEST:
         raise InputError(
-            f"{len(found)} pairs teach something ({skipped} are equal, empty or contradict each other), expected {FEWEST} or more",
+            f"{len(found)} pairs teach something ({skipped} are equal, empty or contradict each other), expected {FEWEST} or more"
+            + (f"; {problems.counts['error']} rows cannot be read: {problems.found[0]}" if problems.found else ""),
             remedy="collect more: rung feedback pairs --help",
             code="few-pairs",
         )

@@ -28,7 +28,7 @@ from rung.alignment.runs.config import AlignConfig, vars_of
 from rung.alignment.runs.course import UNWATCHED, Course, Spectator
 from rung.alignment.runs.loop import Learner
 from rung.alignment.runs.pairwise import PairLearner, PairVerdict, TokenPair
-from rung.alignment.runs.player import Question, Sampler, TaskPlayer, WorldPlayer
+from rung.alignment.runs.player import AskedExample, Sampler, TaskPlayer, WorldPlayer
 from rung.core.codec import digest, encode
 from rung.core.errors import FitError, InputError
 from rung.core.parts.place import beside
@@ -150,10 +150,10 @@ def align_language(
         asyncio.run(sampler.close())
 
 
-def questions(task: Task, examples: Sequence[Example], instruction: str) -> list[Question]:
+def questions(task: Task, examples: Sequence[Example], instruction: str) -> list[AskedExample]:
     """Examples as they are asked: as the zero-shot rung does (full), or with the instruction alone (short)."""
     prompt = Prompt(instruction=task.instruction) if instruction == "short" else Prompt.of(task)
-    return [Question(example, tuple(prompt.render(example.input))) for example in examples]
+    return [AskedExample(example, tuple(prompt.render(example.input))) for example in examples]
 
 
 @dataclass
@@ -285,7 +285,7 @@ class _Language:
         }
         write_file(self.config.out / "audit.json", json.dumps(said, indent=1, ensure_ascii=False).encode())
 
-    def _show(self, held: Sequence[Question], before: Sequence[Any], after: Sequence[Any]) -> None:
+    def _show(self, held: Sequence[AskedExample], before: Sequence[Any], after: Sequence[Any]) -> None:
         """Every held example with both answers, for people and for the audit afterwards."""
         rows = [
             {"id": q.example.id, "input": dict(q.example.input), "before": one[0].text, "after": two[0].text}

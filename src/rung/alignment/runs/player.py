@@ -32,7 +32,7 @@ class Player(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
+class AskedExample:
     """An example with the messages that ask it."""
 
     example: Example
@@ -88,7 +88,7 @@ class Sampler:
         await self.model.close()
 
 
-def case_of(question: Question, form: ResponseFormat, reply: Reply) -> Case:
+def case_of(question: AskedExample, form: ResponseFormat, reply: Reply) -> Case:
     """What a metric sees of a sampled reply: read as a climb reads it."""
     if reply.finish == "error":
         return Case(question.example.input, None, question.example.reference, "", Failure.of_reply(reply))
@@ -103,8 +103,8 @@ class TaskPlayer:
     measured on ``held`` by what is really wished for."""
 
     sampler: Sampler
-    questions: Sequence[Question]
-    held: Sequence[Question]
+    questions: Sequence[AskedExample]
+    held: Sequence[AskedExample]
     form: ResponseFormat
     reward: Reward
     wished: Reward
@@ -142,7 +142,7 @@ class TaskPlayer:
             for (at, question, reply), total, part in zip(kept, totals, parts, strict=True)
         ]
 
-    def choose(self, step: int) -> list[Question]:
+    def choose(self, step: int) -> list[AskedExample]:
         """The questions of a step: every question once before any comes again."""
         drawing, count = self.drawing, len(self.questions)
         places = range(step * drawing.prompts, (step + 1) * drawing.prompts)
@@ -163,11 +163,11 @@ class TaskPlayer:
         found = await self.wished.score([case for _, case in await self.answer()])
         return [self.wished.total(part) for part in found]
 
-    def _request(self, question: Question, temperature: float, seed: int) -> Request:
+    def _request(self, question: AskedExample, temperature: float, seed: int) -> Request:
         sampling = Sampling(temperature, max_tokens=self.drawing.max_tokens, seed=seed, logprobs=True)
         return Request(question.messages, sampling)
 
-    def _ids(self, question: Question) -> Sequence[int]:
+    def _ids(self, question: AskedExample) -> Sequence[int]:
         return self.sampler.model.tokens(question.messages)
 
     def _weighted(self, part: Scored) -> dict[str, float]:
