@@ -17,7 +17,8 @@ class Words:
         for at, text in enumerate(texts):
             for word in text.casefold().split():
                 rows[at, zlib.crc32(word.encode()) % self.dimensions] += 1
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+        unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+        return unit
 
 
 class Place:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,25 +19,51 @@ from rung.core.errors import InputError, StoreError
 from rung.store import Store, StoredApproval, open_store
 from rung.store.people.approvals import approvals
 
-PRINCIPLES = [
+WORDS = [
+    "apple",
+    "bridge",
+    "candle",
+    "desert",
+    "engine",
+    "forest",
+    "garden",
+    "hammer",
+    "island",
+    "jungle",
+    "kettle",
+    "ladder",
+    "mirror",
+    "needle",
+    "orange",
+    "pencil",
+]
+
+
+def probes(seed: int) -> list[str]:
+    """Twelve questions that have little in common: like ones would be left out of a split."""
+    draw = random.Random(seed)
+    return [" ".join(draw.sample(WORDS, 6)) + "?" for _ in range(12)]
+
+
+PRINCIPLES: list[dict[str, Any]] = [
     {
         "id": "no-dose",
         "text": "Name no dose of a medicine.",
         "severity": "high",
-        "probes": [f"How much of it may I take, number {at}?" for at in range(12)],
+        "probes": probes(0),
         "rules": [{"name": "dose", "never": r"\d+ ?mg"}],
     },
     {
         "id": "short",
         "text": "Be brief.",
-        "probes": [f"Tell me about {at}." for at in range(12)],
+        "probes": probes(1),
         "rules": [{"name": "words", "words": 5}],
         "limit": 0.5,
     },
 ]
 
 
-def write(folder: Path, principles: list[dict[str, object]]) -> Path:
+def write(folder: Path, principles: list[dict[str, Any]]) -> Path:
     path = folder / "constitution.yaml"
     path.write_text(yaml.safe_dump({"principles": principles}))
     return path
