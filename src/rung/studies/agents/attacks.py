@@ -13,7 +13,7 @@ from rung.agents.environments.desk.attacks import MARKER, Attack, attacks
 from rung.agents.environments.desk.desk import SupportDesk
 from rung.agents.loop.episode import Episode, Start
 from rung.agents.loop.guard.guard import CallGuard, read_guard
-from rung.agents.loop.guard.queue import Question, decide, questions
+from rung.agents.loop.guard.queue import OpenQuestion, decide, questions
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.log import Agent
 from rung.agents.loop.move import Call
@@ -34,7 +34,7 @@ from rung.metrics.mean import VALUES
 from rung.metrics.statistics.stats import Difference, paired, wilson
 from rung.studies.study import Lab, Study
 
-Person = Callable[[Question, SupportDesk, int], bool]
+Person = Callable[[OpenQuestion, SupportDesk, int], bool]
 """Whether a person approves what is asked, the world as it is, and how often they were asked before."""
 
 _FREE = EpisodeLimits(steps=120, loops=False)
@@ -155,20 +155,20 @@ def _row(family: str, found: Sequence[tuple[bool, bool, bool, int]]) -> FamilyRo
 _GUARD = Path(__file__).parents[2] / "agents" / "environments" / "packs" / "desk" / "guard.yaml"
 
 
-def _careful(question: Question, world: SupportDesk, before: int) -> bool:
+def _careful(question: OpenQuestion, world: SupportDesk, before: int) -> bool:
     return not world.harm(Call(question.tool, question.arguments or {}))
 
 
-def _careless(question: Question, world: SupportDesk, before: int) -> bool:
+def _careless(question: OpenQuestion, world: SupportDesk, before: int) -> bool:
     return True
 
 
-def _tired(question: Question, world: SupportDesk, before: int) -> bool:
+def _tired(question: OpenQuestion, world: SupportDesk, before: int) -> bool:
     """Careful three times, then not any more."""
     return before >= 3 or _careful(question, world, before)
 
 
-def _nobody(question: Question, world: SupportDesk, before: int) -> bool:
+def _nobody(question: OpenQuestion, world: SupportDesk, before: int) -> bool:
     return False
 
 

@@ -16,7 +16,7 @@ Word = Literal["approve", "deny", "edit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpenQuestion:
     """What event ``seq`` of an episode asks. ``digest`` names an approval: it is bound to this very call; without one it is a question
     in words. ``expires``: Unix seconds, infinite where it waits for ever."""
 
@@ -43,9 +43,9 @@ def folded(events: Iterable[Event]) -> View:
     return view
 
 
-def questions(trail: Trail, episodes: Iterable[str]) -> list[Question]:
+def questions(trail: Trail, episodes: Iterable[str]) -> list[OpenQuestion]:
     """What the episodes wait for, oldest first."""
-    out: list[Question] = []
+    out: list[OpenQuestion] = []
     for episode in episodes:
         events = trail.read(episode)
         view = folded(events)
@@ -54,13 +54,13 @@ def questions(trail: Trail, episodes: Iterable[str]) -> list[Question]:
         asked = {event.seq: event for event in events if event.kind == "asked"}
         if not view.held:
             last = asked[max(asked)]
-            out.append(Question(episode, last.seq, view.waiting, view.request, last.at, view.expires))
+            out.append(OpenQuestion(episode, last.seq, view.waiting, view.request, last.at, view.expires))
         for seq, held in view.held.items():
             if held.word is None:
                 event = asked[seq]
                 expires = event.payload.get("expires", math.inf)
                 out.append(
-                    Question(
+                    OpenQuestion(
                         episode,
                         seq,
                         event.payload["text"],
@@ -75,7 +75,7 @@ def questions(trail: Trail, episodes: Iterable[str]) -> list[Question]:
     return sorted(out, key=lambda one: (one.asked, one.episode, one.seq))
 
 
-def pick_question(found: Iterable[Question], name: str) -> Question:
+def pick_question(found: Iterable[OpenQuestion], name: str) -> OpenQuestion:
     """The question whose digest begins so. Raises InputError where there is none, or several."""
     fits = [one for one in found if one.digest and name and one.digest.startswith(name.lower())]
     if len(fits) == 1:
@@ -84,7 +84,7 @@ def pick_question(found: Iterable[Question], name: str) -> Question:
     raise InputError(f"{what} {name!r}", remedy="list what waits: rung agent waiting", code="no-approval")
 
 
-async def decide(trail: Trail, question: Question, word: Mapping[str, Any]) -> None:
+async def decide(trail: Trail, question: OpenQuestion, word: Mapping[str, Any]) -> None:
     """Write a person's word down: {do, by, why, arguments}. Raises InputError where the call is no longer what was shown, was decided
     about, is overdue, or the episode has ended."""
     for _ in range(1000):

@@ -15,7 +15,7 @@ import typer
 from rung.cli.base.options import Json, StoreUrl, assigned_values
 
 if TYPE_CHECKING:
-    from rung.agents.loop.guard.queue import Question
+    from rung.agents.loop.guard.queue import OpenQuestion
     from rung.store import Store
 
 Digest = Annotated[
@@ -27,7 +27,7 @@ Trace = Annotated[bool, typer.Option("--trace", help="Print every event: perceiv
 Later = Annotated[bool, typer.Option("--later", help="Only write it down; the episode goes on by: rung agent resume.")]
 
 
-def _asked(store: Store) -> list[Question]:
+def _asked(store: Store) -> list[OpenQuestion]:
     from rung.agents.loop.guard.queue import questions
 
     return questions(store.episodes.trail(), store.episodes.asking())
