@@ -135,11 +135,24 @@ def pool(settings: Settings) -> Pool:
     return Pool(settings, default="fake:echo")
 
 
+_SLOW = frozenset(
+    """cli/machine/test_catalog documents/tables/test_rows ladder/test_patterns ladder/view/test_report metrics/statistics/test_choice models/providers/test_hosted models/test_embedders models/test_hub
+    retrieval/collection/test_collection retrieval/index/test_index retrieval/keyword/test_keyword retrieval/test_filter retrieval/test_linear
+    store/test_failure store/test_store studies/test_study tuning/test_beside tuning/test_job tuning/test_loop tuning/test_parity tuning/test_precision
+    tuning/test_tune""".split()  # noqa: SIM905
+)
+"""Files that take seconds as a whole (a process for each test, a small training, an index for each backend)."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).with_suffix("").as_posix() in _SLOW:
+            item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    items.sort(
-        key=lambda item: item.path not in slow
-    )  # files with slow tests begin, so that no core ends alone with one
+    # Files with slow tests begin, so that no core ends alone with one.
+    items.sort(key=lambda item: item.path not in slow)
     if (_REAL_CACHE / "models" / "smollm2-135m").is_dir():
         return
     absent = pytest.mark.skip(reason="the embedded model is not on this machine; type: rung models pull")

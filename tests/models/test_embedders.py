@@ -25,6 +25,7 @@ from rung.models.embed.hidden import HiddenEmbedder
 from rung.models.embed.minilm import best_precision
 from rung.models.embed.pooling import A, Sif, pool
 from rung.models.embed.words import WordsEmbedder, read
+from tests.models.counting import Counting
 from tests.models.servers import Server
 from tests.tuning.conftest import write_gguf
 
@@ -522,20 +523,6 @@ def test_a_key_is_wanted_where_there_is_no_address() -> None:
 # ---------------------------------------------------------------- kept vectors
 
 
-class Counting:
-    name = "counting"
-    dimensions = 8
-
-    def __init__(self, fingerprint: str = "one") -> None:
-        self.fingerprint = fingerprint
-        self.asked: list[str] = []
-
-    def embed(self, texts: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-        self.asked += texts
-        rows = np.array([[hash(text) % 97 + i for i in range(8)] for text in texts], np.float32).reshape(-1, 8)
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
-
-
 def test_a_text_is_computed_once_for_all_processes(tmp_path: Path) -> None:
     inner = Counting()
     kept = CachedEmbedder(inner, tmp_path, 10_000_000)
@@ -598,7 +585,7 @@ def test_a_kill_in_the_middle_leaves_whole_vectors(tmp_path: Path) -> None:
     import time
 
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from tests.models.test_embedders import Counting, CachedEmbedder\n"
+        "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from rung.models.embed.cache import CachedEmbedder; from tests.models.counting import Counting\n"
         "kept = CachedEmbedder(Counting(), pathlib.Path(sys.argv[1]), 10**8)\n"
         "for i in range(10**6): kept.embed([f'{i} {j}' for j in range(50)]); print(i, flush=True)\n"
     )

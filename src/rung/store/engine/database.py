@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -22,6 +22,9 @@ from rung.store.engine import cipher
 from rung.store.engine.address import NAME, make_private, shown
 from rung.store.engine.faults import BROKEN, explain, passing
 from rung.store.engine.journal import Journal
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 
@@ -80,7 +83,11 @@ class StoreDatabase:
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
-        return sqlite.insert(table) if self.lite else postgresql.insert(table)
+        if self.lite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # it takes 50 ms, and most stores are SQLite
+
+        return postgresql.insert(table)
 
     def upsert(self, table: sa.Table, columns: Sequence[str]) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that sets ``columns`` anew where there is a row with that primary key."""

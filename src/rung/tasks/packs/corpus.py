@@ -8,6 +8,7 @@ import re
 import sys
 import types
 import warnings
+from functools import cache
 from typing import Any
 
 MODULES: tuple[str, ...] = tuple(
@@ -34,9 +35,10 @@ def read_stdlib() -> dict[str, str]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some public names warn when they are looked at
-        return _read()
+        return dict(_read())
 
 
+@cache
 def _read() -> dict[str, str]:
     out: dict[str, str] = {"builtins": ""}
     for name in ("builtins", *MODULES):
