@@ -22,6 +22,7 @@ from rung.store import Store, StoredRating
 from rung.studies.agents.attacks import Attacks
 from rung.studies.agents.calls import Calls
 from rung.studies.agents.oracle import Oracle
+from rung.studies.agents.teams import Teams
 from rung.studies.agents.window import Windows
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
@@ -93,6 +94,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         "window": Windows(f"qmsum:{meetings(folder)}", "20", limit=3),
         "attacks": Attacks(limit=1, benign=4),
         "oracle": Oracle("gridworld", limit=2, steps=3),
+        "teams": Teams(members=3, shots=1, limit=4, weigh=3, split="dev"),
         "forgetting": Forgetting("fake:echo", "fake:slow", ("support-intent",), limit=4),
     }
     return small[name]

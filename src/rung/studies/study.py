@@ -57,6 +57,7 @@ STUDIES: dict[str, str] = {
     "attacks": "agents.attacks:Attacks",
     "window": "agents.window:Windows",
     "oracle": "agents.oracle:Oracle",
+    "teams": "agents.teams:Teams",
 }
 """Every study by name: where its class is."""
 

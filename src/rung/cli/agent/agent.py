@@ -275,7 +275,7 @@ def list_episodes(
                 if ended and ended != "world"
                 else one.warned and "loop"
             )
-            made.add_row(one.id, one.state, str(one.steps), f"{age:.0f} s ago", flag, one.title[:40])
+            made.add_row(one.id, one.state, str(one.steps), f"{age:.0f} s ago", flag[:24], one.title[:40])
         return made
 
     with open_store(Settings({"store": store}).store_url) as opened:

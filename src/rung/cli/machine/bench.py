@@ -94,8 +94,13 @@ class AgentBench:
     agents: str = option("", "With --oracle: more policies, separated by commas: model_based,llm.", metavar="NAMES")
     guard: str = option("", "With --oracle: a guard for all of them, a YAML file.", metavar="FILE")
     window: str = option("", "What shortening a long conversation keeps of it.", metavar="qmsum:FOLDER")
+    teams: str = option(
+        "", "Votes, debate, a critic and faulty members against one, on a task of labels.", metavar="TASK"
+    )
+    members: int = option(5, "With --teams: how many members.", low=3, high=25)
+    shots: int = option(2, "With --teams: training examples in each member's prompt.", low=0)
     limit: int = option(
-        100, "With --calls, --oracle and --window: at most this many items or scenarios of each part.", low=2
+        100, "With --calls, --oracle, --teams and --window: at most this many items of each part.", low=2
     )
     skip: int = option(0, "With --calls: leave out so many items at the beginning of each part.", low=0)
     native: bool = option(
@@ -110,10 +115,11 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
 
     What a model answered is kept: a run that was stopped goes on.
     """
-    from rung.cli.task.study import make
+    from rung.cli.task.study import load, make, on_task
     from rung.core.settings import Settings
     from rung.studies.agents.calls import Calls
     from rung.studies.agents.oracle import Oracle
+    from rung.studies.agents.teams import Teams
     from rung.studies.agents.window import Windows
 
     settings = Settings({"model": model, "store": store})
@@ -125,7 +131,10 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
         make(baselines, lambda _: (None, None), settings, json)
     if how.window:
         make(Windows(how.window, limit=how.limit), lambda _: (None, None), settings, json)
-    if how.classes or not (how.calls or how.oracle or how.window):
+    if how.teams:
+        made = Teams(how.members, how.shots, limit=how.limit)
+        make(made, on_task(load(how.teams, model)), settings, json)
+    if how.classes or not (how.calls or how.oracle or how.window or how.teams):
         _classes(how.seeds, how.episodes)
 
 
