@@ -99,16 +99,16 @@ class Stages:
         """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what was seen."""
         narrowed = narrow(tool.schema, sources)
         schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
-        asked, thought = _messages(request, tool, schema, context), ""
+        before, thought = asked(request, tool, schema, context), ""
         if self.staging.thought:
             said = await self.say(
-                (*asked, Message("user", "First say in one sentence what each argument is.")), ResponseFormat()
+                (*before, Message("user", "First say in one sentence what each argument is.")), ResponseFormat()
             )
             thought = " ".join(said.text.split())[:100]
-            asked = (*asked[:-1], Message("user", f"{asked[-1].content}\nThought: {thought}"))
+            before = (*before[:-1], Message("user", f"{before[-1].content}\nThought: {thought}"))
         if not schema["properties"]:
             return ChosenCall(tool.name, Call(tool.name, {}), thought, "{}")
-        reply = await self.say(asked, ResponseFormat("json", schema=schema))
+        reply = await self.say(before, ResponseFormat("json", schema=schema))
         arguments, broken = parse(reply, tool.name)
         return ChosenCall(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
 
@@ -174,7 +174,8 @@ def _plain(schema: Any) -> Any:
     return out
 
 
-def _messages(request: str, tool: ToolSpec, schema: dict[str, Any], context: str) -> tuple[Message, ...]:
+def asked(request: str, tool: ToolSpec, schema: dict[str, Any], context: str) -> tuple[Message, ...]:
+    """What a model is asked for the arguments of a call under ``schema`` (see ``closed``)."""
     lines = [f"- {name}{_kind(inner)}: {inner.get('description', '')}" for name, inner in schema["properties"].items()]
     text = f"Function {tool.name}: {tool.description}\nArguments:\n" + "\n".join(lines)
     text += f"\n\nRequest: {request}" + (f"\n{context}" if context else "")

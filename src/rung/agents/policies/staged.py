@@ -15,7 +15,7 @@ from rung.core.codec import canonical, digest, encode
 from rung.core.protocols import Model
 from rung.core.types import Message, Reply, ResponseFormat, Sampling, ScoreRequest, Scores, ToolSpec
 
-_LAST = 4
+LAST = 4
 """Turns that a small model is shown while it chooses and fills in."""
 _EAGER = 2.0
 """By how much (natural logarithm) a first call is preferred to none."""
@@ -53,7 +53,7 @@ async def decide_staged(
     stages = Stages(say, weigh, staging)
     seen = sources(view)
     tools = [tool for tool in callable_tools(view.tools, seen) if view.calls.get(tool.name, 0) < _most(view, tool.name)]
-    context = "\n".join(shown(turn) for turn in view.turns[-_LAST:])
+    context = "\n".join(shown(turn) for turn in view.turns[-LAST:])
     while tools:
         name = await stages.choose(view.request, tools, context=context, finish=_finish(view, tools))
         if name == ASK:

@@ -1,4 +1,4 @@
-"""Workers and letters: ``rung agent work``, ``send``, ``broadcast``, ``subscribe``, ``mail``; ``chat`` and ``export``."""
+"""Workers and letters: ``rung agent work``, ``send``, ``broadcast``, ``subscribe``, ``mail``; ``chat``, ``export``, ``rows``."""
 
 from __future__ import annotations
 
@@ -188,6 +188,62 @@ def export(
     typer.echo(f'agent: {folder}\n  → run it: rung agent run {folder} "what to do"\n  → serve it: rung serve {folder}')
 
 
+def rows(
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where the rows go (.jsonl), to be tuned on.")],
+    way: Annotated[str, typer.Option(help="How the model that learns will call: staged or native.")] = "staged",
+    every: Annotated[bool, typer.Option("--every", help="Also of episodes that were not solved.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many episodes, the newest first.")] = 1000,
+    store: StoreUrl = None,
+) -> None:
+    """Make training rows of the decisions in solved episodes: rung tune learns from them, and the tuned model runs in the same loop."""
+    import json
+
+    from rung.agents.program.open import reopen
+    from rung.agents.trace.rows import rows as make
+    from rung.agents.trace.rows import solved
+    from rung.core.errors import InputError
+    from rung.core.parts.place import within
+    from rung.core.settings import Settings
+    from rung.core.system.files import write_file
+    from rung.models import Pool
+    from rung.store import open_store
+
+    if way not in ("staged", "native"):
+        raise InputError(f"got --way {way!r}", remedy="write --way staged or --way native")
+    settings = Settings({"store": store})
+
+    async def run() -> tuple[list[str], int, int]:
+        lines: dict[str, str] = {}
+        used = left = 0
+        async with Pool(settings) as pool:
+            with open_store(settings.store_url) as opened:
+                for one in opened.episodes.all(limit):
+                    events = opened.episodes.read(one.id)
+                    kind = (events[0].payload.get("spec") or {}).get("kind") if events else ""
+                    if kind != "agent" or not (every or solved(events)):
+                        left += 1
+                        continue
+                    program, _, folder = reopen(events, pool)
+                    with within(folder, settings.store_url):
+                        made = make(program.agent(), events, "native" if way == "native" else "staged")
+                    used += 1
+                    for row in made:  # equal decisions in equal places are one row
+                        lines.setdefault(
+                            json.dumps(row["messages"], sort_keys=True), json.dumps(row, ensure_ascii=False)
+                        )
+        return list(lines.values()), used, left
+
+    lines, used, left = asyncio.run(run())
+    if not lines:
+        raise InputError(
+            f"there is nothing to learn: of {used + left} episodes none was solved by calls",
+            remedy="run some (rung agent run), or take all of them: --every",
+            code="no-rows",
+        )
+    write_file(to, "".join(f"{line}\n" for line in lines).encode())
+    typer.echo(f"{to}: {len(lines):,} rows of {used:,} episodes; {left:,} episodes were left out")
+
+
 def _mail(store: str | None, do: Any) -> Any:
     from rung.core.settings import Settings
     from rung.store import open_store
@@ -207,5 +263,5 @@ def add(app: typer.Typer) -> None:
     app.command("work")(expand(work))
     app.command("export")(expand(export))
     app.command("chat")(expand(chat))
-    for verb in (send, broadcast, subscribe, mail):
+    for verb in (send, broadcast, subscribe, mail, rows):
         app.command(verb.__name__)(verb)
