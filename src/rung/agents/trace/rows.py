@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from rung.agents.calls.call import Staging, asked, closed
@@ -57,8 +58,10 @@ def rows(agent: Agent, events: Sequence[Event], way: Way = "staged") -> list[dic
 
 def _shown(agent: Agent, view: View, move: Decision, way: Way) -> Iterator[tuple[list[Message], dict[str, Any]]]:
     policy = agent.policy
+    # What another policy thought is not what the model that learns will have thought before.
+    turns = view.turns if isinstance(policy, Llm) else [replace(turn, thought="", reply="") for turn in view.turns]
     if way == "native":
-        said = _whole(view, policy.instruction if isinstance(policy, Llm) else INSTRUCTION, view.turns)
+        said = _whole(view, policy.instruction if isinstance(policy, Llm) else INSTRUCTION, turns)
         calls = tuple(ToolCall(f"call_{at}", call.tool, call.arguments) for at, call in enumerate(move.calls))
         if calls or (move.finished and move.output is not None):
             answer = Message("assistant", "" if calls else spell(move.output), calls)
@@ -73,7 +76,7 @@ def _shown(agent: Agent, view: View, move: Decision, way: Way) -> Iterator[tuple
         return
     staging = policy.staging if isinstance(policy, Llm) else Staging()
     known = {tool.name: tool for tool in view.tools}
-    context = "\n".join(shown(turn) for turn in view.turns[-LAST:])
+    context = "\n".join(shown(turn) for turn in turns[-LAST:])
     for call in move.calls:
         tool = known.get(call.tool)
         narrowed = narrow(tool.schema, sources(view)) if tool is not None else None
