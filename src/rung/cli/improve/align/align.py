@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def align(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="An align.yaml.")] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="An align.yaml.")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that wins over the file's.")
     ] = None,

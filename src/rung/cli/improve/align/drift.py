@@ -33,7 +33,7 @@ def drift(
     ],
     how: Watching,
     new: Annotated[
-        Path | None, typer.Argument(metavar="[NEW]", help="Texts since then; without it, the served requests.")
+        Path | None, typer.Argument(metavar="NEW", help="Texts since then; without it, the served requests.")
     ] = None,
     store: StoreUrl = None,
 ) -> None:
