@@ -17,7 +17,7 @@ from rung.agents.policies.llm import Llm
 from rung.agents.policies.planning.coordinator import Coordinator
 from rung.agents.policies.planning.critic import Reviewed
 from rung.agents.program.file import make_agent, read_agent
-from rung.agents.program.member import ProgramMember, WorkerMember
+from rung.agents.program.member import ProgramMember, WorkerMember, make_member
 from rung.agents.program.program import AgentProgram
 from rung.agents.program.worker import work
 from rung.agents.trace.replay import replay
@@ -290,3 +290,20 @@ def test_members_are_part_of_who_the_agent_is() -> None:
     one = make_agent(given, Pool())
     other = make_agent({**given, "team": {"a": {"policy": "goal", "environment": "gridworld"}}}, Pool())
     assert one.identity != other.identity
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [("number", "number"), ({"labels": ["a", "b"]}, "labels"), ({"regex": "x+"}, "regex"), (None, "text")],
+)
+def test_a_prompt_is_a_member_with_a_form(answer: Any, kind: str) -> None:
+    made = make_member("a", {"prompt": "Say it.", "model": "fake:echo", "answer": answer}, Pool())
+    assert isinstance(made, ProgramMember)
+    assert made.description == "Say it."
+    assert made.spec()["spec"]["options"].get("form", {}).get("kind", "text") == kind
+
+
+@pytest.mark.parametrize("answer", ["numbers", {"label": ["a"]}, {"labels": 3}])
+def test_a_form_that_is_none_is_told(answer: Any) -> None:
+    with pytest.raises(InputError):
+        make_member("a", {"prompt": "Say it.", "model": "fake:echo", "answer": answer}, Pool())

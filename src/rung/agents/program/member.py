@@ -149,7 +149,7 @@ def make_program(given: Mapping[str, Any], resources: Resources, name: str) -> P
 
 
 def _prompt(given: Mapping[str, Any], resources: Resources, name: str) -> Program:
-    """A model with an instruction: {prompt: WORDS, model: NAME, answer: {kind: labels, labels: [...]}, max_tokens: N}."""
+    """A model with an instruction: {prompt: WORDS, model: NAME, answer: {labels: [...]}, max_tokens: N}."""
     from rung.prompts.program import Options, PromptProgram
     from rung.prompts.template.prompt import Prompt
 
@@ -157,13 +157,20 @@ def _prompt(given: Mapping[str, Any], resources: Resources, name: str) -> Progra
     if unknown := sorted(given.keys() - set(known)):
         raise InputError(f"{name}: unknown key `{unknown[0]}`", remedy=nearest(unknown[0], known))
     try:
-        form = decode(ResponseFormat, given.get("answer") or {})
+        form = _form(given.get("answer") or "text")
         sampling = decode(Sampling, {key: given[key] for key in ("max_tokens", "temperature") if key in given})
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: {error}", remedy="write answer: {kind: labels, labels: [yes, no]}") from None
+        raise InputError(f"{name}: {error}", remedy="write answer: {labels: [good, bad]}, or answer: number") from None
     sampling.check()
     options = Options(form, ("request",), sampling)
     return PromptProgram(Prompt(instruction=str(given["prompt"])), resources.model(given.get("model")), options)
+
+
+def _form(answer: Any) -> ResponseFormat:
+    """The form of an answer as a task file writes it: ``number``, {labels: [...]}, {json: SCHEMA}, {regex: PATTERN}."""
+    kind, value = (answer, None) if isinstance(answer, str) else next(iter(dict(answer).items()), ("text", None))
+    part = {"labels": "labels", "json": "schema", "regex": "pattern", "grammar": "pattern"}.get(kind)
+    return decode(ResponseFormat, {"kind": kind, **({part: value} if part and value is not None else {})})
 
 
 def load_member(name: str, spec: Mapping[str, Any], folder: Path, resources: Resources) -> Member:
