@@ -90,6 +90,8 @@ class WorkflowProgram:
         return digest([self.identity, inputs, repeat, conversation])[:20]
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer:
+        if not isinstance(input, str):  # an example may have fields that this workflow does not read
+            input = {name: value for name, value in input.items() if name in self.flow.inputs}
         inputs, who = self.inputs(input), caller()
         kept = who.trail if who is not None else trail() or MemoryTrail()
         id = self.run_id(inputs, repeat, who.key if who is not None else "")
