@@ -115,12 +115,12 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
     import torch
 
     from rung.core.settings import Settings
-    from rung.tuning.batches import Chat, encode, split
-    from rung.tuning.loop import train
-    from rung.tuning.recipe import Recipe
-    from rung.tuning.session import open_session, states
-    from rung.tuning.state import Watch
-    from rung.tuning.weights import find_base
+    from rung.tuning.compute.session import open_session, states
+    from rung.tuning.compute.weights import find_base
+    from rung.tuning.trainer.batches import Chat, encode, split
+    from rung.tuning.trainer.loop import train
+    from rung.tuning.trainer.recipe import Recipe
+    from rung.tuning.trainer.state import Watch
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -16,12 +16,13 @@ from rung.core.errors import FitError, InputError, ParityError
 from rung.core.settings import Settings
 from rung.core.types import Message, ToolCall, ToolSpec
 from rung.models.engine.template import call_id, with_tools
-from rung.tuning import curves, export
-from rung.tuning.batches import Chat
+from rung.tuning import export
+from rung.tuning.checks.preflight import check_mask
+from rung.tuning.compute.weights import Base
 from rung.tuning.config import read
 from rung.tuning.job import as_served, gather
-from rung.tuning.preflight import check_mask
-from rung.tuning.weights import Base
+from rung.tuning.trainer import curves
+from rung.tuning.trainer.batches import Chat
 from tests.tuning.conftest import TEXTS
 
 SMALL = {"upper": 1.0, "rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}
@@ -176,7 +177,7 @@ def test_what_the_machine_refuses_is_told(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("rung.tuning.session.open_session", refuse)
+    monkeypatch.setattr("rung.tuning.compute.session.open_session", refuse)
     with pytest.raises(FitError, match=said):
         tune(config)
 

@@ -16,7 +16,7 @@ from rung.core.system.threads import run_stoppable
 from rung.core.types import Progress, Task
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
-from rung.tuning import privacy
+from rung.tuning.checks import privacy
 from rung.tuning.tune import NEEDED
 
 

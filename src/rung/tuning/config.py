@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from rung.core.errors import InputError
 from rung.core.types import Guard
-from rung.tuning.privacy import read_guard
-from rung.tuning.recipe import Recipe
+from rung.tuning.checks.privacy import read_guard
+from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.work import PLACES as FILES
 from rung.tuning.work import Export
 

@@ -19,10 +19,10 @@ from rung.data.rows.turns import split_calls
 from rung.documents import read as read_documents
 from rung.documents import scan
 from rung.models.engine.template import call_id, with_tools
-from rung.tuning import privacy
+from rung.tuning.checks import privacy
+from rung.tuning.compute.weights import Base, find_base
 from rung.tuning.config import Config
 from rung.tuning.tune import Tune, teach
-from rung.tuning.weights import Base, find_base
 from rung.tuning.work import Lessons
 
 T = TypeVar("T")

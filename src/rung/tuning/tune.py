@@ -17,9 +17,9 @@ from rung.core.system.threads import run_stoppable
 from rung.core.types import Example, FitForecast, Loss, Message, Progress, Task, Training, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt, show
-from rung.tuning import privacy
-from rung.tuning.recipe import LINEAR, Method, Recipe
-from rung.tuning.state import Trained, Watch
+from rung.tuning.checks import privacy
+from rung.tuning.trainer.recipe import LINEAR, Method, Recipe
+from rung.tuning.trainer.state import Trained, Watch
 
 if TYPE_CHECKING:
     from rung.tuning.work import Export, Lessons, Tuned
@@ -111,7 +111,7 @@ class Tune:
 
     def settle(self) -> Tune:
         """The same rung with what depends on the machine decided."""
-        from rung.tuning.precision import settle
+        from rung.tuning.compute.precision import settle
 
         recipe = settle(self.recipe(0))
         return replace(self, precision=recipe.precision, upper=recipe.upper)
@@ -123,10 +123,10 @@ class Tune:
         A training that another rung has done is not counted again. The first time for a base, method and machine a step is tried,
         which takes some seconds.
         """
-        from rung.tuning.batches import Chat
-        from rung.tuning.forecast import finishing, forecast
-        from rung.tuning.loop import identity
-        from rung.tuning.weights import find_base
+        from rung.tuning.checks.forecast import finishing, forecast
+        from rung.tuning.compute.weights import find_base
+        from rung.tuning.trainer.batches import Chat
+        from rung.tuning.trainer.loop import identity
         from rung.tuning.work import encode_lessons, place
 
         settings, recipe = Settings(), self.recipe(0)
@@ -161,9 +161,9 @@ class Tune:
         return PromptProgram(self.prompt(task), asked, Options.of(task), weights=weights)
 
     def _tune(self, task: Task, model: str, context: Context, stop: threading.Event) -> Tuned:
-        from rung.tuning.forecast import finish_key, remember
-        from rung.tuning.precision import choose
-        from rung.tuning.weights import find_base
+        from rung.tuning.checks.forecast import finish_key, remember
+        from rung.tuning.compute.precision import choose
+        from rung.tuning.compute.weights import find_base
         from rung.tuning.work import Order, tune
 
         cache = Settings().cache

@@ -19,16 +19,16 @@ from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Message, Progress
-from rung.tuning.loop import World, identity, train
-from rung.tuning.precision import settle
-from rung.tuning.recipe import Recipe
-from rung.tuning.state import UNWATCHED, Trained, Watch, short_of_memory
-from rung.tuning.weights import Base, load_torch
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.weights import Base, load_torch
+from rung.tuning.trainer.loop import World, identity, train
+from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.trainer.state import UNWATCHED, Trained, Watch, short_of_memory
 
 if TYPE_CHECKING:
-    from rung.tuning.batches import Chat, TokenRow
-    from rung.tuning.parity import ExportParity
-    from rung.tuning.session import Session
+    from rung.tuning.checks.parity import ExportParity
+    from rung.tuning.compute.session import Session
+    from rung.tuning.trainer.batches import Chat, TokenRow
 
 Export = Literal["adapter", "folder", "f16", "q8", "q4", "openvino"]
 PLACES: Mapping[Export, str] = {
@@ -85,7 +85,7 @@ class Tuned:
 def bounded() -> Iterator[None]:
     """What asks for more memory or disk than there is, and what was stopped within a layer, as FitError."""
     load_torch()
-    from rung.tuning.kernels import Stopped
+    from rung.tuning.compute.kernels import Stopped
 
     try:
         yield
@@ -129,8 +129,8 @@ def tune(base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watc
 
 def encode_lessons(chat: Chat, lessons: Lessons) -> tuple[list[TokenRow], list[TokenRow], int]:
     """Rows to train on, rows of dev, and how many of the first were longer than the window and left out."""
-    from rung.tuning.batches import encode as encode_rows
-    from rung.tuning.batches import texts
+    from rung.tuning.trainer.batches import encode as encode_rows
+    from rung.tuning.trainer.batches import texts
 
     rows, dropped = encode_rows(chat, lessons.conversations, lessons.window)
     dev = encode_rows(chat, lessons.dev, lessons.window)[0] if lessons.dev else []
@@ -179,7 +179,7 @@ class Tuning:
 
     @classmethod
     def of(cls, base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watch) -> Tuning:
-        from rung.tuning.batches import Chat
+        from rung.tuning.trainer.batches import Chat
 
         chat = Chat(base)
         rows, dev, dropped = encode_lessons(chat, lessons)
@@ -210,8 +210,8 @@ class Tuning:
     def _run(self) -> Tuned:
         import torch
 
-        from rung.tuning import parity
-        from rung.tuning.session import open_session
+        from rung.tuning.checks import parity
+        from rung.tuning.compute.session import open_session
 
         trained = _done(self.folder, self.key)
         missing = [kind for kind in self.order.exports if not _kept(self.files[kind])]
@@ -244,7 +244,7 @@ class Tuning:
 
     def _train(self, session: Session) -> Trained:
         from rung.tuning import export
-        from rung.tuning.preflight import inspect
+        from rung.tuning.checks.preflight import inspect
 
         watch, folder = self.watch, self.folder
         if self.order.preflight and self.world.size == 1 and not (folder / "checkpoint.json").exists():
@@ -304,7 +304,7 @@ class Tuning:
         self, session: Session, missing: Sequence[Export], unchecked: Sequence[Export], checked: dict[str, ExportParity]
     ) -> None:
         """Compare what is unchecked with what was trained; what was found goes into ``checked`` and is kept."""
-        from rung.tuning import parity
+        from rung.tuning.checks import parity
 
         if not self.order.parity and missing:
             checked |= {kind: parity.ExportParity("not checked", why="it was not asked for") for kind in missing}

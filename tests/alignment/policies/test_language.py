@@ -12,9 +12,9 @@ from rung.alignment.policies.policy import Trajectory, scores
 from rung.alignment.runs.player import Sampler
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
-from rung.tuning.recipe import Recipe
-from rung.tuning.session import open_session
-from rung.tuning.weights import Base, unpack
+from rung.tuning.compute.session import open_session
+from rung.tuning.compute.weights import Base, unpack
+from rung.tuning.trainer.recipe import Recipe
 from tests.tuning.conftest import write_gguf
 
 RECIPE = Recipe(rank=4, alpha=8, precision="fp32", tokens=64, upper=0.5)

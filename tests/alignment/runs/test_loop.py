@@ -17,7 +17,7 @@ from rung.alignment.policies.table import TablePolicy
 from rung.alignment.runs.course import Course, Spectator, Update
 from rung.alignment.runs.loop import Learner, Pacing
 from rung.core.errors import FitError
-from rung.tuning.checkpoints import Checkpoints
+from rung.tuning.trainer.checkpoints import Checkpoints
 from tests.alignment.bandit import Bandit
 
 WORTH = np.random.default_rng(7).uniform(size=(4, 5))

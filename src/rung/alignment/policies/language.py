@@ -10,10 +10,10 @@ import numpy as np
 
 from rung.alignment.policies.policy import Batch
 from rung.models.adapters.lora import Lora, matrices
-from rung.tuning.batches import MicroBatch, TokenRow, split
-from rung.tuning.lower import CachedOutputs
-from rung.tuning.recipe import Recipe
-from rung.tuning.session import Session, states
+from rung.tuning.compute.lower import CachedOutputs
+from rung.tuning.compute.session import Session, states
+from rung.tuning.trainer.batches import MicroBatch, TokenRow, split
+from rung.tuning.trainer.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ class LanguagePolicy:
     def push(self, batch: Batch, coefficients: torch.Tensor) -> None:
         import torch
 
-        from rung.tuning import kernels
+        from rung.tuning.compute import kernels
 
         weight = self.session.causal.get_output_embeddings().weight
         for micro, index in self._micro(batch):

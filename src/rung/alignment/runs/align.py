@@ -40,11 +40,11 @@ from rung.core.types import Example, Score, Task
 from rung.metrics.mean import VALUES
 from rung.metrics.statistics.stats import Difference, paired
 from rung.prompts.template.prompt import Prompt
-from rung.tuning.batches import Chat
-from rung.tuning.checkpoints import Checkpoints
-from rung.tuning.precision import settle
-from rung.tuning.session import open_session
-from rung.tuning.weights import find_base
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.session import open_session
+from rung.tuning.compute.weights import find_base
+from rung.tuning.trainer.batches import Chat
+from rung.tuning.trainer.checkpoints import Checkpoints
 from rung.tuning.work import PLACES
 
 FORMAT = 1

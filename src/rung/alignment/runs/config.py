@@ -20,7 +20,7 @@ from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.parts.problem import nearest
 from rung.foundations.text.yaml import read_yaml
-from rung.tuning.recipe import Recipe
+from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.work import PLACES
 
 T = TypeVar("T")

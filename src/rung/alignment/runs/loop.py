@@ -20,7 +20,7 @@ from rung.alignment.runs.course import UNWATCHED, Course, Spectator, Update
 from rung.alignment.runs.player import Player
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
-from rung.tuning.checkpoints import Checkpoints
+from rung.tuning.trainer.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     import torch

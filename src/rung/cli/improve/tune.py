@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rung.core.types import Progress
+    from rung.tuning.compute.weights import Base
     from rung.tuning.config import Config
-    from rung.tuning.state import Trained
-    from rung.tuning.weights import Base
+    from rung.tuning.trainer.state import Trained
     from rung.tuning.work import Export, Lessons, Order, Tuned
 
 R = TypeVar("R")
@@ -65,7 +65,7 @@ def tune(asked: TuneOptions) -> None:
     base, lessons = job.gather(plan, Settings())
     _introduce(console, plan, base, lessons)
     if asked.check or asked.search:
-        from rung.tuning.probe import probe
+        from rung.tuning.checks.probe import probe
 
         typer.echo(probe(base, lessons, plan.recipe, rates=asked.search, colour=console.is_terminal))
         return
@@ -92,7 +92,7 @@ def _changes(given: Sequence[str]) -> dict[str, Any]:
 
 def _introduce(console: Console, plan: Config, base: Base, lessons: Lessons) -> None:
     """What is about to happen, and what was understood differently from what was written."""
-    from rung.tuning.precision import choose
+    from rung.tuning.compute.precision import choose
 
     held = len(lessons.dev) or len(lessons.dev_texts)
     console.print(
@@ -149,8 +149,8 @@ class Line:
 
 def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: Order) -> Tuned:
     """The tuning in a thread of its own, while this one answers signals and keeps talking."""
-    from rung.tuning import curves
-    from rung.tuning.state import Watch
+    from rung.tuning.trainer import curves
+    from rung.tuning.trainer.state import Watch
     from rung.tuning.work import tune as work
 
     line, last = Line(console), list[float]()
@@ -212,7 +212,7 @@ def answering_signals(run: Callable[[threading.Event], R], line: Line) -> R:
 
 
 def _tell(done: Tuned) -> None:
-    from rung.tuning import curves
+    from rung.tuning.trainer import curves
 
     state = done.trained
     typer.echo(

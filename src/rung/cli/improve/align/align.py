@@ -67,7 +67,7 @@ def run(plan: AlignConfig, line: Line) -> AlignmentResult:
     from rung.cli.improve.tune import answering_signals
     from rung.core.settings import Settings
     from rung.models import Pool
-    from rung.tuning.curves import Curves
+    from rung.tuning.trainer.curves import Curves
 
     settings = Settings()
     pool = Pool(settings, default=plan.model or None)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rung.tuning.batches import Chat, TokenRow, shuffle, split
-from rung.tuning.precision import settle
-from rung.tuning.preflight import inspect
-from rung.tuning.recipe import RATES, Recipe
-from rung.tuning.session import Session, losses, open_session
-from rung.tuning.weights import Base, load_torch
+from rung.tuning.checks.preflight import inspect
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.session import Session, losses, open_session
+from rung.tuning.compute.weights import Base, load_torch
+from rung.tuning.trainer.batches import Chat, TokenRow, shuffle, split
+from rung.tuning.trainer.recipe import RATES, Recipe
 from rung.tuning.work import Lessons, encode_lessons
 
 
@@ -24,7 +24,7 @@ class Range:
     suggestion: float
 
     def __str__(self) -> str:
-        from rung.tuning.curves import spark
+        from rung.tuning.trainer.curves import spark
 
         return (
             f"loss by learning rate, {self.rates[0]:.1e} to {self.rates[-1]:.1e}: {spark(self.losses)}\n"

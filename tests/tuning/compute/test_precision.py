@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from rung.core.system.machine import Machine, machine
-from rung.tuning import forecast, precision
-from rung.tuning.batches import TokenRow
-from rung.tuning.loop import identity
-from rung.tuning.recipe import Recipe
-from rung.tuning.session import open_session
+from rung.tuning.checks import forecast
+from rung.tuning.compute import precision
+from rung.tuning.compute.session import open_session
+from rung.tuning.compute.weights import Base
+from rung.tuning.trainer.batches import TokenRow
+from rung.tuning.trainer.loop import identity
+from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.tune import Tune
-from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 PLAIN = Machine("Linux", "x86_64", "some processor", ("sse4_2", "avx", "f16c", "fma", "avx2"), 2, 8 << 30)
@@ -60,7 +61,7 @@ def test_a_fit_is_named_by_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tiny
 @pytest.mark.skipif(not machine().bfloat16, reason="bfloat16 is emulated here already")
 @pytest.mark.slow
 def test_emulated_bfloat16_shows_in_the_probe() -> None:
-    code = "from rung.tuning.precision import choose, factor; print(factor(), choose().precision)"
+    code = "from rung.tuning.compute.precision import choose, factor; print(factor(), choose().precision)"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     factor, taken = done.stdout.split()

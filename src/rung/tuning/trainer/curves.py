@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rung.core.system.extras import require
-from rung.tuning.state import Trained
+from rung.tuning.trainer.state import Trained
 
 BARS = "▁▂▃▄▅▆▇█"
 

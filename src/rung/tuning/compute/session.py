@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rung.core.errors import InputError
 from rung.core.system.extras import require
 from rung.models.adapters import adapters
-from rung.tuning.batches import MicroBatch, TokenRow
-from rung.tuning.lower import CachedOutputs, only
-from rung.tuning.precision import settle
-from rung.tuning.recipe import Method, Recipe
-from rung.tuning.weights import Base, load_torch, open_base, quiet
+from rung.tuning.compute.lower import CachedOutputs, only
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.weights import Base, load_torch, open_base, quiet
+from rung.tuning.trainer.batches import MicroBatch, TokenRow
+from rung.tuning.trainer.recipe import Method, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +108,7 @@ def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
     kind that the method cannot work on.
     """
     torch = load_torch()
-    from rung.tuning import kernels
+    from rung.tuning.compute import kernels
 
     recipe.validate()
     recipe = settle(recipe)
@@ -168,7 +168,7 @@ def losses(session: Session, batch: MicroBatch) -> torch.Tensor:
     """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its targets."""
     import torch
 
-    from rung.tuning import kernels
+    from rung.tuning.compute import kernels
 
     targets = torch.from_numpy(batch.targets).to(session.device)
     return kernels.Head.apply(states(session, batch), session.causal.get_output_embeddings().weight, targets, 256)
@@ -214,7 +214,7 @@ def _inputs(session: Session, batch: MicroBatch) -> dict[str, Any]:
 def _decode(session: Session, decoder: Any, batch: MicroBatch, given: dict[str, Any]) -> torch.Tensor:
     import torch
 
-    from rung.tuning import kernels
+    from rung.tuning.compute import kernels
 
     hidden: torch.Tensor = decoder(
         **given,
@@ -254,7 +254,7 @@ def _qlora(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
             "qlora does not go with dora: the packed base is computed by a kernel of its own",
             remedy="set dora: false, or method: lora",
         )
-    from rung.tuning import kernels
+    from rung.tuning.compute import kernels
 
     model, trained = _lora(causal, recipe)
     kernels.pack(causal, recipe.bits)

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 from rung.core.codec import digest
 from rung.core.errors import FitError
 from rung.core.types import Progress
-from rung.tuning.batches import MicroBatch, TokenRow, shuffle, split
-from rung.tuning.checkpoints import Checkpoints
-from rung.tuning.precision import settle
-from rung.tuning.recipe import Recipe, rate_at
-from rung.tuning.session import Session
-from rung.tuning.state import UNWATCHED, Clock, Mark, Trained, Watch, short_of_memory
-from rung.tuning.weights import Base
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.session import Session
+from rung.tuning.compute.weights import Base
+from rung.tuning.trainer.batches import MicroBatch, TokenRow, shuffle, split
+from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.trainer.recipe import Recipe, rate_at
+from rung.tuning.trainer.state import UNWATCHED, Clock, Mark, Trained, Watch, short_of_memory
 
 if TYPE_CHECKING:
     import torch
 
-    from rung.tuning.replicas import Replicas
+    from rung.tuning.compute.replicas import Replicas
 
 QUICK = 50_000_000
 """Trained numbers whose state is written in well under a second or two: a stop in mid-step waits for that, not for more."""
@@ -118,7 +118,7 @@ class Trainer:
     ) -> None:
         import torch
 
-        from rung.tuning.replicas import Replicas
+        from rung.tuning.compute.replicas import Replicas
 
         self.session, self.recipe, self.watch = session, recipe, watch
         self.world, self.replicas = World.here(), Replicas.of(session, recipe)
@@ -145,7 +145,7 @@ class Trainer:
         self._order: tuple[int, list[int]] = (-1, [])
 
     def run(self, store: Checkpoints[Trained]) -> Trained:
-        from rung.tuning import kernels
+        from rung.tuning.compute import kernels
 
         session = self.session
         state, note = store.restore(self.tensors)
@@ -171,7 +171,7 @@ class Trainer:
 
     def _advance(self, state: Trained, note: str) -> Trained:
         """One step with all that follows it. Raises FitError or ``kernels.Stopped`` when it is to stop."""
-        from rung.tuning import kernels
+        from rung.tuning.compute import kernels
 
         watch = self.watch
         try:

@@ -15,15 +15,16 @@ import torch
 
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
-from rung.tuning import loop, replicas
-from rung.tuning.batches import MicroBatch, TokenRow, assemble, split
-from rung.tuning.checkpoints import Checkpoints
-from rung.tuning.loop import dev_loss, train
-from rung.tuning.recipe import rate_at
-from rung.tuning.replicas import Replicas
-from rung.tuning.session import Session, losses, open_session
-from rung.tuning.state import Trained, Watch
-from rung.tuning.weights import Base
+from rung.tuning.compute import replicas
+from rung.tuning.compute.replicas import Replicas
+from rung.tuning.compute.session import Session, losses, open_session
+from rung.tuning.compute.weights import Base
+from rung.tuning.trainer import loop
+from rung.tuning.trainer.batches import MicroBatch, TokenRow, assemble, split
+from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.trainer.loop import dev_loss, train
+from rung.tuning.trainer.recipe import rate_at
+from rung.tuning.trainer.state import Trained, Watch
 from tests.tuning.conftest import RECIPE
 
 
@@ -116,13 +117,13 @@ import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from rung.core.codec import decode, encode
-from rung.tuning.batches import TokenRow
-from rung.tuning.loop import train
-from rung.tuning.state import Watch
-from rung.tuning.recipe import Recipe
-from rung.tuning.replicas import Replicas
-from rung.tuning.session import open_session
-from rung.tuning.weights import Base
+from rung.tuning.trainer.batches import TokenRow
+from rung.tuning.trainer.loop import train
+from rung.tuning.trainer.state import Watch
+from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.compute.replicas import Replicas
+from rung.tuning.compute.session import open_session
+from rung.tuning.compute.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
 base = Base(Path(plan["folder"]), None, plan["key"])
 rows = [decode(TokenRow, row) for row in plan["rows"]]
@@ -285,8 +286,8 @@ def test_no_rows(session: Session, tiny: Base, tmp_path: Path) -> None:
 
 
 def test_identity_names_every_setting(tiny: Base, rows: list[TokenRow]) -> None:
-    from rung.tuning.loop import identity
-    from rung.tuning.recipe import Recipe
+    from rung.tuning.trainer.loop import identity
+    from rung.tuning.trainer.recipe import Recipe
 
     keys = {
         identity(tiny, rows, rows[:1], Recipe()),

@@ -118,7 +118,7 @@ def load_torch() -> Any:
 def open_base(base: Base, dtype: torch.dtype) -> Any:
     """The model in ``dtype`` with every parameter frozen, ready for adapters; attention is the loop's ragged one."""
     load_torch()
-    from rung.tuning import kernels
+    from rung.tuning.compute import kernels
 
     transformers = require("transformers", "tuning", "fine-tuning")
     with quiet():

@@ -14,11 +14,11 @@ from rung.core.codec import digest
 from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.machine import machine
-from rung.tuning.batches import TokenRow, split
-from rung.tuning.precision import settle
-from rung.tuning.recipe import Recipe
-from rung.tuning.session import Session, open_session
-from rung.tuning.weights import Base
+from rung.tuning.compute.precision import settle
+from rung.tuning.compute.session import Session, open_session
+from rung.tuning.compute.weights import Base
+from rung.tuning.trainer.batches import TokenRow, split
+from rung.tuning.trainer.recipe import Recipe
 
 FILE = "measured.json"
 """Figures of this machine, kept in the cache so that each is measured once."""
@@ -32,7 +32,7 @@ PROBED = 16
 
 def computed(rows: Sequence[TokenRow], recipe: Recipe) -> float:
     """Tokens that all steps compute (a common prefix once a micro-batch), from a sample of one epoch's steps."""
-    from rung.tuning.replicas import wanted
+    from rung.tuning.compute.replicas import wanted
 
     pieces = wanted(recipe)
     sample = [
@@ -62,7 +62,7 @@ def seconds(rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, r
 
 def measure(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> float:
     """Computed tokens a second of a training step, the better of two on a few rows. The session is as before afterwards."""
-    from rung.tuning.replicas import Replicas
+    from rung.tuning.compute.replicas import Replicas
 
     ordered = sorted(rows, key=len)
     half, middle = max(1, min(PROBED, recipe.batch) // 2), len(ordered) // 2

@@ -1,0 +1,1 @@
+"""A base laid out for training, and what a step computes."""

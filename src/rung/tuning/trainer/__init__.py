@@ -1,0 +1,1 @@
+"""The loop of every method, and what it is told and keeps."""
