@@ -13,7 +13,7 @@ from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
 from rung.core.system.threads import run_stoppable
-from rung.core.types import Progress, Task
+from rung.core.types import FitForecast, Progress, Task, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.tuning.checks import privacy
@@ -58,6 +58,19 @@ class AlignRung:
         ):
             return f"not trained: {why}"
         return ""
+
+    def forecast(self, task: Task, resources: Resources) -> FitForecast:
+        """Tokens of all answers at their longest, and of the prompts that they are given to; the time is not known before."""
+        from rung.tuning.compute.weights import find_base
+        from rung.tuning.trainer.batches import Chat
+        from rung.tuning.tune import Tune
+        from rung.tuning.work import encode_lessons
+
+        chat = Chat(find_base(resources.model().name, Settings().cache))
+        rows, _, _ = encode_lessons(chat, Tune(instruction=self.instruction).lessons(task))
+        answers = self.steps * self.prompts * self.replies
+        prompts = round(answers * sum(row.start for row in rows) / len(rows))
+        return FitForecast(Usage(prompt_tokens=prompts, completion_tokens=answers * task.max_tokens))
 
     async def fit(self, task: Task, context: Context) -> PromptProgram:
         from rung.alignment.runs.align import AlignmentResult, align_language

@@ -91,6 +91,16 @@ def test_headerless_unquoted_tsv(tmp_path: Path) -> None:
     assert read_one(path, header=False, quote="none")[0][1] == {"1": "fine", "2": "0"}
 
 
+@pytest.mark.parametrize("name", ["d.tsv", "d.csv"])
+def test_commas_in_the_first_line_do_not_hide_the_tab(tmp_path: Path, name: str) -> None:
+    """A .tsv is cut at tabs; any table without a header where its cells are as many as the names."""
+    path = tmp_path / name
+    path.write_text("no movement , no yuks , not much\t0\na fine film\t1\n")
+    rows, told = read_one(path, header=False, quote="none", names=("text", "label"))
+    assert [row["label"] for row in rows] == ["0", "1"]
+    assert not told
+
+
 def test_json_path_inherits_what_rows_lie_in(tmp_path: Path) -> None:
     path = tmp_path / "d.json"
     document = {

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from rung.core.errors import InputError
+from rung.core.types.memory import MemoryItem
 from rung.models.providers.fake import Fake
 from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
@@ -44,13 +45,18 @@ async def test_all_of_a_person_is_deleted_and_nothing_of_others(tmp_path: Path) 
                 for id in ids
             )
         )
+        memories = store.episodes.memories
+        for user in ("ann", "bob"):
+            said = f"the canary of {user}"
+            memories.keep([MemoryItem(user, "facts", user, "fact", said, said, "person", 0, len(said), at=1.0)])
         counted = forget_subject(store, "ann", [rows], dry=True)
-        assert (len(counted.forgotten.served), counted.rows) == (2, ((rows, 2),))
+        assert (len(counted.forgotten.served), counted.remembered, counted.rows) == (2, 1, ((rows, 2),))
         with pytest.raises(InputError):
             forget_subject(store, "ann", [rows, tmp_path / "missing.jsonl"])
         assert len(list(store.served.all())) == 4  # nothing happened by halves
         receipt = forget_subject(store, "ann", [rows])
-        assert len(receipt.forgotten.served) == 2
+        assert (len(receipt.forgotten.served), receipt.remembered) == (2, 1)
+        assert (len(memories.of("ann")), len(memories.of("bob"))) == (0, 1)
         left = [json.loads(line)["rung"]["source"]["served"] for line in rows.read_text().splitlines()]
         assert left == [ids[1], ids[3]]
         assert {row.id for row in store.served.all()} == {ids[1], ids[3]}

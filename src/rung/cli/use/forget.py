@@ -19,7 +19,8 @@ def forget(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     store: StoreUrl = None,
 ) -> None:
-    """Delete all that servers with --subjects kept of a person: requests, kept answers, results, and training rows made of them."""
+    """Delete all that is kept of a person: requests that servers with --subjects kept, kept answers, results, what agents remember, and
+    training rows made of them."""
     from rung.core.settings import Settings
     from rung.serving.quality.forget import forget_subject
     from rung.store import open_store

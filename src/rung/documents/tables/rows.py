@@ -174,7 +174,7 @@ def _csv(
     quote = '"' if plain or layout.quote is None else layout.quote
     delimiter, source, skipped = layout.delimiter, iter(lines), 0
     if delimiter is None:
-        delimiter, head, skipped = _delimiter(source, kind, "" if plain else quote)
+        delimiter, head, skipped = _delimiter(source, kind, "" if plain else quote, len(layout.names or ()))
         source = chain(head, source)
     reader = csv.reader(
         source, delimiter=delimiter, quotechar=None if plain else quote,
@@ -207,10 +207,11 @@ def _csv(
         yield Row(dict(zip(names, cells, strict=True)), file, line)
 
 
-def _delimiter(source: Iterator[str], kind: str, quote: str) -> tuple[str, list[str], int]:
+def _delimiter(source: Iterator[str], kind: str, quote: str, names: int) -> tuple[str, list[str], int]:
     """The delimiter of the header, the lines taken to tell it, and how many lines before the header were left out.
 
-    It is the one that cuts the header, quotes apart, into most cells; a line ``sep=;`` as spreadsheets write it says it.
+    A line ``sep=;`` as spreadsheets write it says it. Else a tab in a .tsv, what cuts the first line, quotes apart, into as many cells
+    as ``names`` are given, or what cuts it into most.
     """
     head: list[str] = []
     for line in source:
@@ -222,8 +223,10 @@ def _delimiter(source: Iterator[str], kind: str, quote: str) -> tuple[str, list[
             break
     text = "".join(head)
     outside = re.sub(f"{re.escape(quote)}[^{re.escape(quote)}]*{re.escape(quote)}", "", text) if quote else text
-    usual = "\t" if kind == "tsv" else ","
-    return max(usual + _DELIMITERS, key=outside.count), head, 0
+    if kind == "tsv" and "\t" in outside:
+        return "\t", head, 0
+    fits = [one for one in _DELIMITERS if names > 1 and outside.count(one) == names - 1]
+    return fits[0] if fits else max(_DELIMITERS, key=outside.count), head, 0
 
 
 def _names(cells: Sequence[str], file: Path, line: int, problems: Problems, layout: Layout) -> tuple[str, ...]:

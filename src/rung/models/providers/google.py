@@ -47,6 +47,8 @@ class GoogleModel(Hosted):
     }
 
     def connect(self) -> Any:
+        import httpx  # the SDK's own
+
         sdk = self.sdk()
         types = sdk.types
         return sdk.Client(
@@ -55,9 +57,10 @@ class GoogleModel(Hosted):
             http_options=types.HttpOptions(
                 base_url=self.access.url or f"https://{self.vendor.host}/",
                 timeout=int(self.timeout * 1000),
-                # One try: also ends the SDK's hidden retry over aiohttp.
                 retry_options=types.HttpRetryOptions(attempts=1),
-                async_client_args=self.access.client_options(),
+                # With a transport of its own the SDK keeps to httpx: aiohttp, where it is installed, would follow redirects
+                # with the key, and knows none of these options.
+                async_client_args={**self.access.client_options(), "transport": httpx.AsyncHTTPTransport()},
             ),
         )
 

@@ -76,7 +76,9 @@ class Gateway:
                 created = int((opened.folder / "program.json").stat().st_mtime)
                 return ProgramEndpoint(opened, created, characters=characters)
             if spec.agent is not None:
-                return ProgramEndpoint(self._agent(name, self._beside(spec.agent)), now, characters=characters)
+                agent, kept = self._agent(name, self._beside(spec.agent)), self.store
+                trail = kept.episodes.trail() if kept is not None else None
+                return ProgramEndpoint(agent, now, characters=characters, trail=trail)
             if spec.model is not None:
                 return ModelEndpoint(self.pool.model(spec.model), now, name)
         except OSError as error:

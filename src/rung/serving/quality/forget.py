@@ -1,4 +1,4 @@
-"""Forgetting a person: what was served to them, what was kept of it, and the training rows that were made of it."""
+"""Forgetting a person: what was served to them, what was kept and remembered of it, and the training rows that were made of it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 from rung.core.errors import InputError
 from rung.core.system.files import atomic_write
 from rung.store import Forgotten, Store
+from rung.store.people.forgetting import forget
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was deleted in the store, and how many rows of each file."""
+    """What was deleted in the store, how many items of agents' memories, and how many rows of each file."""
 
     forgotten: Forgotten
+    remembered: int = 0
     rows: tuple[tuple[Path, int], ...] = ()
 
     def lines(self, subject: str, *, dry: bool) -> list[str]:
@@ -27,9 +29,10 @@ class Receipt:
             f"{len(found.served):6}  served requests {verb}, with their scores and corrections",
             f"{found.responses:6}  kept answers {verb}",
             f"{found.results:6}  results of batches {verb}",
+            f"{self.remembered:6}  things that agents remember {verb}, with the person's episodes",
         ]
         out += [f"{count:6}  training rows {verb} in {path}" for path, count in self.rows]
-        if not found.total:
+        if not found.total and not self.remembered:
             out.append(f"nothing here is known to be about {subject!r} (servers keep whom it is about with --subjects)")
         if any(count for _, count in self.rows):
             out.append("what was trained on these files knows more than it should: rung tune it again")
@@ -44,7 +47,10 @@ def forget_subject(store: Store, subject: str, files: Sequence[Path], *, dry: bo
     """
     ids = frozenset(store.subjects.forget(subject, dry=True).served)
     rows = tuple((path, _without(path, ids, dry)) for path in files)
-    return Receipt(store.subjects.forget(subject, dry=dry), rows)
+    remembered = len(store.episodes.memories.of(subject))
+    if not dry:
+        remembered = forget(store.database, subject).items
+    return Receipt(store.subjects.forget(subject, dry=dry), remembered, rows)
 
 
 def _without(path: Path, ids: frozenset[str], dry: bool) -> int:
