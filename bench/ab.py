@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.metrics.statistics.ab import Arm, look, paths
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 
 Table = NDArray[np.float64]
 

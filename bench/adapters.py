@@ -25,10 +25,10 @@ from rung.models.adapters import compose, lora
 from rung.models.engine import paged
 from rung.models.engine.openvino.engine import Engine
 from rung.models.engine.openvino.model import OpenvinoModel
-from rung.tuning import export
+from rung.tuning.compute import export
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import find_base
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import find_base
 
 Talk = tuple[tuple[Message, ...], str]
 

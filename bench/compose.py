@@ -21,7 +21,7 @@ from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, Score
 from rung.data.read import read as read_records
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import interval, paired
+from rung.metrics.stats import interval, paired
 from rung.models.adapters import compose
 from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers

@@ -29,7 +29,7 @@ from rung.data.clean.filters import language, noise
 from rung.data.clean.filters.minhash import Deduplicator, sets
 from rung.data.clean.filters.toxic import rules
 from rung.data.split.kinds import kind
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.safety import private
 from rung.safety.filter import TrainedFilter
 

@@ -160,8 +160,8 @@ def race(
 def recall(data: Path, names: list[str], k: int = 5) -> None:
     """Questions of XQuAD-en: is the paragraph that a question was asked about among the k nearest of the 240?"""
     from rung.core.types import Score
+    from rung.metrics import stats
     from rung.metrics.mean import Mean
-    from rung.metrics.statistics import stats
     from rung.models import fit_embedder, open_embedder
 
     class Recall(Mean):

@@ -24,7 +24,7 @@ from rung.metrics.rules.instructions import (
     read_instructions,
     verdicts,
 )
-from rung.metrics.statistics.stats import interval, paired
+from rung.metrics.stats import interval, paired
 from rung.models import Pool
 from rung.prompts.patterns.checking.checked.form import compile_form
 from rung.store import open_store

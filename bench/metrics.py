@@ -23,9 +23,9 @@ import numpy as np
 
 from rung.core.protocols import Metric
 from rung.core.types import Case, Score
+from rung.metrics import stats
 from rung.metrics.answers.exact import ACCURACY
-from rung.metrics.answers.labels import MACRO_F1
-from rung.metrics.statistics import stats
+from rung.metrics.labels import MACRO_F1
 from rung.metrics.statistics.choice import Contender, choose
 from rung.metrics.statistics.sequential import evidence
 from rung.metrics.texts.bleu import BLEU, CHRF

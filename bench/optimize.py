@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--served", action="store_true", help="rung asks the same server too, once more")
     parser.add_argument("--keep", type=Path, help="folder for what both sides wrote")
     args = parser.parse_args()
-    from rung.metrics.statistics.stats import wilson
+    from rung.metrics.stats import wilson
 
     version = subprocess.run(
         [args.peer, "-c", "from importlib.metadata import version; print(version('dspy'))"],

@@ -25,7 +25,7 @@ from pathlib import Path
 from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.types import Answer, Capabilities, Reply, Request
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.models import Pool
 from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
 from rung.prompts.template.prompt import Prompt

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.types import Case
+from rung.metrics import stats
 from rung.metrics.answers.ranking import HitRate
-from rung.metrics.statistics import stats
 from rung.models.embed import open_embedder, unit
 from rung.retrieval.index import open_index
 from rung.retrieval.rank.fuse import fuse

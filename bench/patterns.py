@@ -29,7 +29,7 @@ from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.records import RungRecord, RunRecord, verdict
 from rung.ladder.view.numbers import count, money, note, quality, seconds
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference
+from rung.metrics.stats import Difference
 from rung.models import Pool
 from rung.prompts.patterns.combine import compose, read, unfit
 from rung.store import open_store

@@ -27,7 +27,7 @@ import numpy as np
 from rung.core.protocols import Context, Program, Resources
 from rung.core.types import Answer, Case, Example, Hit, ResponseFormat, Score, Task
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import interval, paired, wilson
+from rung.metrics.stats import interval, paired, wilson
 from rung.metrics.texts.grounding import words
 from rung.metrics.texts.overlap import TOKEN_F1
 from rung.models import Pool

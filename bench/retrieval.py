@@ -25,8 +25,8 @@ from pathlib import Path
 
 from rung.core.settings import Settings
 from rung.core.types import Case, Document
+from rung.metrics import stats
 from rung.metrics.answers.ranking import HitRate, Mrr, Ndcg, Ranking, RecallAt
-from rung.metrics.statistics import stats
 from rung.models import Pool
 from rung.models.embed import open_embedder
 from rung.prompts.patterns.checking.refine import refine

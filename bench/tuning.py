@@ -72,8 +72,8 @@ def make_plan(options: argparse.Namespace, scratch: Path) -> Path:
     """Rows as ids and masks in the order of our loop's first epoch, and the base's folder, as a JSON file for every variant."""
     from rung.core.settings import Settings
     from rung.core.types import Message
-    from rung.tuning.compute.weights import find_base
-    from rung.tuning.trainer.batches import Chat, encode, shuffle
+    from rung.tuning.batches import Chat, encode, shuffle
+    from rung.tuning.weights import find_base
 
     base = find_base(options.model, Settings().cache)
     chat = Chat(base)
@@ -133,13 +133,13 @@ def work(name: str, plan: str, out: str) -> None:
 def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
     import torch
 
+    from rung.tuning.batches import TokenRow, split
     from rung.tuning.compute.replicas import Replicas
     from rung.tuning.compute.session import open_session
-    from rung.tuning.compute.weights import Base
-    from rung.tuning.trainer.batches import TokenRow, split
     from rung.tuning.trainer.loop import dev_loss, train
     from rung.tuning.trainer.recipe import Recipe
     from rung.tuning.trainer.state import Watch
+    from rung.tuning.weights import Base
 
     base = Base(Path(document["folder"]), Path(document["gguf"]), "bench")
     rows = [TokenRow(id, tuple(ids), tuple(trained)) for id, ids, trained in document["rows"]]

@@ -115,12 +115,12 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
     import torch
 
     from rung.core.settings import Settings
+    from rung.tuning.batches import Chat, encode, split
     from rung.tuning.compute.session import open_session, states
-    from rung.tuning.compute.weights import find_base
-    from rung.tuning.trainer.batches import Chat, encode, split
     from rung.tuning.trainer.loop import train
     from rung.tuning.trainer.recipe import Recipe
     from rung.tuning.trainer.state import Watch
+    from rung.tuning.weights import find_base
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -159,7 +159,7 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
 def table(options: argparse.Namespace, name: str) -> None:
     from rung.core.types import Score
     from rung.metrics import load_metric
-    from rung.metrics.statistics.stats import paired
+    from rung.metrics.stats import paired
 
     shares = options.shares.split(",")
     runs = {share: json.loads(place(options, name, share).read_text()) for share in shares}

@@ -108,7 +108,7 @@ class WordNet:
 
 
 def neighbours(space: Any, net: WordNet, k: int = 10) -> None:
-    from rung.metrics.statistics.stats import permutation
+    from rung.metrics.stats import permutation
 
     rng = np.random.default_rng(0)
     nouns = [w for w in space.words if w.islower() and len(w) > 2 and any(s[0] == "n" for s in net.senses.get(w, ()))]
@@ -133,7 +133,7 @@ def set_of(words: list[str]) -> set[str]:
 
 def analogies(space: Any, net: WordNet, each: int = 400) -> None:
     """Pairs of two different pairs of one relation, drawn at random."""
-    from rung.metrics.statistics.stats import wilson
+    from rung.metrics.stats import wilson
     from rung.retrieval.measure.vectors import answer, parallel
 
     names = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rung.core.types import Message
+from rung.tuning.batches import Chat, TokenRow, encode
 from rung.tuning.compute.session import Session, open_session
-from rung.tuning.compute.weights import Base, unpack
-from rung.tuning.trainer.batches import Chat, TokenRow, encode
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import Base, unpack
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"

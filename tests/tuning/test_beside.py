@@ -17,9 +17,9 @@ from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
 from rung.models.adapters import lora
 from rung.models.engine.openvino.model import open_model
-from rung.tuning import export
+from rung.tuning.compute import export
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import Base
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 pytest.importorskip("openvino_genai")

@@ -12,13 +12,13 @@ import torch
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models.engine.openvino.model import open_model
-from rung.tuning import export
+from rung.tuning.batches import Chat, encode
 from rung.tuning.checks import preflight
+from rung.tuning.compute import export
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import Base, find_base
-from rung.tuning.trainer.batches import Chat, encode
 from rung.tuning.trainer.loop import train
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import Base, find_base
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 

@@ -20,10 +20,10 @@ from rung.core.types import Capabilities, Example, Progress, ResponseFormat, Tas
 from rung.models.providers.fake import open_model
 from rung.prompts.program import PromptProgram
 from rung.prompts.template.prompt import Prompt
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import Chat
+from rung.tuning.batches import Chat
 from rung.tuning.trainer.state import Mark, Trained
 from rung.tuning.tune import LORA_F16, LORA_Q8, Tune, converse, course
+from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
 

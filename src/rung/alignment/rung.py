@@ -61,9 +61,9 @@ class AlignRung:
 
     def forecast(self, task: Task, resources: Resources) -> FitForecast:
         """Tokens of all answers at their longest, and of the prompts that they are given to; the time is not known before."""
-        from rung.tuning.compute.weights import find_base
-        from rung.tuning.trainer.batches import Chat
+        from rung.tuning.batches import Chat
         from rung.tuning.tune import Tune
+        from rung.tuning.weights import find_base
         from rung.tuning.work import encode_lessons
 
         chat = Chat(find_base(resources.model().name, Settings().cache))

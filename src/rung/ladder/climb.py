@@ -37,7 +37,7 @@ from rung.ladder.recommend import compare
 from rung.ladder.records import RungRecord, RunRecord, Status
 from rung.ladder.view.numbers import seconds
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import interval
+from rung.metrics.stats import interval
 from rung.store import Status as RunStatus
 from rung.store import Store
 

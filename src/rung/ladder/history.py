@@ -14,7 +14,7 @@ from rung.ladder.measure import looks
 from rung.ladder.measure.evaluate import Evaluator, example_hash, failures_key
 from rung.ladder.records import RungRecord, RunRecord
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, holm, paired
+from rung.metrics.stats import Difference, holm, paired
 from rung.store import Entry, Store, StoredLook
 
 ALL = "all"

@@ -11,7 +11,7 @@ from rung.ladder.measure.calls import best_case
 from rung.ladder.records import BASELINE, Recommendation, RungRecord
 from rung.ladder.view.numbers import cost, count, seconds
 from rung.metrics.statistics.choice import Chosen, Contender, choose
-from rung.metrics.statistics.stats import Difference, holm, paired
+from rung.metrics.stats import Difference, holm, paired
 
 
 async def compare(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rung.core.types import Interval, Training, Usage
-from rung.metrics.statistics.stats import Difference
+from rung.metrics.stats import Difference
 
 Status = Literal["done", "stopped", "skipped", "failed", "budget"]
 

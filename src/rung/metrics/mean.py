@@ -21,7 +21,7 @@ class Mean(ABC):
     """A metric that is the mean of its items' values, each between 0 and 1.
 
     Only for these is a paired difference an average, so only these can be watched by ``rung.metrics.statistics.sequential`` and get
-    closed-form tests in ``rung.metrics.statistics.stats``. A failed case scores 0.
+    closed-form tests in ``rung.metrics.stats``. A failed case scores 0.
     """
 
     name: str

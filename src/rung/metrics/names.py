@@ -4,8 +4,8 @@ the argument is what follows the first colon of a spec such as ``judge:helpfulne
 METRICS: dict[str, str] = {
     "exact": "rung.metrics.answers.exact:EXACT",
     "accuracy": "rung.metrics.answers.exact:ACCURACY",
-    "macro-f1": "rung.metrics.answers.labels:MACRO_F1",
-    "micro-f1": "rung.metrics.answers.labels:MICRO_F1",
+    "macro-f1": "rung.metrics.labels:MACRO_F1",
+    "micro-f1": "rung.metrics.labels:MICRO_F1",
     "pass": "rung.metrics.answers.code:open_passes",
     "code-exact": "rung.metrics.answers.code:CODE_EXACT",
     "edit-similarity": "rung.metrics.answers.code:EDIT_SIMILARITY",

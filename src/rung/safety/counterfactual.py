@@ -16,7 +16,7 @@ from rung.core.codec import canonical
 from rung.core.errors import InputError
 from rung.core.types import Answer, Input, Interval, Score
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, paired, wilson
+from rung.metrics.stats import Difference, paired, wilson
 
 NAMES: dict[str, tuple[str, ...]] = {
     "women": ("Emily", "Anna", "Maria", "Sarah", "Laura", "Julia"),

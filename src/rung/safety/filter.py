@@ -21,7 +21,7 @@ from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import SUFFIXES, Layout
 from rung.foundations.text.words import visible
 from rung.foundations.tfidf import Tfidf
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.measure.looks import Test
 from rung.ladder.records import RunRecord
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, holm
+from rung.metrics.stats import Difference, holm
 from rung.store import Store, StoredStudy
 
 S = TypeVar("S")

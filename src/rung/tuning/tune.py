@@ -123,10 +123,10 @@ class Tune:
         A training that another rung has done is not counted again. The first time for a base, method and machine a step is tried,
         which takes some seconds.
         """
+        from rung.tuning.batches import Chat
         from rung.tuning.checks.forecast import finishing, forecast
-        from rung.tuning.compute.weights import find_base
-        from rung.tuning.trainer.batches import Chat
         from rung.tuning.trainer.loop import identity
+        from rung.tuning.weights import find_base
         from rung.tuning.work import encode_lessons, place
 
         settings, recipe = Settings(), self.recipe(0)
@@ -163,7 +163,7 @@ class Tune:
     def _tune(self, task: Task, model: str, context: Context, stop: threading.Event) -> Tuned:
         from rung.tuning.checks.forecast import finish_key, remember
         from rung.tuning.compute.precision import choose
-        from rung.tuning.compute.weights import find_base
+        from rung.tuning.weights import find_base
         from rung.tuning.work import Order, tune
 
         cache = Settings().cache

@@ -20,15 +20,15 @@ from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Message, Progress
 from rung.tuning.compute.precision import settle
-from rung.tuning.compute.weights import Base, load_torch
 from rung.tuning.trainer.loop import World, identity, train
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.trainer.state import UNWATCHED, Trained, Watch, short_of_memory
+from rung.tuning.weights import Base, load_torch
 
 if TYPE_CHECKING:
+    from rung.tuning.batches import Chat, TokenRow
     from rung.tuning.checks.parity import ExportParity
     from rung.tuning.compute.session import Session
-    from rung.tuning.trainer.batches import Chat, TokenRow
 
 Export = Literal["adapter", "folder", "f16", "q8", "q4", "openvino"]
 PLACES: Mapping[Export, str] = {
@@ -129,8 +129,8 @@ def tune(base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watc
 
 def encode_lessons(chat: Chat, lessons: Lessons) -> tuple[list[TokenRow], list[TokenRow], int]:
     """Rows to train on, rows of dev, and how many of the first were longer than the window and left out."""
-    from rung.tuning.trainer.batches import encode as encode_rows
-    from rung.tuning.trainer.batches import texts
+    from rung.tuning.batches import encode as encode_rows
+    from rung.tuning.batches import texts
 
     rows, dropped = encode_rows(chat, lessons.conversations, lessons.window)
     dev = encode_rows(chat, lessons.dev, lessons.window)[0] if lessons.dev else []
@@ -147,7 +147,7 @@ def place(folder: Path, recipe: Recipe, key: str) -> Path:
 
 
 def _demand_exports(recipe: Recipe, exports: Sequence[Export]) -> None:
-    from rung.tuning.export import MERGED
+    from rung.tuning.compute.export import MERGED
 
     for kind in exports:
         if kind == "adapter" and recipe.method == "full":
@@ -179,7 +179,7 @@ class Tuning:
 
     @classmethod
     def of(cls, base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watch) -> Tuning:
-        from rung.tuning.trainer.batches import Chat
+        from rung.tuning.batches import Chat
 
         chat = Chat(base)
         rows, dev, dropped = encode_lessons(chat, lessons)
@@ -243,8 +243,8 @@ class Tuning:
         return kind, self.folder / PLACES[kind]
 
     def _train(self, session: Session) -> Trained:
-        from rung.tuning import export
         from rung.tuning.checks.preflight import inspect
+        from rung.tuning.compute import export
 
         watch, folder = self.watch, self.folder
         if self.order.preflight and self.world.size == 1 and not (folder / "checkpoint.json").exists():
@@ -270,7 +270,7 @@ class Tuning:
 
     def _load(self, session: Session, trained: Trained) -> Trained:
         """What was trained before into the session."""
-        from rung.tuning import export
+        from rung.tuning.compute import export
 
         kind, own = self._own
         if not _kept(own):
@@ -282,7 +282,7 @@ class Tuning:
         return trained
 
     def _write(self, session: Session, kinds: Sequence[Export]) -> None:
-        from rung.tuning import export
+        from rung.tuning.compute import export
 
         if not kinds:
             return

@@ -13,8 +13,8 @@ from rung.alignment.runs.player import Sampler
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import Base, unpack
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import Base, unpack
 from tests.tuning.conftest import write_gguf
 
 RECIPE = Recipe(rank=4, alpha=8, precision="fp32", tokens=64, upper=0.5)

@@ -58,7 +58,7 @@ async def test_losses_of_a_training_are_in_the_report(
     from rung.core.types import RungChoice
     from rung.ladder.prepare.fit import FitRequest, FitResources, fit
     from rung.ladder.records import RungRecord, RunRecord
-    from rung.tuning.compute.weights import unpack
+    from rung.tuning.weights import unpack
     from tests.tuning.conftest import write_gguf
     from tests.tuning.test_tune import SMALL, Shelf, colours
 

@@ -11,9 +11,8 @@ from sklearn.metrics import ndcg_score
 
 from rung.core.errors import InputError
 from rung.core.types import Case
-from rung.metrics import load_metric
+from rung.metrics import load_metric, stats
 from rung.metrics.answers.ranking import HitRate, Map, Mrr, Ndcg, Precision, Ranking, RecallAt
-from rung.metrics.statistics import stats
 from tests.metrics.material import Shelf
 
 RANKED = ["a", "x", "b", "y", "c"]

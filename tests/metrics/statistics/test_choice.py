@@ -6,7 +6,7 @@ import pytest
 from rung.core.errors import InputError
 from rung.core.types import Score
 from rung.metrics.answers.exact import ACCURACY
-from rung.metrics.answers.labels import MACRO_F1
+from rung.metrics.labels import MACRO_F1
 from rung.metrics.statistics.choice import Chosen, Contender, choose
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from rung.core.errors import InputError
 from rung.metrics.statistics.rating import Verdict, Vote, bradley_terry, cohen, fleiss, strengths, summarise
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 
 
 def votes(rater: str, verdicts: str, left: str = "a", right: str = "b") -> list[Vote]:

@@ -13,11 +13,11 @@ import torch
 from rung.core.errors import ParityError
 from rung.core.settings import Settings
 from rung.models.engine.openvino.model import open_model
-from rung.tuning import export
+from rung.tuning.batches import Chat
 from rung.tuning.checks import parity
+from rung.tuning.compute import export
 from rung.tuning.compute.session import Session, open_session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import Chat
+from rung.tuning.weights import Base
 from rung.tuning.work import Lessons
 from tests.tuning.conftest import RECIPE, Conversations
 

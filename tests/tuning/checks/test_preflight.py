@@ -7,10 +7,10 @@ import torch
 
 from rung.core.errors import FitError
 from rung.core.types import Message
+from rung.tuning.batches import Chat, TokenRow
 from rung.tuning.checks import preflight
 from rung.tuning.compute.session import Session, losses
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import Chat, TokenRow
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE, Conversations
 
 

@@ -16,11 +16,11 @@ from rung.core.errors import FitError, InputError
 from rung.core.protocols import Context, Embedder, Model
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Example, Guard, ResponseFormat, Task
-from rung.tuning import job
 from rung.tuning.checks import privacy
-from rung.tuning.compute.weights import Base
-from rung.tuning.config import read
+from rung.tuning.file import job
+from rung.tuning.file.config import read
 from rung.tuning.tune import Tune
+from rung.tuning.weights import Base
 
 EASY = ["Seen by Dr [[NAME|Okafor]] on [[DATE|3 May 2021]].", "Mrs [[NAME|Lund]] lives at [[PLACE|12 Mill Lane]]."]
 HARD = "his friend [[NAME|zed]], the one with [[ID|a dog]], and [[DATE|that day]]"

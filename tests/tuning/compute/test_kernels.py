@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rung.tuning.batches import TokenRow, assemble
 from rung.tuning.compute import kernels
-from rung.tuning.trainer.batches import TokenRow, assemble
 
 
 def rows_of(lengths: list[int], prefix: int) -> list[TokenRow]:

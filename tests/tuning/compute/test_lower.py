@@ -12,13 +12,12 @@ import torch
 
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
-from rung.tuning import export
-from rung.tuning.compute import kernels, lower
+from rung.tuning.batches import MicroBatch, TokenRow, assemble, split
+from rung.tuning.compute import export, kernels, lower
 from rung.tuning.compute.session import below, losses, open_session, states
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import MicroBatch, TokenRow, assemble, split
 from rung.tuning.trainer.loop import train
 from rung.tuning.trainer.state import Watch
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 UPPER = replace(RECIPE, upper=0.5)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from rung.core.system.machine import Machine, machine
+from rung.tuning.batches import TokenRow
 from rung.tuning.checks import forecast
 from rung.tuning.compute import precision
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import TokenRow
 from rung.tuning.trainer.loop import identity
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.tune import Tune
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 PLAIN = Machine("Linux", "x86_64", "some processor", ("sse4_2", "avx", "f16c", "fma", "avx2"), 2, 8 << 30)

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rung.tuning.batches import TokenRow, split
 from rung.tuning.compute import kernels
 from rung.tuning.compute.replicas import Replicas, replicate, wanted
 from rung.tuning.compute.session import Session, losses, open_session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import TokenRow, split
 from rung.tuning.trainer.recipe import Method, Recipe
+from rung.tuning.weights import Base
 
 RECIPE = Recipe(rank=4, precision="fp32", batch=8)
 

@@ -14,13 +14,13 @@ from rung.core.errors import FitError, InputError, Unsupported
 from rung.core.settings import Settings
 from rung.core.types import Request, Sampling, ScoreRequest
 from rung.models.providers.transformers.model import open_model
-from rung.tuning import export
+from rung.tuning.batches import Chat, TokenRow, assemble, split
+from rung.tuning.compute import export
 from rung.tuning.compute.packed import Packed
 from rung.tuning.compute.session import Session, losses, open_session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import Chat, TokenRow, assemble, split
 from rung.tuning.trainer.loop import train
 from rung.tuning.trainer.recipe import METHODS, RATES, Method, Recipe
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE, Conversations
 
 METHOD = pytest.mark.parametrize("method", METHODS)

@@ -15,16 +15,16 @@ import torch
 
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
+from rung.tuning.batches import MicroBatch, TokenRow, assemble, split
 from rung.tuning.compute import replicas
 from rung.tuning.compute.replicas import Replicas
 from rung.tuning.compute.session import Session, losses, open_session
-from rung.tuning.compute.weights import Base
 from rung.tuning.trainer import loop
-from rung.tuning.trainer.batches import MicroBatch, TokenRow, assemble, split
 from rung.tuning.trainer.checkpoints import Checkpoints
 from rung.tuning.trainer.loop import dev_loss, train
 from rung.tuning.trainer.recipe import rate_at
 from rung.tuning.trainer.state import Trained, Watch
+from rung.tuning.weights import Base
 from tests.tuning.conftest import RECIPE
 
 
@@ -117,13 +117,13 @@ import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from rung.core.codec import decode, encode
-from rung.tuning.trainer.batches import TokenRow
+from rung.tuning.batches import TokenRow
 from rung.tuning.trainer.loop import train
 from rung.tuning.trainer.state import Watch
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.compute.replicas import Replicas
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import Base
+from rung.tuning.weights import Base
 plan = json.loads(Path(sys.argv[1]).read_text())
 base = Base(Path(plan["folder"]), None, plan["key"])
 rows = [decode(TokenRow, row) for row in plan["rows"]]

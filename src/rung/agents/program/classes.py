@@ -18,7 +18,7 @@ from rung.agents.program.program import AgentProgram
 from rung.agents.rungs import practise
 from rung.core.protocols import Resources
 from rung.core.types.trail import MemoryTrail
-from rung.metrics.statistics.stats import mcnemar, permutation, student, tango
+from rung.metrics.stats import mcnemar, permutation, student, tango
 
 MUDDY = {"name": "gridworld", "size": 6, "walls": 0.15, "mud": 0.35, "map": 7}
 """One map whose mud no designer knows of: what only a learner can find out."""

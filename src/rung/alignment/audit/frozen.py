@@ -19,7 +19,7 @@ from rung.core.errors import InputError
 from rung.core.parts.place import within
 from rung.core.protocols import Resources
 from rung.core.types import Reply, Request, Sampling, Task
-from rung.metrics.statistics.stats import Difference
+from rung.metrics.stats import Difference
 
 LOG = "audits.jsonl"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rung.alignment.people.feedback import IMPLICIT, SHOWN
 from rung.core.errors import InputError
 from rung.core.types import Interval
-from rung.metrics.statistics.stats import bootstrap, percentiles, wilson
+from rung.metrics.stats import bootstrap, percentiles, wilson
 from rung.store import StoredSignal
 
 ENOUGH = 100

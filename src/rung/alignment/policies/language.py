@@ -10,9 +10,9 @@ import numpy as np
 
 from rung.alignment.policies.policy import Batch
 from rung.models.adapters.lora import Lora, matrices
+from rung.tuning.batches import MicroBatch, TokenRow, split
 from rung.tuning.compute.lower import CachedOutputs
 from rung.tuning.compute.session import Session, states
-from rung.tuning.trainer.batches import MicroBatch, TokenRow, split
 from rung.tuning.trainer.recipe import Recipe
 
 if TYPE_CHECKING:

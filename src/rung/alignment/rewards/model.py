@@ -21,7 +21,7 @@ from rung.core.types import Case, Interval, Score, text_of
 from rung.foundations.linear import regress
 from rung.foundations.tfidf import save_arrays
 from rung.metrics.mean import VALUES, Mean
-from rung.metrics.statistics.stats import Difference, paired, wilson
+from rung.metrics.stats import Difference, paired, wilson
 
 Array = NDArray[np.float64]
 SPEC, HEADS = "reward.json", "heads.npz"

@@ -38,13 +38,13 @@ from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Example, Score, Task
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, paired
+from rung.metrics.stats import Difference, paired
 from rung.prompts.template.prompt import Prompt
+from rung.tuning.batches import Chat
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import open_session
-from rung.tuning.compute.weights import find_base
-from rung.tuning.trainer.batches import Chat
 from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.weights import find_base
 from rung.tuning.work import PLACES
 
 FORMAT = 1
@@ -254,7 +254,7 @@ class _Language:
         return course, (learner.judge(held),)
 
     def write(self, name: str) -> dict[str, str]:
-        from rung.tuning import export
+        from rung.tuning.compute import export
 
         files: dict[str, str] = {}
         merged = None

@@ -17,7 +17,7 @@ from rung.alignment.runs.course import UNWATCHED, Course, Spectator, Update
 from rung.alignment.runs.loop import Pacing
 from rung.core.errors import FitError
 from rung.core.types import Progress
-from rung.tuning.trainer.batches import shuffle
+from rung.tuning.batches import shuffle
 from rung.tuning.trainer.checkpoints import Checkpoints
 
 if TYPE_CHECKING:

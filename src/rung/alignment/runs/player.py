@@ -18,8 +18,8 @@ from rung.core.text.reply import read_reply
 from rung.core.types import Case, Example, Failure, Message, Reply, Request, ResponseFormat, Sampling
 from rung.models.engine.openvino.engine import share_engine
 from rung.models.engine.openvino.model import OpenvinoModel
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import shuffle
+from rung.tuning.batches import shuffle
+from rung.tuning.weights import Base
 
 
 class Player(Protocol):

@@ -21,7 +21,7 @@ from rung.core.system.files import write_file
 from rung.core.types import Case, Interval, Message
 from rung.foundations.text.yaml import read_yaml
 from rung.metrics.rules.policy import PolicyMetric, read_policy
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.safety.filter import read_texts
 
 SEVERITIES = ("low", "medium", "high")

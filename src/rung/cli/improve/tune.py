@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rung.core.types import Progress
-    from rung.tuning.compute.weights import Base
-    from rung.tuning.config import Config
+    from rung.tuning.file.config import Config
     from rung.tuning.trainer.state import Trained
+    from rung.tuning.weights import Base
     from rung.tuning.work import Export, Lessons, Order, Tuned
 
 R = TypeVar("R")
@@ -55,8 +55,8 @@ def tune(asked: TuneOptions) -> None:
     from rich.console import Console
 
     from rung.core.settings import Settings
-    from rung.tuning import job
-    from rung.tuning.config import read
+    from rung.tuning.file import job
+    from rung.tuning.file.config import read
     from rung.tuning.work import Order
 
     plan = read(asked.config, _changes(asked.change))

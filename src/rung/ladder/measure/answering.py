@@ -17,7 +17,7 @@ from rung.ladder.prepare.observer import Observer
 from rung.ladder.prepare.plan import Attempt
 from rung.ladder.records import BASELINE, Status
 from rung.metrics.statistics.sequential import Race
-from rung.metrics.statistics.stats import interval
+from rung.metrics.stats import interval
 
 ALONE = 12
 """Test examples answered one at a time for the latency, before the rest goes in together."""

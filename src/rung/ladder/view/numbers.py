@@ -6,7 +6,7 @@ import math
 
 from rung.core.types import Interval
 from rung.ladder.records import Online, RungRecord, verdict
-from rung.metrics.statistics.stats import Difference
+from rung.metrics.stats import Difference
 
 MARKS = {"done": "", "stopped": "stopped early", "skipped": "skipped", "failed": "failed", "budget": "budget spent"}
 ENOUGH = 20

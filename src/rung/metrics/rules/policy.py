@@ -13,8 +13,8 @@ from rung.core.protocols import Resources
 from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.types import Case, Score, text_of
 from rung.foundations.text.yaml import read_yaml
-from rung.metrics.beside import beside
 from rung.metrics.mean import Mean
+from rung.metrics.rules.beside import beside
 
 KINDS = ("must", "never", "most", "given", "words")
 

@@ -32,7 +32,7 @@ from rung.core.protocols import Metric
 from rung.core.types import Score
 from rung.metrics.mean import Mean, values_of
 from rung.metrics.statistics.sequential import evidence
-from rung.metrics.statistics.stats import Difference, bootstrap, holm, paired, significance, student
+from rung.metrics.stats import Difference, bootstrap, holm, paired, significance, student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.core.types import Interval, Score
 from rung.metrics.mean import VALUES, tally
-from rung.metrics.statistics.stats import FEW, bootstrap, interval, percentiles, wilson
+from rung.metrics.stats import FEW, bootstrap, interval, percentiles, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

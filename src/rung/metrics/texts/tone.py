@@ -13,8 +13,8 @@ from rung.core.types import Case, Score
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import Layout
 from rung.foundations.text.sentences import lines
-from rung.metrics.beside import beside
 from rung.metrics.mean import Mean, failed, shown
+from rung.metrics.rules.beside import beside
 
 SHORT = 3
 """Sentences of fewer words (a greeting, a name) have no tone of their own."""

@@ -18,7 +18,7 @@ from rung.core.protocols import Context, Metric, Program, Resources, Traits
 from rung.core.types import Example, Interval, Progress, Result, Score, Task, Usage
 from rung.metrics import load_metric
 from rung.metrics.mean import Mean
-from rung.metrics.statistics.stats import Difference, holm, interval, paired
+from rung.metrics.stats import Difference, holm, interval, paired
 from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
 from rung.prompts.patterns.checking.refine import Refine, RefinedProgram
 from rung.prompts.patterns.checking.verify import Verify

@@ -9,7 +9,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Context
 from rung.core.types import Example, Progress, Result, Score, Task
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, holm, interval, paired
+from rung.metrics.stats import Difference, holm, interval, paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Selector
 from rung.prompts.template.prompt import PARTS, Part, Prompt

@@ -18,7 +18,7 @@ import numpy as np
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Example, Progress, Result, Task
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import paired
+from rung.metrics.stats import paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Selector
 from rung.prompts.template.prompt import Prompt

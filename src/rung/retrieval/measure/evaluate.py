@@ -16,13 +16,13 @@ from rung.core.types import Case, Document, Interval, Passage, Score
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import Layout
 from rung.documents.tables.layout import Row as TableRow
+from rung.metrics import stats
 from rung.metrics.answers.ranking import Mrr, Ndcg, Ranking, RecallAt
-from rung.metrics.statistics import stats
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.rank.options import SearchOptions
 
 if TYPE_CHECKING:
-    from rung.metrics.statistics.stats import Difference
+    from rung.metrics.stats import Difference
 
 MEASURES: tuple[Ranking, ...] = (Ndcg("10"), RecallAt("100"), Mrr("10"))
 DEPTH = 100

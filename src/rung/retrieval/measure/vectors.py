@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, EmbedderAround, Vocabulary
 from rung.core.types import Interval
-from rung.metrics.statistics import stats
+from rung.metrics import stats
 
 Floats = NDArray[np.float32]
 BLOCK = 1 << 26

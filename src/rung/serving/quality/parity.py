@@ -16,7 +16,7 @@ from rung.core.errors import InputError, ParityError
 from rung.core.protocols import Metric
 from rung.core.system.files import atomic_write
 from rung.core.types import Answer, Case, Example, Input, Result, Score
-from rung.metrics.statistics.stats import Difference, paired
+from rung.metrics.stats import Difference, paired
 from rung.serving.endpoints.local import run_program
 
 AGREEMENT = 0.95

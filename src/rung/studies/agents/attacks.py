@@ -31,7 +31,7 @@ from rung.core.types import Interval, Progress, Score
 from rung.core.types.trail import MemoryTrail
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, paired, wilson
+from rung.metrics.stats import Difference, paired, wilson
 from rung.studies.study import Lab, Study
 
 Person = Callable[[OpenQuestion, SupportDesk, int], bool]

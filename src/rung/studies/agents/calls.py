@@ -21,7 +21,7 @@ from rung.core.text.columns import align
 from rung.core.types import Interval, Message, Progress, Reply, Request, ResponseFormat, Sampling, Score, ScoreRequest
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, interval, paired
+from rung.metrics.stats import Difference, interval, paired
 from rung.studies.remembered import RememberedModel
 from rung.studies.study import Lab, Study, corrected
 

@@ -25,7 +25,7 @@ from rung.core.types import Interval, Progress, Score, Usage
 from rung.core.types.trail import MemoryTrail
 from rung.ladder.view.numbers import quality
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import interval, wilson
+from rung.metrics.stats import interval, wilson
 from rung.studies.study import Lab, Study
 
 

@@ -15,7 +15,7 @@ from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.measure.looks import Test
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, interval, paired, wilson
+from rung.metrics.stats import Difference, interval, paired, wilson
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Selector
 from rung.prompts.template.prompt import Prompt

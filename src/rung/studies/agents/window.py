@@ -17,7 +17,7 @@ from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Score
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
-from rung.metrics.statistics.stats import Difference, interval, paired
+from rung.metrics.stats import Difference, interval, paired
 from rung.studies.study import Lab, Study, corrected
 
 _WORD = re.compile(r"\w{4,}")

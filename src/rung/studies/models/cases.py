@@ -24,7 +24,7 @@ from rung.documents.tables import rows as tables
 from rung.ladder.measure.evaluate import Evaluator
 from rung.ladder.view.numbers import difference, quality
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, holm, interval, paired
+from rung.metrics.stats import Difference, holm, interval, paired
 from rung.models import Pool
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt

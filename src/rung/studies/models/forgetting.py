@@ -23,7 +23,7 @@ from rung.ladder.measure.looks import Test
 from rung.ladder.records import verdict
 from rung.ladder.view.numbers import change, exact, said
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, bootstrap, interval, paired, permutation
+from rung.metrics.stats import Difference, bootstrap, interval, paired, permutation
 from rung.models.providers.transformers.model import TransformersModel, open_model
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt

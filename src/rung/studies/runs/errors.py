@@ -18,7 +18,7 @@ from rung.core.types import Interval, Result, text_of
 from rung.ladder.export import choose
 from rung.ladder.history import find_rung, read_results
 from rung.ladder.records import RunRecord
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.studies.study import Lab, Study
 
 WORST = 1.0

@@ -19,7 +19,7 @@ from rung.ladder.history import read_examples
 from rung.ladder.records import RunRecord
 from rung.ladder.view.numbers import change, exact, said
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, interval, paired
+from rung.metrics.stats import Difference, interval, paired
 from rung.studies.study import Lab, Study, corrected
 
 KEYS = {

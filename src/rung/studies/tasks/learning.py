@@ -21,7 +21,7 @@ from rung.ladder.measure.looks import Test
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
 from rung.ladder.view.numbers import bar, exact
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import bootstrap, interval
+from rung.metrics.stats import bootstrap, interval
 from rung.studies.study import Lab, Study, whole_numbers
 
 if TYPE_CHECKING:

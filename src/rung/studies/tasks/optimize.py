@@ -22,7 +22,7 @@ from rung.ladder.measure.looks import Test
 from rung.ladder.prepare.fit import FitRequest, FitResources, fit
 from rung.ladder.records import verdict
 from rung.ladder.view.numbers import change, exact
-from rung.metrics.statistics.stats import Difference, interval, paired
+from rung.metrics.stats import Difference, interval, paired
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.cost import judging, stages, step_calls
 from rung.prompts.search.optimize.optimized import Optimized

@@ -12,7 +12,7 @@ from rung.core.types import Interval, Progress, Score, Task
 from rung.ladder.measure.looks import Test
 from rung.ladder.view.numbers import bar, change, exact, said
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference, interval, paired
+from rung.metrics.stats import Difference, interval, paired
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.select import Kind, Selector
 from rung.prompts.template.prompt import Prompt

@@ -18,7 +18,7 @@ from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Result, Score, Task, Usage
 from rung.ladder.view.numbers import exact
 from rung.metrics.mean import VALUES, Mean, pass_all, pass_at
-from rung.metrics.statistics.stats import interval
+from rung.metrics.stats import interval
 from rung.prompts.patterns.combine import compose
 from rung.prompts.program import PromptProgram
 from rung.studies.study import Lab, Study

@@ -10,7 +10,7 @@ from functools import partial
 from rung.core.errors import InputError
 from rung.core.parts.problem import nearest
 from rung.core.types import Interval
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.teams.consensus import ballot, byzantine, quorum, raft, two_phase
 from rung.teams.consensus.network import Faults, Schedule
 

@@ -14,11 +14,11 @@ from rung.core.codec import digest
 from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.machine import machine
+from rung.tuning.batches import TokenRow, split
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, open_session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import TokenRow, split
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import Base
 
 FILE = "measured.json"
 """Figures of this machine, kept in the cache so that each is measured once."""

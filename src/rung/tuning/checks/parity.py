@@ -25,8 +25,8 @@ from rung.core.system.machine import machine
 from rung.core.types import Message, Reply, Request, Sampling
 from rung.models.engine.openvino import model as openvino
 from rung.models.providers.transformers import model as transformers
+from rung.tuning.batches import Chat, TokenRow, split
 from rung.tuning.compute.session import Session, losses, states
-from rung.tuning.trainer.batches import Chat, TokenRow, split
 from rung.tuning.trainer.recipe import Method
 from rung.tuning.trainer.state import short_of_memory
 

@@ -15,13 +15,13 @@ from rung.models.engine.files import gguf
 from rung.models.engine.openvino.engine import graph_folder
 from rung.models.engine.template import ChatTemplate
 from rung.models.engine.tokens import Tokenizer
+from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.checks import forecast
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, losses
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import Chat, TokenRow, assemble, split
 from rung.tuning.trainer.recipe import RATES, Recipe
 from rung.tuning.trainer.state import peak_memory
+from rung.tuning.weights import Base
 
 BY_HEART = 128
 """Tokens of a plain text that are to be learnt by heart."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rung.tuning.batches import Chat, TokenRow, shuffle, split
 from rung.tuning.checks.preflight import inspect
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, losses, open_session
-from rung.tuning.compute.weights import Base, load_torch
-from rung.tuning.trainer.batches import Chat, TokenRow, shuffle, split
 from rung.tuning.trainer.recipe import RATES, Recipe
+from rung.tuning.weights import Base, load_torch
 from rung.tuning.work import Lessons, encode_lessons
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rung.tuning.batches import MicroBatch
 from rung.tuning.compute.packed import BLOCK, Packed
-from rung.tuning.trainer.batches import MicroBatch
 
 NAME = "rung-ragged"
 LONG = 512

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rung.core.system.machine import machine
-from rung.tuning.trainer.batches import MicroBatch, TokenRow, common_prefix, split
+from rung.tuning.batches import MicroBatch, TokenRow, common_prefix, split
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.core.system.machine import machine
-from rung.tuning.compute.weights import load_torch
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import load_torch
 
 if TYPE_CHECKING:
     import torch

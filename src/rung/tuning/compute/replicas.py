@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import torch
 
+from rung.tuning.batches import MicroBatch
 from rung.tuning.compute.packed import Packed
 from rung.tuning.compute.session import Session, losses
-from rung.tuning.trainer.batches import MicroBatch
 from rung.tuning.trainer.recipe import Recipe
 
 T = TypeVar("T")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rung.core.errors import InputError
 from rung.core.system.extras import require
 from rung.models.adapters import adapters
+from rung.tuning.batches import MicroBatch, TokenRow
 from rung.tuning.compute.lower import CachedOutputs, only
 from rung.tuning.compute.precision import settle
-from rung.tuning.compute.weights import Base, load_torch, open_base, quiet
-from rung.tuning.trainer.batches import MicroBatch, TokenRow
 from rung.tuning.trainer.recipe import Method, Recipe
+from rung.tuning.weights import Base, load_torch, open_base, quiet
 
 if TYPE_CHECKING:
     import torch

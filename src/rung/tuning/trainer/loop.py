@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from rung.core.codec import digest
 from rung.core.errors import FitError
 from rung.core.types import Progress
+from rung.tuning.batches import MicroBatch, TokenRow, shuffle, split
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session
-from rung.tuning.compute.weights import Base
-from rung.tuning.trainer.batches import MicroBatch, TokenRow, shuffle, split
 from rung.tuning.trainer.checkpoints import Checkpoints
 from rung.tuning.trainer.recipe import Recipe, rate_at
 from rung.tuning.trainer.state import UNWATCHED, Clock, Mark, Trained, Watch, short_of_memory
+from rung.tuning.weights import Base
 
 if TYPE_CHECKING:
     import torch

@@ -37,7 +37,7 @@ from rung.core.types import (
 )
 from rung.foundations.text.sentences import lines
 from rung.foundations.tfidf import Tfidf
-from rung.metrics.statistics.stats import wilson
+from rung.metrics.stats import wilson
 from rung.metrics.texts.grounding import NAME, NUMBER, claims, missing
 from rung.prompts.answer import ask
 from rung.prompts.patterns.lookup.search import PassageSearch

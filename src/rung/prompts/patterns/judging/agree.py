@@ -17,7 +17,7 @@ from rung.core.protocols import Model
 from rung.core.types import Case, Interval
 from rung.documents.tables import rows as tables
 from rung.metrics.rules.judge import Judge, Rubric, prefer, read_rubric, unjudged
-from rung.metrics.statistics.stats import Difference, wilson
+from rung.metrics.stats import Difference, wilson
 from rung.prompts.patterns.judging.grade import Bias, bias, kappa, verbosity_bias
 
 

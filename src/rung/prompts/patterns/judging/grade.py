@@ -35,7 +35,7 @@ from rung.core.types import (
     text_of,
 )
 from rung.metrics.rules.judge import FAILED, Judge, Rubric, read_rubric, unjudged
-from rung.metrics.statistics.stats import Difference, bootstrap, paired, percentiles, wilson
+from rung.metrics.stats import Difference, bootstrap, paired, percentiles, wilson
 from rung.prompts.answer import ask
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 from rung.core.parts import program as programs
 from rung.core.protocols import Metric
 from rung.core.types import Result, Score, Task
-from rung.metrics.statistics.stats import Difference, paired
+from rung.metrics.stats import Difference, paired
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.propose.proposal import written
 

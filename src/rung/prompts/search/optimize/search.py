@@ -15,7 +15,7 @@ from rung.core.parts.meter import metered
 from rung.core.protocols import Context, Program
 from rung.core.types import Example, Progress, Result, Task
 from rung.metrics import load_metric
-from rung.metrics.statistics.stats import Difference
+from rung.metrics.stats import Difference
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.optimize.bandit import Bandit
 from rung.prompts.search.optimize.cost import PROBE, judging, step_calls, too_small

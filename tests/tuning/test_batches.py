@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rung.core.errors import FitError
 from rung.core.types import Message
-from rung.tuning.trainer.batches import Chat, TokenRow, assemble, encode, shuffle, split
+from rung.tuning.batches import Chat, TokenRow, assemble, encode, shuffle, split
 from tests.tuning.conftest import Conversations
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rung.core.errors import InputError
-from rung.tuning.config import read, understand
+from rung.tuning.file.config import read, understand
 
 SHEET = {
     "model": "smollm2-135m",

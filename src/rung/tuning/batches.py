@@ -15,7 +15,7 @@ from rung.core.system.extras import require
 from rung.core.types import Message
 from rung.models.engine.files import gguf
 from rung.models.engine.template import ChatTemplate
-from rung.tuning.compute.weights import Base, quiet
+from rung.tuning.weights import Base, quiet
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rung.core.errors import FitError, Unsupported
-from rung.tuning import export
+from rung.tuning.batches import Chat, TokenRow, assemble
+from rung.tuning.compute import export
 from rung.tuning.compute.session import Session, losses, open_session
-from rung.tuning.compute.weights import Base, unpack
-from rung.tuning.trainer.batches import Chat, TokenRow, assemble
+from rung.tuning.weights import Base, unpack
 from tests.tuning.conftest import RECIPE
 
 

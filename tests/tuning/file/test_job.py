@@ -16,13 +16,13 @@ from rung.core.errors import FitError, InputError, ParityError
 from rung.core.settings import Settings
 from rung.core.types import Message, ToolCall, ToolSpec
 from rung.models.engine.template import call_id, with_tools
-from rung.tuning import export
+from rung.tuning.batches import Chat
 from rung.tuning.checks.preflight import check_mask
-from rung.tuning.compute.weights import Base
-from rung.tuning.config import read
-from rung.tuning.job import as_served, gather
+from rung.tuning.compute import export
+from rung.tuning.file.config import read
+from rung.tuning.file.job import as_served, gather
 from rung.tuning.trainer import curves
-from rung.tuning.trainer.batches import Chat
+from rung.tuning.weights import Base
 from tests.tuning.conftest import TEXTS
 
 SMALL = {"upper": 1.0, "rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}

@@ -19,8 +19,8 @@ from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
 from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, layout, stored
 from rung.tuning.compute.session import TASK, Session, lora_config
-from rung.tuning.compute.weights import Base, quiet
 from rung.tuning.trainer.recipe import Recipe
+from rung.tuning.weights import Base, quiet
 
 if TYPE_CHECKING:
     import torch

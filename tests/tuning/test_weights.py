@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rung.core.errors import FitError, InputError
-from rung.tuning.compute.weights import Base, find_base, open_base, unpack
-from rung.tuning.trainer.batches import Chat
+from rung.tuning.batches import Chat
+from rung.tuning.weights import Base, find_base, open_base, unpack
 from tests.tuning.conftest import write_gguf
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from rung.core.types import Case, Failure
-from rung.metrics.answers.labels import MACRO_F1, MICRO_F1
+from rung.metrics.labels import MACRO_F1, MICRO_F1
 
 LABELS = ["card arrival", "pin blocked", "top up", "fee", "other"]
 NONE = "<no prediction>"

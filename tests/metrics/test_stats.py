@@ -12,9 +12,9 @@ from scipy.optimize import minimize_scalar
 
 from rung.core.errors import InputError
 from rung.core.types import Case, Score
+from rung.metrics import stats
 from rung.metrics.answers.exact import ACCURACY
-from rung.metrics.answers.labels import MACRO_F1, MICRO_F1
-from rung.metrics.statistics import stats
+from rung.metrics.labels import MACRO_F1, MICRO_F1
 from rung.metrics.texts.bleu import BLEU, CHRF
 from rung.metrics.texts.overlap import TOKEN_F1
 

@@ -20,9 +20,9 @@ from rung.documents import read as read_documents
 from rung.documents import scan
 from rung.models.engine.template import call_id, with_tools
 from rung.tuning.checks import privacy
-from rung.tuning.compute.weights import Base, find_base
-from rung.tuning.config import Config
+from rung.tuning.file.config import Config
 from rung.tuning.tune import Tune, teach
+from rung.tuning.weights import Base, find_base
 from rung.tuning.work import Lessons
 
 T = TypeVar("T")

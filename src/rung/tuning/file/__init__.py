@@ -1,0 +1,1 @@
+"""tune.yaml, and what it says to train on."""
