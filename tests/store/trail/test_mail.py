@@ -118,7 +118,8 @@ def test_a_reader_that_is_killed_again_and_again_reads_each_once_and_in_order(tm
         for number in range(each):
             for sender in senders:
                 store.episodes.mail.send("inbox", sender, f"{sender}{number}", f"{sender} {number}")
-    for _ in range(100):
+    kills = 60
+    for attempt in range(kills + 1):
         with open_store(url) as store:
             seq = len(store.episodes.read("reader"))
             if not store.episodes.mail.unread("inbox"):
@@ -131,8 +132,11 @@ def test_a_reader_that_is_killed_again_and_again_reads_each_once_and_in_order(tm
                 code = 0
             finally:
                 os._exit(code)
-        time.sleep(draw.uniform(0.01, 0.06))
-        os.kill(child, signal.SIGKILL)
+        if (
+            attempt < kills
+        ):  # the last one is left to read what is there: how far the others came depends on the machine
+            time.sleep(draw.uniform(0.01, 0.06))
+            os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     with open_store(url) as store:
         seen: Sequence[str] = [one.payload["text"] for one in store.episodes.read("reader")]
