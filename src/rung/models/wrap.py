@@ -179,14 +179,14 @@ class MeteredModel:
 
     async def _pieces(self, request: Request, given: Sequence[str]) -> AsyncGenerator[Chunk, None]:
         if self.policy is None:
-            async with aclosing(_closable(self.inner.stream(request))) as pieces:
+            async with aclosing(closable(self.inner.stream(request))) as pieces:
                 async for chunk in pieces:
                     yield chunk
             return
         deadline = 0.0
         for attempt in range(self.policy.retries + 1):
             try:
-                async with self._turn(), aclosing(_closable(self.inner.stream(request))) as pieces:
+                async with self._turn(), aclosing(closable(self.inner.stream(request))) as pieces:
                     deadline = deadline or time.monotonic() + self.policy.deadline
                     while True:
                         try:  # the limit is on each wait for a piece: a long answer may take longer in all
@@ -338,7 +338,7 @@ def as_unicode(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-async def _closable(pieces: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+async def closable(pieces: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk]:
     """Any async iterator as a generator that closes it, so that leaving early frees the connection or slot."""
     try:
         async for chunk in pieces:

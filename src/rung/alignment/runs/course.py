@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rung.core.errors import FitError
 from rung.core.types import Progress, Usage
 
 
@@ -92,6 +93,15 @@ class Spectator:
     @property
     def stopped(self) -> bool:
         return self.stop is not None and self.stop.is_set()
+
+    def check(self, state: Course) -> None:
+        """Raises FitError where the run is to stop."""
+        if self.stopped:
+            raise FitError(
+                f"the alignment was stopped behind update {state.step} of {state.total}",
+                remedy="run the same command again to go on",
+                code="stopped",
+            )
 
 
 UNWATCHED = Spectator()

@@ -21,6 +21,7 @@ from rung.alignment.runs.player import Player
 from rung.core.errors import FitError, InputError
 from rung.core.types import Progress
 from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.trainer.optimizer import adamw
 
 if TYPE_CHECKING:
     import torch
@@ -76,20 +77,12 @@ class Learner:
     def __init__(
         self, policy: LearnablePolicy, player: Player, method: AlignMethod, pace: Pacing, auditor: Auditor | None = None
     ) -> None:
-        import torch
 
         self.policy, self.player, self.method, self.pace, self.auditor = policy, player, method, pace, auditor
         self.reference = policy.vector.clone()
-        parameter = torch.nn.Parameter(policy.vector)
-        parameter.grad = policy.grad
-        self.optimizer = torch.optim.AdamW([parameter], lr=pace.rate, betas=(0.9, 0.99), weight_decay=0.0)
-        self.optimizer.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32),
-            "exp_avg": torch.zeros_like(policy.vector),
-            "exp_avg_sq": torch.zeros_like(policy.vector),
-        }
+        self.optimizer, kept = adamw(policy.vector, policy.grad, pace.rate, betas=(0.9, 0.99), fused=False)
         self.good = policy.vector.clone()
-        self.tensors = {"vector": policy.vector, "good": self.good, **self.optimizer.state[parameter]}
+        self.tensors = {"vector": policy.vector, "good": self.good, **kept}
         self.critic = Critic(policy.width) if method.critic else None
         if self.critic is not None:
             self.tensors |= {"gram": self.critic.gram, "cross": self.critic.cross}
@@ -109,12 +102,7 @@ class Learner:
         if self.auditor is not None:
             self.auditor.begin(state.before)
         while not state.stopped:
-            if watch.stopped:
-                raise FitError(
-                    f"the alignment was stopped behind update {state.step} of {state.total}",
-                    remedy="run the same command again to go on",
-                    code="stopped",
-                )
+            watch.check(state)
             state = await self._advance(state)
             store.save(state, self.tensors)
             update = state.updates[-1]

@@ -19,6 +19,7 @@ from rung.core.errors import FitError
 from rung.core.types import Progress
 from rung.tuning.batches import shuffle
 from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.trainer.optimizer import adamw
 
 if TYPE_CHECKING:
     import torch
@@ -49,19 +50,11 @@ class PairLearner:
     def __init__(
         self, policy: LearnablePolicy, pairs: Sequence[TokenPair], method: Dpo, pace: Pacing, seed: int = 0
     ) -> None:
-        import torch
 
         self.policy, self.pairs, self.method, self.pace, self.seed = policy, pairs, method, pace, seed
         self._reference: dict[str, torch.Tensor] = {}
-        parameter = torch.nn.Parameter(policy.vector)
-        parameter.grad = policy.grad
-        self.optimizer = torch.optim.AdamW([parameter], lr=pace.rate, betas=(0.9, 0.99), weight_decay=0.0)
-        self.optimizer.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32),
-            "exp_avg": torch.zeros_like(policy.vector),
-            "exp_avg_sq": torch.zeros_like(policy.vector),
-        }
-        self.tensors = {"vector": policy.vector, **self.optimizer.state[parameter]}
+        self.optimizer, kept = adamw(policy.vector, policy.grad, pace.rate, betas=(0.9, 0.99), fused=False)
+        self.tensors = {"vector": policy.vector, **kept}
         self._start = policy.vector.clone()
 
     @property
@@ -74,12 +67,7 @@ class PairLearner:
         self.policy.set(self.policy.vector.clone())
         state = replace(state, total=self.total, resumed=state.step)
         while not state.stopped:
-            if watch.stopped:
-                raise FitError(
-                    f"the alignment was stopped behind update {state.step} of {state.total}",
-                    remedy="run the same command again to go on",
-                    code="stopped",
-                )
+            watch.check(state)
             began, cpu = time.perf_counter(), time.process_time()
             update = self._step(state.step)
             spent = time.perf_counter() - began, time.process_time() - cpu

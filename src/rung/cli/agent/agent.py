@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rung.agents.program.program import AgentProgram
     from rung.core.settings import Settings
     from rung.models import Pool
-    from rung.store import Store
+    from rung.store import Store, StoredEpisode
 
 app = typer.Typer(
     help="Run agents; list, pause, steer and resume their episodes.", rich_markup_mode=None, no_args_is_help=True
@@ -169,16 +169,10 @@ def resume(episode: EpisodeId, trace: Trace = False, store: StoreUrl = None) -> 
 async def go_on(store: Store, pool: Pool, settings: Settings, episode: str, trace: bool) -> int:
     """Resume an episode; the exit code. Raises InputError where it is running, or what made it is not there."""
     from rung.agents.program.open import reopen
-    from rung.core.errors import InputError
     from rung.core.parts.place import within
 
     found = store.episodes.find(episode)
-    if found.state == "running":
-        raise InputError(
-            f"episode {found.id} is running: process {found.process.pid} on {found.process.host} has it",
-            remedy=f"pause it first: rung agent pause {found.id}",
-            code="running",
-        )
+    refuse_running(found, "episode")
     if found.state == "paused":
         await steer_episode(store, found.id, "resume", "")
     if (store.episodes.read(found.id)[0].payload.get("spec") or {}).get("kind") == "workflow":
@@ -188,6 +182,18 @@ async def go_on(store: Store, pool: Pool, settings: Settings, episode: str, trac
     program, start, folder = reopen(store.episodes.read(found.id), pool)
     with within(folder, settings.store_url):
         return await drive(program, start, store, found.id, _Shown(trace, False))
+
+
+def refuse_running(found: StoredEpisode, what: str) -> None:
+    """Raises InputError where a process has the episode."""
+    from rung.core.errors import InputError
+
+    if found.state == "running":
+        raise InputError(
+            f"{what} {found.id} is running: process {found.process.pid} on {found.process.host} has it",
+            remedy=f"pause it first: rung agent pause {found.id}",
+            code="running",
+        )
 
 
 async def steer_episode(store: Store, id: str, do: str, text: str) -> None:

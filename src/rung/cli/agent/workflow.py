@@ -134,17 +134,13 @@ def resume(
 
 async def go_on(store: Store, pool: Any, id: str) -> int:
     """Resume a run in the store. Raises InputError where it is none of a workflow, or runs."""
+    from rung.cli.agent.agent import refuse_running
     from rung.core.errors import InputError
     from rung.core.parts.place import here, within
     from rung.workflow.program import WorkflowProgram
 
     found = store.episodes.find(id)
-    if found.state == "running":
-        raise InputError(
-            f"run {found.id} is running: process {found.process.pid} on {found.process.host} has it",
-            remedy=f"pause it first: rung agent pause {found.id}",
-            code="running",
-        )
+    refuse_running(found, "run")
     begun = store.episodes.read(found.id)[0].payload
     spec = begun.get("spec") or {}
     if spec.get("kind") != WorkflowProgram.kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,3 +52,34 @@ class Endpoint(Protocol):
 
     def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]: ...
     def heard(self, request: ChatRequest) -> tuple[Message, ...]: ...
+
+
+@dataclass(frozen=True)
+class WrappedEndpoint:
+    """What passes everything on to ``inner``: kinds of it change what they are for."""
+
+    inner: Endpoint
+
+    @property
+    def id(self) -> str:
+        return self.inner.id
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
+    @property
+    def created(self) -> int:
+        return self.inner.created
+
+    @property
+    def model(self) -> Model | None:
+        return self.inner.model
+
+    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
+        async with aclosing(self.inner.reply(request, live=live)) as events:
+            async for event in events:
+                yield event
+
+    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
+        return self.inner.heard(request)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rung.core.protocols import Model
 from rung.core.types import Message, Reply, Request, ResponseFormat, Sampling
+from rung.models.wrap import closable
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused, hide_paths
 from rung.serving.endpoints.compute import SHORT, compute
@@ -69,7 +69,7 @@ class ModelEndpoint:
     ) -> None:
         reply: Reply | None = None
         try:
-            async with aclosing(_closable(self.bare.stream(asked))) as chunks:
+            async with aclosing(closable(self.bare.stream(asked))) as chunks:
                 async for chunk in chunks:
                     if chunk.text:
                         await queue.put(Piece(index, chunk.text))
@@ -166,13 +166,3 @@ def _choice(index: int, reply: Reply, request: ChatRequest) -> ChatChoice:
         raise refuse(reply.code or "model", reply.text)
     calls = reply.tool_calls[:1] if request.parallel_tool_calls is False else reply.tool_calls
     return ChatChoice(index, reply.text, reply.finish, calls, reply.logprobs, reply.tokens, reply.usage)
-
-
-async def _closable(chunks: AsyncIterator[Any]) -> AsyncGenerator[Any]:
-    try:
-        async for chunk in chunks:
-            yield chunk
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()

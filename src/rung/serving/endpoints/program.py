@@ -20,6 +20,15 @@ from rung.serving.endpoints.endpoint import ChatChoice, Piece
 from rung.serving.endpoints.local import Opened, as_fields, stream_answer
 from rung.serving.endpoints.refusal import failed
 from rung.serving.http.limits import CHARACTERS
+from rung.store import Store
+
+EPISODES = ("agent", "workflow")
+"""Kinds of programs whose answers are episodes, which are kept."""
+
+
+def trail_of(opened: Opened, store: Store | None) -> Trail | None:
+    """Where a program's episodes are kept: in ``store``; None for a program that has none."""
+    return store.episodes.trail() if store is not None and opened.program.kind in EPISODES else None
 
 
 @dataclass(frozen=True, slots=True)

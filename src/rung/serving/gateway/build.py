@@ -19,7 +19,7 @@ from rung.models.providers.access import check_url, named_key, refuse_plain
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
-from rung.serving.endpoints.program import ProgramEndpoint
+from rung.serving.endpoints.program import ProgramEndpoint, trail_of
 from rung.serving.endpoints.remote import Connections, RemoteEndpoint
 from rung.serving.gateway.cache import AnswerCache
 from rung.serving.gateway.chain import Apology, Chain, Kept, Link
@@ -74,11 +74,9 @@ class Gateway:
             if spec.program is not None:
                 opened = open_folder(self._beside(spec.program), self.pool, name=name)
                 created = int((opened.folder / "program.json").stat().st_mtime)
-                return ProgramEndpoint(opened, created, characters=characters)
+                return self._program(opened, created, characters)
             if spec.agent is not None:
-                agent, kept = self._agent(name, self._beside(spec.agent)), self.store
-                trail = kept.episodes.trail() if kept is not None else None
-                return ProgramEndpoint(agent, now, characters=characters, trail=trail)
+                return self._program(self._agent(name, self._beside(spec.agent)), now, characters)
             if spec.model is not None:
                 return ModelEndpoint(self.pool.model(spec.model), now, name)
         except OSError as error:
@@ -98,6 +96,9 @@ class Gateway:
                 f"the key of {url} is to be in {variable}, which is not set", remedy=f"type: export {variable}=..."
             )
         return os.environ[variable] if variable else ""
+
+    def _program(self, opened: Opened, created: int, characters: int) -> ProgramEndpoint:
+        return ProgramEndpoint(opened, created, characters=characters, trail=trail_of(opened, self.store))
 
     def _agent(self, name: str, file: Path) -> Opened:
         from rung.agents.program.file import read_agent

@@ -12,48 +12,28 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rung.core.errors import InputError, RungError
-from rung.core.protocols import Model
-from rung.core.types import Message
 from rung.metrics.statistics.ab import Arm, Look, against_equality, look
 from rung.serving.apis.wire.chat import ChatRequest
-from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
+from rung.serving.endpoints.endpoint import Endpoint, WrappedEndpoint
 from rung.serving.gateway.plan import Shares
 from rung.store import ArmTally, Store, StoredABTest, StoredOutcome
 
 logger = logging.getLogger("rung.serving")
 
 
-@dataclass(frozen=True, slots=True)
-class ArmEndpoint:
+@dataclass(frozen=True)
+class ArmEndpoint(WrappedEndpoint):
     """An arm under the split's id."""
 
-    id: str
-    inner: Endpoint
+    split: str
 
     @property
-    def fingerprint(self) -> str:
-        return self.inner.fingerprint
-
-    @property
-    def created(self) -> int:
-        return self.inner.created
-
-    @property
-    def model(self) -> Model | None:
-        return self.inner.model
-
-    async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
-        async with aclosing(self.inner.reply(request, live=live)) as events:
-            async for event in events:
-                yield event
-
-    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
-        return self.inner.heard(request)
+    def id(self) -> str:
+        return self.split
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +88,7 @@ class ABTest:
                     f"--split: there is no {name!r} here; there is: {', '.join(by_id)}",
                     remedy=f"name a folder so: rung serve {name}=DIR",
                 )
-            self.arms.append((name, ArmEndpoint(shares.name, found)))
+            self.arms.append((name, ArmEndpoint(found, shares.name)))
         if shares.name in by_id:
             raise InputError(f"--as {shares.name}: something else is offered so", remedy="give another --as NAME")
         wanted = {"arms": [[name, endpoint.fingerprint] for name, endpoint in self.arms], "alpha": shares.alpha}

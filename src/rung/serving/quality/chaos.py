@@ -14,12 +14,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from rung.core.protocols import Model
-from rung.core.types import Message
 from rung.serving.access.call import RequestCall, enter
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
+from rung.serving.endpoints.endpoint import ChatChoice, Piece, WrappedEndpoint
 from rung.serving.gateway.chain import Chain, Link
 from rung.serving.gateway.route import Route
 from rung.serving.gateway.timeouts import Timeouts
@@ -28,32 +26,12 @@ FAULTS = ("error", "busy", "stall", "cut", "garbage")
 
 
 @dataclass(frozen=True)
-class Faulty:
+class Faulty(WrappedEndpoint):
     """An endpoint of which a ``share`` of the answers goes wrong."""
 
-    inner: Endpoint
     share: float
     rng: random.Random
     met: Counter[str]
-
-    @property
-    def id(self) -> str:
-        return self.inner.id
-
-    @property
-    def fingerprint(self) -> str:
-        return self.inner.fingerprint
-
-    @property
-    def created(self) -> int:
-        return self.inner.created
-
-    @property
-    def model(self) -> Model | None:
-        return self.inner.model
-
-    def heard(self, request: ChatRequest) -> tuple[Message, ...]:
-        return self.inner.heard(request)
 
     async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
         fault = self.rng.choice(FAULTS) if self.rng.random() < self.share else ""

@@ -19,6 +19,7 @@ from rung.tuning.batches import Chat, TokenRow, assemble, split
 from rung.tuning.checks import forecast
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, losses
+from rung.tuning.trainer.optimizer import adamw
 from rung.tuning.trainer.recipe import RATES, Recipe
 from rung.tuning.trainer.state import peak_memory
 from rung.tuning.weights import Base
@@ -231,11 +232,7 @@ def check_overfit(session: Session, rows: Sequence[TokenRow], recipe: Recipe, st
     batches = split(few, recipe.tokens)
     count = sum(len(batch.targets) for batch in batches)
     kept = session.vector.clone()
-    parameter = torch.nn.Parameter(session.vector)
-    parameter.grad = session.grad
-    optimizer = torch.optim.AdamW(
-        [parameter], lr=max(recipe.peak, RATES[recipe.method][1]), weight_decay=0.0, fused=True
-    )
+    optimizer, _ = adamw(session.vector, session.grad, max(recipe.peak, RATES[recipe.method][1]))
     first = last = math.nan
     session.grad.zero_()
     session.model.eval()  # no dropout: the question is whether it can learn at all
@@ -250,7 +247,7 @@ def check_overfit(session: Session, rows: Sequence[TokenRow], recipe: Recipe, st
                 first = last
             if not math.isfinite(last) or last < 0.25 * first or last < 0.02:
                 break
-            torch.nn.utils.clip_grad_norm_([parameter], recipe.clip)
+            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], recipe.clip)
             optimizer.step()
             session.push()
             session.grad.zero_()

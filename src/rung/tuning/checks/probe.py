@@ -10,6 +10,7 @@ from rung.tuning.batches import Chat, TokenRow, shuffle, split
 from rung.tuning.checks.preflight import inspect
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, losses, open_session
+from rung.tuning.trainer.optimizer import adamw
 from rung.tuning.trainer.recipe import RATES, Recipe
 from rung.tuning.weights import Base, load_torch
 from rung.tuning.work import Lessons, encode_lessons
@@ -42,9 +43,7 @@ def find_rate(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps:
     low, high = low / 10, high * 10
     rows = session.front(rows)
     kept = session.vector.clone()
-    parameter = torch.nn.Parameter(session.vector)
-    parameter.grad = session.grad
-    optimizer = torch.optim.AdamW([parameter], lr=low, weight_decay=recipe.decay, fused=True)
+    optimizer, _ = adamw(session.vector, session.grad, low, decay=recipe.decay)
     order = [
         place
         for epoch in range(steps * recipe.batch // max(1, len(rows)) + 1)
@@ -75,7 +74,7 @@ def find_rate(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps:
             least = min(least, value)
             if value > 4 * least:
                 break
-            torch.nn.utils.clip_grad_norm_([parameter], recipe.clip)
+            torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], recipe.clip)
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
             session.push()

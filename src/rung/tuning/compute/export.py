@@ -17,7 +17,7 @@ from rung.core.errors import FitError, Unsupported
 from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
-from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, layout, stored
+from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, finish, layout, stored
 from rung.tuning.compute.session import TASK, Session, lora_config
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.weights import Base, quiet
@@ -248,11 +248,7 @@ def save_gguf(
             kind = gguf.GGMLQuantizationType[_kind(source.name, data.shape, precision)]
             packed = four_bits(data) if kind.name == "Q4_0" else gguf.quants.quantize(data, kind)
             writer.add_tensor(source.name, packed, raw_dtype=kind)
-
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        finish(writer)
     return path
 
 

@@ -7,6 +7,7 @@ two. Only gradients and activations are a thread's own, so it costs no memory to
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,7 @@ class Replicas:
         def work(session: Session, batch: MicroBatch) -> float:
             part = losses(session, batch).sum() * weight
             value = float(part.detach())
-            if value - value == 0:
+            if math.isfinite(value):
                 part.backward()
             return value
 
@@ -79,7 +80,10 @@ class Replicas:
         for session in self.sessions[1:]:
             self.sessions[0].grad.add_(session.grad)
         bad = [
-            row.id for batch, value in zip(batches, found, strict=True) if value - value != 0 for row in batch.members
+            row.id
+            for batch, value in zip(batches, found, strict=True)
+            if not math.isfinite(value)
+            for row in batch.members
         ]
         return sum(found), bad
 

@@ -17,6 +17,7 @@ from rung.tuning.batches import MicroBatch, TokenRow, shuffle, split
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session
 from rung.tuning.trainer.checkpoints import Checkpoints
+from rung.tuning.trainer.optimizer import adamw
 from rung.tuning.trainer.recipe import Recipe, rate_at
 from rung.tuning.trainer.state import UNWATCHED, Clock, Mark, Trained, Watch, short_of_memory
 from rung.tuning.weights import Base
@@ -116,7 +117,6 @@ class Trainer:
     def __init__(
         self, session: Session, rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, watch: Watch
     ) -> None:
-        import torch
 
         from rung.tuning.compute.replicas import Replicas
 
@@ -124,19 +124,10 @@ class Trainer:
         self.world, self.replicas = World.here(), Replicas.of(session, recipe)
         self.rows, self.dev = session.front(rows), session.front(dev)
         self.held = self._split(self.dev)
-        parameter = torch.nn.Parameter(session.vector)
-        parameter.grad = session.grad
         betas = (recipe.betas[0], recipe.betas[1])
-        self.optimizer = torch.optim.AdamW(
-            [parameter], lr=recipe.peak, betas=betas, weight_decay=recipe.decay, fused=True
-        )
-        self.optimizer.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=session.device),
-            "exp_avg": torch.zeros_like(session.vector),
-            "exp_avg_sq": torch.zeros_like(session.vector),
-        }
+        self.optimizer, kept = adamw(session.vector, session.grad, recipe.peak, betas=betas, decay=recipe.decay)
         self.best = session.vector.clone() if self.held else session.vector
-        self.tensors = {"vector": session.vector, **self.optimizer.state[parameter]}
+        self.tensors = {"vector": session.vector, **kept}
         if self.held:
             self.tensors["best"] = self.best
         self.steps = math.ceil(len(rows) / recipe.batch)

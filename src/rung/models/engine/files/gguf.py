@@ -253,11 +253,16 @@ def recode(source: Path, target: Path) -> bool:
         if tensor.kind in offset:
             data, kind = gguf.quants.quantize(gguf.quants.dequantize(data, kind), kinds.Q8_0), kinds.Q8_0
         writer.add_tensor(tensor.name, data, raw_dtype=kind)
+    finish(writer)
+    return True
+
+
+def finish(writer: Any) -> None:
+    """Write all that a GGUFWriter was given, and close its file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return True
 
 
 def stored(whole: NDArray[np.uint8], tensor: StoredTensor) -> NDArray[Any]:

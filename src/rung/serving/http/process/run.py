@@ -26,7 +26,7 @@ from rung.serving.access.keys import Keys, read_keys
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
-from rung.serving.endpoints.program import ProgramEndpoint
+from rung.serving.endpoints.program import EPISODES, ProgramEndpoint, trail_of
 from rung.serving.gateway.build import Gateway
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.config import GatewaySpec, read_gateway
@@ -46,10 +46,6 @@ from rung.serving.quality.record import Recorder
 from rung.store import Store, open_store
 
 logger = logging.getLogger("rung.serving")
-
-
-EPISODES = ("agent", "workflow")
-"""Kinds of programs whose answers are episodes, which are kept."""
 
 
 def run_server(plan: ServePlan, say: Callable[[str], None]) -> None:
@@ -219,7 +215,7 @@ def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool, store:
     endpoints: list[Endpoint] = []
     for one in opened:
         made = int((one.folder / "program.json").stat().st_mtime)
-        kept = store.episodes.trail() if store is not None and one.program.kind in EPISODES else None
+        kept = trail_of(one, store)
         endpoints.append(ProgramEndpoint(one, made, plan.details, plan.limits.characters, trail=kept))
     bare = {one.program.model.name: one.program.model for one in opened if one.program.model is not None}
     chosen = dict(bare) if plan.raw else {}
