@@ -68,3 +68,15 @@ async def test_all_of_a_person_is_deleted_and_nothing_of_others(tmp_path: Path) 
     everything = b"".join(file.read_bytes() for file in tmp_path.glob("rung.db*"))
     assert b"canary-ann" not in everything
     assert b"canary-bob" in everything
+
+
+def test_nobody_is_not_a_person(tmp_path: Path) -> None:
+    """Episodes and memories without a user are not taken for one person's."""
+    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
+        said = "I like tea very much."
+        store.episodes.memories.keep([MemoryItem("a", "facts", "", "fact", said, said, "person", 0, len(said), at=1.0)])
+        for subject in ("", " "):
+            with pytest.raises(InputError) as raised:
+                forget_subject(store, subject, [])
+            assert raised.value.code == "no-subject"
+        assert len(store.episodes.memories.of("")) == 1

@@ -45,6 +45,8 @@ def forget_subject(store: Store, subject: str, files: Sequence[Path], *, dry: bo
     Rows go first: a file that cannot be read or written stops it all before the store has forgotten which rows they are.
     Raises InputError, StoreError.
     """
+    if not subject.strip():  # episodes that name nobody are of nobody: they are not all one person's
+        raise InputError("no person is named", remedy="type: rung forget --subject ID", code="no-subject")
     ids = frozenset(store.subjects.forget(subject, dry=True).served)
     rows = tuple((path, _without(path, ids, dry)) for path in files)
     remembered = len(store.episodes.memories.of(subject))
