@@ -62,6 +62,19 @@ def test_a_replica_follows_the_weights_and_shares_the_frozen_ones(session: Sessi
     assert twin.grad.any()
 
 
+def test_each_replica_has_its_part_of_the_cores(session: Session, rows: list[TokenRow]) -> None:
+    """Whatever was set elsewhere before a thread's first product: else the order of sums, and the bits, are those of a race."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with Replicas([session, replicate(session)]) as replicas:
+            batches = split(rows, 1024, 2)
+            assert replicas._run(batches, lambda _, __: torch.get_num_threads(), train=False) == [2, 2]
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_each_replica_stops(session: Session, rows: list[TokenRow]) -> None:
     session.stop = threading.Event()
     with Replicas([session, replicate(session)]) as replicas:

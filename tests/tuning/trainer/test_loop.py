@@ -115,7 +115,7 @@ def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[TokenRow], tm
 KILLED = """
 import json, sys, torch
 from pathlib import Path
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[3]))
 from rung.core.codec import decode, encode
 from rung.tuning.batches import TokenRow
 from rung.tuning.trainer.loop import train
@@ -135,7 +135,8 @@ Path(sys.argv[2], "out.json").write_text(json.dumps(encode(out)))
 
 
 @pytest.mark.slow
-def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_path: Path, count: int) -> None:
     """kill -9 twice, in the middle of steps and of writes; the loss sequence is that of the run left alone."""
     from rung.core.codec import encode
 
@@ -149,11 +150,13 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_
 
     def start(folder: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, str(script), str(plan), str(tmp_path / folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), str(plan), str(tmp_path / folder), str(count)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         want = encode(train(open_session(tiny, recipe), rows, rows[:2], recipe, tmp_path / "alone"))
     finally:

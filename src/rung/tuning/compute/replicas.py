@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Barrier
 from types import TracebackType
 from typing import TypeVar
 
@@ -49,11 +50,22 @@ class Replicas:
     def __enter__(self) -> Replicas:
         if self.count > 1:
             whole = torch.get_num_threads()
-            self._pool = ThreadPoolExecutor(
-                self.count, "replica", initializer=torch.set_num_threads, initargs=(max(1, whole // self.count),)
-            )
-            list(self._pool.map(lambda _: None, range(self.count)))
-            torch.set_num_threads(whole)  # what threads that are yet to come begin with
+            met = Barrier(self.count + 1)
+
+            def begin() -> None:
+                # the first use of a count in a thread replaces what was set there by what is set elsewhere: so ask, then set
+                torch.get_num_threads()
+                torch.set_num_threads(max(1, whole // self.count))
+                met.wait()
+
+            self._pool = ThreadPoolExecutor(self.count, "replica")
+            started = [
+                self._pool.submit(begin) for _ in range(self.count)
+            ]  # each waits, so each has a thread of its own
+            met.wait()
+            for each in started:
+                each.result()
+            torch.set_num_threads(whole)  # this one, and threads that are yet to come
         return self
 
     def __exit__(
