@@ -15,7 +15,7 @@ from rung.alignment.methods.ppo import Ppo
 from rung.alignment.methods.reinforce import Reinforce
 from rung.alignment.methods.rloo import Rloo
 from rung.alignment.methods.trpo import Trpo, search, solve
-from rung.alignment.policies.policy import rollouts, scores
+from rung.alignment.policies.policy import rollouts
 from rung.alignment.policies.table import TablePolicy
 from rung.alignment.runs.loop import slopes
 from rung.core.errors import InputError
@@ -149,7 +149,7 @@ def test_the_trust_region_step_is_the_natural_gradient_and_as_long_as_the_bound(
     batch = plays([0, 0, 0], [0, 1, 2], Bandit(table, WORTH))
     method = Trpo(bound=1e-4, damping=1e-9)
     gradient = exact(table, WORTH).flatten()
-    step = method.direction(scores(table, batch), gradient, len(batch))
+    step = method.direction(table.scores(batch), gradient, len(batch))
     fisher = torch.eye(3, dtype=torch.float64) / 3 - torch.full((3, 3), 1 / 9, dtype=torch.float64)
     natural = torch.linalg.pinv(fisher) @ gradient
     assert torch.allclose(step / step.norm(), natural / natural.norm(), atol=1e-6)

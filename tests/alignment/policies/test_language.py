@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from rung.alignment.policies.language import LanguagePolicy
-from rung.alignment.policies.policy import Trajectory, scores
+from rung.alignment.policies.policy import Trajectory
 from rung.alignment.runs.player import Sampler
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, Sampling
+from rung.tuning.compute.replicas import Replicas, replicate
 from rung.tuning.compute.session import open_session
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.weights import Base, unpack
@@ -27,10 +29,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture
-def policy(tiny: Base) -> LanguagePolicy:
-    made = LanguagePolicy(open_session(tiny, RECIPE), RECIPE, 0.7)
-    made.set(torch.randn(made.vector.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
-    return made
+def policy(tiny: Base) -> Iterator[LanguagePolicy]:
+    session = open_session(tiny, RECIPE)
+    with Replicas([session, replicate(session)]) as replicas:
+        made = LanguagePolicy(replicas, RECIPE, 0.7)
+        made.set(torch.randn(made.vector.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
+        yield made
 
 
 BATCH = [
@@ -65,8 +69,21 @@ def test_the_gradient_is_that_of_finite_differences(policy: LanguagePolicy) -> N
     assert slope == pytest.approx(float(policy.grad.norm()), rel=2e-3)
 
 
+def test_two_threads_compute_what_one_does(policy: LanguagePolicy) -> None:
+    coefficients = torch.randn(12, generator=torch.Generator().manual_seed(3))
+    alone = LanguagePolicy(Replicas([policy.session]), RECIPE, 0.7)
+    found = []
+    for one in (policy, alone, policy):
+        one.grad.zero_()
+        one.push(BATCH, coefficients)
+        found.append((one.states(BATCH), one.grad.clone(), one.scores(BATCH)))
+    for mine, theirs, again in zip(*found, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4)
+        assert torch.equal(mine, again)
+
+
 def test_scores_add_up_to_the_gradient(policy: LanguagePolicy) -> None:
-    each = scores(policy, BATCH)
+    each = policy.scores(BATCH)
     policy.push(BATCH, torch.ones(12))
     assert torch.allclose(each.sum(0), policy.grad, atol=1e-4)
 

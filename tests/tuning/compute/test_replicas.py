@@ -69,7 +69,7 @@ def test_each_replica_has_its_part_of_the_cores(session: Session, rows: list[Tok
     try:
         with Replicas([session, replicate(session)]) as replicas:
             batches = split(rows, 1024, 2)
-            assert replicas._run(batches, lambda _, __: torch.get_num_threads(), train=False) == [2, 2]
+            assert replicas.run(batches, lambda _, __: torch.get_num_threads(), train=False) == [2, 2]
             assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)

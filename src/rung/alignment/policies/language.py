@@ -12,22 +12,27 @@ from rung.alignment.policies.policy import Batch
 from rung.models.adapters.lora import Lora, matrices
 from rung.tuning.batches import MicroBatch, TokenRow, split
 from rung.tuning.compute.lower import CachedOutputs
-from rung.tuning.compute.session import Session, states
+from rung.tuning.compute.session import Session, below, states
 from rung.tuning.trainer.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
+    from rung.tuning.compute.replicas import Replicas
+
+Piece = tuple[MicroBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]
+"""Some rows of a batch, and the flat places of their actions in it."""
 CHUNK = 128
 """Actions whose logits over the whole vocabulary are held at once."""
 
 
 class LanguagePolicy:
-    """The session's model, its probabilities sharpened by ``temperature`` as its replies are sampled. ``tokens`` are computed at
-    once. What frozen layers put out is computed once for a batch and kept while it is asked for again."""
+    """The session's model, its probabilities sharpened by ``temperature`` as its replies are sampled, computed by ``replicas`` of it
+    side by side. What frozen layers put out is computed once for a batch and kept while it is asked for again."""
 
-    def __init__(self, session: Session, recipe: Recipe, temperature: float = 1.0) -> None:
-        self.session, self.recipe, self.temperature = session, recipe, temperature
+    def __init__(self, replicas: Replicas, recipe: Recipe, temperature: float = 1.0) -> None:
+        self.replicas, self.recipe, self.temperature = replicas, recipe, temperature
+        self.session = replicas.sessions[0]
         self._held: tuple[int, ...] = ()
 
     @property
@@ -56,14 +61,15 @@ class LanguagePolicy:
     def states(self, batch: Batch) -> torch.Tensor:
         import torch
 
-        out: torch.Tensor | None = None
-        with torch.no_grad():
-            for micro, index in self._micro(batch):
-                hidden = states(self.session, micro) / self.temperature
-                if out is None:
-                    out = hidden.new_empty(sum(len(one.actions) for one in batch), hidden.shape[1])
-                out[index] = hidden
-        assert out is not None, "a batch has actions"
+        def work(session: Session, piece: Piece) -> torch.Tensor:
+            with torch.no_grad():
+                return states(session, piece[0]) / self.temperature
+
+        pieces = self._pieces(batch)
+        found = self.replicas.run(pieces, work, train=False)
+        out = found[0].new_empty(sum(len(one.actions) for one in batch), found[0].shape[1])
+        for (_, index), hidden in zip(pieces, found, strict=True):
+            out[index] = hidden
         return out
 
     def judge(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,18 +92,39 @@ class LanguagePolicy:
         return states
 
     def push(self, batch: Batch, coefficients: torch.Tensor) -> None:
+        self.replicas.clear()
+        self.replicas.run(
+            self._pieces(batch), lambda session, piece: self._push(session, piece, coefficients), train=False
+        )
+        self.replicas.gather()
+
+    def scores(self, batch: Batch) -> torch.Tensor:
+        import torch
+
+        def work(session: Session, one: int) -> torch.Tensor:
+            session.grad.zero_()
+            (piece,) = self._split([batch[one]], 1)
+            self._push(session, piece, torch.ones(len(batch[one].actions)))
+            return session.grad.clone()
+
+        self._pieces(batch)
+        rows = self.replicas.run(range(len(batch)), work, train=False)
+        self.session.grad.zero_()
+        return torch.stack(rows)
+
+    def _push(self, session: Session, piece: Piece, coefficients: torch.Tensor) -> None:
         import torch
 
         from rung.tuning.compute import kernels
 
-        weight = self.session.causal.get_output_embeddings().weight
-        for micro, index in self._micro(batch):
-            if not bool(coefficients[index].any()):
-                continue
-            hidden = states(self.session, micro) / self.temperature
-            targets = torch.from_numpy(micro.targets).to(self.session.device)
-            losses = kernels.Head.apply(hidden, weight, targets, 256)
-            (-losses * coefficients[index].to(losses.dtype)).sum().backward()
+        micro, index = piece
+        if not bool(coefficients[index].any()):
+            return
+        weight = session.causal.get_output_embeddings().weight
+        hidden = states(session, micro) / self.temperature
+        targets = torch.from_numpy(micro.targets).to(session.device)
+        losses = kernels.Head.apply(hidden, weight, targets, 256)
+        (-losses * coefficients[index].to(losses.dtype)).sum().backward()
 
     def mismatch(self, states: torch.Tensor, batch: Batch) -> float | None:
         """Mean distance between the log-probabilities that the sampler gave (at temperature 1) and those computed here, over the
@@ -121,19 +148,29 @@ class LanguagePolicy:
         for at in range(0, len(states), CHUNK):
             yield at, torch.log_softmax((states[at : at + CHUNK].detach() @ weight.t()).float(), -1)
 
-    def _micro(self, batch: Batch) -> Iterator[tuple[MicroBatch, np.ndarray[tuple[int], np.dtype[np.intp]]]]:
-        """The batch in pieces, each with the flat places of its actions. ``split`` and ``assemble`` change the order of rows, so
-        places go by the row's id."""
+    def _pieces(self, batch: Batch) -> list[Piece]:
+        """The batch in pieces for all replicas, with what the frozen layers put out for it computed."""
+        pieces = self._split(batch, self.replicas.count)
+        held = tuple(hash(row.ids) for micro, _ in pieces for row in micro.members)
+        if self.session.frozen and held != self._held:
+            kept = CachedOutputs()
+            found = self.replicas.run([micro for micro, _ in pieces], below, train=False)
+            for (micro, _), outputs in zip(pieces, found, strict=True):
+                kept.put(micro, outputs)
+            for session in self.replicas.sessions:
+                session.kept = kept
+            self._held = held
+        return pieces
+
+    def _split(self, batch: Batch, count: int) -> list[Piece]:
+        """``split`` and ``assemble`` change the order of rows, so places go by the row's id."""
         rows, places, at = [], {}, 0
         for number, one in enumerate(batch):
             trained = (False,) * len(one.context) + (True,) * len(one.actions)
             rows.append(TokenRow(str(number), (*one.context, *one.actions), trained))
             places[str(number)] = np.arange(at, at + len(one.actions))
             at += len(one.actions)
-        if self.session.frozen:
-            held = tuple(map(hash, (row.ids for row in rows)))
-            if held != self._held:
-                self.session.kept, self._held = CachedOutputs(), held
-                self.session.keep(rows, self.recipe.tokens, lambda _: None)
-        for micro in split(rows, self.recipe.tokens):
-            yield micro, np.concatenate([places[row.id] for row in micro.members])
+        return [
+            (micro, np.concatenate([places[row.id] for row in micro.members]))
+            for micro in split(rows, self.recipe.tokens, count)
+        ]

@@ -74,6 +74,10 @@ class LearnablePolicy(Protocol):
         """Add to ``grad`` the sum over actions of coefficient times the gradient of the action's log-probability."""
         ...
 
+    def scores(self, batch: Batch) -> torch.Tensor:
+        """The gradient of each trajectory's log-probability: shape (trajectories, parameters). ``grad`` is left at zero."""
+        ...
+
 
 def rollouts(batch: Batch, kl: Array, values: Array, baseline: float | None) -> Rollouts:
     """A batch as the arrays that credit is computed from."""
@@ -85,16 +89,3 @@ def rollouts(batch: Batch, kl: Array, values: Array, baseline: float | None) -> 
         values,
         baseline,
     )
-
-
-def scores(policy: LearnablePolicy, batch: Batch) -> torch.Tensor:
-    """The gradient of each trajectory's log-probability: shape (trajectories, parameters). ``policy.grad`` is left at zero."""
-    import torch
-
-    out = []
-    for one in batch:
-        policy.grad.zero_()
-        policy.push([one], torch.ones(len(one.actions), dtype=policy.grad.dtype))
-        out.append(policy.grad.clone())
-    policy.grad.zero_()
-    return torch.stack(out)

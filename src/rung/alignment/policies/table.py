@@ -75,6 +75,17 @@ class TablePolicy:
         slope[torch.arange(len(at)), taken] += 1
         self.grad.view(self.shape).index_add_(0, at, slope * coefficients[:, None])
 
+    def scores(self, batch: Batch) -> torch.Tensor:
+        import torch
+
+        rows = []
+        for one in batch:
+            self.grad.zero_()
+            self.push([one], torch.ones(len(one.actions), dtype=self.grad.dtype))
+            rows.append(self.grad.clone())
+        self.grad.zero_()
+        return torch.stack(rows)
+
     @staticmethod
     def _at(batch: Batch) -> torch.Tensor:
         import torch

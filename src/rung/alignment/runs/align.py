@@ -135,19 +135,23 @@ def align_language(
     config: AlignConfig, task: Task | None, resources: Resources, settings: Settings, watch: Spectator
 ) -> AlignmentResult:
     """A language model over a task, or over pairs where there is none."""
+    from rung.tuning.compute.replicas import Replicas
+
     base = find_base(config.model or settings["model"], settings.cache)
     recipe = settle(config.recipe)
-    session = open_session(base, recipe)
-    policy = LanguagePolicy(session, recipe, 1.0 if isinstance(config.method, Dpo) else config.drawing.temperature)
-    key = digest([base.key, encode(recipe), task.hash if task else [str(p) for p in config.pairs], *_identity(config)])
-    work = _Language(config, policy, Chat(base), Checkpoints(config.out, key, Course), watch)
-    if task is None:
-        return work.over_pairs(read_pairs(config.pairs))
-    sampler = Sampler(base, policy, settings)
-    try:
-        return work.over_task(task, sampler, resources)
-    finally:
-        asyncio.run(sampler.close())
+    pairs = [] if task else read_pairs(config.pairs)
+    with Replicas.of(open_session(base, recipe), recipe) as replicas:
+        temperature = 1.0 if isinstance(config.method, Dpo) else config.drawing.temperature
+        policy = LanguagePolicy(replicas, recipe, temperature)
+        key = digest([base.key, encode(recipe), task.hash if task else encode(pairs), *_identity(config)])
+        work = _Language(config, policy, Chat(base), Checkpoints(config.out, key, Course), watch)
+        if task is None:
+            return work.over_pairs(pairs)
+        sampler = Sampler(base, policy, settings)
+        try:
+            return work.over_task(task, sampler, resources)
+        finally:
+            asyncio.run(sampler.close())
 
 
 def questions(task: Task, examples: Sequence[Example], instruction: str) -> list[AskedExample]:

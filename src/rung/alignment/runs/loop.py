@@ -15,7 +15,7 @@ from rung.alignment.methods.method import Actions, AlignMethod, k3, to_go
 from rung.alignment.methods.trpo import Searched, Trpo, search
 from rung.alignment.policies.critic import Critic
 from rung.alignment.policies.language import LanguagePolicy
-from rung.alignment.policies.policy import Batch, LearnablePolicy, rollouts, scores
+from rung.alignment.policies.policy import Batch, LearnablePolicy, rollouts
 from rung.alignment.runs.course import UNWATCHED, Course, Spectator, Update
 from rung.alignment.runs.player import Player
 from rung.core.errors import FitError, InputError
@@ -255,7 +255,7 @@ class Learner:
         norm = float(torch.linalg.vector_norm(gradient))
         if not math.isfinite(norm) or norm == 0:
             return replace(update, norm=norm, moved=0.0, fraction=0.0, note="there was no gradient to follow")
-        step = method.direction(scores(policy, batch), gradient, len(seen.old))
+        step = method.direction(policy.scores(batch), gradient, len(seen.old))
         start = policy.vector.clone()
         at = float((weight * advantage).sum())
 

@@ -35,18 +35,23 @@ class CachedOutputs:
         unique = list({row.ids: row for row in rows}.values())
         if not self._own and len(unique) > 1:
             self._prefix = unique[0].ids[: common_prefix(unique)]
-        length, room, size = len(self._prefix), (machine().memory or 8 << 30) // SHARE, 0
+        room, size = (machine().memory or 8 << 30) // SHARE, 0
         for batch in split([row for row in unique if row.ids not in self._own], tokens):
             if size > room:
                 return
-            outputs = compute(batch)
-            if self._first is None:
-                self._first = outputs[:length].clone()
-            for row, pieces in _cut(batch, outputs):
-                own = pieces[length:].clone()
-                self._own[row.ids] = own
-                size += own.nbytes
+            size += self.put(batch, compute(batch))
             done(len(self._own))
+
+    def put(self, batch: MicroBatch, outputs: torch.Tensor) -> int:
+        """Keep the outputs of a micro-batch, shape (tokens, hidden); how many bytes that takes."""
+        length, size = len(self._prefix), 0
+        if self._first is None:
+            self._first = outputs[:length].clone()
+        for row, pieces in _cut(batch, outputs):
+            own = pieces[length:].clone()
+            self._own[row.ids] = own
+            size += own.nbytes
+        return size
 
     def take(self, batch: MicroBatch) -> torch.Tensor | None:
         """The outputs of a micro-batch, shape (tokens, hidden); None when one of its rows is not kept."""

@@ -23,6 +23,7 @@ from rung.tuning.compute.session import Session, losses
 from rung.tuning.trainer.recipe import Recipe
 
 T = TypeVar("T")
+S = TypeVar("S")
 MOST = 2
 """Threads that compute side by side; each uses its part of the cores within its products."""
 
@@ -78,8 +79,7 @@ class Replicas:
     def gradient(self, batches: Sequence[MicroBatch], weight: float) -> tuple[float, list[str]]:
         """Add to the session's gradient that of ``weight`` times the sum of the losses; that sum so weighed, and the ids of the
         rows where it is not finite (their gradient is not computed). Equal batches give equal bits."""
-        for session in self.sessions[1:]:
-            session.grad.zero_()
+        self.clear()
 
         def work(session: Session, batch: MicroBatch) -> float:
             part = losses(session, batch).sum() * weight
@@ -88,9 +88,8 @@ class Replicas:
                 part.backward()
             return value
 
-        found = self._run(batches, work, train=True)
-        for session in self.sessions[1:]:
-            self.sessions[0].grad.add_(session.grad)
+        found = self.run(batches, work, train=True)
+        self.gather()
         bad = [
             row.id
             for batch, value in zip(batches, found, strict=True)
@@ -99,6 +98,16 @@ class Replicas:
         ]
         return sum(found), bad
 
+    def clear(self) -> None:
+        """Forget the gradients of the copies; the session's own stays."""
+        for session in self.sessions[1:]:
+            session.grad.zero_()
+
+    def gather(self) -> None:
+        """Add the gradients of the copies to the session's own."""
+        for session in self.sessions[1:]:
+            self.sessions[0].grad.add_(session.grad)
+
     def loss(self, batches: Sequence[MicroBatch]) -> float:
         """The sum of the losses of all trained tokens, without gradients and dropout."""
 
@@ -106,12 +115,12 @@ class Replicas:
             with torch.no_grad():
                 return float(losses(session, batch).sum())
 
-        return sum(self._run(batches, work, train=False))
+        return sum(self.run(batches, work, train=False))
 
-    def _run(self, batches: Sequence[MicroBatch], work: Callable[[Session, MicroBatch], T], *, train: bool) -> list[T]:
-        """``work`` of every batch, in their order."""
+    def run(self, batches: Sequence[S], work: Callable[[Session, S], T], *, train: bool) -> list[T]:
+        """``work`` of every batch, in their order; each is done by the same session whenever there are as many."""
 
-        def share(place: int, mine: Sequence[MicroBatch]) -> list[T]:
+        def share(place: int, mine: Sequence[S]) -> list[T]:
             session = self.sessions[place]
             session.model.train(train)
             return [work(session, batch) for batch in mine]
