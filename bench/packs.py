@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from rung.core.parts import registry
 from rung.core.protocols import Context
 from rung.core.types import Case, Example, Split, Task
-from rung.foundations.rules import Rules
+from rung.foundations.baselines.rules import Rules
 from rung.tasks import load
 from rung.tasks.identity import identity
 

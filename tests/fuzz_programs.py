@@ -17,8 +17,8 @@ from rung.core.parts import program as programs
 from rung.core.parts.program import attempt
 from rung.core.protocols import Program
 from rung.core.types import Example, ResponseFormat, Sampling
-from rung.foundations.nearest import NearestProgram
-from rung.foundations.rules import FieldRulesProgram, RulesProgram
+from rung.foundations.baselines.nearest import NearestProgram
+from rung.foundations.baselines.rules import FieldRulesProgram, RulesProgram
 from rung.models.providers.fake import Fake
 from rung.prompts.patterns.asking.outline import Outline, OutlineProgram
 from rung.prompts.patterns.checking.checked.program import CheckedProgram

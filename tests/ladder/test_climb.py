@@ -259,7 +259,7 @@ def test_the_fit_key_ignores_test_and_sees_everything_else(task: Task) -> None:
 
 
 def test_a_changed_default_is_another_fit(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rung.foundations.linear import Linear
+    from rung.foundations.baselines.linear import Linear
 
     choice = RungChoice("linear")
     key = fit_key(choice, make_rung(choice), task, "m", 0)

@@ -24,6 +24,8 @@ from rung.studies.agents.calls import Calls
 from rung.studies.agents.oracle import Oracle
 from rung.studies.agents.teams import Teams
 from rung.studies.agents.window import Windows
+from rung.studies.lab import LABS
+from rung.studies.lab.language.ladder import LanguageLadder
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
 from rung.studies.models.forgetting import Forgetting
@@ -39,6 +41,7 @@ from rung.studies.tasks.shots import Shots
 from rung.studies.tasks.swap import SwapTest
 from rung.studies.tasks.sweep import Sweep
 from tests import desk
+from tests.studies.lab.test_experiment import story
 
 
 def meetings(folder: Path) -> Path:
@@ -77,7 +80,10 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
     (folder / "cases.csv").write_text("prompt,reference\nSay north.,Say north.\nSay south.,up\n")
     pairs = [{"input": f"q{n}", "output_1": "a longer one", "output_2": "short", "label": 1 + n % 2} for n in range(6)]
     (folder / "judged.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "text.txt").write_text(story(3000))
+    text = (str(folder / "text.txt"),)
     small: dict[str, Study[Any, Any]] = {
+        "lm": LanguageLadder(("markov",), text=text, sample=20),
         "ablation": Ablate(shots=2, limit=4),
         "factorial": RunFactorial("few-shot=2", limit=4),
         "few-shot": Shots("0,2", limit=4),
@@ -139,7 +145,7 @@ async def test_every_study_keeps_the_contract(name: str, task: Task, lab: Lab, p
         json.loads(study.json(found))
     asked = models(pool)
     repeated = await study.run(about, lab)
-    assert study.table(repeated) == shown or name in ("curve", "oracle")  # what it took is a time
+    assert study.table(repeated) == shown or name in (*LABS, "curve", "oracle")  # what it took is a time
     if name != "eval":  # opens models of its own
         assert models(pool) == asked, "a second time everything comes from the journal"
     assert [row.name for row in lab.store.studies.newest(2)] == [name, name]

@@ -28,6 +28,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "rate": ("task.rate:rate", "Let people say which of two rungs' answers is better."),
         "sweep": ("task.study:sweep", "Measure how random the answers are, by sampling settings."),
         "forgetting": ("task.study:forgetting", "Compare two models on what one was not tuned for."),
+        "lab": ("machine.lab:app", "Train small models from scratch, look inside them, measure them."),
         "studies": ("task.study:studies", "List the studies that were made, or show one again."),
     },
     "Use it": {

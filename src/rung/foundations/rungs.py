@@ -1,14 +1,14 @@
 """Rungs and programs of this room, by name."""
 
 RUNGS = {
-    "rules": "rung.foundations.rules:Rules",
-    "nearest": "rung.foundations.nearest:Nearest",
-    "linear": "rung.foundations.linear:Linear",
+    "rules": "rung.foundations.baselines.rules:Rules",
+    "nearest": "rung.foundations.baselines.nearest:Nearest",
+    "linear": "rung.foundations.baselines.linear:Linear",
 }
 
 PROGRAMS = {
-    "rules": "rung.foundations.rules:RulesProgram",
-    "field-rules": "rung.foundations.rules:FieldRulesProgram",
-    "nearest": "rung.foundations.nearest:NearestProgram",
-    "linear": "rung.foundations.linear:LinearProgram",
+    "rules": "rung.foundations.baselines.rules:RulesProgram",
+    "field-rules": "rung.foundations.baselines.rules:FieldRulesProgram",
+    "nearest": "rung.foundations.baselines.nearest:NearestProgram",
+    "linear": "rung.foundations.baselines.linear:LinearProgram",
 }

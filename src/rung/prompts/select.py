@@ -15,8 +15,8 @@ from rung.core.errors import InputError
 from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Embedder, Resources
 from rung.core.types import Example, Input, text_of
-from rung.foundations.mmr import mmr
-from rung.foundations.tfidf import Similar, top
+from rung.foundations.text.mmr import mmr
+from rung.foundations.text.tfidf import Similar, top
 from rung.tasks.identity import identity
 from rung.tasks.near import SHINGLE
 

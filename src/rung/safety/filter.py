@@ -19,8 +19,8 @@ from rung.core.text.pattern import compile_pattern
 from rung.core.types import Interval
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import SUFFIXES, Layout
+from rung.foundations.text.tfidf import Tfidf
 from rung.foundations.text.words import visible
-from rung.foundations.tfidf import Tfidf
 from rung.metrics.stats import wilson
 
 
@@ -104,7 +104,7 @@ class TrainedFilter:
     def fit(cls, harmful: Sequence[str], harmless: Sequence[str], *, threshold: float = 0.5) -> TrainedFilter:
         """Learn from texts of both kinds, weighted alike. Raises InputError with fewer than two of either, or a
         threshold outside (0, 1)."""
-        from rung.foundations.linear import regress
+        from rung.foundations.baselines.linear import regress
 
         if min(len(harmful), len(harmless)) < 2 or not 0 < threshold < 1:
             raise InputError(

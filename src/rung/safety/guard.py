@@ -15,7 +15,7 @@ from rung.core.parts.rung import make_rung
 from rung.core.protocols import Context, Model, Program, Resources, Traits
 from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Failure, Input, RungChoice, Step, Task, text_of
-from rung.foundations.tfidf import save_arrays
+from rung.foundations.text.tfidf import save_arrays
 from rung.safety.filter import ABUSE, RULES, AnyFilter, Filter, RuleFilter, TrainedFilter, read_texts
 
 WEIGHTS = "filter.npz"

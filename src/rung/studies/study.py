@@ -25,6 +25,7 @@ from rung.ladder.records import RunRecord
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, holm
 from rung.store import Store, StoredStudy
+from rung.studies.lab import LABS
 
 S = TypeVar("S")
 F = TypeVar("F")
@@ -58,6 +59,7 @@ STUDIES: dict[str, str] = {
     "window": "agents.window:Windows",
     "oracle": "agents.oracle:Oracle",
     "teams": "agents.teams:Teams",
+    **{name: f"lab.{place}" for name, (place, _) in LABS.items()},
 }
 """Every study by name: where its class is."""
 

@@ -18,8 +18,8 @@ from rung.core.protocols import Embedder, Resources
 from rung.core.system.arrays import read_arrays
 from rung.core.system.files import write_file
 from rung.core.types import Case, Interval, Score, text_of
-from rung.foundations.linear import regress
-from rung.foundations.tfidf import save_arrays
+from rung.foundations.baselines.linear import regress
+from rung.foundations.text.tfidf import save_arrays
 from rung.metrics.mean import VALUES, Mean
 from rung.metrics.stats import Difference, paired, wilson
 

@@ -22,6 +22,7 @@ from rung.ladder.view.live import tell
 from rung.models import Pool
 from rung.store import Store, open_store
 from rung.studies import study as room
+from rung.studies.lab import LABS
 from rung.studies.study import Lab, Study
 
 
@@ -85,7 +86,7 @@ def verb(name: str) -> Callable[..., None]:
     def of_models(study: Any, json: Json = False, store: StoreUrl = None) -> None:
         make(study, lambda _: (None, None), Settings({"store": store}), json)
 
-    named = any(item.name in ("model", "before") for item in fields(kind))
+    named = name in LABS or any(item.name in ("model", "before") for item in fields(kind))
     verbs: dict[str, Callable[..., None]] = {
         "task": of_task,
         "run": of_run,

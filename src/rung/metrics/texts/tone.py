@@ -25,8 +25,8 @@ class Voice:
     """Logistic regression over word and character n-grams: the probability that a sentence is the house's own."""
 
     def __init__(self, texts: Sequence[str], own: Sequence[bool]) -> None:
-        from rung.foundations.linear import regress
-        from rung.foundations.tfidf import Tfidf
+        from rung.foundations.baselines.linear import regress
+        from rung.foundations.text.tfidf import Tfidf
 
         self._counts, rows = Tfidf.learn(texts)
         self._model = regress(rows, np.asarray(own, dtype=bool), C=STRENGTH)

@@ -58,7 +58,7 @@ def fit_counts(kind: str, texts: Sequence[str], dimensions: int, path: Path) -> 
     import numpy as np
     from sklearn.feature_extraction.text import CountVectorizer
 
-    from rung.foundations.tfidf import save_arrays
+    from rung.foundations.text.tfidf import save_arrays
 
     counter = CountVectorizer(token_pattern=WORD, max_features=dimensions, dtype=np.int32)
     try:

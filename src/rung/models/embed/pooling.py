@@ -49,7 +49,7 @@ class Sif:
         """Write it as an ``.npz`` without pickles, in one step."""
         import numpy as np
 
-        from rung.foundations.tfidf import save_arrays
+        from rung.foundations.text.tfidf import save_arrays
 
         tokens = sorted(self.chances)
         direction = np.zeros(0, np.float32) if self.direction is None else self.direction

@@ -72,7 +72,7 @@ class RefusalModel:
         gives the best balanced accuracy on them. Raises InputError when one of the two kinds is missing."""
         import numpy as np
 
-        from rung.foundations.linear import regress
+        from rung.foundations.baselines.linear import regress
 
         labels = np.array(answerable, bool)
         if labels.all() or not labels.any():

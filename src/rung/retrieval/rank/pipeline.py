@@ -11,7 +11,7 @@ import numpy as np
 
 from rung.core.protocols import Filter
 from rung.core.types import Hit, Passage, Span
-from rung.foundations.mmr import mmr
+from rung.foundations.text.mmr import mmr
 from rung.retrieval.keyword.highlight import highlight
 from rung.retrieval.rank.fuse import fuse
 from rung.retrieval.rank.options import SearchOptions

@@ -97,7 +97,7 @@ def suspects(
 def neighbours(texts: Sequence[str], given: Sequence[str], k: int) -> tuple[NDArray[Any], list[str], NDArray[Any]]:
     """For each row: the share of its neighbours' votes for its own label, the label with the most votes among the
     others, and its share. A row that is like no other supports itself."""
-    from rung.foundations.tfidf import Tfidf
+    from rung.foundations.text.tfidf import Tfidf
 
     names = sorted(set(given))
     index = {name: place for place, name in enumerate(names)}

@@ -36,7 +36,7 @@ from rung.core.types import (
     as_input,
 )
 from rung.foundations.text.sentences import lines
-from rung.foundations.tfidf import Tfidf
+from rung.foundations.text.tfidf import Tfidf
 from rung.metrics.stats import wilson
 from rung.metrics.texts.grounding import NAME, NUMBER, claims, missing
 from rung.prompts.answer import ask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rung.core.errors import InputError
-from rung.foundations.tfidf import Similar, top
+from rung.foundations.text.tfidf import Similar, top
 
 
 class PassageSearch:

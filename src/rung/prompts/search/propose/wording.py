@@ -10,8 +10,8 @@ from math import log
 import numpy as np
 
 from rung.core.types import Example, text_of
+from rung.foundations.text.tfidf import Tfidf
 from rung.foundations.text.words import words as words_of
-from rung.foundations.tfidf import Tfidf
 from rung.prompts.program import PromptProgram
 from rung.prompts.search.propose.proposal import (
     Material,

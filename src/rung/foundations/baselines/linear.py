@@ -16,7 +16,7 @@ from rung.core.parts.program import inside
 from rung.core.protocols import Context, Embedder, Resources, Traits
 from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Input, Progress, Task, text_of
-from rung.foundations.tfidf import Onehot, Tfidf, save_arrays
+from rung.foundations.text.tfidf import Onehot, Tfidf, save_arrays
 
 WEIGHTS = "linear.npz"
 SEARCH = 2500

@@ -6,7 +6,7 @@ import random
 
 from rung.core.codec import canonical
 from rung.core.types import Example, ResponseFormat, Task
-from rung.foundations.rules import Rules, RulesProgram
+from rung.foundations.baselines.rules import Rules, RulesProgram
 
 
 def task(rows: list[tuple[str, str]]) -> Task:

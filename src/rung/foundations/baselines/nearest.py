@@ -15,7 +15,7 @@ from rung.core.codec import canonical
 from rung.core.parts.program import Rows, inside
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Answer, Input, Task, text_of
-from rung.foundations.tfidf import Similar, top
+from rung.foundations.text.tfidf import Similar, top
 
 
 class NearestProgram:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from rung.foundations.tfidf import Similar, Tfidf, top
+from rung.foundations.text.tfidf import Similar, Tfidf, top
 
 WORDS = [
     "the",

@@ -15,10 +15,10 @@ from rung.core.parts import program as programs
 from rung.core.protocols import Context, Program, Rung
 from rung.core.system.arrays import read_arrays
 from rung.core.types import Answer, Example, ResponseFormat, Result, Score, Task, Usage
-from rung.foundations.linear import Linear
-from rung.foundations.nearest import Nearest
-from rung.foundations.rules import FieldRulesProgram, Rules
-from rung.foundations.tfidf import save_arrays
+from rung.foundations.baselines.linear import Linear
+from rung.foundations.baselines.nearest import Nearest
+from rung.foundations.baselines.rules import FieldRulesProgram, Rules
+from rung.foundations.text.tfidf import save_arrays
 from rung.models import Pool
 
 TEXTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rung.foundations.mmr import mmr
+from rung.foundations.text.mmr import mmr
 
 
 def test_a_twin_waits_for_something_else() -> None:

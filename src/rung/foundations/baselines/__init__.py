@@ -1,0 +1,1 @@
+"""What most tasks should be compared with: no language model at all."""

@@ -1,0 +1,6 @@
+"""Experiments with the models of ``rung.foundations``: each is a study (``rung.studies.study``), and a verb of ``rung lab``."""
+
+LABS: dict[str, tuple[str, str]] = {
+    "lm": ("language.ladder:LanguageLadder", "Train language models on one text: bits a byte, pair by pair."),
+}
+"""Every experiment by name: where its class is in this room, and what it does, in the order of ``rung lab``."""

@@ -1,0 +1,106 @@
+"""The text that an experiment reads: files and folders of any kind that is read here, or what every Python brings along."""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rung.core.errors import InputError
+from rung.documents import read as read_document
+from rung.documents import scan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PACKAGES, LIBRARY = "python-packages", "python"
+"""Names of texts that are on every machine: docstrings of the installed packages, and those of the standard library alone."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text's bytes (UTF-8), its end held out: ``train`` of shape (n,), ``held`` of shape (pieces, context + piece), where the
+    first ``context`` bytes of a piece are read and not counted."""
+
+    name: str
+    train: NDArray[np.uint8]
+    held: NDArray[np.uint8]
+    context: int
+
+    @property
+    def scored(self) -> int:
+        """Bytes of the held-out pieces that are counted."""
+        return self.held.shape[0] * (self.held.shape[1] - self.context)
+
+
+def text(places: Sequence[str]) -> tuple[str, str]:
+    """The text of files and folders (or of ``python``, ``python-packages``) joined, and its name. Raises InputError for places
+    that are not there, and for a text without a letter or digit."""
+    parts: list[str] = []
+    for place in places or (LIBRARY,):
+        if place in (LIBRARY, PACKAGES):
+            parts.append(docstrings(place))
+        else:
+            parts += [document.text for source in scan([place]) for document in read_document(source)]
+    joined = "\n".join(parts)
+    name = ", ".join(Path(place).name or place for place in places or (LIBRARY,))
+    if not any(letter.isalnum() for letter in joined):
+        raise InputError(f"{name} holds no letter", remedy="name a text: --text FILE", code="no-letters")
+    return joined, name
+
+
+def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 448, context: int = 64) -> Corpus:
+    """The first ``most`` bytes of a text: its last tenth, but at most ``pieces``, is held out. Raises InputError for a text that
+    is too short for two pieces, or that says one thing only."""
+    joined, name = text(places)
+    data = np.frombuffer(joined.encode("utf-8", "replace")[:most], np.uint8)
+    width = context + piece
+    count = min(pieces, len(data) // 10 // width)
+    if count < 2:
+        raise InputError(
+            f"{name} has {len(data):,} bytes, expected at least {20 * width:,}: a tenth is held out",
+            remedy="name a longer text: --text FILE",
+            code="short-text",
+        )
+    if len(set(joined.split())) < 2 or len(np.unique(data)) < 3:
+        raise InputError(
+            f"{name} has one word only: there is nothing to learn", remedy="name another text", code="one-word"
+        )
+    held = data[len(data) - count * width :].reshape(count, width)
+    return Corpus(name, data[: len(data) - count * width], held, context)
+
+
+@cache
+def docstrings(place: str) -> str:
+    """Docstrings of the standard library's modules, or of all installed packages, by path; what does not parse is left out."""
+    paths = sysconfig.get_paths()
+    roots = [Path(paths["stdlib"])] if place == LIBRARY else [Path(paths["stdlib"]), *_installed()]
+    found: dict[str, None] = {}
+    for root in roots:
+        for file in sorted(root.rglob("*.py")):
+            inner = file.relative_to(root).parts
+            if place == LIBRARY and ("site-packages" in inner or "test" in inner or "tests" in inner):
+                continue
+            found.update(dict.fromkeys(_strings(file)))
+    return "\n\n".join(found)
+
+
+def _installed() -> list[Path]:
+    return list({Path(np.__file__).parents[1], Path(sysconfig.get_paths()["purelib"])})
+
+
+def _strings(file: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError, ValueError, OSError, RecursionError, MemoryError):
+        return
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (said := ast.get_docstring(node)) and len(said) > 40:
+            yield said

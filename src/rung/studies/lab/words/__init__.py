@@ -1,0 +1,1 @@
+"""Experiments with vectors of words."""
