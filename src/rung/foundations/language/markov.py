@@ -28,7 +28,7 @@ DEEPEST = 6
 
 
 @dataclass(frozen=True)
-class Order:
+class ContextCounts:
     """Contexts of one length: sorted numbers, how often each was seen and by how many kinds it was followed; and the same for
     contexts with what followed (context * 256 + byte)."""
 
@@ -43,7 +43,7 @@ class Order:
 class MarkovModel:
     """``orders`` from 0 to the model's own."""
 
-    orders: tuple[Order, ...]
+    orders: tuple[ContextCounts, ...]
 
     @classmethod
     def fit(cls, data: NDArray[np.uint8], order: int) -> MarkovModel:
@@ -60,7 +60,7 @@ class MarkovModel:
         for length in range(order + 1):
             pairs, counts = np.unique(_keys(data, length) * SYMBOLS + data[length:], return_counts=True)
             contexts, first, kinds = np.unique(pairs // SYMBOLS, return_index=True, return_counts=True)
-            found.append(Order(contexts, np.add.reduceat(counts, first), kinds, pairs, counts))
+            found.append(ContextCounts(contexts, np.add.reduceat(counts, first), kinds, pairs, counts))
         return cls(tuple(found))
 
     @property

@@ -24,7 +24,7 @@ PACKAGES, LIBRARY = "python-packages", "python"
 
 
 @dataclass(frozen=True)
-class Corpus:
+class LabText:
     """A text's bytes (UTF-8), its end held out: ``train`` of shape (n,), ``held`` of shape (pieces, context + piece), where the
     first ``context`` bytes of a piece are read and not counted."""
 
@@ -36,7 +36,7 @@ class Corpus:
     @property
     def scored(self) -> int:
         """Bytes of the held-out pieces that are counted."""
-        return self.held.shape[0] * (self.held.shape[1] - self.context)
+        return int(self.held.size - len(self.held) * self.context)
 
 
 def text(places: Sequence[str]) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def text(places: Sequence[str]) -> tuple[str, str]:
     return joined, name
 
 
-def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 448, context: int = 64) -> Corpus:
+def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 448, context: int = 64) -> LabText:
     """The first ``most`` bytes of a text: its last tenth, but at most ``pieces``, is held out. Raises InputError for a text that
     is too short for two pieces, or that says one thing only."""
     joined, name = text(places)
@@ -73,7 +73,7 @@ def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 448, c
             f"{name} has one word only: there is nothing to learn", remedy="name another text", code="one-word"
         )
     held = data[len(data) - count * width :].reshape(count, width)
-    return Corpus(name, data[: len(data) - count * width], held, context)
+    return LabText(name, data[: len(data) - count * width], held, context)
 
 
 @cache

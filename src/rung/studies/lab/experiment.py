@@ -63,14 +63,14 @@ def page(study: Experiment[Any], found: Any, made: str) -> str:
 
 
 @dataclass
-class Clock:
+class CpuTime:
     """CPU seconds of a block, all threads of this process."""
 
     cpu: float = 0.0
 
 
 @contextmanager
-def timed() -> Iterator[Clock]:
-    clock, started = Clock(), time.process_time()
+def timed() -> Iterator[CpuTime]:
+    clock, started = CpuTime(), time.process_time()
     yield clock
     clock.cpu = round(time.process_time() - started, 2)

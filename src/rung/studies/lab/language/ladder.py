@@ -16,7 +16,7 @@ from rung.foundations.language.markov import MarkovModel
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, interval, paired
-from rung.studies.lab.corpus import Corpus, corpus
+from rung.studies.lab.corpus import LabText, corpus
 from rung.studies.lab.experiment import Experiment, timed
 from rung.studies.study import Lab
 
@@ -97,7 +97,7 @@ class LanguageLadder(Experiment[Climbed]):
             before = scores
         return Climbed(data.name, len(data.train), data.scored, len(data.held), tuple(rows))
 
-    def _markov(self, data: Corpus) -> Trained:
+    def _markov(self, data: LabText) -> LadderRow:
         model = MarkovModel.fit(data.train, self.order)
         start = data.context - self.order
         bits = np.array([model.bits(piece[start:]).mean() for piece in data.held])
@@ -109,7 +109,7 @@ class LanguageLadder(Experiment[Climbed]):
                 out.append(rng.choice(256, p=model.next(np.array(out[-6:], np.uint8))))
             return bytes(out[data.context :]).decode("utf-8", "replace")
 
-        return Trained(f"markov-{self.order}", model.parameters, bits, write)
+        return LadderRow(f"markov-{self.order}", model.parameters, bits, write)
 
     def about(self, subject: None) -> str:
         return ", ".join(self.text) or "python"
@@ -127,7 +127,7 @@ class LanguageLadder(Experiment[Climbed]):
 
 
 @dataclass(frozen=True)
-class Trained:
+class LadderRow:
     """A model that was trained: mean bits a byte of each held-out piece, shape (pieces,), and how it writes."""
 
     name: str
