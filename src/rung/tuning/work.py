@@ -282,7 +282,7 @@ class Tuning:
         return trained
 
     def _write(self, session: Session, kinds: Sequence[Export]) -> None:
-        from rung.tuning.compute import export
+        from rung.tuning.compute import export, rounding
 
         if not kinds:
             return
@@ -297,7 +297,10 @@ class Tuning:
             elif kind == "openvino":
                 export.save_openvino(merged, self.base, target, name=self.order.name)
             elif kind != "adapter":
-                export.save_gguf(merged, self.base, target, kind, name=self.order.name)
+                rounder = rounding.plain
+                if kind == "q4":
+                    rounder = rounding.weighted(rounding.measure(session, rounding.some(self.rows)))
+                export.save_gguf(merged, self.base, target, kind, name=self.order.name, rounder=rounder)
             _mark(target)
 
     def _compare(

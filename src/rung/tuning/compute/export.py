@@ -18,6 +18,7 @@ from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
 from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, finish, layout, stored
+from rung.tuning.compute.rounding import BLOCK, Rounder, plain
 from rung.tuning.compute.session import TASK, Session, lora_config
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.weights import Base, quiet
@@ -29,8 +30,6 @@ Precision = Literal["f16", "q8", "q4"]
 PERMUTED = ("llama", "mistral")
 """Model types whose q and k rows GGUF keeps interleaved for rotary embedding."""
 
-BLOCK = 32
-"""Values that GGUF quantises together."""
 MERGED = ("lora", "qlora", "full")
 """Methods whose result is one set of weights of the base's own shape."""
 
@@ -203,11 +202,17 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
 
 
 def save_gguf(
-    weights: dict[str, torch.Tensor], base: Base, path: Path, precision: Precision, *, name: str = ""
+    weights: dict[str, torch.Tensor],
+    base: Base,
+    path: Path,
+    precision: Precision,
+    *,
+    name: str = "",
+    rounder: Rounder = plain,
 ) -> Path:
     """Write merged weights as GGUF: tensor names by the gguf package's map, metadata (tokenizer, chat template) from the base's
     own file. Matrices become F16, Q8_0 or Q4_0 (32 values a block; a matrix whose rows do not divide stays F16), vectors stay
-    F32. In q4 the embeddings, which are also the output head where the two are tied, and the head itself are Q8_0: every
+    F32. Q4_0 blocks are made by ``rounder``. In q4 the embeddings, which are also the output head where the two are tied, and the head itself are Q8_0: every
     answer's probabilities come out of them, and the engine's reader takes no tied embedding of fewer bits.
 
     The file appears whole or not at all. Raises Unsupported when the base was not a GGUF, FitError when tensors do not match
@@ -241,12 +246,13 @@ def save_gguf(
                 kind = gguf.GGMLQuantizationType(source.kind)
                 writer.add_tensor(source.name, stored(whole, source), raw_dtype=kind)
                 continue
-            data = _checked(source, weights[names[source.name]].numpy())
-            if config.model_type in PERMUTED and names[source.name].endswith(("q_proj.weight", "k_proj.weight")):
-                heads = config.num_attention_heads if ".q_proj" in names[source.name] else config.num_key_value_heads
-                data = permute(data, heads)
+            own = names[source.name]
+            data = _checked(source, weights[own].numpy())
             kind = gguf.GGMLQuantizationType[_kind(source.name, data.shape, precision)]
-            packed = four_bits(data) if kind.name == "Q4_0" else gguf.quants.quantize(data, kind)
+            packed = rounder(own, data) if kind.name == "Q4_0" else gguf.quants.quantize(data, kind)
+            if config.model_type in PERMUTED and own.endswith(("q_proj.weight", "k_proj.weight")):
+                heads = config.num_attention_heads if ".q_proj" in own else config.num_key_value_heads
+                packed = permute(packed, heads)  # a row's blocks are its own
             writer.add_tensor(source.name, packed, raw_dtype=kind)
         finish(writer)
     return path
@@ -273,37 +279,6 @@ def _kind(name: str, shape: tuple[int, ...], precision: Precision) -> str:
     if precision == "f16" or shape[-1] % BLOCK:
         return "F16"
     return "Q4_0" if precision == "q4" and name not in ("token_embd.weight", "output.weight") else "Q8_0"
-
-
-def four_bits(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Q4_0 blocks of a matrix of shape (..., columns), columns a multiple of 32: shape (..., columns / 32 * 18) bytes.
-
-    A block is a 16-bit scale d and 32 whole numbers q of -8 to 7, its values d q. Of 19 ways to round a block the one is taken
-    that loses least, with the scale of least squares (as llama.cpp's ``make_qx_quants``); the gguf package takes the scale
-    from the largest value alone.
-    """
-    blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, BLOCK)
-    out = np.empty((len(blocks), 2 + BLOCK // 2), np.uint8)
-    for start in range(0, len(blocks), 1 << 16):
-        x = blocks[start : start + (1 << 16)]
-        largest = np.take_along_axis(x, np.abs(x).argmax(1, keepdims=True), 1)
-        inverse = np.divide(-1.0, largest, out=np.zeros_like(largest), where=largest != 0)
-        best, scale, chosen = (
-            np.full(len(x), -1.0, np.float32),
-            np.zeros(len(x), np.float32),
-            np.zeros(x.shape, np.int8),
-        )
-        for step in range(-9, 10):
-            q = np.clip(np.rint(x * (inverse * np.float32(8 + 0.1 * step))), -8, 7)
-            both, square = (x * q).sum(1), (q * q).sum(1)
-            d = np.divide(both, square, out=np.zeros_like(both), where=square > 0)
-            better = both * d > best
-            best[better], scale[better], chosen[better] = (both * d)[better], d[better], q[better].astype(np.int8)
-        nibbles = (chosen + np.int8(8)).astype(np.uint8).reshape(-1, 2, BLOCK // 2)
-        part = out[start : start + len(x)]
-        part[:, :2] = scale.astype(np.float16)[:, None].view(np.uint8)
-        part[:, 2:] = nibbles[:, 0] | (nibbles[:, 1] << np.uint8(4))
-    return out.reshape(*weight.shape[:-1], -1)
 
 
 def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, name: str = "") -> Path:
@@ -342,7 +317,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     return folder
 
 
-def permute(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     """Rows of a q or k projection from Hugging Face's half-split rotary order to GGUF's interleaved one (llama.cpp's
     ``convert_hf_to_gguf``)."""
     rows, *rest = weight.shape
