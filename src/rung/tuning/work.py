@@ -297,7 +297,7 @@ class Tuning:
             elif kind == "openvino":
                 export.save_openvino(merged, self.base, target, name=self.order.name)
             elif kind != "adapter":
-                rounder = rounding.plain
+                rounder: rounding.Rounder = rounding.plain
                 if kind == "q4":
                     rounder = rounding.weighted(rounding.measure(session, rounding.some(self.rows)))
                 export.save_gguf(merged, self.base, target, kind, name=self.order.name, rounder=rounder)
