@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (("export", "last", "x"), 2, "rung climb"),
         (("run", "nowhere", "-i", "x"), 2, "rung export"),
         (("serve", "nowhere"), 2, "rung export"),
-        (("config", "colour"), 2, "known:"),
+        (("config", "explain", "colour"), 2, "core_hour"),
         (("validate", "nothing-here"), 2, "no such"),
     ],
 )
@@ -57,6 +58,25 @@ def test_config_names_the_winner(tmp_path: Path) -> None:
     assert "environment RUNG_MODEL" in rows["model"]
     assert "rung.toml" in rows["port"]
     assert "default" in rows["retries"]
+
+
+def test_an_environment_lies_over_the_file_and_explain_says_so(tmp_path: Path) -> None:
+    (tmp_path / "rung.toml").write_text("retries = 2\nport = 9000\n")
+    (tmp_path / "rung.prod.toml").write_text("retries = 9\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNG_ENV", "")
+        done = rung("--env", "prod", "config", "explain", "--json", folder=tmp_path, RUNG_BROKER="amqp://me:secret@host")
+    layers = json.loads(done.stdout)
+    said = [(one["source"].rpartition("/")[2], one["value"]) for one in layers["retries"]]
+    assert said == [("rung.prod.toml", "9"), ("rung.toml", "2"), ("default", "5")]
+    assert layers["port"][0]["value"] == "9000"
+    assert "secret" not in done.stdout
+    assert layers["broker"][0] == {"source": "environment RUNG_BROKER", "value": "amqp://me:...@host"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNG_ENV", "")
+        wrong = rung("--env", "stage", "config", folder=tmp_path)
+    assert wrong.returncode == 2
+    assert "there are: prod" in wrong.stderr
 
 
 @pytest.mark.slow

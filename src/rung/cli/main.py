@@ -5,8 +5,9 @@ A verb's module is imported when it is called: ``rung --help`` reads the table b
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +38,8 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "keys": ("use.keys:app", "Make, list, rotate and revoke API keys of a gateway."),
         "chaos": ("use.chaos:chaos", "Let a gateway's endpoints fail, and see who answers."),
         "forget": ("use.forget:forget", "Delete all that servers kept of a person."),
-        "etl": ("use.etl:etl", "Answer a column for each row of a table, and write both to a database."),
+        "worker": ("use.work.worker:worker", "Answer messages of RabbitMQ or Kafka, each once."),
+        "etl": ("use.work.etl:etl", "Answer a column for each row of a table, and write both to a database."),
         "serve": ("use.serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
         "ab": ("use.ab:ab", "Show both arms of an A/B test that is being served."),
         "eval": ("task.study:eval", "Answer prompts as they are and score the answers."),
@@ -73,7 +75,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "This machine and this program": {
         "models": ("machine.models:app", "List, fetch and describe models."),
-        "config": ("machine.config:config", "Show every setting, its value, and where it came from."),
+        "config": ("machine.config:app", "Show every setting, its value, and where it came from."),
         "store": ("machine.store:app", "Encrypt the store, change its key, decrypt it."),
         "bench": ("machine.bench:app", "Measure a part on this machine."),
         "catalog": ("machine.catalog:app", "Read what each technique is, when it helps, what it costs."),
@@ -107,8 +109,15 @@ app = typer.Typer(
 
 
 @app.callback()
-def rung() -> None:
+def rung(
+    env: Annotated[
+        str | None,
+        typer.Option("--env", metavar="NAME", help="Use the settings of rung.NAME.toml over those of rung.toml."),
+    ] = None,
+) -> None:
     """Climb one ladder: from a plain prompt to a tuned, served model, every step measured with one ruler."""
+    if env is not None:
+        os.environ["RUNG_ENV"] = env  # processes that are started hear of it too
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """Settings: one flat table of typed keys; flags win over the environment, that over the project's file, the user's file and
-the default. ``explain`` tells for each key which of them won."""
+the default. In an environment of a name (``rung --env prod``, RUNG_ENV) a file ``rung.prod.toml`` beside each of the two files wins
+over it. ``explain`` tells for each key which of them won, and what the others say."""
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,16 +71,24 @@ KEYS: dict[str, Key] = {
         Key("rate", float, 0.0, "hosted calls a second at most; 0: no limit"),
         Key("prices", str, "", "a YAML file of prices that override the built-in table"),
         Key("core_hour", float, 0.05, "US dollars that an hour of one core counts when rungs' costs are compared"),
+        Key("broker", str, "", "address of the message broker: amqp://... or kafka://HOST:PORT", personal=True),
         Key("host", str, "127.0.0.1", "address that servers listen on"),
         Key("port", int, 8321, "port that servers listen on"),
     )
 }
 
 
+ENVIRONMENT = "RUNG_ENV"
+"""The variable that names the environment: dev, prod, ..."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
+    """A value and where it came from. ``layers``: all that say something, the one that won first, the default last."""
+
     value: Any
     source: str
+    layers: tuple[tuple[str, Any], ...] = ()
 
 
 def _convert(key: Key, raw: Any, source: str) -> Any:
@@ -142,6 +152,32 @@ def _read_project(path: Path) -> Mapping[str, Any]:
     return document
 
 
+def _overlaid(base: Path, name: str, read: Callable[[Path], Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """A file of settings with that of the environment ``name`` before it, where there is one."""
+    files = [base.with_name(f"{base.stem}.{name}{base.suffix}"), base] if name else [base]
+    return [(str(file), read(file)) for file in files]
+
+
+def _environment(*bases: Path) -> str:
+    """The environment's name. Raises InputError for one that no file is there for."""
+    name = os.environ.get(ENVIRONMENT, "")
+    if not name:
+        return ""
+    found = {
+        file.name[len(base.stem) + 1 : -len(base.suffix)]
+        for base in bases
+        for file in (base.parent.glob(f"{base.stem}.*{base.suffix}") if base.parent.is_dir() else ())
+    }
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name not in found:
+        raise InputError(
+            f"there are no settings for the environment {name!r}",
+            remedy=f"write them into {bases[0].with_name(f'{bases[0].stem}.{name}{bases[0].suffix}')}; there are: "
+            f"{', '.join(sorted(found)) or 'none'}",
+            code="no-environment",
+        )
+    return name
+
+
 class Settings:
     """Resolved settings. ``flags`` are values given on the command line or by a caller (None: not given)."""
 
@@ -150,15 +186,19 @@ class Settings:
         layers: list[tuple[str, Mapping[str, Any]]] = [
             ("flag", {name: value for name, value in (flags or {}).items() if value is not None}),
             ("environment", {k.name: os.environ[k.variable] for k in KEYS.values() if k.variable in os.environ}),
-            (str(project), _read_project(project)),
-            (str(user_file()), _read(user_file())),
         ]
+        name = _environment(project, user_file())
+        layers += _overlaid(project, name, _read_project) + _overlaid(user_file(), name, _read)
         self._values: dict[str, Setting] = {}
         for key in KEYS.values():
-            source, raw = next(((s, layer[key.name]) for s, layer in layers if key.name in layer), ("default", None))
-            value = key.default if source == "default" else _convert(key, raw, source)
-            shown = f"environment {key.variable}" if source == "environment" else source
-            self._values[key.name] = Setting(value, shown)
+            said = [
+                (f"environment {key.variable}" if source == "environment" else source, layer[key.name])
+                for source, layer in layers
+                if key.name in layer
+            ]
+            value = _convert(key, said[0][1], said[0][0]) if said else key.default
+            said.append(("default", key.default))
+            self._values[key.name] = Setting(value, said[0][0], tuple(said))
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name].value

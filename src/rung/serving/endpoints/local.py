@@ -14,8 +14,10 @@ from typing import Any
 from rung.core.codec import encode, spell
 from rung.core.errors import InputError
 from rung.core.parts import program as programs
+from rung.core.parts.place import within
 from rung.core.protocols import Program, Resources, Streaming
 from rung.core.types import Answer, Failure, Input
+from rung.models import Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,21 @@ def open_folder(folder: Path, resources: Resources, *, name: str = "") -> Opened
         None if verified is None else bool(verified) and intact,
         intact,
     )
+
+
+def open_agent(file: Path, pool: Pool, name: str = "") -> Opened:
+    """The agent of a file, as a program of one text. Raises InputError at the line of a mistake."""
+    from rung.agents.program.file import read_agent
+
+    with within(file.parent, pool.settings.store_url):
+        program = read_agent(file, pool)
+    return Opened(name or file.stem, file.parent, program, ("text",), programs.fingerprint(program), {}, None)
+
+
+def open_any(target: str, pool: Pool) -> Opened:
+    """A program folder, or an agent file. Raises InputError for what is neither."""
+    place = Path(target)
+    return open_agent(place, pool) if place.is_file() else open_folder(place, pool)
 
 
 def as_fields(value: Any, fields: Sequence[str]) -> Input:

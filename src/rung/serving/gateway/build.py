@@ -11,13 +11,11 @@ from pathlib import Path
 
 from rung.core.codec import canonical
 from rung.core.errors import InputError
-from rung.core.parts import program as programs
-from rung.core.parts.place import within
 from rung.models import Pool, prices
 from rung.models.prices import Price
 from rung.models.providers.access import check_url, named_key, refuse_plain
 from rung.serving.endpoints.endpoint import Endpoint
-from rung.serving.endpoints.local import Opened, open_folder
+from rung.serving.endpoints.local import Opened, open_agent, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.endpoints.program import ProgramEndpoint, trail_of
 from rung.serving.endpoints.remote import Connections, RemoteEndpoint
@@ -76,7 +74,7 @@ class Gateway:
                 created = int((opened.folder / "program.json").stat().st_mtime)
                 return self._program(opened, created, characters)
             if spec.agent is not None:
-                return self._program(self._agent(name, self._beside(spec.agent)), now, characters)
+                return self._program(open_agent(self._beside(spec.agent), self.pool, name), now, characters)
             if spec.model is not None:
                 return ModelEndpoint(self.pool.model(spec.model), now, name)
         except OSError as error:
@@ -99,13 +97,6 @@ class Gateway:
 
     def _program(self, opened: Opened, created: int, characters: int) -> ProgramEndpoint:
         return ProgramEndpoint(opened, created, characters=characters, trail=trail_of(opened, self.store))
-
-    def _agent(self, name: str, file: Path) -> Opened:
-        from rung.agents.program.file import read_agent
-
-        with within(file.parent, self.pool.settings.store_url):
-            program = read_agent(file, self.pool)
-        return Opened(name, file.parent, program, ("text",), programs.fingerprint(program), {}, None)
 
     def _beside(self, path: Path) -> Path:
         return path if path.is_absolute() else self.file.parent / path

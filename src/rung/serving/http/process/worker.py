@@ -31,11 +31,15 @@ def watch_parent() -> None:
 
 async def tell_ready(server: Server, state: State) -> None:
     """Tell the supervisor, once, that requests can come."""
-    given = os.environ.pop(READY, "")
-    if not given:
-        return
-    while not server.started or state.warm:  # noqa: ASYNC110 - uvicorn tells nobody when it has started
+    while READY in os.environ and (not server.started or state.warm):  # noqa: ASYNC110 - uvicorn tells nobody when it has started
         await asyncio.sleep(0.01)
-    with suppress(OSError):
-        os.write(int(given), b"ready\n")
-        os.close(int(given))
+    say_ready()
+
+
+def say_ready() -> None:
+    """Tell the supervisor, once, that this process is at work."""
+    given = os.environ.pop(READY, "")
+    if given:
+        with suppress(OSError):
+            os.write(int(given), b"ready\n")
+            os.close(int(given))

@@ -1,0 +1,248 @@
+"""A worker: takes messages, answers each with a program, and lets go of it when its answer is in the store and was sent.
+
+A message is known by the id that its sender gave it (else by its words). What was answered is in the store's results before it is
+sent, so that a message that is delivered again, because a worker was killed or the broker went away, gets the same answer without
+the program being asked. What cannot be answered goes to the dead letters with its reason, and so does what was delivered again and
+again without an answer: it may be what kills the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rung.core.codec import digest, encode
+from rung.core.errors import InputError, StoreError
+from rung.core.parts import program as programs
+from rung.core.types import Answer, Failure, Input
+from rung.core.types.trail import ToolCaller, calling
+from rung.serving.endpoints.local import Opened, as_fields
+from rung.serving.endpoints.program import trail_of
+from rung.serving.work.queue.broker import BrokerError, DeadLetter, QueueBroker, QueueDelivery
+from rung.store import Store, StoredResult
+
+logger = logging.getLogger("rung.worker")
+
+WAIT = 0.5
+"""Seconds before a model that failed is asked again; twice as long each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """``running``: messages in hand at once (no more are taken from the broker). ``tries``: how often a model that fails is asked;
+    ``deliveries``: how often a message may come without an answer. ``deadline`` in seconds, ``body`` in bytes."""
+
+    running: int = 16
+    tries: int = 3
+    deliveries: int = 5
+    deadline: float = 120.0
+    body: int = 2**20
+
+
+@dataclass
+class WorkerReport:
+    """Messages taken, answered by the program, answered from the store, sent to the dead letters, and left to come again."""
+
+    taken: int = 0
+    answered: int = 0
+    kept: int = 0
+    dead: int = 0
+    left: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.taken:,} messages: {self.answered:,} answered, {self.kept:,} from the store, {self.dead:,} dead letters"
+            + (f", {self.left:,} come again" if self.left else "")
+        )
+
+
+def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> tuple[str, Input]:
+    """The id (empty: none) and the input of a message: JSON, a text or an object of the program's fields, or
+    ``{"id": ..., "input": ...}``. Raises InputError (codes empty, too-large, json, input)."""
+    if not body:
+        raise InputError("the message is empty", remedy="send JSON", code="empty")
+    if len(body) > most:
+        raise InputError(
+            f"the message has {len(body):,} bytes, at most {most:,} are read", remedy="--body", code="too-large"
+        )
+    try:
+        value: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the message is not valid JSON: {error}", remedy="send JSON in UTF-8", code="json") from None
+    id = ""
+    if isinstance(value, dict) and "input" in value and "input" not in fields:
+        given = value.get("id")
+        id = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
+        value = value["input"]
+    found = as_fields(value, fields)
+    try:
+        json.dumps(dict(found), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError("the message holds half a character (a lone surrogate)", code="json") from None
+    return id[:512], found
+
+
+@dataclass
+class QueueWorker:
+    """Answers what comes from ``broker`` with ``opened``. ``scope`` names the queue in the store's results."""
+
+    broker: QueueBroker
+    opened: Opened
+    store: Store
+    scope: str
+    limits: WorkerLimits = WorkerLimits()
+    say: Callable[[str], None] = lambda line: None
+    report: WorkerReport = field(default_factory=WorkerReport)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _fault: StoreError | None = None
+
+    def stop(self) -> None:
+        """Take no more messages; what is in hand is finished."""
+        self._stop.set()
+
+    async def run(
+        self, *, most: int | None = None, idle: float | None = None, ready: Callable[[], None] = lambda: None
+    ) -> WorkerReport:
+        """Until ``stop``, ``most`` messages, or ``idle`` seconds without one; ``ready`` is called once it is connected. Raises
+        BrokerError when the broker cannot be reached at the start, StoreError when the store fails: what was in hand comes again."""
+        await self.broker.open()
+        ready()
+        slots = asyncio.Semaphore(self.limits.running)
+        working: set[asyncio.Future[Any]] = set()
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        coming: asyncio.Future[Any] | None = None
+
+        def finish(task: asyncio.Future[Any]) -> None:
+            working.discard(task)
+            slots.release()
+
+        async with aclosing(self.broker.deliveries()) as deliveries:
+            try:
+                while not self._stop.is_set() and (most is None or self.report.taken < most):
+                    await slots.acquire()  # no message is taken that nobody is free for
+                    coming = coming or asyncio.ensure_future(anext(deliveries))
+                    await asyncio.wait({coming, stopping}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        slots.release()
+                        if self._stop.is_set() or not working:
+                            break
+                        await asyncio.wait({*working, coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                        continue
+                    delivery, coming = coming.result(), None
+                    self.report.taken += 1
+                    task = asyncio.create_task(self._handle(delivery))
+                    working.add(task)
+                    task.add_done_callback(finish)
+            finally:
+                if working:
+                    await asyncio.wait(working)
+                if coming is not None:
+                    coming.cancel()
+                    with suppress(asyncio.CancelledError, Exception):
+                        await coming
+                stopping.cancel()
+        if self._fault is not None:
+            raise self._fault
+        return self.report
+
+    async def _handle(self, delivery: QueueDelivery) -> None:
+        try:
+            await self._answer(delivery)
+        except BrokerError as error:
+            self.report.left += 1
+            logger.warning("%s comes again: %s", delivery.place, error.message)
+        except StoreError as error:
+            self.report.left += 1
+            self._fault = error
+            self.stop()
+        except Exception:
+            self.report.left += 1
+            logger.exception("%s comes again", delivery.place)
+
+    async def _answer(self, delivery: QueueDelivery) -> None:
+        try:
+            named, asked = read_message(delivery.body, self.opened.fields, self.limits.body)
+        except InputError as error:
+            await self._bury(delivery, DeadLetter(error.code, error.message, 1))
+            return
+        # A message without an id is its words: answered again once another program answers.
+        id = delivery.id or named or digest([self.opened.fingerprint, dict(asked)])
+        row = await self._find(id)
+        if row is not None and not row.failed:
+            self.report.kept += 1
+            await self._send(delivery, id, row.payload)
+            return
+        attempts = 1 + (json.loads(row.payload)["attempts"] if row is not None else int(bool(delivery.again)))
+        if attempts > self.limits.deliveries:
+            await self._note(id, 0)  # whoever sends it once more wants it to be tried once more
+            said = f"it was delivered {attempts - 1} times without an answer: it may be what ends the worker"
+            await self._bury(delivery, DeadLetter("deliveries", said, attempts - 1))
+            return
+        if delivery.again is not False:
+            await self._note(id, attempts)
+        answer = await self._ask(id, asked)
+        if answer.failure is not None:
+            await self._note(id, 0)
+            code = answer.failure.code or answer.failure.where
+            await self._bury(delivery, DeadLetter(code, answer.failure.message, attempts))
+            return
+        await self.store.results.put([StoredResult(self.scope, id, _payload(id, answer))])
+        kept = await self._find(id)  # another worker's, where the message was taken from this one meanwhile
+        assert kept is not None
+        self.report.answered += 1
+        await self._send(delivery, id, kept.payload)
+
+    async def _ask(self, id: str, asked: Input) -> Answer:
+        """The program's answer, within the deadline. A model that fails is asked again; an agent goes on in the episode that the
+        message's id names."""
+        trail = trail_of(self.opened, self.store)
+
+        async def once() -> Answer:
+            if trail is None:
+                return await programs.attempt(self.opened.program, asked)
+            with calling(ToolCaller(trail, "", f"{self.scope}/{id}")):
+                return await programs.attempt(self.opened.program, asked)
+
+        answer = Answer(None, failure=Failure("model", "it was never asked"))
+        try:
+            async with asyncio.timeout(self.limits.deadline):
+                for attempt in range(self.limits.tries):
+                    if attempt:
+                        await asyncio.sleep(WAIT * 2 ** (attempt - 1))
+                    answer = await once()
+                    if answer.failure is None or answer.failure.where != "model":
+                        break
+        except TimeoutError:
+            said = f"no answer within {self.limits.deadline:g} seconds"
+            return Answer(None, failure=Failure("model", said, "deadline"))
+        if answer.failure is not None and answer.failure.code == StoreError.code:
+            raise StoreError(answer.failure.message)
+        return answer
+
+    async def _find(self, id: str) -> StoredResult | None:
+        return (await asyncio.to_thread(self.store.results.get, self.scope, [id])).get(id)
+
+    async def _note(self, id: str, attempts: int) -> None:
+        await self.store.results.put([StoredResult(self.scope, id, json.dumps({"attempts": attempts}), failed=True)])
+
+    async def _send(self, delivery: QueueDelivery, id: str, payload: str) -> None:
+        await self.broker.answer(delivery, id, payload.encode("utf-8", "backslashreplace"))
+        await self.broker.settle(delivery)
+
+    async def _bury(self, delivery: QueueDelivery, letter: DeadLetter) -> None:
+        await self.broker.bury(delivery, letter)
+        await self.broker.settle(delivery)
+        self.report.dead += 1
+        self.say(f"{delivery.place}: {letter.reason}")
+
+
+def _payload(id: str, answer: Answer) -> str:
+    row: dict[str, Any] = {"id": id, "output": answer.output}
+    if answer.confidence is not None:
+        row["confidence"] = answer.confidence
+    return json.dumps({**row, "usage": encode(answer.usage)}, ensure_ascii=False)
