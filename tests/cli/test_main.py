@@ -65,7 +65,9 @@ def test_an_environment_lies_over_the_file_and_explain_says_so(tmp_path: Path) -
     (tmp_path / "rung.prod.toml").write_text("retries = 9\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNG_ENV", "")
-        done = rung("--env", "prod", "config", "explain", "--json", folder=tmp_path, RUNG_BROKER="amqp://me:secret@host")
+        done = rung(
+            "--env", "prod", "config", "explain", "--json", folder=tmp_path, RUNG_BROKER="amqp://me:secret@host"
+        )
     layers = json.loads(done.stdout)
     said = [(one["source"].rpartition("/")[2], one["value"]) for one in layers["retries"]]
     assert said == [("rung.prod.toml", "9"), ("rung.toml", "2"), ("default", "5")]

@@ -83,7 +83,9 @@ def test_the_folder_of_the_project_may_be_named(project: Path) -> None:
 @pytest.mark.parametrize("value", ["many", "", "1.5", "0x10", "1e3"])
 def test_a_wrong_value_in_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("RUNG_THREADS", value)
-    with pytest.raises(InputError, match=f"setting threads from environment RUNG_THREADS: got '{value}', expected int") as caught:
+    with pytest.raises(
+        InputError, match=f"setting threads from environment RUNG_THREADS: got '{value}', expected int"
+    ) as caught:
         Settings()
     assert "RUNG_THREADS=0" in caught.value.remedy
 
