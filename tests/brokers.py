@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from rung.core.parts import program as programs
 from tests.serving.loopback import program
@@ -209,7 +210,8 @@ class KafkaReader:
         while len(found) < count and time.monotonic() < until:
             for message in self.reader.consume(500, 0.2):
                 if message.error() is None:
-                    headers = {name: bytes(value or b"").decode() for name, value in message.headers() or ()}
+                    given = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+                    headers = {name: (value or b"").decode() for name, value in given}
                     found.append((headers.get("id", ""), message.value(), headers))
                     until = time.monotonic() + seconds
         return found
