@@ -83,7 +83,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
     (folder / "text.txt").write_text(story(3000))
     text = (str(folder / "text.txt"),)
     small: dict[str, Study[Any, Any]] = {
-        "lm": LanguageLadder(("markov",), text=text, sample=20),
+        "lm": LanguageLadder(("markov", "gru"), text=text, sample=8, width=8, steps=2),
         "ablation": Ablate(shots=2, limit=4),
         "factorial": RunFactorial("few-shot=2", limit=4),
         "few-shot": Shots("0,2", limit=4),

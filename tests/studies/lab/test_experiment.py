@@ -47,8 +47,8 @@ def test_the_end_is_held_out(tmp_path: Path) -> None:
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(said.encode()))
     found = corpus([str(tmp_path / "a.txt.gz")], most=20_000, pieces=50)
     assert bytes(found.train) + found.held.tobytes() == said.encode()[:20_000]
-    assert found.held.shape == (3, 512)
-    assert found.scored == 3 * 448
+    assert found.held.shape == (15, 128)
+    assert found.scored == 15 * 64
     with pytest.raises(InputError):
         text([str(tmp_path / "nothing")])
 

@@ -55,7 +55,7 @@ def text(places: Sequence[str]) -> tuple[str, str]:
     return joined, name
 
 
-def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 448, context: int = 64) -> LabText:
+def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 64, context: int = 64) -> LabText:
     """The first ``most`` bytes of a text: its last tenth, but at most ``pieces``, is held out. Raises InputError for a text that
     is too short for two pieces, or that says one thing only."""
     joined, name = text(places)

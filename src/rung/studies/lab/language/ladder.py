@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
+from rung.core.system.threads import run_stoppable
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Score
+from rung.foundations.language import Tensor, tensors
 from rung.foundations.language.markov import MarkovModel
+from rung.foundations.language.recurrent import RecurrentModel
+from rung.foundations.language.training import TrainingPlan, cross_entropy, fit, one_thread, size, windows
+from rung.foundations.language.transformer import DecoderModel, DecoderShape
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, interval, paired
@@ -23,6 +30,7 @@ from rung.studies.study import Lab
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+RATES = {"rnn": 2e-3, "lstm": 5e-3, "gru": 4e-3, "transformer": 5e-3}
 KINDS = ("markov", "rnn", "lstm", "gru", "transformer")
 
 
@@ -63,13 +71,15 @@ class LanguageLadder(Experiment[Climbed]):
     name = "lm"
     records = Climbed
     title = "Language models on one text"
-    ideas = ("language.markov",)
+    ideas = ("language.markov", "language.recurrent", "language.transformer", "language.training")
 
     models: tuple[str, ...] = argument(f"Which of {', '.join(KINDS)} (default: all).", "MODEL...", ())
     text: tuple[str, ...] = option((), "A file or folder; `python` (its docstrings), the default; may be repeated.")
     order: int = option(3, "Bytes of context of the Markov model.", low=0, high=6)
     most: int = option(1_200_000, "Bytes of the text at most.", low=10_000)
-    pieces: int = option(200, "Held-out pieces of 448 bytes at most.", low=2)
+    pieces: int = option(600, "Held-out pieces of 64 bytes (read after 64 that are not counted) at most.", low=2)
+    width: int = option(192, "Width of the recurrent layers; the transformer has as many numbers as the LSTM.", low=8)
+    steps: int = option(700, "Training steps of a network, of 16 windows of 128 bytes each.", low=1)
     sample: int = option(160, "Bytes that each model writes.", low=0)
     seed: int = option(0, "Seed of every random choice.")
 
@@ -86,8 +96,8 @@ class LanguageLadder(Experiment[Climbed]):
         for done, name in enumerate(chosen):
             lab.progress(Progress(self.name, done, len(chosen), name))
             with timed() as clock:
-                fitted = self._markov(data)
-            scores = [Score(value) for value in fitted.bits]
+                fitted = self._markov(data) if name == "markov" else await self._network(name, data, lab)
+            scores = [Score(float(value)) for value in fitted.bits]
             gap = paired(VALUES, scores, before) if before else None
             rows.append(
                 FittedLanguageModel(
@@ -111,6 +121,29 @@ class LanguageLadder(Experiment[Climbed]):
 
         return LadderRow(f"markov-{self.order}", model.parameters, bits, write)
 
+    async def _network(self, kind: str, data: LabText, lab: Lab) -> LadderRow:
+        def tell(step: int, loss: float) -> None:
+            if (step + 1) % 50 == 0:
+                note = f"{kind} {loss / math.log(2):.2f} bits in training"
+                lab.progress(Progress(self.name, step + 1, self.steps, note))
+
+        def work(stop: threading.Event) -> LadderRow:
+            model = network(kind, self.width, self.seed)
+
+            def loss(ids: Tensor) -> Tensor:
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                return cross_entropy(model.logits(ids[:, :-1]), ids[:, 1:])
+
+            plan = TrainingPlan(self.steps, RATES[kind], seed=self.seed)
+            fit(model.weights, loss, windows(data.train, self.steps, 16, 128, self.seed), plan, tell)
+            start = bytes(data.held[0, : data.context])
+            return LadderRow(
+                kind, size(model.weights), bits(model, data), lambda: write(model, start, self.sample, self.seed)
+            )
+
+        return await run_stoppable(work)
+
     def about(self, subject: None) -> str:
         return ", ".join(self.text) or "python"
 
@@ -124,6 +157,44 @@ class LanguageLadder(Experiment[Climbed]):
         head = f"{found.text}: {found.train:,} bytes to learn from, {found.scored:,} held out in {found.pieces} pieces"
         wrote = [f"{row.model} writes: {' '.join(row.sample.split())}" for row in found.models if row.sample.strip()]
         return "\n\n".join([head, align(lines), *wrote])
+
+
+def network(kind: str, width: int, seed: int) -> Any:
+    """A fresh network over bytes: recurrent of that width, or a transformer of four layers with about as many numbers as the
+    LSTM of that width has."""
+    if kind != "transformer":
+        return RecurrentModel.fresh(kind, 256, 64, width, seed)
+    most = size(RecurrentModel.fresh("lstm", 256, 64, width, seed).weights)
+    shapes = [DecoderShape(256, 8 * n, 4, 4, 4, 8 * round(8 * n / 3)) for n in range(1, width)]
+    return DecoderModel.fresh(max((s for s in shapes if _numbers(s) <= most), key=_numbers, default=shapes[0]), seed)
+
+
+def _numbers(shape: DecoderShape) -> int:
+    layer = 4 * shape.width**2 + 3 * shape.width * shape.hidden + 2 * shape.width
+    return shape.layers * layer + (shape.symbols + 1) * shape.width
+
+
+def bits(model: Any, data: LabText) -> NDArray[np.float64]:
+    """Mean bits a byte of each held-out piece, shape (pieces,)."""
+    torch, found = tensors(), []
+    with torch.inference_mode(), one_thread():
+        for part in np.array_split(data.held, max(1, len(data.held) // 50)):
+            ids = torch.from_numpy(part.astype(np.int64))
+            logits = model.logits(ids[:, :-1])[:, data.context - 1 :]
+            each = torch.logsumexp(logits, -1) - logits.gather(-1, ids[:, data.context :, None])[..., 0]
+            found.append(each.mean(1).double().numpy() / math.log(2))
+    return np.concatenate(found)
+
+
+def write(model: Any, start: bytes, count: int, seed: int) -> str:
+    """``count`` bytes drawn one by one after ``start``."""
+    torch, source = tensors(), tensors().Generator().manual_seed(seed)
+    out = list(start)
+    with torch.inference_mode(), one_thread():
+        for _ in range(count):
+            odds = torch.softmax(model.logits(torch.tensor([out[-128:]]))[0, -1], -1)
+            out.append(int(torch.multinomial(odds, 1, generator=source)))
+    return bytes(out[len(start) :]).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
