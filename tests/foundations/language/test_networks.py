@@ -35,9 +35,8 @@ def test_a_recurrent_network_is_torchs(kind: str) -> None:
 def test_gates_are_shown_and_between_0_and_1() -> None:
     for kind, names in (("lstm", {"input", "forget", "output"}), ("gru", {"reset", "update"})):
         seen: list[tuple[str, Any]] = []
-        RecurrentModel.fresh(kind, 9, 4, 6, 0).logits(
-            torch.tensor([[1, 2, 3]]), lambda name, gate, seen=seen: seen.append((name, gate))
-        )
+        model = RecurrentModel.fresh(kind, 9, 4, 6, 0)
+        model.logits(torch.tensor([[1, 2, 3]]), lambda *shown: seen.append(shown))  # noqa: B023
         assert len(seen) == 3 * len(names)
         assert {name for name, _ in seen} == names
         assert all(gate.shape == (1, 6) and gate.min() > 0 and gate.max() < 1 for _, gate in seen)
