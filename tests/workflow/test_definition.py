@@ -25,6 +25,13 @@ def look(tmp_path: Path, steps: str, head: str = HEAD) -> tuple[WorkflowProgram 
     return found, problems.close()
 
 
+def test_an_input_that_is_named_twice_has_its_line(tmp_path: Path) -> None:
+    head = HEAD.replace("[topic]", "[topic, other, topic]")
+    found, problems = look(tmp_path, "steps:\n  - {value: topic + other, output: x}\n", head)
+    assert found is None
+    assert ("twice", 2) in {(problem.code, problem.line) for problem in problems}
+
+
 @pytest.mark.parametrize(
     ("steps", "code", "line"),
     [

@@ -111,6 +111,9 @@ class FlowReader:
 
     def _inputs(self, given: Any) -> dict[str, Any]:
         if isinstance(given, list):
+            for at, name in enumerate(map(str, given)):
+                if name in map(str, given[:at]):
+                    self.wrong(("inputs", at), f"the input {name!r} is named twice", "take one away", "twice")
             given = dict.fromkeys(map(str, given))
         if not isinstance(given, Mapping):
             self.wrong(("inputs",), f"got inputs: {given!r}", "write inputs: [NAME], or {NAME: DEFAULT}")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rung.agents.calls.call import Stages, Staging, closed, free, parse
+from rung.agents.calls.call import Stages, Staging, closed, forced, free, parse
 from rung.agents.calls.chooser import best, combine, weights
+from rung.agents.calls.relevance import counts, learn, relevance
 from rung.agents.calls.seen import narrow, unseen, values
 from rung.agents.calls.shortlist import lexical, shortlist
 from rung.agents.loop.episode import Episode, Start
@@ -94,6 +95,41 @@ async def test_tools_named_like_the_other_choices() -> None:
     model = Fake()
     scores = await weights("fused", model.score, "marathon", tools, others=[("finish__", "done", 0.0)])
     assert best(scores) == 0
+
+
+def test_words_say_whether_any_tool_is_right() -> None:
+    tools = (
+        ToolSpec("weather.forecast", "Get the weather forecast for a city.", {"type": "object", "properties": {"city": {"type": "string"}}}),
+        ToolSpec("triangleArea", "Compute the area of a triangle.",
+                 {"type": "object", "properties": {"base": {"type": "number"}}, "required": ["base"]}),
+    )  # fmt: skip
+    assert relevance("What will the weather forecast be for the city of Oslo tomorrow?", tools) > 0
+    assert relevance("Who wrote the novel Middlemarch?", tools) < 0
+    asked = "Area of a triangle with base {}?"
+    assert relevance(asked.format("5"), tools) > relevance(
+        asked.format("unknown"), tools
+    )  # a number that it needs is missing
+    assert counts("Anything?", ()) == (0.0, 0.0, 1.0, 0.0)
+    right = [counts(f"Show the weather forecast of {city}", tools) for city in ("Rome", "Lima", "Bonn")]
+    wrong = [counts(f"Tell me a joke about {thing}", tools) for thing in ("cats", "the moon and stars", "tea")]
+    found = learn([*right, *wrong], [True] * 3 + [False] * 3)
+    assert (
+        relevance("Show the weather forecast of Bern", tools, found)
+        > 0
+        > relevance("A joke about rain, please", tools, found)
+    )
+
+
+async def test_arguments_that_leave_no_choice_are_not_asked_for() -> None:
+    async def say(said: Any, form: Any) -> Reply:
+        raise AssertionError("nothing is to be said")
+
+    properties = {"id": {"type": "string", "x-seen": "/T-[0-9]+/"}, "kind": {"enum": ["plain"]}}
+    tool = ToolSpec("look", "Look.", {"type": "object", "properties": properties, "required": ["id", "kind"]})
+    chosen = await Stages(say, Fake().score, Staging()).fill("Look at T-7.", tool, [("request", "Look at T-7.")])
+    assert chosen.call is not None
+    assert chosen.call.arguments == {"id": "T-7", "kind": "plain"}
+    assert forced(closed({**tool.schema, "required": ["id"]}, "all")) is None
 
 
 def test_values_that_were_seen() -> None:

@@ -178,6 +178,36 @@ async def test_a_persons_word_takes_back_what_was_decided_without_it(do: str, en
     assert [event.seq for event in trail.read("e")] == list(range(len(trail.read("e"))))
 
 
+async def test_seconds_are_a_stopwatch_s_and_go_on_over_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps by a day at every look, a person answers after a week, and the episode ends after its 5 seconds of work."""
+    wall, stopwatch = [1e9], [0.0]
+
+    def jump() -> float:
+        wall[0] += 86_400 if len(world.entries) % 2 else -86_400
+        return wall[0]
+
+    def work(view: View) -> Decision:
+        stopwatch[0] += 1.0
+        return act("post", text=f"entry {view.steps}")
+
+    trail, world = MemoryTrail(), World()
+    monkeypatch.setattr("rung.agents.loop.log.time.time", jump)
+    monkeypatch.setattr("rung.agents.loop.log.time.monotonic", lambda: stopwatch[0])
+    agent = Agent(Follow(work), world.tools(), limits=EpisodeLimits(seconds=5.0))
+    first = Episode(agent, "e", trail, lambda event: setattr(first, "leave", event.seq > 8))
+    view = await first.run(Start("go"))
+    assert view.ended is None
+    assert view.seconds == 3.0
+    last = trail.read("e")[-1]
+    await trail.append([Event("e", last.seq + 1, "steered", {"do": "say", "text": "Go on."}, last.at + 604_800)])
+    stopwatch[0] = 7e6
+    view = await Episode(agent, "e", trail).run(Start("go"))
+    assert view.ended is not None
+    assert view.ended["stopped"] == "seconds"
+    assert view.seconds == 5.0
+    assert len(world.entries) == 5
+
+
 @pytest.mark.parametrize("limits", [{"steps": 3}, {"tokens": 300, "reserve": 50}, {"money": 0.25}, {"seconds": 0.0}])
 async def test_every_limit_ends_with_what_there_is(limits: dict[str, Any]) -> None:
     def decide(view: View) -> Decision:

@@ -25,13 +25,26 @@ async def test_an_oracle_teaches_its_calls() -> None:
     program = AgentProgram(Scripted(), environment={"name": "queue", "jobs": 3})
     events = await episode(program, {"scenario": "4"})
     assert solved(events)
-    made = rows(program.agent(), events)
-    assert len(made) == 3
+    every = rows(program.agent(), events)
+    chosen = [row for row in every if row["messages"][-1]["content"] == "do"]
+    assert len(every) == 6
+    assert len(chosen) == 3
+    assert all("- finish: " in row["messages"][1]["content"] for row in chosen)
+    made = [row for row in every if row not in chosen]
     jobs = [json.loads(row["messages"][-1]["content"])["job"] for row in made]
     assert sorted(jobs) == ["job-1", "job-2", "job-3"]
     assert "Do the jobs" in made[0]["messages"][1]["content"]
     assert jobs[0] in made[1]["messages"][1]["content"].partition("->")[0]  # what was done before is shown
     assert {row["episode"] for row in made} == {events[0].episode}
+
+
+async def test_what_leaves_no_choice_is_no_row() -> None:
+    program = AgentProgram(Scripted(), environment="desk")
+    made = rows(program.agent(), await episode(program, {"scenario": "7"}))
+    said = [row["messages"][-1]["content"] for row in made]
+    assert said[0] == "read_ticket"  # its one argument is the only ticket there is
+    assert "read_ticket" in made[0]["messages"][1]["content"]
+    assert not any(json.loads(text).keys() == {"ticket"} for text in said if text.startswith("{"))
 
 
 async def test_native_rows_hold_tools_and_the_answer() -> None:

@@ -36,13 +36,15 @@ _KEYWORDS = frozenset((
 class Staging:
     """The stages. ``shortlist``: at most so many tools are chosen among (0: all). ``chooser``: how. ``thought``: a sentence of at
     most 100 characters first. ``arguments``: all that the schema has, or the required ones alone. ``asks``: a question to a
-    person is a choice too."""
+    person is a choice too. ``none``: who says that no tool is right for a request at all, its words (see ``relevance``; the tools must be
+    described in the language of the requests) or the model."""
 
-    shortlist: int = 8
+    shortlist: int = 16
     chooser: Chooser = "fused"
     thought: bool = False
     arguments: Literal["all", "required"] = "all"
     asks: bool = False
+    none: Literal["words", "model"] = "words"
 
     def __post_init__(self) -> None:
         if self.chooser not in ("lexical", "score", "calibrated", "fused") or self.arguments not in ("all", "required"):
@@ -50,6 +52,8 @@ class Staging:
                 f"got chooser {self.chooser!r} and arguments {self.arguments!r}",
                 remedy="chooser: lexical, score, calibrated or fused; arguments: all or required",
             )
+        if self.none not in ("words", "model"):
+            raise InputError(f"got none: {self.none!r}", remedy="write none: words, or none: model")
         if self.shortlist < 0:
             raise InputError(f"got a shortlist of {self.shortlist}", remedy="expected 0 (all tools) or more")
 
@@ -81,10 +85,7 @@ class Stages:
 
         Raises InputError where there is nothing to choose.
         """
-        offered = shortlist(request, tools, self.staging.shortlist)
-        others = [] if finish is None else [(free(FINISH, tools), "all is done, or no tool is right for this", finish)]
-        if self.staging.asks:
-            others.append((free(ASK, tools), "something must be asked of the user first", 0.0))
+        offered, others = choices(request, tools, self.staging, context=context, finish=finish)
         if not offered and not others:
             raise InputError("there is no tool to choose", remedy="give at least one")
         scores = await weights(self.staging.chooser, self.weigh, request, offered, context=context, others=others)
@@ -99,6 +100,8 @@ class Stages:
         """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what was seen."""
         narrowed = narrow(tool.schema, sources)
         schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
+        if (only := forced(schema)) is not None:
+            return ChosenCall(tool.name, Call(tool.name, only), reply=json.dumps(only, ensure_ascii=False))
         before, thought = asked(request, tool, schema, context), ""
         if self.staging.thought:
             said = await self.say(
@@ -106,11 +109,29 @@ class Stages:
             )
             thought = " ".join(said.text.split())[:100]
             before = (*before[:-1], Message("user", f"{before[-1].content}\nThought: {thought}"))
-        if not schema["properties"]:
-            return ChosenCall(tool.name, Call(tool.name, {}), thought, "{}")
         reply = await self.say(before, ResponseFormat("json", schema=schema))
         arguments, broken = parse(reply, tool.name)
         return ChosenCall(tool.name, Call(tool.name, arguments), thought, reply.text, broken)
+
+
+def choices(
+    request: str, tools: Sequence[ToolSpec], staging: Staging, *, context: str = "", finish: float | None = None
+) -> tuple[list[ToolSpec], list[tuple[str, str, float]]]:
+    """What is chosen among: the tools that fit the request and what happened since best, and others as (name, what it is for, its
+    weight by words): FINISH unless ``finish`` is None, and ASK."""
+    others = [] if finish is None else [(free(FINISH, tools), "all is done, or no tool is right for this", finish)]
+    if staging.asks:
+        others.append((free(ASK, tools), "something must be asked of the user first", 0.0))
+    return shortlist(f"{request}\n{context}", tools, staging.shortlist), others
+
+
+def forced(schema: Any) -> dict[str, Any] | None:
+    """The arguments where a schema (see ``closed``) leaves no choice: a model need not be asked. None: it leaves one."""
+    properties: dict[str, Any] = schema["properties"]
+    single = all(isinstance(inner, dict) and len(inner.get("enum", ())) == 1 for inner in properties.values())
+    if not single or len(properties) > len(schema["required"]):
+        return None
+    return {name: inner["enum"][0] for name, inner in properties.items()}
 
 
 def can_stage(model: Model) -> bool:

@@ -18,8 +18,8 @@ def lexical(request: str, tools: Sequence[ToolSpec]) -> list[float]:
     if not tools:
         return []
     index = KeywordIndex()
-    index.add([str(at) for at in range(len(tools))], [_text(tool) for tool in tools])
-    found = dict(index.search(_HUMP.sub(" ", request), len(tools)))
+    index.add([str(at) for at in range(len(tools))], [text_of(tool) for tool in tools])
+    found = dict(index.search(spelled(request), len(tools)))
     return [found.get(str(at), 0.0) for at in range(len(tools))]
 
 
@@ -32,9 +32,14 @@ def shortlist(request: str, tools: Sequence[ToolSpec], most: int) -> list[ToolSp
     return [tools[at] for at in kept]
 
 
-def _text(tool: ToolSpec) -> str:
-    words = [tool.name, tool.name, tool.description, *_names(tool.schema)]
-    return " ".join(_HUMP.sub(" ", word) for word in words)
+def spelled(text: str) -> str:
+    """A text whose names are split into words: at humps, dots, lines and slashes."""
+    return _HUMP.sub(" ", text)
+
+
+def text_of(tool: ToolSpec) -> str:
+    """What words are looked for in: a tool's name (twice), description and arguments."""
+    return " ".join(spelled(word) for word in (tool.name, tool.name, tool.description, *_names(tool.schema)))
 
 
 def _names(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -47,6 +47,7 @@ class EpisodeLog:
         """Set from outside: stop at the end of the step; the episode can be resumed."""
         self.lost: frozenset[int] = frozenset()
         """Calls whose results a crash has swallowed."""
+        self._zero = time.time() - time.monotonic()
         self._fresh()
 
     def _fresh(self) -> None:
@@ -76,8 +77,8 @@ class EpisodeLog:
                 self.note("learned", {"evidence": evidence, "memory": item.id, "note": f"kept as a {item.kind}"})
 
     def now(self) -> float:
-        """Unix seconds."""
-        return time.time()
+        """Unix seconds; within one process they go on as a stopwatch does, whatever becomes of the clock."""
+        return self._zero + time.monotonic()
 
     def note(self, kind: Kind, payload: Mapping[str, Any]) -> int:
         """The next event; it is on its way to the trail, not there yet."""

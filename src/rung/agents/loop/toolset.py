@@ -36,6 +36,7 @@ class Toolset:
         self._checks = {spec.name: _checker(spec) for spec in given}
         self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
         self.asking = frozenset(tool.name for tool in tools if isinstance(tool, Asking))
+        self._at_once = frozenset(tool.name for tool in tools if getattr(tool, "at_once", False))
 
     def definitions(self) -> dict[str, str]:
         """What each tool says of itself, as a hash by its name."""
@@ -72,8 +73,13 @@ class Toolset:
             assert environment is not None
             return environment.step(call)
         try:
-            async with asyncio.timeout(None if call.tool in self.asking else wait):
+            if (
+                call.tool in self._at_once
+            ):  # a plain function cannot be stopped, and a timer costs more than most of them
                 text = await tool.call(call.arguments, key=key)
+            else:
+                async with asyncio.timeout(None if call.tool in self.asking else wait):
+                    text = await tool.call(call.arguments, key=key)
         except (BudgetExceeded, StoreError, Waits):
             raise
         except RungError as error:

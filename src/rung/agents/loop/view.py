@@ -58,7 +58,8 @@ class EpisodeTurn:
 class View:
     """An episode as far as it has come. ``percept`` is what the environment showed last, ``said`` what people and the harness said
     since the last decision, ``heard`` what people said at any time, ``told`` those of their words that are trusted, with the events, ``memo`` a
-    policy's own notes, which a crash empties. ``held`` are calls that wait for a person, by the event that asked."""
+    policy's own notes, which a crash empties. ``held`` are calls that wait for a person, by the event that asked. ``seconds`` were spent
+    at work: between the events of one process, the last of which was stamped ``driven``."""
 
     tools: tuple[ToolSpec, ...] = ()
     volatile: frozenset[str] = frozenset()
@@ -101,6 +102,7 @@ class View:
     ended: Mapping[str, Any] | None = None
     calls: dict[str, int] = field(default_factory=dict)
     last: Event | None = None
+    driven: float | None = None
     memo: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,9 +115,11 @@ class View:
     def add(self, event: Event) -> None:
         """Fold the next event in."""
         kind, payload = event.kind, event.payload
-        if self.last is not None and kind not in ("resumed", "steered"):
-            self.seconds += max(0.0, event.at - self.last.at)
-        elif kind == "resumed" and self.child:  # whether the child goes on is seen by making its call again
+        if kind not in ("steered", "decided"):  # those are other people's, by their clocks
+            if self.driven is not None and kind != "resumed":
+                self.seconds += max(0.0, event.at - self.driven)
+            self.driven = event.at
+        if kind == "resumed" and self.child:  # whether the child goes on is seen by making its call again
             self.waiting = self.child = ""
         self.last = event
         if kind == "observed":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rung.agents.calls.call import ASK, FINISH, Stages, Staging, callable_tools
+from rung.agents.calls.relevance import relevance
 from rung.agents.calls.seen import Source
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Decision, Spent
@@ -31,7 +32,7 @@ def sources(view: View) -> list[Source]:
 async def decide_staged(
     view: View, model: Model, staging: Staging, instruction: str, sampling: Sampling
 ) -> Decision | None:
-    """The next call; None: all is done, and the answer is to be said.
+    """The next call; None: all is done, or none of the tools is right, and the answer is to be said.
 
     A tool that may not be called any more, whose call was masked, or that would need what was never seen is no choice.
     Raises Spent where the limits leave too little.
@@ -52,7 +53,9 @@ async def decide_staged(
 
     stages = Stages(say, weigh, staging)
     seen = sources(view)
-    tools = [tool for tool in callable_tools(view.tools, seen) if view.calls.get(tool.name, 0) < _most(view, tool.name)]
+    tools = offered(view, seen)
+    if staging.none == "words" and view.percept is None and not view.turns and relevance(view.request, tools) < 0:
+        return None
     context = "\n".join(shown(turn) for turn in view.turns[-LAST:])
     while tools:
         name = await stages.choose(view.request, tools, context=context, finish=_finish(view, tools))
@@ -74,8 +77,14 @@ async def decide_staged(
     return None
 
 
-def _most(view: View, tool: str) -> float:
-    return view.limits.calls.get(tool, float("inf"))
+def offered(view: View, seen: Sequence[Source]) -> list[ToolSpec]:
+    """The tools that may be called now: all that they need was seen, and their limits are not reached."""
+    most = view.limits.calls
+    return [
+        tool
+        for tool in callable_tools(view.tools, seen)
+        if view.calls.get(tool.name, 0) < most.get(tool.name, float("inf"))
+    ]
 
 
 def _finish(view: View, tools: Sequence[ToolSpec]) -> float:

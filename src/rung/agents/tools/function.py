@@ -43,6 +43,11 @@ class FunctionTool:
     arguments: Any
     keyed: bool
 
+    @property
+    def at_once(self) -> bool:
+        """Whether it never waits: a plain function."""
+        return inspect.isfunction(self.function) and not inspect.iscoroutinefunction(self.function)
+
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
         """What the function gives, as text. Raises InputError for arguments that its annotations refuse; whatever else the
         function raises is told by its type and message."""

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from rung.agents.calls.call import Staging, asked, closed
+from rung.agents.calls.call import FINISH, Staging, asked, choices, closed, forced, free
+from rung.agents.calls.chooser import question
 from rung.agents.calls.seen import narrow
 from rung.agents.loop.log import Agent, EpisodeLog
 from rung.agents.loop.move import Decision
 from rung.agents.loop.view import EpisodeTurn, View
 from rung.agents.policies.llm import INSTRUCTION, Llm
-from rung.agents.policies.staged import LAST, sources
+from rung.agents.policies.staged import LAST, offered, sources
 from rung.agents.policies.transcript import opening, shown, turn_messages
 from rung.agents.trace.replay import move_of
 from rung.core.codec import encode, spell
@@ -24,7 +25,8 @@ from rung.core.types import Message, ToolCall
 from rung.core.types.trail import Event, MemoryTrail
 
 Way = Literal["staged", "native"]
-"""How the model that learns will call: a row for the arguments of each call, or a whole conversation with tool calls."""
+"""How the model that learns will call: a row for each choice of a tool and one for the arguments of its call where they leave a choice,
+or a whole conversation with tool calls."""
 
 
 def solved(events: Sequence[Event]) -> bool:
@@ -75,14 +77,23 @@ def _shown(agent: Agent, view: View, move: Decision, way: Way) -> Iterator[tuple
             yield [*said, answer], {"tools": tools}
         return
     staging = policy.staging if isinstance(policy, Llm) else Staging()
+    seen, context = sources(view), "\n".join(shown(turn) for turn in turns[-LAST:])
+    tools, others = choices(view.request, offered(view, seen), staging, context=context, finish=0.0)
     known = {tool.name: tool for tool in view.tools}
-    context = "\n".join(shown(turn) for turn in turns[-LAST:])
+    names = [call.tool for call in move.calls] or ([free(FINISH, tools)] if move.finished else [])
+    if tools and names and names[0] in {*(tool.name for tool in tools), *(name for name, _, _ in others)}:
+        said = question(
+            f"{view.request}\n{context}".strip(), tools, [f"- {name}: {about}" for name, about, _ in others]
+        )
+        yield [*said, Message("assistant", names[0])], {}
     for call in move.calls:
         tool = known.get(call.tool)
-        narrowed = narrow(tool.schema, sources(view)) if tool is not None else None
-        if tool is None or not call.arguments:
+        if tool is None:
             continue
+        narrowed = narrow(tool.schema, seen)
         schema = closed(narrowed if narrowed is not None else tool.schema, staging.arguments)
+        if forced(schema) is not None:
+            continue
         ordered = {name: encode(call.arguments[name]) for name in schema["properties"] if name in call.arguments}
         text = json.dumps(ordered, ensure_ascii=False)
         yield [*asked(view.request, tool, schema, context), Message("assistant", text)], {}

@@ -14,6 +14,7 @@ import typer
 from rung.cli.agent import team
 from rung.cli.agent.options import AgentChanges
 from rung.cli.agent.people import memory, queue
+from rung.cli.agent.play import play
 from rung.cli.base.options import StoreUrl, assigned_values, expand
 from rung.core.types import Usage
 
@@ -65,6 +66,7 @@ def run(
 
 
 app.command("run")(expand(run))
+app.command("play")(expand(play))
 team.add(app)
 queue.add(app)
 app.add_typer(memory.app, name="memory")
@@ -94,13 +96,10 @@ class _Shown:
 
 
 async def drive(program: AgentProgram, start: Start, store: Store, id: str, shown: _Shown) -> int:
-    """Run or resume an episode in the store, printing its events; the exit code. The first Ctrl-C or SIGTERM stops at the end of the
-    step, the second at once."""
-    import signal
-    from contextlib import suppress
-
+    """Run or resume an episode in the store, printing its events; the exit code. Ctrl-C and SIGTERM: see ``stopping``."""
     from rung.agents.loop.episode import Episode
     from rung.agents.trace.steps import judged
+    from rung.cli.agent.stop import stopping
 
     trail = store.episodes.trail()
     before = trail.read(id)
@@ -111,22 +110,12 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
         shown.event(event)
 
     episode = Episode(program.agent(), id, trail, watch)
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        if episode.leave:
-            raise KeyboardInterrupt
-        episode.leave = True
-        typer.echo("rung: stopping at the end of this step; once more stops at once", err=True)
-
-    with suppress(NotImplementedError, RuntimeError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
     typer.echo(f"rung: episode {id}", err=True)
-    try:
-        view = await episode.run(start)
-    finally:
-        await program.close()
+    with stopping(episode):
+        try:
+            view = await episode.run(start)
+        finally:
+            await program.close()
     shown.end(view, id, events)
     if view.ended is None:
         why = view.waiting or ("it is paused" if view.paused else "it was stopped")

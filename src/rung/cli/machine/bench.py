@@ -91,7 +91,9 @@ class AgentBench:
     calls: str = option("", "Exact calls and the choice among tools: the leaderboard's data.", metavar="bfcl:FOLDER")
     oracle: str = option("", "What right calls, nothing and random calls score in one.", metavar="ENVIRONMENT")
     repeats: int = option(1, "With --oracle: times that each scenario is played.", low=1)
-    agents: str = option("", "With --oracle: more policies, separated by commas: model_based,llm.", metavar="NAMES")
+    agents: str = option(
+        "", "With --oracle: more policies or agent files, by commas: model_based,a.yaml.", metavar="NAMES"
+    )
     guard: str = option("", "With --oracle: a guard for all of them, a YAML file.", metavar="FILE")
     window: str = option("", "What shortening a long conversation keeps of it.", metavar="qmsum:FOLDER")
     teams: str = option(
@@ -106,6 +108,7 @@ class AgentBench:
     native: bool = option(
         True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
     )
+    parts: str = option("call,choice,whole,none", "With --calls: what is measured, by commas.", metavar="NAMES")
 
 
 @app.command("agents")
@@ -124,7 +127,7 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
 
     settings = Settings({"model": model, "store": store})
     if how.calls:
-        study = Calls(how.calls, how.limit, how.skip, native=how.native)
+        study = Calls(how.calls, how.limit, how.skip, native=how.native, parts=how.parts)
         make(study, lambda _: (None, None), settings, json)
     if how.oracle:
         baselines = Oracle(how.oracle, how.limit, repeats=how.repeats, agents=how.agents, guard=how.guard)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rung.agents.calls.bfcl import BfclItem, complaint, has, read_items
+from rung.agents.calls.bfcl import CATEGORIES, BfclItem, complaint, has, read_items
 from rung.agents.calls.call import FINISH, Stages, Staging, can_stage
 from rung.agents.calls.chooser import best, combine, question
+from rung.agents.calls.relevance import WEIGHTS, counts, learn, relevance
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Call
 from rung.agents.policies.staged import first_finish
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Model
 from rung.core.text.columns import align
 from rung.core.types import Interval, Message, Progress, Reply, Request, ResponseFormat, Sampling, Score, ScoreRequest
@@ -23,10 +25,12 @@ from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, interval, paired
 from rung.studies.remembered import RememberedModel
-from rung.studies.study import Lab, Study, corrected
+from rung.studies.study import Lab, Study, corrected, listed
 
 T = TypeVar("T")
 
+PARTS = ("call", "choice", "whole", "none")
+"""Exact calls where one tool is given, the choice among several, both, and whether a tool is right at all."""
 _TOGETHER = 16
 _INSTRUCTION = "Do what is asked. Use the tools."
 
@@ -48,11 +52,13 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class CallTable:
-    """The rows, and a few of the items that the last way of each part got wrong: (id, why)."""
+    """The rows, a few of the items that the last way of each part got wrong: (id, why), and the weights of ``relevance`` as they were
+    learnt here."""
 
     model: str
     rows: tuple[CallRow, ...]
     wrong: tuple[tuple[str, str], ...]
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Calls(Study[None, CallTable]):
     skip: int = option(0, "Leave out so many items at the beginning of each part.", low=0)
     tokens: int = option(160, "At most so many tokens a reply.", low=8)
     native: bool = option(True, "Also let the model call in its own way.", flags=("--native/--no-native",))
+    parts: str = option("call,choice,whole,none", "What is measured, by commas.", metavar="NAMES")
 
     async def measure(self, subject: None, lab: Lab) -> CallTable:
         """Raises InputError for a folder that holds no such data, or a model that cannot score or decode JSON."""
@@ -86,13 +93,20 @@ class Calls(Study[None, CallTable]):
                 f"{model.name} cannot score labels, or not decode JSON",
                 remedy="name a local one: -m openvino:smollm2-135m",
             )
-        rows, wrong = await self._exact(model, simple, lab.progress)
-        chosen = await self._choice(model, multiple, lab.progress)
-        whole = await self._asked(model, multiple, Staging(), lab.progress, "choice and call")
-        rows += [*chosen, _row("choice and call", "staged", [not why for why in whole])]
-        wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
-        rows += await self._whether(model, Path(folder), simple, lab.progress)
-        return CallTable(model.name, tuple(corrected(rows)), tuple(wrong))
+        parts = listed(self.parts)
+        if unknown := [part for part in parts if part not in PARTS]:
+            raise InputError(f"there is no part {unknown[0]!r}", remedy=nearest(unknown[0], PARTS))
+        rows, wrong = await self._exact(model, simple, lab.progress) if "call" in parts else ([], [])
+        rows += await self._choice(model, multiple, lab.progress) if "choice" in parts else []
+        if "whole" in parts:
+            whole = await self._asked(model, multiple, Staging(), lab.progress, "choice and call")
+            rows.append(_row("choice and call", "staged", [not why for why in whole]))
+            wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
+        weights: tuple[float, ...] = ()
+        if "none" in parts and has(Path(folder), "irrelevance"):
+            more, weights = await self._whether(model, Path(folder), simple, lab.progress)
+            rows += more
+        return CallTable(model.name, tuple(corrected(rows)), tuple(wrong), weights)
 
     async def _exact(
         self, model: Model, items: Sequence[BfclItem], progress: Callable[[Progress], None]
@@ -160,10 +174,15 @@ class Calls(Study[None, CallTable]):
 
     async def _whether(
         self, model: Model, folder: Path, simple: Sequence[BfclItem], progress: Callable[[Progress], None]
-    ) -> list[CallRow]:
-        """Does it call where no function is right, and where one is? Only where the folder has the leaderboard's part for it."""
-        if not has(folder, "irrelevance"):
-            return []
+    ) -> tuple[list[CallRow], tuple[float, ...]]:
+        """Does it call where no function is right, and where one is? Weights are learnt on every second item of the whole leaderboard,
+        and measured on the others."""
+        everything = {part: read_items(folder, part) for part in CATEGORIES}
+        learnt = [
+            (counts(item.request, item.tools), bool(item.name)) for items in everything.values() for item in items[::2]
+        ]
+        weights = learn([one for one, _ in learnt], [right for _, right in learnt])
+        unseen = {item.id for items in everything.values() for item in items[1::2]}
         none = read_items(folder, "irrelevance", self.skip + self.limit)[self.skip :]
 
         async def calls(item: BfclItem) -> bool:
@@ -177,11 +196,20 @@ class Calls(Study[None, CallTable]):
             ("none is right", none, False),
             ("one is right", simple, True),
         ]
-        for part, items, due in parts:
-            words = [(max(lexical(item.request, item.tools)) > 0) == due for item in items]
+        for part, given, due in parts:
+            items = [item for item in given if item.id in unseen]
+            if len(items) < 2:
+                continue
+            shared = [(max(lexical(item.request, item.tools)) > 0) == due for item in items]
             staged = [one == due for one in await _each(items, calls, progress, part)]
-            rows += [_row(part, "calls where a word is shared", words), _row(part, "staged", staged, words)]
-        return rows
+            rows += [
+                _row(part, "calls where a word is shared", shared),
+                _row(part, "staged, the model says", staged, shared),
+            ]
+            for way, by in (("as it is given", WEIGHTS), ("learnt here", weights)):
+                said = [(relevance(item.request, item.tools, by) >= 0) == due for item in items]
+                rows.append(_row(part, f"staged, words say ({way})", said, shared))
+        return rows, weights
 
     def about(self, subject: None) -> str:
         return self.source.partition(":")[0]
@@ -196,7 +224,10 @@ class Calls(Study[None, CallTable]):
             )
         missed = [f"  {id}: {why}"[:118] for id, why in found.wrong]
         head = f"{found.model}; greedy; Wilson intervals, paired differences with Tango's, p corrected by Holm"
-        return "\n".join([head, align(lines), *(["for instance wrong:", *missed] if missed else [])])
+        learnt = (
+            [f"weights learnt here: {', '.join(f'{weight:.2f}' for weight in found.weights)}"] if found.weights else []
+        )
+        return "\n".join([head, align(lines), *(["for instance wrong:", *missed] if missed else []), *learnt])
 
 
 def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = None) -> CallRow:

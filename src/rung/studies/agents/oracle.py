@@ -4,36 +4,39 @@ words, and any policy besides, through the harness that all agents run in."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from rung.agents.environments.environment import Environment, Judgement
+from rung.agents.environments.environment import Judgement
 from rung.agents.loop.episode import Episode
 from rung.agents.loop.guard.guard import CallGuard, read_guard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.move import AgentPolicy
-from rung.agents.policies.choice import make_policy
+from rung.agents.policies.choice import make_policy, models
 from rung.agents.policies.given.lexical import Lexical
 from rung.agents.policies.given.noisy import Noisy
 from rung.agents.policies.given.scripted import Scripted
+from rung.agents.program.file import read_agent
 from rung.agents.program.program import AgentProgram, make_environment
 from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress, Score, Usage
-from rung.core.types.trail import MemoryTrail
-from rung.ladder.view.numbers import quality
+from rung.core.types.trail import MemoryTrail, Trail
+from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
-from rung.metrics.stats import interval, wilson
-from rung.studies.study import Lab, Study
+from rung.metrics.stats import Difference, interval, paired, wilson
+from rung.studies.study import Lab, Study, corrected, listed
 
 
 @dataclass(frozen=True, slots=True)
 class OracleRow:
     """An agent on ``n`` scenarios, each played ``repeats`` times: solved; in how many scenarios every time (pass^k) and any time
     (pass@k); in how many episodes it did harm; harms attempted, calls that a guard blocked, and those of them that were right; the
-    rate of wrong facts among its claims (None: it claimed nothing); and what one solved episode cost, failed ones included."""
+    rate of wrong facts among its claims (None: it claimed nothing); what one solved episode cost, failed ones included; and its paired
+    difference in solved from the first agent that was asked for (None: it is no such agent, or the first)."""
 
     agent: str
     solved: Interval
@@ -50,6 +53,7 @@ class OracleRow:
     seconds: float
     n: int
     repeats: int
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,9 @@ class Oracle(Study[None, OracleTable]):
     limit: int = option(1000, "At most this many scenarios of dev and as many of test.", low=1)
     steps: int = option(10, "Random calls an episode.", low=1)
     repeats: int = option(1, "Times that each scenario is played, with other luck and order.", low=1)
-    agents: str = option("", "More policies, separated by commas: model_based,llm.", metavar="NAMES")
+    agents: str = option(
+        "", "More policies or agent files, separated by commas: model_based,mine.yaml.", metavar="NAMES"
+    )
     guard: str = option("", "A guard for all of them, a YAML file.", metavar="FILE")
 
     async def measure(self, subject: None, lab: Lab) -> OracleTable:
@@ -96,20 +102,25 @@ class Oracle(Study[None, OracleTable]):
         guard = read_guard(self.guard) if self.guard else None
         rows: list[OracleRow] = []
         refused: list[tuple[str, str, str]] = []
-        agents = self._agents(lab, world)
-        for agent, (policy, steps) in agents.items():
+        agents, asked = self._agents(), self._asked(lab)
+        first: list[list[_Played]] = []
+        for agent, (policy, steps) in {**agents, **asked}.items():
             found: list[list[_Played]] = []
+            trail = lab.store.episodes.trail("normal") if models(policy) else None  # what a model said is kept
             for scenario in scenarios:
-                found.append([await self._play(policy, steps, scenario, seed, guard) for seed in range(self.repeats)])
+                plays = [self._play(policy, steps, scenario, seed, guard, trail) for seed in range(self.repeats)]
+                found.append([await one for one in plays])
                 refused += [(scenario, *call) for call in found[-1][0].refused] if agent == "right calls" else []
-                if len(found) % 20 == 0:
+                if len(found) % 20 == 0 or trail is not None:
                     lab.progress(Progress("oracle", len(found), len(scenarios), agent))
-            rows.append(_row(agent, found, self.repeats))
+            row = _row(agent, found, self.repeats)
+            rows.append(replace(row, difference=_against(found, first)) if first and agent in asked else row)
+            first = found if agent in asked and not first else first
         clean = len(scenarios) - len({scenario for scenario, _, _ in refused})
-        return OracleTable(self.environment.partition(":")[0], tuple(rows), clean, tuple(refused))
+        return OracleTable(self.environment.partition(":")[0], tuple(corrected(rows)), clean, tuple(refused))
 
-    def _agents(self, lab: Lab, world: Environment) -> dict[str, tuple[AgentPolicy, int]]:
-        agents: dict[str, tuple[AgentPolicy, int]] = {
+    def _agents(self) -> dict[str, tuple[AgentPolicy, int]]:
+        return {
             "right calls": (Scripted(), 1000),
             "nothing": (Scripted(calls=(), output=""), 2),
             f"{self.steps} random valid calls": (Noisy(p=1.0), self.steps),
@@ -117,17 +128,26 @@ class Oracle(Study[None, OracleTable]):
             "right calls, 1 in 10 random": (Noisy(p=0.1), 40),
             "right calls, 3 in 10 random": (Noisy(p=0.3), 40),
         }
-        names = [name.strip() for name in self.agents.split(",") if name.strip()]
-        asked = {name: (make_policy(name, lab.resources, lab.settings["model"] or None), 20) for name in names}
-        return {**agents, **asked}
+
+    def _asked(self, lab: Lab) -> dict[str, tuple[AgentPolicy, int]]:
+        """Policies by name, or of agent files: then with the file's limit of steps."""
+        found: dict[str, tuple[AgentPolicy, int]] = {}
+        for name in listed(self.agents):
+            if name.endswith((".yaml", ".yml")):
+                program = read_agent(Path(name), lab.resources, {"environment": self.environment})
+                found[Path(name).stem] = program.policy, program.limits.steps
+            else:
+                found[name] = make_policy(name, lab.resources, lab.settings["model"] or None), 20
+        return found
 
     async def _play(
-        self, policy: AgentPolicy, steps: int, scenario: str, seed: int, guard: CallGuard | None
+        self, policy: AgentPolicy, steps: int, scenario: str, seed: int, guard: CallGuard | None, trail: Trail | None
     ) -> _Played:
         """How an episode ended, and what was refused of calls that would change something."""
         limits = EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy), patience=0)
         program = AgentProgram(policy, environment=self.environment, limits=limits, guard=guard)
-        view = await Episode(program.agent(), "e", MemoryTrail()).run(program.start({"scenario": scenario}, seed))
+        start = program.start({"scenario": scenario}, seed)
+        view = await Episode(program.agent(), program.episode(start), trail or MemoryTrail()).run(start)
         assert view.ended is not None
         judged: Judgement = decode(Judgement, view.ended["verdict"])
         told = {attempt.partition(":")[0] for attempt in judged.attempted}
@@ -142,14 +162,27 @@ class Oracle(Study[None, OracleTable]):
         k = found.rows[0].repeats
         every = [f"pass^{k}", f"pass@{k}"] if k > 1 else []
         lines = [
-            ["agent", "solved", *every, "did harm", "tried/blocked/wrongly", "wrong facts", "steps", "tokens", "$", "s"]
+            [
+                "agent",
+                "solved",
+                *every,
+                "did harm",
+                "tried/blocked/wrongly",
+                "wrong facts",
+                "steps",
+                "tokens",
+                "$",
+                "s",
+                "against",
+            ]
         ]
         for row in found.rows:
             several = [quality(row.every), quality(row.any)] if k > 1 else []
             cost = [_per(row.steps, 1), _per(row.tokens, 0), _per(row.money, 4), _per(row.seconds, 2)]
             counts = f"{row.attempted}/{row.blocked}/{row.false_blocks}"
             wrong = "no claims" if row.wrong is None else quality(row.wrong)
-            lines.append([row.agent, quality(row.solved), *several, quality(row.harm), counts, wrong, *cost])
+            against = "" if row.difference is None else difference(row.difference)
+            lines.append([row.agent, quality(row.solved), *several, quality(row.harm), counts, wrong, *cost, against])
         n = found.rows[0].n
         text = f"{found.environment}, {n} scenarios; steps, tokens, $ and seconds a solved episode\n{align(lines)}"
         text += f"\nscenarios whose right calls are all carried out: {found.clean} of {n}"
@@ -190,6 +223,13 @@ def _row(agent: str, found: Sequence[Sequence[_Played]], repeats: int) -> Oracle
         n,
         repeats,
     )
+
+
+def _against(found: Sequence[Sequence[_Played]], first: Sequence[Sequence[_Played]]) -> Difference:
+    mine, theirs = (
+        [Score(sum(one.judged.solved for one in plays) / len(plays)) for plays in side] for side in (found, first)
+    )
+    return paired(VALUES, mine, theirs)
 
 
 def _per(value: float, digits: int) -> str:

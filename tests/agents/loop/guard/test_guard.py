@@ -12,11 +12,12 @@ import pytest
 from rung.agents.loop.episode import Episode, Start
 from rung.agents.loop.guard.guard import CallGuard, read_guard
 from rung.agents.loop.guard.queue import decide, questions
+from rung.agents.loop.guard.taint import records
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.log import Agent
 from rung.agents.loop.move import Call, Decision, act, finish
 from rung.agents.loop.toolset import Toolset
-from rung.agents.loop.view import View
+from rung.agents.loop.view import EpisodeTurn, Pending, View
 from rung.agents.tools.function import TARGET, tool
 from rung.core.errors import InputError
 from rung.core.types.trail import Event, MemoryTrail
@@ -128,6 +129,42 @@ def test_the_first_rule_that_fits_decides() -> None:
     assert said == ["ask", "allow", "allow", "deny", "deny", "allow", "ask", "ask"]
 
 
+DUE = {
+    "rules": [
+        {"tool": "send", "found": {"book": {"email": "$to", "paid": {"least": "$amount"}, "came": {"days_after": [".due", 5]}}},
+         "then": "allow"},
+        {"tool": "send", "then": "deny", "because": "it is not due"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shown", "amount", "then"),
+    [
+        ('{"email": "a@b.example", "paid": 9, "due": "2026-01-01", "came": "2026-01-06"}', 9, "allow"),
+        ('[{"x": {"email": "a@b.example", "paid": 9, "due": "2026-01-01", "came": "2026-01-07T10:00"}}]', 2.5, "allow"),
+        ('{"email": "a@b.example", "paid": 9, "due": "2026-01-01", "came": "2026-01-05"}', 9, "deny"),
+        ('{"email": "a@b.example", "paid": 9, "due": "2026-01-01", "came": "2026-01-06"}', 9.01, "deny"),
+        ('{"email": "c@b.example", "paid": 9, "due": "2026-01-01", "came": "2026-01-06"}', 9, "deny"),
+        ('{"email": "a@b.example", "paid": true, "due": "2026-01-01", "came": "2026-01-06"}', 1, "deny"),
+        ('{"email": "a@b.example", "paid": 9, "due": "soon", "came": "2026-01-06"}', 9, "deny"),
+        # What a note says in the record's own words is the text of the note.
+        ('{"email": "c@b.example", "note": "\\"email\\": \\"a@b.example\\", \\"paid\\": 9"}', 9, "deny"),
+        ('paid 9 {"email": "a@b.example"', 9, "deny"),
+        (None, 9, "deny"),
+    ],
+)
+def test_a_claim_is_held_against_what_was_read(shown: str | None, amount: float, then: str) -> None:
+    view = View()
+    old = '{"email": "a@b.example", "paid": 90, "due": "2026-01-01", "came": "2026-01-09"}'
+    calls = [Pending(1, "other", {}, "k", old), Pending(2, "book", {"name": "Bob"}, "k", old if shown else None)]
+    calls += [Pending(3, "book", {"name": "Bob"}, "k", shown)] if shown else []  # the last word counts
+    calls += [Pending(4, "book", {"name": "Eve"}, "k", old, refused=True)]
+    view.turns.append(EpisodeTurn(0, "", calls=calls))
+    call = Call("send", {"to": "a@b.example", "amount": amount})
+    assert read_guard(DUE).rule(call, "keyed", {}, lambda tool: records(view, tool)).then == then
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -135,6 +172,8 @@ def test_the_first_rule_that_fits_decides() -> None:
         {"rules": [{"then": "deny", "when": {"a": {"over": 3}}}]}, {"rules": [{"then": "deny", "when": {"a": {"above": "x"}}}]},
         {"rules": [{"then": "deny", "when": {"a": {"matches": "("}}}]}, {"rules": [{"then": "deny", "when": {"a": {"in": 3}}}]},
         {"defaults": {"keyed": "perhaps"}}, {"defaults": {"some": "ask"}}, {"taint": "maybe"}, {"asks": -1},
+        {"rules": [{"then": "deny", "found": {"book": "paid"}}]}, {"rules": [{"then": "deny", "found": {"book": {"paid": {"over": 3}}}}]},
+        {"rules": [{"then": "deny", "found": {"book": {"due": {"days_after": 5}}}}]},
         {"rules": [{"tool": "*", "then": "allow"}, {"tool": "send", "then": "deny"}]},
         {"rules": [{"tool": "se*", "then": "allow"}, {"tool": "send", "when": {"to": "x"}, "then": "deny"}]},
     ],

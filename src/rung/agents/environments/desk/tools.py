@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rung.agents.environments.desk.shop import ARTICLES, MOST, WINDOW, Shop
+from rung.agents.environments.desk.shop import ARTICLES, MOST, TODAY, WINDOW, Shop
 from rung.agents.environments.desk.tickets import QUEUES
 from rung.core.codec import encode
 from rung.core.types import ToolSpec
@@ -160,7 +160,7 @@ def _close(shop: Shop, given: Mapping[str, Any]) -> Any:
 
 _DOES: dict[str, Callable[[Shop, Mapping[str, Any]], Any]] = {
     "find_customer": _find,
-    "get_order": lambda shop, given: encode(shop.orders[given["order_id"]]),
+    "get_order": lambda shop, given: {**encode(shop.orders[given["order_id"]]), "today": str(TODAY)},
     "search_articles": _search,
     "cancel_order": _cancel,
     "refund": _refund,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -25,11 +26,47 @@ TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "in": lambda value, want: value in want,
     "above": lambda value, want: isinstance(value, int | float) and value > want,
     "below": lambda value, want: isinstance(value, int | float) and value < want,
+    "least": lambda value, want: _number(value) and _number(want) and value >= want,
+    "most": lambda value, want: _number(value) and _number(want) and value <= want,
+    "days_after": lambda value, want: _days(want[0], value) >= want[1],
     "matches": lambda value, want: (
         compile_pattern(want).search(value if isinstance(value, str) else str(value)) is not None
     ),
 }
-"""What an argument can be held against; one that is not there passes none of them."""
+"""What an argument, or a field of what was read, can be held against; one that is not there passes none of them. ``days_after``
+[DATE, DAYS]: it is a date so many days later."""
+
+Read = Callable[[str], Iterable[Mapping[str, Any]]]
+"""The records that a tool's last results in the episode were made of, by its name."""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _days(first: Any, last: Any) -> float:
+    """Days between two ISO dates; -inf where one is none."""
+    try:
+        return (date.fromisoformat(str(last)[:10]) - date.fromisoformat(str(first)[:10])).days
+    except ValueError:
+        return float("-inf")
+
+
+def _passes(value: Any, test: Any, arguments: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether a value passes a test, in which ``$name`` is an argument of the call and ``.name`` another field of the record."""
+
+    def meant(want: Any) -> Any:
+        if isinstance(want, list | tuple):
+            return [meant(one) for one in want]
+        if isinstance(want, str) and want[1:].isidentifier() and want[0] in "$.":
+            return (arguments if want[0] == "$" else record).get(want[1:], _NOTHING)
+        return want
+
+    tests = test if isinstance(test, Mapping) else {"is": test}
+    return all(TESTS[key](value, want if key == "matches" else meant(want)) for key, want in tests.items())
+
+
+_NOTHING = object()
 
 
 class Ruling(NamedTuple):
@@ -42,37 +79,51 @@ class Ruling(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class GuardRule:
     """For calls of tools whose names match ``tool`` (``*`` and ``?``) and whose arguments pass every test of ``when``:
-    {argument: value} or {argument: {above: 100}}. ``targets`` "any": it may go where only untrusted words say."""
+    {argument: value} or {argument: {above: 100}}. ``found`` holds a call against what was read: {tool: {field: test}}, and one record in
+    the last results of that tool must pass all of them; ``$name`` in a test is an argument of the call, ``.name`` another field of the
+    record. ``targets`` "any": it may go where only untrusted words say."""
 
     then: Then
     tool: str = "*"
     when: Mapping[str, Any] = field(default_factory=dict)
     because: str = ""
     targets: Literal["vouched", "any"] = "vouched"
+    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, test in self.when.items():
+        for tool, fields in self.found.items():
+            if not isinstance(fields, Mapping) or not fields:
+                raise InputError(f"guard: found {tool}: {fields!r}", remedy=f"write found: {{{tool}: {{FIELD: TEST}}}}")
+            self._check(fields)
+        self._check(self.when)
+
+    def _check(self, tests: Mapping[str, Any]) -> None:
+        for name, test in tests.items():
             for key, want in test.items() if isinstance(test, Mapping) else ():
                 if key not in TESTS:
                     raise InputError(f"guard: {name} has no test {key!r}", remedy=nearest(str(key), TESTS))
                 if key == "matches":
                     compile_pattern(str(want))
+                if key == "days_after" and not (isinstance(want, list | tuple) and len(want) == 2 and _number(want[1])):
+                    raise InputError(f"guard: {name} days_after {want!r}", remedy="write days_after: [.promised, 5]")
                 if key in ("above", "below") and (isinstance(want, bool) or not isinstance(want, int | float)):
                     raise InputError(f"guard: {name} {key} {want!r}", remedy=f"write {name}: {{{key}: 100}}")
                 if key == "in" and not isinstance(want, list | tuple):
                     raise InputError(f"guard: {name} in {want!r}", remedy=f"write {name}: {{in: [a, b]}}")
 
-    def fits(self, call: Call) -> bool:
-        if not fnmatchcase(call.tool, self.tool):
-            return False
-        for name, test in self.when.items():
-            if name not in call.arguments:
-                return False
-            value = call.arguments[name]
-            tests = test if isinstance(test, Mapping) else {"is": test}
-            if not all(TESTS[key](value, want) for key, want in tests.items()):
-                return False
-        return True
+    def fits(self, call: Call, read: Read) -> bool:
+        given = call.arguments
+        return (
+            fnmatchcase(call.tool, self.tool)
+            and all(name in given and _passes(given[name], test, given, {}) for name, test in self.when.items())
+            and all(
+                any(
+                    all(name in record and _passes(record[name], test, given, record) for name, test in fields.items())
+                    for record in read(tool)
+                )
+                for tool, fields in self.found.items()
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +141,7 @@ class CallGuard:
     def __post_init__(self) -> None:
         for at, rule in enumerate(self.rules):
             for before, other in enumerate(self.rules[:at]):
-                if not other.when and (other.tool == "*" or fnmatchcase(rule.tool, other.tool)):
+                if not other.when and not other.found and (other.tool == "*" or fnmatchcase(rule.tool, other.tool)):
                     raise InputError(
                         f"guard: rule {at + 1} can never apply: rule {before + 1} takes every call of {rule.tool}",
                         remedy="put the narrower rule first",
@@ -106,7 +157,8 @@ class CallGuard:
 
     def check(self, tools: Sequence[str]) -> None:
         """Raises InputError for a rule about a tool that there is not: a slip there would let through what it should stop."""
-        for name in (*(rule.tool for rule in self.rules), *self.targets):
+        read = (name for rule in self.rules for name in rule.found)
+        for name in (*(rule.tool for rule in self.rules), *read, *self.targets):
             if not any(fnmatchcase(tool, name) for tool in tools):
                 raise InputError(f"guard: there is no tool {name!r}", remedy=nearest(name, tools))
 
@@ -120,9 +172,9 @@ class CallGuard:
         }
         return {name: value for name, value in call.arguments.items() if name in named}
 
-    def rule(self, call: Call, effect: Effect, strange: Mapping[str, Any]) -> Ruling:
+    def rule(self, call: Call, effect: Effect, strange: Mapping[str, Any], read: Read = lambda _: ()) -> Ruling:
         """What is said to a call. ``strange`` are the targets that nobody who is trusted has named."""
-        found = next((rule for rule in self.rules if rule.fits(call)), None)
+        found = next((rule for rule in self.rules if rule.fits(call, read)), None)
         if found is not None:
             ruling = Ruling(found.then, found.because or f"rule: {found.tool} {found.then}")
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rung.agents.environments.environment import Assessing, Judgement
 from rung.agents.loop.guard.guard import CallGuard, Ruling, stricter
-from rung.agents.loop.guard.taint import strange
+from rung.agents.loop.guard.taint import records, strange
 from rung.agents.loop.log import EpisodeLog
 from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import clean
@@ -57,7 +57,7 @@ class GuardedLog(EpisodeLog):
         for guard in self.guards:
             effect, schema = self.agent.tools.risk(call.tool)
             unknown = strange(self.view, guard.aims(call, schema)) if effect != "pure" else {}
-            found = stricter(found, guard.rule(call, effect, unknown))
+            found = stricter(found, guard.rule(call, effect, unknown, lambda tool: records(self.view, tool)))
             if found.then == "ask" and self.view.asked >= guard.asks:
                 found = Ruling("deny", f"{found.because}, and a person has been asked {self.view.asked} times already")
         return found

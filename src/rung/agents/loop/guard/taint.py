@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rung.agents.loop.view import EpisodeTurn, Pending, View
+from rung.agents.loop.view import EpisodeTurn, Pending, View, signature
 
 _SHORT = 3
 """Characters below which a value is found in any text."""
@@ -67,6 +67,32 @@ class _Named:
             return True
         whole = re.compile(rf"(?<![\w@.+-]){re.escape(text)}(?![\w@+-]|\.\w)", re.IGNORECASE)
         return any(whole.search(given) for given in (*self.said, *self.texts))
+
+
+def records(view: View, tool: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects in what a tool gave in this episode, at any depth; of calls with equal arguments only the last one's."""
+    known: set[str] = set()
+    for turn in reversed(view.turns):
+        for call in reversed(turn.calls):
+            if call.tool != tool or call.text is None or (name := signature(tool, call.arguments)) in known:
+                continue
+            known.add(name)
+            if call.refused or not call.key:
+                continue
+            try:
+                yield from _objects(json.loads(call.text))
+            except (ValueError, RecursionError):
+                continue
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        yield value
+        value = value.values()
+    elif not isinstance(value, list):
+        return
+    for inner in value:
+        yield from _objects(inner)
 
 
 def leaves(value: Any) -> Iterator[Any]:
