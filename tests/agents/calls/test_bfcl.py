@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rung.agents.calls.bfcl import BfclItem, complaint, read_items
+from rung.agents.calls.bfcl import CallItem, complaint, read_items
 from rung.agents.loop.move import Call
 from rung.core.errors import InputError
 
@@ -45,13 +45,13 @@ def write(folder: Path, category: str, rows: list[dict[str, Any]], truths: list[
 
 
 @pytest.fixture
-def item(tmp_path: Path) -> BfclItem:
+def item(tmp_path: Path) -> CallItem:
     row = {"id": "x_0", "question": [[{"role": "user", "content": "Three days in New York"}]], "function": [FUNCTION]}
     write(tmp_path, "simple_python", [row], [{"id": "x_0", "ground_truth": [{"trip.plan": TRUTH}]}])
     return read_items(tmp_path, "simple_python")[0]
 
 
-def test_the_dialect_becomes_a_json_schema(item: BfclItem) -> None:
+def test_the_dialect_becomes_a_json_schema(item: CallItem) -> None:
     schema = item.tools[0].schema
     assert schema["type"] == "object"
     assert schema["properties"]["budget"] == {"type": "number"}
@@ -68,7 +68,7 @@ def test_the_dialect_becomes_a_json_schema(item: BfclItem) -> None:
         {"city": "NYC", "days": 3, "hotel": {"stars": 5}},
     ],
 )
-def test_right_calls(item: BfclItem, arguments: dict[str, Any]) -> None:
+def test_right_calls(item: CallItem, arguments: dict[str, Any]) -> None:
     assert complaint(item, Call("trip.plan", arguments)) == ""
 
 
@@ -86,11 +86,11 @@ def test_right_calls(item: BfclItem, arguments: dict[str, Any]) -> None:
         ({"city": "NYC", "days": 3, "hotel": {"stars": 5, "bar": 1}}, "hotel"),
     ],
 )
-def test_wrong_calls(item: BfclItem, arguments: dict[str, Any], why: str) -> None:
+def test_wrong_calls(item: CallItem, arguments: dict[str, Any], why: str) -> None:
     assert why in complaint(item, Call("trip.plan", arguments))
 
 
-def test_no_call_and_another_one(item: BfclItem) -> None:
+def test_no_call_and_another_one(item: CallItem) -> None:
     assert complaint(item, None) == "no call"
     assert "in place of" in complaint(item, Call("trip.cancel", {}))
 

@@ -28,7 +28,7 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 
 @dataclass(frozen=True, slots=True)
-class BfclItem:
+class CallItem:
     """A request, the functions offered, and the right one with each argument's possible values. ``source`` is the functions as they
     are in the file, by name."""
 
@@ -40,7 +40,7 @@ class BfclItem:
     source: Mapping[str, Mapping[str, Any]]
 
 
-def read_items(folder: Path, category: str, limit: int | None = None) -> list[BfclItem]:
+def read_items(folder: Path, category: str, limit: int | None = None) -> list[CallItem]:
     """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``. Of "irrelevance"
     no function is right: the name is empty.
 
@@ -61,8 +61,8 @@ def read_items(folder: Path, category: str, limit: int | None = None) -> list[Bf
                 f"{folder}: item {row.get('id')!r} is no request with one right call: {error}",
                 remedy="give the folder of the leaderboard's data",
             ) from None
-        tools = tuple(_tool(function) for function in functions.values())
-        items.append(BfclItem(row["id"], request, tools, name, possible, functions))
+        tools = tuple(tool_of(function) for function in functions.values())
+        items.append(CallItem(row["id"], request, tools, name, possible, functions))
     return items
 
 
@@ -81,7 +81,8 @@ def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
         raise InputError(f"{found}: {error}", remedy="expected a JSON object a line") from None
 
 
-def _tool(function: Mapping[str, Any]) -> ToolSpec:
+def tool_of(function: Mapping[str, Any]) -> ToolSpec:
+    """A function of the leaderboard's files as a tool."""
     schema = {"type": "object", "properties": {}, **_schema(function.get("parameters") or {})}
     return ToolSpec(function["name"], function.get("description", ""), schema)
 
@@ -104,7 +105,7 @@ def _schema(given: Any) -> Any:
     return out
 
 
-def complaint(item: BfclItem, call: Call | None) -> str:
+def complaint(item: CallItem, call: Call | None) -> str:
     """Why a call is not the right one; nothing where it is."""
     if call is None:
         return "no call"

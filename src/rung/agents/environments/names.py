@@ -5,6 +5,8 @@ ENVIRONMENTS = {
     "thermostat": "rung.agents.environments.classes.thermostat:Thermostat",
     "lotteries": "rung.agents.environments.classes.lotteries:Lotteries",
     "queue": "rung.agents.environments.classes.queue:Queue",
+    "code": "rung.agents.environments.code.world:CodeTasks",
+    "code-repair": "rung.agents.environments.code.world:CodeRepair",
     "desk": "rung.agents.environments.desk.desk:SupportDesk",
     "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
 }

@@ -88,7 +88,9 @@ class AgentBench:
     )
     seeds: int = option(200, "With --classes: scenarios of each environment.", low=10)
     episodes: int = option(1000, "With --classes: episodes that the learner practises.", low=8)
-    calls: str = option("", "Exact calls and the choice among tools: the leaderboard's data.", metavar="bfcl:FOLDER")
+    calls: str = option(
+        "", "Exact calls and the choice among tools, of bfcl:FOLDER or api-bank:FOLDER.", metavar="SOURCE"
+    )
     oracle: str = option("", "What right calls, nothing and random calls score in one.", metavar="ENVIRONMENT")
     repeats: int = option(1, "With --oracle: times that each scenario is played.", low=1)
     agents: str = option(

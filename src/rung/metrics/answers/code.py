@@ -129,19 +129,23 @@ class Passes(Mean):
         return list(await asyncio.gather(*map(one, cases)))
 
     def _run(self, case: Case, output: str) -> str:
-        """Why the answer fails; empty when it passes. Passed is what reaches the end: an answer that leaves early has not."""
-        token = secrets.token_hex(8)
         prompt = next(iter(case.input.values()), "")
-        source = program(prompt if "def " in prompt else "", output, case.reference)
-        try:
-            outcome = self.sandbox.run(f"{source}\n{token!r}", quota=QUOTA)
-        except InputError as error:
-            return error.message
-        if outcome.done and outcome.value == repr(token):
-            return ""
-        if outcome.done:
-            return "it ended before its tests did"
-        return (outcome.error or outcome.ended).splitlines()[-1][:200]
+        return run_tests(self.sandbox, prompt if "def " in prompt else "", output, case.reference)
+
+
+def run_tests(sandbox: CodeSandbox, prompt: str, output: str, tests: Any, quota: Quota = QUOTA) -> str:
+    """Why an answer fails its tests (see ``program``); empty when it passes. Passed is what reaches the end: an answer that leaves early
+    has not."""
+    token = secrets.token_hex(8)
+    try:
+        outcome = sandbox.run(f"{program(prompt, output, tests)}\n{token!r}", quota=quota)
+    except InputError as error:
+        return error.message
+    if outcome.done and outcome.value == repr(token):
+        return ""
+    if outcome.done:
+        return "it ended before its tests did"
+    return (outcome.error or outcome.ended).splitlines()[-1][:200]
 
 
 def open_passes(argument: str, resources: Resources) -> Passes:

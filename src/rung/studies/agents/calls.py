@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rung.agents.calls.bfcl import CATEGORIES, BfclItem, complaint, has, read_items
+from rung.agents.calls.apibank import read_apis, read_calls
+from rung.agents.calls.bfcl import CATEGORIES, CallItem, complaint, has, read_items, tool_of
 from rung.agents.calls.call import FINISH, Stages, Staging, can_stage
 from rung.agents.calls.chooser import best, combine, question
 from rung.agents.calls.relevance import WEIGHTS, counts, learn, relevance
@@ -35,7 +36,7 @@ _TOGETHER = 16
 _INSTRUCTION = "Do what is asked. Use the tools."
 
 
-Part = Literal["call", "choice", "choice and call", "none is right", "one is right"]
+Part = Literal["call", "choice", "choice and call", "none is right", "one is right", "search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Calls(Study[None, CallTable]):
     subject = "none"
     records = CallTable
 
-    source: str = argument("bfcl:FOLDER, the leaderboard's data.", "SOURCE")
+    source: str = argument("bfcl:FOLDER, the leaderboard's data, or api-bank:FOLDER.", "SOURCE")
     limit: int = option(100, "At most this many items of each part, the first ones.", low=2)
     skip: int = option(0, "Leave out so many items at the beginning of each part.", low=0)
     tokens: int = option(160, "At most so many tokens a reply.", low=8)
@@ -78,13 +79,11 @@ class Calls(Study[None, CallTable]):
 
     async def measure(self, subject: None, lab: Lab) -> CallTable:
         """Raises InputError for a folder that holds no such data, or a model that cannot score or decode JSON."""
-        kind, _, folder = self.source.partition(":")
-        if kind != "bfcl" or not folder:
-            raise InputError(f"got calls of {self.source!r}", remedy="write bfcl:FOLDER")
-        simple, multiple = (
-            read_items(Path(folder), part, self.skip + self.limit)[self.skip :]
-            for part in ("simple_python", "multiple")
-        )
+        kind, _, place = self.source.partition(":")
+        if kind not in ("bfcl", "api-bank") or not place:
+            raise InputError(f"got calls of {self.source!r}", remedy="write bfcl:FOLDER or api-bank:FOLDER")
+        folder = Path(place)
+        simple, multiple = self._bfcl(folder) if kind == "bfcl" else self._api_bank(folder)
         if len(simple) < 2 or len(multiple) < 2:
             raise InputError(f"{folder}: fewer than 2 items are left", remedy="give a smaller --skip")
         model = RememberedModel(lab.resources.model(), lab.store)
@@ -103,13 +102,35 @@ class Calls(Study[None, CallTable]):
             rows.append(_row("choice and call", "staged", [not why for why in whole]))
             wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
         weights: tuple[float, ...] = ()
-        if "none" in parts and has(Path(folder), "irrelevance"):
-            more, weights = await self._whether(model, Path(folder), simple, lab.progress)
+        if "none" in parts and kind == "bfcl" and has(folder, "irrelevance"):
+            more, weights = await self._whether(model, folder, simple, lab.progress)
             rows += more
+        rows += _searched(folder) if "choice" in parts and kind == "api-bank" else []
         return CallTable(model.name, tuple(corrected(rows)), tuple(wrong), weights)
 
+    def _bfcl(self, folder: Path) -> tuple[list[CallItem], list[CallItem]]:
+        """Items with one tool, and with several."""
+        simple, multiple = (
+            read_items(folder, part, self.skip + self.limit)[self.skip :] for part in ("simple_python", "multiple")
+        )
+        return simple, multiple
+
+    def _api_bank(self, folder: Path) -> tuple[list[CallItem], list[CallItem]]:
+        """Calls with their one tool given, and those of dialogues with several; spread over the dialogues."""
+        items = read_calls(folder)
+        several = [item for item in items if len(item.tools) > 1]
+
+        def some(given: list[CallItem]) -> list[CallItem]:
+            step = max(1, len(given) // (self.skip + self.limit))
+            return given[::step][self.skip : self.skip + self.limit]
+
+        alone = [
+            replace(item, tools=tuple(tool for tool in item.tools if tool.name == item.name)) for item in some(items)
+        ]
+        return alone, some(several)
+
     async def _exact(
-        self, model: Model, items: Sequence[BfclItem], progress: Callable[[Progress], None]
+        self, model: Model, items: Sequence[CallItem], progress: Callable[[Progress], None]
     ) -> tuple[list[CallRow], list[tuple[str, str]]]:
         ways: dict[str, list[str]] = {}
         if self.native:
@@ -123,7 +144,7 @@ class Calls(Study[None, CallTable]):
         missed = ways["staged, all arguments"]
         return rows, [(item.id, why) for item, why in zip(items, missed, strict=True) if why][:5]
 
-    async def _own(self, model: Model, item: BfclItem) -> str:
+    async def _own(self, model: Model, item: CallItem) -> str:
         said = (Message("system", _INSTRUCTION), Message("user", item.request))
         request = Request(said, Sampling(max_tokens=self.tokens), tools=item.tools)
         reply = (await model.generate([request]))[0]
@@ -133,9 +154,9 @@ class Calls(Study[None, CallTable]):
         return complaint(item, Call(call.name, call.arguments))
 
     async def _asked(
-        self, model: Model, items: Sequence[BfclItem], staging: Staging, progress: Callable[[Progress], None], note: str
+        self, model: Model, items: Sequence[CallItem], staging: Staging, progress: Callable[[Progress], None], note: str
     ) -> list[str]:
-        async def one(item: BfclItem) -> str:
+        async def one(item: CallItem) -> str:
             sampling = Sampling(max_tokens=self.tokens)
 
             async def say(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
@@ -149,11 +170,11 @@ class Calls(Study[None, CallTable]):
         return await _each(items, one, progress, note)
 
     async def _choice(
-        self, model: Model, items: Sequence[BfclItem], progress: Callable[[Progress], None]
+        self, model: Model, items: Sequence[CallItem], progress: Callable[[Progress], None]
     ) -> list[CallRow]:
         words = [lexical(item.request, item.tools) for item in items]
 
-        async def one(item: BfclItem) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        async def one(item: CallItem) -> tuple[tuple[float, ...], tuple[float, ...]]:
             names = tuple(tool.name for tool in item.tools)
             asked = [ScoreRequest(question(text, item.tools), names) for text in (item.request, "")]
             given, empty = await model.score(asked)
@@ -173,7 +194,7 @@ class Calls(Study[None, CallTable]):
         return rows + [_row("choice", way, right, None if right is first else first) for way, right in found.items()]
 
     async def _whether(
-        self, model: Model, folder: Path, simple: Sequence[BfclItem], progress: Callable[[Progress], None]
+        self, model: Model, folder: Path, simple: Sequence[CallItem], progress: Callable[[Progress], None]
     ) -> tuple[list[CallRow], tuple[float, ...]]:
         """Does it call where no function is right, and where one is? Weights are learnt on every second item of the whole leaderboard,
         and measured on the others."""
@@ -185,14 +206,14 @@ class Calls(Study[None, CallTable]):
         unseen = {item.id for items in everything.values() for item in items[1::2]}
         none = read_items(folder, "irrelevance", self.skip + self.limit)[self.skip :]
 
-        async def calls(item: BfclItem) -> bool:
+        async def calls(item: CallItem) -> bool:
             stages = Stages(_silent, model.score, Staging())
             return (
                 await stages.choose(item.request, item.tools, finish=first_finish(item.request, item.tools)) != FINISH
             )
 
         rows: list[CallRow] = []
-        parts: list[tuple[Part, Sequence[BfclItem], bool]] = [
+        parts: list[tuple[Part, Sequence[CallItem], bool]] = [
             ("none is right", none, False),
             ("one is right", simple, True),
         ]
@@ -230,6 +251,19 @@ class Calls(Study[None, CallTable]):
         return "\n".join([head, align(lines), *(["for instance wrong:", *missed] if missed else []), *learnt])
 
 
+def _searched(folder: Path) -> list[CallRow]:
+    """How often words find the right one of all tools by the end of the dialogue: first, and among the first five."""
+    tools = [tool_of(function) for function in read_apis(folder).values()]
+    places = []
+    for item in read_calls(folder):
+        said = "\n".join(item.request.splitlines()[-4:])
+        scores = lexical(said, tools)
+        ranked = sorted(range(len(tools)), key=lambda at: -scores[at])
+        places.append(next(at for at, which in enumerate(ranked) if tools[which].name == item.name))
+    ways = ((1, "words: the first"), (5, "words: among five"), (16, "words: among sixteen"))
+    return [_row("search", f"{way} of {len(tools)}", [place < most for place in places]) for most, way in ways]
+
+
 def _row(part: Part, way: str, right: list[bool], first: list[bool] | None = None) -> CallRow:
     scores = [Score(float(one)) for one in right]
     change = None if first is None else paired(VALUES, scores, [Score(float(one)) for one in first])
@@ -241,7 +275,7 @@ async def _silent(said: tuple[Message, ...], form: ResponseFormat) -> Reply:
 
 
 async def _each(
-    items: Sequence[BfclItem], ask: Callable[[BfclItem], Awaitable[T]], progress: Callable[[Progress], None], note: str
+    items: Sequence[CallItem], ask: Callable[[CallItem], Awaitable[T]], progress: Callable[[Progress], None], note: str
 ) -> list[T]:
     out: list[T] = []
     for at in range(0, len(items), _TOGETHER):

@@ -104,11 +104,11 @@ class Oracle(Study[None, OracleTable]):
         refused: list[tuple[str, str, str]] = []
         agents, asked = self._agents(), self._asked(lab)
         first: list[list[_Played]] = []
-        for agent, (policy, steps) in {**agents, **asked}.items():
+        for agent, (policy, limits) in {**agents, **asked}.items():
             found: list[list[_Played]] = []
             trail = lab.store.episodes.trail("normal") if models(policy) else None  # what a model said is kept
             for scenario in scenarios:
-                plays = [self._play(policy, steps, scenario, seed, guard, trail) for seed in range(self.repeats)]
+                plays = [self._play(policy, limits, scenario, seed, guard, trail) for seed in range(self.repeats)]
                 found.append([await one for one in plays])
                 refused += [(scenario, *call) for call in found[-1][0].refused] if agent == "right calls" else []
                 if len(found) % 20 == 0 or trail is not None:
@@ -119,8 +119,8 @@ class Oracle(Study[None, OracleTable]):
         clean = len(scenarios) - len({scenario for scenario, _, _ in refused})
         return OracleTable(self.environment.partition(":")[0], tuple(corrected(rows)), clean, tuple(refused))
 
-    def _agents(self) -> dict[str, tuple[AgentPolicy, int]]:
-        return {
+    def _agents(self) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
+        given: dict[str, tuple[AgentPolicy, int]] = {
             "right calls": (Scripted(), 1000),
             "nothing": (Scripted(calls=(), output=""), 2),
             f"{self.steps} random valid calls": (Noisy(p=1.0), self.steps),
@@ -128,23 +128,33 @@ class Oracle(Study[None, OracleTable]):
             "right calls, 1 in 10 random": (Noisy(p=0.1), 40),
             "right calls, 3 in 10 random": (Noisy(p=0.3), 40),
         }
+        return {
+            name: (policy, EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy)))
+            for name, (policy, steps) in given.items()
+        }
 
-    def _asked(self, lab: Lab) -> dict[str, tuple[AgentPolicy, int]]:
-        """Policies by name, or of agent files: then with the file's limit of steps."""
-        found: dict[str, tuple[AgentPolicy, int]] = {}
+    def _asked(self, lab: Lab) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
+        """Policies by name, or of agent files: then with the file's limits."""
+        found: dict[str, tuple[AgentPolicy, EpisodeLimits]] = {}
         for name in listed(self.agents):
             if name.endswith((".yaml", ".yml")):
                 program = read_agent(Path(name), lab.resources, {"environment": self.environment})
-                found[Path(name).stem] = program.policy, program.limits.steps
+                found[Path(name).stem] = program.policy, program.limits
             else:
-                found[name] = make_policy(name, lab.resources, lab.settings["model"] or None), 20
+                found[name] = make_policy(name, lab.resources, lab.settings["model"] or None), EpisodeLimits(steps=20)
         return found
 
     async def _play(
-        self, policy: AgentPolicy, steps: int, scenario: str, seed: int, guard: CallGuard | None, trail: Trail | None
+        self,
+        policy: AgentPolicy,
+        limits: EpisodeLimits,
+        scenario: str,
+        seed: int,
+        guard: CallGuard | None,
+        trail: Trail | None,
     ) -> _Played:
         """How an episode ended, and what was refused of calls that would change something."""
-        limits = EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy), patience=0)
+        limits = replace(limits, patience=0)
         program = AgentProgram(policy, environment=self.environment, limits=limits, guard=guard)
         start = program.start({"scenario": scenario}, seed)
         view = await Episode(program.agent(), program.episode(start), trail or MemoryTrail()).run(start)
