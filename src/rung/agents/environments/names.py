@@ -8,5 +8,6 @@ ENVIRONMENTS = {
     "code": "rung.agents.environments.code.world:CodeTasks",
     "code-repair": "rung.agents.environments.code.world:CodeRepair",
     "desk": "rung.agents.environments.desk.desk:SupportDesk",
+    "office": "rung.agents.environments.office.world:Office",
     "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
 }

@@ -1,0 +1,1 @@
+"""An office: a calendar, a mailbox, and requests about them."""
