@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rung.cli.agent import team
 from rung.cli.agent.options import AgentChanges
 from rung.cli.agent.people import memory, queue
 from rung.cli.agent.play import play
+from rung.cli.agent.teams import team
 from rung.cli.base.options import StoreUrl, assigned_values, expand
 from rung.core.types import Usage
 
@@ -165,7 +165,7 @@ async def go_on(store: Store, pool: Pool, settings: Settings, episode: str, trac
     if found.state == "paused":
         await steer_episode(store, found.id, "resume", "")
     if (store.episodes.read(found.id)[0].payload.get("spec") or {}).get("kind") == "workflow":
-        from rung.cli.agent.workflow import go_on as go_on_with
+        from rung.cli.agent.teams.workflow import go_on as go_on_with
 
         return await go_on_with(store, pool, found.id)
     program, start, folder = reopen(store.episodes.read(found.id), pool)

@@ -1,0 +1,1 @@
+"""Teams, workflows and agreement, from the command line."""
