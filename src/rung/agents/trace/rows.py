@@ -76,6 +76,13 @@ def _shown(agent: Agent, view: View, move: Decision, way: Way) -> Iterator[tuple
             ]
             yield [*said, answer], {"tools": tools}
         return
+    yield from _staged(agent, view, move, turns)
+
+
+def _staged(
+    agent: Agent, view: View, move: Decision, turns: Sequence[EpisodeTurn]
+) -> Iterator[tuple[list[Message], dict[str, Any]]]:
+    policy = agent.policy
     staging = policy.staging if isinstance(policy, Llm) else Staging()
     seen, context = sources(view), "\n".join(shown(turn) for turn in turns[-LAST:])
     tools, others = choices(view.request, offered(view, seen), staging, context=context, finish=0.0)

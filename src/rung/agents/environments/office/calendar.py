@@ -46,8 +46,7 @@ class CalendarEvent:
             yield self.start
             return
         last = until.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
-        from dateutil.rrule import rrulestr
-
+        rrulestr = require("dateutil.rrule", "office", "a recurrence").rrulestr
         for local in islice(rrulestr(self.rule, dtstart=self.start, ignoretz=True), MOST):
             if local > last:
                 return
