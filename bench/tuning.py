@@ -6,7 +6,7 @@ FILE has one object a line with "prompt" and "response". Rows of 20 to 300 token
 Every variant runs in a process of its own, from the same adapter, variants alternating; medians of all repeats are printed.
 Tokens/s counts the rows' own tokens (no padding) over the whole training, optimizer included, loading excluded.
 Variants: ours (LoRA over a bfloat16 base), ours-fp32, ours-upper and ours-upper-fp32 (adapters on the upper third of the layers), ours-qlora (NF4 base), ours-full, ours-full-fp32; trl-full; trl (SFTTrainer's defaults: bf16 autocast, gradient checkpointing); trl-fast (checkpointing off); trl-packed
-(packing=True, 1024 tokens, checkpointing off). The loss that is compared is over all rows after training, computed by one code.
+(packing=True, 1024 tokens, checkpointing off); trl-fp32 and trl-packed-fp32 (the same without bfloat16, checkpointing off). The loss that is compared is over all rows after training, computed by one code.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(document["folder"], dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        document["folder"], dtype=torch.float32 if name.endswith("fp32") else torch.bfloat16
+    )
     tokenizer = AutoTokenizer.from_pretrained(document["folder"])
     torch.manual_seed(0)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -189,7 +191,7 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
             model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, task_type="CAUSAL_LM")
         )
     data = Dataset.from_list([{"input_ids": ids, "completion_mask": mask} for ids, mask in document["order"]])
-    packed = name == "trl-packed"
+    packed = name.startswith("trl-packed")
     with tempfile.TemporaryDirectory() as folder:
         arguments = trl.SFTConfig(
             output_dir=folder,
@@ -209,6 +211,7 @@ def work_trl(document: dict[str, Any], name: str) -> dict[str, Any]:
             logging_steps=1,
             disable_tqdm=True,
             dataloader_pin_memory=False,
+            bf16=not name.endswith("fp32"),
             **({} if name in ("trl", "trl-full") else {"gradient_checkpointing": False}),
         )
         trainer = trl.SFTTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer)
