@@ -152,7 +152,12 @@ class Breaks:
 @pytest.fixture
 def extra(monkeypatch: pytest.MonkeyPatch) -> None:
     here = "tests.ladder.test_climb"
-    rungs = {**registry.table("rung"), "peeking": f"{here}:Peeking", "breaks": f"{here}:Breaks"}
+    rungs = {
+        **registry.table("rung"),
+        "peeking": f"{here}:Peeking",
+        "breaks": f"{here}:Breaks",
+        "trains": f"{here}:Trains",
+    }
     programs = {**registry.table("program"), "broken": f"{here}:Broken"}
     monkeypatch.setattr(
         registry, "table", lambda kind: {"rung": rungs, "program": programs}.get(kind) or registry.TABLES[kind]
@@ -291,3 +296,40 @@ async def test_a_program_is_hashed_once_a_rung(
     run = await climb(task, store, pool, settings)
     assert all(record.n == len(task.test) for record in run.rungs)
     assert hashed == ["prompt", "rules"]
+
+
+class Resting(Fake):
+    """A model that holds memory; ``asked`` is how many calls it had when it was told to rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def rest(self) -> None:
+        self.asked.append(len(self.calls))
+
+
+@dataclass(frozen=True)
+class Trains:
+    """A rung that trains; its program asks the same model."""
+
+    traits: ClassVar[Traits] = Traits(tuned=True)
+
+    def obstacle(self, task: Task, resources: Resources) -> str:
+        return ""
+
+    async def fit(self, task: Task, context: Context) -> Program:
+        return await make_rung(RungChoice("zero-shot")).fit(task, context)
+
+
+@pytest.mark.usefixtures("extra")
+async def test_models_give_their_memory_back_for_a_training_and_after_it(
+    task: Task, store: Store, settings: Settings
+) -> None:
+    model, pool = Resting(), Pool(settings, default="fake:echo")
+    pool.add(model, "fake:echo")
+    chosen = replace(task, rungs=(RungChoice("zero-shot"), RungChoice("trains")))
+    run = await climb(chosen, store, pool, settings, early=False)
+    assert [record.status for record in run.rungs] == ["done", "done"]
+    before, after = model.asked
+    assert 0 < before <= after == len(model.calls)

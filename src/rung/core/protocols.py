@@ -68,6 +68,14 @@ class PromptCache(Protocol):
 
 
 @runtime_checkable
+class Resident(Protocol):
+    """Optional on a Model that holds memory of this machine: ``rest`` gives it back until the model is next asked. It does nothing
+    while requests are under way."""
+
+    def rest(self) -> None: ...
+
+
+@runtime_checkable
 class Computing(Protocol):
     """Optional on a Model that computes here: in which precision ("f32", "bf16", ...; empty until it has computed)."""
 

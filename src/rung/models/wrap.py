@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 from rung.core.errors import AuthError, BudgetExceeded, InputError, ModelError, ModelTimeout, RateLimited, ServerError
 from rung.core.parts import meter
-from rung.core.protocols import Computing, Model, PromptCache
+from rung.core.protocols import Computing, Model, PromptCache, Resident
 from rung.core.settings import Settings
 from rung.core.types import Capabilities, Chunk, Message, Reply, Request, ScoreRequest, Scores, Usage
 from rung.models import prices
@@ -105,6 +105,11 @@ class MeteredModel:
         """Forget cached prompts where the model keeps any of its own."""
         if isinstance(self.inner, PromptCache):
             self.inner.forget()
+
+    def rest(self) -> None:
+        """Give memory back until it is next asked, where the model holds any here."""
+        if isinstance(self.inner, Resident):
+            self.inner.rest()
 
     @property
     def precision(self) -> str:

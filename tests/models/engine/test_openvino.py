@@ -55,6 +55,21 @@ def user(text: str) -> tuple[Message, ...]:
     return (Message("user", text),)
 
 
+async def test_a_model_that_rested_answers_as_before(model: OpenvinoModel) -> None:
+    before = await model.generate([ask("Name a colour.")])
+    engine = model._engine
+    worker = engine.worker
+    going = asyncio.create_task(model.generate([ask("Count to ten.", max_tokens=40)]))
+    while worker.idle:
+        await asyncio.sleep(0.001)
+    model.rest()  # somebody is asking
+    assert not worker.closed
+    await going
+    model.rest()
+    assert worker.closed
+    assert (await model.generate([ask("Name a colour.")]))[0].text == before[0].text
+
+
 @pytest.mark.slow
 async def test_one_right_answer(model: OpenvinoModel) -> None:
     (reply,) = await model.generate([ask("What is the capital of France?", logprobs=True)])

@@ -319,6 +319,28 @@ def test_closing_fails_what_is_left() -> None:
         job.done.result(5)
 
 
+def test_a_worker_is_idle_when_nothing_is_left_to_compute() -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    class Slow(Tape):
+        def forward(self, spans: Sequence[TokenSpan]) -> NDArray[np.float32]:
+            begun.set()
+            gate.wait(5)
+            return super().forward(spans)
+
+    worker = Worker(lambda: Slow(64), tick=0)
+    assert worker.idle
+    job = Greedy([1, 2], 3)
+    worker.submit([job])
+    assert not worker.idle
+    begun.wait(5)
+    assert not worker.idle
+    gate.set()
+    job.done.result(5)
+    worker.close()
+    assert worker.idle
+
+
 def test_forgetting_frees_every_block_that_no_job_uses() -> None:
     prefixes = Prefixes(block=4, blocks=16)
     done, running = tuple(range(12)), tuple(range(100, 108))

@@ -31,7 +31,7 @@ BLOCK = 32
 """Tokens in a cache block: fixed by OpenVINO's CPU plugin."""
 
 MEMORY = 1 << 30
-"""Bytes of key/value cache at least; pages are only touched when used."""
+"""Bytes of key/value cache at least, where they are an eighth of the machine's memory at most; pages are only touched when used."""
 
 
 def version() -> str:
@@ -81,7 +81,7 @@ class Paged:
         size = sum(p.element_type.size * int(np.prod([d.get_length() for d in list(s)[1:]])) for p, s in caches)
         if not caches or any(list(s)[2].get_length() != BLOCK for p, s in caches if "value" in p.any_name):
             raise ModelError("OpenVINO compiled another cache layout than 32 tokens a block, which this version needs")
-        self._blocks: int = max(-(-tokens // BLOCK) + 2, MEMORY // size)
+        self._blocks: int = max(-(-tokens // BLOCK) + 2, min(MEMORY, (machine().memory or 8 * MEMORY) // 8) // size)
         self._request = compiled.create_infer_request()
         self._views: list[NDArray[Any]] = []
         self._keep: list[Any] = [compiled]

@@ -141,6 +141,11 @@ class Engine:
         if self._worker is not None:
             self._worker.forget()
 
+    def rest(self) -> None:
+        """Free what ``load`` loads again, unless something is being computed."""
+        if self._worker is not None and self._worker.idle:
+            self.close()
+
     def close(self) -> None:
         with self._lock:
             worker, self._worker = self._worker, None

@@ -202,6 +202,11 @@ class OpenvinoModel:
         """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""
         self._engine.forget()
 
+    def rest(self) -> None:
+        """Give the engine's memory back until a model on it is next asked; not while one is answering."""
+        if not self._closed:
+            self._engine.rest()
+
     async def close(self) -> None:
         """Let go of the engine; the last model on it stops its thread and frees its memory."""
         if self._closed:

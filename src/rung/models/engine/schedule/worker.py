@@ -34,6 +34,12 @@ class Worker:
         """It takes no more jobs: closed, or its device failed."""
         return self._closing
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is being computed, and nothing waits to be."""
+        with self._wake:
+            return not self._inbox and (self.scheduler is None or not self.scheduler.busy)
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs. Raises RuntimeError when it is closed."""
         with self._wake:
@@ -95,10 +101,10 @@ class Worker:
             jobs, self._inbox = self._inbox, []
             cancelled, self._cancelled = self._cancelled, []
             forgetting, self._forgetting = self._forgetting, False
+            if jobs:  # before the lock is left: between the two, ``idle`` would be true
+                scheduler.add(job for job in jobs if job not in cancelled)
         if forgetting:
             scheduler.forget()
-        if jobs:
-            scheduler.add(job for job in jobs if job not in cancelled)
         for job in cancelled:
             scheduler.cancel(job)
         return True
