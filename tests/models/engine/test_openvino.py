@@ -60,10 +60,10 @@ async def test_a_model_that_rested_answers_as_before(model: OpenvinoModel) -> No
     engine = model._engine
     worker = engine.worker
     going = asyncio.create_task(model.generate([ask("Count to ten.", max_tokens=40)]))
-    while worker.idle:
+    while worker.idle():
         await asyncio.sleep(0.001)
     model.rest()  # somebody is asking
-    assert not worker.closed
+    assert not bool(worker.closed)
     await going
     model.rest()
     assert worker.closed

@@ -329,16 +329,16 @@ def test_a_worker_is_idle_when_nothing_is_left_to_compute() -> None:
             return super().forward(spans)
 
     worker = Worker(lambda: Slow(64), tick=0)
-    assert worker.idle
+    assert worker.idle()
     job = Greedy([1, 2], 3)
     worker.submit([job])
-    assert not worker.idle
+    assert not worker.idle()
     begun.wait(5)
-    assert not worker.idle
+    assert not worker.idle()
     gate.set()
     job.done.result(5)
     worker.close()
-    assert worker.idle
+    assert worker.idle()
 
 
 def test_forgetting_frees_every_block_that_no_job_uses() -> None:

@@ -143,7 +143,7 @@ class Engine:
 
     def rest(self) -> None:
         """Free what ``load`` loads again, unless something is being computed."""
-        if self._worker is not None and self._worker.idle:
+        if self._worker is not None and self._worker.idle():
             self.close()
 
     def close(self) -> None:

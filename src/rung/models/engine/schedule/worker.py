@@ -34,7 +34,6 @@ class Worker:
         """It takes no more jobs: closed, or its device failed."""
         return self._closing
 
-    @property
     def idle(self) -> bool:
         """Nothing is being computed, and nothing waits to be."""
         with self._wake:
