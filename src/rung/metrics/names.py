@@ -3,6 +3,7 @@ the argument is what follows the first colon of a spec such as ``judge:helpfulne
 
 METRICS: dict[str, str] = {
     "exact": "rung.metrics.answers.exact:EXACT",
+    "contains": "rung.metrics.answers.exact:CONTAINS",
     "accuracy": "rung.metrics.answers.exact:ACCURACY",
     "macro-f1": "rung.metrics.labels:MACRO_F1",
     "micro-f1": "rung.metrics.labels:MICRO_F1",

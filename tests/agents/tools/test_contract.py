@@ -70,7 +70,9 @@ async def test_the_contract(name: str, entries: dict[str, Any]) -> None:
 
 async def test_passages_name_their_document(entries: dict[str, Any]) -> None:
     (index,) = open_tools(entries["index"])
-    assert await index.call({"query": "dry paint"}, key="") == "[1] paint.md: Wet paint is green. Dry paint is grey."
+    assert (
+        await index.call({"query": "dry paint"}, key="") == "[1] paint.md 0-38: Wet paint is green. Dry paint is grey."
+    )
     assert await index.call({"query": "zebra"}, key="") == "nothing was found"
     for bad in ("index", "index:handbok", "index:../x"):
         with pytest.raises(InputError):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rung.core.types import Case
-from rung.metrics.answers.exact import ACCURACY, EXACT
+from rung.metrics.answers.exact import ACCURACY, CONTAINS, EXACT
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,23 @@ from rung.metrics.answers.exact import ACCURACY, EXACT
 )
 def test_exact(output: Any, reference: Any, right: bool) -> None:
     assert EXACT.grade(Case({}, output, reference)).value == float(right)
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "right"),
+    [
+        ("It was built by Marta  LINDQVIST in 1871.", "Marta Lindqvist", True),
+        ("in 1871.", "187", False),
+        ("a+b", "a+b", True),
+        ("It is b or c.", ["A", "B"], True),
+        ("Wales", "ale", False),
+        (None, "x", False),
+        ("x", "", False),
+        (1871, 1871, True),
+    ],
+)
+def test_contains(output: Any, reference: Any, right: bool) -> None:
+    assert CONTAINS.grade(Case({}, output, reference)).value == float(right)
 
 
 def test_accuracy_is_stricter_than_exact() -> None:

@@ -11,6 +11,7 @@ POLICIES = {
     "llm": "rung.agents.policies.llm:Llm",
     "hijacked": "rung.agents.policies.given.hijacked:Hijacked",
     "lexical": "rung.agents.policies.given.lexical:Lexical",
+    "research": "rung.agents.policies.given.research:Research",
     "repair": "rung.agents.policies.given.repair:Repair",
     "recalled": "rung.agents.policies.given.recalled:Recalled",
     "plan_execute": "rung.agents.policies.planning.plan_execute:PlanExecute",

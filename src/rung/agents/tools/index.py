@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from rung.retrieval.rank.options import SearchOptions
 
 PASSAGE = 1200
 """Characters of a passage."""
+_SPACE = re.compile(r"\s")
 
 
 def open_index(target: str = "") -> FunctionTool:
@@ -28,7 +30,7 @@ def open_index(target: str = "") -> FunctionTool:
         hits = collection.search(query, SearchOptions(k=count))
         return (
             "\n".join(
-                f"[{number}] {hit.passage.document}: {' '.join(hit.passage.text.split())[:PASSAGE]}"
+                f"[{number}] {hit.passage.document} {hit.passage.start}-{hit.passage.end}: {_line(hit.passage.text)}"
                 for number, hit in enumerate(hits, 1)
             )
             or "nothing was found"
@@ -37,7 +39,12 @@ def open_index(target: str = "") -> FunctionTool:
     async def index_search(
         query: Annotated[str, Field(min_length=1, max_length=2000)], count: Annotated[int, Field(ge=1, le=20)] = 5
     ) -> str:
-        """Search the documents at hand. Each passage has a number and the name of its document, to cite."""
+        """Search the documents at hand. Each passage has a number, and the document and the characters that it is, to cite."""
         return await asyncio.to_thread(look, query, count)
 
     return tool(index_search, returns="untrusted")
+
+
+def _line(text: str) -> str:
+    """A passage on one line, character by character, so that places in it are places in the document."""
+    return _SPACE.sub(" ", text[:PASSAGE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -47,6 +48,18 @@ class ExactMatch(Mean):
         return _verdict(right, case)
 
 
+class Contains(Mean):
+    """1 when a reference stands in the answer after ``plain``, as whole words, else 0: for answers in sentences, where ``exact`` says nothing."""
+
+    name = "contains"
+
+    def grade(self, case: Case) -> Score:
+        got = str(plain(str("" if case.output is None else case.output)))
+        wanted = [str(plain(str(option))) for option in references(case)]
+        right = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", got) is not None for one in wanted if one)
+        return Score(float(right), "it stands there" if right else f"{shown(references(case)[0])} does not stand there")
+
+
 class Accuracy(Mean):
     """1 when the label is the expected one, character for character but for white space at its ends, else 0."""
 
@@ -62,4 +75,5 @@ def _label(value: Any) -> str | None:
 
 
 EXACT = ExactMatch()
+CONTAINS = Contains()
 ACCURACY = Accuracy()

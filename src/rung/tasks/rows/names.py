@@ -19,6 +19,7 @@ FITS: dict[str, tuple[str, ...]] = {
     "field-f1": ("json",),
     "number": ("number", "text", "regex"),
     "token-f1": ("text", "number", "regex", "grammar"),
+    "contains": ("text", "number"),
     "squad-em": ("text", "number", "regex", "grammar"),
     "bleu": ("text",),
     "chrf": ("text",),
