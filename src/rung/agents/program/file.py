@@ -25,6 +25,8 @@ KEYS = ("policy", "model", "instruction", "tools", "environment", "memory", "gua
 
 def read_agent(file: Path, resources: Resources, changes: Mapping[str, Any] | None = None) -> AgentProgram:
     """The agent of a file; ``changes`` replace what the file says. Raises InputError with the line of the mistake."""
+    if not file.is_file():
+        raise InputError(f"there is no agent file {file}", remedy="name a YAML file with policy:, tools:, ...")
     problems = Problems()
     parsed = parse(file, problems)
     problems.demand(file)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rung.agents.loop.episode import Start
 from rung.agents.program.file import make_agent, read_agent
-from rung.agents.program.program import AgentProgram
+from rung.agents.program.program import AgentProgram, make_environment
 from rung.agents.trace.replay import start_of
 from rung.core.errors import InputError
 from rung.core.parts import registry
@@ -48,7 +48,7 @@ def open_program(target: str, changes: Mapping[str, Any], resources: Resources) 
 
 
 def open_target(target: str, request: str, changes: Mapping[str, Any], resources: Resources) -> Target:
-    """``ENVIRONMENT:SCENARIO``, an agent file (YAML without ``data:``), a folder that an agent was exported to, or a task, whose examples
+    """``ENVIRONMENT:SCENARIO`` or ``ENVIRONMENT:FOLDER``, an agent file (YAML without ``data:``), a folder that an agent was exported to, or a task, whose examples
     are its scenarios.
 
     Raises InputError for what there is not.
@@ -59,7 +59,11 @@ def open_target(target: str, request: str, changes: Mapping[str, Any], resources
     name, _, number = target.partition(":")
     environments = registry.table("environment")
     if name in environments and not Path(target).exists() and (number or name not in registry.table("pack")):
-        program = make_agent({"environment": name, **parts}, resources)
+        if number and Path(number).expanduser().exists():  # it is opened by data
+            program = make_agent({"environment": target, **parts}, resources)
+            number = scenario or make_environment(target).scenarios("dev", 1)[0]
+        else:
+            program = make_agent({"environment": name, **parts}, resources)
         return Target(program, Start(request, number or scenario or "0", seed, user=user))
     file = Path(target)
     if (file / "program.json").is_file():

@@ -36,7 +36,10 @@ STALL = 60.0
 
 
 def run(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="ENVIRONMENT:SCENARIO, an agent file, or a task.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="ENVIRONMENT:SCENARIO, ENVIRONMENT:FOLDER, an agent file, or a task."),
+    ],
     changes: AgentChanges,
     request: Annotated[
         str, typer.Argument(metavar="[REQUEST]", help="What to do (default: what the environment asks).")
