@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rung.core.types import Message, ToolCall, Usage
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.apis.wire.reply import UsageWire
+from rung.serving.apis.wire.reply import usage_wire
 
 BASE: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
@@ -121,8 +121,8 @@ def test_of_a_body_full_of_mistakes_the_first_is_looked_at(field: str, value: ob
 
 
 def test_usage() -> None:
-    wire = UsageWire.of(Usage(prompt_tokens=3, completion_tokens=4, cached_tokens=2))
-    assert (wire.total_tokens, wire.prompt_tokens_details.cached_tokens) == (7, 2)
+    wire = usage_wire(Usage(prompt_tokens=3, completion_tokens=4, cached_tokens=2))
+    assert (wire["total_tokens"], wire["prompt_tokens_details"]) == (7, {"cached_tokens": 2})
 
 
 JSON = st.recursive(

@@ -49,9 +49,10 @@ async def allowed(member: RouteMember) -> None:
 
 
 async def ask(route: Route, text: str = "hi") -> str:
-    found = [event async for event in route.reply(request(text), live=False, allowed=allowed)]
-    assert isinstance(found[-1], ChatChoice)
-    return found[-1].text
+    stream = await route.start(request(text), live=False, allowed=allowed)
+    assert isinstance(stream.first, ChatChoice)
+    assert await stream.next() is None
+    return stream.first.text
 
 
 def route(*endpoints: Any, **options: Any) -> Route:

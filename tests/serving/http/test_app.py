@@ -529,7 +529,7 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
         app = make_app(Served([bare(model)]))
         transport = httpx.ASGITransport(app=app)
         async with (
-            app.router.lifespan_context(app),
+            app.lifespan(),
             httpx.AsyncClient(transport=transport, base_url="http://localhost") as plain,
         ):
             for _ in range(5):

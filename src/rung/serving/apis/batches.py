@@ -16,17 +16,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from fastapi import FastAPI, Request
-from pydantic import Field
-
 from rung.core.codec import canonical
 from rung.core.errors import RungError
 from rung.serving.access.call import RequestCall
 from rung.serving.apis.lines import BatchLine, read_lines
-from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.http.chat import read_body
-from rung.serving.http.limits import Limits, RequestQueue
+from rung.serving.http.limits import RequestQueue
 from rung.store import Store, StoredBatch, StoredFile, StoredResult
 from rung.store.engine.process import Process, died, this
 
@@ -47,15 +42,6 @@ Inside = Callable[[str, bytes, RequestCall], Awaitable[tuple[int, dict[str, Any]
 """Asks an address of this server: (path, body, call) -> status and answer."""
 
 
-class BatchRequest(Readable):
-    """The body of POST /v1/batches."""
-
-    input_file_id: str = Field(min_length=1, max_length=200)
-    endpoint: str = Field(min_length=1, max_length=200)
-    completion_window: str = "24h"
-    metadata: dict[str, str] | None = Field(default=None)
-
-
 @dataclass
 class BatchRunner:
     """Works off the batches of a store, this process's and those of processes that died. ``call`` makes the call of a tenant's key."""
@@ -66,7 +52,7 @@ class BatchRunner:
     addresses: Sequence[str]
     call: Callable[[str, str], Awaitable[RequestCall]]
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _owner: str = field(default_factory=lambda: canonical(asdict(this())))
+    owner: str = field(default_factory=lambda: canonical(asdict(this())))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,10 +69,10 @@ class BatchRunner:
     async def _look(self) -> None:
         for status in OPEN:
             for batch in await asyncio.to_thread(self.store.batches.all, None, status):
-                if batch.id in self._running or (batch.owner and not _gone(batch.owner, self._owner)):
+                if batch.id in self._running or (batch.owner and not _gone(batch.owner, self.owner)):
                     continue
-                if await asyncio.to_thread(self.store.batches.claim, batch, self._owner):
-                    self.start(replace(batch, owner=self._owner))
+                if await asyncio.to_thread(self.store.batches.claim, batch, self.owner):
+                    self.start(replace(batch, owner=self.owner))
 
     def start(self, batch: StoredBatch) -> None:
         task = self._running[batch.id] = asyncio.create_task(self._work(batch))
@@ -116,7 +102,7 @@ class BatchRunner:
             await self._save(batch, "failed", errors=told, failed_at=int(time.time()))
             return
         batch = await self._save(
-            batch, "in_progress", in_progress_at=int(time.time()), request_counts=_counts(len(lines))
+            batch, "in_progress", in_progress_at=int(time.time()), request_counts=counts(len(lines))
         )
         done = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
         todo = [line for line in lines if line.custom_id not in done or done[line.custom_id].failed]
@@ -142,8 +128,8 @@ class BatchRunner:
                 now = await asyncio.to_thread(self.store.batches.get, batch.id)
                 cancelled = now is None or now.status == "cancelling"
                 if now is not None and not cancelled:
-                    counts = await asyncio.to_thread(self.store.results.count, batch.id)
-                    batch = await self._save(batch, "in_progress", request_counts=_counts(total, *counts))
+                    done = await asyncio.to_thread(self.store.results.count, batch.id)
+                    batch = await self._save(batch, "in_progress", request_counts=counts(total, *done))
 
         watching = asyncio.create_task(watch())
         try:
@@ -206,10 +192,10 @@ class BatchRunner:
                 text = ("\n".join(parts[failed]) + "\n").encode("utf-8", "backslashreplace")
                 await asyncio.to_thread(self.store.files.put, file, text)
                 named[f"{name}_file_id"] = file.id
-        counts = _counts(len(lines), len(parts[False]) + len(parts[True]), len(parts[True]))
+        counted = counts(len(lines), len(parts[False]) + len(parts[True]), len(parts[True]))
         status = "cancelled" if cancelled else "completed"
         named[f"{status}_at"] = int(time.time())
-        await self._save(batch, status, None, request_counts=counts, **named)
+        await self._save(batch, status, None, request_counts=counted, **named)
 
     async def _save(self, batch: StoredBatch, status: str, owner: str | None = None, **changes: Any) -> StoredBatch:
         shown = {**json.loads(batch.payload), "status": status, **changes}
@@ -218,79 +204,10 @@ class BatchRunner:
         return saved
 
 
-def _counts(total: int, done: int = 0, failed: int = 0) -> dict[str, int]:
+def counts(total: int, done: int = 0, failed: int = 0) -> dict[str, int]:
     return {"total": total, "completed": done - failed, "failed": failed}
 
 
 def _gone(owner: str, mine: str) -> bool:
     """Whether a process that had a batch is gone (or is this one, started anew)."""
     return owner == mine or died(Process(**json.loads(owner)))
-
-
-def add_batches(app: FastAPI, runner: BatchRunner, limits: Limits) -> None:
-    """Put the addresses on the application."""
-    store = runner.store
-
-    @app.post("/v1/batches", response_model=None)
-    async def create(request: Request) -> dict[str, Any]:
-        """Begin a batch of requests from a file."""
-        asked = parse_body(BatchRequest, await read_body(request.receive, limits))
-        caller = request.scope["rung.call"].caller
-        if asked.endpoint not in runner.addresses:
-            said = f"endpoint: got {asked.endpoint[:100]!r}, expected one of {', '.join(runner.addresses)}"
-            raise Refused(400, said, param="endpoint", code="invalid_value")
-        if await asyncio.to_thread(store.files.get, asked.input_file_id, caller.tenant) is None:
-            said = f"there is no file {asked.input_file_id[:100]!r}"
-            raise Refused(404, said, param="input_file_id", code="not_found")
-        now = time.time()
-        id = f"batch_{secrets.token_hex(12)}"
-        shown = {
-            "id": id,
-            "object": "batch",
-            "endpoint": asked.endpoint,
-            "input_file_id": asked.input_file_id,
-            "completion_window": asked.completion_window,
-            "status": "validating",
-            "created_at": int(now),
-            "expires_at": int(now) + 86400,
-            "metadata": asked.metadata,
-            "request_counts": _counts(0),
-            "key": caller.key,
-        }
-        batch = StoredBatch(id, caller.tenant, "validating", json.dumps(shown), runner._owner, now, now)
-        await asyncio.to_thread(store.batches.put, batch)
-        runner.start(batch)
-        return _wire(batch)
-
-    @app.get("/v1/batches", response_model=None)
-    async def listed(request: Request) -> dict[str, Any]:
-        """A tenant's batches."""
-        found = await asyncio.to_thread(store.batches.all, request.scope["rung.call"].caller.tenant)
-        return {"object": "list", "data": [_wire(batch) for batch in found], "has_more": False}
-
-    @app.get("/v1/batches/{id}", response_model=None)
-    async def shown(request: Request, id: str) -> dict[str, Any]:
-        """How a batch is going."""
-        return _wire(await _find(store, request, id))
-
-    @app.post("/v1/batches/{id}/cancel", response_model=None)
-    async def cancel(request: Request, id: str) -> dict[str, Any]:
-        """End a batch; what was answered is kept."""
-        batch = await _find(store, request, id)
-        if batch.status not in OPEN:
-            raise Refused(409, f"the batch is {batch.status}", code="batch_over", again=False)
-        payload = {**json.loads(batch.payload), "status": "cancelling", "cancelling_at": int(time.time())}
-        batch = replace(batch, status="cancelling", payload=json.dumps(payload))
-        await asyncio.to_thread(store.batches.put, batch)
-        return _wire(batch)
-
-
-async def _find(store: Store, request: Request, id: str) -> StoredBatch:
-    batch = await asyncio.to_thread(store.batches.get, id, request.scope["rung.call"].caller.tenant)
-    if batch is None:
-        raise Refused(404, f"there is no batch {id[:100]!r}", param="batch_id", code="not_found")
-    return batch
-
-
-def _wire(batch: StoredBatch) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(batch.payload).items() if name != "key"}

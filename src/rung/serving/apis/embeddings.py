@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from rung.core.errors import RungError
@@ -21,6 +20,7 @@ from rung.serving.endpoints.compute import compute
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.http.chat import read_body, unknown
 from rung.serving.http.limits import RequestQueue
+from rung.serving.http.send import send_json, send_refused
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -57,11 +57,12 @@ class EmbeddingsApp:
         scope["rung.path"] = self.path
         try:
             asked = parse_body(EmbeddingsRequest, await read_body(receive, self.queue.limits))
-            response = JSONResponse(await self._answer(asked, scope))
+            answer = await self._answer(asked, scope)
         except Refused as refused:
             scope["rung.code"] = refused.code
-            response = JSONResponse(refused.body(), refused.status, refused.headers())
-        await response(scope, receive, send)
+            await send_refused(send, refused)
+            return
+        await send_json(send, answer)
 
     async def _answer(self, asked: EmbeddingsRequest, scope: Scope) -> dict[str, Any]:
         call: RequestCall = scope["rung.call"]

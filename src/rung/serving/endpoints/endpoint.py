@@ -14,10 +14,11 @@ from rung.serving.apis.wire.chat import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of choice ``index`` as it comes."""
+    """Text of choice ``index`` as it comes. ``parts``: the pieces that it is made of, where several had come at once."""
 
     index: int
     text: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

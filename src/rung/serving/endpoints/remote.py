@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import orjson
 
 from rung.core.codec import digest
 from rung.core.parts import meter
 from rung.core.protocols import Model
-from rung.core.types import Message, ToolCall, Usage
+from rung.core.types import Message, Usage
 from rung.models.prices import Price
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.upstream import broken, finish_of, read_choice, refusal_of, usage_of
+from rung.serving.endpoints.stream import LINE, StreamReader
+from rung.serving.endpoints.upstream import broken, read_choice, refusal_of, usage_of
 
 if TYPE_CHECKING:
     import aiohttp
-
-LINE = 1024 * 1024
-"""Bytes of one event of a stream at most."""
 
 BODY = 32 * 1024 * 1024
 """Bytes of a whole answer at most."""
@@ -79,32 +79,49 @@ class RemoteEndpoint:
     async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
         started = time.monotonic()
         response = await self._send(self._body(request, live))
-        seen = _Seen(request)
+        reader = StreamReader()
+        usage = Usage()
         try:
             if response.status != 200:
                 raise refusal_of(response.status, await _read(response, 65536), response.headers.get("retry-after"))
-            if live and "text/event-stream" in response.content_type:
-                async for event in self._stream(response, seen):
-                    yield event
+            if live and "text/event-stream" in response.headers.get("content-type", ""):
+                while not reader.over and (part := await _part(response)):
+                    for piece in reader.feed(part):
+                        yield piece
+                if not reader.over:
+                    for piece in reader.end():
+                        yield piece
+                usage = self._usage(request, reader.told, reader.texts.values(), started)
+                choices = reader.choices(usage)
+                await _finish(response)
             else:
-                for choice in self._whole(await _read(response, BODY), seen):
-                    if live and choice.text:
+                choices, told = _whole(await _read(response, BODY))
+                usage = self._usage(request, told, [[choice.text] for choice in choices], started)
+                choices[-1] = replace(choices[-1], usage=usage)
+                for choice in choices if live else ():
+                    if choice.text:
                         yield Piece(choice.index, choice.text)
-                    yield choice
+            for choice in choices:
+                yield choice
         finally:
             response.close() if not response.content.at_eof() else response.release()
-            usage = seen.usage(time.monotonic() - started)
-            meter.report(Usage(**_fields(usage, money=self.price.money(usage))) if self.price else usage)
+            meter.report(usage if usage.calls else self._usage(request, reader.told, reader.texts.values(), started))
+
+    def _usage(self, request: ChatRequest, told: Usage | None, texts: Iterable[Iterable[str]], started: float) -> Usage:
+        """What was told, else an estimate of what was received."""
+        seconds, written = time.monotonic() - started, sum(len(text) for those in texts for text in those)
+        if told is None and not written:
+            return Usage(seconds=seconds)
+        if told is None:
+            prompt = sum(len(message.content or "") for message in request.messages) // 4 + 1
+            told = Usage(1, prompt, written // 4 + 1)
+        money = self.price.money(told) if self.price is not None else 0.0
+        return replace(told, calls=1, seconds=seconds, money=money)
 
     def _body(self, request: ChatRequest, live: bool) -> bytes:
-        body = request.model_dump(exclude_none=True, by_alias=True, exclude={"input", "rung", "user", "stream_options"})
-        body |= {"model": self.upstream, "stream": live}
-        if live:
-            body["stream_options"] = {"include_usage": True}
-        for message in body["messages"]:
-            for call in message.get("tool_calls", ()):
-                call["type"] = "function"
-        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        name = orjson.dumps(self.upstream)
+        way = b'true,"stream_options":{"include_usage":true}' if live else b"false"
+        return b'{"model":%b,"stream":%b,%b' % (name, way, request.wire("input")[1:])
 
     async def _send(self, body: bytes) -> aiohttp.ClientResponse:
         """The response's head. A kept connection that the other side had closed is replaced by a new one, once."""
@@ -127,81 +144,16 @@ class RemoteEndpoint:
                 raise broken(f"broke off ({type(error).__name__})") from None
         raise AssertionError
 
-    def _whole(self, text: bytes, seen: _Seen) -> list[ChatChoice]:
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            raise broken("answered 200 with something that is not JSON") from None
-        if not isinstance(document, dict) or document.get("error") or not document.get("choices"):
-            raise refusal_of(502, text, None)
-        choices = [read_choice(choice) for choice in document["choices"]]
-        seen.text.extend(choice.text for choice in choices)
-        seen.told = usage_of(document.get("usage"))
-        return [*choices[:-1], _with_usage(choices[-1], seen.usage(0.0))]
 
-    async def _stream(self, response: aiohttp.ClientResponse, seen: _Seen) -> AsyncGenerator[Piece | ChatChoice]:
-        """Pieces as they come, then the choices. What ends without a finish reason was cut, and says so."""
-        texts: dict[int, list[str]] = {}
-        finishes: dict[int, str] = {}
-        calls: dict[int, dict[int, dict[str, str]]] = {}
-        async for data in _events(response):
-            if data == b"[DONE]":
-                break
-            try:
-                chunk = json.loads(data)
-            except (ValueError, RecursionError):
-                raise broken("sent an event that is not JSON") from None
-            if not isinstance(chunk, dict) or chunk.get("error"):
-                raise refusal_of(502, data, None)
-            if (told := chunk.get("usage")) is not None:
-                seen.told = usage_of(told)
-            for choice in chunk.get("choices") or ():
-                index, delta = int(choice.get("index", 0)), choice.get("delta") or {}
-                if text := delta.get("content"):
-                    texts.setdefault(index, []).append(text)
-                    seen.text.append(text)
-                    yield Piece(index, text)
-                for call in delta.get("tool_calls") or ():
-                    _add_call(calls.setdefault(index, {}), call)
-                if reason := choice.get("finish_reason"):
-                    finishes[index] = reason
-        if not finishes or set(texts) - set(finishes):
-            raise broken("ended its stream before the answer was whole", code="stream_cut")
-        seen.done = True
-        last = max(finishes)
-        for index in sorted(finishes):
-            made = ChatChoice(
-                index, "".join(texts.get(index, ())), finish_of(finishes[index]), _calls(calls.get(index, {}))
-            )
-            yield _with_usage(made, seen.usage(0.0)) if index == last else made
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was received, for an answer whose usage is not told."""
-
-    request: ChatRequest
-    text: list[str] = field(default_factory=list)
-    told: Usage | None = None
-    done: bool = False
-
-    def usage(self, seconds: float) -> Usage:
-        if self.told is not None:
-            return Usage(**_fields(self.told, calls=1, seconds=seconds))
-        if not self.text:
-            return Usage(seconds=seconds)
-        prompt = sum(len(message.content or "") for message in self.request.messages) // 4 + 1
-        return Usage(1, prompt, sum(map(len, self.text)) // 4 + 1, seconds=seconds)
-
-
-def _fields(usage: Usage, **changes: Any) -> dict[str, Any]:
-    return {name: getattr(usage, name) for name in Usage.__slots__} | changes
-
-
-def _with_usage(choice: ChatChoice, usage: Usage) -> ChatChoice:
-    from dataclasses import replace
-
-    return replace(choice, usage=usage)
+def _whole(text: bytes) -> tuple[list[ChatChoice], Usage | None]:
+    try:
+        document = orjson.loads(text)
+    except ValueError:
+        raise broken("answered 200 with something that is not JSON") from None
+    choices = document.get("choices") if isinstance(document, dict) and not document.get("error") else None
+    if not isinstance(choices, list) or not choices:
+        raise refusal_of(502, text, None)
+    return [read_choice(choice) for choice in choices], usage_of(document.get("usage"))
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
@@ -220,46 +172,22 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The ``data`` of each event."""
+async def _part(response: aiohttp.ClientResponse) -> bytes:
+    """What has come of a stream; empty: it is over."""
     import aiohttp
 
-    rest = b""
     try:
-        async for part in response.content.iter_any():
-            *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > LINE:
-                raise broken(f"sent an event of more than {LINE:,} bytes")
-            for line in lines:
-                if line.startswith(b"data:"):
-                    yield line[5:].strip()
-        if rest.startswith(b"data:"):
-            yield rest[5:].strip()
+        return await response.content.readany()
     except (aiohttp.ClientError, OSError) as error:
         raise broken(f"broke off ({type(error).__name__})", code="stream_cut") from None
 
 
-def _add_call(calls: dict[int, dict[str, str]], part: Any) -> None:
-    """A piece of a tool call, put with the others of its index; a second name under one index begins another call."""
-    with suppress(TypeError, ValueError, AttributeError):
-        function = part.get("function") or {}
-        index = int(part.get("index", len(calls)))
-        if part.get("id") and index in calls and calls[index]["id"] not in ("", part["id"]):
-            index = max(calls) + 1
-        call = calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        call["id"] = call["id"] or str(part.get("id") or "")
-        call["name"] += str(function.get("name") or "")
-        call["arguments"] += str(function.get("arguments") or "")
+async def _finish(response: aiohttp.ClientResponse) -> None:
+    """Read the end of a stream after its last event, so that the connection can be used again."""
+    import aiohttp
 
-
-def _calls(parts: dict[int, dict[str, str]]) -> tuple[ToolCall, ...]:
-    made = []
-    for index, part in sorted(parts.items()):
-        try:
-            arguments = json.loads(part["arguments"] or "{}")
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict) or not part["name"]:
-            raise broken("called a tool with arguments that are not a JSON object")
-        made.append(ToolCall(part["id"] or f"call_{index}", part["name"], arguments))
-    return tuple(made)
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        while not response.content.at_eof():
+            async with asyncio.timeout(0.05):
+                if not await response.content.readany():
+                    return

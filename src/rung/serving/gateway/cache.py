@@ -7,20 +7,19 @@ failure. There is no cache by similarity: two questions that look alike are two 
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import replace
+from typing import Any
 
-from rung.core.codec import canonical, decode, digest, encode
+import orjson
+
+from rung.core.codec import decode, encode
 from rung.core.errors import RungError
-from rung.core.types import Usage
 from rung.serving.access.call import current
 from rung.serving.apis.wire.chat import ChatRequest
-from rung.serving.endpoints.endpoint import ChatChoice, Piece
+from rung.serving.endpoints.endpoint import ChatChoice
 from rung.store import Store
 
 logger = logging.getLogger("rung.serving")
@@ -28,8 +27,31 @@ logger = logging.getLogger("rung.serving")
 BYTES = 32 * 2**20
 """Of answers kept in memory; the store has them all."""
 
-IGNORED = frozenset({"stream", "stream_options", "user", "model"})
-"""Fields of a request that do not change its answer. (The model is the artefacts behind it, whose fingerprint is in the key.)"""
+
+class Flight:
+    """An answer under way, which others wait for. What is in ``made`` at the end is kept, if it is whole."""
+
+    __slots__ = ("_cache", "_future", "_key", "_made")
+
+    def __init__(self, cache: AnswerCache, key: str, made: list[ChatChoice]) -> None:
+        self._cache, self._key, self._made = cache, key, made
+        self._future: asyncio.Future[list[ChatChoice] | None] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> None:
+        self._cache.flights[self._key] = self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        whole = bool(self._made) and all(choice.finish in ("stop", "tool_calls") for choice in self._made)
+        found = self._made if kind is None and whole else None
+        if found is not None:
+            self._cache.keep(self._key, found)
+        if self._cache.flights.get(self._key) is self:
+            del self._cache.flights[self._key]
+        self._future.set_result(found)
+
+    async def land(self) -> list[ChatChoice] | None:
+        """The answer; None: there will be none."""
+        return await asyncio.shield(self._future)
 
 
 class AnswerCache:
@@ -39,17 +61,17 @@ class AnswerCache:
         self.store = store
         self.deterministic = deterministic
         """Ids behind which are programs alone: their answers do not hang on temperature and seed."""
-        self._memory: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self.flights: dict[str, Flight] = {}
+        self._memory: OrderedDict[str, tuple[float, list[ChatChoice], int]] = OrderedDict()
         self._size = 0
-        self._flights: dict[str, asyncio.Future[str | None]] = {}
 
     def key(self, request: ChatRequest, fingerprint: str, tenant: str, *, any: bool = False) -> str:
-        """Under which the answer is kept; empty: it is not. ``any``: also where the same question may be answered otherwise."""
+        """Under which the answer is kept; empty: it is not. ``any``: also where the same question may be answered otherwise.
+        (The model's name is no part of it: it is the artefacts behind, whose fingerprint is.)"""
         steady = request.model in self.deterministic or request.temperature == 0 or request.seed is not None
         if not (steady or any) or request.rung:
             return ""
-        fields = request.model_dump(exclude_none=True, exclude=IGNORED)  # type: ignore[arg-type]
-        return digest(["answer", fingerprint, tenant, canonical(fields)])
+        return hashlib.sha256(b"%b\0%b\0%b" % (fingerprint.encode(), tenant.encode(), request.wire())).hexdigest()
 
     async def find(self, key: str, age: float = 0.0) -> list[ChatChoice] | None:
         """What is kept under ``key`` and no older than ``age`` seconds (0: of any age)."""
@@ -58,77 +80,51 @@ class AnswerCache:
             self._memory.move_to_end(key)
         elif self.store is not None:
             try:
-                text = await asyncio.to_thread(self.store.responses.get, key)
+                text = await self.store.responses.find(key)
             except RungError as error:
                 logger.error("the cache cannot be read: %s", error.message)
                 return None
             if text is None:
                 return None
-            found = (float(json.loads(text)["at"]), text)
-            self._remember(key, *found)
+            document = orjson.loads(text)
+            made = [decode(ChatChoice, one) for one in document["choices"]]
+            found = self._remember(key, float(document["at"]), made, len(text))
         if found is None or (age and found[0] < time.time() - age):
             return None
-        return _choices(found[1])
+        return found[1]
 
-    async def through(
-        self, key: str, events: AsyncGenerator[Piece | ChatChoice], age: float, *, live: bool
-    ) -> AsyncGenerator[Piece | ChatChoice]:
-        """The kept answer, or ``events``, which are then kept."""
-        async with aclosing(events):
-            choices = await self.find(key, age)
-            while choices is None and (flight := self._flights.get(key)) is not None:
-                text = await asyncio.shield(flight)
-                choices = _choices(text) if text is not None else None
-            if choices is not None:
-                call = current()
-                call.cache, call.served_by = "hit", "cache"
-                call.saved = sum((choice.usage for choice in choices), Usage())
-                for choice in choices:
-                    if live and choice.text:
-                        yield Piece(choice.index, choice.text)
-                    yield replace(choice, usage=Usage())
-                return
-            current().cache = "miss"
-            flight = self._flights[key] = asyncio.get_running_loop().create_future()
-            text = None
-            try:
-                made: list[ChatChoice] = []
-                async for event in events:
-                    if isinstance(event, ChatChoice):
-                        made.append(event)
-                    yield event
-                if _whole(made) and not current().degraded:
-                    text = json.dumps({"at": time.time(), "choices": encode(made)}, ensure_ascii=False)
-                    self._keep(key, text)
-            finally:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
-                if not flight.done():
-                    flight.set_result(text)
+    async def kept(self, key: str, age: float) -> list[ChatChoice] | None:
+        """As ``find``, and an answer that is under way is waited for. None: the caller is to make a ``flight``, at once."""
+        choices = await self.find(key, age)
+        while choices is None and (flight := self.flights.get(key)) is not None:
+            choices = await flight.land()
+        return choices
 
-    def _keep(self, key: str, text: str) -> None:
-        self._remember(key, time.time(), text)
+    def flight(self, key: str, made: list[ChatChoice]) -> Flight:
+        return Flight(self, key, made)
+
+    def keep(self, key: str, made: list[ChatChoice]) -> None:
+        now = time.time()
+        plain: Any = encode(made) if any(choice.logprobs for choice in made) else made  # infinities are texts there
+        try:
+            text = orjson.dumps({"at": now, "choices": plain}, default=dict).decode()
+        except TypeError:  # half a surrogate pair cannot be written
+            return
+        self._remember(key, now, made, len(text))
         if self.store is not None:
             self.store.responses.keep(key, text, current().subject)
 
-    def _remember(self, key: str, at: float, text: str) -> None:
+    def _remember(self, key: str, at: float, made: list[ChatChoice], size: int) -> tuple[float, list[ChatChoice], int]:
         if (old := self._memory.pop(key, None)) is not None:
-            self._size -= len(old[1])
-        self._memory[key] = (at, text)
-        self._size += len(text)
+            self._size -= old[2]
+        self._memory[key] = found = (at, made, size)
+        self._size += size
         while self._size > BYTES and self._memory:
-            _, (_, gone) = self._memory.popitem(last=False)
-            self._size -= len(gone)
+            _, (_, _, gone) = self._memory.popitem(last=False)
+            self._size -= gone
+        return found
 
     def forget(self) -> None:
         """Drop what is in memory (the store was changed from outside)."""
         self._memory.clear()
         self._size = 0
-
-
-def _whole(choices: Sequence[ChatChoice]) -> bool:
-    return bool(choices) and all(choice.finish in ("stop", "tool_calls") for choice in choices)
-
-
-def _choices(text: str) -> list[ChatChoice]:
-    return [decode(ChatChoice, one) for one in json.loads(text)["choices"]]

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from rung.core.codec import digest
 from rung.core.protocols import Model
-from rung.core.types import Message
+from rung.core.types import Message, Usage
 from rung.serving.access.call import current
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
@@ -23,6 +23,7 @@ from rung.serving.endpoints.endpoint import ChatChoice, Piece
 from rung.serving.gateway.cache import AnswerCache
 from rung.serving.gateway.member import RouteMember, to_blame
 from rung.serving.gateway.route import Route
+from rung.serving.gateway.timeouts import AnswerStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,39 @@ class Chain:
         return self.members[0].endpoint.heard(request)
 
     async def reply(self, request: ChatRequest, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
-        events = self._links(request, live)
-        if self.cache is not None and self.age:
-            key = self.cache.key(request, self.fingerprint, current().caller.tenant)
-            if key:
-                events = self.cache.through(key, events, self.age, live=live)
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        call, cache, key = current(), self.cache, ""
+        if cache is not None and self.age:
+            key = cache.key(request, self.fingerprint, call.caller.tenant)
+        if cache is not None and key:
+            if (kept := await cache.kept(key, self.age)) is not None:
+                call.cache, call.served_by = "hit", "cache"
+                call.saved = sum((choice.usage for choice in kept), Usage())
+                for choice in kept:
+                    if live and choice.text:
+                        yield Piece(choice.index, choice.text)
+                    yield replace(choice, usage=Usage())
+                return
+            call.cache = "miss"
+        made: list[ChatChoice] = []
+        with cache.flight(key, made) if cache is not None and key else nullcontext():
+            stream = await self._start(request, live)
+            if isinstance(stream, ChatChoice):
+                if live:
+                    yield Piece(0, stream.text)
+                yield stream
+                return
+            try:
+                event = stream.first
+                while event is not None:
+                    yield event
+                    if isinstance(event, ChatChoice) and not call.degraded:
+                        made.append(event)
+                    event = await stream.next()
+            finally:
+                await stream.close()
 
-    async def _links(self, request: ChatRequest, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
+    async def _start(self, request: ChatRequest, live: bool) -> AnswerStream | ChatChoice:
+        """The answer of the first link that begins one, or that of a link which asks nobody."""
         failure: Refused | None = None
         why = ""
         too_long = 0
@@ -87,27 +111,19 @@ class Chain:
                 if (choice := await self._last(link, request)) is None:
                     continue
                 current().served_by, current().degraded = link.name, why or link.name
-                if live:
-                    yield Piece(0, choice.text)
-                yield choice
-                return
-            begun = False
-            allowed = functools.partial(_allowed, request, too_long)
+                return choice
             try:
-                async with aclosing(link.reply(request, live=live, allowed=allowed)) as events:
-                    async for event in events:
-                        if not begun:
-                            current().degraded = why
-                        begun = True
-                        yield event
-                return
+                stream = await link.start(request, live=live, allowed=functools.partial(_allowed, request, too_long))
             except Refused as error:
-                if begun or not (to_blame(error) or error.code in ("budget_exceeded", "context_length_exceeded")):
+                if not (to_blame(error) or error.code in ("budget_exceeded", "context_length_exceeded")):
                     raise
                 if error.code == "context_length_exceeded":
                     too_long = max([too_long, *(member.context for member in link.members)])
                 failure = failure or error
                 why = why or f"{link.name}: {error.code or error.status}"
+            else:
+                current().degraded = why
+                return stream
         raise failure or Refused(503, f"{self.id} has nothing to answer with", code="no_endpoint", retry_after=1)
 
     async def _last(self, link: Kept | Apology, request: ChatRequest) -> ChatChoice | None:

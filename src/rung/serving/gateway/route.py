@@ -10,20 +10,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rung.core.errors import RungError
 from rung.serving.access.call import current
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.member import RouteMember, to_blame
-from rung.serving.gateway.timeouts import Timeouts, timed
+from rung.serving.gateway.timeouts import AnswerStream, Timeouts
 
 Balance = Literal["least-busy", "round-robin", "weighted", "prefix"]
 
@@ -86,10 +81,10 @@ class Route:
             ready = [self._draw(ready), self._draw(ready)]
         return self._idlest(ready)
 
-    async def reply(
+    async def start(
         self, request: ChatRequest, *, live: bool, allowed: Callable[[RouteMember], Awaitable[Refused | None]]
-    ) -> AsyncGenerator[Piece | ChatChoice]:
-        """The answer of the first member that gives one. ``allowed`` says why a member must not be asked (None: it may)."""
+    ) -> AnswerStream:
+        """The answer of the first member that begins one. ``allowed`` says why a member must not be asked (None: it may)."""
         tried: list[RouteMember] = []
         failure: Refused | None = None
         self._budget.deposit()
@@ -103,15 +98,12 @@ class Route:
                 failure = failure or no
                 tried.append(member)
                 continue
-            begun = False
             try:
-                async with aclosing(self._ask(member, request, live)) as events:
-                    async for event in events:
-                        begun = True
-                        yield event
-                return
+                return await AnswerStream(
+                    member, member.endpoint.reply(request, live=live), self.timeouts, live=live
+                ).begin()
             except Refused as error:
-                if begun or not to_blame(error):
+                if not to_blame(error):
                     raise
                 failure = error
                 tried.append(member)
@@ -121,29 +113,6 @@ class Route:
             said = f"{self.name} does not answer at the moment"
             failure = Refused(503, said, code="no_endpoint", retry_after=max(1.0, opens))
         raise failure
-
-    async def _ask(self, member: RouteMember, request: ChatRequest, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
-        started = time.perf_counter()
-        error: Refused | None = None
-        seconds: float | None = None
-        completion = 0
-        member.begin()
-        try:
-            async with aclosing(timed(member.endpoint.reply(request, live=live), self.timeouts, live=live)) as events:
-                async for event in events:
-                    current().served_by = member.name
-                    if isinstance(event, ChatChoice):
-                        completion += event.usage.completion_tokens
-                    yield event
-            seconds = time.perf_counter() - started
-        except Refused as raised:
-            error = raised
-            raise
-        except RungError as raised:
-            error = refusal(raised)
-            raise error from raised
-        finally:
-            member.end(seconds, error, completion)
 
     def _draw(self, ready: Sequence[RouteMember]) -> RouteMember:
         at = self.rng() * sum(member.weight for member in ready)

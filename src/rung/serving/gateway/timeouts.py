@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 
+from rung.core.errors import RungError
+from rung.serving.access.call import current
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
+from rung.serving.endpoints.refusal import refusal
+from rung.serving.gateway.member import RouteMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +24,68 @@ class Timeouts:
     whole: float = 120.0
 
 
-async def timed(
-    events: AsyncGenerator[Piece | ChatChoice], limits: Timeouts, *, live: bool
-) -> AsyncGenerator[Piece | ChatChoice]:
-    """The events of an answer. Raises Refused (504) when one does not come in its time."""
-    limit, what = (limits.first, "nothing") if live else (limits.whole, "no whole answer")
-    loop = asyncio.get_running_loop()
-    async with aclosing(events):
-        while True:
-            try:
-                async with asyncio.timeout_at(loop.time() + limit):
-                    event = await anext(events)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise Refused(504, f"the model gave {what} within {limit:g} s", code="model_timeout") from None
-            yield event
-            if live:
-                limit, what = limits.between, "nothing more"
+class AnswerStream:
+    """A member's answer, event by event (generators around generators cost more than the answer itself). ``first`` is there once
+    it has ``begun``. It must be closed; the member is told how it ended."""
+
+    __slots__ = ("_closed", "_completion", "_events", "_limits", "_live", "_member", "_started", "first")
+
+    def __init__(
+        self, member: RouteMember, events: AsyncGenerator[Piece | ChatChoice], limits: Timeouts, *, live: bool
+    ) -> None:
+        self._member, self._events, self._limits, self._live = member, events, limits, live
+        self._started = time.perf_counter()
+        self._completion = 0
+        self._closed = False
+        self.first: Piece | ChatChoice | None = None
+        member.begin()
+
+    async def begin(self) -> AnswerStream:
+        """Wait for the first event. Raises Refused, as ``next`` does; then the stream is closed."""
+        limit, what = (self._limits.first, "nothing") if self._live else (self._limits.whole, "no whole answer")
+        try:
+            self.first = await self._next(limit, what)
+        except BaseException:
+            await self.close()
+            raise
+        current().served_by = self._member.name
+        return self
+
+    async def next(self) -> Piece | ChatChoice | None:
+        """The next event; None: that was all. Raises Refused when the member fails, or (504) when nothing comes in its time."""
+        if self._live:
+            return await self._next(self._limits.between, "nothing more")
+        return await self._next(self._limits.whole, "no whole answer")
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._end(None, None)
+            await self._events.aclose()
+
+    async def _next(self, limit: float, what: str) -> Piece | ChatChoice | None:
+        if self._closed:
+            return None
+        cause: Exception | None = None
+        try:
+            async with asyncio.timeout(limit):
+                event = await anext(self._events)
+        except StopAsyncIteration:
+            self._end(time.perf_counter() - self._started, None)
+            return None
+        except TimeoutError:
+            error = Refused(504, f"the model gave {what} within {limit:g} s", code="model_timeout")
+        except Refused as raised:
+            error = raised
+        except RungError as raised:
+            error, cause = refusal(raised), raised
+        else:
+            if isinstance(event, ChatChoice):
+                self._completion += event.usage.completion_tokens
+            return event
+        self._end(None, error)
+        await self._events.aclose()
+        raise error from cause
+
+    def _end(self, seconds: float | None, error: Refused | None) -> None:
+        self._closed = True
+        self._member.end(seconds, error, self._completion)

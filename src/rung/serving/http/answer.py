@@ -10,8 +10,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fastapi.responses import JSONResponse
-
 from rung.core.errors import RungError
 from rung.core.parts.meter import metered
 from rung.core.types import Usage
@@ -24,13 +22,12 @@ from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.member import RouteMember
-from rung.serving.http.guard import defect
 from rung.serving.http.limits import RequestQueue
+from rung.serving.http.send import defect, send_json
 from rung.serving.quality.ab import Assignment
 from rung.serving.quality.record import Recorder
 
 if TYPE_CHECKING:
-    from starlette.types import Message as Event
     from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger("rung.serving")
@@ -128,7 +125,7 @@ class ChatAnswer:
             await self.turn.fail(self.id, noted=self.started)
         if not self.started:
             headers = {**refused.headers(), **{name.decode(): value.decode() for name, value in self._way(scope)}}
-            await JSONResponse(self.dialect.refusal(refused), refused.status, headers)(scope, _never, send)
+            await send_json(send, self.dialect.refusal(refused), refused.status, headers)
             return
         scope["rung.status"] = refused.status
         try:
@@ -180,7 +177,8 @@ class ChatAnswer:
                     named.add(event.index)
                     out = self.dialect.begin(event.index)
                 if isinstance(event, Piece):
-                    out += self.dialect.piece(event.index, event.text)
+                    for text in event.parts or (event.text,):
+                        out += self.dialect.piece(event.index, text)
                 else:
                     choices.append(event)
                     out += self.dialect.end(event)
@@ -220,7 +218,3 @@ def _extension(choices: Sequence[ChatChoice], usage: Usage) -> dict[str, Any] | 
         return None
     cost = {"calls": usage.calls, "seconds": usage.seconds, "cpu_seconds": usage.cpu_seconds, "money": usage.money}
     return {**found, "usage": cost}
-
-
-async def _never() -> Event:
-    raise RuntimeError("the body was read")

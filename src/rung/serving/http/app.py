@@ -8,45 +8,39 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
-
-from rung.core import __version__
-from rung.core.errors import RungError, StoreError
+from rung.core.errors import RungError
 from rung.core.protocols import Embedder, Model
 from rung.core.types import Message, Sampling
 from rung.core.types import Request as ModelRequest
-from rung.retrieval.collection.shared import Collections
 from rung.serving.access.call import RequestCall
 from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
-from rung.serving.apis.batches import BatchRunner, add_batches
-from rung.serving.apis.embeddings import EMBEDDINGS_SCHEMA, EmbeddingsApp
-from rung.serving.apis.files import add_files
-from rung.serving.apis.pages.search import add_search
-from rung.serving.apis.wire.chat import ChatRequest, Feedback, read_feedback
-from rung.serving.apis.wire.messages import MessagesDialect, MessagesRequest, messages_error, read_messages
-from rung.serving.apis.wire.refused import Refused, hide_paths
-from rung.serving.apis.wire.reply import ModelList, ModelWire
+from rung.serving.apis.batches import BatchRunner
+from rung.serving.apis.wire.messages import MessagesDialect, messages_error, read_messages
+from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.chain import Chain
-from rung.serving.http.chat import ChatApp, Offer, ask_inside, read_body, unknown
-from rung.serving.http.guard import RequestGuard, on_defect, on_http, on_refused
+from rung.serving.http.chat import ChatApp, Offer, ask_inside
+from rung.serving.http.guard import RequestGuard
 from rung.serving.http.limits import Limits, RequestQueue
+from rung.serving.http.status import status_apps
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
 from rung.store import Store
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from rung.retrieval.collection.shared import Collections
 
 logger = logging.getLogger("rung.serving")
-
-QuickApp = ChatApp | EmbeddingsApp
 
 
 @dataclass
@@ -58,6 +52,7 @@ class State:
     draining: bool = False
     warm: set[str] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
+    threads: ThreadPoolExecutor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,207 +85,87 @@ class Served:
         return found
 
 
-def make_app(
-    served: Served, *, warm_up: bool = True, log: bool = True, clock: Callable[[], float] = time.time
-) -> FastAPI:
-    """The application over what is served. ``warm_up`` opens local models with one token, and indexes with one search, at
-    start; ``/ready`` says when they are. ``log`` writes the access log. Raises InputError when two endpoints have one id."""
-    state = State(RequestQueue(served.limits), served.offer())
-    door = served.door or Door(served.keys)
+class ServerApp:
+    """The application: addresses that are asked often are answered here, all others by ``framework``, which is made when the first
+    of them is asked."""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_warm_up(served.endpoints, served.indexes, state))] if warm_up else []
-        tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
-        tasks += [asyncio.create_task(door.budgets.keep())] if door.budgets is not None else []
-        tasks += [asyncio.create_task(runner.run())] if runner is not None else []
-        yield
-        state.draining = True
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def __init__(self, served: Served, *, warm_up: bool, log: bool, clock: Callable[[], float]) -> None:
+        self.served, self._warms_up = served, warm_up
+        self.rung = State(RequestQueue(served.limits), served.offer())
+        self._door = served.door or Door(served.keys)
+        chat = ChatApp(self.rung.offer, self.rung.queue, served.recorder, clock, served.subject)
+        messages = replace(
+            chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error
+        )
+        self._quick: dict[tuple[str, str], ASGIApp] = status_apps(served, self.rung)
+        self._quick |= {("POST", one.path): one for one in (chat, messages)}
+        if served.embedders:
+            from rung.serving.apis.embeddings import EmbeddingsApp
 
-    # The interactive pages of FastAPI load scripts from elsewhere: only the schema itself is served.
-    app = FastAPI(title="rung", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.rung = state
-    threads = add_search(app, served.indexes, state.queue, served.limits) if served.indexes is not None else None
-    chat = ChatApp(state.offer, state.queue, served.recorder, clock, served.subject)
-    messages = replace(chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error)
-    quick: dict[str, QuickApp] = {one.path: one for one in (chat, messages)}
-    if served.embedders:
-        quick["/v1/embeddings"] = EmbeddingsApp(served.embedders, state.queue)
-    _add_chat(app, quick)
-    if served.ab_tests or served.recorder is not None:
-        _add_feedback(app, served)
-    runner = _add_batches(app, served, door, quick, state.queue)
-    _add_models(app, state.offer, served.embedders)
-    _add_health(app, state, served.metrics)
-    app.add_exception_handler(Refused, on_refused)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_defect)
-    app.add_middleware(RequestGuard, door=door, log=log, quick=quick, metrics=served.metrics)
-    return app
-
-
-class _Through(Response):
-    """An application's answer as a response."""
-
-    def __init__(self, app: QuickApp) -> None:
-        super().__init__()
-        self.app = app
+            self._quick["POST", "/v1/embeddings"] = EmbeddingsApp(served.embedders, self.rung.queue)
+        self._runner = self._batches()
+        self._framework: FastAPI | None = None
+        self._making = asyncio.Lock()
+        self._guard = RequestGuard(self._slow, self._door, log, self._quick, served.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        if scope["type"] != "lifespan":
+            await self._guard(scope, receive, send)
+            return
+        await receive()
+        async with self.lifespan():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
-
-def _add_chat(app: FastAPI, quick: Mapping[str, QuickApp]) -> None:
-    """The addresses that are answered without the framework, for its schema."""
-
-    @app.post("/v1/chat/completions", response_model=None, openapi_extra=_CHAT_SCHEMA)
-    async def ask() -> Response:
-        """Ask a program or model; ``stream`` sends the answer as server-sent events."""
-        return _Through(quick["/v1/chat/completions"])
-
-    @app.post("/v1/messages", response_model=None, openapi_extra=_MESSAGES_SCHEMA)
-    async def send() -> Response:
-        """The same, by Anthropic's protocol."""
-        return _Through(quick["/v1/messages"])
-
-    if "/v1/embeddings" not in quick:
-        return
-
-    @app.post("/v1/embeddings", response_model=None, openapi_extra=EMBEDDINGS_SCHEMA)
-    async def embed() -> Response:
-        """Vectors of texts."""
-        return _Through(quick["/v1/embeddings"])
-
-
-def _add_feedback(app: FastAPI, served: Served) -> None:
-    @app.post("/v1/feedback", response_model=None, openapi_extra=_FEEDBACK_SCHEMA)
-    async def feedback(request: Request) -> dict[str, Any]:
-        """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
-        said = read_feedback(await read_body(request.receive, served.limits))
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """The time in which it serves: what works beside requests begins and ends with it."""
+        served = self.served
+        tasks = [asyncio.create_task(_warm_up(served.endpoints, served.indexes, self.rung))] if self._warms_up else []
+        tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
+        tasks += [asyncio.create_task(self._door.budgets.keep())] if self._door.budgets is not None else []
+        tasks += [asyncio.create_task(self._runner.run())] if self._runner is not None else []
         try:
-            return await _hear(said, request.scope, served.ab_tests, served.recorder)
-        except StoreError as error:
-            logger.error("feedback could not be kept: %s", error.message)
-            raise Refused(503, "the store is in trouble", code="store", retry_after=5) from None
+            yield
+        finally:
+            self.rung.draining = True
+            if self.rung.threads is not None:
+                self.rung.threads.shutdown(wait=False, cancel_futures=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def framework(self) -> FastAPI:
+        """FastAPI's application. It is imported in a thread, so that answers under way go on."""
+        async with self._making:
+            if self._framework is None:
+                module = await asyncio.to_thread(import_module, "rung.serving.http.framework")
+                self._framework = module.make_framework(self.served, self.rung, self._quick, self._runner)
+            return self._framework
+
+    async def _slow(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._framework or await self.framework()
+        await app(scope, receive, send)
+
+    def _batches(self) -> BatchRunner | None:
+        """What works off batches, where there is a store."""
+        if self.served.store is None:
+            return None
+        quick = {path: app for (method, path), app in self._quick.items() if method == "POST"}
+
+        async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
+            return await ask_inside(quick[path], path, body, call)
+
+        return BatchRunner(self.served.store, inside, self.rung.queue, list(quick), self._door.call_for)
 
 
-def _add_batches(
-    app: FastAPI, served: Served, door: Door, quick: Mapping[str, QuickApp], queue: RequestQueue
-) -> BatchRunner | None:
-    """Files and batches, where there is a store."""
-    if served.store is None:
-        return None
-    add_files(app, served.store)
-
-    async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
-        return await ask_inside(quick[path], path, body, call)
-
-    runner = BatchRunner(served.store, inside, queue, list(quick), door.call_for)
-    add_batches(app, runner, served.limits)
-    return runner
-
-
-def _add_models(app: FastAPI, offer: Offer, embedders: Mapping[str, Embedder]) -> None:
-    began = int(time.time())
-
-    def mine(request: Request) -> dict[str, int]:
-        """What this caller may ask, and since when there is it."""
-        caller = request.scope["rung.call"].caller
-        every = {**offer.created, **dict.fromkeys(embedders, began)}
-        return {id: when for id, when in every.items() if caller.may_ask(id)}
-
-    @app.get("/v1/models")
-    async def models(request: Request) -> ModelList:
-        """Everything that is offered to this caller."""
-        return ModelList(data=[ModelWire(id=id, created=when) for id, when in mine(request).items()])
-
-    @app.get("/v1/models/{id:path}")
-    async def model(request: Request, id: str) -> ModelWire:
-        """One thing that is offered."""
-        if id not in (found := mine(request)):
-            raise unknown(id, list(found))
-        return ModelWire(id=id, created=found[id])
-
-
-def _add_health(app: FastAPI, state: State, metrics: Metrics | None) -> None:
-    @app.get("/health", response_model=None)
-    async def health() -> dict[str, Any]:
-        """Alive: the process answers."""
-        return {"status": "ok", "version": __version__}
-
-    @app.get("/ready", response_model=None)
-    async def ready() -> Response:
-        """Ready for traffic: models are open and the server is not shutting down."""
-        status = "draining" if state.draining else "failed" if state.broken else "opening" if state.warm else "ready"
-        body: dict[str, Any] = {"status": status, "running": state.queue.running, "waiting": state.queue.waiting}
-        if state.warm:
-            body["opening"] = sorted(state.warm)
-        if state.broken:
-            body["failed"] = dict(state.broken)
-        return JSONResponse(body, 200 if status == "ready" else 503)
-
-    if metrics is None:
-        return
-
-    @app.get("/metrics", response_model=None)
-    async def measured() -> Response:
-        """What Prometheus scrapes."""
-        metrics.load(state.queue.running, state.queue.waiting)
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], recorder: Recorder | None) -> dict[str, Any]:
-    """Keep feedback where its answer is known: in the A/B test that gave it, and where it is recorded."""
-    out: dict[str, Any] = {}
-    for split in ab_tests if said.score is not None else ():
-        assert said.score is not None
-        found = await split.hear(said.id, said.score)
-        if found is None:
-            continue
-        if found.score != said.score:
-            raise Refused(409, f"{said.id} was scored {found.score:g} before", code="scored", again=False)
-        scope["rung.model"] = f"{split.id}/{found.arm}"
-        out = {"id": said.id, "model": split.id, "arm": found.arm, "score": found.score}
-        break
-    if recorder is not None:
-        kept = await recorder.hear(said.id, said.score, said.correction)
-        if kept is not None:
-            scope.setdefault("rung.model", kept.model)
-            out = {
-                "id": said.id,
-                "model": kept.model,
-                **out,
-                "score": kept.score,
-                "corrected": kept.correction is not None,
-            }
-    if not out or (said.correction is not None and "corrected" not in out):
-        known = "recorded" if said.correction is not None or not ab_tests else "given"
-        raise Refused(404, f"no answer {said.id[:100]!r} was {known} here", param="id", code="not_found", again=False)
-    return out
-
-
-_CHAT_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ChatRequest.model_json_schema(ref_template="#/$defs/{model}")}},
-    }
-}
-
-_MESSAGES_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": MessagesRequest.model_json_schema(ref_template="#/$defs/{model}")}},
-    }
-}
-
-_FEEDBACK_SCHEMA = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": Feedback.model_json_schema()}}}
-}
+def make_app(
+    served: Served, *, warm_up: bool = True, log: bool = True, clock: Callable[[], float] = time.time
+) -> ServerApp:
+    """The application over what is served. ``warm_up`` opens local models with one token, and indexes with one search, at
+    start; ``/ready`` says when they are. ``log`` writes the access log. Raises InputError when two endpoints have one id."""
+    return ServerApp(served, warm_up=warm_up, log=log, clock=clock)
 
 
 async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, state: State) -> None:

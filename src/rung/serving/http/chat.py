@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fastapi.responses import JSONResponse
-
 from rung.core.errors import InputError
 from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
@@ -19,6 +17,7 @@ from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
+from rung.serving.http.send import send_json, send_refused
 from rung.serving.quality.ab import ABTest, Assignment
 from rung.serving.quality.record import Recorder
 
@@ -99,7 +98,7 @@ class ChatApp:
             answer = self.answer(asked, scope)
         except Refused as refused:
             scope["rung.code"] = refused.code
-            await JSONResponse(self.refusal(refused), refused.status, refused.headers())(scope, receive, send)
+            await send_json(send, self.refusal(refused), refused.status, refused.headers())
             return
         await answer(scope, receive, send)
 
@@ -138,7 +137,7 @@ async def ask_inside(app: Any, path: str, body: bytes, call: RequestCall) -> tup
         try:
             await app(scope, receive, send)
         except Refused as refused:
-            await JSONResponse(refused.body(), refused.status)(scope, receive, send)
+            await send_refused(send, refused)
 
     await asyncio.create_task(run())
     found: dict[str, Any] = json.loads(b"".join(parts))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
+from typing import TYPE_CHECKING, Any
 
 from rung.core.types import Usage
 from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.access.door import Door
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.http.send import defect, send_refused
 from rung.serving.observe.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -22,41 +19,23 @@ if TYPE_CHECKING:
     from starlette.types import Message as Event
 
 access = logging.getLogger("rung.access")
-
-
-async def on_refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    request.scope["rung.code"] = error.code
-    return JSONResponse(error.body(), error.status, error.headers())
-
-
-async def on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    said = {404: "there is nothing at this address", 405: "this address does not take this method"}
-    code = "method_not_allowed" if error.status_code == 405 else "not_found"
-    refused = Refused(error.status_code, said.get(error.status_code, str(error.detail)), code=code)
-    return JSONResponse(refused.body(), error.status_code, error.headers)
-
-
-async def on_defect(request: Request, error: Exception) -> Response:
-    refused = defect(request.scope)
-    return JSONResponse(refused.body(), refused.status, refused.headers())
-
-
-def defect(scope: Scope) -> Refused:
-    said = f"the server failed on this request ({scope.get('rung.id', '')}); its log says why"
-    return Refused(500, said, code="internal_error", again=False)
+logger = logging.getLogger("rung.serving")
 
 
 class RequestGuard:
     """Every scope but the application's own start and end passes here: HTTP and websockets alike. One line of access log a
     request: no contents, no keys, no query.
 
-    ``quick`` are addresses (with POST) that are answered without the framework behind.
+    ``quick`` are addresses (method and path) that are answered without the framework behind.
     """
 
     def __init__(
-        self, app: ASGIApp, door: Door, log: bool, quick: Mapping[str, ASGIApp], metrics: Metrics | None = None
+        self,
+        app: ASGIApp,
+        door: Door,
+        log: bool,
+        quick: Mapping[tuple[str, str], ASGIApp],
+        metrics: Metrics | None = None,
     ) -> None:
         self.app, self.door, self.log, self.quick, self.metrics = app, door, log, quick, metrics
 
@@ -85,12 +64,17 @@ class RequestGuard:
                 call = await self.door.admit(scope["path"], scope["headers"])
             except Refused as refused:
                 scope["rung.code"] = refused.code
-                await JSONResponse(refused.body(), refused.status, refused.headers())(scope, receive, sent)
+                await send_refused(sent, refused)
                 return
             scope["rung.call"] = call
             enter(call)
-            app = self.quick.get(scope["path"]) if scope["method"] == "POST" else None
-            await (app or self.app)(scope, receive, sent)
+            try:
+                await self.quick.get((scope["method"], scope["path"]), self.app)(scope, receive, sent)
+            except Exception:
+                if status:
+                    raise
+                logger.exception("request %s failed", id)
+                await send_refused(sent, defect(scope))
         finally:
             seconds, status = time.perf_counter() - started, scope.get("rung.status", status)
             if self.metrics is not None:
@@ -112,29 +96,29 @@ class RequestGuard:
     def _write(self, scope: Scope, status: int, seconds: float) -> None:
         usage: Usage | None = scope.get("rung.usage")
         call: RequestCall | None = scope.get("rung.call")
-        facts = {
-            "tenant": call.caller.tenant if call is not None else "",
-            "key": call.caller.key if call is not None else "",
-            "model": scope.get("rung.model", ""),
-            "by": call.served_by if call is not None else "",
-            "degraded": call.degraded if call is not None else "",
-            "cache": call.cache if call is not None else "",
-            "tokens": f"{usage.prompt_tokens}+{usage.completion_tokens}" if usage is not None else "",
-            "code": scope.get("rung.code") or "",
+        facts: dict[str, Any] = {}
+        if call is not None:
+            caller = call.caller
+            facts = {"tenant": caller.tenant, "key": caller.key, "model": scope.get("rung.model"), "by": call.served_by,
+                     "degraded": call.degraded, "cache": call.cache}  # fmt: skip
+        if usage is not None:
+            facts["tokens"] = f"{usage.prompt_tokens}+{usage.completion_tokens}"
+        facts["code"] = scope.get("rung.code")
+        facts = {name: value for name, value in facts.items() if value}
+        id, method, where = scope["rung.id"], scope["method"], path_of(scope)
+        told = "".join([f" {name}={value}" for name, value in facts.items()])
+        said = f"{id} {method} {where} {status} {seconds * 1e3:.1f}ms{told}"
+        # Made here, because the logger would look up the file and line of this call each time.
+        record = logging.LogRecord(access.name, logging.INFO, __file__, 0, said, (), None)
+        record.facts = {
+            "id": id,
+            "method": method,
+            "path": where,
+            "status": status,
+            "seconds": round(seconds, 6),
+            **facts,
         }
-        told = "".join(f" {name}={value}" for name, value in facts.items() if value)
-        where = path_of(scope)
-        access.info(
-            "%s %s %s %d %.1fms%s",
-            scope["rung.id"],
-            scope["method"],
-            where,
-            status,
-            seconds * 1e3,
-            told,
-            extra={"facts": {"id": scope["rung.id"], "method": scope["method"], "path": where, "status": status,
-                             "seconds": round(seconds, 6), **{name: value for name, value in facts.items() if value}}},
-        )  # fmt: skip
+        access.handle(record)
 
 
 def path_of(scope: Scope) -> str:

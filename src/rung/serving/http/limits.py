@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from rung.core.parts.option import option
@@ -37,8 +35,11 @@ class RequestQueue:
         self.running = 0
         self._mean = 0.0
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> _Turn:
+        """A place inside, as an asynchronous context. Raises Refused where the line is too long."""
+        return _Turn(self)
+
+    async def enter(self) -> None:
         if self._slots.locked():
             if self.waiting >= self.limits.waiting:
                 raise Refused(
@@ -55,15 +56,28 @@ class RequestQueue:
         else:
             await self._slots.acquire()
         self.running += 1
-        started = time.monotonic()
-        try:
-            yield
-            took = time.monotonic() - started
-            self._mean = took if not self._mean else 0.9 * self._mean + 0.1 * took
-        finally:
-            self.running -= 1
-            self._slots.release()
+
+    def leave(self, seconds: float | None) -> None:
+        """Give the place back after so many ``seconds``; None: the request failed."""
+        self.running -= 1
+        self._slots.release()
+        if seconds is not None:
+            self._mean = seconds if not self._mean else 0.9 * self._mean + 0.1 * seconds
 
     def estimate(self) -> float:
         """Seconds until the line as it is now has been served, between 1 and 60."""
         return min(60.0, max(1.0, self._mean * (self.waiting + 1) / self.limits.running))
+
+
+class _Turn:
+    __slots__ = ("_queue", "_started")
+
+    def __init__(self, queue: RequestQueue) -> None:
+        self._queue = queue
+
+    async def __aenter__(self) -> None:
+        await self._queue.enter()
+        self._started = time.monotonic()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._queue.leave(time.monotonic() - self._started if kind is None else None)

@@ -16,12 +16,27 @@ from rung.core.errors import InputError
 FORMS = ("text", "json")
 
 
-class JsonFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
+    """Time and message. The time is written once a second."""
+
+    _second, _written = 0, ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{self.at(record)} {record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+    def at(self, record: logging.LogRecord) -> str:
+        """When it was (UTC), to the millisecond."""
+        if (second := int(record.created)) != self._second:
+            self._second, self._written = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._written}.{int(record.msecs):03d}Z"
+
+
+class JsonFormatter(TextFormatter):
     """A record as one JSON object: time (UTC), level, logger, message, and the facts of a request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
-        line = {"time": at, "level": record.levelname.lower(), "logger": record.name}
+        line = {"time": self.at(record), "level": record.levelname.lower(), "logger": record.name}
         facts = getattr(record, "facts", None)
         line |= facts if facts is not None else {"message": record.getMessage()}
         if record.exc_info:
@@ -69,7 +84,8 @@ def start_log(form: str) -> None:
         raise InputError(f"got --log {form!r}, expected {' or '.join(FORMS)}", remedy="leave it out")
     handler = BatchHandler(sys.stderr)
     atexit.register(handler.write_out)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # neither form has them
     for quiet in ("uvicorn", "alembic"):
         logging.getLogger(quiet).setLevel(logging.WARNING)

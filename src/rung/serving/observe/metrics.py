@@ -23,6 +23,7 @@ class Metrics:
         client: Any = require("prometheus_client", "serving", "/metrics")
         self.registry = client.CollectorRegistry()
         self.shared = bool(os.environ.get(FOLDER))
+        self._known: dict[tuple[Any, ...], Any] = {}
         named: dict[str, Any] = {"registry": self.registry}
         count, seconds = client.Counter, client.Histogram
         self._requests = count("rung_requests", "Requests answered.", ("model", "status", "code"), **named)
@@ -46,25 +47,37 @@ class Metrics:
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request that is over. Addresses other than models' count under the model "-"."""
         model = str(scope.get("rung.model") or "-")
-        self._requests.labels(model, str(status), str(scope.get("rung.code") or "")).inc()
-        self._seconds.labels(model).observe(seconds)
+        self._count(self._requests, model, str(status), str(scope.get("rung.code") or ""))
+        self._at(self._seconds, model).observe(seconds)
         call: RequestCall | None = scope.get("rung.call")
         if model == "-" or call is None:
             return
         if (first := scope.get("rung.first")) is not None:
-            self._first.labels(model).observe(first)
+            self._at(self._first, model).observe(first)
         usage: Usage | None = scope.get("rung.usage")
         if usage is not None:
-            self._tokens.labels(model, call.caller.tenant, "prompt").inc(usage.prompt_tokens)
-            self._tokens.labels(model, call.caller.tenant, "completion").inc(usage.completion_tokens)
+            tenant = call.caller.tenant
+            self._count(self._tokens, model, tenant, "prompt", by=usage.prompt_tokens)
+            self._count(self._tokens, model, tenant, "completion", by=usage.completion_tokens)
             if usage.money:
-                self._money.labels(model, call.caller.tenant).inc(usage.money)
+                self._count(self._money, model, tenant, by=usage.money)
         if call.served_by:
-            self._served.labels(model, call.served_by).inc()
+            self._count(self._served, model, call.served_by)
         if call.degraded:
-            self._degraded.labels(model).inc()
+            self._count(self._degraded, model)
         if call.cache:
-            self._cache.labels(model, call.cache).inc()
+            self._count(self._cache, model, call.cache)
+
+    def _count(self, metric: Any, *labels: str, by: float = 1) -> None:
+        self._at(metric, *labels).inc(by)
+
+    def _at(self, metric: Any, *labels: str) -> Any:
+        """The one with these labels (the library's own look-up costs ten times as much as to count)."""
+        key = (metric, *labels)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = metric.labels(*labels)
+        return found
 
     def load(self, running: int, waiting: int) -> None:
         self._running.set(running)

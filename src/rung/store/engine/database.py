@@ -47,10 +47,13 @@ class StoreDatabase:
         self.pool = self._open_sqlite() if self.lite else self._open_postgres()
         self._writing = threading.Lock()
         self.journal = Journal(self.write)
+        self._reader: sa.PoolProxiedConnection | None = None
 
     def close(self) -> None:
         """Write what is queued and let go of the connections."""
         self.journal.close()
+        if self._reader is not None:
+            self._reader.close()
         self.pool.dispose()
 
     # ------------------------------------------------------------ what tables do
@@ -80,6 +83,15 @@ class StoreDatabase:
     def execute(self, statement: sa.Executable) -> int:
         """Run one statement in a transaction of its own. The number of rows that it changed."""
         return self.write(lambda link: cast("sa.CursorResult[Any]", link.execute(statement)).rowcount)
+
+    def reader(self) -> sqlite3.Connection | None:
+        """A connection of SQLite's own, kept for short reads by one thread; None where the store is elsewhere."""
+        if not self.lite:
+            return None
+        if self._reader is None:
+            self._reader = self.pool.raw_connection()
+            cast(sqlite3.Connection, self._reader.driver_connection).execute("PRAGMA busy_timeout=0")
+        return cast(sqlite3.Connection, self._reader.driver_connection)
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""

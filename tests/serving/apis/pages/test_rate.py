@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -36,7 +35,6 @@ STUDY = Questions("run", "desk <i>", QUESTIONS, 4, 7)
 async def serving(store: Store, study: Questions = STUDY) -> AsyncIterator[httpx.AsyncClient]:
     bound = listen("127.0.0.1", 0)
     app = make_page(study, store)
-    app.state.rung = SimpleNamespace(draining=False)
     async with (
         running(app, bound),
         httpx.AsyncClient(base_url=address(bound).removesuffix("/v1"), follow_redirects=True) as client,

@@ -64,6 +64,7 @@ class FunctionCall(Readable):
 
 class CallRead(Readable):
     id: str
+    type: str = "function"
     function: FunctionCall
 
 
@@ -157,6 +158,16 @@ class ChatRequest(Readable):
     input: Annotated[str | dict[str, str] | None, BeforeValidator(_few)] = None
     rung: bool | None = None
     user: str | None = None
+
+    def wire(self, *without: str) -> bytes:
+        """The fields that are set, as a JSON object in their order here, but for those that are no part of the question (the
+        model's name, how the answer is sent, who asks) and ``without``."""
+        return self.__pydantic_serializer__.to_json(
+            self, exclude_none=True, by_alias=True, exclude=_CARRIAGE.union(without) if without else _CARRIAGE
+        )
+
+
+_CARRIAGE = {"model", "stream", "stream_options", "user", "rung"}
 
 
 class Feedback(Readable):

@@ -8,16 +8,7 @@ from typing import Any, Protocol
 from rung.core.types import Usage
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.apis.wire.reply import (
-    ChatCompletion,
-    ChoiceWire,
-    Chunks,
-    MessageWire,
-    UsageWire,
-    calls_wire,
-    finish_wire,
-    to_json,
-)
+from rung.serving.apis.wire.reply import Chunks, calls_wire, finish_wire, to_bytes, to_json, usage_wire
 from rung.serving.endpoints.endpoint import ChatChoice, Endpoint
 
 
@@ -70,37 +61,35 @@ class OpenaiDialect:
     def last(self, usage: Usage, extension: dict[str, Any] | None) -> bytes:
         out = b""
         if self.counted or extension is not None:
-            out = self.chunks.last(UsageWire.of(usage) if self.counted else None, extension)
+            out = self.chunks.last(usage_wire(usage) if self.counted else None, extension)
         return out + b"data: [DONE]\n\n"
 
     def broken(self, refused: Refused) -> bytes:
         return f"data: {to_json(refused.body())}\n\n".encode("utf-8", "backslashreplace")
 
     def whole(self, choices: Sequence[ChatChoice], usage: Usage, extension: dict[str, Any] | None) -> bytes:
-        completion = ChatCompletion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[
-                ChoiceWire(
-                    index=choice.index,
-                    message=MessageWire(
-                        content=choice.text if choice.text or not choice.tool_calls else None,
-                        tool_calls=calls_wire(choice.tool_calls) or None,
-                    ),
-                    logprobs=_logprobs(choice),
-                    finish_reason=finish_wire(choice.finish),
-                )
-                for choice in choices
-            ],
-            usage=UsageWire.of(usage),
-            system_fingerprint=self.fingerprint,
-            rung=extension,
-        )
-        return completion.model_dump_json().encode()
+        completion = {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [_choice(choice) for choice in choices],
+            "usage": usage_wire(usage),
+            "system_fingerprint": self.fingerprint,
+        }
+        return to_bytes(completion if extension is None else {**completion, "rung": extension})
 
     def refusal(self, refused: Refused) -> dict[str, Any]:
         return refused.body()
+
+
+def _choice(choice: ChatChoice) -> dict[str, Any]:
+    text = choice.text if choice.text or not choice.tool_calls else None
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if choice.tool_calls:
+        message["tool_calls"] = calls_wire(choice.tool_calls)
+    finish = finish_wire(choice.finish)
+    return {"index": choice.index, "message": message, "logprobs": _logprobs(choice), "finish_reason": finish}
 
 
 def _logprobs(choice: ChatChoice) -> dict[str, Any] | None:

@@ -6,29 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+import orjson
+from pydantic import BaseModel
 
 from rung.core.types import Finish, ToolCall, Usage
 
 
-class PromptDetails(BaseModel):
-    cached_tokens: int = 0
-
-
-class UsageWire(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails = PromptDetails()
-
-    @classmethod
-    def of(cls, usage: Usage) -> UsageWire:
-        return cls(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            total_tokens=usage.tokens,
-            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens),
-        )
+def usage_wire(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
 
 
 FinishWire = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -57,31 +47,6 @@ def calls_wire(calls: Sequence[ToolCall], *, streamed: bool = False) -> list[dic
     ]
 
 
-class MessageWire(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str | None
-    refusal: None = None
-    tool_calls: list[dict[str, Any]] | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
-class ChoiceWire(BaseModel):
-    index: int
-    message: MessageWire
-    logprobs: dict[str, Any] | None = None
-    finish_reason: FinishWire
-
-
-class ChatCompletion(BaseModel):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[ChoiceWire]
-    usage: UsageWire
-    system_fingerprint: str
-    rung: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
-
-
 class Chunks:
     """The events of one stream. Each is put together of text that is the same in all of them: a model would be built and written
     out again for every piece. ``counted``: the stream ends with its usage, and the chunks before have a null there."""
@@ -107,11 +72,11 @@ class Chunks:
         said = f'{{"index":{index},"delta":{delta},"logprobs":{to_json(logprobs)},"finish_reason":{reason}}}'
         return (self._head + said + self._end).encode("utf-8", "backslashreplace")
 
-    def last(self, usage: UsageWire | None, extension: dict[str, Any] | None) -> bytes:
+    def last(self, usage: dict[str, Any] | None, extension: dict[str, Any] | None) -> bytes:
         """The chunk without choices."""
         said = self._head + self._tail
         if usage is not None:
-            said += f',"usage":{usage.model_dump_json()}'
+            said += f',"usage":{to_json(usage)}'
         if extension is not None:
             said += f',"rung":{to_json(extension)}'
         return (said + "}\n\n").encode("utf-8", "backslashreplace")
@@ -123,6 +88,14 @@ _quote = json.encoder.encode_basestring
 
 def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_bytes(value: Any) -> bytes:
+    """``value`` as JSON in UTF-8; half a surrogate pair in it becomes its escape."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # such a half, or an integer of more than 64 bits
+        return to_json(value).encode("utf-8", "backslashreplace")
 
 
 class ModelWire(BaseModel):

@@ -130,11 +130,9 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         for line in _announce(served, opened, plan, address(bound)) if PARENT not in os.environ else ():
             say(line)
         if gateway is not None:
-            _read_again_on_signal(
-                gateway, app.state.rung.offer, [one for one in endpoints if not isinstance(one, Chain)]
-            )
+            _read_again_on_signal(gateway, app.rung.offer, [one for one in endpoints if not isinstance(one, Chain)])
         server = Server(app, plan.limits)
-        telling = asyncio.create_task(tell_ready(server, app.state.rung))
+        telling = asyncio.create_task(tell_ready(server, app.rung))
         stack.callback(telling.cancel)
         await server.serve(sockets=[bound])
         if PARENT not in os.environ:

@@ -20,7 +20,7 @@ from rung.serving.http.limits import Limits
 from rung.serving.http.process.protocol import LimitedProtocol
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 logger = logging.getLogger("rung.serving")
 
@@ -79,7 +79,7 @@ def address(bound: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Drains on SIGTERM and SIGINT; a second signal stops at once. Ends by returning, not by raising the signal again."""
 
-    def __init__(self, app: FastAPI, limits: Limits, linger: float = LINGER) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, linger: float = LINGER) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
             ws="none",
         )
         super().__init__(config)
-        self._state: Any = app.state.rung
+        self._state: Any = getattr(app, "rung", None)
         self._linger = linger
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -102,7 +102,8 @@ class Server(uvicorn.Server):
 
     def drain(self) -> None:
         """Take no new connections, finish what is at work, then end."""
-        self._state.draining = True
+        if self._state is not None:
+            self._state.draining = True
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -120,7 +121,7 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running(app: FastAPI, bound: socket.socket, limits: Limits | None = None) -> AsyncIterator[Server]:
+async def running(app: ASGIApp, bound: socket.socket, limits: Limits | None = None) -> AsyncIterator[Server]:
     """The application served on ``bound`` inside this event loop; drained at the end. Raises RungError if it cannot start."""
     server = Server(app, limits or Limits(), linger=0.0)
     task = asyncio.create_task(server.serve(sockets=[bound]))
