@@ -30,7 +30,7 @@ def total(store: Store) -> tuple[float, float]:
 
 async def spend(budgets: Budgets, limit: SpendingLimit, rng: random.Random, leave: float) -> float:
     """One request: what it spent, 0 where it was refused. Some callers leave midway."""
-    purse = budgets.purse({"tenant/acme": [limit]})
+    purse = budgets.purse("acme", "", [limit], [])
     assert purse is not None
     cost = rng.uniform(0.001, 0.01)
     if await purse.hold(Usage(money=0.01)) is not None:
@@ -77,7 +77,7 @@ async def test_a_hundred_spenders_in_three_processes_stay_within_the_limit(store
 
 async def test_more_than_was_set_aside_counts_too(store: Store) -> None:
     budgets = Budgets(store)
-    purse = budgets.purse({"key/k": [read_limit("tokens", "100/total")]})
+    purse = budgets.purse("", "k", [], [read_limit("tokens", "100/total")])
     assert purse is not None
     assert await purse.hold(Usage(prompt_tokens=10)) is None
     purse.settle(Usage(prompt_tokens=95))
@@ -116,7 +116,7 @@ async def test_what_a_dead_process_held_is_free_again(store: Store) -> None:
 async def test_a_refusal_says_when_to_come_again(store: Store) -> None:
     budgets = Budgets(store)
     minute, day = read_limit("requests", "1/minute"), read_limit("money", "1/day")
-    purse = budgets.purse({"key/k": [minute], "tenant/t": [day]})
+    purse = budgets.purse("t", "k", [day], [minute])
     assert purse is not None
     assert await purse.enter() is None
     refused = await purse.enter()

@@ -28,7 +28,7 @@ def chaos(
     from rung.core.system.extras import require
     from rung.models import Pool
 
-    for module in ("fastapi", "aiohttp"):
+    for module in ("fastapi", "httptools"):
         require(module, "serving", "rung chaos")
     from rung.serving.gateway.build import Gateway
     from rung.serving.quality.chaos import provoke, table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +41,9 @@ def serve(
             "nothing to serve",
             remedy="name a program folder: rung serve DIR, a collection: rung serve --search NAME, or a gateway's file: --config FILE",
         )
-    for module in ("fastapi", "uvicorn", "httptools", "aiohttp" if plan.config is not None else "fastapi"):
-        require(module, "serving", "rung serve")
+    for module in ("fastapi", "uvicorn", "httptools", "orjson"):
+        if find_spec(module) is None:  # it is not imported here: a gateway that only forwards does without FastAPI
+            require(module, "serving", "rung serve")
 
     from rung.serving.http.process.run import run_server
 

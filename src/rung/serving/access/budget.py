@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from rung.core.errors import RungError
@@ -189,11 +189,22 @@ class Budgets:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._accounts: dict[tuple[str, SpendingLimit], Account] = {}
+        self._callers: dict[
+            tuple[str, str], tuple[Sequence[SpendingLimit], Sequence[SpendingLimit], list[Account]]
+        ] = {}
 
-    def purse(self, limits: Mapping[str, Sequence[SpendingLimit]]) -> Purse | None:
-        """The purse of a caller with ``limits`` by owner (``key/ID``, ``tenant/NAME``); None: it has none."""
-        found = [self._account(owner, limit) for owner, those in limits.items() for limit in those]
-        return Purse(found) if found else None
+    def purse(
+        self, tenant: str, key: str, tenants: Sequence[SpendingLimit], keys: Sequence[SpendingLimit]
+    ) -> Purse | None:
+        """The purse of a caller under the limits of its tenant and its key; None: it has none."""
+        known = self._callers.get((tenant, key))
+        if known is None or known[0] is not tenants or known[1] is not keys:
+            found = [self._account(f"key/{key}", limit) for limit in keys]
+            found += [self._account(f"tenant/{tenant}", limit) for limit in tenants]
+            if len(self._callers) >= 10_000:
+                self._callers.clear()
+            known = self._callers[tenant, key] = (tenants, keys, found)
+        return Purse(known[2]) if known[2] else None
 
     def _account(self, owner: str, limit: SpendingLimit) -> Account:
         account = self._accounts.get((owner, limit))

@@ -85,8 +85,7 @@ class Door:
         if self.budgets is None:
             return None
         theirs = self.tenants.get(caller.tenant, self.tenants.get("*", ()))
-        owners = {f"key/{caller.key}": limits, f"tenant/{caller.tenant}": theirs}
-        return self.budgets.purse({owner: those for owner, those in owners.items() if those})
+        return self.budgets.purse(caller.tenant, caller.key, theirs, limits)
 
 
 def _key(headers: Headers) -> str:

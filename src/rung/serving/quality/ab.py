@@ -14,13 +14,16 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError, RungError
-from rung.metrics.statistics.ab import Arm, Look, against_equality, look
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.endpoints.endpoint import Endpoint, WrappedEndpoint
 from rung.serving.gateway.plan import Shares
 from rung.store import ArmTally, Store, StoredABTest, StoredOutcome
+
+if TYPE_CHECKING:
+    from rung.metrics.statistics.ab import Look
 
 logger = logging.getLogger("rung.serving")
 
@@ -130,6 +133,8 @@ class ABTest:
         return found
 
     def _judge(self) -> None:
+        from rung.metrics.statistics.ab import Arm, against_equality
+
         tally = self.store.ab_tests.tally(self.id)
         names = [name for name, _ in self.arms]
         one, two = (tally.get(name, ArmTally()) for name in names)
@@ -149,6 +154,8 @@ class ABTest:
 
 def compare(tally: Mapping[str, ArmTally], arms: Sequence[str], alpha: float) -> Look:
     """The test over callers, each counted by the first of its answers that was scored."""
+    from rung.metrics.statistics.ab import Arm, look
+
     one, two = (tally.get(name, ArmTally()) for name in arms)
     return look(Arm(one.callers, one.total), Arm(two.callers, two.total), alpha=alpha)
 

@@ -224,6 +224,10 @@ class StoreDatabase:
 
     def _open_postgres(self) -> sa.Engine:
         require("psycopg", "postgres", "a Postgres store")
+        # Tables name the condition of a partial index once, for SQLite: to name it for Postgres loads its dialect (60 ms, 6 MB).
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            if (where := index.dialect_options["sqlite"]["where"]) is not None:
+                index.dialect_options["postgresql"]["where"] = where
         pool = sa.create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
         wait = f"{max(1, int(self._patience * 1000))}ms"
 

@@ -35,7 +35,7 @@ events = Table(
     Column("at", Double, nullable=False),
     Column("chain", Text, nullable=False),
     Index(
-        "events_learned", "episode", sqlite_where=text("kind = 'learned'"), postgresql_where=text("kind = 'learned'")
+        "events_learned", "episode", sqlite_where=text("kind = 'learned'")
     ),
     sqlite_with_rowid=False,
 )

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError, RungError
 from rung.core.settings import Settings
-from rung.metrics import load_metric
 from rung.models import Pool
-from rung.retrieval.collection.folders import find
-from rung.retrieval.collection.shared import Collections
 from rung.serving.access.budget import Budgets
 from rung.serving.access.door import Door
 from rung.serving.access.issue import Keyring
@@ -34,16 +32,17 @@ from rung.serving.gateway.plan import ServePlan
 from rung.serving.http.app import Served, make_app
 from rung.serving.http.chat import Offer
 from rung.serving.http.limits import Limits
-from rung.serving.http.process.server import Server, address, listen, running, take_over
+from rung.serving.http.process.server import Server, address, listen, take_over
 from rung.serving.http.process.supervisor import Supervisor, command_again
 from rung.serving.http.process.worker import PARENT, tell_ready, watch_parent
 from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
-from rung.serving.quality.client import Remote
-from rung.serving.quality.parity import ParityTerms, ParityVerdict, check, refuse
 from rung.serving.quality.record import Recorder
 from rung.store import Store, open_store
+
+if TYPE_CHECKING:
+    from rung.retrieval.collection.shared import Collections
 
 logger = logging.getLogger("rung.serving")
 
@@ -101,6 +100,9 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         stack.callback(bound.close)
         indexes: Collections | None = None
         if plan.search:
+            from rung.retrieval.collection.folders import find
+            from rung.retrieval.collection.shared import Collections
+
             indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
             stack.callback(indexes.close)
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
@@ -125,6 +127,8 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         )
         app = make_app(served)
         if plan.check:
+            from rung.serving.quality.served import check_served
+
             for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
                 say(str(parity))
         for line in _announce(served, opened, plan, address(bound)) if PARENT not in os.environ else ():
@@ -241,38 +245,3 @@ def make_endpoints(opened: Sequence[Opened], plan: ServePlan, pool: Pool, store:
 def _named(given: str) -> tuple[str, Path]:
     name, equals, folder = given.partition("=")
     return (name, Path(folder)) if equals and not Path(given).exists() else ("", Path(given))
-
-
-async def check_served(
-    opened: Sequence[Opened], endpoints: Sequence[Endpoint], settings: Settings, pool: Pool, limits: Limits
-) -> list[ParityVerdict]:
-    """Score each program over HTTP, on a private socket, on the test examples of the run that it was exported from.
-
-    Raises ParityError for the first that scores otherwise, InputError when its run is not in the store.
-    """
-    from rung.ladder.history import read_results, read_run
-
-    full = [
-        replace(endpoint, detail=True) if isinstance(endpoint, ProgramEndpoint) else endpoint for endpoint in endpoints
-    ]
-    bound = listen("127.0.0.1", 0)
-    verdicts = []
-    async with running(make_app(Served(full, limits=limits), warm_up=False, log=False), bound, limits):
-        with open_store(settings.store_url) as store:
-            for one in opened:
-                run, rung = one.notes.get("run"), one.notes.get("rung")
-                if not run or not rung:
-                    raise InputError(
-                        f"{one.folder} does not say which run it comes from, so there is nothing to compare with",
-                        remedy="make it with: rung export RUN DIR",
-                    )
-                record = read_run(store, run)
-                metric = load_metric(record.metrics[0], pool)
-                original = await read_results(store, record, rung, pool, [record.metrics[0]], what="serve")
-                async with Remote(address(bound), f"rung/{one.name}") as remote:
-                    parity = await check(
-                        original, remote, metric, ParityTerms(f"rung/{one.name} over HTTP"), concurrency=32
-                    )
-                refuse(parity, remedy=f"export it again: rung export {run} {rung} DIR")
-                verdicts.append(parity)
-    return verdicts
