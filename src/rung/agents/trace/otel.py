@@ -46,12 +46,12 @@ def spans_of(events: Sequence[Event], *, content: bool = True) -> dict[str, Any]
         about["gen_ai.input.messages"] = _text([{"role": "user", "content": begun.get("request", "")}])
         if ended.get("output") is not None:
             about["gen_ai.output.messages"] = _text([{"role": "assistant", "content": ended["output"]}])
-    whole = _span(trace, root, "", f"invoke_agent {about['gen_ai.agent.name']}", (events[0].at, last.at), about)
+    whole = span(trace, root, "", f"invoke_agent {about['gen_ai.agent.name']}", (events[0].at, last.at), about)
     whole["events"] = [
         {
             "timeUnixNano": _nano(event.at),
             "name": event.kind,
-            "attributes": _attributes(
+            "attributes": attributes(
                 {"text": str(event.payload.get("text", event.payload.get("do", "")))} if content else {}
             ),
         }
@@ -60,7 +60,7 @@ def spans_of(events: Sequence[Event], *, content: bool = True) -> dict[str, Any]
     ]
     inner = [*_decisions(events, trace, root, policy, content), *_calls(events, trace, root, content)]
     spans = [whole, *sorted(inner, key=lambda span: (span["startTimeUnixNano"], span["spanId"]))]
-    resource = {"attributes": _attributes({"service.name": "rung"})}
+    resource = {"attributes": attributes({"service.name": "rung"})}
     return {
         "resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "rung.agents"}, "spans": spans}]}]
     }
@@ -87,7 +87,7 @@ def _decisions(
             if content and (text := event.payload.get("reply") or event.payload.get("thought")):
                 about["gen_ai.output.messages"] = _text([{"role": "assistant", "content": text}])
             name = f"chat {model}".strip()
-            out.append(_span(trace, _span_id(event.episode, event.seq), root, name, (before, event.at), about))
+            out.append(span(trace, _span_id(event.episode, event.seq), root, name, (before, event.at), about))
         before = event.at
     return out
 
@@ -110,7 +110,7 @@ def _calls(events: Sequence[Event], trace: str, root: str, content: bool) -> lis
             if shown is not None:
                 about["gen_ai.tool.call.result"] = str(shown.payload.get("text", ""))
         end = shown.at if shown is not None else event.at
-        span = _span(
+        made = span(
             trace,
             _span_id(event.episode, event.seq),
             root,
@@ -120,16 +120,16 @@ def _calls(events: Sequence[Event], trace: str, root: str, content: bool) -> lis
         )
         if shown is not None and shown.payload.get("refused"):
             blocked = "blocked" if shown.payload.get("blocked") else "refused"
-            span["status"] = {"code": _STATUS_ERROR, "message": blocked}
-            span["attributes"] += _attributes({"error.type": blocked})
-        out.append(span)
+            made["status"] = {"code": _STATUS_ERROR, "message": blocked}
+            made["attributes"] += attributes({"error.type": blocked})
+        out.append(made)
     return out
 
 
-def _span(
+def span(
     trace: str, id: str, parent: str, name: str, when: tuple[float, float], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Kind 1 is internal."""
+    """A span in OTLP's JSON; ``when`` is its begin and end in Unix seconds. Kind 1 is internal."""
     return {
         "traceId": trace,
         "spanId": id,
@@ -138,17 +138,20 @@ def _span(
         "kind": 1,
         "startTimeUnixNano": _nano(when[0]),
         "endTimeUnixNano": _nano(max(when)),
-        "attributes": _attributes(about),
+        "attributes": attributes(about),
     }
 
 
-def _attributes(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def attributes(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Attributes in OTLP's JSON."""
     return [{"key": key, "value": _value(value)} for key, value in given.items()]
 
 
 def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"boolValue": value}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_value(one) for one in value]}}
     if isinstance(value, int):
         return {"intValue": str(value)}  # 64 bits are texts in OTLP's JSON
     return {"doubleValue": value} if isinstance(value, float) else {"stringValue": str(value)}

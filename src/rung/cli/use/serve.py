@@ -44,6 +44,8 @@ def serve(
     for module in ("fastapi", "uvicorn", "httptools", "orjson"):
         if find_spec(module) is None:  # it is not imported here: a gateway that only forwards does without FastAPI
             require(module, "serving", "rung serve")
+    if plan.mcp and find_spec("mcp") is None:
+        require("mcp", "mcp", "rung serve --mcp")
 
     from rung.serving.http.process.run import run_server
 

@@ -71,11 +71,11 @@ class Gateway:
         now = int(time.time())
         try:
             if spec.program is not None:
-                opened = open_folder(self._beside(spec.program), self.pool, name=name)
+                opened = open_folder(self.beside(spec.program), self.pool, name=name)
                 created = int((opened.folder / "program.json").stat().st_mtime)
                 return self._program(opened, created, characters)
             if spec.agent is not None:
-                return self._program(open_agent(self._beside(spec.agent), self.pool, name), now, characters)
+                return self._program(open_agent(self.beside(spec.agent), self.pool, name), now, characters)
             if spec.model is not None:
                 return ModelEndpoint(self.pool.model(spec.model), now, name)
         except OSError as error:
@@ -99,7 +99,8 @@ class Gateway:
     def _program(self, opened: Opened, created: int, characters: int) -> ProgramEndpoint:
         return ProgramEndpoint(opened, created, characters=characters, trail=trail_of(opened, self.store))
 
-    def _beside(self, path: Path) -> Path:
+    def beside(self, path: Path) -> Path:
+        """A path of the file, from where the file lies."""
         return path if path.is_absolute() else self.file.parent / path
 
     def _member(self, name: str, spec: EndpointSpec, endpoint: Endpoint) -> RouteMember:

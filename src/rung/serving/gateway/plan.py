@@ -55,6 +55,11 @@ class ServePlan:
         "Keep of each request's `user` a keyed hash, so that all of somebody can be found by: rung forget.",
         flags=("--subjects",),
     )
+    survey: float | None = option(
+        None,
+        "Put one question to this share of callers (0 to 1): their client shows it, /v1/feedback takes the answer.",
+    )
+    question: str = option("Did this answer help you?", "The question of --survey.")
     record_days: int | None = option(None, "Record, and delete what is older than this many days.", low=1)
     store: str | None = option(
         None, "Store URL: the runs of --check, the scores of --split, what --record keeps.", metavar="URL"
@@ -63,13 +68,26 @@ class ServePlan:
     config: Path | None = option(
         None, "A gateway's file: endpoints, routes, tenants. SIGHUP reads it again.", metavar="FILE"
     )
+    release: Path | None = option(
+        None, "Serve no folder that these guidelines do not allow (rung release).", metavar="release.yaml"
+    )
+    accept_stale: bool = option(
+        False, "Serve adapters all the same whose training rows were erased (rung forget).", flags=("--accept-stale",)
+    )
     issued_keys: bool = option(
         False, "Ask callers for keys made by: rung keys new (in the store).", flags=("--issued-keys",)
     )
     batches: bool = option(False, "Take files and batches (kept in the store).", flags=("--batches",))
+    mcp: bool = option(False, "Offer everything as tools over MCP too, at /mcp.", flags=("--mcp",))
     metrics: bool = option(True, "Count requests for Prometheus, at /metrics.")
     workers: int = option(1, "Processes that serve together; SIGUSR2 restarts them one after another.", low=1, high=256)
     fd: int | None = option(None, "Serve on this inherited socket (systemd, or the process that started this one).")
+    otlp: str | None = option(
+        None, "Send spans (gen_ai names) to this OpenTelemetry collector, OTLP over HTTP.", metavar="URL"
+    )
+    content: bool = option(
+        False, "Put what is asked and answered into the spans and the JSON log.", flags=("--content",)
+    )
     log: str = option("text", "Form of the log: text, or json (one object a line).", metavar="FORM")
 
     folders: tuple[str, ...] = ()
@@ -86,6 +104,7 @@ class ServePlan:
             or self.issued_keys
             or self.batches
             or self.subjects
+            or self.release is not None
         )
 
     @property

@@ -22,13 +22,13 @@ from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.member import RouteMember
-from rung.serving.http.limits import RequestQueue
 from rung.serving.http.send import defect, send_json
 from rung.serving.quality.ab import Assignment
-from rung.serving.quality.record import Recorder
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
+
+    from rung.serving.http.chat import ChatApp
 
 logger = logging.getLogger("rung.serving")
 
@@ -44,16 +44,10 @@ class ChatAnswer:
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        asked: ChatRequest,
-        queue: RequestQueue,
-        dialect: Dialect,
-        turn: Assignment | None = None,
-        recorder: Recorder | None = None,
+        self, app: ChatApp, endpoint: Endpoint, asked: ChatRequest, dialect: Dialect, turn: Assignment | None = None
     ) -> None:
-        self.turn, self.recorder = turn, recorder
-        self.endpoint, self.asked, self.queue, self.dialect = endpoint, asked, queue, dialect
+        self.turn, self.recorder, self.survey, self.queue = turn, app.recorder, app.survey, app.queue
+        self.endpoint, self.asked, self.dialect = endpoint, asked, dialect
         self.id = dialect.id
         self.started = False
         self.begun_at = time.perf_counter()
@@ -200,7 +194,8 @@ class ChatAnswer:
     def _way(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Headers that say which way the request went."""
         call: RequestCall = scope["rung.call"]
-        return [*call.headers(), *(self.turn.headers if self.turn is not None else ())]
+        asks = self.survey.headers(self.id) if self.survey is not None else ()
+        return [*call.headers(), *(self.turn.headers if self.turn is not None else ()), *asks]
 
     def _usage(self, scope: Scope, choices: Sequence[ChatChoice], metered: Usage) -> Usage:
         """What the meter saw at the models (inner calls too), else what the answer itself says."""
@@ -208,7 +203,7 @@ class ChatAnswer:
         if len(choices) > 1:  # the prompt of several choices is one, and counted once
             first = min(choices, key=lambda choice: choice.index).usage
             usage = replace(usage, prompt_tokens=first.prompt_tokens, cached_tokens=first.cached_tokens)
-        scope["rung.usage"] = usage
+        scope["rung.usage"], scope["rung.choices"] = usage, choices
         return usage
 
 

@@ -24,12 +24,13 @@ from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.chain import Chain
 from rung.serving.http.chat import ChatApp, Offer, ask_inside
-from rung.serving.http.guard import RequestGuard
+from rung.serving.http.guard import Observers, RequestGuard
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.http.status import status_apps
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.survey import Survey
 from rung.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from rung.retrieval.collection.shared import Collections
+    from rung.serving.apis.mcp import McpApp
+    from rung.serving.observe.spans import Spans
 
 logger = logging.getLogger("rung.serving")
 
@@ -61,7 +64,9 @@ class Served:
     name the machine itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
 
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests between
-    endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``.
+    endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``,
+    ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
+    ``survey`` is a question that some answers carry. ``mcp``: everything is offered as tools at ``/mcp``, too.
     ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
     """
 
@@ -73,6 +78,10 @@ class Served:
     recorder: Recorder | None = None
     door: Door | None = None
     metrics: Metrics | None = None
+    spans: Spans | None = None
+    content: bool = False
+    survey: Survey | None = None
+    mcp: bool = False
     subject: Callable[[str], str] = lambda user: ""
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     store: Store | None = None
@@ -93,7 +102,7 @@ class ServerApp:
         self.served, self._warms_up = served, warm_up
         self.rung = State(RequestQueue(served.limits), served.offer())
         self._door = served.door or Door(served.keys)
-        chat = ChatApp(self.rung.offer, self.rung.queue, served.recorder, clock, served.subject)
+        chat = ChatApp(self.rung.offer, self.rung.queue, served.recorder, clock, served.subject, survey=served.survey)
         messages = replace(
             chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error
         )
@@ -103,10 +112,12 @@ class ServerApp:
             from rung.serving.apis.embeddings import EmbeddingsApp
 
             self._quick["POST", "/v1/embeddings"] = EmbeddingsApp(served.embedders, self.rung.queue)
+        self._mcp = self._tools() if served.mcp else None
         self._runner = self._batches()
         self._framework: FastAPI | None = None
         self._making = asyncio.Lock()
-        self._guard = RequestGuard(self._slow, self._door, log, self._quick, served.metrics)
+        observers = Observers(log, served.content, served.metrics, served.spans)
+        self._guard = RequestGuard(self._slow, self._door, self._quick, observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -125,6 +136,7 @@ class ServerApp:
         tasks = [asyncio.create_task(_warm_up(served.endpoints, served.indexes, self.rung))] if self._warms_up else []
         tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
         tasks += [asyncio.create_task(self._door.budgets.keep())] if self._door.budgets is not None else []
+        tasks += [asyncio.create_task(served.spans.keep())] if served.spans is not None else []
         tasks += [asyncio.create_task(self._runner.run())] if self._runner is not None else []
         try:
             yield
@@ -135,6 +147,8 @@ class ServerApp:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._mcp is not None:
+                await self._mcp.close()
 
     async def framework(self) -> FastAPI:
         """FastAPI's application. It is imported in a thread, so that answers under way go on."""
@@ -148,11 +162,20 @@ class ServerApp:
         app = self._framework or await self.framework()
         await app(scope, receive, send)
 
+    def _tools(self) -> McpApp:
+        """What is served, as tools."""
+        from rung.serving.apis.mcp import McpApp
+
+        path = "/v1/chat/completions"
+        made = McpApp(self.rung.offer, lambda body, call: ask_inside(self._quick["POST", path], path, body, call))
+        self._quick |= {(method, made.path): made for method in ("GET", "POST", "DELETE")}
+        return made
+
     def _batches(self) -> BatchRunner | None:
         """What works off batches, where there is a store."""
         if self.served.store is None:
             return None
-        quick = {path: app for (method, path), app in self._quick.items() if method == "POST"}
+        quick = {path: app for (method, path), app in self._quick.items() if method == "POST" and path != "/mcp"}
 
         async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
             return await ask_inside(quick[path], path, body, call)

@@ -20,6 +20,7 @@ from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.http.send import send_json, send_refused
 from rung.serving.quality.ab import ABTest, Assignment
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.survey import Survey
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -88,6 +89,7 @@ class ChatApp:
     read: Callable[[bytes], ChatRequest] = read_chat
     dialect: MakeDialect = OpenaiDialect
     refusal: Callable[[Refused], dict[str, Any]] = Refused.body
+    survey: Survey | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["rung.path"] = self.path
@@ -95,7 +97,9 @@ class ChatApp:
             asked = self.read(await read_body(receive, self.queue.limits))
             if any(name == b"x-rung" and value == b"1" for name, value in scope["headers"]):
                 asked = asked.model_copy(update={"rung": True})
+            scope["rung.asked"] = asked
             answer = self.answer(asked, scope)
+            scope["rung.answer"] = answer.id
         except Refused as refused:
             scope["rung.code"] = refused.code
             await send_json(send, self.refusal(refused), refused.status, refused.headers())
@@ -108,7 +112,7 @@ class ChatApp:
         if asked.user:
             scope["rung.call"].subject = self.subject(asked.user)
         made = self.dialect(new_id("chatcmpl-"), int(self.clock()), endpoint, asked)
-        return ChatAnswer(endpoint, asked, self.queue, made, turn, self.recorder)
+        return ChatAnswer(self, endpoint, asked, made, turn)
 
 
 async def ask_inside(app: Any, path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:

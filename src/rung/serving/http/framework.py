@@ -4,7 +4,7 @@ such request: a gateway that only forwards needs neither its time nor its memory
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -24,8 +24,6 @@ from rung.serving.http.app import Served, State
 from rung.serving.http.chat import Offer, read_body, unknown
 from rung.serving.http.send import defect
 from rung.serving.http.status import model_wire, offered
-from rung.serving.quality.ab import ABTest
-from rung.serving.quality.record import Recorder
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -114,7 +112,7 @@ def _add_feedback(app: FastAPI, served: Served) -> None:
         """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
         said = read_feedback(await read_body(request.receive, served.limits))
         try:
-            return await _hear(said, request.scope, served.ab_tests, served.recorder)
+            return await _hear(said, request.scope, served)
         except StoreError as error:
             logger.error("feedback could not be kept: %s", error.message)
             raise Refused(503, "the store is in trouble", code="store", retry_after=5) from None
@@ -153,8 +151,9 @@ def _add_status(app: FastAPI, quick: Mapping[tuple[str, str], ASGIApp], served: 
         return _Through(quick["GET", "/metrics"])
 
 
-async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], recorder: Recorder | None) -> dict[str, Any]:
+async def _hear(said: Feedback, scope: Scope, served: Served) -> dict[str, Any]:
     """Keep feedback where its answer is known: in the A/B test that gave it, and where it is recorded."""
+    ab_tests, recorder = served.ab_tests, served.recorder
     out: dict[str, Any] = {}
     for split in ab_tests if said.score is not None else ():
         assert said.score is not None
@@ -167,7 +166,7 @@ async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], record
         out = {"id": said.id, "model": split.id, "arm": found.arm, "score": found.score}
         break
     if recorder is not None:
-        kept = await recorder.hear(said.id, said.score, said.correction)
+        kept = await recorder.hear(said, served.subject(said.user) if said.user else "")
         if kept is not None:
             scope.setdefault("rung.model", kept.model)
             out = {
@@ -177,8 +176,9 @@ async def _hear(said: Feedback, scope: Scope, ab_tests: Sequence[ABTest], record
                 "score": kept.score,
                 "corrected": kept.correction is not None,
             }
-    if not out or (said.correction is not None and "corrected" not in out):
-        known = "recorded" if said.correction is not None or not ab_tests else "given"
+    learns = said.correction is not None or said.kind is not None
+    if not out or (learns and "corrected" not in out):
+        known = "recorded" if learns or not ab_tests else "given"
         raise Refused(404, f"no answer {said.id[:100]!r} was {known} here", param="id", code="not_found", again=False)
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rung.core.types import Usage
@@ -18,8 +19,21 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
     from starlette.types import Message as Event
 
+    from rung.serving.observe.spans import Spans
+
 access = logging.getLogger("rung.access")
 logger = logging.getLogger("rung.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """What is told of each request: a line of the access log (with ``content``: what was asked and answered, too, in its JSON form),
+    metrics, spans."""
+
+    log: bool = True
+    content: bool = False
+    metrics: Metrics | None = None
+    spans: Spans | None = None
 
 
 class RequestGuard:
@@ -30,14 +44,9 @@ class RequestGuard:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        door: Door,
-        log: bool,
-        quick: Mapping[tuple[str, str], ASGIApp],
-        metrics: Metrics | None = None,
+        self, app: ASGIApp, door: Door, quick: Mapping[tuple[str, str], ASGIApp], observers: Observers
     ) -> None:
-        self.app, self.door, self.log, self.quick, self.metrics = app, door, log, quick, metrics
+        self.app, self.door, self.quick, self.observers = app, door, quick, observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -77,9 +86,12 @@ class RequestGuard:
                 await send_refused(sent, defect(scope))
         finally:
             seconds, status = time.perf_counter() - started, scope.get("rung.status", status)
-            if self.metrics is not None:
-                self.metrics.request(scope, status, seconds)
-            if self.log and access.isEnabledFor(logging.INFO):
+            observers = self.observers
+            if observers.metrics is not None:
+                observers.metrics.request(scope, status, seconds)
+            if observers.spans is not None:
+                observers.spans.request(scope, path_of(scope), status, seconds)
+            if observers.log and access.isEnabledFor(logging.INFO):
                 self._write(scope, status, seconds)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +122,9 @@ class RequestGuard:
         said = f"{id} {method} {where} {status} {seconds * 1e3:.1f}ms{told}"
         # Made here, because the logger would look up the file and line of this call each time.
         record = logging.LogRecord(access.name, logging.INFO, __file__, 0, said, (), None)
+        if self.observers.content and (asked := scope.get("rung.asked")) is not None:
+            facts["messages"] = [{"role": turn.role, "content": turn.content} for turn in asked.messages]
+            facts["answers"] = [choice.text for choice in scope.get("rung.choices", ())]
         record.facts = {
             "id": id,
             "method": method,

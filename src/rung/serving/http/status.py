@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rung.core import __version__
+from rung.serving.apis.pages.page import read_page
 from rung.serving.http.chat import Offer
 from rung.serving.http.send import send_bytes, send_json
 
@@ -42,7 +43,11 @@ def status_apps(served: Served, state: State) -> dict[tuple[str, str], ASGIApp]:
         served.metrics.load(state.queue.running, state.queue.waiting)
         await send_bytes(send, served.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
-    found = {"/health": health, "/ready": ready, "/v1/models": models}
+    async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+        body, headers = read_page("chat.html")
+        await send_bytes(send, body, b"text/html; charset=utf-8", 200, headers)
+
+    found = {"/chat": chat, "/health": health, "/ready": ready, "/v1/models": models}
     if served.metrics is not None:
         found["/metrics"] = measured
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from rung.core.codec import encode
 from rung.core.errors import RungError
 from rung.serving.access.call import current
-from rung.serving.apis.wire.chat import ChatRequest
+from rung.serving.apis.wire.chat import ChatRequest, Feedback
+from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import ChatChoice, Endpoint
-from rung.store import Store, StoredServed
+from rung.store import Store, StoredServed, StoredSignal
 
 logger = logging.getLogger("rung.serving")
 
@@ -60,10 +61,30 @@ class Recorder:
             if self.lost & (self.lost - 1) == 0:
                 logger.error("%d requests were not recorded: the store does not keep up", self.lost)
 
-    async def hear(self, id: str, score: float | None, correction: str | None) -> StoredServed | None:
-        """Keep what came back about an answer; None: it is not recorded. Raises StoreError when the store is in trouble."""
+    async def hear(self, said: Feedback, person: str) -> StoredServed | None:
+        """Keep what came back about an answer; None: it is not recorded. Raises Refused for a kind that there is not, StoreError when
+        the store is in trouble."""
         await self.store.settle()  # the answer may have been given a moment ago
-        return await asyncio.to_thread(self.store.served.judge, id, score=score, correction=correction)
+        return await asyncio.to_thread(self._hear, said, person)
+
+    def _hear(self, said: Feedback, person: str) -> StoredServed | None:
+        from rung.alignment.people.feedback import EXPLICIT, IMPLICIT, SHOWN, keep
+
+        rows = [StoredSignal(said.id, "rating", said.score, "", person)] if said.score is not None else []
+        if said.correction is not None:
+            rows.append(StoredSignal(said.id, "edit", 1.0, said.correction, person))
+        if said.kind is not None:
+            known = (*EXPLICIT, *IMPLICIT, SHOWN)
+            if said.kind not in known:
+                told = f"kind: got {said.kind[:40]!r}, expected one of {', '.join(known)}"
+                raise Refused(400, told, param="kind", code="invalid_value")
+            if said.kind in ("edit", "demonstration") and not said.text.strip():
+                raise Refused(400, f"text: {said.kind} needs it", param="text", code="missing_required_parameter")
+            rows.append(StoredSignal(said.id, said.kind, said.value, said.text, person))
+        if self.store.served.get(said.id) is None:
+            return None
+        keep(self.store, rows)
+        return self.store.served.get(said.id)
 
     async def tidy(self) -> None:
         """Delete what is too old, now and every hour, until cancelled."""

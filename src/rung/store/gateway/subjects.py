@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rung.store.engine.database import StoreDatabase
+from rung.store.engine.values import plain
 from rung.store.gateway.results import results
 from rung.store.people.served import served
+from rung.store.people.signals import signals
 from rung.store.tables.caches import responses
 
 _SCOPE = "subjects"
@@ -20,15 +22,16 @@ _SCOPE = "subjects"
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was (or would be) deleted: ids of served requests, numbers of kept answers and of results."""
+    """What was (or would be) deleted: ids of served requests, numbers of kept answers, of results and of what was said of answers."""
 
     served: tuple[str, ...] = ()
     responses: int = 0
     results: int = 0
+    signals: int = 0
 
     @property
     def total(self) -> int:
-        return len(self.served) + self.responses + self.results
+        return len(self.served) + self.responses + self.results + self.signals
 
 
 class SubjectTable:
@@ -59,9 +62,14 @@ class SubjectTable:
                 link.execute(sa.select(sa.func.count()).select_from(table).where(table.c.subject == mark)).scalar_one()
                 for table in tables
             ]
+            # What others said of the answers goes with them: it quotes them.
+            said = sa.or_(signals.c.person.in_([mark, plain(subject)]), signals.c.answer.in_(ids))
+            heard = link.execute(sa.select(sa.func.count()).select_from(signals).where(said)).scalar_one()
+            if not dry:
+                link.execute(sa.delete(signals).where(said))
             for table in tables if not dry else ():
                 link.execute(sa.delete(table).where(table.c.subject == mark))
-            return Forgotten(ids, counts[1], counts[2])
+            return Forgotten(ids, counts[1], counts[2], heard)
 
         found = self._database.read(work) if dry else self._database.write(work)
         if found.total and not dry:

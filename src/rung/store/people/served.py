@@ -66,6 +66,11 @@ class ServedTable:
         }
         return self._rows.note(row, size=len(payload))
 
+    def get(self, id: str) -> StoredServed | None:
+        """One served request, as far as it is on disk."""
+        found = self._database.rows(sa.select(*served.columns).where(served.c.id == plain(id)))
+        return StoredServed(**found[0]._mapping) if found else None
+
     def judge(self, id: str, *, score: float | None = None, correction: str | None = None) -> StoredServed | None:
         """Note what came back about a served request; what is given replaces what was there. None: no such request is on disk."""
         values: dict[str, Any] = {"changed": time.time()}

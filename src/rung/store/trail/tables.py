@@ -34,9 +34,7 @@ events = Table(
     Column("blob", Text, nullable=False),
     Column("at", Double, nullable=False),
     Column("chain", Text, nullable=False),
-    Index(
-        "events_learned", "episode", sqlite_where=text("kind = 'learned'")
-    ),
+    Index("events_learned", "episode", sqlite_where=text("kind = 'learned'")),
     sqlite_with_rowid=False,
 )
 """The key is the fence: a number is given once. ``payload`` is JSON; where it is large, it lies in ``blobs`` under the digest

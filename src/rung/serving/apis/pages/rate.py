@@ -23,7 +23,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from rung.core.errors import InputError
 from rung.metrics.statistics.rating import Verdict
 from rung.serving.access.door import Door
-from rung.serving.http.guard import RequestGuard
+from rung.serving.http.guard import Observers, RequestGuard
 from rung.serving.http.process.server import address, is_loopback, listen
 from rung.store import Store, StoredRating
 from rung.studies.runs.rating import Questions, RatedPair
@@ -85,7 +85,7 @@ def make_page(study: Questions, store: Store) -> FastAPI:
         await asyncio.to_thread(store.ratings.put, rating)
         return RedirectResponse("/rate?" + urlencode({"rater": form.rater}), 303)
 
-    app.add_middleware(RequestGuard, door=Door(), log=False, quick={})
+    app.add_middleware(RequestGuard, door=Door(), quick={}, observers=Observers(log=False))
     return app
 
 

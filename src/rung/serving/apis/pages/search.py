@@ -8,15 +8,11 @@ no script run but the page's own.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlencode
 
@@ -29,6 +25,7 @@ from rung.retrieval.collection.shared import Collections
 from rung.retrieval.filter.text import read
 from rung.retrieval.rank.fuse import Fusion
 from rung.retrieval.rank.options import Mode, SearchOptions
+from rung.serving.apis.pages.page import SAFE, read_page
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.http.limits import Limits, RequestQueue
 
@@ -47,11 +44,6 @@ _ASKED = ("no-vectors", "unsupported-filter", "filter-too-deep")
 """Codes of errors that are about what the caller asked for."""
 
 _SEARCH = ("index", "q", "mode", "k", "where", "fusion", "weight", "diversity", "rerank")
-_SAFE = {
-    "x-content-type-options": "nosniff",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
 
 
 def _away(name: str, error: RungError) -> Refused:
@@ -202,22 +194,6 @@ def _index(shelf: Collections, name: str) -> dict[str, Any]:
     return {**said, "documents": stats.documents, "passages": stats.passages, "embedder": stats.embedder or None}
 
 
-@cache
-def _page() -> tuple[bytes, dict[str, str]]:
-    """The page and its headers: only its own script and style run, named by their hashes, and it talks to this
-    server alone."""
-    text = (files("rung.serving.apis.pages") / "search.html").read_text(encoding="utf-8")
-    policy = ["default-src 'none'", "connect-src 'self'", "img-src data:"]
-    for tag, directive in (("script", "script-src"), ("style", "style-src")):
-        found = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-        assert found is not None
-        digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
-        policy.append(f"{directive} 'sha256-{digest}'")
-    policy += ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
-    headers = {**_SAFE, "content-security-policy": "; ".join(policy), "referrer-policy": "no-referrer"}
-    return text.encode(), headers
-
-
 # ---------------------------------------------------------------- the addresses
 
 
@@ -246,14 +222,14 @@ def add_search(app: FastAPI, shelf: Collections, queue: RequestQueue, limits: Li
     @app.get("/search", response_model=None)
     async def page() -> Response:
         """The search page."""
-        text, headers = _page()
+        text, headers = read_page("search.html")
         return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
     @app.get("/v1/indexes", response_model=None)
     async def indexes() -> Response:
         """The collections that can be searched."""
         found = await work(lambda: [_index(shelf, name) for name in shelf.names])
-        return JSONResponse({"object": "list", "data": found}, headers=_SAFE)
+        return JSONResponse({"object": "list", "data": found}, headers=SAFE)
 
     @app.get("/v1/search", response_model=None, openapi_extra=_parameters(_SEARCH))
     async def search(request: Request) -> Response:
@@ -261,7 +237,7 @@ def add_search(app: FastAPI, shelf: Collections, queue: RequestQueue, limits: Li
         asked = dict(request.query_params)
         query, wanted = read_search(asked)
         found = await work(partial(_search, shelf, named(asked), query, wanted))
-        return JSONResponse(found, headers=_SAFE)
+        return JSONResponse(found, headers=SAFE)
 
     @app.get("/v1/document", response_model=None, openapi_extra=_parameters(("index", "id", "start", "end")))
     async def document(request: Request) -> Response:
@@ -273,7 +249,7 @@ def add_search(app: FastAPI, shelf: Collections, queue: RequestQueue, limits: Li
         if not asked.get("id"):
             raise _wrong("id", "got no document id; ask for instance: /v1/document?index=NAME&id=ID")
         found = await work(partial(_document, shelf, named(asked), asked["id"], start, end))
-        return JSONResponse(found, headers=_SAFE)
+        return JSONResponse(found, headers=SAFE)
 
     return threads
 

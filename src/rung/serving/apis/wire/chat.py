@@ -171,11 +171,17 @@ _CARRIAGE = {"model", "stream", "stream_options", "user", "rung"}
 
 
 class Feedback(Readable):
-    """The body of POST /v1/feedback: the id of a response, and how good it was (0 to 1) or what would have been right, or both."""
+    """The body of POST /v1/feedback: the id of a response, and how good it was (``score``, 0 to 1), what would have been right
+    (``correction``), or what was done with it (``kind``: copy, retry, change, abandon, follow-up; survey, survey-shown;
+    demonstration with its ``text``), ``value`` how much of it. ``user``: who says it."""
 
     id: str = Field(min_length=1, max_length=200)
     score: float | None = Field(default=None, ge=0, le=1)
     correction: str | None = Field(default=None, min_length=1)
+    kind: str | None = Field(default=None, max_length=40)
+    value: float = Field(default=1.0, ge=0, le=1)
+    text: str = Field(default="", max_length=200_000)
+    user: str | None = Field(default=None, max_length=512)
 
 
 _Body = TypeVar("_Body", bound=Readable)
@@ -189,8 +195,9 @@ def read_chat(body: bytes) -> ChatRequest:
 def read_feedback(body: bytes) -> Feedback:
     """Parse a body of /v1/feedback. Raises Refused as ``read_chat`` does."""
     said = parse_body(Feedback, body)
-    if said.score is None and said.correction is None:
-        raise Refused(400, "score: field required, or correction", param="score", code="missing_required_parameter")
+    if said.score is None and said.correction is None and said.kind is None:
+        told = "score: field required, or correction, or kind"
+        raise Refused(400, told, param="score", code="missing_required_parameter")
     return said
 
 

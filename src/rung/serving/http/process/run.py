@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 from rung.core.errors import InputError, RungError
 from rung.core.settings import Settings
 from rung.models import Pool
+from rung.models.providers.access import check_url
 from rung.serving.access.budget import Budgets
 from rung.serving.access.door import Door
 from rung.serving.access.issue import Keyring
 from rung.serving.access.keys import Keys, read_keys
+from rung.serving.access.release import refuse_stale, refuse_unapproved
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
@@ -39,10 +41,12 @@ from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.survey import Survey
 from rung.store import Store, open_store
 
 if TYPE_CHECKING:
     from rung.retrieval.collection.shared import Collections
+    from rung.serving.observe.spans import Spans
 
 logger = logging.getLogger("rung.serving")
 
@@ -105,6 +109,10 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
 
             indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
             stack.callback(indexes.close)
+        checked = _folders(plan, gateway)
+        if not plan.accept_stale:
+            refuse_stale(checked)
+        refuse_unapproved(checked, plan.release, lambda: store or stack.enter_context(open_store(settings.store_url)))
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         if store is None and any(one.program.kind in EPISODES for one in opened):
             store = stack.enter_context(open_store(settings.store_url))
@@ -121,6 +129,10 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         embedders = {name: name for name in plan.embedder} | (gateway.spec.embedders if gateway is not None else {})
         served = replace(
             served,
+            spans=_spans(plan),
+            content=plan.content,
+            mcp=plan.mcp,
+            survey=_survey(plan),
             embedders={id: pool.embedder(name) for id, name in embedders.items()},
             store=store if plan.batches or gateway is not None else None,
             subject=store.subjects.mark if store is not None and plan.subjects else served.subject,
@@ -141,6 +153,36 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         await server.serve(sockets=[bound])
         if PARENT not in os.environ:
             say("stopped")
+
+
+def _survey(plan: ServePlan) -> Survey | None:
+    if plan.survey is not None and not plan.records:
+        raise InputError(
+            "--survey: its answers stand with recorded answers, and none are recorded", remedy="add --record"
+        )
+    return Survey(plan.survey, plan.question) if plan.survey is not None else None
+
+
+def _spans(plan: ServePlan) -> Spans | None:
+    """What sends spans, where a collector is named. Raises InputError for what is no URL."""
+    if plan.otlp is None:
+        return None
+    from rung.serving.observe.spans import Spans
+
+    return Spans(check_url(plan.otlp), plan.content)
+
+
+def _folders(plan: ServePlan, gateway: Gateway | None) -> list[Path]:
+    """All folders of programs and adapters that are to be served."""
+    found = [folder for _, folder in map(_named, plan.folders)]
+    found += [Path(given.partition("=")[2]) for given in plan.adapter]
+    models = list(plan.model)
+    for spec in gateway.spec.endpoints.values() if gateway is not None else ():
+        found += [gateway.beside(path) for path in (spec.program,) if path is not None] if gateway is not None else []
+        models += [spec.model] if spec.model is not None else []
+    return found + [
+        Path(name.partition("@")[2]) for name in models if "@" in name and Path(name.partition("@")[2]).is_dir()
+    ]
 
 
 def make_door(keys: Keys, store: Store | None, spec: GatewaySpec | None, plan: ServePlan) -> Door:
@@ -207,6 +249,8 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
             f"RECORDING what is asked and answered, in {served.recorder.store.url}, {kept}; never keys, headers, or who asked "
             "(personal data in the texts is kept as it is: tell your callers)"
         )
+    if served.endpoints:
+        yield f"chat page: {url.removesuffix('/v1')}/chat"
     yield f"serving at {url}" + (
         "" if served.door is not None and served.door.locked else " (this machine only, no API key)"
     )
