@@ -46,6 +46,8 @@ def serve(
             require(module, "serving", "rung serve")
     if plan.mcp and find_spec("mcp") is None:
         require("mcp", "mcp", "rung serve --mcp")
+    if plan.graphql:
+        require("strawberry", "graphql", "rung serve --graphql")
 
     from rung.serving.http.process.run import run_server
 

@@ -79,6 +79,9 @@ class ServePlan:
     )
     batches: bool = option(False, "Take files and batches (kept in the store).", flags=("--batches",))
     mcp: bool = option(False, "Offer everything as tools over MCP too, at /mcp.", flags=("--mcp",))
+    graphql: bool = option(
+        False, "Offer runs, episodes, records and answers over GraphQL too, at /graphql.", flags=("--graphql",)
+    )
     metrics: bool = option(True, "Count requests for Prometheus, at /metrics.")
     workers: int = option(1, "Processes that serve together; SIGUSR2 restarts them one after another.", low=1, high=256)
     fd: int | None = option(None, "Serve on this inherited socket (systemd, or the process that started this one).")
@@ -105,6 +108,7 @@ class ServePlan:
             or self.batches
             or self.subjects
             or self.release is not None
+            or self.graphql
         )
 
     @property

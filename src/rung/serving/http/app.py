@@ -66,7 +66,8 @@ class Served:
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests between
     endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``,
     ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
-    ``survey`` is a question that some answers carry. ``mcp``: everything is offered as tools at ``/mcp``, too.
+    ``survey`` is a question that some answers carry. ``mcp``: everything is offered as tools at ``/mcp``, too;
+    ``graphql``: at ``/graphql``, with what the store holds.
     ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
     """
 
@@ -82,6 +83,7 @@ class Served:
     content: bool = False
     survey: Survey | None = None
     mcp: bool = False
+    graphql: bool = False
     subject: Callable[[str], str] = lambda user: ""
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     store: Store | None = None
@@ -113,6 +115,10 @@ class ServerApp:
 
             self._quick["POST", "/v1/embeddings"] = EmbeddingsApp(served.embedders, self.rung.queue)
         self._mcp = self._tools() if served.mcp else None
+        if served.graphql:
+            from rung.serving.apis.graph.graph import GraphApp
+
+            self._quick["POST", GraphApp.path] = GraphApp(served.store, chat)
         self._runner = self._batches()
         self._framework: FastAPI | None = None
         self._making = asyncio.Lock()
@@ -175,7 +181,9 @@ class ServerApp:
         """What works off batches, where there is a store."""
         if self.served.store is None:
             return None
-        quick = {path: app for (method, path), app in self._quick.items() if method == "POST" and path != "/mcp"}
+        quick = {
+            path: app for (method, path), app in self._quick.items() if method == "POST" and path.startswith("/v1/")
+        }
 
         async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
             return await ask_inside(quick[path], path, body, call)

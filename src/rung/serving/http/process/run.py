@@ -132,9 +132,10 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             spans=_spans(plan),
             content=plan.content,
             mcp=plan.mcp,
+            graphql=plan.graphql,
             survey=_survey(plan),
             embedders={id: pool.embedder(name) for id, name in embedders.items()},
-            store=store if plan.batches or gateway is not None else None,
+            store=store if plan.batches or plan.graphql or gateway is not None else None,
             subject=store.subjects.mark if store is not None and plan.subjects else served.subject,
         )
         app = make_app(served)

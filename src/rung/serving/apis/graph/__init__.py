@@ -1,0 +1,1 @@
+"""GraphQL over what a store holds and what a server offers."""
