@@ -1,15 +1,18 @@
 """What the gateway costs in front of a server that answers at once, with every feature on: issued keys, budgets, routes, metrics.
 
-    python bench/gateway.py [--requests 4000] [--rounds 3]
+    python bench/gateway.py [--requests 4000] [--rounds 3] [--features]
 
 The backend is a bare asyncio server in a process of its own, asked directly and through the gateway in alternating rounds by the same
 raw client; requests differ, so that the cache is looked up and never hit. One worker. CPU seconds are the gateway process's own.
+``--features`` starts a gateway for each feature, with it and without, and prints CPU microseconds a request: on a shared machine those
+are what can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -18,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,6 +74,22 @@ tenants: {{acme: {{budget: 5000/day, requests: 10m/minute}}}}
 """
 
 
+COUNT = itertools.count()
+"""Numbers the requests of all clients (an object's id comes again, and then a kept answer is measured)."""
+
+CACHE, KEYS, BUDGET = ", cache: 1h", "keys: issued\n", CONFIG[CONFIG.index("tenants:") :]
+PRICE = ", price: {{prompt: 1, completion: 2}}"
+FEATURES = {
+    "all": (CONFIG, []),
+    "without the cache": (CONFIG.replace(CACHE, ""), []),
+    "without budgets": (CONFIG.replace(BUDGET, "").replace(PRICE, ""), []),
+    "without keys and budgets": (CONFIG.replace(BUDGET, "").replace(PRICE, "").replace(KEYS, ""), []),
+    "without metrics": (CONFIG, ["--no-metrics"]),
+    "with recording": (CONFIG, ["--record"]),
+    "with spans": (CONFIG, ["--otlp", "http://127.0.0.1:{port}"]),
+}
+
+
 def start(*command: str, cwd: str = ".") -> tuple[subprocess.Popen[str], int, float]:
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=cwd)
@@ -80,14 +101,13 @@ def start(*command: str, cwd: str = ".") -> tuple[subprocess.Popen[str], int, fl
 
 
 class Client:
-    """Raw keep-alive connections. ``count`` numbers the requests, so that no two are the same."""
+    """Raw keep-alive connections; no two requests are the same."""
 
     def __init__(self, port: int, key: str, stream: bool) -> None:
-        self.port, self.key, self.stream, self.count = port, key, stream, 0
+        self.port, self.key, self.stream = port, key, stream
 
     def request(self) -> bytes:
-        self.count += 1
-        messages = [{"role": "user", "content": f"where is parcel {os.getpid()}-{id(self)}-{self.count}"}]
+        messages = [{"role": "user", "content": f"where is parcel {os.getpid()}-{next(COUNT)}"}]
         body = json.dumps({"model": "desk", "messages": messages, "temperature": 0, "stream": self.stream}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.key}\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -144,32 +164,62 @@ def rss(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # type: ignore[index]
 
 
+@contextmanager
+def gateway(
+    port: int, folder: str, config: str = CONFIG, options: Sequence[str] = ()
+) -> Iterator[tuple[int, int, str, float]]:
+    """Port, process id, an API key, and the seconds until it was ready."""
+    Path(folder, "gateway.yaml").write_text(config.format(port=port))
+    rung = [sys.executable, "-m", "rung"]
+    made = subprocess.run(
+        [*rung, "keys", "new", "--tenant", "acme"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    given = [one.format(port=port) for one in options]
+    process, mine, ready = start(*rung, "serve", "--config", "gateway.yaml", "--port", "0", *given, cwd=folder)
+    try:
+        yield mine, process.pid, made.stdout.strip(), ready
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def features(port: int, requests: int) -> None:
+    """CPU microseconds a request and a stream, by feature."""
+    for name, (config, options) in FEATURES.items():
+        with tempfile.TemporaryDirectory() as folder, gateway(port, folder, config, options) as (mine, pid, key, _):
+            asyncio.run(Client(mine, key, False).closed(200, 8))
+            found = []
+            for stream, count in ((False, requests // 16 * 16), (True, requests // 128 * 16)):
+                before = cpu(pid)
+                asyncio.run(Client(mine, key, stream).closed(count, 16))
+                found.append((cpu(pid) - before) / count * 1e6)
+            print(f"{name:<28} {found[0]:6.0f} us a request {found[1]:6.0f} us a stream {rss(pid):5.0f} MB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--features", action="store_true")
     options = parser.parse_args()
-    print(", ".join(f"{name} {version(name)}" for name in ("uvicorn", "httptools", "uvloop", "aiohttp", "pydantic")))
+    print(", ".join(f"{name} {version(name)}" for name in ("uvicorn", "httptools", "uvloop", "orjson", "pydantic")))
     with tempfile.TemporaryDirectory() as folder:
         backend, port, _ = start(sys.executable, "-c", BACKEND)
-        Path(folder, "gateway.yaml").write_text(CONFIG.format(port=port))
-        rung = [sys.executable, "-m", "rung"]
-        made = subprocess.run(
-            [*rung, "keys", "new", "--tenant", "acme"], cwd=folder, capture_output=True, text=True, check=True
-        )
-        key = made.stdout.strip()
-        gateway, mine, ready = start(*rung, "serve", "--config", "gateway.yaml", "--port", "0", cwd=folder)
-        try:
+        if options.features:
+            features(port, options.requests)
+            backend.terminate()
+            return
+        with gateway(port, folder) as (mine, pid, key, ready):
             asyncio.run(Client(mine, key, False).closed(500, 8))
             for stream, requests in ((False, options.requests), (True, options.requests // 8)):
                 rates: dict[str, list[float]] = {"backend": [], "gateway": []}
                 used = 0.0
                 for _ in range(options.rounds):
                     for name, place in (("backend", port), ("gateway", mine)):
-                        before = cpu(gateway.pid)
+                        before = cpu(pid)
                         rate, _ = asyncio.run(Client(place, key, stream).closed(requests, 16))
                         rates[name].append(rate)
-                        used += (cpu(gateway.pid) - before) if name == "gateway" else 0.0
+                        used += (cpu(pid) - before) if name == "gateway" else 0.0
                 each = used / (requests // 16 * 16 * options.rounds)
                 what = "streams of 100 pieces" if stream else "requests"
                 print(
@@ -185,10 +235,8 @@ def main() -> None:
                 f"at 300/s: p50 {cuts['gateway'][49] * 1e3:.2f} ms (alone {cuts['backend'][49] * 1e3:.2f}), "
                 f"p99 {cuts['gateway'][98] * 1e3:.2f} ms (alone {cuts['backend'][98] * 1e3:.2f})"
             )
-            print(f"ready in {ready:.1f} s, {rss(gateway.pid):.0f} MB")
-        finally:
-            gateway.terminate()
-            backend.terminate()
+            print(f"ready in {ready:.1f} s, {rss(pid):.0f} MB")
+        backend.terminate()
 
 
 if __name__ == "__main__":

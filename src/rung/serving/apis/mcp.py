@@ -123,7 +123,9 @@ class McpApp:
                 await self._holding
 
     async def _make(self, endpoints: Mapping[str, Endpoint]) -> None:
-        server = await asyncio.to_thread(mcp_server, OfferedTools(endpoints, self._ask))
+        # In a thread without this request's context: the server knows the tools of all callers.
+        tools = OfferedTools(endpoints, self._ask)
+        server = await asyncio.get_running_loop().run_in_executor(None, mcp_server, tools)
         from mcp.server.transport_security import TransportSecuritySettings
 
         # Hosts and origins were looked at by the server's own door.
