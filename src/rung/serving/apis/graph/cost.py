@@ -22,7 +22,7 @@ MOST = 1000
 LIMIT = 200
 """Rows that a list gives at most, and what is counted where a variable says how many."""
 
-ROWS = {"runs": 10, "episodes": 10, "served": 10, "events": LIMIT, "rungs": 10, "metrics": 4}
+ROWS = {"runs": 10, "episodes": 10, "served": 10, "events": LIMIT, "rungs": 10, "metrics": 3}
 """Rows that are counted for a list whose request does not say how many."""
 
 
