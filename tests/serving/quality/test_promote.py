@@ -21,10 +21,10 @@ from rung.models.providers import fake
 from rung.serving.endpoints.local import open_folder
 from rung.serving.gateway.plan import ServePlan
 from rung.serving.http.limits import Limits
+from rung.serving.http.process.check import check_served
 from rung.serving.http.process.run import make_endpoints
 from rung.serving.quality.parity import FILE
 from rung.serving.quality.promote import promote
-from rung.serving.quality.served import check_served
 from rung.store import Store
 from tests import desk
 from tests.serving.loopback import program

@@ -110,7 +110,7 @@ def _calls(events: Sequence[Event], trace: str, root: str, content: bool) -> lis
             if shown is not None:
                 about["gen_ai.tool.call.result"] = str(shown.payload.get("text", ""))
         end = shown.at if shown is not None else event.at
-        made = span(
+        shut = span(
             trace,
             _span_id(event.episode, event.seq),
             root,
@@ -120,9 +120,9 @@ def _calls(events: Sequence[Event], trace: str, root: str, content: bool) -> lis
         )
         if shown is not None and shown.payload.get("refused"):
             blocked = "blocked" if shown.payload.get("blocked") else "refused"
-            made["status"] = {"code": _STATUS_ERROR, "message": blocked}
-            made["attributes"] += attributes({"error.type": blocked})
-        out.append(made)
+            shut["status"] = {"code": _STATUS_ERROR, "message": blocked}
+            shut["attributes"] += attributes({"error.type": blocked})
+        out.append(shut)
     return out
 
 

@@ -16,11 +16,11 @@ from rung.core.types import Usage
 from rung.serving.access.call import RequestCall
 from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.apis.wire.send import send_json, send_refused
 from rung.serving.endpoints.compute import compute
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.http.chat import read_body, unknown
 from rung.serving.http.limits import RequestQueue
-from rung.serving.http.send import send_json, send_refused
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -14,12 +14,12 @@ from rung.core.errors import InputError
 from rung.models import Pool, prices
 from rung.models.prices import Price
 from rung.models.providers.access import check_url, named_key, refuse_plain
-from rung.serving.endpoints.connection import Connections
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_agent, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.endpoints.program import ProgramEndpoint, trail_of
-from rung.serving.endpoints.remote import RemoteEndpoint
+from rung.serving.endpoints.remote.connection import Connections
+from rung.serving.endpoints.remote.remote import RemoteEndpoint
 from rung.serving.gateway.cache import AnswerCache
 from rung.serving.gateway.chain import Apology, Chain, Kept, Link
 from rung.serving.gateway.config import KEPT, REFUSAL, EndpointSpec, GatewaySpec, RouteSpec, read_gateway

@@ -18,11 +18,11 @@ from rung.serving.access.call import RequestCall
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.dialect import Dialect
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.apis.wire.send import defect, send_json
 from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
 from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.member import RouteMember
-from rung.serving.http.send import defect, send_json
 from rung.serving.quality.ab import Assignment
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from rung.core.types import Request as ModelRequest
 from rung.serving.access.call import RequestCall
 from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
-from rung.serving.apis.batches import BatchRunner
+from rung.serving.apis.batches.batches import BatchRunner
 from rung.serving.apis.wire.messages import MessagesDialect, messages_error, read_messages
 from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
@@ -30,7 +30,7 @@ from rung.serving.http.status import status_apps
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.survey import Survey
+from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Served:
     metrics: Metrics | None = None
     spans: Spans | None = None
     content: bool = False
-    survey: Survey | None = None
+    survey: AnswerSurvey | None = None
     mcp: bool = False
     graphql: bool = False
     subject: Callable[[str], str] = lambda user: ""

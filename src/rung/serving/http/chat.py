@@ -14,14 +14,14 @@ from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.apis.wire.send import send_json, send_refused
 from rung.serving.endpoints.endpoint import Endpoint, Piece
-from rung.serving.endpoints.stream import StreamReader
+from rung.serving.endpoints.remote.stream import StreamReader
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
-from rung.serving.http.send import send_json, send_refused
 from rung.serving.quality.ab import ABTest, Assignment
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.survey import Survey
+from rung.serving.quality.survey import AnswerSurvey
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -90,7 +90,7 @@ class ChatApp:
     read: Callable[[bytes], ChatRequest] = read_chat
     dialect: MakeDialect = OpenaiDialect
     refusal: Callable[[Refused], dict[str, Any]] = Refused.body
-    survey: Survey | None = None
+    survey: AnswerSurvey | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["rung.path"] = self.path

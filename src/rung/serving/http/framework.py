@@ -13,16 +13,16 @@ from starlette.exceptions import HTTPException
 
 from rung.core import __version__
 from rung.core.errors import StoreError
-from rung.serving.apis.addresses import add_batches
-from rung.serving.apis.batches import BatchRunner
+from rung.serving.apis.batches.addresses import add_batches
+from rung.serving.apis.batches.batches import BatchRunner
+from rung.serving.apis.batches.files import add_files
 from rung.serving.apis.embeddings import EMBEDDINGS_SCHEMA
-from rung.serving.apis.files import add_files
 from rung.serving.apis.wire.chat import ChatRequest, Feedback, read_feedback
 from rung.serving.apis.wire.messages import MessagesRequest
 from rung.serving.apis.wire.refused import Refused
+from rung.serving.apis.wire.send import defect
 from rung.serving.http.app import Served, State
 from rung.serving.http.chat import Offer, read_body, unknown
-from rung.serving.http.send import defect
 from rung.serving.http.status import model_wire, offered
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from rung.core.types import Usage
 from rung.serving.access.call import RequestCall, enter, new_id
 from rung.serving.access.door import Door
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.http.send import defect, send_refused
+from rung.serving.apis.wire.send import defect, send_refused
 from rung.serving.observe.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core import __version__
 from rung.serving.apis.pages.page import read_page
+from rung.serving.apis.wire.send import send_bytes, send_json
 from rung.serving.http.chat import Offer
-from rung.serving.http.send import send_bytes, send_json
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -24,8 +24,8 @@ from rung.serving.access.call import RequestCall
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.apis.wire.reply import to_bytes
-from rung.serving.endpoints.connection import Connections
 from rung.serving.endpoints.endpoint import ChatChoice
+from rung.serving.endpoints.remote.connection import Connections
 
 if TYPE_CHECKING:
     from starlette.types import Scope

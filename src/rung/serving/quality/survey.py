@@ -11,7 +11,7 @@ QUESTION = "Did this answer help you?"
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class AnswerSurvey:
     """``share`` of the answers (0 to 1) carry ``question`` in the header ``x-rung-survey`` (percent-encoded); the client that shows it
     says so (feedback of the kind survey-shown), and what was answered (survey, value 0 or 1)."""
 

@@ -16,7 +16,7 @@ from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
 from rung.serving.http.process.server import address, listen, running
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.survey import Survey
+from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store, open_store
 from tests.serving.browser import Browser, chromium
 
@@ -84,7 +84,7 @@ async def test_the_first_word_is_read_before_the_last_is_there(browser: Browser,
         Keys([hash_key("secret")]),
         Limits(grace=1),
         recorder=Recorder(store),
-        survey=Survey(1.0, "Good? Really?"),
+        survey=AnswerSurvey(1.0, "Good? Really?"),
     )
     bound = listen("127.0.0.1", 0)
     async with running(make_app(served, warm_up=False), bound):
@@ -96,7 +96,7 @@ async def test_a_share_of_the_answers_carries_the_question() -> None:
     endpoint = Halfway()
     endpoint.told.set()
     bound = listen("127.0.0.1", 0)
-    served = Served([endpoint], limits=Limits(grace=1), survey=Survey(0.5, "Ça va?"))
+    served = Served([endpoint], limits=Limits(grace=1), survey=AnswerSurvey(0.5, "Ça va?"))
     async with running(make_app(served, warm_up=False), bound), httpx.AsyncClient(base_url=address(bound)) as http:
         body = {"model": "halfway", "messages": [{"role": "user", "content": "x"}]}
         replies = [await http.post("/chat/completions", json=body) for _ in range(60)]

@@ -12,8 +12,8 @@ from rung.serving.apis.graph.schema import GraphContext, make_schema
 from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.apis.wire.reply import to_bytes
+from rung.serving.apis.wire.send import send_bytes, send_refused
 from rung.serving.http.chat import ChatApp, ask_inside, ask_streaming, read_body
-from rung.serving.http.send import send_bytes, send_refused
 from rung.store import Store
 
 if TYPE_CHECKING:

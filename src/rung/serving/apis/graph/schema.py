@@ -83,16 +83,16 @@ def _most(limit: int) -> int:
     return limit
 
 
-@strawberry.type
-class Metric:
+@strawberry.type(name="Metric")
+class MetricNode:
     name: str
     value: float
     low: float
     high: float
 
 
-@strawberry.type
-class Rung:
+@strawberry.type(name="Rung")
+class RungNode:
     name: str
     position: int
     payload: strawberry.Private[str]
@@ -102,11 +102,11 @@ class Rung:
         return str(json.loads(self.payload).get("status", ""))
 
     @strawberry.field
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[MetricNode]:
         """Metrics with their intervals."""
         found: Mapping[str, Mapping[str, float]] = json.loads(self.payload).get("metrics", {})
         return [
-            Metric(
+            MetricNode(
                 name=name,
                 value=float(one.get("value", 0)),
                 low=float(one.get("low", 0)),
@@ -116,8 +116,8 @@ class Rung:
         ]
 
 
-@strawberry.type
-class Run:
+@strawberry.type(name="Run")
+class RunNode:
     id: str
     task: str
     status: str
@@ -125,41 +125,41 @@ class Run:
     changed: float
 
     @strawberry.field
-    async def rungs(self, info: Context, limit: int = 10) -> list[Rung]:
+    async def rungs(self, info: Context, limit: int = 10) -> list[RungNode]:
         """What was measured, in order."""
         columns = {"name", "payload"} if {"status", "metrics"} & set(_wanted(info)) else {"name"}
         rows = await asyncio.to_thread(views.read_rungs, info.context.kept(), self.id, columns, _most(limit))
-        return [Rung(name=row["name"], position=row["position"], payload=row.get("payload", "{}")) for row in rows]
+        return [RungNode(name=row["name"], position=row["position"], payload=row.get("payload", "{}")) for row in rows]
 
 
-@strawberry.type
-class Event:
+@strawberry.type(name="Event")
+class EventNode:
     seq: int
     kind: str
     at: float
     payload: str
 
 
-@strawberry.type
-class Episode:
+@strawberry.type(name="Episode")
+class EpisodeNode:
     id: str
     title: str
     parent: str
     started: float
 
     @strawberry.field
-    async def events(self, info: Context, limit: int = LIMIT) -> list[Event]:
+    async def events(self, info: Context, limit: int = LIMIT) -> list[EventNode]:
         """What it perceived, decided, did and learned; payloads are JSON."""
         wanted = set(_wanted(info))
         rows = await asyncio.to_thread(views.read_events, info.context.kept(), self.id, wanted, _most(limit))
         return [
-            Event(seq=row["seq"], kind=row.get("kind", ""), at=row.get("at", 0.0), payload=row.get("payload", ""))
+            EventNode(seq=row["seq"], kind=row.get("kind", ""), at=row.get("at", 0.0), payload=row.get("payload", ""))
             for row in rows
         ]
 
 
-@strawberry.type
-class Served:
+@strawberry.type(name="Served")
+class ServedNode:
     id: str
     model: str
     payload: str
@@ -168,8 +168,8 @@ class Served:
     correction: str | None
 
 
-@strawberry.type
-class Answer:
+@strawberry.type(name="Answer")
+class AnswerNode:
     """A whole answer. ``finish`` as in OpenAI's protocol."""
 
     id: str
@@ -187,65 +187,65 @@ class AnswerPiece:
     done: bool
 
 
-@strawberry.type
-class Query:
+@strawberry.type(name="Query")
+class QueryNode:
     @strawberry.field
-    async def runs(self, info: Context, limit: int = 10) -> list[Run]:
+    async def runs(self, info: Context, limit: int = 10) -> list[RunNode]:
         """Climbs and evaluations, newest first."""
         rows = await asyncio.to_thread(views.read_runs, info.context.kept(), set(_wanted(info)), _most(limit))
         return [_run(row) for row in rows]
 
     @strawberry.field
-    async def run(self, info: Context, id: str) -> Run | None:
+    async def run(self, info: Context, id: str) -> RunNode | None:
         """One run."""
         rows = await asyncio.to_thread(views.read_runs, info.context.kept(), set(_wanted(info)), 1, id)
         return _run(rows[0]) if rows else None
 
     @strawberry.field
-    async def episodes(self, info: Context, limit: int = 10) -> list[Episode]:
+    async def episodes(self, info: Context, limit: int = 10) -> list[EpisodeNode]:
         """What agents did, newest first."""
         rows = await asyncio.to_thread(views.read_episodes, info.context.kept(), set(_wanted(info)), _most(limit))
         return [_episode(row) for row in rows]
 
     @strawberry.field
-    async def episode(self, info: Context, id: str) -> Episode | None:
+    async def episode(self, info: Context, id: str) -> EpisodeNode | None:
         """One episode."""
         rows = await asyncio.to_thread(views.read_episodes, info.context.kept(), set(_wanted(info)), 1, id)
         return _episode(rows[0]) if rows else None
 
     @strawberry.field
-    async def served(self, info: Context, limit: int = 10, model: str = "") -> list[Served]:
+    async def served(self, info: Context, limit: int = 10, model: str = "") -> list[ServedNode]:
         """Recorded requests, newest first."""
         wanted = set(_wanted(info))
         rows = await asyncio.to_thread(views.read_served, info.context.kept(), wanted, _most(limit), model)
         names = ("model", "payload", "created", "score", "correction")
         empty: dict[str, Any] = {"model": "", "payload": "", "created": 0.0, "score": None, "correction": None}
-        return [Served(id=row["id"], **{name: row.get(name, empty[name]) for name in names}) for row in rows]
+        return [ServedNode(id=row["id"], **{name: row.get(name, empty[name]) for name in names}) for row in rows]
 
 
-def _run(row: Mapping[str, Any]) -> Run:
+def _run(row: Mapping[str, Any]) -> RunNode:
     said = {name: row.get(name, "") for name in ("task", "status")}
-    return Run(id=row["id"], **said, started=row.get("started", 0.0), changed=row.get("changed", 0.0))
+    return RunNode(id=row["id"], **said, started=row.get("started", 0.0), changed=row.get("changed", 0.0))
 
 
-def _episode(row: Mapping[str, Any]) -> Episode:
+def _episode(row: Mapping[str, Any]) -> EpisodeNode:
     said = {name: row.get(name, "") for name in ("title", "parent")}
-    return Episode(id=row["id"], **said, started=row.get("started", 0.0))
+    return EpisodeNode(id=row["id"], **said, started=row.get("started", 0.0))
 
 
-@strawberry.type
-class Mutation:
+@strawberry.type(name="Mutation")
+class MutationNode:
     @strawberry.mutation
     async def generate(
         self, info: Context, model: str, message: str, system: str = "", max_tokens: int | None = None
-    ) -> Answer:
+    ) -> AnswerNode:
         """Ask a program or model."""
         body = info.context.body(model, message, system, max_tokens)
         status, answer = await info.context.ask(body, info.context.call)
         if status != 200:
             raise _refused(str(answer["error"]["message"]), str(answer["error"].get("code") or status))
         choice, usage = answer["choices"][0], answer["usage"]
-        return Answer(
+        return AnswerNode(
             id=answer["id"],
             text=choice["message"]["content"] or "",
             finish=choice["finish_reason"],
@@ -254,8 +254,8 @@ class Mutation:
         )
 
 
-@strawberry.type
-class Subscription:
+@strawberry.type(name="Subscription")
+class SubscriptionNode:
     @strawberry.subscription
     async def generate(
         self, info: Context, model: str, message: str, system: str = "", max_tokens: int | None = None
@@ -285,9 +285,9 @@ class LimitedSchema(strawberry.Schema):
 def make_schema() -> strawberry.Schema:
     """The schema with its limits: depth, tokens, aliases (Strawberry's), and cost (ours)."""
     return LimitedSchema(
-        Query,
-        Mutation,
-        Subscription,
+        QueryNode,
+        MutationNode,
+        SubscriptionNode,
         extensions=[
             lambda: QueryDepthLimiter(DEPTH),
             lambda: MaxTokensLimiter(TOKENS),

@@ -41,12 +41,11 @@ from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.survey import Survey
+from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store, open_store
 
 if TYPE_CHECKING:
     from rung.retrieval.collection.shared import Collections
-    from rung.serving.observe.spans import Spans
 
 logger = logging.getLogger("rung.serving")
 
@@ -95,6 +94,10 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             gateway.read()
             stack.push_async_callback(gateway.connections.close)
             plan = _with_spec(plan, gateway.spec)
+        checked = _folders(plan, gateway)
+        if not plan.accept_stale:
+            refuse_stale(checked)
+        refuse_unapproved(checked, plan.release, lambda: store or stack.enter_context(open_store(settings.store_url)))
         door = make_door(keys, store, gateway.spec if gateway is not None else None, plan)
         bound = (
             take_over(plan.fd)
@@ -102,17 +105,9 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             else listen(settings["host"], settings["port"], locked=door.locked)
         )
         stack.callback(bound.close)
-        indexes: Collections | None = None
-        if plan.search:
-            from rung.retrieval.collection.folders import find
-            from rung.retrieval.collection.shared import Collections
-
-            indexes = Collections({name: find(name, settings.home) for name in plan.search}, pool)
+        indexes = _collections(plan, settings, pool)
+        if indexes is not None:
             stack.callback(indexes.close)
-        checked = _folders(plan, gateway)
-        if not plan.accept_stale:
-            refuse_stale(checked)
-        refuse_unapproved(checked, plan.release, lambda: store or stack.enter_context(open_store(settings.store_url)))
         opened = [open_folder(folder, pool, name=name) for name, folder in map(_named, plan.folders)]
         if store is None and any(one.program.kind in EPISODES for one in opened):
             store = stack.enter_context(open_store(settings.store_url))
@@ -127,20 +122,12 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         metrics = Metrics() if plan.metrics else None
         served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder, door, metrics)
         embedders = {name: name for name in plan.embedder} | (gateway.spec.embedders if gateway is not None else {})
-        served = replace(
-            served,
-            spans=_spans(plan),
-            content=plan.content,
-            mcp=plan.mcp,
-            graphql=plan.graphql,
-            survey=_survey(plan),
-            embedders={id: pool.embedder(name) for id, name in embedders.items()},
-            store=store if plan.batches or plan.graphql or gateway is not None else None,
-            subject=store.subjects.mark if store is not None and plan.subjects else served.subject,
+        served = _with_plan(
+            replace(served, embedders={id: pool.embedder(name) for id, name in embedders.items()}), plan, store
         )
         app = make_app(served)
         if plan.check:
-            from rung.serving.quality.served import check_served
+            from rung.serving.http.process.check import check_served
 
             for parity in await check_served(opened, endpoints, settings, pool, plan.limits):
                 say(str(parity))
@@ -156,21 +143,36 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
             say("stopped")
 
 
-def _survey(plan: ServePlan) -> Survey | None:
+def _collections(plan: ServePlan, settings: Settings, pool: Pool) -> Collections | None:
+    if not plan.search:
+        return None
+    from rung.retrieval.collection.folders import find
+    from rung.retrieval.collection.shared import Collections
+
+    return Collections({name: find(name, settings.home) for name in plan.search}, pool)
+
+
+def _with_plan(served: Served, plan: ServePlan, store: Store | None) -> Served:
+    """What is served, with what else the plan asks for. Raises InputError for what cannot be."""
     if plan.survey is not None and not plan.records:
         raise InputError(
             "--survey: its answers stand with recorded answers, and none are recorded", remedy="add --record"
         )
-    return Survey(plan.survey, plan.question) if plan.survey is not None else None
+    spans = None
+    if plan.otlp is not None:
+        from rung.serving.observe.spans import Spans
 
-
-def _spans(plan: ServePlan) -> Spans | None:
-    """What sends spans, where a collector is named. Raises InputError for what is no URL."""
-    if plan.otlp is None:
-        return None
-    from rung.serving.observe.spans import Spans
-
-    return Spans(check_url(plan.otlp), plan.content)
+        spans = Spans(check_url(plan.otlp), plan.content)
+    return replace(
+        served,
+        spans=spans,
+        content=plan.content,
+        mcp=plan.mcp,
+        graphql=plan.graphql,
+        survey=AnswerSurvey(plan.survey, plan.question) if plan.survey is not None else None,
+        store=store if plan.batches or plan.graphql or plan.config is not None else None,
+        subject=store.subjects.mark if store is not None and plan.subjects else served.subject,
+    )
 
 
 def _folders(plan: ServePlan, gateway: Gateway | None) -> list[Path]:

@@ -9,7 +9,7 @@ import orjson
 
 from rung.core.types import ToolCall, Usage
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.upstream import broken, finish_of, refusal_of, usage_of
+from rung.serving.endpoints.remote.upstream import broken, finish_of, refusal_of, usage_of
 
 LINE = 1024 * 1024
 """Bytes of one event of a stream at most."""

@@ -19,7 +19,7 @@ from typing import Any
 from rung.core.codec import canonical
 from rung.core.errors import RungError
 from rung.serving.access.call import RequestCall
-from rung.serving.apis.lines import BatchLine, read_lines
+from rung.serving.apis.batches.lines import BatchLine, read_lines
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.http.limits import RequestQueue
 from rung.store import Store, StoredBatch, StoredFile, StoredResult

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from rung.core import __version__
-from rung.serving.endpoints.upstream import broken
+from rung.serving.endpoints.remote.upstream import broken
 
 HEAD = 64 * 1024
 """Bytes of a response's headers at most."""
@@ -34,7 +34,7 @@ CONNECT = 10.0
 class UpstreamConnection(asyncio.Protocol):
     """A connection and the response that is being read from it. ``headers`` have lower-case names."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: UpstreamTarget) -> None:
         self.target = target
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -167,7 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 @dataclass
-class Target:
+class UpstreamTarget:
     """A place that is asked: ``head`` is all of a request's head but its length."""
 
     host: str
@@ -181,7 +181,7 @@ class Connections:
     """The connections of a server to others, by place and key. They are closed with it."""
 
     def __init__(self) -> None:
-        self._targets: dict[tuple[str, str], Target] = {}
+        self._targets: dict[tuple[str, str], UpstreamTarget] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, key: str, body: bytes) -> UpstreamConnection:
@@ -205,7 +205,7 @@ class Connections:
                 connection.close()
             target.idle.clear()
 
-    async def _connect(self, target: Target) -> UpstreamConnection:
+    async def _connect(self, target: UpstreamTarget) -> UpstreamConnection:
         if target.tls and self._tls is None:
             self._tls = ssl.create_default_context()
         named: dict[str, Any] = {"ssl": self._tls, "server_hostname": target.host} if target.tls else {}
@@ -220,7 +220,7 @@ class Connections:
             raise broken("cannot be reached") from None
         return connection
 
-    def _target(self, url: str, key: str) -> Target:
+    def _target(self, url: str, key: str) -> UpstreamTarget:
         parts = urlsplit(url)
         tls, host = parts.scheme == "https", parts.hostname or ""
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -228,7 +228,7 @@ class Connections:
                  f"User-Agent: rung/{__version__}", "Content-Type: application/json"]  # fmt: skip
         lines += [f"Authorization: Bearer {key}"] if key else []
         head = "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
-        found = self._targets[url, key] = Target(host, parts.port or (443 if tls else 80), tls, head)
+        found = self._targets[url, key] = UpstreamTarget(host, parts.port or (443 if tls else 80), tls, head)
         return found
 
 

@@ -7,7 +7,7 @@ import pytest
 from rung.core.types import Usage
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import Piece
-from rung.serving.endpoints.stream import StreamReader
+from rung.serving.endpoints.remote.stream import StreamReader
 
 
 def event(text: str = "", finish: str | None = None, **more: object) -> bytes:

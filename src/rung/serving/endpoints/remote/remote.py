@@ -17,10 +17,10 @@ from rung.core.types import Message, Usage
 from rung.models.prices import Price
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.endpoints.connection import Connections, UpstreamConnection
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.stream import StreamReader
-from rung.serving.endpoints.upstream import broken, read_choice, refusal_of, usage_of
+from rung.serving.endpoints.remote.connection import Connections, UpstreamConnection
+from rung.serving.endpoints.remote.stream import StreamReader
+from rung.serving.endpoints.remote.upstream import broken, read_choice, refusal_of, usage_of
 
 BODY = 32 * 1024 * 1024
 """Bytes of a whole answer at most."""

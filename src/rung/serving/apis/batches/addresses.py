@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from pydantic import Field
 
-from rung.serving.apis.batches import OPEN, BatchRunner, counts
+from rung.serving.apis.batches.batches import OPEN, BatchRunner, counts
 from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.http.chat import read_body
