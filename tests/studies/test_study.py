@@ -26,6 +26,7 @@ from rung.studies.agents.teams import Teams
 from rung.studies.agents.window import Windows
 from rung.studies.lab import LABS
 from rung.studies.lab.language.ladder import LanguageLadder
+from rung.studies.lab.words.vectors import WordVectors
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
 from rung.studies.models.forgetting import Forgetting
@@ -84,6 +85,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
     text = (str(folder / "text.txt"),)
     small: dict[str, Study[Any, Any]] = {
         "lm": LanguageLadder(("markov", "gru"), text=text, sample=8, width=8, steps=2),
+        "words": WordVectors(("random", "cbow"), text=text, dimensions=8, epochs=1),
         "ablation": Ablate(shots=2, limit=4),
         "factorial": RunFactorial("few-shot=2", limit=4),
         "few-shot": Shots("0,2", limit=4),

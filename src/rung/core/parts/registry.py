@@ -32,6 +32,7 @@ TABLES: dict[Kind, dict[str, str]] = {
         "st": "rung.models.embed.hidden:open_st",
         "llm": "rung.models.embed.hidden:open_llm",
         "words": "rung.models.embed.words:open_words",
+        "subwords": "rung.models.embed.words:open_subwords",
         "tfidf": "rung.models.embed.counts:open_tfidf",
         "onehot": "rung.models.embed.counts:open_onehot",
         "openai": "rung.models.embed.hosted:open_hosted",

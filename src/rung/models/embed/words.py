@@ -7,6 +7,9 @@ written and then in lower case; unknown words do not count.
 SIF's word probabilities and common direction are a corpus's: ``fitted=FILE.npz`` (written by ``fit_embedder`` or ``rung
 vectors fit``). Without it a word of rank r in the file gets the probability that Zipf's law gives it, 1 / (r * H), and nothing
 is taken away.
+
+``subwords:FILE.npz``: fastText vectors that were trained here (``rung lab words fasttext --to FOLDER``); a word that was never seen
+gets the mean of its known pieces.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
 from rung.core.system.extras import require
 from rung.core.system.files import atomic_write
+from rung.foundations.text.words import words as words_of
+from rung.foundations.words.fasttext import FastText
 from rung.models import hub
 from rung.models.embed import Spec, unit
 from rung.models.embed.pooling import Sif, fit_sif
@@ -268,3 +273,46 @@ def open_words(spec: Spec, settings: Settings) -> WordsEmbedder:
         raise InputError(f"got {spec.name!r}: fitted= belongs to pooling=sif", remedy="add pooling=sif")
     salt = digest([salt, options["limit"], pooling])
     return WordsEmbedder(spec.name, words, np.asanyarray(table), sif=sif, salt=salt)
+
+
+# ---------------------------------------------------------------- parts of words
+
+
+class SubwordsEmbedder:
+    """The mean of a text's word vectors, each of unit length, scaled to unit length."""
+
+    closed = False
+
+    def __init__(self, name: str, model: FastText, fingerprint: str) -> None:
+        self.name, self._model, self.fingerprint = name, model, fingerprint
+        self.dimensions = int(model.rows.shape[1])
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), dimensions), float32, rows of unit length. A text without a known piece gets the vector
+        of equal components."""
+        import numpy as np
+
+        lists = [words_of(text) for text in texts]
+        known = {word: at for at, word in enumerate(dict.fromkeys(word for words in lists for word in words))}
+        vectors = self._model.vectors(list(known))
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        rows = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, words in enumerate(lists):
+            if words:
+                rows[row] = vectors[[known[word] for word in words]].mean(0)
+        return unit(rows)
+
+    def vocabulary(self) -> tuple[list[str], NDArray[np.float32]]:
+        """The words that were seen, and unit vectors of shape (words, dimensions)."""
+        return list(self._model.words), unit(self._model.vectors(self._model.words))
+
+
+def open_subwords(spec: Spec, settings: Settings) -> SubwordsEmbedder:
+    """``subwords:FILE.npz``. Raises InputError for a file that is not there or is something else."""
+    spec.read({})
+    path = Path(spec.argument).expanduser()
+    if not spec.argument or not path.is_file():
+        raise InputError(
+            f"got {spec.name!r}, expected subwords:FILE.npz", remedy="train it: rung lab words fasttext --to FOLDER"
+        )
+    return SubwordsEmbedder(spec.name, FastText.load(path), digest(["subwords", file_hash(path)]))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder, EmbedderAround, Vocabulary
 from rung.core.types import Interval
+from rung.foundations.words.procrustes import rotation
 from rung.metrics import stats
 
 Floats = NDArray[np.float32]
@@ -359,8 +360,8 @@ class Aligned:
 def align(
     source: Space, target: Space, pairs: Sequence[tuple[str, str]], *, held: float = 0.3, seed: int = 0
 ) -> tuple[Floats, Aligned]:
-    """The orthogonal matrix that turns source vectors onto their translations (Schoenemann 1966; Xing et al. 2015): U
-    V' of the SVD of source' target, fitted on part of the lexicon and measured on the source words held out.
+    """The orthogonal matrix that turns source vectors onto their translations (foundations/words/procrustes.py), fitted on part
+    of the lexicon and measured on the source words held out.
 
     A word with several translations is right with any. ``unaligned`` is precision@1 without the matrix (nan where the
     spaces have different dimensions). Returns the matrix of shape (source dimensions, target dimensions). Raises
@@ -379,8 +380,7 @@ def align(
     tested = max(1, round(held * len(order)))
     train = [(row, other) for row in order[tested:] for other in sorted(known[int(row)])]
     left, right = np.array(train, np.int64).T
-    u, _, v = np.linalg.svd(source.vectors[left].T.astype(np.float64) @ target.vectors[right], full_matrices=False)
-    matrix = (u @ v).astype(np.float32)
+    matrix = rotation(source.vectors[left], target.vectors[right])
 
     def precision(rows: Floats) -> tuple[int, int]:
         cosines = rows @ target.vectors.T

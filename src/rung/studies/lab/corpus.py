@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import sysconfig
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PACKAGES, LIBRARY = "python-packages", "python"
-"""Names of texts that are on every machine: docstrings of the installed packages, and those of the standard library alone."""
+"""Names of texts that are on every machine: docstrings of the standard library and the installed
+packages, and of the library alone."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +80,23 @@ def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 64, co
 
 @cache
 def docstrings(place: str) -> str:
-    """Docstrings of the standard library's modules, or of all installed packages, by path; what does not parse is left out."""
+    """What stands between triple quotes at the beginning of a line in the standard library's modules, or those of all installed
+    packages, by path, each text once."""
     paths = sysconfig.get_paths()
-    roots = [Path(paths["stdlib"])] if place == LIBRARY else [Path(paths["stdlib"]), *_installed()]
+    roots = [Path(paths["stdlib"])]
+    if place == PACKAGES:
+        roots += list({Path(np.__file__).parents[1], Path(paths["purelib"])})
     found: dict[str, None] = {}
     for root in roots:
         for file in sorted(root.rglob("*.py")):
             inner = file.relative_to(root).parts
-            if place == LIBRARY and ("site-packages" in inner or "test" in inner or "tests" in inner):
+            if not {"site-packages", "test", "tests"}.isdisjoint(inner):
                 continue
-            found.update(dict.fromkeys(_strings(file)))
-    return "\n\n".join(found)
+            try:
+                found.update(dict.fromkeys(_QUOTED.findall(file.read_text(encoding="utf-8"))))
+            except (UnicodeDecodeError, OSError):
+                continue
+    return "\n\n".join(textwrap.dedent(f"    {said}").strip() for said in found)
 
 
-def _installed() -> list[Path]:
-    return list({Path(np.__file__).parents[1], Path(sysconfig.get_paths()["purelib"])})
-
-
-def _strings(file: Path) -> Iterator[str]:
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, ValueError, OSError, RecursionError, MemoryError):
-        return
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and (said := ast.get_docstring(node)) and len(said) > 40:
-            yield said
+_QUOTED = re.compile(r'^[ \t]*[rRuU]?"""(?=\S)((?:(?!""").){40,20000}?)"""', re.MULTILINE | re.DOTALL)

@@ -30,7 +30,7 @@ from rung.studies.study import Lab
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RATES = {"rnn": 2e-3, "lstm": 5e-3, "gru": 4e-3, "transformer": 5e-3}
+RATES = {"rnn": 5e-3, "lstm": 8e-3, "gru": 6e-3, "transformer": 5e-3}
 KINDS = ("markov", "rnn", "lstm", "gru", "transformer")
 
 
@@ -79,7 +79,7 @@ class LanguageLadder(Experiment[Climbed]):
     most: int = option(1_200_000, "Bytes of the text at most.", low=10_000)
     pieces: int = option(600, "Held-out pieces of 64 bytes (read after 64 that are not counted) at most.", low=2)
     width: int = option(192, "Width of the recurrent layers; the transformer has as many numbers as the LSTM.", low=8)
-    steps: int = option(700, "Training steps of a network, of 16 windows of 128 bytes each.", low=1)
+    steps: int = option(1400, "Training steps of a network, of 16 windows of 128 bytes each.", low=1)
     sample: int = option(160, "Bytes that each model writes.", low=0)
     seed: int = option(0, "Seed of every random choice.")
 
