@@ -6,10 +6,14 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError
 from rung.core.system.files import atomic_write
 from rung.store import Store
+
+if TYPE_CHECKING:
+    from rung.alignment.values.release import Guidelines
 
 GUIDELINES = "release.yaml"
 """In a folder: what must hold before it is served."""
@@ -21,13 +25,15 @@ STALE = "stale.json"
 def refuse_unapproved(folders: Iterable[Path], guidelines: Path | None, store: Callable[[], Store]) -> None:
     """Raise InputError for the first folder that ``guidelines`` (else those in the folder itself; without any it is not asked) do not
     allow: a gate fails, or too few people have approved of its content as it is now."""
+    if guidelines is not None:
+        _guidelines(guidelines)  # also where there is no folder to ask for
     for folder in folders:
         found = guidelines or (folder / GUIDELINES if (folder / GUIDELINES).is_file() else None)
         if found is None:
             continue
-        from rung.alignment.values.release import check, read_guidelines
+        from rung.alignment.values.release import check
 
-        verdict = check(read_guidelines(found), folder, store())
+        verdict = check(_guidelines(found), folder, store())
         if verdict.allowed:
             continue
         failing = next((gate for gate in verdict.gates if not gate.ok and not gate.waived), None)
@@ -41,6 +47,12 @@ def refuse_unapproved(folders: Iterable[Path], guidelines: Path | None, store: C
             remedy=f"see: rung release check {folder} --guidelines {found}; then: rung release approve {folder} --by NAME",
             code="unapproved",
         )
+
+
+def _guidelines(path: Path) -> Guidelines:
+    from rung.alignment.values.release import read_guidelines
+
+    return read_guidelines(path)
 
 
 def refuse_stale(folders: Iterable[Path]) -> None:
