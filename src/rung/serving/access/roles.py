@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 Role = Literal["admin", "operator", "developer", "caller", "auditor"]
@@ -42,6 +43,7 @@ PATHS: tuple[tuple[str, Verb], ...] = (
 """The verb that an address needs, by its beginning; what is not here needs an operator's ``status``."""
 
 
+@lru_cache(maxsize=1024)
 def verb_of(path: str) -> Verb:
     return next((verb for beginning, verb in PATHS if path.startswith(beginning)), "status")
 

@@ -6,9 +6,10 @@ Reading is strict about types (a string is not a number) and ignores fields that
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from rung.core.types import Message, ToolCall, ToolSpec
@@ -159,12 +160,24 @@ class ChatRequest(Readable):
     rung: bool | None = None
     user: str | None = None
 
+    _wire: bytes = PrivateAttr(default=b"")
+
     def wire(self, *without: str) -> bytes:
         """The fields that are set, as a JSON object in their order here, but for those that are no part of the question (the
-        model's name, how the answer is sent, who asks) and ``without``."""
-        return self.__pydantic_serializer__.to_json(
-            self, exclude_none=True, by_alias=True, exclude=_CARRIAGE.union(without) if without else _CARRIAGE
-        )
+        model's name, how the answer is sent, who asks) and ``without``. Made once: a cache asks for it, and an endpoint."""
+        if any(getattr(self, name) is not None for name in without):
+            return self._made(_CARRIAGE.union(without))
+        if not self._wire:
+            self._wire = self._made(_CARRIAGE)
+        return self._wire
+
+    def _made(self, exclude: set[str]) -> bytes:
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True, by_alias=True, exclude=exclude)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        made = super().model_copy(update=update, deep=deep)
+        made._wire = b""
+        return made
 
 
 _CARRIAGE = {"model", "stream", "stream_options", "user", "rung"}
