@@ -110,7 +110,7 @@ class AgentBench:
     native: bool = option(
         True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
     )
-    parts: str = option("call,choice,whole,none", "With --calls: what is measured, by commas.", metavar="NAMES")
+    parts: str = option("call,choice,whole,none,words", "With --calls: what is measured, by commas.", metavar="NAMES")
 
 
 @app.command("agents")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -30,13 +30,13 @@ from rung.studies.study import Lab, Study, corrected, listed
 
 T = TypeVar("T")
 
-PARTS = ("call", "choice", "whole", "none")
-"""Exact calls where one tool is given, the choice among several, both, and whether a tool is right at all."""
+PARTS = ("call", "choice", "whole", "none", "words")
+"""Exact calls where one tool is given, the choice among several, both, and whether a tool is right at all, the last without a model."""
 _TOGETHER = 16
 _INSTRUCTION = "Do what is asked. Use the tools."
 
 
-Part = Literal["call", "choice", "choice and call", "none is right", "one is right", "search"]
+Part = Literal["call", "choice", "choice and call", "none is right", "one is right", "one of several", "search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Calls(Study[None, CallTable]):
     skip: int = option(0, "Leave out so many items at the beginning of each part.", low=0)
     tokens: int = option(160, "At most so many tokens a reply.", low=8)
     native: bool = option(True, "Also let the model call in its own way.", flags=("--native/--no-native",))
-    parts: str = option("call,choice,whole,none", "What is measured, by commas.", metavar="NAMES")
+    parts: str = option("call,choice,whole,none,words", "What is measured, by commas.", metavar="NAMES")
 
     async def measure(self, subject: None, lab: Lab) -> CallTable:
         """Raises InputError for a folder that holds no such data, or a model that cannot score or decode JSON."""
@@ -102,10 +102,11 @@ class Calls(Study[None, CallTable]):
             rows.append(_row("choice and call", "staged", [not why for why in whole]))
             wrong += [(item.id, why) for item, why in zip(multiple, whole, strict=True) if why][:5]
         weights: tuple[float, ...] = ()
-        if "none" in parts and kind == "bfcl" and has(folder, "irrelevance"):
-            more, weights = await self._whether(model, folder, simple, lab.progress)
+        if {"none", "words"} & set(parts) and kind == "bfcl" and has(folder, "irrelevance"):
+            asked = model if "none" in parts else None
+            more, weights = await self._whether(asked, folder, {"one": simple, "several": multiple}, lab.progress)
             rows += more
-        rows += _searched(folder) if "choice" in parts and kind == "api-bank" else []
+        rows += _searched(folder) if "words" in parts and kind == "api-bank" else []
         return CallTable(model.name, tuple(corrected(rows)), tuple(wrong), weights)
 
     def _bfcl(self, folder: Path) -> tuple[list[CallItem], list[CallItem]]:
@@ -194,19 +195,24 @@ class Calls(Study[None, CallTable]):
         return rows + [_row("choice", way, right, None if right is first else first) for way, right in found.items()]
 
     async def _whether(
-        self, model: Model, folder: Path, simple: Sequence[CallItem], progress: Callable[[Progress], None]
+        self,
+        model: Model | None,
+        folder: Path,
+        right: Mapping[str, Sequence[CallItem]],
+        progress: Callable[[Progress], None],
     ) -> tuple[list[CallRow], tuple[float, ...]]:
-        """Does it call where no function is right, and where one is? Weights are learnt on every second item of the whole leaderboard,
-        and measured on the others."""
+        """Does it call where no function is right, and where one is (``right``)? Weights are learnt on every second item of the whole
+        leaderboard, and measured on the others."""
         everything = {part: read_items(folder, part) for part in CATEGORIES}
         learnt = [
             (counts(item.request, item.tools), bool(item.name)) for items in everything.values() for item in items[::2]
         ]
-        weights = learn([one for one, _ in learnt], [right for _, right in learnt])
+        weights = learn([one for one, _ in learnt], [due for _, due in learnt])
         unseen = {item.id for items in everything.values() for item in items[1::2]}
         none = read_items(folder, "irrelevance", self.skip + self.limit)[self.skip :]
 
         async def calls(item: CallItem) -> bool:
+            assert model is not None
             stages = Stages(_silent, model.score, Staging())
             return (
                 await stages.choose(item.request, item.tools, finish=first_finish(item.request, item.tools)) != FINISH
@@ -214,19 +220,17 @@ class Calls(Study[None, CallTable]):
 
         rows: list[CallRow] = []
         parts: list[tuple[Part, Sequence[CallItem], bool]] = [
-            ("none is right", none, False),
-            ("one is right", simple, True),
-        ]
+            ("none is right", none, False), ("one is right", right["one"], True), ("one of several", right["several"], True),
+        ]  # fmt: skip
         for part, given, due in parts:
             items = [item for item in given if item.id in unseen]
             if len(items) < 2:
                 continue
             shared = [(max(lexical(item.request, item.tools)) > 0) == due for item in items]
-            staged = [one == due for one in await _each(items, calls, progress, part)]
-            rows += [
-                _row(part, "calls where a word is shared", shared),
-                _row(part, "staged, the model says", staged, shared),
-            ]
+            rows.append(_row(part, "calls where a word is shared", shared))
+            if model is not None:
+                staged = [one == due for one in await _each(items, calls, progress, part)]
+                rows.append(_row(part, "staged, the model says", staged, shared))
             for way, by in (("as it is given", WEIGHTS), ("learnt here", weights)):
                 said = [(relevance(item.request, item.tools, by) >= 0) == due for item in items]
                 rows.append(_row(part, f"staged, words say ({way})", said, shared))
