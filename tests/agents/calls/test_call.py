@@ -140,6 +140,8 @@ def test_values_that_were_seen() -> None:
     assert values("email", sources) == {"ann@example.org": "request"}
     assert values("date", sources) == {"2026-12-01": "request"}
     assert "12.50" in values("number", sources)
+    given = [("x", "T-100003 of 2026-12-01, O-7: 3 or -4.5, 10%, v2, 1.2.3")]
+    assert list(values("number", given)) == ["3", "-4.5", "10"]  # no parts of ids, dates and versions
     assert values("quoted", sources[:1]) == {"red one": "request"}
     assert values("/#W[0-9]+/", sources) == {"#W0000001": "request", "#W7": "event 3", "#W8": "event 3"}
     assert values("order_id", sources) == {"#W7": "event 3", "#W8": "event 3"}

@@ -71,6 +71,9 @@ class Llm:
         return replace(finish(reply.text.strip()), request=request, reply=reply.text)
 
     async def conclude(self, view: View) -> Any:
+        """The answer in a sentence; where the world has ended by itself nobody waits for one: what it said last."""
+        if view.done:
+            return view.last_result
         said = messages(view, self.instruction, self.model, self.sampling.max_tokens, self.window)
         reply, _ = await ask(view, self.model, (*said, Message("user", _CLOSING)), self.sampling, closing=True)
         return reply.text.strip() or None

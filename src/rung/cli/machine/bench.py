@@ -97,6 +97,11 @@ class AgentBench:
         "", "With --oracle: more policies or agent files, by commas: model_based,a.yaml.", metavar="NAMES"
     )
     guard: str = option("", "With --oracle: a guard for all of them, a YAML file.", metavar="FILE")
+    baselines: bool = option(
+        True,
+        "With --oracle: also random calls and tools chosen by words.",
+        flags=("--baselines/--no-baselines",),
+    )
     window: str = option("", "What shortening a long conversation keeps of it.", metavar="qmsum:FOLDER")
     teams: str = option(
         "", "Votes, debate, a critic and faulty members against one, on a task of labels.", metavar="TASK"
@@ -132,7 +137,9 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
         study = Calls(how.calls, how.limit, how.skip, native=how.native, parts=how.parts)
         make(study, lambda _: (None, None), settings, json)
     if how.oracle:
-        baselines = Oracle(how.oracle, how.limit, repeats=how.repeats, agents=how.agents, guard=how.guard)
+        baselines = Oracle(
+            how.oracle, how.limit, repeats=how.repeats, agents=how.agents, guard=how.guard, baselines=how.baselines
+        )
         make(baselines, lambda _: (None, None), settings, json)
     if how.window:
         make(Windows(how.window, limit=how.limit), lambda _: (None, None), settings, json)

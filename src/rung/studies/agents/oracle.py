@@ -92,6 +92,9 @@ class Oracle(Study[None, OracleTable]):
         "", "More policies or agent files, separated by commas: model_based,mine.yaml.", metavar="NAMES"
     )
     guard: str = option("", "A guard for all of them, a YAML file.", metavar="FILE")
+    baselines: bool = option(
+        True, "Also random calls and tools chosen by words.", flags=("--baselines/--no-baselines",)
+    )
 
     async def measure(self, subject: None, lab: Lab) -> OracleTable:
         """Raises InputError for an environment or a policy that there is not."""
@@ -131,6 +134,7 @@ class Oracle(Study[None, OracleTable]):
         return {
             name: (policy, EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy)))
             for name, (policy, steps) in given.items()
+            if self.baselines or name in ("right calls", "nothing")
         }
 
     def _asked(self, lab: Lab) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
