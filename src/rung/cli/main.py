@@ -30,6 +30,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "sweep": ("task.study:sweep", "Measure how random the answers are, by sampling settings."),
         "forgetting": ("task.study:forgetting", "Compare two models on what one was not tuned for."),
         "lab": ("machine.lab:app", "Train small models from scratch, look inside them, measure them."),
+        "sizes": ("task.study:sizes", "Compare models in quality, size, memory, speed; mark the dominated."),
         "studies": ("task.study:studies", "List the studies that were made, or show one again."),
     },
     "Use it": {
@@ -49,6 +50,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "pattern": ("improve.pattern.app:app", "Use prompt patterns by themselves, one command each."),
         "data": ("improve.data:app", "Turn files, mail, chats and runs into training rows."),
         "tune": ("improve.tune:tune", "Fine-tune a model on rows, on plain texts or on a task."),
+        "compress": ("improve.compress:compress", "Make a model smaller: fewer bits, parts or layers."),
         "align": ("improve.align.align:align", "Optimise a model for a reward, or for what people prefer."),
         "reward": ("improve.align.reward:app", "Learn a reward from pairs of answers, and know its worth."),
         "feedback": ("improve.align.feedback:app", "Bring in what people said of answers; make pairs of it."),

@@ -54,6 +54,7 @@ STUDIES: dict[str, str] = {
     "eval": "models.cases:Evaluate",
     "agreement": "models.agreement:JudgeAgainstPeople",
     "forgetting": "models.forgetting:Forgetting",
+    "sizes": "models.sizes:Sizes",
     "calls": "agents.calls:Calls",
     "attacks": "agents.attacks:Attacks",
     "window": "agents.window:Windows",

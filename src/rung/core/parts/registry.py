@@ -69,6 +69,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.workflow.rungs:RUNGS",
         "rung.tuning.rungs:RUNGS",
         "rung.alignment.rungs:RUNGS",
+        "rung.compression.rungs:RUNGS",
     ),
     "program": (
         "rung.foundations.rungs:PROGRAMS",
@@ -79,6 +80,7 @@ LISTS: dict[Kind, tuple[str, ...]] = {
         "rung.workflow.rungs:PROGRAMS",
         "rung.tuning.rungs:PROGRAMS",
         "rung.alignment.rungs:PROGRAMS",
+        "rung.compression.rungs:PROGRAMS",
     ),
     "pack": ("rung.tasks.packs.names:PACKS", "rung.agents.environments.packs.names:PACKS"),
     "index": ("rung.retrieval.index.names:INDEXES",),

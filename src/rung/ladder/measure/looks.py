@@ -22,7 +22,7 @@ logger = logging.getLogger("rung.ladder")
 SKETCH = 32
 """Examples that stand for a test split: those with the smallest hashes. A part of a split (--limit) of a tenth or more shares one
 of them with the whole in more than 96 of 100 cases."""
-SEEN = ("climb", "optimize", "curve", "forgetting", "few-shot", "factorial")
+SEEN = ("climb", "optimize", "curve", "forgetting", "few-shot", "factorial", "sizes")
 """Looks at results that were not there before; the others (show, report, errors, export ...) are at results that were."""
 
 

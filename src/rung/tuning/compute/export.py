@@ -73,12 +73,12 @@ def save_adapter(session: Session, recipe: Recipe, folder: Path) -> Path:
             "a full fine-tuning has no adapter: every weight changed", remedy="write it as a folder or a GGUF"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with _told(folder):
+    with disk_errors(folder):
         write_file(folder / adapters.WEIGHTS, save(tensors, {"format": "pt"}))
     if config is None:
         width = max(1, int(heads.hidden_size) // recipe.reduction)
         document = adapters.Modules({TASK: width}).document(place)
-        with _told(folder):
+        with disk_errors(folder):
             write_file(folder / adapters.CONFIG, json.dumps(document, indent=1).encode())
     else:
         config.base_model_name_or_path = place
@@ -192,7 +192,7 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
         config.dtype = kind
         config.save_pretrained(staging)
         data = {name: tensor.to(kind).contiguous() for name, tensor in weights.items()}
-        with _told(folder):
+        with disk_errors(folder):
             write_file(staging / "model.safetensors", save(data, {"format": "pt"}))
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
@@ -229,9 +229,9 @@ def save_gguf(
     fields, tensors = layout(base.gguf)
     architecture = str(fields["general.architecture"].value)
     config = AutoConfig.from_pretrained(base.folder)
-    names = _names(gguf, architecture, config.num_hidden_layers, weights)
+    names = gguf_names(gguf, architecture, config.num_hidden_layers, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _told(path.parent), atomic_write(path) as part:
+    with disk_errors(path.parent), atomic_write(path) as part:
         writer = gguf.GGUFWriter(part, architecture)
         _copy_fields(gguf, fields, writer, precision, name)
         missing = sorted({tensor.name for tensor in tensors} - set(names) - {"rope_freqs.weight"})
@@ -250,10 +250,7 @@ def save_gguf(
             data = _checked(source, weights[own].numpy())
             kind = gguf.GGMLQuantizationType[_kind(source.name, data.shape, precision)]
             packed = rounder(own, data) if kind.name == "Q4_0" else gguf.quants.quantize(data, kind)
-            if config.model_type in PERMUTED and own.endswith(("q_proj.weight", "k_proj.weight")):
-                heads = config.num_attention_heads if ".q_proj" in own else config.num_key_value_heads
-                packed = permute(packed, heads)  # a row's blocks are its own
-            writer.add_tensor(source.name, packed, raw_dtype=kind)
+            writer.add_tensor(source.name, rotary_rows(packed, own, config), raw_dtype=kind)
         finish(writer)
     return path
 
@@ -298,7 +295,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     staging.mkdir(parents=True)
     try:
         source = save_gguf(weights, base, staging / "model.gguf", "f16", name=name)
-        with _told(folder), quiet():
+        with disk_errors(folder), quiet():
             graph = convert(source, staging / "graph")
             genai.Tokenizer(source, enable_save_ov_model=True)
             AutoTokenizer.from_pretrained(base.folder).save_pretrained(staging)
@@ -317,6 +314,13 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     return folder
 
 
+def rotary_rows(weight: NDArray[Any], name: str, config: Any) -> NDArray[Any]:
+    """Rows of a matrix, or its blocks by rows, in the order in which GGUF has them."""
+    if config.model_type not in PERMUTED or not name.endswith(("q_proj.weight", "k_proj.weight")):
+        return weight
+    return permute(weight, config.num_attention_heads if ".q_proj" in name else config.num_key_value_heads)
+
+
 def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     """Rows of a q or k projection from Hugging Face's half-split rotary order to GGUF's interleaved one (llama.cpp's
     ``convert_hf_to_gguf``)."""
@@ -326,7 +330,7 @@ def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     )
 
 
-def _names(gguf: Any, architecture: str, layers: int, weights: dict[str, torch.Tensor]) -> dict[str, str]:
+def gguf_names(gguf: Any, architecture: str, layers: int, weights: dict[str, torch.Tensor]) -> dict[str, str]:
     """GGUF tensor name -> Hugging Face name, for every weight."""
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     if architecture not in kinds:
@@ -355,7 +359,7 @@ def _copy_fields(gguf: Any, fields: Mapping[str, Field], writer: Any, precision:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """What the disk refuses as FitError."""
     try:
         yield

@@ -82,7 +82,7 @@ class Replicas:
         self.clear()
 
         def work(session: Session, batch: MicroBatch) -> float:
-            part = losses(session, batch).sum() * weight
+            part = (session.criterion or losses)(session, batch).sum() * weight
             value = float(part.detach())
             if math.isfinite(value):
                 part.backward()

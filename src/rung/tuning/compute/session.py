@@ -32,7 +32,8 @@ class Session:
     parameters and their shapes in the order in which they lie in ``vector``. ``copies`` are the parameters that are computed
     in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand before every row. The
     first ``frozen`` layers hold nothing that is trained; ``kept`` has their outputs. ``stop``, once set, ends any computing
-    within a layer: ``kernels.Stopped``."""
+    within a layer: ``kernels.Stopped``. ``criterion`` is what training takes in the place of ``losses``; ``pushed`` is called when the
+    trained values have changed."""
 
     base: Base
     model: Any
@@ -47,11 +48,15 @@ class Session:
     frozen: int = 0
     kept: CachedOutputs = field(default_factory=CachedOutputs, repr=False)
     stop: threading.Event | None = field(default=None, repr=False)
+    criterion: Callable[[Session, MicroBatch], torch.Tensor] | None = field(default=None, repr=False)
+    pushed: Callable[[], None] | None = field(default=None, repr=False)
 
     def push(self) -> None:
         """Bring the computed parameters up to the vector."""
         for part, view in self.copies:
             part.data.copy_(view)
+        if self.pushed is not None:
+            self.pushed()
 
     def set(self, vector: torch.Tensor) -> None:
         """Take other values for what is trained."""

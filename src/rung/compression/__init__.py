@@ -1,0 +1,1 @@
+"""A model made smaller: fewer bits, fewer parts, fewer layers; and what it costs."""
