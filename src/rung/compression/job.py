@@ -303,7 +303,7 @@ class _Compression:
         if base is self.source.base and self.source.adapter is not None:  # its adapter is trained on
             own = self.source.recipe
             recipe = settle(
-                replace(own, steps=recipe.steps, epochs=recipe.epochs, batch=recipe.batch, rate=recipe.rate / 4)
+                replace(own, steps=recipe.steps, epochs=recipe.epochs, batch=recipe.batch, rate=self.plan.rate / 4)
             )
         student.base = replace(student.base, key=digest([base.key, self.key]))
         place = self.folder / "training"
@@ -349,7 +349,8 @@ def quantized(base: Base) -> str:
 
 
 def _zeros(weights: Mapping[str, torch.Tensor], names: Mapping[str, Any]) -> float:
-    return sum(int((weights[name] == 0).sum()) for name in names) / sum(weights[name].numel() for name in names)
+    counts = [(int((weights[name] == 0).sum()), int(weights[name].numel())) for name in names]
+    return sum(zeros for zeros, _ in counts) / sum(count for _, count in counts)
 
 
 def find_source(name: str, cache: Path) -> Source:

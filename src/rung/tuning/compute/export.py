@@ -330,7 +330,7 @@ def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     )
 
 
-def gguf_names(gguf: Any, architecture: str, layers: int, weights: dict[str, torch.Tensor]) -> dict[str, str]:
+def gguf_names(gguf: Any, architecture: str, layers: int, weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """GGUF tensor name -> Hugging Face name, for every weight."""
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     if architecture not in kinds:
