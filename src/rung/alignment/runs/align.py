@@ -40,7 +40,7 @@ from rung.core.types import Example, Score, Task
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, paired
 from rung.prompts.template.prompt import Prompt
-from rung.tuning.batches import Chat
+from rung.tuning.batches import Chat, TokenRow
 from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import open_session
 from rung.tuning.trainer.checkpoints import Checkpoints
@@ -208,7 +208,10 @@ class _Language:
         lengths = tuple(float(np.mean([len(reply.ids) for reply, _ in replies])) for replies in (before, after))
         self._show(held, before, after)
         first = {name: float(np.mean(scores[name, "before"])) for name in gains}
-        done = AlignmentResult(config.method.name, course, gains, first, judged, self.write(task.name), _last(course))
+        read = [self.chat.prompt(question.messages) for question in learnt]
+        done = AlignmentResult(
+            config.method.name, course, gains, first, judged, self.write(task.name, read), _last(course)
+        )
         return replace(done, length=(lengths[0], lengths[1]))
 
     def _own_pairs(self, player: TaskPlayer, runner: asyncio.Runner) -> tuple[Course, tuple[PairVerdict, ...]]:
@@ -237,7 +240,10 @@ class _Language:
         pairs = [self._tokens(one) for one in given]
         kept = [pair for pair in pairs if len(pair.chosen.context) + len(pair.chosen.actions) <= self.chat.window]
         course, judged = self._learn(kept)
-        return AlignmentResult(self.config.method.name, course, {}, {}, judged, self.write("pairs"), _last(course))
+        read = [[*pair.chosen.context, *pair.chosen.actions] for pair in kept]
+        return AlignmentResult(
+            self.config.method.name, course, {}, {}, judged, self.write("pairs", read), _last(course)
+        )
 
     def _tokens(self, pair: AnswerPair) -> TokenPair:
         prompt = tuple(self.chat.prompt(pair.messages))
@@ -257,8 +263,9 @@ class _Language:
         course = learner.run(self.store, self.watch)
         return course, (learner.judge(held),)
 
-    def write(self, name: str) -> dict[str, str]:
-        from rung.tuning.compute import export
+    def write(self, name: str, read: Sequence[Sequence[int]]) -> dict[str, str]:
+        """The files that are wished for. ``read``: tokens by which 4-bit blocks are weighed."""
+        from rung.tuning.compute import export, rounding
 
         files: dict[str, str] = {}
         merged = None
@@ -274,7 +281,11 @@ class _Language:
                 elif kind == "openvino":
                     export.save_openvino(merged, base, target, name=name)
                 else:
-                    export.save_gguf(merged, base, target, kind, name=name)  # type: ignore[arg-type]
+                    rounder: rounding.Rounder = rounding.plain
+                    if kind == "q4":
+                        rows = [TokenRow("", tuple(ids), (False,) * (len(ids) - 1) + (True,)) for ids in read]
+                        rounder = rounding.weighted(rounding.measure(self.policy.session, rounding.some(rows)))
+                    export.save_gguf(merged, base, target, kind, name=name, rounder=rounder)  # type: ignore[arg-type]
             files[kind] = str(target)
         return files
 
