@@ -30,6 +30,7 @@ from rung.studies.lab.words.vectors import WordVectors
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
 from rung.studies.models.forgetting import Forgetting
+from rung.studies.models.sizes import Sizes
 from rung.studies.runs.errors import ErrorAnalysis
 from rung.studies.runs.rating import Rating
 from rung.studies.runs.stress import Stress
@@ -103,6 +104,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         "attacks": Attacks(limit=1, benign=4),
         "oracle": Oracle("gridworld", limit=2, steps=3),
         "teams": Teams(members=3, shots=1, limit=4, weigh=3, split="dev"),
+        "sizes": Sizes(("fake:echo", "fake:slow"), "support-intent", limit=4),
         "forgetting": Forgetting("fake:echo", "fake:slow", ("support-intent",), limit=4),
     }
     return small[name]

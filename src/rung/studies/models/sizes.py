@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import resource
 import subprocess
@@ -76,7 +77,8 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class Sizes(Study[None, list[SizeRow]]):
-    """Compare models or programs of the embedded engine in quality, size, memory and speed, and mark who is beaten on everything."""
+    """Compare models or programs in quality and, those of the embedded engine, in size, memory and speed; mark who is beaten on
+    everything."""
 
     name = "sizes"
     subject = "none"
@@ -92,7 +94,7 @@ class Sizes(Study[None, list[SizeRow]]):
     pieces: int = option(24, f"At most this many pieces of {PIECE} characters of the text.", low=2)
 
     async def measure(self, subject: None, lab: Lab) -> list[SizeRow]:
-        """Raises InputError for a model that is no file of the embedded engine, or without a task and a text."""
+        """Raises InputError without a task and a text."""
         if not self.task and not self.text:
             raise InputError("there is nothing to measure quality with", remedy="give --task TASK, --text FILE or both")
         texts = _pieces(Path(self.text), self.pieces) if self.text else []
@@ -100,7 +102,9 @@ class Sizes(Study[None, list[SizeRow]]):
         for done, place in enumerate(self.model):
             lab.progress(Progress(self.name, done, len(self.model), Path(place).name))
             program = _program(place, self.task, lab)
-            found = await asyncio.to_thread(weigh, program.model.name if program.model else place, texts, lab.settings)
+            name = program.model.name if program.model else ""
+            here = name.startswith("openvino:")  # nothing is known of what others take
+            found = await asyncio.to_thread(weigh, name, texts, lab.settings) if here else Weighed()
             rows.append(SizeRow(_title(place), found))
             scores.append(await self._scores(program, lab) if self.task else [])
         return marked([self._compared(row, at, rows, scores, lab) for at, row in enumerate(rows)], self._higher(lab))
@@ -146,16 +150,14 @@ class Sizes(Study[None, list[SizeRow]]):
         ]
         for row in found:
             one = row.weighed
+            figures = ((one.size / 1e6, 0), (one.memory / 1e6, 0), (one.tokens, 0), (one.cpu, 2))
             lines.append([
                 row.name,
                 exact(row.quality) if row.quality else "",
                 change(row.difference) if row.difference else "",
                 f"{row.loss:.4f}" if row.loss is not None else "",
                 change(row.dearer) if row.dearer else "",
-                f"{one.size / 1e6:.0f}",
-                f"{one.memory / 1e6:.0f}",
-                f"{one.tokens:.0f}",
-                f"{one.cpu:.2f}",
+                *(f"{value:.{digits}f}" if value else "" for value, digits in figures),
                 f"dominated by {row.dominated}" if row.dominated else "",
             ])  # fmt: skip
         return align(lines)
@@ -176,7 +178,7 @@ def marked(rows: Sequence[SizeRow], higher: bool = True) -> list[SizeRow]:
 
     def figures(row: SizeRow) -> tuple[float, ...]:
         quality = 0.0 if row.quality is None else row.quality.value * (-1 if higher else 1)
-        return quality, row.loss or 0.0, float(row.weighed.size), row.weighed.cpu
+        return quality, row.loss or 0.0, row.weighed.size or math.inf, row.weighed.cpu or math.inf
 
     out = []
     for row in rows:
@@ -265,7 +267,7 @@ def _pieces(place: Path, most: int) -> list[str]:
 def _program(place: str, task: str, lab: Lab) -> Program:
     if (Path(place) / "program.json").is_file():
         return programs.load(Path(place), lab.resources)
-    name = place if place.startswith("openvino:") or not Path(place).exists() else f"openvino:{place}"
+    name = f"openvino:{place}" if Path(place).exists() else place
     loaded = tasks.load(task) if task else None
     prompt = Prompt.of(loaded) if loaded else Prompt(instruction="")
     return PromptProgram(prompt, lab.resources.model(name), Options.of(loaded) if loaded else Options())
