@@ -178,3 +178,17 @@ def test_a_near_miss_is_named() -> None:
     done = CliRunner().invoke(app, ["clim"])
     assert done.exit_code == 2
     assert "climb" in done.output
+
+
+@pytest.mark.slow
+def test_the_demo_climbs_offline_and_tells_what_to_type_next(tmp_path: Path) -> None:
+    done = rung("demo", folder=tmp_path, RUNG_MODEL="nothing:here")
+    assert done.returncode == 0, done.stderr
+    assert "rung climb rung-demo/task.yaml" in done.stdout
+    assert "rung[climb]" in done.stdout
+    for line in done.stdout.splitlines():
+        if line.startswith("  rung export"):
+            assert rung(*line.split()[1:], folder=tmp_path).returncode == 0
+    again = rung("demo", folder=tmp_path)
+    assert again.returncode == 2
+    assert "rung demo rung-demo-2" in again.stderr

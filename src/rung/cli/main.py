@@ -15,6 +15,7 @@ from rung.cli.base.late import LateGroup
 
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
     "Begin": {
+        "demo": ("machine.demo:demo", "Climb a small task in seconds, offline, without a language model."),
         "init": ("task.init:init", "Write a task of your own to begin with: a commented task.yaml and data."),
         "validate": ("task.validate:validate", "Check a task and its data; nothing is written."),
         "climb": ("task.climb:climb", "Try every technique on a task and recommend the cheapest good one."),
@@ -39,7 +40,9 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "keys": ("use.keys:app", "Make, list, rotate and revoke API keys of a gateway."),
         "chaos": ("use.chaos:chaos", "Let a gateway's endpoints fail, and see who answers."),
         "forget": ("use.forget:forget", "Delete all that servers kept of a person."),
+        "up": ("use.work.up:up", "Keep a gateway, workers, an index and a trainer at work as one set."),
         "worker": ("use.work.worker:worker", "Answer messages of RabbitMQ or Kafka, each once."),
+        "stream": ("use.work.stream:stream", "Aggregate rows that never end, in windows of time."),
         "etl": ("use.work.etl:etl", "Answer a column for each row of a table, and write both to a database."),
         "serve": ("use.serve:serve", "Serve programs over HTTP as OpenAI-compatible models."),
         "ab": ("use.ab:ab", "Show both arms of an A/B test that is being served."),

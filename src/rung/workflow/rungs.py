@@ -11,8 +11,14 @@ from rung.core.protocols import Context, Resources, Traits
 from rung.core.types import Task
 from rung.workflow.program import WorkflowProgram, read_workflow
 
-RUNGS = {"workflow": "rung.workflow.rungs:WorkflowRung"}
-PROGRAMS = {"workflow": "rung.workflow.program:WorkflowProgram"}
+RUNGS = {
+    "workflow": "rung.workflow.rungs:WorkflowRung",
+    "langchain": "rung.workflow.runnable:RunnableRung",
+}
+PROGRAMS = {
+    "workflow": "rung.workflow.program:WorkflowProgram",
+    "langchain": "rung.workflow.runnable:RunnableProgram",
+}
 
 
 @dataclass(frozen=True)

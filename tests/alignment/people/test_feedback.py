@@ -12,7 +12,7 @@ from rung.alignment.people import feedback
 from rung.alignment.people.implicit import measure, rewards, survey
 from rung.core.errors import InputError
 from rung.core.parts.problem import Problems
-from rung.data.read import read
+from rung.data.sources.lineage import descendants
 from rung.store import Store, StoredSignal, open_store
 
 
@@ -56,9 +56,11 @@ def test_corrections_and_ratings_become_pairs_that_know_their_answers(store: Sto
     assert [one.rejected for one in feedback.pairs(store, person="ann")] == ["no idea"]
 
     feedback.write(found, tmp_path / "pairs.jsonl")
-    assert feedback.stale(store, read([tmp_path / "pairs.jsonl"])) == []
+    (whole,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
+    assert whole.gone == ()
     store.served.forget(before=2e10)
-    assert feedback.stale(store, read([tmp_path / "pairs.jsonl"])) == ["a1", "a2", "a3"]
+    (stale,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
+    assert stale.gone == ("a1", "a2", "a3")
     assert store.signals.forget("ann") == 2
     assert [row.person for row in store.signals.all()] == ["bob"]
 

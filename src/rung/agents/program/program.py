@@ -230,7 +230,9 @@ def _file(choice: Choice) -> str:
     name, _, target = (
         choice.partition(":") if isinstance(choice, str) else (choice.get("name"), "", choice.get("target", ""))
     )
-    file = str(target).rpartition(":")[0] if name == "python" else str(target) if name == "openapi" else ""
+    file = (
+        str(target).rpartition(":")[0] if name in ("python", "langchain") else str(target) if name == "openapi" else ""
+    )
     inside = file and not Path(file).is_absolute() and ".." not in Path(file).parts and "://" not in file
     return file if inside else ""
 

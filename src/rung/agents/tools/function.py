@@ -117,28 +117,38 @@ def tool(
 
 def open_python(target: str = "", **options: Any) -> FunctionTool:
     """``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task): a function, made a tool with ``options``, or a tool as it is."""
+    found = load_attribute(target, "python")
+    return found if isinstance(found, FunctionTool) else tool(found, **options)
+
+
+def load_attribute(target: str, kind: str) -> Any:
+    """What ``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task) names; ``kind`` is what it is looked up for. Raises InputError for what
+    is not there, or neither called nor listed."""
     place, _, attribute = target.rpartition(":")
     if not place or not attribute:
-        raise InputError(f"got tool python:{target}", remedy="write python:MODULE:FUNCTION or python:FILE.py:FUNCTION")
+        raise InputError(f"got {kind}:{target}", remedy=f"write {kind}:MODULE:NAME or {kind}:FILE.py:NAME")
     if place.endswith(".py"):
         path = here().path(place)
         spec = spec_from_file_location(path.stem, path) if path.is_file() else None
         if spec is None or spec.loader is None:
             raise InputError(f"there is no file {path}", remedy="paths are looked up beside the task or agent file")
         module = module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # a defect of somebody's file
+            raise InputError(
+                f"it cannot be run: {type(error).__name__}: {error}", file=path, code="broken-file"
+            ) from None
     else:
         try:
             module = import_module(place)
         except ModuleNotFoundError as error:
-            raise InputError(f"cannot import {place}: {error}", remedy="write python:FILE.py:FUNCTION") from None
+            raise InputError(f"cannot import {place}: {error}", remedy=f"write {kind}:FILE.py:NAME") from None
     found = getattr(module, attribute, None)
-    if isinstance(found, FunctionTool):
-        return found
-    if not callable(found):
+    if found is None or (kind == "python" and not isinstance(found, FunctionTool) and not callable(found)):
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise InputError(f"{place} has no function {attribute!r}", remedy=nearest(attribute, known))
-    return tool(found, **options)
+    return found
 
 
 def no_target(name: str, target: str) -> None:

@@ -12,5 +12,6 @@ TOOLS = {
     "calculator": "rung.agents.tools.calculator:open_calculator",
     "code": "rung.agents.tools.code:open_code",
     "files": "rung.agents.tools.files:open_files",
+    "langchain": "rung.agents.tools.net.langchain:open_langchain",
     "python": "rung.agents.tools.function:open_python",
 }

@@ -15,6 +15,7 @@ from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.rows import lines
 from rung.data.rows.records import Record
+from rung.data.sources.traces import CONSENT, REVIEW
 from rung.documents.tables import rows as tables
 from rung.store import Store, StoredServed, StoredSignal
 
@@ -55,12 +56,31 @@ def keep(store: Store, rows: Sequence[StoredSignal]) -> None:
             store.served.judge(row.answer, correction=row.text)
 
 
+def review(
+    store: Store, id: str, by: str, *, consent: bool | None = None, score: float | None = None, correction: str = ""
+) -> None:
+    """Note that somebody looked at a served answer, whether it may be learnt from, and what they said of it. Raises InputError for an
+    answer that is not recorded."""
+    if store.served.missing([id]):
+        raise InputError(
+            f"no answer {id!r} is recorded", remedy="record them: rung serve --record", code="unknown-answer"
+        )
+    rows = [StoredSignal(id, REVIEW, 1.0, "", by)]
+    if consent is not None:
+        rows.append(StoredSignal(id, CONSENT, float(consent), "", by))
+    if score is not None:
+        rows.append(StoredSignal(id, "rating", score, "", by))
+    if correction:
+        rows.append(StoredSignal(id, "edit", 1.0, correction, by))
+    keep(store, rows)
+
+
 def _signal(values: Any) -> StoredSignal | str:
     """A row of a table; a sentence where it is none."""
     kind = str(values.get("kind") or ("edit" if values.get("text") else "rating"))
     text = str(values.get("text") or values.get("correction") or "")
-    if kind not in (*EXPLICIT, *IMPLICIT, SHOWN):
-        return f"unknown kind {kind!r}, expected {', '.join([*EXPLICIT, *IMPLICIT, SHOWN])}"
+    if kind not in (known := (*EXPLICIT, *IMPLICIT, SHOWN, CONSENT, REVIEW)):
+        return f"unknown kind {kind!r}, expected {', '.join(known)}"
     if kind in ("edit", "demonstration") and not text.strip():
         return f"{kind} without text"
     try:
@@ -145,10 +165,3 @@ def write(records: Sequence[Record], path: Path) -> None:
             "nothing that people said makes a pair", remedy="collect ratings or corrections: POST /v1/feedback"
         )
     lines.write(path, records)
-
-
-def stale(store: Store, records: Iterable[Record]) -> list[str]:
-    """Of rows made by ``pairs``: the answers that are no longer recorded, so that what was learnt from them is out of date."""
-    known = {row.id for row in store.served.all()}
-    named = {id for record in records for id in record.source.get("served", ())}
-    return sorted(named - known)

@@ -21,7 +21,7 @@ Entry = Annotated[
     str,
     typer.Argument(
         metavar="TOOL",
-        help="calculator, code, files:FOLDER, sql:FILE, web:URL, index:NAME, openapi:FILE, mcp:SERVER, python:FILE.py:NAME.",
+        help="calculator, code, files:FOLDER, sql:FILE, web:URL, index:NAME, openapi:FILE, mcp:SERVER, python:FILE.py:NAME, langchain:FILE.py:NAME.",
     ),
 ]
 Options = Annotated[

@@ -82,6 +82,26 @@ def export(
     typer.echo(f"{len(spans['resourceSpans'][0]['scopeSpans'][0]['spans'])} spans: {to}")
 
 
+@app.command("delete")
+def delete(
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="The id of a served answer, or of an episode.")],
+    store: StoreUrl = None,
+) -> None:
+    """Delete a trace, from the file's free pages too. Rows and weights made of it are stale from then on: rung data status."""
+    from rung.core.errors import InputError
+    from rung.core.settings import Settings
+    from rung.store import open_store
+    from rung.store.people.forgetting import forget_trace
+
+    with open_store(Settings({"store": store}).store_url) as opened:
+        if opened.served.missing([trace]):
+            trace = opened.episodes.find(trace).id  # also by the beginning of its id; raises for what there is not
+        count = forget_trace(opened.database, trace)
+    if not count:
+        raise InputError(f"there is no trace {trace}", remedy="see: rung agent list", code="no-trace")
+    typer.echo(f"{trace} is deleted ({count:,} rows); what descends from it: rung data status FILE...")
+
+
 def replay(
     episode: EpisodeId,
     live: Annotated[str, typer.Option(metavar="PART", help="model or tools: really asked or called again.")] = "",

@@ -130,7 +130,36 @@ def _served(options: TraceOptions, store: str | None, problems: Problems) -> Ite
     right = options.right
     with open_store(Settings({"store": store}).store_url) as opened:
         requests = opened.served.all("" if options.served == "all" else options.served)
-        yield from traces.gather(requests, right, problems, every=options.every)
+        reviews = traces.read_reviews(opened.signals.all())
+        mine = traces.allowed(requests, reviews, problems, consented=options.consented)
+        yield from traces.gather(mine, right, problems, every=options.every, reviews=reviews)
+
+
+@app.command("status")
+def show_status(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files of rows, and folders of what was trained.")
+    ],
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Say which rows and weights come from traces that were deleted since: those are stale. The exit code is 1 where some are."""
+    from rung.core.codec import encode
+    from rung.data.sources.lineage import descendants
+    from rung.store import open_store
+
+    with open_store(Settings({"store": store}).store_url) as opened:
+        found = list(descendants(paths, opened.served.missing))
+    if json:
+        typer.echo(encoder.dumps(encode(found), indent=1, ensure_ascii=False))
+    else:
+        for one in found:
+            typer.echo(str(one))
+    if not found:
+        typer.echo("there are no rows and no weights", err=True)
+    if any(one.gone for one in found):
+        typer.echo("make stale rows anew (rung data import), and what was trained on them", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("clean")

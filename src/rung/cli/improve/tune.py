@@ -77,6 +77,9 @@ def tune(asked: TuneOptions) -> None:
     done = _work(console, plan, base, lessons, order)
     if second:
         return
+    from rung.data.sources.lineage import write_lineage
+
+    write_lineage(plan.out, plan.data)
     if console.is_terminal:
         console.print()
     _tell(done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from rung.core.parts.problem import Problems
 from rung.core.types import Message, Result, text_of
 from rung.data.rows.records import Record
 from rung.documents.tables import rows as tables
-from rung.store import StoredServed
+from rung.store import StoredServed, StoredSignal
 
 IDS = ("id", "example", "key")
+CONSENT, REVIEW = "consent", "review"
+"""Kinds of signals: whether an answer may be learnt from, and by whom it was looked at."""
 ANSWERS = ("answer", "correction", "right", "output", "label", "reference")
 
 
@@ -31,6 +33,9 @@ class TraceOptions:
     rung: str = option("", "Which rung of the run; without it, the recommended one.", metavar="RUNG")
     served: str = option("", "What `rung serve --record` kept of this model id, or of all: `all`.", metavar="MODEL")
     corrections: str = option("", "A table of id and answer that wins over what was answered.", metavar="FILE")
+    consented: bool = option(
+        False, "Of what was served, take only what people allowed: rung feedback review.", flags=("--consented",)
+    )
     every: bool = option(
         False,
         "Take answers of a run that were not right, and served ones that nobody scored, as well.",
@@ -108,8 +113,47 @@ def harvest(given: Answers, right: Mapping[str, str], problems: Problems, *, eve
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TraceReview:
+    """What is known of a served answer besides its score: whether it may be learnt from (None: nobody said), and who looked at it."""
+
+    consent: bool | None = None
+    reviewer: str = ""
+
+
+def read_reviews(signals: Iterable[StoredSignal]) -> dict[str, TraceReview]:
+    """By answer; the last word counts."""
+    out: dict[str, TraceReview] = {}
+    for row in signals:
+        known = out.get(row.answer, TraceReview())
+        if row.kind == CONSENT:
+            out[row.answer] = replace(known, consent=row.value > 0)
+        elif row.kind == REVIEW:
+            out[row.answer] = replace(known, reviewer=row.person)
+    return out
+
+
+def allowed(
+    requests: Iterable[StoredServed], reviews: Mapping[str, TraceReview], problems: Problems, *, consented: bool = False
+) -> Iterator[StoredServed]:
+    """The requests that may be learnt from: never those that somebody forbade, with ``consented`` only those that somebody allowed."""
+    for row in requests:
+        consent = reviews.get(row.id, TraceReview()).consent
+        if consent is False:
+            problems.add("it must not be learnt from: consent was refused", file=row.id, code="no-consent")
+        elif consent is None and consented:
+            problems.add("nobody said that it may be learnt from", file=row.id, code="no-consent")
+        else:
+            yield row
+
+
 def gather(
-    requests: Iterable[StoredServed], right: Mapping[str, str], problems: Problems, *, every: bool = False
+    requests: Iterable[StoredServed],
+    right: Mapping[str, str],
+    problems: Problems,
+    *,
+    every: bool = False,
+    reviews: Mapping[str, TraceReview] | None = None,
 ) -> Iterator[Record]:
     """Rows of requests that a server recorded: the conversation as it was asked, and its answer.
 
@@ -130,7 +174,7 @@ def gather(
         if any(message.tool_calls for message in messages):
             problems.add("the conversation holds tool calls, which rows cannot say", file=row.id, code="tool-calls")
         elif corrected is not None:
-            yield _served(row, kept, messages, corrected, True)
+            yield _served(row, kept, messages, corrected, True, (reviews or {}).get(row.id))
         elif row.score is not None and row.score < 1:
             problems.add(f"scored {row.score:g}, and there is no correction", file=row.id, code="wrong")
         elif row.score is None and not every:
@@ -139,20 +183,28 @@ def gather(
             why = "tools were called" if tools else "it is empty" if finish == "stop" else f"it ended by {finish}"
             problems.add(f"the answer cannot be learnt: {why}", file=row.id, code="not-learnt")
         else:
-            yield _served(row, kept, messages, text, False)
+            yield _served(row, kept, messages, text, False, (reviews or {}).get(row.id))
     for id in left:
         problems.add("corrected, but it is not recorded", file=id, code="not-answered")
 
 
 def _served(
-    row: StoredServed, kept: Mapping[str, object], messages: tuple[Message, ...], answer: str, corrected: bool
+    row: StoredServed,
+    kept: Mapping[str, object],
+    messages: tuple[Message, ...],
+    answer: str,
+    corrected: bool,
+    review: TraceReview | None,
 ) -> Record:
+    review = review or TraceReview()
     source = {
         "served": row.id,
         "model": row.model,
         "program": kept.get("program", ""),
         "time": datetime.fromtimestamp(row.created, UTC).isoformat(timespec="milliseconds"),
         "corrected": corrected,
+        "consent": review.consent,
+        "reviewer": review.reviewer,
         **({"score": row.score} if row.score is not None else {}),
     }
     return Record(f"served:{row.id}", (*messages, Message("assistant", answer)), source=source)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +28,8 @@ def _span(value: Any) -> Any:
     except InputError as error:
         raise ValueError(f"{error.message}; {error.remedy}") from None
 
+
+M = TypeVar("M", bound=BaseModel)
 
 Seconds = Annotated[float, BeforeValidator(_span), Field(gt=0, le=86400 * 365)]
 
@@ -162,7 +164,7 @@ def read_gateway(file: Path) -> GatewaySpec:
     problems = Problems()
     parsed = parse(file, problems, "gateway file", EXAMPLE)
     if parsed is not None:
-        spec = _validate(*parsed, problems, file)
+        spec = validate(GatewaySpec, parsed, problems, file, _known)
         if spec is not None:
             _check_names(spec, parsed[1], problems, file)
     problems.demand(file)
@@ -171,11 +173,17 @@ def read_gateway(file: Path) -> GatewaySpec:
     return spec
 
 
-def _validate(
-    value: dict[str, Any], lines: Mapping[Location, int], problems: Problems, file: Path
-) -> GatewaySpec | None:
+def validate(
+    kind: type[M],
+    parsed: tuple[dict[str, Any], Mapping[Location, int]],
+    problems: Problems,
+    file: Path,
+    known: Callable[[tuple[str | int, ...]], Iterable[str]],
+) -> M | None:
+    """A file's value as ``kind``; its mistakes, each with its line, go to ``problems``. ``known``: the keys there are at a place."""
+    value, lines = parsed
     try:
-        return GatewaySpec.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         for one in error.errors(include_url=False, include_context=False, include_input=False):
             path = tuple(part for part in one["loc"] if _is_there(value, one["loc"], part))
@@ -183,7 +191,7 @@ def _validate(
             said = one["msg"].removeprefix("Value error, ")
             remedy = EXAMPLE
             if one["type"] == "extra_forbidden":
-                said, remedy = "there is no such key", nearest(str(one["loc"][-1]), _known(one["loc"]))
+                said, remedy = "there is no such key", nearest(str(one["loc"][-1]), known(one["loc"]))
                 if one["loc"][-1] == "key":
                     remedy = "a key's variable is named outside of this file: RUNG_KEYS='URL=VARIABLE'"
             problems.add(f"{place}: {said[:1].lower()}{said[1:]}", remedy, file=file, line=_line(lines, path))

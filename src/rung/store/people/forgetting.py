@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from rung.store.engine.database import StoreDatabase, metadata
 from rung.store.people.memories import memories
+from rung.store.people.served import served
+from rung.store.people.signals import signals
 from rung.store.trail.tables import blobs, episodes, events
 from rung.store.trail.trail import chained, digest_of
 
@@ -57,6 +59,22 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
     return done
 
 
+def forget_trace(database: StoreDatabase, id: str) -> int:
+    """Delete a served request with what was said of it, or an episode; in SQLite from the file's free pages too. How many rows."""
+
+    def work(link: sa.Connection) -> int:
+        if database.lite:
+            link.exec_driver_sql("PRAGMA secure_delete=ON")
+        count = link.execute(sa.delete(served).where(served.c.id == id)).rowcount
+        count += link.execute(sa.delete(signals).where(signals.c.answer == id)).rowcount
+        return count + _delete(link, [id])
+
+    done = database.write(work)
+    if done:
+        database.truncate_log(vacuum=True)
+    return done
+
+
 def _delete_episodes(link: sa.Connection, user: str) -> int:
     """Delete the episodes that were begun for a user; how many events they had."""
     begun = link.execute(
@@ -69,6 +87,11 @@ def _delete_episodes(link: sa.Connection, user: str) -> int:
     mine = [
         row.episode for row in begun if json.loads(large.get(row.blob, row.payload) or "{}").get("user", "") == user
     ]
+    return _delete(link, mine)
+
+
+def _delete(link: sa.Connection, mine: Sequence[str]) -> int:
+    """Delete episodes, and what only they hold; how many events they had."""
     held = [
         row[0] for row in link.execute(sa.select(events.c.blob).where(events.c.episode.in_(mine), events.c.blob != ""))
     ]

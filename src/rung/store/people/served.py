@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Column, Double, Index, Table, Text
 
 from rung.store.engine.database import StoreDatabase, metadata
 from rung.store.engine.values import json_text, plain
+from rung.store.trail.tables import episodes
 
 _CHUNK = 1000
 
@@ -103,6 +104,16 @@ class ServedTable:
             if len(rows) < _CHUNK:
                 return
             after = rows[-1].created, rows[-1].id
+
+    def missing(self, ids: Iterable[str]) -> set[str]:
+        """Those of ``ids`` that are (no longer) traces of this store: neither a served request nor an episode."""
+        left = list(dict.fromkeys(map(plain, ids)))
+        found: set[str] = set()
+        for start in range(0, len(left), _CHUNK):
+            some = left[start : start + _CHUNK]
+            for column in (served.c.id, episodes.c.id):
+                found |= {row[0] for row in self._database.rows(sa.select(column).where(column.in_(some)))}
+        return set(left) - found
 
     def forget(self, before: float) -> int:
         """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages. How many."""

@@ -66,7 +66,7 @@ def delete(
     with _open(store) as opened:
         gone = opened.signals.forget(person)
     typer.echo(
-        f"{gone} rows of {person} are deleted; models that were aligned to them stay as they are: rung feedback check"
+        f"{gone} rows of {person} are deleted; models that were aligned to them stay as they are: rung data status"
     )
     if not gone:
         raise typer.Exit(1)
@@ -88,22 +88,24 @@ def pairs(
 
 
 @app.command()
-def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Pairs that rung feedback pairs wrote.")],
+def review(
+    answer: Annotated[str, typer.Argument(metavar="ANSWER", help="The id of a served answer.")],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who looked at it.")],
+    consent: Annotated[
+        bool | None, typer.Option("--consent/--no-consent", help="Whether it may be learnt from.")
+    ] = None,
+    score: Annotated[float | None, typer.Option(min=0, max=1, help="How good it is.")] = None,
+    correction: Annotated[str, typer.Option(metavar="TEXT", help="What would have been right.")] = "",
     store: StoreUrl = None,
 ) -> None:
-    """Say whether all answers that a file of pairs comes from are still there; exit code 1 where some were deleted."""
+    """Note who looked at an answer and whether it may be learnt from; training rows made of it say both."""
     from rung.alignment.people import feedback
-    from rung.data.read import read
 
+    if not by.strip():
+        raise InputError("nobody is named", remedy="type: --by NAME", code="no-reviewer")
     with _open(store) as opened:
-        gone = feedback.stale(opened, read([file]))
-    if gone:
-        typer.echo(
-            f"stale: {len(gone)} of its answers were deleted ({', '.join(gone[:5])}); make it and what learnt from it again"
-        )
-        raise typer.Exit(1)
-    typer.echo("all of its answers are recorded")
+        feedback.review(opened, answer, by, consent=consent, score=score, correction=correction)
+    typer.echo(f"{answer} was reviewed by {by}")
 
 
 @app.command()

@@ -1,0 +1,85 @@
+"""From training rows, and what was trained on them, back to the traces that they come from: served answers and agents' episodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.core.errors import InputError
+from rung.core.system.files import write_file
+from rung.data.read import read
+from rung.data.rows.records import Record
+
+FILE = "lineage.json"
+"""Beside what was trained: the ids of the traces that its rows come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descendant:
+    """A file of rows, or a folder of weights (``kind``: rows, weights). ``traces`` are what it comes from, ``gone`` those that were deleted
+    since, ``rows`` how many of its rows come from those."""
+
+    path: Path
+    kind: str
+    traces: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    rows: int = 0
+
+    def __str__(self) -> str:
+        if not self.traces:
+            return f"{self.path}: {self.kind} of no traces"
+        if not self.gone:
+            return f"{self.path}: {self.kind} of {len(self.traces):,} traces, all of them there"
+        rows = f", {self.rows:,} of its rows" if self.kind == "rows" else ""
+        return f"{self.path}: STALE: {len(self.gone):,} of its {len(self.traces):,} traces were deleted{rows}"
+
+
+def traces_of(record: Record) -> tuple[str, ...]:
+    """The ids of the traces that a row comes from: of a served answer, of the two of a pair, of an agent's episode."""
+    served = record.source.get("served") or ()
+    found = [served] if isinstance(served, str) else list(served)
+    for place in (record.source, record.extra):
+        if isinstance(episode := place.get("episode"), str):
+            found.append(episode)
+    return tuple(map(str, found))
+
+
+def write_lineage(folder: Path, data: Sequence[Path]) -> int:
+    """Note beside what was trained on ``data`` which traces its rows come from. How many; none: nothing is written."""
+    found = sorted({id for record in read(data) for id in traces_of(record)})
+    if found:
+        write_file(
+            folder / FILE, (json.dumps({"data": list(map(str, data)), "traces": found}, indent=1) + "\n").encode()
+        )
+    return len(found)
+
+
+def descendants(paths: Iterable[Path], gone: Callable[[Iterable[str]], set[str]]) -> Iterator[Descendant]:
+    """What stands under ``paths`` (files of rows, folders of weights), with which of its traces are gone. Raises InputError for a path that
+    is not there, or a file that holds no rows."""
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob(FILE)):
+                try:
+                    traces = tuple(map(str, json.loads(file.read_text(encoding="utf-8"))["traces"]))
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    raise InputError(f"cannot read it: {error}", file=file, remedy="tune it again") from None
+                yield Descendant(file.parent, "weights", traces, tuple(sorted(gone(traces))))
+            for file in sorted(path.rglob("*.jsonl")):
+                try:
+                    yield _rows(file, gone)
+                except InputError:
+                    continue  # some other file of lines
+        elif path.is_file():
+            yield _rows(path, gone)
+        else:
+            raise InputError(f"there is no {path}", remedy="name a file of rows, or a folder")
+
+
+def _rows(file: Path, gone: Callable[[Iterable[str]], set[str]]) -> Descendant:
+    by_row = [traces_of(record) for record in read([file])]
+    traces = tuple(dict.fromkeys(id for row in by_row for id in row))
+    lost = gone(traces)
+    return Descendant(file, "rows", traces, tuple(sorted(lost)), sum(any(id in lost for id in row) for row in by_row))

@@ -1,0 +1,1 @@
+"""Several verbs kept at work together: a gateway, workers, an index, a trainer."""
