@@ -6,6 +6,7 @@ import asyncio
 import json as encoder
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -144,14 +145,14 @@ def show_status(
     store: StoreUrl = None,
 ) -> None:
     """Say which rows and weights come from traces that were deleted since: those are stale. The exit code is 1 where some are."""
-    from rung.core.codec import encode
     from rung.data.sources.lineage import descendants
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
         found = list(descendants(paths, opened.served.missing))
     if json:
-        typer.echo(encoder.dumps(encode(found), indent=1, ensure_ascii=False))
+        shown = [asdict(one) | {"path": str(one.path)} for one in found]
+        typer.echo(encoder.dumps(shown, indent=1, ensure_ascii=False))
     else:
         for one in found:
             typer.echo(str(one))

@@ -50,6 +50,7 @@ def write_lineage(folder: Path, data: Sequence[Path]) -> int:
     """Note beside what was trained on ``data`` which traces its rows come from. How many; none: nothing is written."""
     found = sorted({id for record in read(data) for id in traces_of(record)})
     if found:
+        folder.mkdir(parents=True, exist_ok=True)
         write_file(
             folder / FILE, (json.dumps({"data": list(map(str, data)), "traces": found}, indent=1) + "\n").encode()
         )

@@ -17,17 +17,17 @@ import pytest
 from rung.core.errors import InputError
 from rung.serving.work.stream.run import StreamJob
 from rung.serving.work.stream.source import PipeSource, StreamRow
-from rung.serving.work.stream.window import Aggregate, Windows, read_time
+from rung.serving.work.stream.window import Aggregate, StreamWindows, read_time
 from tests import brokers
 from tests.brokers import ROOT
 
 
-def fill(windows: Windows, times: Sequence[float]) -> list[str]:
+def fill(windows: StreamWindows, times: Sequence[float]) -> list[str]:
     return [windows.add({"x": at, "who": f"w{int(at) % 2}"}, at) for at in times]
 
 
 def test_tumbling_windows_close_when_the_watermark_has_passed() -> None:
-    windows = Windows(10, late=2, aggregates=(Aggregate("count"), Aggregate("mean", "x"), Aggregate("max", "x")))
+    windows = StreamWindows(10, late=2, aggregates=(Aggregate("count"), Aggregate("mean", "x"), Aggregate("max", "x")))
     assert fill(windows, [100, 109, 103, 111.9]) == ["kept"] * 4
     assert list(windows.close()) == []
     assert fill(windows, [112, 104, 115]) == ["kept", "late", "kept"]
@@ -41,7 +41,7 @@ def test_tumbling_windows_close_when_the_watermark_has_passed() -> None:
 def test_sliding_windows_agree_with_counting_each_by_itself() -> None:
     dice = random.Random(7)
     times = sorted(dice.uniform(-30, 300) for _ in range(400))
-    windows = Windows(30, slide=10, by=("who",))
+    windows = StreamWindows(30, slide=10, by=("who",))
     given = []
     for at in times:
         fill(windows, [at])
@@ -54,7 +54,7 @@ def test_sliding_windows_agree_with_counting_each_by_itself() -> None:
 
 
 def test_a_partition_that_has_rows_left_is_waited_for() -> None:
-    windows = Windows(10, waiting=frozenset({0, 1}))
+    windows = StreamWindows(10, waiting=frozenset({0, 1}))
     windows.add({}, 50, 0)
     assert list(windows.close()) == []
     windows.add({}, 5, 1)
@@ -76,8 +76,8 @@ def test_times_and_aggregates_are_read_or_refused() -> None:
         with pytest.raises(InputError):
             Aggregate.read(text)
     with pytest.raises(InputError):
-        Windows(10, slide=20)
-    windows = Windows(10, by=("who",), most=2)
+        StreamWindows(10, slide=20)
+    windows = StreamWindows(10, by=("who",), most=2)
     fill(windows, [0, 1])
     with pytest.raises(InputError) as many:
         windows.add({"who": "another"}, 2)
@@ -124,7 +124,7 @@ async def test_a_process_that_goes_on_gives_out_what_one_would_have_alone() -> N
     rows: list[dict[str, object]] = [{"time": at + dice.uniform(0, 3)} for at in range(200)]
 
     def job(source: MemorySource, out: list[str]) -> StreamJob:
-        return StreamJob(source, Windows(10, slide=5, late=2), out.append, lambda line: None)
+        return StreamJob(source, StreamWindows(10, slide=5, late=2), out.append, lambda line: None)
 
     alone: list[str] = []
     whole = await job(MemorySource(rows), alone).run()
@@ -156,7 +156,7 @@ async def test_rows_that_are_wrong_are_told_and_the_rest_counted() -> None:
     os.close(write)
     out: list[str] = []
     said: list[str] = []
-    report = await StreamJob(PipeSource(read), Windows(10), out.append, said.append).run()
+    report = await StreamJob(PipeSource(read), StreamWindows(10), out.append, said.append).run()
     os.close(read)
     assert (report.rows, report.wrong, report.windows) == (3, 3, 2)
     assert json.loads(out[0])["count"] == 2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StreamOptions:
+class WindowingOptions:
     """Where rows come from, and what is made of them."""
 
     source: str = argument("A topic of Kafka, or - for lines of JSON from standard input.", "SOURCE")
@@ -48,7 +48,7 @@ class StreamOptions:
     )
 
 
-def stream(options: StreamOptions) -> None:
+def stream(options: WindowingOptions) -> None:
     """Aggregate rows in windows of time and print each window as JSON when it is closed; goes on where it was killed (Kafka).
 
     The exit code is 1 when rows were wrong.
@@ -60,11 +60,11 @@ def stream(options: StreamOptions) -> None:
     from rung.serving.observe.log import start_log
     from rung.serving.work.etl import AnswerColumn
     from rung.serving.work.stream.run import StreamJob, StreamReport
-    from rung.serving.work.stream.window import Aggregate, Windows
+    from rung.serving.work.stream.window import Aggregate, StreamWindows
 
     start_log("text")
     settings = Settings({"broker": options.broker or None})
-    windows = Windows(
+    windows = StreamWindows(
         read_seconds(options.window),
         read_seconds(options.slide) if options.slide else 0.0,
         read_seconds(options.late) if options.late else 0.0,
@@ -100,7 +100,7 @@ def stream(options: StreamOptions) -> None:
         raise typer.Exit(1)
 
 
-def _source(options: StreamOptions, settings: Settings) -> StreamSource:
+def _source(options: WindowingOptions, settings: Settings) -> StreamSource:
     from rung.core.errors import InputError
     from rung.serving.work.queue.broker import QueueAddress
     from rung.serving.work.stream.source import PipeSource, TopicSource

@@ -15,7 +15,7 @@ from rung.core.parts.problem import Problems
 from rung.serving.endpoints.local import run_program
 from rung.serving.work.etl import AnswerColumn
 from rung.serving.work.stream.source import StreamRow, StreamSource, arrival, read_row
-from rung.serving.work.stream.window import WindowRow, Windows, read_time, shown_time
+from rung.serving.work.stream.window import ClosedWindow, StreamWindows, read_time, shown_time
 
 AHEAD = 60.0
 """Seconds that a row's time may lie in the future: one that is wrong would close all windows before their rows have come."""
@@ -47,7 +47,7 @@ class StreamJob:
     once. ``write`` gets each window as JSON. ``bound``: a lag in seconds above which it is told."""
 
     source: StreamSource
-    windows: Windows
+    windows: StreamWindows
     write: Callable[[str], None]
     say: Callable[[str], None]
     time: str = "time"
@@ -153,7 +153,7 @@ class StreamJob:
                 f"{row.place}: {said}" + ("" if self.report.wrong <= 5 else f" ({self.report.wrong:,} rows so far)")
             )
 
-    async def _give(self, rows: Sequence[WindowRow]) -> None:
+    async def _give(self, rows: Sequence[ClosedWindow]) -> None:
         if not rows:
             return
         for row in rows:

@@ -87,7 +87,7 @@ class _Window:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowRow:
+class ClosedWindow:
     """A group of a window that is closed."""
 
     start: float
@@ -103,7 +103,7 @@ class WindowRow:
 
 
 @dataclass
-class Windows:
+class StreamWindows:
     """``seconds`` long, a new one each ``slide``; rows may come ``late`` seconds after later ones. ``by`` are the fields that make a
     group, of which at most ``most`` are open. ``closed``: windows that end by then were given out."""
 
@@ -166,7 +166,7 @@ class Windows:
         self.newest[partition] = max(at, self.newest.get(partition, -math.inf))
         return "kept" if found else "late"
 
-    def close(self, *, all: bool = False, whole: bool = True) -> Iterator[WindowRow]:
+    def close(self, *, all: bool = False, whole: bool = True) -> Iterator[ClosedWindow]:
         """The windows that the watermark has passed, oldest first; ``all``: every one. They are closed when the last was taken."""
         upto = math.inf if all else self.watermark
         for index in sorted(self.open):
@@ -177,7 +177,7 @@ class Windows:
             self._groups -= len(window.groups)
             for group, sums in sorted(window.groups.items()):
                 values = {one.name: sums.value(one) for one in self.aggregates}
-                yield WindowRow(start, start + self.seconds, group, values, whole)
+                yield ClosedWindow(start, start + self.seconds, group, values, whole)
             self.closed = max(self.closed, start + self.seconds)
 
     def first(self, partition: int) -> int | None:
