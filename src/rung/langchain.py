@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from rung.agents.program.file import make_agent
 from rung.core.codec import spell
@@ -201,7 +201,7 @@ def _program(agent: LangChainAgent) -> Program:
     from rung.agents.program.member import make_program
 
     if type(agent).respond is not LangChainAgent.respond:
-        return _Responding(agent)
+        return cast(Program, _Responding(agent))  # it cannot be loaded, and is never saved
     return make_program(agent.document(), agent.lc.pool, agent.name)
 
 
@@ -238,4 +238,5 @@ def _write(file: Path, document: Mapping[str, Any]) -> Path:
     return file
 
 
-Agent, Task = LangChainAgent, LangChainTask
+Agent = LangChainAgent
+Task = LangChainTask

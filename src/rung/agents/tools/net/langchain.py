@@ -66,8 +66,8 @@ def open_langchain(
                 remedy="decorate the function: from langchain_core.tools import tool",
                 code="langchain",
             )
-        schema = (
-            one.get_input_schema().model_json_schema() if not isinstance(one.args_schema, dict) else one.args_schema
-        )
+        given_schema: Any = one.args_schema
+        model: Any = one.get_input_schema()
+        schema = given_schema if isinstance(given_schema, dict) else model.model_json_schema()
         opened.append(LangChainTool(one, one.name, one.description or one.name, schema, effect, returns, volatile))
     return opened
