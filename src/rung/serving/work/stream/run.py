@@ -70,30 +70,36 @@ class StreamJob:
         self._told = time.monotonic()
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
         ended = False
-        async with aclosing(self.source.pieces()) as pieces:
-            while not self._stop.is_set():
-                coming: asyncio.Future[Any] = asyncio.ensure_future(anext(pieces))
-                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait({coming}, timeout=2)
-                    break
-                try:
-                    piece = coming.result()
-                except StopAsyncIteration:
-                    ended = True
-                    break
-                self.windows.closed = max(self.windows.closed, self.source.closed)
-                behind = self.source.behind() or {}
-                self.windows.waiting = frozenset(one for one, rows in behind.items() if rows)
-                await self._count(piece)
-                await self._give(list(self.windows.close()))
-                self._tell()
-        stopping.cancel()
-        if ended or self.source.behind() is None:
-            await self._give(list(self.windows.close(all=True, whole=ended)))
-        await self.source.end()
+        try:
+            async with aclosing(self.source.pieces()) as pieces:
+                while not self._stop.is_set():
+                    coming: asyncio.Future[Any] = asyncio.ensure_future(anext(pieces))
+                    await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait({coming}, timeout=2)
+                        break
+                    try:
+                        piece = coming.result()
+                    except StopAsyncIteration:
+                        ended = True
+                        break
+                    await self._take(piece)
+            if ended or self.source.behind() is None:
+                await self._give(list(self.windows.close(all=True, whole=ended)))
+        finally:
+            stopping.cancel()
+            await self.source.end()
         return self.report
+
+    async def _take(self, piece: Sequence[StreamRow]) -> None:
+        """Count a piece, and give out what it closes."""
+        self.windows.closed = max(self.windows.closed, self.source.closed)
+        behind = self.source.behind() or {}
+        self.windows.waiting = frozenset(one for one, rows in behind.items() if rows)
+        await self._count(piece)
+        await self._give(list(self.windows.close()))
+        self._tell()
 
     async def _count(self, piece: Sequence[StreamRow]) -> None:
         """Add a piece's rows to their windows."""
