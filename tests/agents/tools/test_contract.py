@@ -24,6 +24,10 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute("CREATE TABLE a (b)")
     (tmp_path / "mine.py").write_text("def double(n: int) -> int:\n    'Twice.'\n    return 2 * n\n")
+    theirs = (
+        "from langchain_core.tools import tool\n@tool\ndef double(n: int) -> int:\n    'Twice.'\n    return 2 * n\n"
+    )
+    (tmp_path / "theirs.py").write_text(theirs)
     document = "openapi: 3.1.0\nservers: [{url: 'https://example.org'}]\npaths: {/a: {get: {operationId: look}}}\n"
     (tmp_path / "api.yaml").write_text(document)
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
@@ -39,6 +43,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "mcp": f"mcp:{sys.executable} -m rung tool serve calculator",
         "index": "index:handbook",
         "python": f"python:{tmp_path / 'mine.py'}:double",
+        "langchain": f"langchain:{tmp_path / 'theirs.py'}:double",
     }
 
 
