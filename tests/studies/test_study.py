@@ -25,7 +25,10 @@ from rung.studies.agents.oracle import Oracle
 from rung.studies.agents.teams import Teams
 from rung.studies.agents.window import Windows
 from rung.studies.lab import LABS
+from rung.studies.lab.language.gradients import GradientCheck
 from rung.studies.lab.language.ladder import LanguageLadder
+from rung.studies.lab.language.toys import Ablations, CopyTest
+from rung.studies.lab.language.translation import Seq2Seq
 from rung.studies.lab.words.vectors import WordVectors
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
@@ -84,9 +87,18 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
     (folder / "judged.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     (folder / "text.txt").write_text(story(3000))
     text = (str(folder / "text.txt"),)
+    (folder / "words.txt").write_text(" ".join(f"{a}{b}{c}" for a in "kmpt" for b in "aeiou" for c in "lnr"))
+    for side, word in (("one", "lamp"), ("two", "lampe")):
+        (folder / f"{side}.txt").write_text("".join(f"the {word} {at % 7} of {at}\n" for at in range(40)))
     small: dict[str, Study[Any, Any]] = {
         "lm": LanguageLadder(("markov", "gru"), text=text, sample=8, width=8, steps=2),
         "words": WordVectors(("random", "cbow"), text=text, dimensions=8, epochs=1),
+        "seq2seq": Seq2Seq(
+            (folder / "one.txt",), (folder / "two.txt",), text=(str(folder / "words.txt"),), steps=2, held=10
+        ),
+        "copy": CopyTest(("lstm",), width=8, steps=2, count=10),
+        "heads": Ablations(steps=1, count=10),
+        "gd": GradientCheck(steps=10),
         "ablation": Ablate(shots=2, limit=4),
         "factorial": RunFactorial("few-shot=2", limit=4),
         "few-shot": Shots("0,2", limit=4),

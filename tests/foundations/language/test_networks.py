@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rung.foundations.language import training
 from rung.foundations.language.attention import later, multi_head
 from rung.foundations.language.position import rotary, sinusoidal
 from rung.foundations.language.recurrent import GATES, RecurrentModel, unroll
+from rung.foundations.language.seq2seq import BEGIN, END, PAD, EncoderDecoder, padded
 from rung.foundations.language.transformer import DecoderModel, DecoderShape, KeyValueCache
 
 torch: Any = pytest.importorskip("torch")
@@ -110,3 +112,18 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
     with pytest.raises(FitError) as caught:
         training.fit(weights, lambda _: weights["a"].sum() * float("nan"), iter([0]), training.TrainingPlan(1))
     assert caught.value.code == "diverged"
+
+
+def test_an_encoder_and_a_decoder_turn_a_text_round() -> None:
+    model = EncoderDecoder.fresh(9, 32, 1, 2, 0)
+    rng = np.random.default_rng(0)
+
+    def batches() -> Iterator[Any]:
+        for _ in range(120):
+            rows = [rng.integers(4, 9, rng.integers(2, 4)).tolist() for _ in range(16)]
+            yield padded(rows), padded([[BEGIN, *reversed(row), END] for row in rows])
+
+    training.fit(model.weights, lambda pair: model.loss(*pair), batches(), training.TrainingPlan(120, 1e-2))
+    assert model.write(padded([[4, 5], [8, 7]]), 6) == [[5, 4], [7, 8]]
+    padding = torch.tensor([[4, 5, PAD, PAD]])
+    assert torch.allclose(model.encode(padding)[:, :2], model.encode(padding[:, :2]), atol=1e-5), "padding is not seen"

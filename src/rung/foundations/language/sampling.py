@@ -46,20 +46,18 @@ def greedy(model: Continuation, prompts: Ids, count: int) -> tuple[Ids, Numbers]
 
 def beam(model: Continuation, prompts: Ids, count: int, width: int) -> tuple[Ids, Numbers]:
     """As ``greedy``, of the most probable of ``width`` beginnings that were kept at each step. Texts are of one length."""
-    n = len(prompts)
-    after = model.begin(prompts)
-    best = np.argsort(-after, 1, kind="stable")[:, :width]
-    total = np.take_along_axis(after, best, 1)
-    rows, symbols = np.repeat(np.arange(n), width), best.ravel()
-    out = symbols.reshape(n, width, 1)
-    for _ in range(1, count):
-        after = model.extend(rows, symbols)
+    n, after = len(prompts), model.begin(prompts)
+    total, out = np.zeros((n, 1)), np.zeros((n, 1, 0), np.int64)
+    for at in range(count):
         whole = (total.reshape(-1, 1) + after).reshape(n, -1)
-        best = np.argpartition(-whole, width, 1)[:, :width]
+        kept = min(width, whole.shape[1])
+        best = np.argpartition(-whole, kept - 1, 1)[:, :kept]
+        parents, symbols = np.divmod(best, after.shape[1])
+        rows = (np.arange(n)[:, None] * total.shape[1] + parents).ravel()
         total = np.take_along_axis(whole, best, 1)
-        parents, symbol = np.divmod(best, after.shape[1])
-        out = np.concatenate([np.take_along_axis(out, parents[:, :, None], 1), symbol[:, :, None]], 2)
-        rows, symbols = (np.arange(n)[:, None] * width + parents).ravel(), symbol.ravel()
+        out = np.concatenate([np.take_along_axis(out, parents[:, :, None], 1), symbols[:, :, None]], 2)
+        if at + 1 < count:
+            after = model.extend(rows, symbols.ravel())
     first = total.argmax(1)
     return out[np.arange(n), first], total[np.arange(n), first]
 

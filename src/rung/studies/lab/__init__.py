@@ -2,8 +2,13 @@
 
 LABS: dict[str, tuple[str, str]] = {
     "lm": ("language.ladder:LanguageLadder", "Train language models on one text: bits a byte, pair by pair."),
+    "seq2seq": ("language.translation:Seq2Seq", "Turn words round, and translate, with an encoder and a decoder."),
+    "copy": ("language.toys:CopyTest", "See how far back each network remembers."),
+    "heads": ("language.toys:Ablations", "Take heads and positions away from attention."),
     "attention": ("language.inside:AttentionOf", "Show where the heads of the embedded model look."),
     "trace-forward": ("language.inside:TraceForward", "Follow a text through the embedded model, layer by layer."),
+    "sampling": ("language.draws:Decoding", "Prove greedy, beam search, top-k and top-p."),
+    "gd": ("language.gradients:GradientCheck", "Check every gradient by finite differences; learn XOR by them."),
     "words": ("words.vectors:WordVectors", "Train vectors of words from scratch and measure them."),
 }
 """Every experiment by name: where its class is in this room, and what it does, in the order of ``rung lab``."""
