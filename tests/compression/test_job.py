@@ -36,7 +36,7 @@ def lessons(conversations: Conversations) -> Lessons:
 )
 def test_a_file_that_says_what_was_computed(plan: job.Plan, tiny: Base, lessons: Lessons, tmp_path: Path) -> None:
     """The parity gate has opened it in the engine; a second call finds it; what only the making needed is gone."""
-    done = job.compress(job.Source(tiny), lessons, plan, tmp_path)
+    done = job.compress(job.CompressionSource(tiny), lessons, plan, tmp_path)
     assert done.parity is not None
     assert done.parity.verdict == "passed"
     file = Path(done.file)
@@ -51,15 +51,15 @@ def test_a_file_that_says_what_was_computed(plan: job.Plan, tiny: Base, lessons:
         values = gguf.quants.dequantize(down.data, down.tensor_type)
         assert (values == 0).mean() >= 0.5
     assert {path.name for path in tmp_path.iterdir()} == {file.name, "compressed.json", ".lock"}
-    again = job.compress(job.Source(tiny), lessons, plan, tmp_path)
+    again = job.compress(job.CompressionSource(tiny), lessons, plan, tmp_path)
     assert again == done
     assert len(done.notes) == 0
 
 
 def test_weighted_blocks_are_not_the_plain_ones(tiny: Base, lessons: Lessons, tmp_path: Path) -> None:
     """int4 and int4-plain: same bytes, other blocks; and a file of 4 bits is told when it is compressed again."""
-    one = job.compress(job.Source(tiny), lessons, job.METHODS["int4"], tmp_path / "one")
-    two = job.compress(job.Source(tiny), lessons, job.METHODS["int4-plain"], tmp_path / "two")
+    one = job.compress(job.CompressionSource(tiny), lessons, job.METHODS["int4"], tmp_path / "one")
+    two = job.compress(job.CompressionSource(tiny), lessons, job.METHODS["int4-plain"], tmp_path / "two")
     assert one.size == two.size
     values = []
     for done in (one, two):
@@ -80,17 +80,17 @@ def test_what_cannot_be_compressed(
         (job.Plan(8, heads=0.9), "cut"),
     ):
         with pytest.raises(InputError) as raised:
-            job.compress(job.Source(tiny), lessons, plan, tmp_path)
+            job.compress(job.CompressionSource(tiny), lessons, plan, tmp_path)
         assert raised.value.code == code
     with pytest.raises(InputError):
-        job.compress(job.Source(replace(tiny, gguf=None)), lessons, job.Plan(8), tmp_path)
+        job.compress(job.CompressionSource(replace(tiny, gguf=None)), lessons, job.Plan(8), tmp_path)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
     with pytest.raises(FitError):
-        job.compress(job.Source(tiny), lessons, job.Plan(8), tmp_path)
+        job.compress(job.CompressionSource(tiny), lessons, job.Plan(8), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {".lock"}
 
 

@@ -97,7 +97,7 @@ METHODS: Mapping[str, Plan] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CompressionSource:
     """What is compressed: a base, and the adapter that lies over it, with its recipe (None: the base itself)."""
 
     base: Base
@@ -126,7 +126,9 @@ class Compressed:
         return Usage() if self.trained is None else self.trained.usage
 
 
-def compress(source: Source, lessons: Lessons, plan: Plan, folder: Path, watch: Watch = UNWATCHED) -> Compressed:
+def compress(
+    source: CompressionSource, lessons: Lessons, plan: Plan, folder: Path, watch: Watch = UNWATCHED
+) -> Compressed:
     """Do it, unless it is done: the same call again finds its file, or goes on with a training that was stopped.
 
     The file appears whole or not at all. Raises InputError for a plan or rows that cannot be used, ParityError when the file does not
@@ -146,7 +148,7 @@ def compress(source: Source, lessons: Lessons, plan: Plan, folder: Path, watch: 
 
 @dataclass
 class _Compression:
-    source: Source
+    source: CompressionSource
     lessons: Lessons
     plan: Plan
     folder: Path
@@ -353,8 +355,8 @@ def _zeros(weights: Mapping[str, torch.Tensor], names: Mapping[str, Any]) -> flo
     return sum(zeros for zeros, _ in counts) / sum(count for _, count in counts)
 
 
-def find_source(name: str, cache: Path) -> Source:
+def find_source(name: str, cache: Path) -> CompressionSource:
     """The source behind a model's name. Raises as ``find_base`` does."""
     from rung.tuning.weights import find_base
 
-    return Source(find_base(name, cache))
+    return CompressionSource(find_base(name, cache))

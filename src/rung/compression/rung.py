@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung.compression.job import METHODS, Compressed, Plan, Source, compress
+from rung.compression.job import METHODS, Compressed, CompressionSource, Plan, compress
 from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
@@ -89,13 +89,13 @@ class CompressionRung:
         base = find_base(model, Settings().cache)
         watch = Watch(progress=context.progress, stop=stop)
         train, dev = teach(self._prompt(task), task)
-        source = Source(base)
+        source = CompressionSource(base)
         if self.of == "lora":
             recipe = settle(self._tune.recipe(context.seed))
             order = Order(context.folder.parent, ("adapter",), name=task.name, shared=True)
             tuned = tune(base, self._tune.lessons(task), recipe, order, watch)
             report(tuned.trained.usage)
-            source = Source(base, tuned.files["adapter"], recipe)
+            source = CompressionSource(base, tuned.files["adapter"], recipe)
         return compress(source, Lessons(train, dev[:DEV_ROWS]), self.plan, context.folder, watch)
 
 

@@ -47,7 +47,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptParts:
     """What stays: layers, and in each of them groups of heads and channels, as many in every layer."""
 
     layers: tuple[int, ...]
@@ -58,7 +58,7 @@ class Kept:
         return f"{len(self.layers)} layers, {len(self.groups[0])} groups of heads, {len(self.channels[0])} channels"
 
 
-def choose(cut: Cut, weights: Weights, config: Any, calibration: Calibration) -> Kept:
+def choose(cut: Cut, weights: Weights, config: Any, calibration: Calibration) -> KeptParts:
     """What stays of a model: the layers that turn their input most, and of each the heads and channels whose outputs are largest on the
     calibration rows. Channels stay in whole blocks of 32.
 
@@ -79,7 +79,7 @@ def choose(cut: Cut, weights: Weights, config: Any, calibration: Calibration) ->
         chosen.append(tuple(sorted(np.argsort(by_group)[::-1][:left].tolist())))
         by_channel = calibration.outputs(down, weights[down].float().numpy())
         channels.append(np.sort(np.argsort(by_channel)[::-1][:wide]))
-    return Kept(tuple(layers), tuple(chosen), tuple(channels))
+    return KeptParts(tuple(layers), tuple(chosen), tuple(channels))
 
 
 def _left(what: str, count: int, share: float) -> int:
@@ -99,7 +99,7 @@ def _left(what: str, count: int, share: float) -> int:
     return count - gone
 
 
-def cut(weights: Weights, config: Any, kept: Kept) -> dict[str, torch.Tensor]:
+def cut(weights: Weights, config: Any, kept: KeptParts) -> dict[str, torch.Tensor]:
     """The weights that stay, layers numbered anew. Shapes: q (heads d, width), k and v (groups d, width), o (width, heads d), gate and up
     (channels, width), down (width, channels)."""
     import torch
@@ -131,7 +131,7 @@ def head_size(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def sizes(config: Any, kept: Kept) -> dict[str, int]:
+def sizes(config: Any, kept: KeptParts) -> dict[str, int]:
     """The configuration's numbers that a cut changes, and the head's size, which no longer follows from them."""
     each = config.num_attention_heads // config.num_key_value_heads
     return {
