@@ -1,4 +1,4 @@
-"""``rung compress`` as it is typed, on the tiny model and two texts."""
+"""``rung compress`` as it is typed, on the tiny model."""
 
 from __future__ import annotations
 
@@ -20,24 +20,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_smaller_file_and_a_table(folder: Path) -> None:
-    done = rung(
-        "compress",
-        "tiny.gguf",
-        "--calibrate",
-        "read.txt",
-        "--text",
-        "other.txt",
-        "--method",
-        "int8",
-        "-q",
-        folder=folder,
-    )
+def test_a_smaller_file(folder: Path) -> None:
+    words = ("tiny.gguf", "--calibrate", "read.txt", "--method", "int8", "-q")
+    done = rung("compress", *words, folder=folder)
     assert done.returncode == 0, done.stderr
     file = folder / "compressed" / "int8" / "compressed-q8.gguf"
     assert file.stat().st_size < (folder / "tiny.gguf").stat().st_size
-    lines = [line for line in done.stdout.splitlines() if "compressed-q8.gguf" in line or "tiny.gguf" in line]
-    assert len(lines) == 3  # what was made, and two models side by side
+    assert "compressed-q8.gguf" in done.stdout
     assert "passed" in done.stdout
 
 

@@ -120,7 +120,8 @@ class Reference:
 
         self._session, self._chat, self._method = session, chat, method
         talks = [talk for _, messages in lessons.dev or lessons.conversations for talk in _last(messages)]
-        texts = [text[:PIECE] for _, text in lessons.dev_texts or lessons.texts]
+        most = min(PIECE, chat.window // 4)  # a character is four tokens at most
+        texts = [text[:most] for _, text in lessons.dev_texts or lessons.texts]
         self._held_out = bool(lessons.dev or lessons.dev_texts)
         talks = [talk for talk in talks if self._length(talk) <= LONGEST] or sorted(talks, key=self._length)[:1]
         self._talks = _some(talks, ROWS)
