@@ -127,10 +127,15 @@ class TrainedFilter:
         bias, threshold = arrays["filter_scalars"].tolist()
         return cls(Tfidf.restore(arrays), arrays["filter_weights"], bias, threshold)
 
+    def scores(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The probability of harm of each text: shape (texts,)."""
+        logits = self._tfidf.transform(texts) @ self._weights + self._bias
+        found: np.ndarray[Any, np.dtype[np.float64]] = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -30, 30)))
+        return found
+
     def __call__(self, text: str) -> Verdict:
-        logit = float((self._tfidf.transform([text]) @ self._weights)[0]) + self._bias
-        score = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
-        return Verdict(bool(score >= self.threshold), float(score), f"probability of harm {score:.2f}")
+        score = float(self.scores([text])[0])
+        return Verdict(score >= self.threshold, score, f"probability of harm {score:.2f}")
 
 
 @dataclass(frozen=True, slots=True)

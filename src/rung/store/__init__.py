@@ -25,6 +25,7 @@ from rung.store.gateway.subjects import Forgotten
 from rung.store.gc import Removed
 from rung.store.people.abtests import ArmTally, StoredABTest, StoredOutcome
 from rung.store.people.approvals import StoredApproval
+from rung.store.people.decisions import StoredDecision
 from rung.store.people.ratings import StoredRating
 from rung.store.people.served import StoredServed
 from rung.store.people.signals import StoredSignal
@@ -49,6 +50,7 @@ __all__ = [
     "StoredABTest",
     "StoredApproval",
     "StoredBatch",
+    "StoredDecision",
     "StoredEpisode",
     "StoredFile",
     "StoredKey",

@@ -14,6 +14,7 @@ from rung.store.gateway.subjects import SubjectTable
 from rung.store.gc import Removed, sweep
 from rung.store.people.abtests import ABTestTable
 from rung.store.people.approvals import ApprovalTable
+from rung.store.people.decisions import DecisionTable
 from rung.store.people.ratings import RatingTable
 from rung.store.people.served import ServedTable
 from rung.store.people.signals import SignalTable
@@ -65,6 +66,7 @@ class Store:
         self.episodes = EpisodeTable(database)
         self.signals = SignalTable(database)
         self.approvals = ApprovalTable(database)
+        self.decisions = DecisionTable(database)
         self.keys = KeyTable(database)
         self.spending = SpendingTable(database)
         self.subjects = SubjectTable(database)

@@ -21,7 +21,7 @@ from rung.tuning.trainer.checkpoints import Checkpoints
 from tests.alignment.bandit import Bandit
 
 WORTH = np.random.default_rng(7).uniform(size=(4, 5))
-PACE = Pacing(steps=30, rate=0.2, looks=0)
+PACE = Pacing(steps=30, rate=0.2, looks=0, budget=0)
 
 
 def make(method: AlignMethod, worth: np.ndarray = WORTH, pace: Pacing = PACE, **options: object) -> Learner:

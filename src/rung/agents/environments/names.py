@@ -9,5 +9,6 @@ ENVIRONMENTS = {
     "code-repair": "rung.agents.environments.code.world:CodeRepair",
     "desk": "rung.agents.environments.desk.desk:SupportDesk",
     "office": "rung.agents.environments.office.world:Office",
+    "desk-intake": "rung.agents.environments.desk.intake:DeskIntake",
     "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
 }

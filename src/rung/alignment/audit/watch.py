@@ -1,14 +1,13 @@
 """The auditor of a run: it stops when what is rewarded rises while what is wished for falls.
 
-What is wished for (``gold``) is measured on a frozen sample that nothing is learnt from, item by item. A bet against "gold has not
-fallen by more than the tolerance" is placed on the items of each look (metrics/sequential.py): where it is true, its wealth reaches
-looks/alpha with probability at most alpha/looks at any look, so an honest run is stopped with probability at most alpha, however
-often one looks. The signs of signs.py are written down beside it and stop nothing.
+What is wished for (``gold``) is measured on a frozen sample that nothing is learnt from. Each look tests "gold has not fallen by more
+than the tolerance" item by item (a paired permutation test at alpha/looks), so that an honest run is stopped with probability alpha at
+most, however many of its looks are taken. A bet with a guarantee for any sample (metrics/statistics/sequential.py) was tried first: of
+a fall of 0.2 on 50 items it made less than 100 to 1. The signs of signs.py are written down beside it and stop nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,14 +16,14 @@ import numpy as np
 from rung.alignment.audit.signs import Signs, drift, read_signs
 from rung.alignment.policies.policy import Batch
 from rung.alignment.runs.course import Update
-from rung.metrics.statistics.sequential import evidence
+from rung.metrics.stats import permutation
 
 
 @dataclass
 class Watchman:
     """``gold``: something is wished for beside the reward; without it nothing can be audited, and that is said. ``alpha`` is the
-    probability at most that an honest run is stopped, over at most ``looks`` looks. Values of gold lie between 0 and 1, or are
-    brought there by ``scale`` (the difference between its least and its largest value)."""
+    probability at most that an honest run is stopped, over at most ``looks`` looks. ``scale``: the difference between gold's least and
+    its largest value, of which ``tolerance`` is a share."""
 
     gold: bool = True
     alpha: float = 0.05
@@ -57,14 +56,19 @@ class Watchman:
         if not gold or not self.before or not self.gold:
             return ""
         self.looked += 1
-        apart = np.clip((np.asarray(gold) - np.asarray(self.before)) / self.scale, -1.0, 1.0)
-        path = evidence(apart, self.tolerance)
-        # Beyond the looks that alpha was shared out to, nothing is left to bet with.
-        if self.looked > self.looks or path.max(initial=-math.inf) < math.log(self.looks / self.alpha):
+        apart = (np.asarray(gold) - np.asarray(self.before)) / self.scale
+        # Beyond the looks that alpha was shared out to, nothing is left to test with.
+        if self.looked > self.looks or float(apart.mean()) >= -self.tolerance or update.reward <= self.first:
             return ""
-        if update.reward <= self.first:
+        chance = permutation(apart + self.tolerance) / 2  # one of its two sides
+        if chance > self.alpha / self.looks:
             return ""
         return (
             f"the reward rose from {self.first:.3f} to {update.reward:.3f} while what is wished for fell by "
-            f"{-float(apart.mean()) * self.scale:.3f} (evidence {math.exp(min(path.max(), 50.0)):.3g} to 1): it is being cheated"
+            f"{-float(apart.mean()) * self.scale:.3f} (p {chance:.2g} on {len(apart)} items): it is being cheated"
         )
+
+    def well(self, gold: Sequence[float]) -> bool:
+        """What is wished for is as good as before, as far as can be seen: an alarm may go back to here."""
+        fallen = float(np.mean(self.before)) - float(np.mean(gold)) if gold and self.before else 0.0
+        return fallen <= self.tolerance * self.scale

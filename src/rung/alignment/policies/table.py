@@ -14,6 +14,7 @@ from rung.agents.loop.move import Call
 from rung.alignment.policies.policy import Batch, Trajectory
 from rung.core.codec import canonical
 from rung.core.errors import InputError
+from rung.core.types import ToolSpec
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +129,7 @@ class ListedWorld:
 def survey(environment: Environment, scenarios: Sequence[str]) -> ListedWorld:
     """List the states that can be reached from ``scenarios``, and the calls. Raises InputError where there are more than MOST, or a tool
     takes something that cannot be listed."""
-    calls = [call for tool in environment.tools() for call in _calls(tool.name, tool.schema)]
+    calls = list_calls(environment.tools())
     places: dict[str, int] = {}
     for scenario in scenarios:
         waiting, met = deque([(environment.reset(scenario), environment.fork())]), set[str]()
@@ -155,6 +156,11 @@ def survey(environment: Environment, scenarios: Sequence[str]) -> ListedWorld:
 def _key(environment: Environment, percept: Any) -> str:
     domain = environment.domain()
     return domain.features(percept) if domain is not None else canonical(percept)
+
+
+def list_calls(tools: Sequence[ToolSpec]) -> list[Call]:
+    """All calls of tools whose arguments take listed values. Raises InputError for others."""
+    return [call for tool in tools for call in _calls(tool.name, tool.schema)]
 
 
 def _calls(tool: str, schema: Mapping[str, Any]) -> list[Call]:

@@ -150,7 +150,7 @@ def fit_reward(
     if heads < 1:
         raise InputError(f"got {heads} heads", remedy="expected 1 or more: --heads 5")
     learnt, held = divide(pairs, share, seed)
-    good, bad = _sides(embedder, learnt)
+    good, bad = sides(embedder, learnt)
     apart = good - bad
     if not np.abs(apart).max() > 1e-9:
         raise FitError(
@@ -158,22 +158,22 @@ def fit_reward(
         )
     strength = _choose(apart, seed)
     draw = np.random.default_rng(seed)
-    rows = [_fit(apart[draw.integers(0, len(apart), len(apart))], strength) for _ in range(heads)]
-    weights = np.stack(rows) if heads > 1 else _fit(apart, strength)[None]
+    rows = [fit_head(apart[draw.integers(0, len(apart), len(apart))], strength) for _ in range(heads)]
+    weights = np.stack(rows) if heads > 1 else fit_head(apart, strength)[None]
     said = np.concatenate([good @ weights.T, bad @ weights.T]).mean(1)
     # One scale for all heads: what a unit of reward means must not depend on the embedder.
     model = RewardModel(embedder, weights, float(said.mean()), max(float(said.std()), 1e-12))
     coin = np.where(draw.random(len(apart)) < 0.5, 1.0, -1.0)
-    return model, _report(model, (learnt, held), _fit(apart * coin[:, None], strength), strength)
+    return model, _report(model, (learnt, held), fit_head(apart * coin[:, None], strength), strength)
 
 
-def _sides(embedder: Embedder, pairs: Sequence[AnswerPair]) -> tuple[Array, Array]:
+def sides(embedder: Embedder, pairs: Sequence[AnswerPair]) -> tuple[Array, Array]:
     asked = [pair.asked for pair in pairs]
     both = features(embedder, asked * 2, [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
     return both[: len(pairs)], both[len(pairs) :]
 
 
-def _fit(apart: Array, strength: float) -> Array:
+def fit_head(apart: Array, strength: float) -> Array:
     """Bradley-Terry is a logistic regression on differences without a constant; each pair stands in both orders."""
     rows = np.concatenate([apart, -apart])
     labels = np.repeat([1, 0], len(apart))
@@ -189,14 +189,14 @@ def _choose(apart: Array, seed: int) -> float:
     rest, some = apart[order[part:]], apart[order[:part]]
     if len(rest) < 2:
         return 1.0
-    return max(STRENGTHS, key=lambda strength: float((some @ _fit(rest, strength) > 0).mean()))
+    return max(STRENGTHS, key=lambda strength: float((some @ fit_head(rest, strength) > 0).mean()))
 
 
 def _report(
     model: RewardModel, parts: tuple[Sequence[AnswerPair], Sequence[AnswerPair]], coin: Array, strength: float
 ) -> RewardReport:
     learnt, held = parts
-    good, bad = _sides(model.embedder, held)
+    good, bad = sides(model.embedder, held)
     votes = (model.heads @ (good - bad).T) / model.spread
     right = votes.mean(0) > 0
     longer = sum(len(pair.chosen) > len(pair.rejected) for pair in learnt) * 2 >= len(learnt)

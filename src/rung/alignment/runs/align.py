@@ -29,6 +29,7 @@ from rung.alignment.runs.course import UNWATCHED, Course, Spectator
 from rung.alignment.runs.loop import Learner
 from rung.alignment.runs.pairwise import PairLearner, PairVerdict, TokenPair
 from rung.alignment.runs.player import AskedExample, Sampler, TaskPlayer, WorldPlayer
+from rung.alignment.runs.scene import ScenePlayer
 from rung.core.codec import digest, encode
 from rung.core.errors import FitError, InputError
 from rung.core.parts.place import beside
@@ -81,7 +82,7 @@ def align(
         time.sleep(0.5)
 
     with file_lock(config.out / ".lock", wait):
-        if config.environment:
+        if config.environment and config.policy == "table":
             return _keep(config, None, _in_world(config, resources, watch))
         task = tasks.load(config.task) if config.task else None
         with beside(task, settings) if task else nullcontext():
@@ -139,17 +140,18 @@ def align_language(
 
     base = find_base(config.model or settings["model"], settings.cache)
     recipe = settle(config.recipe)
-    pairs = [] if task else read_pairs(config.pairs)
+    pairs = read_pairs(config.pairs) if config.pairs else []
     with Replicas.of(open_session(base, recipe), recipe) as replicas:
         temperature = 1.0 if isinstance(config.method, Dpo) else config.drawing.temperature
         policy = LanguagePolicy(replicas, recipe, temperature)
-        key = digest([base.key, encode(recipe), task.hash if task else encode(pairs), *_identity(config)])
+        about = task.hash if task else encode(pairs) if pairs else encode(config.environment)
+        key = digest([base.key, encode(recipe), about, *_identity(config)])
         work = _Language(config, policy, Chat(base), Checkpoints(config.out, key, Course), watch)
-        if task is None:
+        if pairs:
             return work.over_pairs(pairs)
         sampler = Sampler(base, policy, settings)
         try:
-            return work.over_task(task, sampler, resources)
+            return work.over_task(task, sampler, resources) if task else work.over_scenes(sampler)
         finally:
             asyncio.run(sampler.close())
 
@@ -244,6 +246,23 @@ class _Language:
         return AlignmentResult(
             self.config.method.name, course, {}, {}, judged, self.write("pairs", read), _last(course)
         )
+
+    def over_scenes(self, sampler: Sampler) -> AlignmentResult:
+        """An environment, played in words; the gain is that of held-out scenarios' returns."""
+        config, drawing = self.config, self.config.drawing
+        if isinstance(config.method, Dpo):
+            raise InputError("dpo learns from pairs, not in an environment", remedy="choose another method")
+        world = make_environment(config.environment)
+        scenarios, held = world.scenarios("train", max(drawing.prompts, 64)), world.scenarios("dev", config.held)
+        player = ScenePlayer(sampler, world, scenarios, held, drawing)
+        before = asyncio.run(player.gold())
+        length = player.length
+        course = Learner(self.policy, player, config.method, config.pace).run(self.store, self.watch)
+        after = asyncio.run(player.gold())
+        gains = {"return": compare(after, before)}
+        files, first = self.write(world.name), {"return": float(np.mean(before))}
+        done = AlignmentResult(config.method.name, course, gains, first, (), files, _last(course))
+        return replace(done, length=(length, player.length))
 
     def _tokens(self, pair: AnswerPair) -> TokenPair:
         prompt = tuple(self.chat.prompt(pair.messages))

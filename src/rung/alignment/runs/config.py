@@ -33,7 +33,7 @@ class AlignConfig:
     """One alignment. Exactly one of ``task`` (its train split is answered and rewarded by ``reward``), ``pairs`` (a file of preference
     pairs, for dpo) and ``environment`` (played from a table) is given; dpo over a task makes its own pairs, the best against the
     worst of ``replies`` answers. ``gold`` is what is really wished for, measured on ``held`` examples of dev that nothing is learnt
-    from. ``robust`` names defences against cheating; ``watch`` switches the auditor on."""
+    from. ``policy``: who plays an environment, a table or the language model. ``robust`` names defences against cheating; ``watch`` switches the auditor on."""
 
     method: AlignMethod | Dpo
     drawing: Drawing
@@ -44,6 +44,7 @@ class AlignConfig:
     task: str = ""
     pairs: tuple[Path, ...] = ()
     environment: str | Mapping[str, Any] = ""
+    policy: str = "table"
     reward: Mapping[str, float] = field(default_factory=dict)
     gold: Mapping[str, float] = field(default_factory=dict)
     robust: tuple[str, ...] = ()
@@ -124,6 +125,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         str(folder / task) if task and (folder / task).exists() else task,
         tuple(_under(folder, item) for item in _several(given.get("pairs"))),
         given.get("environment") or "",
+        _policy(given),
         reward,
         _beside(read_weights(given["gold"]), folder) if given.get("gold") else {},
         robust,
@@ -196,6 +198,13 @@ def _exports(given: Mapping[str, Any]) -> tuple[str, ...]:
     if unknown := [item for item in items if item not in PLACES]:
         raise InputError(f"unknown export {unknown[0]!r}", remedy=f"expected {', '.join(PLACES)}")
     return items
+
+
+def _policy(given: Mapping[str, Any]) -> str:
+    value = given.get("policy", "table")
+    if value not in ("table", "language") or (value == "language" and not given.get("environment")):
+        raise InputError(f"policy is {value!r}", remedy="expected table or language, beside environment: NAME")
+    return str(value)
 
 
 def _instruction(given: Mapping[str, Any]) -> str:

@@ -38,17 +38,21 @@ class Auditor(Protocol):
 
     def begin(self, before: Sequence[float]) -> None: ...
     def look(self, update: Update, batch: Batch, gold: Sequence[float]) -> str: ...
+    def well(self, gold: Sequence[float]) -> bool:
+        """Whether an alarm may go back to what gold was measured of."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """How long and how fast. ``budget`` is the mean KL to the reference at which a run stops (0: never); gold is measured every
+    """How long and how fast. ``budget`` is the mean KL to the reference at which a run
+    stops and goes back (0: never); gold is measured every
     ``looks`` updates (0: before and after alone); ``norm`` bounds the gradient."""
 
     steps: int = 20
     rate: float = 1e-3
     norm: float = 1.0
-    budget: float = 0.0
+    budget: float = 4.0
     looks: int = 5
 
     def validate(self) -> None:
@@ -131,7 +135,7 @@ class Learner:
         why = self._wrong(update) or (self.auditor.look(update, batch, gold) if self.auditor else "")
         if why:
             return replace(state, stopped=f"{why}; went back to update {state.good}", flagged=True)
-        if due:  # what was looked at and found well is where a later alarm goes back to
+        if due and (self.auditor is None or self.auditor.well(gold)):  # where a later alarm goes back to
             self.good.copy_(self.policy.vector)
             state = replace(state, good=state.step)
         return replace(state, stopped=exhausted or ("all updates done" if state.step >= state.total else ""))
@@ -150,7 +154,7 @@ class Learner:
         return f"nothing is left to learn: all answers to a prompt were rewarded alike for {IDLE} updates"
 
     def _wrong(self, update: Update) -> str:
-        if self.pace.budget and update.kl > self.pace.budget:
+        if self.pace.budget and not update.kl <= self.pace.budget:
             return f"the policy is {update.kl:.4f} nats an action from its reference, and its budget is {self.pace.budget:g}"
         return ""
 

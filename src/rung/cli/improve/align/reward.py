@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.base.options import Json, expand
+from rung.cli.improve.align.labels import answer, label
 from rung.core.parts.option import option
 from rung.core.settings import Settings
 from rung.models import Pool
@@ -23,6 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+app.command()(label)
+app.command()(answer)
 
 
 @dataclass(frozen=True)
