@@ -50,7 +50,7 @@ def task(tmp_path: Path) -> Path:
     draw = random.Random(3)
     rows = [{"text": say(draw, words), "label": label} for _ in range(60) for label, words in KNOWN.items()]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    document = {"name": "inbox", "instruction": "Sort it.", "data": "rows.jsonl", "labels": sorted(KNOWN),
+    document = {"name": "inbox", "instruction": "Sort it.", "data": "rows.jsonl", "answer": "labels",
                 "columns": {"input": ["text"], "reference": "label"}, "metrics": ["accuracy"]}  # fmt: skip
     path = tmp_path / "task.yaml"
     path.write_text(yaml.safe_dump(document))
