@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from rung.alignment.audit.watch import Watchman
 from rung.alignment.methods.method import AlignMethod
 from rung.alignment.methods.names import METHODS
 from rung.alignment.policies.policy import Trajectory
@@ -103,32 +102,6 @@ def test_a_stop_is_kept(tmp_path: Path) -> None:
         )
     assert caught.value.code == "stopped"
     assert make(METHODS["rloo"]()).run(store(tmp_path)).resumed == 3
-
-
-def planted(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """What is paid and what is wished for agree but on the last arm, which pays best and is worth nothing."""
-    worth = np.random.default_rng(seed).uniform(0.2, 0.7, size=(4, 5))
-    wished = worth.copy()
-    worth[:, -1], wished[:, -1] = 1.0, 0.0
-    return worth, wished
-
-
-def watched(seed: int, hack: bool, folder: Path) -> Course:
-    worth, wished = planted(seed)
-    if not hack:
-        wished = worth
-    learner = make(
-        METHODS["rloo"](), worth, Pacing(steps=25, rate=0.3, looks=2), wished=wished, seed=seed, watchman=Watchman()
-    )
-    return learner.run(store(folder / f"{seed}-{hack}"))
-
-
-def test_a_planted_hack_is_stopped_and_honest_runs_are_not(tmp_path: Path) -> None:
-    cheated = [watched(seed, True, tmp_path) for seed in range(20)]
-    honest = [watched(seed, False, tmp_path) for seed in range(20)]
-    assert sum(course.flagged for course in cheated) == 20
-    assert sum(course.flagged for course in honest) <= 1
-    assert all(course.step < 25 and course.good < course.step for course in cheated)
 
 
 def test_a_critic_lowers_the_variance_of_the_gradient(tmp_path: Path) -> None:

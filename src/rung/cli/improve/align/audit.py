@@ -22,8 +22,9 @@ from rung.models import Pool
 
 if TYPE_CHECKING:
     from rung.alignment.audit.frozen import Reaudit
+    from rung.alignment.audit.rehearsal import Rehearsal
     from rung.alignment.audit.stock import Holes
-    from rung.core.types import Task
+    from rung.core.types import Interval, Task
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class Auditing:
 
 
 def audit(
-    what: Annotated[str, typer.Argument(metavar="TASK|FOLDER", help="A task, or the folder of an alignment.")],
+    what: Annotated[
+        str, typer.Argument(metavar="TASK|FOLDER", help="A task, the folder of an alignment, or the word rehearsal.")
+    ],
     how: Auditing,
     json: Json = False,
 ) -> None:
-    """Probe a task's reward with answers that nobody wants, or answer and score the frozen sample of an alignment again.
+    """Probe a task's reward with answers that nobody wants, or answer and score the frozen sample of an alignment again. ``rehearsal``:
+    let a table learn a planted reward that can be cheated, under the auditor and each defence, and honest ones.
 
     Exit code 1 when stock answers pass, or when what is measured has fallen.
     """
@@ -52,6 +56,12 @@ def audit(
         model = ["--model", how.model] if how.model else []
         command = shlex.join([sys.argv[0], "audit", str(Path(what).resolve()), *model])
         typer.echo(f"{how.cron} cd {shlex.quote(str(Path.cwd()))} && {command} >> audits.log 2>&1")
+        return
+    if what == "rehearsal":
+        from rung.alignment.audit.rehearsal import rehearse
+
+        played = rehearse()
+        typer.echo(codec.dumps(_plain(played), indent=2) if json else _rehearsed(played))
         return
     folder = Path(what)
     if (folder / "aligned.json").is_file():
@@ -90,7 +100,32 @@ async def _probe_within(loaded: Task, names: list[str], mark: float) -> Holes:
         return await probe(loaded, Reward.of({name: 1 / len(names) for name in names}, pool), mark=mark)
 
 
-def _plain(found: Reaudit | Holes) -> object:
+def _rehearsed(found: Rehearsal) -> str:
+    from rung.ladder.view.numbers import change
+
+    def share(rate: Interval) -> str:
+        return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"
+
+    lines = [
+        f"planted reward: stopped in {share(found.stopped)} of {found.runs} runs, behind update {found.delay:g} (median)",
+        f"honest reward: stopped in {share(found.false)} of {found.runs} runs",
+        "",
+    ]
+    rows = [["defence", "reward", "worth", "gap", "gap against none"]]
+    rows += [
+        [
+            one.defence,
+            f"{one.reward:+.3f}",
+            f"{one.worth:+.3f}",
+            f"{one.gap:+.3f}",
+            change(one.change) if one.change else "",
+        ]
+        for one in found.defences
+    ]
+    return "\n".join([*lines, align(rows)])
+
+
+def _plain(found: Reaudit | Holes | Rehearsal) -> object:
     from rung.core.codec import encode
 
     return encode(found)
