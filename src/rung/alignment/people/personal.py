@@ -28,7 +28,7 @@ STYLE = "style"
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class StylePreference:
     """What is known of one person and one style: a Beta(``good``, ``bad``) belief about how well it is rated, from ``answers``."""
 
     style: str
@@ -62,18 +62,18 @@ def read_styles(path: Path) -> dict[str, str]:
     return {str(name): text for name, text in found.items()}
 
 
-def preferences(rows: Sequence[StoredSignal], styles: Sequence[str]) -> list[Preference]:
+def preferences(rows: Sequence[StoredSignal], styles: Sequence[str]) -> list[StylePreference]:
     """One person's rows as beliefs, in the order of ``styles``. An answer with several ratings counts by the last one."""
     style_of = {row.answer: row.text for row in rows if row.kind == STYLE}
     rated = {row.answer: row.value for row in rows if row.kind == "rating"}
     out = []
     for style in styles:
         values = [value for answer, value in rated.items() if style_of.get(answer) == style]
-        out.append(Preference(style, len(values), 1.0 + sum(values), 1.0 + len(values) - sum(values)))
+        out.append(StylePreference(style, len(values), 1.0 + sum(values), 1.0 + len(values) - sum(values)))
     return out
 
 
-def choose(known: Sequence[Preference], seed: int) -> int:
+def choose(known: Sequence[StylePreference], seed: int) -> int:
     """The place of the style to answer in: a draw of each belief, and the best draw."""
     draw = np.random.default_rng(seed)
     return int(np.argmax([draw.beta(one.good, one.bad) for one in known]))

@@ -113,7 +113,7 @@ class LabelReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Moderated:
     """What a policy says of a text: allowed, review or blocked, by the label that is nearest to its threshold."""
 
     verdict: str
@@ -143,7 +143,7 @@ class Moderator:
     def __init__(self, labels: Mapping[str, LabelModel], key: str) -> None:
         self.labels, self.key = dict(labels), key
 
-    def judge(self, texts: Sequence[str]) -> list[Judged]:
+    def judge(self, texts: Sequence[str]) -> list[Moderated]:
         """What the policy says of each text."""
         columns = {name: model.scores(texts) for name, model in self.labels.items()}
         out = []
@@ -158,10 +158,10 @@ class Moderator:
         id = digest([self.key, text])[:16]
         return StoredDecision(id, self.key, text, one.label, one.score, one.threshold, one.verdict, person)
 
-    def _judge(self, name: str, score: float) -> Judged:
+    def _judge(self, name: str, score: float) -> Moderated:
         model = self.labels[name]
         verdict = "blocked" if score > model.threshold else "review" if score > model.review else "allowed"
-        return Judged(verdict, name, score, model.threshold)
+        return Moderated(verdict, name, score, model.threshold)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

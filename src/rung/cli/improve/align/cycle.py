@@ -18,8 +18,8 @@ from rung.core.text.columns import align
 from rung.store import Store, open_store
 
 if TYPE_CHECKING:
-    from rung.serving.quality.cycle import CycleState
-    from rung.serving.quality.lineage import Version
+    from rung.serving.work.cycle import CycleState
+    from rung.serving.work.lineage import Version
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the versions are.")]
 
@@ -40,7 +40,7 @@ def cycle(folder: Folder, how: Cycling, json: Json = False, store: StoreUrl = No
     The same command goes on after each stage, also when it was killed. Exit code 1 while a person is waited for.
     """
     from rung.core.codec import encode
-    from rung.serving.quality.cycle import Cycle, open_cycle
+    from rung.serving.work.cycle import Cycle, open_cycle
 
     given = {"task": how.task, "rung": how.rung, "served": how.served, "authors": how.author}
     settings = Settings({"store": store})
@@ -84,7 +84,7 @@ def lineage(
 ) -> None:
     """Follow a served answer, or all versions of a cycle, back to the rows that were learnt from. Exit code 1 where one is stale."""
     from rung.core.codec import encode
-    from rung.serving.quality.lineage import read_versions, trace
+    from rung.serving.work.lineage import read_versions, trace
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if Path(what).is_dir():
@@ -123,7 +123,7 @@ def _table(versions: list[Version]) -> str:
 
 
 def _version(version: Version, versions: list[Version], store: Store) -> str:
-    from rung.serving.quality.lineage import ancestors
+    from rung.serving.work.lineage import ancestors
 
     out = [
         f"version {version.number}: {version.rung} of run {version.run}, approved by {', '.join(version.approved) or 'nobody'}",

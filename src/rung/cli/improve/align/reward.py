@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.base.options import Json, expand
-from rung.cli.improve.align.labels import answer, label
+from rung.cli.improve.align.people.labels import answer, label
 from rung.core.parts.option import option
 from rung.core.settings import Settings
 from rung.models import Pool

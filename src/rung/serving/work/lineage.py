@@ -10,7 +10,7 @@ from pathlib import Path
 from rung.alignment.values.release import approved, artifact_hash, read_guidelines
 from rung.core.codec import decode
 from rung.core.errors import InputError
-from rung.serving.quality.cycle import CURRENT, LINEAGE, PROGRAM, RELEASE
+from rung.serving.work.cycle import CURRENT, LINEAGE, PROGRAM, RELEASE
 from rung.store import Store
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asking:
+class LabelRounds:
     """How people are asked."""
 
     ask: int = option(20, "Questions in a round.", low=1)
@@ -39,7 +39,7 @@ class Asking:
 def label(
     pool: Annotated[list[Path], typer.Argument(metavar="PAIRS...", help="Pairs of answers, in any order.")],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the run is kept.")],
-    how: Asking,
+    how: LabelRounds,
     json: Json = False,
 ) -> None:
     """Learn a reward from labels that are asked for, round by round: the pairs on which models disagree come first.

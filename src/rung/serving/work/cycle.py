@@ -65,7 +65,7 @@ class CyclePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class VersionComparison:
     """The new program less the one that is served: on the task's ``test`` examples, and on ``fresh`` lessons that were held out (None:
     there are none). ``n`` of either."""
 
@@ -83,7 +83,7 @@ class CycleState:
     number: int
     served: bool
     clearance: Clearance | None = None
-    comparison: Comparison | None = None
+    comparison: VersionComparison | None = None
     lessons: int = 0
     problems: tuple[str, ...] = ()
     note: str = ""
@@ -162,11 +162,11 @@ class Cycle:
         write_file(at / RUN, json.dumps({"run": run.id, "task": task.hash}).encode())
         return run
 
-    async def _compared(self, at: Path, task: Task, held: Sequence[Lesson], pool: Pool) -> Comparison | None:
+    async def _compared(self, at: Path, task: Task, held: Sequence[Lesson], pool: Pool) -> VersionComparison | None:
         """Both programs on the same examples; None for the first version."""
         path, current = at / COMPARED, self.folder / CURRENT
         if path.exists():
-            return decode(Comparison, json.loads(path.read_text(encoding="utf-8")))
+            return decode(VersionComparison, json.loads(path.read_text(encoding="utf-8")))
         if not current.exists():
             return None
         metric = load_metric(task.metrics[0], pool)
@@ -179,13 +179,13 @@ class Cycle:
             return paired(metric, new, old)
 
         fresh = [lesson.example for lesson in held]
-        found = Comparison(
+        found = VersionComparison(
             metric.name, await differ(task.test), await differ(fresh) if fresh else None, (len(task.test), len(fresh))
         )
         write_file(path, json.dumps(encode(found), indent=1).encode())
         return found
 
-    def _write_release(self, at: Path, comparison: Comparison | None) -> None:
+    def _write_release(self, at: Path, comparison: VersionComparison | None) -> None:
         """The gates of a version, unless people have written others."""
         if (at / RELEASE).exists():
             return

@@ -12,8 +12,8 @@ import yaml
 from rung.alignment.values.release import approve, read_guidelines
 from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.serving.quality.cycle import CURRENT, JOB, PROGRAM, RELEASE, Cycle, CycleState, open_cycle, read_lessons
-from rung.serving.quality.lineage import read_versions, trace
+from rung.serving.work.cycle import CURRENT, JOB, PROGRAM, RELEASE, Cycle, CycleState, open_cycle, read_lessons
+from rung.serving.work.lineage import read_versions, trace
 from rung.store import Store
 
 KNOWN = {"billing": ("invoice", "refund", "payment", "charge"), "login": ("password", "account", "signin", "locked")}

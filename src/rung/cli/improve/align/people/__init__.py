@@ -1,0 +1,1 @@
+"""Verbs about what people say, prefer and write."""
