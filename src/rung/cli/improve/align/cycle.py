@@ -31,6 +31,12 @@ class Cycling:
     task: str = option("", "The task that is served.", metavar="TASK")
     rung: str = option("", "The rung that is fitted for each version (default: linear).", flags=("--rung", "-r"))
     served: str = option("", "Learn from answers of this model id alone.", metavar="MODEL")
+    loss: float | None = option(
+        None,
+        "By how much a version may be worse on the test examples, its whole interval (default: 0.05).",
+        low=0,
+        high=1,
+    )
     author: tuple[str, ...] = option((), "Who may not approve (default: the machine's user).", metavar="NAME")
 
 
@@ -42,7 +48,7 @@ def cycle(folder: Folder, how: Cycling, json: Json = False, store: StoreUrl = No
     from rung.core.codec import encode
     from rung.serving.work.cycle import Cycle, open_cycle
 
-    given = {"task": how.task, "rung": how.rung, "served": how.served, "authors": how.author}
+    given = {"task": how.task, "rung": how.rung, "served": how.served, "loss": how.loss, "authors": how.author}
     settings = Settings({"store": store})
     with open_store(settings.store_url) as opened:
         plan = open_cycle(folder, given)
