@@ -24,8 +24,8 @@ from rung.core.errors import InputError
 from rung.core.system.arrays import read_arrays
 from rung.core.system.files import write_file
 from rung.core.types import Interval
+from rung.foundations.text.tfidf import save_arrays
 from rung.foundations.text.yaml import read_yaml
-from rung.foundations.tfidf import save_arrays
 from rung.metrics.stats import wilson
 from rung.safety.filter import RULES, RuleFilter, TrainedFilter, read_texts
 from rung.store import StoredDecision
