@@ -26,7 +26,7 @@ PACE = Pacing(rate=0.1, looks=0, budget=0)
 
 
 def make(pace: Pacing = PACE, **options: float) -> PairLearner:
-    return PairLearner(TablePolicy(3, 4), PAIRS, Dpo(epochs=3, pairs=4, **options), pace)  # type: ignore[arg-type]
+    return PairLearner(TablePolicy(3, 4), PAIRS, Dpo(epochs=3, pairs=4, **options), pace)
 
 
 def test_what_is_preferred_becomes_probable(tmp_path: Path) -> None:
