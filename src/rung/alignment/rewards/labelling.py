@@ -108,8 +108,10 @@ class Labelling:
                 remedy=f"answer what was asked ({QUESTIONS}) with {', '.join(ANSWERS)}",
                 code="label",
             )
-        with (self.folder / LABELS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"id": id, "better": better}) + "\n")
+        path = self.folder / LABELS
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a process that was killed
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write("\n" * torn + json.dumps({"id": id, "better": better}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
