@@ -72,4 +72,6 @@ def test_losses() -> None:
         "binary_cross_entropy": F.binary_cross_entropy_with_logits,
     }
     for name, peer in peers.items():
-        assert getattr(training, name)(logits, wanted)[0] == pytest.approx(peer(tensor, torch.tensor(wanted)).item()), name
+        assert getattr(training, name)(logits, wanted)[0] == pytest.approx(peer(tensor, torch.tensor(wanted)).item()), (
+            name
+        )

@@ -21,7 +21,10 @@ XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float), np.array([[0], [1], [1]
 STACKS: dict[str, tuple[list[Layer], tuple[int, ...]]] = {
     "dense": ([Dense(5), Tanh(), Dense(4), Sigmoid(), Dense(3)], (4,)),
     "relu": ([Dense(6), Relu(), Dense(6), Relu(0.2), Dense(3)], (4,)),
-    "pictures": ([Convolution(3), Tanh(), MaxPool(), Convolution(2, 5), Relu(0.1), Double(), Flatten(), Dense(3)], (4, 6, 2)),
+    "pictures": (
+        [Convolution(3), Tanh(), MaxPool(), Convolution(2, 5), Relu(0.1), Double(), Flatten(), Dense(3)],
+        (4, 6, 2),
+    ),
     "rnn": ([Rnn(4), Rnn(3), Last()], (5, 2)),
     "lstm": ([Lstm(4), Lstm(3), Last()], (5, 2)),
 }

@@ -65,7 +65,9 @@ class MaxPool(Layer):
         height, width, channels = picture(shape)
         if height % 2 or width % 2:
             raise InputError(
-                f"got a picture of {height} x {width}, expected even height and width", remedy="pad or cut it", code="shape"
+                f"got a picture of {height} x {width}, expected even height and width",
+                remedy="pad or cut it",
+                code="shape",
             )
         return height // 2, width // 2, channels
 

@@ -68,7 +68,7 @@ def scenes(n: int, size: int = 24, seed: int = 0) -> Scenes:
 def detector(size: int, width: int = 16, seed: int = 0) -> Network:
     """Pictures (size, size, 1) -> cells (size/4, size/4, 5 + kinds): is there one, its middle and size, its kind."""
     layers = [Convolution(width), Relu(), MaxPool(), Convolution(2 * width), Relu(), MaxPool()]
-    layers += [Convolution(2 * width), Relu(), Convolution(5 + len(KINDS), 1)]
+    layers += [Convolution(3 * width), Relu(), Convolution(3 * width), Relu(), Convolution(5 + len(KINDS), 1)]
     return Network(layers, (size, size, 1), seed)
 
 
@@ -129,10 +129,10 @@ def iou(one: Array, other: Array) -> float:
     return float(shared / either) if either > 0 else 0.0
 
 
-def matched(found: Sequence[Array], truth: Sequence[Array]) -> tuple[list[float], int]:
-    """For each true shape the IoU of the box that was matched to it (surest first, same kind, the best that is free; 0 where there is
-    none), and how many boxes were left over."""
-    values, over = [], 0
+def matched(found: Sequence[Array], truth: Sequence[Array]) -> list[float]:
+    """For each true shape the IoU of the box that was matched to it: surest first, of the same kind, the best that is free; 0 where
+    there is none."""
+    values = []
     for boxes, rows in zip(found, truth, strict=True):
         free, best = list(range(len(rows))), [0.0] * len(rows)
         for box in boxes:
@@ -141,10 +141,8 @@ def matched(found: Sequence[Array], truth: Sequence[Array]) -> tuple[list[float]
             if value > 0:
                 best[at] = value
                 free.remove(at)
-            else:
-                over += 1
         values += best
-    return values, over
+    return values
 
 
 # ---------------------------------------------------------------- segmentation

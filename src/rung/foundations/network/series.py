@@ -61,7 +61,9 @@ class Forecaster:
             )
         if self.method not in ("auto", *METHODS) or (self.method == "seasonal" and not self.season):
             known = ("auto", *METHODS) if self.season else ("auto", "naive", "lstm")
-            raise InputError(f"got method {self.method!r} with season {self.season}", remedy=f"known: {', '.join(known)}")
+            raise InputError(
+                f"got method {self.method!r} with season {self.season}", remedy=f"known: {', '.join(known)}"
+            )
 
     @property
     def needs(self) -> int:
@@ -112,7 +114,9 @@ class Forecaster:
         values = checked(history)
         if len(values) < self.needs:
             raise InputError(
-                f"got a history of {len(values)} steps, expected {self.needs}", remedy="give more of it", code="short-series"
+                f"got a history of {len(values)} steps, expected {self.needs}",
+                remedy="give more of it",
+                code="short-series",
             )
         said = self._say(self.chosen, values, np.array([len(values)]))[0]
         high, low = self._spread

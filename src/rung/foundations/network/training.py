@@ -167,7 +167,8 @@ def fit(
     plan = plan or Plan()
     if inputs.shape[0] != len(wanted) or not len(wanted):
         raise InputError(
-            f"got {inputs.shape[0]} inputs and {len(wanted)} answers", remedy="give one answer for each input, at least one"
+            f"got {inputs.shape[0]} inputs and {len(wanted)} answers",
+            remedy="give one answer for each input, at least one",
         )
     rng, optimizer = np.random.default_rng(plan.seed), Adam(plan.rate, decay=plan.decay)
     steps, curve = plan.epochs * -(-len(wanted) // plan.batch), []

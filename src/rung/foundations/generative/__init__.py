@@ -1,0 +1,1 @@
+"""Models that make things: pictures, series and melodies, each judged by what it was not trained by."""
