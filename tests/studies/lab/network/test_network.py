@@ -54,7 +54,7 @@ async def test_a_series_is_forecast(tmp_path: Path) -> None:
     file = tmp_path / "wave.txt"
     wave = 9 + np.sin(np.arange(300) * 2 * np.pi / 12)
     file.write_text("# a wave\n" + "\n".join(f"{value:.4f}" for value in wave))
-    study = ForecastSeries(str(file), horizon=3, season=12, epochs=6, out=str(tmp_path))
+    study = ForecastSeries(str(file), horizon=3, season=12, epochs=30, out=str(tmp_path))
     found = await study.measure(None, LAB)
     naive, seasonal, lstm = found.rows
     assert naive.error.value == pytest.approx(1)
