@@ -23,7 +23,7 @@ from torch import nn
 
 from rung.foundations.network.convolution import classifier, digits, learn
 from rung.foundations.network.layers import Dense, Layer, Relu
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm
 from rung.foundations.network.training import Adam, Plan, cross_entropy
 
@@ -51,7 +51,7 @@ def convolutional(shape: tuple[int, int, int]) -> nn.Sequential:
     )  # fmt: skip
 
 
-def ours(network: Network, batches: list[tuple[Any, Any]]) -> None:
+def ours(network: NeuralNetwork, batches: list[tuple[Any, Any]]) -> None:
     optimizer = Adam(1e-3)
     for x, y in batches:
         network.backward(cross_entropy(network.forward(x), y)[1])
@@ -72,7 +72,7 @@ def cpu(work: Callable[[], None]) -> float:
     return time.process_time() - started
 
 
-def compare(name: str, pair: tuple[Network, nn.Module], shape: tuple[int, ...], steps: int, rounds: int) -> None:
+def compare(name: str, pair: tuple[NeuralNetwork, nn.Module], shape: tuple[int, ...], steps: int, rounds: int) -> None:
     data = [(RNG.normal(size=(32, *shape)).astype(np.float32), RNG.integers(10, size=32)) for _ in range(steps)]
     pictures = len(shape) == 3
     peer = [(torch.tensor(x.transpose(0, 3, 1, 2).copy() if pictures else x), torch.tensor(y)) for x, y in data]
@@ -114,7 +114,7 @@ def table(rounds: int) -> None:
     print(f"{'':34} {'ours':>8} {'torch':>8} {'ratio':>6}")
     dense: list[Layer] = [Dense(256), Relu(), Dense(256), Relu(), Dense(10)]
     peer = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
-    compare("three dense layers, 64-256-256-10", (Network(dense, (64,)), peer), (64,), 200, rounds)
+    compare("three dense layers, 64-256-256-10", (NeuralNetwork(dense, (64,)), peer), (64,), 200, rounds)
     shape = digits()[0][0].shape[1:]
     compare("convolutional, 8 x 8", (classifier(shape, 10, 32), convolutional(shape)), shape, 40, rounds)
     shape = (28, 28, 1)
@@ -122,7 +122,7 @@ def table(rounds: int) -> None:
     lstm: list[Layer] = [Lstm(32), Last(), Dense(10)]
     compare(
         "LSTM, 48 steps, 32 cells",
-        (Network(lstm, (48, 2)), nn.Sequential(TorchLast(2, 32), nn.Linear(32, 10))),
+        (NeuralNetwork(lstm, (48, 2)), nn.Sequential(TorchLast(2, 32), nn.Linear(32, 10))),
         (48, 2),
         20,
         rounds,

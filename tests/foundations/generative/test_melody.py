@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from rung.core.errors import InputError
-from rung.foundations.generative.melody import MelodyModel, Tune, copied, parse, tunes, written
+from rung.foundations.generative.melody import Melody, MelodyModel, copied, parse, tunes, written
 from rung.foundations.generative.midi import Note
 from rung.foundations.network.training import Plan
 
 
 def test_notes_are_read() -> None:
     (tune,) = parse("# a comment\n\nA: tune: C2^F,c'3 z|B")
-    assert tune == Tune("A: tune", (Note(60, 2), Note(54, 1), Note(84, 3), Note(None, 1), Note(71, 1)))
+    assert tune == Melody("A: tune", (Note(60, 2), Note(54, 1), Note(84, 3), Note(None, 1), Note(71, 1)))
 
 
 @pytest.mark.parametrize("line", ["no notes", "x: ", "x: C2 H4", ": C2", "x: C2x"])
@@ -31,21 +31,21 @@ def test_the_tunes_that_come_along() -> None:
 
 
 def test_the_longest_run_that_was_copied() -> None:
-    a, b = Tune("a", tuple(Note(60 + at, 1) for at in range(9))), Tune("b", tuple(Note(60, 2) for _ in range(4)))
+    a, b = Melody("a", tuple(Note(60 + at, 1) for at in range(9))), Melody("b", tuple(Note(60, 2) for _ in range(4)))
     assert copied([Note(50, 1), *a.notes[2:7], Note(50, 1)], [b, a]) == (5, "a")
     assert copied([Note(50, 1)], [a, b]) == (0, "")
 
 
 def test_a_model_foresees_what_it_heard() -> None:
     up, down = tuple(Note(60 + at, 1) for at in range(12)), tuple(Note(71 - at, 1) for at in range(12))
-    known = [Tune(str(at), (up, down)[at % 2]) for at in range(12)]
+    known = [Melody(str(at), (up, down)[at % 2]) for at in range(12)]
     model = MelodyModel.fit(known, 16, Plan(60, batch=6, rate=2e-2))
     assert model.bits(known[0]) < 0.3
-    assert model.bits(Tune("x", up[:6] + down[:6])) > 1
+    assert model.bits(Melody("x", up[:6] + down[:6])) > 1
     made = model.sample(1)
     assert made == model.sample(1)
     assert copied(made, known)[0] >= 8
     with pytest.raises(InputError):
-        model.bits(Tune("unknown", (Note(1, 1),)))
+        model.bits(Melody("unknown", (Note(1, 1),)))
     with pytest.raises(InputError):
         MelodyModel.fit(known[:1])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rung.foundations.language.training import TrainingPlan
 from scipy.linalg import sqrtm
 
 from rung.core.errors import FitError, InputError
 from rung.foundations.generative import diffusion, gan
-from rung.foundations.generative.diffusion import DiffusionPlan, Schedule
+from rung.foundations.generative.diffusion import DiffusionPlan, NoiseSchedule
 from rung.foundations.generative.gan import GanPlan
-from rung.foundations.generative.judge import Judge, frechet, nearest, novelty
+from rung.foundations.generative.judge import PictureJudge, frechet, nearest, novelty
 from rung.foundations.generative.pixels import PixelTransformer
+from rung.foundations.language.training import TrainingPlan
 from rung.foundations.network.convolution import digits
 from rung.foundations.network.training import Plan
 
@@ -48,7 +48,7 @@ def test_copies_are_seen() -> None:
 
 
 def test_the_forward_process_is_its_closed_form() -> None:
-    schedule, x = Schedule.cosine(30), np.full((20_000, 1), 0.8)
+    schedule, x = NoiseSchedule.cosine(30), np.full((20_000, 1), 0.8)
     assert schedule.kept[0] == 1
     assert schedule.kept[-1] < 1e-3
     for t in (1, 12, 30):
@@ -120,7 +120,7 @@ def test_a_transformer_makes_pictures_pixel_by_pixel() -> None:
 
 def test_a_judge_of_digits() -> None:
     (pictures, labels), (held, truth) = digits()
-    judge = Judge.fit(pictures, labels, Plan(3, batch=32, rate=4e-3))
+    judge = PictureJudge.fit(pictures, labels, Plan(3, batch=32, rate=4e-3))
     assert judge.agrees(held, truth).mean() > 0.9
     real, noise = judge.distance(pictures[:400], held), judge.distance(RNG.uniform(size=(400, 8, 8, 1)), held)
     assert real < 0.3 * noise

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from rung.core.errors import InputError
-from rung.foundations.network.series import Forecaster, forecast
+from rung.foundations.network.series import SeriesForecaster, forecast
 
 RNG = np.random.default_rng(0)
 DAYS = 50 + 20 * np.sin(np.arange(500) * 2 * np.pi / 24) + RNG.normal(0, 1, 500)
 
 
 def test_a_wave_is_foreseen_better_than_by_naive_methods() -> None:
-    model = Forecaster(4, 24, window=12, units=12, epochs=40).fit(DAYS[:400])
+    model = SeriesForecaster(4, 24, window=12, units=12, epochs=40).fit(DAYS[:400])
     starts = np.arange(400, 497, 4)
     truth = np.array([DAYS[at : at + 4] for at in starts])
     off = {name: np.abs(model.each(DAYS, starts, name) - truth).mean() for name in model.errors}
@@ -27,7 +27,7 @@ def test_a_wave_is_foreseen_better_than_by_naive_methods() -> None:
 
 
 def test_what_comes_is_not_seen() -> None:
-    model = Forecaster(3, 24, window=8, units=4, epochs=1).fit(DAYS[:200])
+    model = SeriesForecaster(3, 24, window=8, units=4, epochs=1).fit(DAYS[:200])
     other = DAYS.copy()
     other[300:] = 1e6
     for name in model.errors:
@@ -36,9 +36,9 @@ def test_what_comes_is_not_seen() -> None:
 
 def test_naive_and_seasonal_are_what_they_say() -> None:
     series = np.arange(200.0)
-    model = Forecaster(5, 3, window=4, method="seasonal").fit(series)
+    model = SeriesForecaster(5, 3, window=4, method="seasonal").fit(series)
     assert model.predict(series).values.tolist() == [197, 198, 199, 197, 198]
-    assert Forecaster(2, window=4, method="naive").fit(series).predict(series).values.tolist() == [199, 199]
+    assert SeriesForecaster(2, window=4, method="naive").fit(series).predict(series).values.tolist() == [199, 199]
 
 
 def test_a_random_walk_leaves_nothing_to_learn() -> None:
@@ -65,5 +65,5 @@ def test_a_constant_series_goes_on() -> None:
 )
 def test_bad_input(series: Any, options: dict[str, Any], code: str) -> None:
     with pytest.raises(InputError) as caught:
-        Forecaster(**options).fit(series)
+        SeriesForecaster(**options).fit(series)
     assert caught.value.code == code

@@ -10,7 +10,7 @@ import pytest
 from rung.foundations.network import training
 from rung.foundations.network.convolution import Convolution, MaxPool
 from rung.foundations.network.layers import Layer
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Lstm, Rnn
 
 torch = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ def near(ours: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_convolution_and_pooling(size: int) -> None:
     layer = Convolution(4, size)
-    network = Network([layer, MaxPool()], (6, 8, 3))
+    network = NeuralNetwork([layer, MaxPool()], (6, 8, 3))
     x = RNG.normal(size=(2, 6, 8, 3)).astype(np.float32)
     kernel = layer.weights["w"].reshape(size, size, 3, 4).transpose(3, 2, 0, 1).copy()
     inputs, weights = (torch.tensor(a, requires_grad=True) for a in (x.transpose(0, 3, 1, 2).copy(), kernel))
@@ -42,7 +42,7 @@ def test_convolution_and_pooling(size: int) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(Rnn, "RNN"), (Lstm, "LSTM")])
 def test_recurrent_layers(ours: type[Layer], theirs: str) -> None:
     layer = ours(5)  # type: ignore[call-arg]
-    network = Network([layer], (7, 3))
+    network = NeuralNetwork([layer], (7, 3))
     peer = getattr(torch.nn, theirs)(3, 5, batch_first=True)
     with torch.no_grad():
         for name, value in (("weight_ih_l0", "x"), ("weight_hh_l0", "h"), ("bias_ih_l0", "b")):

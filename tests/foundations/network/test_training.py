@@ -11,7 +11,7 @@ from rung.core.errors import FitError, InputError
 from rung.foundations.network import training
 from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Dense, Embedding, Flatten, Layer, Relu, Sigmoid, Tanh
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm, Rnn
 from rung.foundations.network.training import Adam, Plan, RmsProp, Sgd, check_gradients, fit
 
@@ -34,7 +34,7 @@ STACKS: dict[str, tuple[list[Layer], tuple[int, ...]]] = {
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "binary_cross_entropy", "cross_entropy"])
 def test_gradients_equal_finite_differences(name: str, loss: str) -> None:
     layers, shape = STACKS[name]
-    network = Network(layers, shape, seed=3, dtype=np.float64)
+    network = NeuralNetwork(layers, shape, seed=3, dtype=np.float64)
     network.vector += RNG.normal(0, 0.1, network.parameters)  # no sum lies on the very bend of a ReLU
     x = RNG.normal(size=(4, *shape))
     wanted = np.array([0, 2, -1, 1]) if loss == "cross_entropy" else RNG.uniform(size=(4, 3))
@@ -42,7 +42,7 @@ def test_gradients_equal_finite_differences(name: str, loss: str) -> None:
 
 
 def test_gradients_of_an_embedding_add_up_over_its_uses() -> None:
-    network = Network([Embedding(6, 4), Lstm(3), Dense(6)], (5,), dtype=np.float64)
+    network = NeuralNetwork([Embedding(6, 4), Lstm(3), Dense(6)], (5,), dtype=np.float64)
     x = np.array([[0, 1, 1, 5, 0], [2, 2, 2, 2, 2]])
     assert check_gradients(network, (x, np.roll(x, 1, 1)), training.cross_entropy) < 1e-6
 
@@ -52,7 +52,7 @@ def test_a_wrong_gradient_is_found() -> None:
         def backward(self, slope: Any, inputs: bool = True) -> Any:
             return slope
 
-    network = Network([Dense(3), Wrong(), Dense(1)], (2,), dtype=np.float64)
+    network = NeuralNetwork([Dense(3), Wrong(), Dense(1)], (2,), dtype=np.float64)
     assert check_gradients(network, XOR, training.squared_error) > 1e-3
 
 
@@ -60,7 +60,7 @@ def test_a_wrong_gradient_is_found() -> None:
 def test_xor_needs_a_hidden_layer(bend: type[Layer]) -> None:
     losses = []
     for layers in ([Dense(8), bend(), Dense(1)], [Dense(1)]):
-        network = Network(layers, (2,), seed=1)
+        network = NeuralNetwork(layers, (2,), seed=1)
         fit(network, XOR, training.binary_cross_entropy, Plan(epochs=400, batch=4, rate=0.05))
         losses.append(training.binary_cross_entropy(network.forward(XOR[0]), XOR[1])[0])
         if len(losses) == 1:
@@ -87,19 +87,19 @@ def test_optimizers_step_as_torch_does() -> None:
 
 
 def test_inputs_of_another_shape_are_refused() -> None:
-    network = Network([Convolution(2), MaxPool()], (4, 4, 1))
+    network = NeuralNetwork([Convolution(2), MaxPool()], (4, 4, 1))
     with pytest.raises(InputError) as caught:
         network.forward(np.zeros((1, 5, 4, 1)))
     assert caught.value.code == "shape"
     for layers, shape in (([Convolution(2)], (4, 4)), ([MaxPool()], (3, 4, 1)), ([Lstm(2)], (4,)), ([Dense(2)], ())):
         with pytest.raises(InputError):
-            Network(layers, shape)  # type: ignore[arg-type]
+            NeuralNetwork(layers, shape)  # type: ignore[arg-type]
     with pytest.raises(InputError):
         fit(network, (np.zeros((2, 4, 4, 1)), np.zeros(3)), training.squared_error)
 
 
 def test_a_training_that_diverges_says_so_and_keeps_the_weights_of_before() -> None:
-    network = Network([Dense(1)], (2,))
+    network = NeuralNetwork([Dense(1)], (2,))
     before = network.vector.copy()
     with pytest.raises(FitError) as caught, np.errstate(all="ignore"):
         fit(network, (np.full((8, 2), 1e30, np.float32), np.zeros((8, 1))), training.squared_error, Plan(rate=1e10))
@@ -109,7 +109,7 @@ def test_a_training_that_diverges_says_so_and_keeps_the_weights_of_before() -> N
 
 def test_weights_come_back_from_their_arrays() -> None:
     layers = STACKS["lstm"][0]
-    one, other = Network(layers, (5, 2), seed=1), Network([Lstm(4), Lstm(3), Last()], (5, 2), seed=2)
+    one, other = NeuralNetwork(layers, (5, 2), seed=1), NeuralNetwork([Lstm(4), Lstm(3), Last()], (5, 2), seed=2)
     kept = {name: w.copy() for name, w in one.arrays().items()}
     x = RNG.normal(size=(2, 5, 2))
     assert (other.restore(kept).forward(x) == one.forward(x)).all()

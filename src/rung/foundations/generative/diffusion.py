@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, InputError
 from rung.foundations.network.layers import Array, Dense, Relu
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.training import Adam, squared_error
 
 
 @dataclass(frozen=True)
-class Schedule:
+class NoiseSchedule:
     """Noise in T steps: ``kept[t]`` is A of the first t steps (kept[0] is 1), of shape (T + 1,)."""
 
     kept: NDArray[np.float64]
 
     @classmethod
-    def cosine(cls, steps: int = 200) -> Schedule:
+    def cosine(cls, steps: int = 200) -> NoiseSchedule:
         """Raises InputError for fewer than two steps."""
         if steps < 2:
             raise InputError(f"got {steps} steps of noise", remedy="take 2 or more")
@@ -73,8 +73,8 @@ class DiffusionPlan:
 class Diffusion:
     """A trained model of rows of ``width`` numbers, of ``classes`` kinds (0: none)."""
 
-    network: Network
-    schedule: Schedule
+    network: NeuralNetwork
+    schedule: NoiseSchedule
     width: int
     classes: int
     curve: list[float]
@@ -120,11 +120,11 @@ def train(
             remedy="flatten each example and scale it",
             code="shape",
         )
-    schedule, rng = Schedule.cosine(plan.noise), np.random.default_rng(plan.seed)
+    schedule, rng = NoiseSchedule.cosine(plan.noise), np.random.default_rng(plan.seed)
     classes, width = (0 if labels is None else int(labels.max()) + 1), rows.shape[1]
     asked = np.zeros(len(rows), np.int64) if labels is None else labels
     layers = [Dense(plan.units), Relu(), Dense(plan.units), Relu(), Dense(plan.units), Relu(), Dense(width, gain=0.3)]
-    model = Diffusion(Network(layers, (width + CLOCK + classes,), plan.seed), schedule, width, classes, [])
+    model = Diffusion(NeuralNetwork(layers, (width + CLOCK + classes,), plan.seed), schedule, width, classes, [])
     network, optimizer, kept, total = model.network, Adam(plan.rate), model.network.vector.copy(), 0.0
     for step in range(1, plan.steps + 1):
         chosen = rng.integers(len(rows), size=plan.batch)

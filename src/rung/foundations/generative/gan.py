@@ -16,7 +16,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.foundations.generative.judge import frechet
 from rung.foundations.network.layers import Array, Dense, Relu, Sigmoid
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.training import Adam, binary_cross_entropy
 
 COLLAPSED = 0.2
@@ -52,7 +52,7 @@ class GanLook:
 class Gan:
     """A trained generator for ``classes`` kinds of pictures of ``shape``. ``stopped`` says why training ended early, or is empty."""
 
-    generator: Network
+    generator: NeuralNetwork
     shape: tuple[int, ...]
     classes: int
     noise: int
@@ -83,12 +83,14 @@ def train(
     real = pictures.reshape(len(pictures), -1).astype(np.float32)
     classes, width, rng = int(labels.max()) + 1, real.shape[1], np.random.default_rng(plan.seed)
     units, n = plan.units, plan.batch
-    generator = Network(
+    generator = NeuralNetwork(
         [Dense(units), Relu(0.2), Dense(units), Relu(0.2), Dense(width, gain=0.3), Sigmoid()],
         (plan.noise + classes,),
         plan.seed,
     )
-    critic = Network([Dense(units), Relu(0.2), Dense(units), Relu(0.2), Dense(1)], (width + classes,), plan.seed + 1)
+    critic = NeuralNetwork(
+        [Dense(units), Relu(0.2), Dense(units), Relu(0.2), Dense(1)], (width + classes,), plan.seed + 1
+    )
     makes, judges = Adam(plan.rate, 0.5), Adam(plan.rate, 0.5)
     gan = Gan(generator, pictures.shape[1:], classes, plan.noise, [])
     kept = np.inf, generator.vector.copy()

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from rung.foundations.network.convolution import learn
 from rung.foundations.network.layers import Array
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.training import Plan
 
 
 @dataclass(frozen=True)
-class Judge:
+class PictureJudge:
     """A classifier, and the real pictures that it was trained on."""
 
-    network: Network
+    network: NeuralNetwork
     real: Array
 
     @classmethod
-    def fit(cls, pictures: Array, labels: Array, plan: Plan | None = None) -> Judge:
+    def fit(cls, pictures: Array, labels: Array, plan: Plan | None = None) -> PictureJudge:
         """Train it on real pictures (n, height, width, channels)."""
         return cls(learn(pictures, labels, plan), pictures)
 

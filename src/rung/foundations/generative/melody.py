@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rung.core.errors import InputError
 from rung.foundations.generative.midi import Note
 from rung.foundations.network.layers import Dense, Embedding
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Lstm
 from rung.foundations.network.training import Plan, cross_entropy, fit
 
@@ -28,7 +28,7 @@ _LETTERS = {pitch % 12: letter for letter, pitch in _SCALE.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Tune:
+class Melody:
     """A named melody."""
 
     name: str
@@ -36,12 +36,12 @@ class Tune:
 
 
 @cache
-def tunes() -> tuple[Tune, ...]:
+def tunes() -> tuple[Melody, ...]:
     """The traditional tunes that come along (public domain)."""
     return parse((files("rung.foundations.generative") / "tunes.txt").read_text(encoding="utf-8"))
 
 
-def parse(text: str) -> tuple[Tune, ...]:
+def parse(text: str) -> tuple[Melody, ...]:
     """Tunes from lines ``NAME: NOTES``, notes in the part of ABC notation that tunes.txt explains; lines with # are left out.
 
     Raises InputError naming the line where it is something else.
@@ -55,7 +55,7 @@ def parse(text: str) -> tuple[Tune, ...]:
         if not name or not said or re.sub(_SYMBOL, "", said):
             left = re.sub(_SYMBOL, "", said)[:20] if name else line[:20]
             raise InputError(f"line {number} has {left!r}", remedy="write NAME: C2C2G2G2 A2A2G4", line=number)
-        found.append(Tune(name, tuple(_note(*match) for match in _SYMBOL.findall(said))))
+        found.append(Melody(name, tuple(_note(*match) for match in _SYMBOL.findall(said))))
     return tuple(found)
 
 
@@ -86,10 +86,10 @@ class MelodyModel:
     """Predicts notes of ``symbols``; symbol 0 is the end of a tune and what stands before its beginning."""
 
     symbols: list[Note]
-    network: Network
+    network: NeuralNetwork
 
     @classmethod
-    def fit(cls, training: Sequence[Tune], units: int = 64, plan: Plan | None = None) -> MelodyModel:
+    def fit(cls, training: Sequence[Melody], units: int = 64, plan: Plan | None = None) -> MelodyModel:
         """Learn from tunes. Raises InputError for fewer than two, or for fewer than two symbols in all."""
         symbols = sorted({note for tune in training for note in tune.notes}, key=lambda n: (n.pitch or 0, n.length))
         if len(training) < 2 or len(symbols) < 2:
@@ -99,13 +99,13 @@ class MelodyModel:
             )
         longest = max(len(tune.notes) for tune in training) + 1
         layers = [Embedding(len(symbols) + 1, 32), Lstm(units), Dense(len(symbols) + 1)]
-        model = cls(symbols, Network(layers, (longest,), plan.seed if plan else 0))
+        model = cls(symbols, NeuralNetwork(layers, (longest,), plan.seed if plan else 0))
         rows = [model._row(tune, longest) for tune in training]
         data = np.array([said for said, _ in rows]), np.array([wanted for _, wanted in rows])
         fit(model.network, data, cross_entropy, plan or Plan(epochs=120, batch=8, rate=6e-3, decay=1e-2))
         return model
 
-    def _row(self, tune: Tune, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _row(self, tune: Melody, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """What is seen and what is next, of shape (length,); -1 is behind the end."""
         known = {note: at for at, note in enumerate(self.symbols, 1)}
         ids = [known.get(note, 0) for note in tune.notes]
@@ -113,10 +113,10 @@ class MelodyModel:
         seen[1 : len(ids) + 1], wanted[: len(ids) + 1] = ids, [*ids, 0]
         return seen, wanted
 
-    def bits(self, tune: Tune) -> float:
+    def bits(self, tune: Melody) -> float:
         """Mean bits a symbol, the end included, of a tune; notes that it does not know are left out. Raises InputError for a tune
         longer than the longest that it learnt, or of unknown notes only."""
-        known = Tune(tune.name, tuple(note for note in tune.notes if note in set(self.symbols)))
+        known = Melody(tune.name, tuple(note for note in tune.notes if note in set(self.symbols)))
         if not known.notes or len(known.notes) >= self.network.shape[0]:
             raise InputError(
                 f"{tune.name} has {len(known.notes)} known notes, expected 1 to {self.network.shape[0] - 1}",
@@ -141,7 +141,7 @@ class MelodyModel:
         return tuple(self.symbols[at - 1] for at in out[1:] if at)
 
 
-def copied(notes: Sequence[Note], training: Sequence[Tune]) -> tuple[int, str]:
+def copied(notes: Sequence[Note], training: Sequence[Melody]) -> tuple[int, str]:
     """The longest run of notes that also stands in a tune, and in which."""
     best = 0, ""
     for tune in training:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Dense, Flatten, Layer, Relu, Shape
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.training import Plan, cross_entropy, fit
 
 
@@ -114,14 +114,14 @@ def picture(shape: Shape) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def classifier(shape: Shape, classes: int, width: int = 16, seed: int = 0) -> Network:
+def classifier(shape: Shape, classes: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
     """Convolution, pooling, convolution, pooling, two dense layers: LeNet's order (LeCun et al. 1998), for pictures of ``shape``
     whose sides can be halved twice."""
     layers = [Convolution(width), Relu(), MaxPool(), Convolution(2 * width), Relu(), MaxPool(), Flatten()]
-    return Network([*layers, Dense(4 * width), Relu(), Dense(classes)], shape, seed)
+    return NeuralNetwork([*layers, Dense(4 * width), Relu(), Dense(classes)], shape, seed)
 
 
-def learn(pictures: Array, labels: Array, plan: Plan | None = None, width: int = 16) -> Network:
+def learn(pictures: Array, labels: Array, plan: Plan | None = None, width: int = 16) -> NeuralNetwork:
     """A ``classifier`` of ``pictures`` (n, height, width, channels) with ``labels`` 0, 1, ... (n,)."""
     plan = plan or Plan(epochs=20, batch=32, rate=3e-3, change=shifted)
     network = classifier(pictures.shape[1:], int(labels.max()) + 1, width, plan.seed)

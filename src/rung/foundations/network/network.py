@@ -11,7 +11,7 @@ from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Layer, Shape
 
 
-class Network:
+class NeuralNetwork:
     """A stack of layers for inputs of ``shape`` (without the batch).
 
     ``vector`` holds every weight and ``slopes`` every gradient; the layers' own arrays are views into them, so that an optimizer
@@ -69,7 +69,7 @@ class Network:
         """The weights by name, ``0.w`` and so on."""
         return {f"{at}.{name}": w for at, layer in enumerate(self.layers) for name, w in layer.weights.items()}
 
-    def restore(self, arrays: Mapping[str, Array]) -> Network:
+    def restore(self, arrays: Mapping[str, Array]) -> NeuralNetwork:
         """Take the weights that ``arrays`` gave. Raises KeyError or ValueError where they are of another network."""
         for name, view in self.arrays().items():
             if arrays[name].shape != view.shape or not np.isfinite(arrays[name]).all():

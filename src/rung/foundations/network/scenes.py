@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rung.core.errors import InputError
 from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Array, Relu, sigmoid
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.training import cross_entropy
 
 KINDS = ("disc", "square", "ring")
@@ -65,11 +65,11 @@ def scenes(n: int, size: int = 24, seed: int = 0) -> Scenes:
 # ---------------------------------------------------------------- detection
 
 
-def detector(size: int, width: int = 16, seed: int = 0) -> Network:
+def detector(size: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
     """Pictures (size, size, 1) -> cells (size/4, size/4, 5 + kinds): is there one, its middle and size, its kind."""
     layers = [Convolution(width), Relu(), MaxPool(), Convolution(2 * width), Relu(), MaxPool()]
     layers += [Convolution(3 * width), Relu(), Convolution(3 * width), Relu(), Convolution(5 + len(KINDS), 1)]
-    return Network(layers, (size, size, 1), seed)
+    return NeuralNetwork(layers, (size, size, 1), seed)
 
 
 def cells(boxes: Sequence[Array], size: int) -> Array:
@@ -148,11 +148,11 @@ def matched(found: Sequence[Array], truth: Sequence[Array]) -> list[float]:
 # ---------------------------------------------------------------- segmentation
 
 
-def segmenter(size: int, width: int = 16, seed: int = 0) -> Network:
+def segmenter(size: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
     """Pictures (size, size, 1) -> logits of ground and kinds for each pixel."""
     layers = [Convolution(width), Relu(), MaxPool(), Convolution(2 * width), Relu(), Convolution(2 * width), Relu()]
     layers += [Double(), Convolution(width), Relu(), Convolution(1 + len(KINDS), 1)]
-    return Network(layers, (size, size, 1), seed)
+    return NeuralNetwork(layers, (size, size, 1), seed)
 
 
 def mask_iou(found: Array, truth: Array) -> list[float]:

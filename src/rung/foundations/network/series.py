@@ -1,7 +1,7 @@
 """What comes next in a series of numbers: an LSTM that reads a window and says all of the next ``horizon`` steps at once.
 
 It says how far each step will be from the last one seen, so that it has only to learn what the naive forecast (nothing changes) misses;
-with a ``season`` it also sees how the series went on from the same point a season ago. Its rivals are the naive forecast and the
+with a ``season`` it also sees how far the series went from the same point a season ago. Its rivals are the naive forecast and the
 seasonal one (as a season ago: Hyndman and Athanasopoulos 2021, 5.2). The last fifth of what it is fitted on is kept to choose among the
 three and to say how far off they are; where the network is no better, ``auto`` does not use it.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Dense
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm
 from rung.foundations.network.training import Plan, absolute_error, fit
 
@@ -25,7 +25,7 @@ METHODS = ("naive", "seasonal", "lstm")
 
 
 @dataclass(frozen=True)
-class Forecast:
+class SeriesForecast:
     """The next steps; ``low`` and ``high`` hold 80% of the errors seen while choosing. ``errors``: mean absolute error of each method
     there, in the series' own unit."""
 
@@ -37,10 +37,10 @@ class Forecast:
 
 
 @dataclass
-class Forecaster:
+class SeriesForecaster:
     """Forecasts ``horizon`` steps from a history; ``season`` is the number of steps after which things repeat (0: they do not).
 
-    >>> Forecaster(6, season=24).fit(counts).predict(counts[-48:]).values  # doctest: +SKIP
+    >>> SeriesForecaster(6, season=24).fit(counts).predict(counts[-48:]).values  # doctest: +SKIP
     """
 
     horizon: int
@@ -68,9 +68,9 @@ class Forecaster:
     @property
     def needs(self) -> int:
         """Steps of history that a forecast reads."""
-        return max(self.window, self.season + self.window - self.horizon, self.season)
+        return max(self.window, self.season + self.window - self.horizon, self.season + 1)
 
-    def fit(self, series: Sequence[float] | Array) -> Forecaster:
+    def fit(self, series: Sequence[float] | Array) -> SeriesForecaster:
         """Learn from a series. Raises InputError where it is too short, or holds what is no number."""
         values = checked(series)
         least = self.needs + 12 * self.horizon + 8
@@ -88,7 +88,7 @@ class Forecaster:
         seen, tried = starts[: -kept - self.horizon + 1], starts[-kept:]
         wanted = (truth[: len(seen)] - values[seen - 1][:, None]) / self._scale
         layers = [Lstm(self.units), Last(), Dense(self.horizon, gain=0.1)]
-        self._network = Network(layers, (self.window, 2 if self.season else 1), self.seed)
+        self._network = NeuralNetwork(layers, (self.window, 2 if self.season else 1), self.seed)
         best, inputs, ahead = (np.inf, self._network.vector.copy()), self._inputs(values, tried), truth[-kept:]
 
         def watch(epoch: int, loss: float) -> bool:
@@ -109,7 +109,7 @@ class Forecaster:
         self._spread = np.quantile(off[self.chosen], [0.9, 0.1], axis=0)
         return self
 
-    def predict(self, history: Sequence[float] | Array) -> Forecast:
+    def predict(self, history: Sequence[float] | Array) -> SeriesForecast:
         """The steps that follow ``history``, whose last ``needs`` steps are read. Raises InputError for a shorter one."""
         values = checked(history)
         if len(values) < self.needs:
@@ -120,7 +120,7 @@ class Forecaster:
             )
         said = self._say(self.chosen, values, np.array([len(values)]))[0]
         high, low = self._spread
-        return Forecast(said, said - high, said - low, self.chosen, dict(self.errors))
+        return SeriesForecast(said, said - high, said - low, self.chosen, dict(self.errors))
 
     def each(self, series: Sequence[float] | Array, starts: Array, method: str) -> NDArray[np.float64]:
         """Forecasts of one method from each of ``starts`` (the first step that is not known, at least ``needs``), of shape
@@ -140,21 +140,23 @@ class Forecaster:
         return last[:, None] + self._network.predict(inputs).astype(np.float64) * self._scale
 
     def _inputs(self, values: Array, starts: Array) -> NDArray[np.float32]:
-        """The window before each start, and the same a season ago but ``horizon`` steps later, as distances from the last step."""
+        """The window before each start as distances from its last step; and the window of a season before, ``horizon`` steps later,
+        as distances from what was a season before that last step: how things went on then."""
         back = starts[:, None] + np.arange(-self.window, 0)
-        channels = [values[back]]
+        channels = [values[back] - values[starts - 1][:, None]]
         if self.season:
-            channels.append(values[np.minimum(back - self.season + self.horizon, starts[:, None] - 1)])
-        inputs = (np.stack(channels, -1) - values[starts - 1][:, None, None]) / self._scale
+            then = np.minimum(back - self.season + self.horizon, starts[:, None] - 1)
+            channels.append(values[then] - values[starts - 1 - self.season][:, None])
+        inputs = np.stack(channels, -1) / self._scale
         return np.asarray(np.clip(inputs, -20, 20), np.float32)
 
 
-def forecast(series: Sequence[float] | Array, horizon: int, *, season: int = 0, seed: int = 0) -> Forecast:
+def forecast(series: Sequence[float] | Array, horizon: int, *, season: int = 0, seed: int = 0) -> SeriesForecast:
     """Fit on a series and say its next ``horizon`` steps by the method that did best on its last fifth.
 
     Raises InputError for a series that is too short or holds what is no number.
     """
-    return Forecaster(horizon, season, seed=seed).fit(series).predict(series)
+    return SeriesForecaster(horizon, season, seed=seed).fit(series).predict(series)
 
 
 def checked(series: Sequence[float] | Array) -> NDArray[np.float64]:

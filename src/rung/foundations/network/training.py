@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, InputError
 from rung.foundations.network.layers import Array, sigmoid
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
 """(outputs, wanted) -> mean loss and its slope by the outputs, of their shape."""
@@ -152,7 +152,7 @@ class Plan:
 
 
 def fit(
-    network: Network,
+    network: NeuralNetwork,
     data: tuple[Any, Array],
     loss: Loss,
     plan: Plan | None = None,
@@ -197,7 +197,7 @@ def fit(
     return curve
 
 
-def check_gradients(network: Network, data: tuple[Array, Array], loss: Loss, step: float = 1e-6) -> float:
+def check_gradients(network: NeuralNetwork, data: tuple[Array, Array], loss: Loss, step: float = 1e-6) -> float:
     """The largest difference between a gradient of ``backward`` and the central difference of the loss, over all weights and the
     inputs where they are real numbers, relative to the largest gradient. Needs a network in float64."""
     inputs, wanted = data

@@ -12,8 +12,8 @@ from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.foundations.baselines.linear import regress
-from rung.foundations.generative.diffusion import Diffusion, DiffusionPlan, Schedule, train
-from rung.foundations.generative.judge import Judge, Novelty, frechet, novelty
+from rung.foundations.generative.diffusion import Diffusion, DiffusionPlan, NoiseSchedule, train
+from rung.foundations.generative.judge import Novelty, PictureJudge, frechet, novelty
 from rung.foundations.generative.png import curves, png, sheet
 from rung.foundations.network.convolution import digits, shifted
 from rung.foundations.network.layers import Array
@@ -91,7 +91,7 @@ class DiffuseDigits(Experiment[DiffusionFound]):
         lab.progress(Progress(self.name, 0, 3, "forward"))
         off, spread, repeated = self._forward(pictures[0].ravel() * 2 - 1)
         lab.progress(Progress(self.name, 1, 3, "digits"))
-        judge = Judge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         with timed() as clock:
             plan = DiffusionPlan(self.steps, seed=self.seed)
             model = train(pictures.reshape(len(pictures), -1) * 2 - 1, labels, plan)
@@ -120,7 +120,7 @@ class DiffuseDigits(Experiment[DiffusionFound]):
         )
 
     def _forward(self, digit: Array, repeated: int = 20_000) -> tuple[float, float, int]:
-        rng, schedule, off, spread = np.random.default_rng(self.seed), Schedule.cosine(50), 0.0, 0.0
+        rng, schedule, off, spread = np.random.default_rng(self.seed), NoiseSchedule.cosine(50), 0.0, 0.0
         x, kept = np.tile(digit[:16].astype(np.float64), (repeated, 1)), schedule.kept
         for t in (10, 25, 50):
             noised = schedule.chain(x, t, rng)

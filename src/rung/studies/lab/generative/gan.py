@@ -10,7 +10,7 @@ from rung.core.parts.option import option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.foundations.generative.gan import Gan, GanLook, GanPlan, train
-from rung.foundations.generative.judge import Judge, Novelty, novelty
+from rung.foundations.generative.judge import Novelty, PictureJudge, novelty
 from rung.foundations.generative.png import png, sheet
 from rung.foundations.network.convolution import digits, learn, shifted
 from rung.foundations.network.layers import Array
@@ -67,7 +67,7 @@ class AdversarialDigits(Experiment[GanFound]):
     steps: int = option(6000, "Steps of training.", low=10)
     few: int = option(100, "Real digits of the augmentation test.", low=20, high=1000)
     draws: int = option(3, "Draws of those few, each with a GAN of its own.", low=1)
-    failing: float = option(30.0, "Times the rate of the training that is to go wrong.", low=1)
+    failing: float = option(300.0, "Times the rate of the training that is to go wrong.", low=1)
     out: str = option("", "Folder for a PNG file of what it made.")
     seed: int = option(0, "Seed of every random choice.")
 
@@ -75,7 +75,7 @@ class AdversarialDigits(Experiment[GanFound]):
         """Raises InputError for a folder that cannot be written."""
         (pictures, labels), (held, truth) = digits(self.seed)
         lab.progress(Progress(self.name, 0, 3, "judge"))
-        judge = Judge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         lab.progress(Progress(self.name, 1, 3, "gan"))
         plan = GanPlan(self.steps, seed=self.seed)
         with timed() as clock:
@@ -117,7 +117,7 @@ class AdversarialDigits(Experiment[GanFound]):
                     else (some, named)
                 )
                 # As many steps for each arm: the larger set is passed over fewer times.
-                epochs = max(1, 60 * self.few // len(y) + 1)
+                epochs = max(1, 200 * self.few // len(y))
                 change_ = shifted if name.endswith("shifts") else None
                 network = learn(x, y, Plan(epochs, batch=32, rate=3e-3, seed=draw, change=change_))
                 total.append(network.predict(held[0]).argmax(1) == held[1])

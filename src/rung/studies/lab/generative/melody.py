@@ -11,7 +11,7 @@ from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
-from rung.foundations.generative.melody import MelodyModel, Tune, copied, parse, tunes, written
+from rung.foundations.generative.melody import Melody, MelodyModel, copied, parse, tunes, written
 from rung.foundations.generative.midi import midi
 from rung.foundations.language.markov import MarkovModel
 from rung.foundations.network.training import Plan
@@ -93,7 +93,7 @@ class MakeMelodies(Experiment[Melodies]):
                 rest = [tune for tune in known if tune not in held]
                 model = self._fit(rest)
                 for tune in held:
-                    heard = Tune(tune.name, tuple(n for n in tune.notes if n in set(model.symbols)))
+                    heard = Melody(tune.name, tuple(n for n in tune.notes if n in set(model.symbols)))
                     if not 0 < len(heard.notes) < model.network.shape[0]:
                         continue
                     bits["lstm"].append(model.bits(heard))
@@ -123,7 +123,7 @@ class MakeMelodies(Experiment[Melodies]):
             files,
         )
 
-    def _fit(self, known: list[Tune]) -> MelodyModel:
+    def _fit(self, known: list[Melody]) -> MelodyModel:
         return MelodyModel.fit(known, self.units, Plan(self.epochs, batch=8, rate=6e-3, decay=1e-2, seed=self.seed))
 
     def about(self, subject: None) -> str:
@@ -144,7 +144,7 @@ class MakeMelodies(Experiment[Melodies]):
         return "\n\n".join([head, align(lines), align(made), foot, *found.files])
 
 
-def load_tunes(source: str) -> list[Tune]:
+def load_tunes(source: str) -> list[Melody]:
     """The tunes of a file, or those that come along. Raises InputError for a file that cannot be read or holds none."""
     if source == BUILT:
         return list(tunes())
@@ -157,11 +157,11 @@ def load_tunes(source: str) -> list[Tune]:
         ) from None
 
 
-def _markov(model: MelodyModel, training: list[Tune], tune: Tune, order: int) -> float:
+def _markov(model: MelodyModel, training: list[Melody], tune: Melody, order: int) -> float:
     """Mean bits a note of a Markov model over the same symbols, which stand as bytes."""
     known = {note: at for at, note in enumerate(model.symbols, 1)}
 
-    def ids(one: Tune) -> list[int]:
+    def ids(one: Melody) -> list[int]:
         return [*[0] * order, *(known.get(note, 0) for note in one.notes), 0]
 
     counted = MarkovModel.fit(np.array([at for one in training for at in ids(one)], np.uint8), order)

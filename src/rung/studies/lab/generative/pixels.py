@@ -11,7 +11,7 @@ from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.foundations.generative.diffusion import DiffusionPlan
 from rung.foundations.generative.diffusion import train as train_diffusion
-from rung.foundations.generative.judge import Judge, Novelty, novelty
+from rung.foundations.generative.judge import Novelty, PictureJudge, novelty
 from rung.foundations.generative.pixels import PixelTransformer
 from rung.foundations.generative.png import png, sheet
 from rung.foundations.language.training import TrainingPlan, size
@@ -27,7 +27,7 @@ from rung.studies.study import Lab
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class DigitMaker:
     """A model of digits: the judge's ``agreement`` with what was asked for, its ``difference`` from the first row by label, Fréchet
     ``distance``, ``steps`` of a picture, CPU seconds of training and of making 1,000."""
 
@@ -48,7 +48,7 @@ class Makers:
 
     real: Interval
     floor: float
-    rows: tuple[Maker, ...]
+    rows: tuple[DigitMaker, ...]
     files: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ class CompareMakers(Experiment[Makers]):
             plan = DiffusionPlan(self.steps, seed=self.seed)
             model = train_diffusion(pictures.reshape(len(pictures), -1) * 2 - 1, labels, plan)
         lab.progress(Progress(self.name, 2, 3, "judge"))
-        judge = Judge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         first = judge.agrees(drawn, asked)
         makers, files = [], saved(self.out, "transformer.png", png(sheet(drawn[:100])))
 
@@ -90,7 +90,9 @@ class CompareMakers(Experiment[Makers]):
             agreed = judge.agrees(made, asked)
             gap = gain(agreed, first) if makers else None
             near = novelty(made, pictures, held)
-            makers.append(Maker(name, parameters, mean(agreed), gap, judge.distance(made, held), near, steps, *cost))
+            makers.append(
+                DigitMaker(name, parameters, mean(agreed), gap, judge.distance(made, held), near, steps, *cost)
+            )
 
         add("transformer", size(transformer.model.weights), drawn, transformer.pixels, (reading.cpu, writing.cpu))
         for steps in (0, self.few):

@@ -17,7 +17,7 @@ from rung.foundations.baselines.linear import regress
 from rung.foundations.network import training
 from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Dense, Embedding, Flatten, Layer, Relu, Sigmoid, Tanh
-from rung.foundations.network.network import Network
+from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm, Rnn
 from rung.foundations.network.training import Adam, Optimizer, Plan, RmsProp, Sgd, binary_cross_entropy
 from rung.foundations.text.tfidf import Tfidf
@@ -103,18 +103,18 @@ class PartsOfNetwork(Experiment[NetworkParts]):
 
     def _checked(self, layers: list[Layer], shape: tuple[int, ...]) -> float:
         rng = np.random.default_rng(self.seed)
-        network = Network(layers, shape, self.seed, np.float64)
+        network = NeuralNetwork(layers, shape, self.seed, np.float64)
         network.vector += rng.normal(0, 0.1, network.parameters)  # biases of 0 put sums on the very bend of a ReLU
         inputs = rng.integers(5, size=(4, *shape)) if isinstance(layers[0], Embedding) else rng.normal(size=(4, *shape))
         return training.check_gradients(network, (inputs, rng.integers(3, size=4)), training.cross_entropy)
 
     def _xor(self, layers: list[Layer]) -> float:
-        network = Network(layers, (2,), self.seed + 1)
+        network = NeuralNetwork(layers, (2,), self.seed + 1)
         training.fit(network, XOR, binary_cross_entropy, Plan(epochs=400, batch=4, rate=0.05))
         return binary_cross_entropy(network.forward(XOR[0]), XOR[1])[0]
 
     def _steps(self, optimizer: Optimizer) -> int:
-        network = Network([Dense(8), Tanh(), Dense(1)], (2,), self.seed + 1)
+        network = NeuralNetwork([Dense(8), Tanh(), Dense(1)], (2,), self.seed + 1)
         for step in range(1, 2001):
             loss, slope = binary_cross_entropy(network.forward(XOR[0]), XOR[1])
             if loss < 0.05:
@@ -136,7 +136,7 @@ class PartsOfNetwork(Experiment[NetworkParts]):
             right["logistic regression"] = regress(rows, wanted, C=10.0).predict(asked) == truth
         cpu["logistic regression"] = clock.cpu
         with timed() as clock:
-            network = Network([Dense(self.hidden), Relu(), Dense(len(labels))], rows.shape[1:], self.seed)
+            network = NeuralNetwork([Dense(self.hidden), Relu(), Dense(len(labels))], rows.shape[1:], self.seed)
             plan = Plan(self.epochs, batch=32, rate=5e-3, decay=1e-2, seed=self.seed)
             training.fit(network, (rows, wanted), training.cross_entropy, plan)
             ours = network.predict(asked).argmax(1) == truth

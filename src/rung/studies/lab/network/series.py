@@ -16,7 +16,7 @@ from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
 from rung.foundations.generative.png import curves, png
-from rung.foundations.network.series import Forecaster, checked
+from rung.foundations.network.series import SeriesForecaster, checked
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference, holm
 from rung.studies.lab.experiment import Experiment, timed
@@ -81,7 +81,7 @@ class ForecastSeries(Experiment[Forecasts]):
         values = load_series(self.source)
         cut = int(len(values) * self.train)
         lab.progress(Progress(self.name, 0, 1, f"{cut} steps"))
-        model = Forecaster(self.horizon, self.season, units=self.units, epochs=self.epochs, seed=self.seed)
+        model = SeriesForecaster(self.horizon, self.season, units=self.units, epochs=self.epochs, seed=self.seed)
         with timed() as clock:
             model.fit(values[:cut])
         origins = np.arange(cut, len(values) - self.horizon + 1, self.horizon)
