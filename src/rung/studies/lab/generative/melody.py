@@ -11,7 +11,7 @@ from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
-from rung.foundations.generative.melody import Melody, MelodyModel, copied, parse, tunes, written
+from rung.foundations.generative.melody import Melody, MelodyModel, copied, forgetful, parse, tunes, written
 from rung.foundations.generative.midi import midi
 from rung.foundations.language.markov import MarkovModel
 from rung.foundations.network.training import Plan
@@ -36,7 +36,7 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class Melodies:
-    """Bits a note of tunes that were held out, of the LSTM, of a Markov model of order 2 and of single notes' frequencies, with the
+    """Bits a note of tunes that were held out, of the LSTM, of a Markov model of order 1 and of single notes' frequencies, with the
     paired differences of the LSTM from both; ``heldrun``: the mean longest run that a held-out tune shares with a training tune."""
 
     tunes: int
@@ -70,7 +70,7 @@ class MakeMelodies(Experiment[Melodies]):
     temperature: float = option(0.9, "How daring its choices are.", low=0.05, high=5.0)
     folds: int = option(4, "Each part of the tunes is held out once.", low=2)
     units: int = option(64, "Cells of the LSTM.", low=1)
-    epochs: int = option(120, "Passes over the tunes.", low=1)
+    epochs: int = option(60, "Passes over the tunes.", low=1)
     out: str = option("", "Folder for a MIDI file of each melody.")
     seed: int = option(0, "Seed of every random choice.")
 
@@ -97,7 +97,7 @@ class MakeMelodies(Experiment[Melodies]):
                     if not 0 < len(heard.notes) < model.network.shape[0]:
                         continue
                     bits["lstm"].append(model.bits(heard))
-                    bits["markov"].append(_markov(model, rest, heard, 2))
+                    bits["markov"].append(_markov(model, rest, heard, 1))
                     bits["frequency"].append(_markov(model, rest, heard, 0))
                     runs.append(copied(tune.notes, rest)[0])
         model = self._fit(known)
@@ -124,7 +124,8 @@ class MakeMelodies(Experiment[Melodies]):
         )
 
     def _fit(self, known: list[Melody]) -> MelodyModel:
-        return MelodyModel.fit(known, self.units, Plan(self.epochs, batch=8, rate=6e-3, decay=1e-2, seed=self.seed))
+        plan = Plan(self.epochs, batch=8, rate=6e-3, decay=1.0, seed=self.seed, change=forgetful)
+        return MelodyModel.fit(known, self.units, plan)
 
     def about(self, subject: None) -> str:
         return Path(self.source).name
@@ -133,7 +134,7 @@ class MakeMelodies(Experiment[Melodies]):
         lines = [
             ["", "bits a note", "the LSTM's difference"],
             [f"LSTM, {found.parameters:,} weights", exact(found.lstm), ""],
-            ["Markov model of order 2", exact(found.markov), change(found.to_markov)],
+            ["Markov model of order 1", exact(found.markov), change(found.to_markov)],
             ["frequency of each note", exact(found.frequency), change(found.to_frequency)],
         ]
         head = f"{found.tunes} tunes of {found.symbols} different notes; {found.held} foreseen, each by a model that had not heard it"
