@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.foundations.generative.midi import Note
-from rung.foundations.network.layers import Dense, Embedding
+from rung.foundations.network.layers import Array, Dense, Embedding
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Lstm
 from rung.foundations.network.training import Plan, cross_entropy, fit
