@@ -60,7 +60,7 @@ class DiffusionPlan:
     """``steps`` of training on batches; ``noise`` is T; ``average``: how much of the running mean of the weights, with which it
     samples, stays at a step."""
 
-    steps: int = 6000
+    steps: int = 4000
     batch: int = 128
     rate: float = 2e-3
     units: int = 256

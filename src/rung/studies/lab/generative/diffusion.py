@@ -78,7 +78,7 @@ class DiffuseDigits(Experiment[DiffusionFound]):
     ideas = ("generative.diffusion", "generative.judge")
 
     source: str = argument("A file with one number a line, or `requests`, for the series.", "SERIES", REQUESTS)
-    steps: int = option(6000, "Steps of training; the series takes half.", low=100)
+    steps: int = option(4000, "Steps of training; the series takes half.", low=100)
     window: int = option(48, "Numbers of a window of the series.", low=8)
     every: int = option(3, "A window takes every so many steps of the series.", low=1)
     out: str = option("", "Folder for PNG files of what was made.")
@@ -119,12 +119,12 @@ class DiffuseDigits(Experiment[DiffusionFound]):
             + saved(self.out, "diffusion-series.png", png(curves(drawn[:12]))),
         )
 
-    def _forward(self, digit: Array, repeated: int = 20_000) -> tuple[float, float, int]:
+    def _forward(self, digit: Array, repeated: int = 100_000) -> tuple[float, float, int]:
         rng, schedule, off, spread = np.random.default_rng(self.seed), NoiseSchedule.cosine(50), 0.0, 0.0
-        x, kept = np.tile(digit[:16].astype(np.float64), (repeated, 1)), schedule.kept
+        x, kept = np.tile(digit[16:24].astype(np.float64), (repeated, 1)), schedule.kept
         for t in (10, 25, 50):
             noised = schedule.chain(x, t, rng)
-            off = max(off, float(np.abs(noised.mean(0) - np.sqrt(kept[t]) * digit[:16]).max()))
+            off = max(off, float(np.abs(noised.mean(0) - np.sqrt(kept[t]) * digit[16:24]).max()))
             spread = max(spread, float(np.abs(noised.var(0).mean() - (1 - kept[t]))))
         return off, spread, repeated
 
