@@ -32,7 +32,7 @@ def test_a_sheet_has_each_picture_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), np.zeros((0, 3), np.uint8)])
-def test_what_is_no_picture(pixels: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_what_is_no_picture(pixels: np.ndarray) -> None:
     with pytest.raises(InputError) as caught:
         png(pixels)
     assert caught.value.code == "shape"

@@ -25,7 +25,7 @@ BARS = np.clip(BARS * RNG.uniform(0.7, 1, (200, 1, 1, 1)), 0, 1).astype(np.float
 """Pictures of a row (kind 0) or a column (kind 1)."""
 
 
-def like(made: np.ndarray, kinds: np.ndarray) -> float:  # type: ignore[type-arg]
+def like(made: np.ndarray, kinds: np.ndarray) -> float:
     """Share of pictures nearest to one of the kind that was asked for."""
     return float((KINDS[nearest(made, BARS)[1]] == kinds).mean())
 
@@ -102,7 +102,7 @@ def test_a_gan_that_goes_wrong_is_stopped_and_its_best_is_kept() -> None:
 
 
 @pytest.mark.parametrize("pictures", [BARS[:1], BARS * 3, np.full_like(BARS, np.nan)])
-def test_a_gan_of_pictures_that_are_none(pictures: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_gan_of_pictures_that_are_none(pictures: np.ndarray) -> None:
     with pytest.raises(InputError):
         gan.train(pictures, KINDS[: len(pictures)])
 

@@ -13,7 +13,7 @@ from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Dense, Embedding, Flatten, Layer, Relu, Sigmoid, Tanh
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm, Rnn
-from rung.foundations.network.training import Adam, Plan, RmsProp, Sgd, check_gradients, fit
+from rung.foundations.network.training import Adam, Optimizer, Plan, RmsProp, Sgd, check_gradients, fit
 
 RNG = np.random.default_rng(5)
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float), np.array([[0], [1], [1], [0]], float)
@@ -72,11 +72,12 @@ def test_xor_needs_a_hidden_layer(bend: type[Layer]) -> None:
 def test_optimizers_step_as_torch_does() -> None:
     torch = pytest.importorskip("torch")
     start, slopes = RNG.normal(size=7), RNG.normal(size=(5, 7))
-    for ours, theirs in (
+    pairs: list[tuple[Optimizer, Any]] = [
         (Sgd(0.1, 0.9), lambda w: torch.optim.SGD([w], 0.1, momentum=0.9)),
         (RmsProp(0.01), lambda w: torch.optim.RMSprop([w], 0.01)),
         (Adam(0.02, decay=0.1), lambda w: torch.optim.AdamW([w], 0.02, weight_decay=0.1)),
-    ):
+    ]
+    for ours, theirs in pairs:
         weights, tensor = start.copy(), torch.tensor(start, requires_grad=True)
         peer = theirs(tensor)
         for slope in slopes:
@@ -93,7 +94,7 @@ def test_inputs_of_another_shape_are_refused() -> None:
     assert caught.value.code == "shape"
     for layers, shape in (([Convolution(2)], (4, 4)), ([MaxPool()], (3, 4, 1)), ([Lstm(2)], (4,)), ([Dense(2)], ())):
         with pytest.raises(InputError):
-            NeuralNetwork(layers, shape)  # type: ignore[arg-type]
+            NeuralNetwork(layers, shape)
     with pytest.raises(InputError):
         fit(network, (np.zeros((2, 4, 4, 1)), np.zeros(3)), training.squared_error)
 

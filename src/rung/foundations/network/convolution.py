@@ -100,7 +100,7 @@ class Double(Layer):
 
     def backward(self, slope: Array, inputs: bool = True) -> Array:
         n, height, width, channels = slope.shape
-        return slope.reshape(n, height // 2, 2, width // 2, 2, channels).sum((2, 4))
+        return np.asarray(slope.reshape(n, height // 2, 2, width // 2, 2, channels).sum((2, 4)))
 
 
 def picture(shape: Shape) -> tuple[int, int, int]:

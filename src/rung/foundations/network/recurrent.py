@@ -21,6 +21,7 @@ class _Recurrent(Layer):
     def __init__(self, units: int) -> None:
         super().__init__()
         self.units = units
+        self._h: Array = np.empty(0)
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         if len(shape) != 2:

@@ -101,7 +101,8 @@ class MakeMelodies(Experiment[Melodies]):
                     bits["frequency"].append(_markov(model, rest, heard, 0))
                     runs.append(copied(tune.notes, rest)[0])
         model = self._fit(known)
-        made, files = [], ()
+        made: list[Composed] = []
+        files: tuple[str, ...] = ()
         for at in range(self.make):
             notes = model.sample(self.seed * 1000 + at, self.temperature, self.notes)
             made.append(Composed(written(notes), len(notes), *copied(notes, known)))

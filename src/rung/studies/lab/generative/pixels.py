@@ -84,7 +84,8 @@ class CompareMakers(Experiment[Makers]):
         lab.progress(Progress(self.name, 2, 3, "judge"))
         judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         first = judge.agrees(drawn, asked)
-        makers, files = [], saved(self.out, "transformer.png", png(sheet(drawn[:100])))
+        makers: list[DigitMaker] = []
+        files = saved(self.out, "transformer.png", png(sheet(drawn[:100])))
 
         def add(name: str, parameters: int, made: Array, steps: int, cost: tuple[float, float]) -> None:
             agreed = judge.agrees(made, asked)
