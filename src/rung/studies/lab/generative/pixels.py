@@ -63,7 +63,7 @@ class CompareMakers(Experiment[Makers]):
     ideas = ("generative.pixels", "generative.diffusion")
 
     steps: int = option(4000, "Steps of the diffusion model's training.", low=100)
-    symbols: int = option(800, "Steps of the transformer's training.", low=10)
+    symbols: int = option(400, "Steps of the transformer's training.", low=10)
     few: int = option(10, "Steps in which the diffusion model makes pictures the second time.", low=1)
     out: str = option("", "Folder for PNG files of what was made.")
     seed: int = option(0, "Seed of every random choice.")
