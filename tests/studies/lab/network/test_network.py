@@ -33,7 +33,7 @@ async def test_parts_learn_and_their_gradients_are_right() -> None:
 
 async def test_a_task_without_labels_is_refused() -> None:
     with pytest.raises(InputError) as caught:
-        await PartsOfNetwork("word-problems").measure(None, LAB)
+        await PartsOfNetwork("support-reply").measure(None, LAB)
     assert caught.value.code == "labels"
 
 
