@@ -25,7 +25,7 @@ from rung.foundations.network.convolution import classifier, digits, learn
 from rung.foundations.network.layers import Dense, Layer, Relu
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm
-from rung.foundations.network.training import Adam, Plan, cross_entropy
+from rung.foundations.network.training import Adam, FitPlan, cross_entropy
 
 RNG = np.random.default_rng(0)
 
@@ -90,7 +90,7 @@ def mnist(folder: Path) -> None:
     )
     x, y = (pictures.reshape(-1, 28, 28, 1) / 255).astype(np.float32), labels.astype(np.int64)
     started = time.process_time()
-    network = learn(x[:8000], y[:8000], Plan(epochs=5, batch=32, rate=2e-3), width=16)
+    network = learn(x[:8000], y[:8000], FitPlan(epochs=5, batch=32, rate=2e-3), width=16)
     right = (network.predict(x[8000:]).argmax(1) == y[8000:]).mean()
     spent = time.process_time() - started
     print(f"mnist: {right:.4f} right on 2,000 after 5 passes over 8,000, {spent:.0f} CPU s")

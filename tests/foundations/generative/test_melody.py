@@ -7,7 +7,7 @@ import pytest
 from rung.core.errors import InputError
 from rung.foundations.generative.melody import Melody, MelodyModel, copied, parse, tunes, written
 from rung.foundations.generative.midi import Note
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 
 
 def test_notes_are_read() -> None:
@@ -39,7 +39,7 @@ def test_the_longest_run_that_was_copied() -> None:
 def test_a_model_foresees_what_it_heard() -> None:
     up, down = tuple(Note(60 + at, 1) for at in range(12)), tuple(Note(71 - at, 1) for at in range(12))
     known = [Melody(str(at), (up, down)[at % 2]) for at in range(12)]
-    model = MelodyModel.fit(known, 16, Plan(60, batch=6, rate=2e-2))
+    model = MelodyModel.fit(known, 16, FitPlan(60, batch=6, rate=2e-2))
     assert model.bits(known[0]) < 0.3
     assert model.bits(Melody("x", up[:6] + down[:6])) > 1
     made = model.sample(1)

@@ -14,7 +14,7 @@ from rung.foundations.generative.judge import PictureJudge, frechet, nearest, no
 from rung.foundations.generative.pixels import PixelTransformer
 from rung.foundations.language.training import TrainingPlan
 from rung.foundations.network.convolution import digits
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 
 RNG = np.random.default_rng(0)
 BARS = np.zeros((200, 4, 4, 1), np.float32)
@@ -120,7 +120,7 @@ def test_a_transformer_makes_pictures_pixel_by_pixel() -> None:
 
 def test_a_judge_of_digits() -> None:
     (pictures, labels), (held, truth) = digits()
-    judge = PictureJudge.fit(pictures, labels, Plan(3, batch=32, rate=4e-3))
+    judge = PictureJudge.fit(pictures, labels, FitPlan(3, batch=32, rate=4e-3))
     assert judge.agrees(held, truth).mean() > 0.9
     real, noise = judge.distance(pictures[:400], held), judge.distance(RNG.uniform(size=(400, 8, 8, 1)), held)
     assert real < 0.3 * noise

@@ -19,7 +19,7 @@ from rung.foundations.network.scenes import (
     scenes,
     segmenter,
 )
-from rung.foundations.network.training import Plan, cross_entropy, fit
+from rung.foundations.network.training import FitPlan, cross_entropy, fit
 
 
 def test_iou() -> None:
@@ -68,8 +68,8 @@ def test_the_slope_of_the_detection_loss_equals_a_finite_difference() -> None:
 def test_a_few_passes_teach_something() -> None:
     seen = scenes(150, 16, seed=0)
     finder, masker = detector(16, 8), segmenter(16, 8)
-    found = fit(finder, (seen.pictures, cells(seen.boxes, 16)), detection_loss, Plan(4, batch=16, rate=4e-3))
-    masks = fit(masker, (seen.pictures, seen.masks), cross_entropy, Plan(4, batch=16, rate=4e-3))
+    found = fit(finder, (seen.pictures, cells(seen.boxes, 16)), detection_loss, FitPlan(4, batch=16, rate=4e-3))
+    masks = fit(masker, (seen.pictures, seen.masks), cross_entropy, FitPlan(4, batch=16, rate=4e-3))
     assert found[-1] < 0.6 * found[0]
     assert masks[-1] < 0.6 * masks[0]
 

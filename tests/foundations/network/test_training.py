@@ -13,7 +13,7 @@ from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Dense, Embedding, Flatten, Layer, Relu, Sigmoid, Tanh
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm, Rnn
-from rung.foundations.network.training import Adam, Optimizer, Plan, RmsProp, Sgd, check_gradients, fit
+from rung.foundations.network.training import Adam, FitPlan, Optimizer, RmsProp, Sgd, check_gradients, fit
 
 RNG = np.random.default_rng(5)
 XOR = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float), np.array([[0], [1], [1], [0]], float)
@@ -61,7 +61,7 @@ def test_xor_needs_a_hidden_layer(bend: type[Layer]) -> None:
     losses = []
     for layers in ([Dense(8), bend(), Dense(1)], [Dense(1)]):
         network = NeuralNetwork(layers, (2,), seed=1)
-        fit(network, XOR, training.binary_cross_entropy, Plan(epochs=400, batch=4, rate=0.05))
+        fit(network, XOR, training.binary_cross_entropy, FitPlan(epochs=400, batch=4, rate=0.05))
         losses.append(training.binary_cross_entropy(network.forward(XOR[0]), XOR[1])[0])
         if len(losses) == 1:
             assert ((network.forward(XOR[0]) > 0) == XOR[1]).all()
@@ -103,7 +103,7 @@ def test_a_training_that_diverges_says_so_and_keeps_the_weights_of_before() -> N
     network = NeuralNetwork([Dense(1)], (2,))
     before = network.vector.copy()
     with pytest.raises(FitError) as caught, np.errstate(all="ignore"):
-        fit(network, (np.full((8, 2), 1e30, np.float32), np.zeros((8, 1))), training.squared_error, Plan(rate=1e10))
+        fit(network, (np.full((8, 2), 1e30, np.float32), np.zeros((8, 1))), training.squared_error, FitPlan(rate=1e10))
     assert caught.value.code == "diverged"
     assert (network.vector == before).all()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rung.foundations.network.convolution import learn
 from rung.foundations.network.layers import Array
 from rung.foundations.network.network import NeuralNetwork
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PictureJudge:
     real: Array
 
     @classmethod
-    def fit(cls, pictures: Array, labels: Array, plan: Plan | None = None) -> PictureJudge:
+    def fit(cls, pictures: Array, labels: Array, plan: FitPlan | None = None) -> PictureJudge:
         """Train it on real pictures (n, height, width, channels)."""
         return cls(learn(pictures, labels, plan), pictures)
 

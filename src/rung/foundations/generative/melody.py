@@ -20,7 +20,7 @@ from rung.foundations.generative.midi import Note
 from rung.foundations.network.layers import Array, Dense, Embedding
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Lstm
-from rung.foundations.network.training import Plan, cross_entropy, fit
+from rung.foundations.network.training import FitPlan, cross_entropy, fit
 
 _SYMBOL = re.compile(r"(\^?)([A-Ga-gz])([,']*)(\d*)")
 _SCALE = {"C": 60, "D": 62, "E": 64, "F": 65, "G": 67, "A": 69, "B": 71}
@@ -89,7 +89,7 @@ class MelodyModel:
     network: NeuralNetwork
 
     @classmethod
-    def fit(cls, training: Sequence[Melody], units: int = 64, plan: Plan | None = None) -> MelodyModel:
+    def fit(cls, training: Sequence[Melody], units: int = 64, plan: FitPlan | None = None) -> MelodyModel:
         """Learn from tunes. Raises InputError for fewer than two, or for fewer than two symbols in all."""
         symbols = sorted({note for tune in training for note in tune.notes}, key=lambda n: (n.pitch or 0, n.length))
         if len(training) < 2 or len(symbols) < 2:
@@ -103,7 +103,10 @@ class MelodyModel:
         rows = [model._row(tune, longest) for tune in training]
         data = np.array([said for said, _ in rows]), np.array([wanted for _, wanted in rows])
         fit(
-            model.network, data, cross_entropy, plan or Plan(epochs=60, batch=8, rate=6e-3, decay=1.0, change=forgetful)
+            model.network,
+            data,
+            cross_entropy,
+            plan or FitPlan(epochs=60, batch=8, rate=6e-3, decay=1.0, change=forgetful),
         )
         return model
 

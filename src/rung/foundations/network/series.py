@@ -19,7 +19,7 @@ from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Dense
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm
-from rung.foundations.network.training import Plan, absolute_error, fit
+from rung.foundations.network.training import FitPlan, absolute_error, fit
 
 METHODS = ("naive", "seasonal", "lstm")
 
@@ -99,7 +99,7 @@ class SeriesForecaster:
             return False
 
         if self.method in ("auto", "lstm"):
-            plan = Plan(self.epochs, batch=32, rate=4e-3, decay=1e-2, seed=self.seed)
+            plan = FitPlan(self.epochs, batch=32, rate=4e-3, decay=1e-2, seed=self.seed)
             fit(self._network, (self._inputs(values, seen), wanted.astype(np.float32)), absolute_error, plan, watch)
             self._network.vector[...] = best[1]
         methods = [name for name in METHODS if self.method in ("auto", name) and (name != "seasonal" or self.season)]

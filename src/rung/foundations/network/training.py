@@ -137,7 +137,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitPlan:
     """How long, and in which steps: ``epochs`` passes over the data in shuffled batches. The rate falls to 0 along half a cosine.
 
     ``change``: what is done to a batch of inputs before it is shown (augmentation).
@@ -155,7 +155,7 @@ def fit(
     network: NeuralNetwork,
     data: tuple[Any, Array],
     loss: Loss,
-    plan: Plan | None = None,
+    plan: FitPlan | None = None,
     watch: Callable[[int, float], bool] = lambda epoch, loss: False,
 ) -> list[float]:
     """Train with Adam on ``data`` = (inputs, wanted), both with one row an example; the mean loss of every epoch.
@@ -164,7 +164,7 @@ def fit(
     (code "diverged") when the loss is no longer a number; the weights are then those of before that epoch.
     """
     inputs, wanted = data
-    plan = plan or Plan()
+    plan = plan or FitPlan()
     if inputs.shape[0] != len(wanted) or not len(wanted):
         raise InputError(
             f"got {inputs.shape[0]} inputs and {len(wanted)} answers",

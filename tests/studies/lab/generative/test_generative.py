@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rung.core.errors import InputError
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 from rung.studies.lab.generative.diffusion import DiffuseDigits
 from rung.studies.lab.generative.gan import AdversarialDigits
 from rung.studies.lab.generative.melody import MakeMelodies
@@ -25,7 +25,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judges that have seen the digits twice."""
     for name in ("gan", "diffusion", "pixels"):
         module = f"rung.studies.lab.generative.{name}"
-        monkeypatch.setattr(f"{module}.Plan", lambda epochs, **rest: Plan(2, batch=64, rate=4e-3))
+        monkeypatch.setattr(f"{module}.FitPlan", lambda epochs, **rest: FitPlan(2, batch=64, rate=4e-3))
 
 
 async def test_a_gan_is_judged_and_one_that_goes_wrong_is_told(tmp_path: Path) -> None:

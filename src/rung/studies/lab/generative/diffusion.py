@@ -17,7 +17,7 @@ from rung.foundations.generative.judge import Novelty, PictureJudge, frechet, no
 from rung.foundations.generative.png import curves, png, sheet
 from rung.foundations.network.convolution import digits, shifted
 from rung.foundations.network.layers import Array
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 from rung.ladder.view.numbers import exact
 from rung.studies.lab.experiment import Experiment, timed
 from rung.studies.lab.network.series import REQUESTS, load_series
@@ -91,7 +91,7 @@ class DiffuseDigits(Experiment[DiffusionFound]):
         lab.progress(Progress(self.name, 0, 3, "forward"))
         off, spread, repeated = self._forward(pictures[0].ravel() * 2 - 1)
         lab.progress(Progress(self.name, 1, 3, "digits"))
-        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, FitPlan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         with timed() as clock:
             plan = DiffusionPlan(self.steps, seed=self.seed)
             model = train(pictures.reshape(len(pictures), -1) * 2 - 1, labels, plan)

@@ -14,7 +14,7 @@ from rung.foundations.generative.judge import Novelty, PictureJudge, novelty
 from rung.foundations.generative.png import png, sheet
 from rung.foundations.network.convolution import digits, learn, shifted
 from rung.foundations.network.layers import Array
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference
 from rung.studies.lab.experiment import Experiment, timed
@@ -75,7 +75,7 @@ class AdversarialDigits(Experiment[GanFound]):
         """Raises InputError for a folder that cannot be written."""
         (pictures, labels), (held, truth) = digits(self.seed)
         lab.progress(Progress(self.name, 0, 3, "judge"))
-        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, FitPlan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         lab.progress(Progress(self.name, 1, 3, "gan"))
         plan = GanPlan(self.steps, seed=self.seed)
         with timed() as clock:
@@ -119,7 +119,7 @@ class AdversarialDigits(Experiment[GanFound]):
                 # As many steps for each arm: the larger set is passed over fewer times.
                 epochs = max(1, 200 * self.few // len(y))
                 change_ = shifted if name.endswith("shifts") else None
-                network = learn(x, y, Plan(epochs, batch=32, rate=3e-3, seed=draw, change=change_))
+                network = learn(x, y, FitPlan(epochs, batch=32, rate=3e-3, seed=draw, change=change_))
                 total.append(network.predict(held[0]).argmax(1) == held[1])
         scores = {name: np.mean(total, 0) for name, total in hits.items()}
         plain = scores["nothing"]

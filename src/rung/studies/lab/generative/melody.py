@@ -14,7 +14,7 @@ from rung.core.types import Interval, Progress
 from rung.foundations.generative.melody import Melody, MelodyModel, copied, forgetful, parse, tunes, written
 from rung.foundations.generative.midi import midi
 from rung.foundations.language.markov import MarkovModel
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference
 from rung.studies.lab.experiment import Experiment, timed
@@ -125,7 +125,7 @@ class MakeMelodies(Experiment[Melodies]):
         )
 
     def _fit(self, known: list[Melody]) -> MelodyModel:
-        plan = Plan(self.epochs, batch=8, rate=6e-3, decay=1.0, seed=self.seed, change=forgetful)
+        plan = FitPlan(self.epochs, batch=8, rate=6e-3, decay=1.0, seed=self.seed, change=forgetful)
         return MelodyModel.fit(known, self.units, plan)
 
     def about(self, subject: None) -> str:

@@ -17,7 +17,7 @@ from rung.foundations.generative.png import png, sheet
 from rung.foundations.language.training import TrainingPlan, size
 from rung.foundations.network.convolution import digits, shifted
 from rung.foundations.network.layers import Array
-from rung.foundations.network.training import Plan
+from rung.foundations.network.training import FitPlan
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference
 from rung.studies.lab.experiment import Experiment, timed
@@ -82,7 +82,7 @@ class CompareMakers(Experiment[Makers]):
             plan = DiffusionPlan(self.steps, seed=self.seed)
             model = train_diffusion(pictures.reshape(len(pictures), -1) * 2 - 1, labels, plan)
         lab.progress(Progress(self.name, 2, 3, "judge"))
-        judge = PictureJudge.fit(pictures, labels, Plan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
+        judge = PictureJudge.fit(pictures, labels, FitPlan(40, batch=32, rate=3e-3, seed=self.seed, change=shifted))
         first = judge.agrees(drawn, asked)
         makers: list[DigitMaker] = []
         files = saved(self.out, "transformer.png", png(sheet(drawn[:100])))

@@ -19,7 +19,7 @@ from rung.foundations.network.convolution import Convolution, Double, MaxPool
 from rung.foundations.network.layers import Dense, Embedding, Flatten, Layer, Relu, Sigmoid, Tanh
 from rung.foundations.network.network import NeuralNetwork
 from rung.foundations.network.recurrent import Last, Lstm, Rnn
-from rung.foundations.network.training import Adam, Optimizer, Plan, RmsProp, Sgd, binary_cross_entropy
+from rung.foundations.network.training import Adam, FitPlan, Optimizer, RmsProp, Sgd, binary_cross_entropy
 from rung.foundations.text.tfidf import Tfidf
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference
@@ -110,7 +110,7 @@ class PartsOfNetwork(Experiment[NetworkParts]):
 
     def _xor(self, layers: list[Layer]) -> float:
         network = NeuralNetwork(layers, (2,), self.seed + 1)
-        training.fit(network, XOR, binary_cross_entropy, Plan(epochs=400, batch=4, rate=0.05))
+        training.fit(network, XOR, binary_cross_entropy, FitPlan(epochs=400, batch=4, rate=0.05))
         return binary_cross_entropy(network.forward(XOR[0]), XOR[1])[0]
 
     def _steps(self, optimizer: Optimizer) -> int:
@@ -137,7 +137,7 @@ class PartsOfNetwork(Experiment[NetworkParts]):
         cpu["logistic regression"] = clock.cpu
         with timed() as clock:
             network = NeuralNetwork([Dense(self.hidden), Relu(), Dense(len(labels))], rows.shape[1:], self.seed)
-            plan = Plan(self.epochs, batch=32, rate=5e-3, decay=1e-2, seed=self.seed)
+            plan = FitPlan(self.epochs, batch=32, rate=5e-3, decay=1e-2, seed=self.seed)
             training.fit(network, (rows, wanted), training.cross_entropy, plan)
             ours = network.predict(asked).argmax(1) == truth
         out = [TextNetwork(name, mean(hits), gain(ours, hits), cpu[name]) for name, hits in right.items()]

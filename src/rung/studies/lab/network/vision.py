@@ -24,7 +24,7 @@ from rung.foundations.network.scenes import (
     scenes,
     segmenter,
 )
-from rung.foundations.network.training import Plan, cross_entropy, fit
+from rung.foundations.network.training import FitPlan, cross_entropy, fit
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.stats import Difference
 from rung.studies.lab.experiment import Experiment, timed
@@ -75,14 +75,14 @@ class SeePictures(Experiment[Vision]):
         cpu = {}
         lab.progress(Progress(self.name, 0, 3, "digits"))
         with timed() as clock:
-            plan = Plan(self.epochs, batch=32, rate=3e-3, seed=self.seed, change=shifted)
+            plan = FitPlan(self.epochs, batch=32, rate=3e-3, seed=self.seed, change=shifted)
             right = learn(pictures, labels, plan, width=32).predict(held).argmax(1) == truth
         cpu["digits"] = clock.cpu
         linear = regress(pictures.reshape(len(pictures), -1), labels).predict(held.reshape(len(held), -1)) == truth
         lab.progress(Progress(self.name, 1, 3, "detection"))
         with timed() as clock:
             finder = detector(self.size, seed=self.seed)
-            plan = Plan(self.passes, batch=32, rate=3e-3, seed=self.seed)
+            plan = FitPlan(self.passes, batch=32, rate=3e-3, seed=self.seed)
             fit(finder, (seen.pictures, cells(seen.boxes, self.size)), detection_loss, plan)
         cpu["detection"] = clock.cpu
         found = detect(finder.predict(asked.pictures))
@@ -91,7 +91,7 @@ class SeePictures(Experiment[Vision]):
         lab.progress(Progress(self.name, 2, 3, "segmentation"))
         with timed() as clock:
             masker = segmenter(self.size, seed=self.seed)
-            plan = Plan(self.passes // 3, batch=16, rate=4e-3, seed=self.seed)
+            plan = FitPlan(self.passes // 3, batch=16, rate=4e-3, seed=self.seed)
             fit(masker, (seen.pictures, seen.masks), cross_entropy, plan)
         cpu["segmentation"] = clock.cpu
         masks = masker.predict(asked.pictures).argmax(-1)
