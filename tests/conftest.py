@@ -21,10 +21,10 @@ from rung.core.settings import Settings
 from rung.models import Pool
 from rung.store import Store, open_store
 
-# The same random inputs in every run, so that a run fails for what was changed and not by chance. To look for more:
+# A few random inputs, the same in every run, so that a run fails for what was changed and not by chance. To look for more:
 # pytest --hypothesis-profile=random, as often as one likes (a failure prints how to have it again).
-hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
-hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, max_examples=25)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True, max_examples=300)
 hypothesis.settings.load_profile("fixed")
 
 # One thread computes the tests' tiny models. Several only wait for each other, and OpenMP's wait by spinning: on two busy cores

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli.main import VERBS, app
+from tests.child import RUNG, Child
 from tests.command import rung
 
 HEAVY = ("numpy", "pydantic", "sqlalchemy", "sklearn", "jinja2", "openvino", "torch", "rich.live", "yaml", "fastapi")
@@ -101,14 +101,11 @@ def test_a_climb_from_the_shell_and_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
     """kill -9 in the middle: what was answered is kept, and the same command ends the climb."""
-    import signal
     import sqlite3
     import time
 
     words = ["climb", "support-intent", "-r", "zero-shot", "--limit", "120", "-m", "fake:slow", "-q"]
-    code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
-    env = {**os.environ, "RUNG_CONCURRENCY": "4"}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+    process = Child(RUNG, *words, folder=tmp_path, RUNG_CONCURRENCY="4")
     database = tmp_path / ".rung" / "rung.db"
 
     def journalled() -> int:
@@ -121,8 +118,8 @@ def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while journalled() < 30 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     kept = journalled()
     assert 30 <= kept < 120
     assert "interrupted" in rung("runs", folder=tmp_path).stdout
@@ -134,13 +131,7 @@ def test_a_killed_climb_goes_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_climbs_on_one_store_at_once(tmp_path: Path) -> None:
     words = ["climb", "support-intent", "-r", "linear", "-r", "zero-shot", "--limit", "60", "-m", "fake:slow", "-q"]
-    code = f"import sys; sys.argv = ['rung', *{words!r}]; from rung.cli.main import main; main()"
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
+    both = [Child(RUNG, *words, folder=tmp_path) for _ in range(2)]
     for process in both:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said

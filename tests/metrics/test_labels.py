@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -23,7 +23,6 @@ async def scored(truth: list[str], said: list[str]) -> list[object]:
     return [macro, float(MACRO_F1.reduce(macro)[0]), float(MICRO_F1.reduce(micro)[0])]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(LABELS), st.sampled_from([*LABELS, "never a reference", NONE])),

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import scipy.stats as peer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -115,7 +115,6 @@ def test_tango_inverts_the_score_test(only_a: int, only_b: int, n: int) -> None:
         assert abs(z) == pytest.approx(1.959964, abs=2e-3)
 
 
-@settings(max_examples=80)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm(p: list[float]) -> None:
     found = stats.holm(p)

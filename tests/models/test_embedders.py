@@ -25,6 +25,7 @@ from rung.models.embed.hidden import HiddenEmbedder
 from rung.models.embed.minilm import best_precision
 from rung.models.embed.pooling import A, Sif, pool
 from rung.models.embed.words import WordsEmbedder, read
+from tests.child import Child
 from tests.models.counting import Counting
 from tests.models.servers import Server
 from tests.tuning.conftest import write_gguf
@@ -578,28 +579,18 @@ def test_a_damaged_file_is_said_and_done_without(tmp_path: Path, caplog: pytest.
 
 
 def test_a_kill_in_the_middle_leaves_whole_vectors(tmp_path: Path) -> None:
-    import os
-    import signal
-    import subprocess
-    import sys
     import time
 
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[2]); from rung.models.embed.cache import CachedEmbedder; from tests.models.counting import Counting\n"
+        "import sys, pathlib; from rung.models.embed.cache import CachedEmbedder; from tests.models.counting import Counting\n"
         "kept = CachedEmbedder(Counting(), pathlib.Path(sys.argv[1]), 10**8)\n"
         "for i in range(10**6): kept.embed([f'{i} {j}' for j in range(50)]); print(i, flush=True)\n"
     )
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), root], stdout=subprocess.PIPE, env=environment
-    )
-    assert process.stdout is not None
+    process = Child(code, str(tmp_path))
     process.stdout.readline()
     time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    done = len(process.stdout.read().split())
-    process.wait()
+    process.kill()
+    done = len(process.communicate()[0].split())
     kept = CachedEmbedder(Counting(), tmp_path, 10**8)
     kept.embed([f"{i} {j}" for i in range(done) for j in range(50)])
     assert kept.misses == 0, "what was acknowledged is there"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -100,7 +100,6 @@ def check(document: Document, passages: list[Passage]) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 @given(text=texts, language=st.sampled_from(["", "python", "go"]))
-@settings(max_examples=60, deadline=None)
 def test_the_contract_of_every_chunker(spec: str, text: str, language: str) -> None:
     document = Document("d", text, {"language": language} if language else {})
     passages = make(spec).split(document)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,8 +21,7 @@ from rung.core.errors import InputError, StoreError
 from rung.store import Entry, Store, open_store
 from rung.store.engine.database import metadata
 from rung.store.engine.journal import Batch
-
-SPAWN = multiprocessing.get_context("spawn")
+from tests.child import FORK
 
 
 def entries(count: int, *, program: str = "p", run: str = "r", text: str = "x") -> list[Entry]:
@@ -273,7 +271,7 @@ def test_a_run_whose_process_was_killed_reads_as_interrupted(store: Store, url: 
         "import sys, time; from rung.store import open_store; s = open_store(sys.argv[1]);"
         "print(s.runs.start('t', 'h', '{}'), flush=True); time.sleep(60)"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)  # a zombie of ours
     assert child.stdout is not None
     run = child.stdout.readline().strip()
     assert store.runs.find(run).status == "running"
@@ -390,8 +388,8 @@ def _climb(url: str, run: str, count: int, gate: Any) -> None:
 
 
 def _in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
-    gate = SPAWN.Barrier(2)
-    children = [SPAWN.Process(target=work, args=(arguments[0], run, *arguments[1:], gate)) for run in ("r1", "r2")]
+    gate = FORK.Barrier(2)
+    children = [FORK.Process(target=work, args=(arguments[0], run, *arguments[1:], gate)) for run in ("r1", "r2")]
     for child in children:
         child.start()
     for child in children:

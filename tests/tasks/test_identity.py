@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.tasks.identity import identity, words
@@ -69,7 +69,6 @@ def test_signs_that_mean_something_do(one: str, other: str) -> None:
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=60)
 def test_it_is_the_same_of_itself(text: str) -> None:
     said = identity(text)
     assert identity(said) == identity(identity(said))

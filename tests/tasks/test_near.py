@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.tasks import near
@@ -42,7 +42,6 @@ words = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(words, words), max_size=14), st.sampled_from([0.5, 0.8, 1.0]))
 def test_clusters_equal_brute_force(rows: list[tuple[str, ...]], threshold: float) -> None:
     assert near.clusters(rows, threshold)[1].tolist() == brute(rows, threshold)

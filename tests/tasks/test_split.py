@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.types import Split
@@ -34,7 +34,6 @@ def test_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     assert draw(rows, SHARES, 0, {}) != draw(rows, SHARES, 1, {})
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 3))
 def test_added_rows_never_move_old_ones(before: int, more: int, seed: int) -> None:
     first = draw(items(before), SHARES, seed, {})
@@ -49,7 +48,6 @@ def test_additions_keep_the_shares() -> None:
     assert counts == {"train": 600, "dev": 150, "test": 250}
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=60))
 def test_clusters_are_never_torn(clusters: list[int]) -> None:
     rows = [Item(f"i{n}", f"k{n}", cluster, "") for n, cluster in enumerate(clusters)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import FitError
@@ -63,7 +63,6 @@ def make(specs: list[tuple[int, int]], shared: int) -> list[TokenRow]:
     return out
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), min_size=1, max_size=12),
     st.integers(0, 20),

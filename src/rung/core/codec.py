@@ -50,6 +50,16 @@ def decode(kind: type[T], value: Any) -> T:
     return typing.cast(T, _decode(kind, value))
 
 
+def _first(arms: list[Any], value: Any) -> Any:
+    """The value as the first of a union's types that it is."""
+    for arm in arms[:-1]:
+        try:
+            return _decode(arm, value)
+        except (TypeError, ValueError):
+            continue
+    return _decode(arms[-1], value)
+
+
 def _decode(kind: Any, value: Any) -> Any:
     if kind is Any:
         return value
@@ -58,13 +68,7 @@ def _decode(kind: Any, value: Any) -> Any:
         _expect(kind is types.NoneType or types.NoneType in arguments or None in arguments, kind, value)
         return None
     if origin in (typing.Union, types.UnionType):
-        arms = [arm for arm in arguments if arm is not type(None)]
-        for arm in arms[:-1]:
-            try:
-                return _decode(arm, value)
-            except (TypeError, ValueError):
-                continue
-        return _decode(arms[-1], value)
+        return _first([arm for arm in arguments if arm is not type(None)], value)
     if origin in (tuple, list, frozenset):
         _expect(isinstance(value, list | tuple), kind, value)
         if origin is tuple and len(arguments) > 1 and arguments[-1] is not Ellipsis:

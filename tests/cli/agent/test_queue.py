@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from rung.cli.main import main
+from tests.child import Child
 
 AGENT = """
 policy: {{name: scripted, calls: [{{tool: send, arguments: {{to: {to}, amount: 7}}}}], output: done}}
@@ -84,7 +84,7 @@ def test_a_call_is_made_as_a_person_says(
 
 def test_what_waits_survives_the_process_that_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = "import os,sys;sys.argv=['rung','agent','run','agent.yaml','go']\nfrom rung.cli.agent import agent\nimport rung.cli.main as m\nagent._Shown.end=lambda *a: os.kill(os.getpid(), 9)\nm.main()"
-    assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == -9
+    assert Child(code, folder=folder).wait() == -9
     assert len(waiting(capsys)) == 1
     assert not (folder / "sent").exists()
     capsys.readouterr()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from rung.core.errors import InputError, MissingExtra, RungError, StoreError
 from rung.core.settings import Settings
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import locate
+from tests.child import RUNG, Child
 
 
 @pytest.fixture(autouse=True)
@@ -105,29 +104,11 @@ def test_what_cannot_be_read_is_told(docs: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_watched_folder(docs: Path) -> None:
     pytest.importorskip("watchfiles")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "rung.cli.main",
-            "index",
-            "build",
-            "docs",
-            "--to",
-            "live",
-            "--embedder",
-            "none",
-            "--watch",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    process = Child(
+        f"import sys; sys.stdout.reconfigure(line_buffering=True); {RUNG}",
+        *("index", "build", "docs", "--to", "live", "--embedder", "none", "--watch"),
     )
     try:
-        assert process.stdout is not None
-        assert process.stderr is not None
         assert "4 added" in process.stdout.readline()
         assert "watching" in process.stderr.readline()
         (docs / "new.txt").write_text("Zebras have stripes.")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from rung.cli.main import app
 from rung.core.errors import InputError
+from tests.child import RUNG, Child
 from tests.command import rung
 
 STEPS = ".rung/fits/*/steps.jsonl"
@@ -90,16 +88,13 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     (tmp_path / "cut").mkdir()
     whole = rung(*words, "--json", folder=tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    environment = {**os.environ, "RUNG_CONCURRENCY": "2"}
-    process = subprocess.Popen(
-        command(*words, "-q"), cwd=tmp_path / "cut", env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    process = Child(RUNG, *words, "-q", folder=tmp_path / "cut", RUNG_CONCURRENCY="2")
     deadline = time.monotonic() + 90
     while not list((tmp_path / "cut").glob(STEPS)) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     (steps,) = (tmp_path / "cut").glob(STEPS)
     kept = steps.read_text().splitlines()
     assert kept

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +19,7 @@ from rung.data.read import stream
 from rung.data.rows import lines
 from rung.data.rows.length import TokenCounter
 from rung.data.rows.records import Record
+from tests.child import Child
 
 PLAIN = CleanOptions(exact=False, near=0, pii="off", toxic="off", labels="off", style="off")
 LONG = "the lamp in the hall on the first floor of the old house is broken since last week and nobody came to mend it"
@@ -238,10 +236,8 @@ def test_kill_and_the_same_again(tmp_path: Path) -> None:
     rows = [(texts[n % 170], f"mail a{n}@example.com") for n in range(400)]
     _file(tmp_path / "in.jsonl", rows)
 
-    def start(pause: float) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path), str(pause)], stdout=subprocess.PIPE, text=True
-        )
+    def start(pause: float) -> Child:
+        return Child(KILLED, str(tmp_path), str(pause))
 
     whole, _ = start(0).communicate(timeout=60)
     assert whole.splitlines()[-1] == "resumed 0"
@@ -252,9 +248,8 @@ def test_kill_and_the_same_again(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     for steps in (1, 2):  # killed twice, a little further each time
         process = start(5)
-        assert process.stdout is not None
         assert process.stdout.readline() == f"{steps * 50}\n"
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate(timeout=30)
         assert not (tmp_path / "out.jsonl").exists()
         with (tmp_path / ".out.jsonl.cleaning" / "kept.jsonl").open("ab") as torn:

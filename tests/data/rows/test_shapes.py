@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import InputError
@@ -219,7 +219,6 @@ exchange = st.tuples(st.builds(Message, st.just("user"), words), assistant)
 
 
 @given(st.lists(exchange, min_size=1, max_size=3), st.booleans(), st.sampled_from(["messages", "sharegpt"]))
-@settings(max_examples=40)
 def test_any_conversation_survives_the_chat_forms(talk: list[tuple[Message, Message]], tools: bool, name: str) -> None:
     offered = (ToolSpec("w", "Weather", {"type": "object"}),) if tools else ()
     record = Record("r", tuple(m for pair in talk for m in pair), tools=offered, extra={"topic": 1})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nltk.stem import PorterStemmer  # type: ignore[import-untyped]
 from rouge_score import rouge_scorer
@@ -32,7 +32,6 @@ def test_identical_on_real_text(stemming: bool) -> None:
         same(prediction[:1200], reference[:1200], stemming)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", "running", "runs", "42", "\n", "É", "x-y", "İ", "_"]), max_size=25),
     st.lists(st.sampled_from(["a", "b", "c", "running", "run", "42", "\n", "é", "x y", "ss", "\n\n"]), max_size=25),
@@ -42,7 +41,6 @@ def test_identical_on_awkward_text(left: list[str], right: list[str], stemming: 
     same(" ".join(left), " ".join(right), stemming)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_identical_on_any_text(left: str, right: str) -> None:
     assume(is_latin(right))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.types import Sampling
@@ -28,7 +28,6 @@ def test_an_unfinished_character_is_replaced_at_the_end() -> None:
 
 
 @given(st.text("abc", max_size=30), st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3))
-@settings(max_examples=200)
 def test_stop_strings_are_never_sent(text: str, stops: list[str]) -> None:
     state = Text(BYTES, stops)
     sent = ""

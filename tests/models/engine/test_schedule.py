@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -152,7 +152,6 @@ prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_siz
 
 
 @given(prompts, st.integers(4, 40), st.integers(1, 6), st.integers(40, 90))
-@settings(max_examples=150, deadline=None)
 def test_every_job_gets_what_it_gets_alone(items: list[list[int]], tokens: int, rows: int, blocks: int) -> None:
     tape = Tape(blocks)
     scheduler = Scheduler(tape, tokens=tokens, rows=rows)
@@ -168,7 +167,6 @@ def test_every_job_gets_what_it_gets_alone(items: list[list[int]], tokens: int, 
 
 
 @given(prompts, st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
 def test_branches_and_chains_keep_their_own_history(items: list[list[int]], seed: int) -> None:
     tape = Tape(200)
     scheduler = Scheduler(tape, tokens=16, rows=8)

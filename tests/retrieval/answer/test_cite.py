@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.types import Document, Hit, Passage
@@ -84,7 +84,6 @@ def test_an_exact_phrase_is_its_own_span() -> None:
         max_size=25,
     ).map("".join)
 )
-@settings(max_examples=150, deadline=None)
 def test_every_citation_resolves_whatever_was_answered(answer: str) -> None:
     found = cite(answer, hits())
     marks = [citation.mark for citation in found.citations]

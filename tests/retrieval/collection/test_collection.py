@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from rung.retrieval.collection.folders import find, locate, names
 from rung.retrieval.collection.ingest.build import BuildOptions
 from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.rank.options import Mode, SearchOptions
+from tests.child import Child
 from tests.retrieval.collection.material import WORDS, Hashed, made, paragraphs
 
 MODES: tuple[Mode, ...] = ("dense", "keyword", "hybrid")
@@ -194,7 +194,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Collectio
         yield opened, documents
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=_CONDITIONS, query=st.sampled_from(["amber fjord", "kelp", "nectar orchid n12"]))
 def test_filtered_search_is_brute_force(
     shared: tuple[Collection, dict[str, Document]], where: dict[str, Any], query: str
@@ -600,7 +600,6 @@ def test_damaged_vectors_are_said(folder: Path) -> None:
 
 _CHILD = """
 import sys
-sys.path.insert(0, {tests!r})
 from tests.retrieval.collection.material import Hashed, made, paragraphs
 from rung.retrieval.collection.ingest import build as room
 from rung.retrieval.collection.collection import Collection
@@ -620,15 +619,8 @@ else:
 """
 
 
-def child(what: str, folder: Path, count: int, **options: Any) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[3])
-    return subprocess.Popen(
-        [sys.executable, "-c", _CHILD.format(tests=root), what, str(folder), str(count)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def child(what: str, folder: Path, count: int, *, first: str = "") -> Child:
+    return Child(first + _CHILD, what, str(folder), str(count))
 
 
 @pytest.mark.parametrize("what", ["build", "upsert"])
@@ -641,12 +633,10 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost(folder: Path, what
     acknowledged = 0
     for _ in range(6):
         process = child(what, folder, count)
-        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(chance.uniform(0.0, 0.12))
-        os.kill(process.pid, signal.SIGKILL)
-        said = process.stdout.read().split()
-        process.wait()
+        process.kill()
+        said = process.communicate()[0].split()
         if said and process.returncode == -signal.SIGKILL:
             last = int(said[-1])
             acknowledged = max(acknowledged, last if what == "build" else 3 * last + 3)
@@ -670,10 +660,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost(folder: Path, what
         assert len(collection) == 3 * count
 
 
-def _small() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+_SMALL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX's")
@@ -681,7 +668,7 @@ def test_a_full_disk_is_an_error_that_leaves_what_was_there(folder: Path) -> Non
     with Collection.create(folder, embedder=Hashed(), chunker=paragraphs) as collection:
         collection.build(made(30))
         expected = answers(collection)
-    process = child("build", folder, 3000, preexec_fn=_small)
+    process = child("build", folder, 3000, first=_SMALL)
     _, error = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "StoreError" in error

@@ -7,10 +7,6 @@ import itertools
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import uuid
@@ -30,6 +26,7 @@ from rung.core.protocols import Index
 from rung.retrieval.filter.conditions import predicate
 from rung.retrieval.index import open_index
 from rung.retrieval.index.local import LocalIndex
+from tests.child import Child
 from tests.retrieval.index import stall
 from tests.retrieval.test_filter import FILTERS
 
@@ -278,7 +275,7 @@ def test_random_filters_mean_the_same_everywhere(remote: Member) -> None:
     index = remote.open()
     index.add(ids, rows, metadata)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(suppress_health_check=list(HealthCheck))
     @given(FILTERS)
     def check(where: Any) -> None:
         if 'h."x' in json.dumps(where) or "h.\\" in json.dumps(where):
@@ -452,21 +449,14 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(member: Member) -> None:
     rng = random.Random(member.kind)
     acknowledged = -1
     for _ in range(2 if member.kind in ("exact", "hnsw", "pgvector") else 1):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WRITER), member.spec, str(member.folder), str(D)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert writer.stdout is not None
+        writer = Child(WRITER, member.spec, str(member.folder), str(D))
         assert writer.stdout.readline() == "ready\n"
         for _ in range(rng.randint(5, 15)):
             acknowledged = int(writer.stdout.readline())
         time.sleep(rng.random() * 0.01)
-        writer.send_signal(signal.SIGKILL)
-        for line in writer.stdout.read().splitlines():
+        writer.kill()
+        for line in writer.communicate()[0].splitlines():
             acknowledged = int(line) if line.isdigit() else acknowledged
-        writer.wait(10)
-        writer.stdout.close()
         index = member.open()
         assert len(index) % 10 == 0
         assert len(index) // 10 in (acknowledged + 1, acknowledged + 2)

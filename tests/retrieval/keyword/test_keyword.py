@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.core.errors import InputError, StoreError
@@ -125,7 +125,6 @@ def test_allowed_ids_only() -> None:
     assert index.search("w0", 5, frozenset()) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_life_gives_what_a_fresh_index_gives(data: st.DataObject) -> None:
     """Adds, upserts, deletes, saves and searches in any order: scores are those of the texts that are there."""

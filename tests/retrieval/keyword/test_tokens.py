@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.retrieval.keyword import tokens
@@ -21,7 +21,6 @@ def same(texts: list[str]) -> None:
     assert found == [word for own in expected for word in own]
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=8))
 def test_any_texts(texts: list[str]) -> None:
     same(texts)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -132,7 +132,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(ChatRequest.model_fields)), JSON), st.booleans())
 def test_any_body_is_read_or_refused(changes: dict[str, Any], whole: bool) -> None:
     refused: Refused | None = None
@@ -145,7 +144,6 @@ def test_any_body_is_read_or_refused(changes: dict[str, Any], whole: bool) -> No
         assert json.loads(json.dumps(refused.body()))["error"]["message"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(Refused):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from rung.tuning.file.config import read
 from rung.tuning.file.job import as_served, gather
 from rung.tuning.trainer import curves
 from rung.tuning.weights import Base
+from tests.child import command, imported
 from tests.tuning.conftest import TEXTS
 
 SMALL = {"upper": 1.0, "rank": 4, "rate": 5e-3, "epochs": 2, "batch": 4, "precision": "fp32", "patience": 0}
@@ -149,15 +149,29 @@ def test_tensorboard_files(config: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_follow_one(config: Path) -> None:
-    """torchrun: the same losses as one process, but for the order of sums."""
+    """What torchrun does with two processes on one machine: the same losses as one, but for the order of sums."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     tune(config, "--no-parity")
     alone = curves.read(config.parent / "out")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "rung", "tune", str(config), "--set", "out=shared", "--set", "tokens=40",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, done.stderr[-2000:]
+    launch = LaunchConfig(
+        1,
+        1,
+        2,
+        run_id="two",
+        max_restarts=0,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+    )
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        with imported("torch", "transformers.models.llama.modeling_llama", "rung.tuning.file.job"):
+            elastic_launch(launch, command)("tune", str(config), "--set", "out=shared", "--set", "tokens=40")
+    finally:  # the launcher takes them
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
     together = curves.read(config.parent / "shared")
     assert [point["loss"] for point in together] == pytest.approx([point["loss"] for point in alone], rel=1e-4)
     assert (config.parent / "shared" / "tuned-f16.gguf").is_file()

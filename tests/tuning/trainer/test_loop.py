@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from rung.tuning.trainer.loop import dev_loss, train
 from rung.tuning.trainer.recipe import rate_at
 from rung.tuning.trainer.state import Trained, Watch
 from rung.tuning.weights import Base
+from tests.child import Child, imported
 from tests.tuning.conftest import RECIPE
 
 
@@ -112,6 +111,14 @@ def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[TokenRow], tm
         assert torch.equal(session.vector, whole.vector)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _children() -> Iterator[None]:
+    with imported(
+        "torch", "transformers.models.llama.modeling_llama", "rung.tuning.trainer.loop", "rung.tuning.weights"
+    ):
+        yield
+
+
 KILLED = """
 import json, sys, torch
 from pathlib import Path
@@ -140,21 +147,11 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_
     """kill -9 twice, in the middle of steps and of writes; the loss sequence is that of the run left alone."""
     from rung.core.codec import encode
 
-    recipe = replace(RECIPE, epochs=24, batch=2)
+    recipe = replace(RECIPE, epochs=8, batch=2)
     plan = tmp_path / "plan.json"
     plan.write_text(
         json.dumps({"folder": str(tiny.folder), "key": tiny.key, "rows": encode(rows), "recipe": encode(recipe)})
     )
-    script = tmp_path / "train.py"
-    script.write_text(KILLED)
-
-    def start(folder: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(script), str(plan), str(tmp_path / folder), str(count)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
     threads = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -163,15 +160,15 @@ def test_kill_and_resume_is_bit_identical(tiny: Base, rows: list[TokenRow], tmp_
         torch.set_num_threads(threads)
     killed = 0
     for seconds in (0.0, 0.2, None):
-        process = start("killed")
-        assert process.stdout is not None
+        process = Child(KILLED, str(plan), str(tmp_path / "killed"), str(count))
         if seconds is None:
-            process.communicate()
+            _, errors = process.communicate()
+            assert process.wait() == 0, errors
             break
         process.stdout.readline()
         time.sleep(seconds)
         killed += process.poll() is None
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate()
     assert killed >= 1
     got = json.loads((tmp_path / "killed" / "out.json").read_text())

@@ -17,7 +17,6 @@ R = TypeVar("R")
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task file, its folder, or a built-in pack.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or `last`.")]
-RungName = Annotated[str, typer.Argument(metavar="RUNG", help="A rung of the run (default: the recommended one).")]
 ModelName = Annotated[
     str | None, typer.Option("-m", "--model", metavar="MODEL", help="The model, as provider:name.", show_default=False)
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rung.ladder.view.catalog import Technique
+    from rung.ladder.view.catalog import Figure, Technique
 
 app = typer.Typer(help="Techniques: what each is, when it helps, its cost, what was measured.", rich_markup_mode=None)
 
@@ -46,7 +46,7 @@ def show(
 ) -> None:
     """What a technique is, when it helps, its cost, what was measured; then its example, run."""
     from rung.core.settings import Settings
-    from rung.ladder.view.catalog import find, latest, measured, published, summaries
+    from rung.ladder.view.catalog import find, latest, summaries
     from rung.store import open_store
 
     entry = find(name)
@@ -66,6 +66,22 @@ def show(
         typer.echo("\nRungs:")
         for names, line in summaries(entry).items():
             _paragraph(f"{names}: {line}", "  ")
+    _figures(entry, own)
+    if entry.rungs and not own and not any(command.startswith("rung climb") for command in entry.use):
+        typer.echo(f"\nMeasure it on your data: rung climb TASK --rung zero-shot --rung {entry.rungs[0]}")
+    if entry.use:
+        typer.echo("\nUse it:")
+        for command in entry.use:
+            typer.echo(f"  {command}")
+    if entry.example is not None:
+        typer.echo()
+        _example(entry, model, run)
+
+
+def _figures(entry: Technique, own: Sequence[Figure]) -> None:
+    """What was measured: in the user's store, then by the project."""
+    from rung.ladder.view.catalog import measured, published
+
     if own:
         typer.echo("\nMeasured here, each rung's latest run in your store:")
         for row in own:
@@ -76,15 +92,6 @@ def show(
             _paragraph(f"{row.sentence()} ({row.run.created[:10]}, {row.run.model})", "  ")
     if entry.results:
         typer.echo(f"\nMore figures: docs/results, {', '.join(entry.results)}")
-    if entry.rungs and not own and not any(command.startswith("rung climb") for command in entry.use):
-        typer.echo(f"\nMeasure it on your data: rung climb TASK --rung zero-shot --rung {entry.rungs[0]}")
-    if entry.use:
-        typer.echo("\nUse it:")
-        for command in entry.use:
-            typer.echo(f"  {command}")
-    if entry.example is not None:
-        typer.echo()
-        _example(entry, model, run)
 
 
 @app.command("page")

@@ -154,6 +154,17 @@ def _last(text: str) -> tuple[str, str]:
     return _told(text, runs, len(runs) - 1)
 
 
+def _unlike(body: str, before: str, after: str, beside: list[str]) -> str:
+    """Why what stands around a number makes it another thing; empty where it does not."""
+    if _BEFORE.search(before):
+        return f"{body} is negated or only a bound"
+    if any(_JOINED.fullmatch(gap) for gap in beside):
+        return f"{body} is one of several numbers side by side"
+    if _DASH.search(before):
+        return f"the dash before {body} may be its sign or the mark of a list"
+    return f"what follows {body} makes it a bound or another number" if _BEHIND.match(after) else ""
+
+
 def _told(text: str, runs: list[re.Match[str]], at: int) -> tuple[str, str]:
     """The number of a run with what stands around it; ("", why) where that makes it another thing than a number."""
     if (base := _base(text, runs, at)) is not None:
@@ -163,17 +174,11 @@ def _told(text: str, runs: list[re.Match[str]], at: int) -> tuple[str, str]:
     end = run.start() + len(body)
     before, after = text[max(0, run.start() - 40) : run.start()], text[end : end + 40]
     scientific = _POWER.match(text, end)
-    if _BEFORE.search(before):
-        return "", f"{body} is negated or only a bound"
     beside = [text[runs[at - 1].end() : run.start()]] if at else []
     if at + 1 < len(runs) and scientific is None:
         beside.append(text[end : runs[at + 1].start()])
-    if any(_JOINED.fullmatch(gap) for gap in beside):
-        return "", f"{body} is one of several numbers side by side"
-    if _DASH.search(before):
-        return "", f"the dash before {body} may be its sign or the mark of a list"
-    if _BEHIND.match(after):
-        return "", f"what follows {body} makes it a bound or another number"
+    if why := _unlike(body, before, after, beside):
+        return "", why
     found = _NUMBER.fullmatch(body)
     if found is None or not found["body"] or (found["sign"] and found["more"]):
         return "", f"{body!r} can be read in more than one way"

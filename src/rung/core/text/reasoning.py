@@ -32,6 +32,18 @@ _OLLAMA = re.compile(r"\A\s*Thinking\.\.\.\n.*?\n\.\.\.done thinking\.", re.DOTA
 _HINTS = ("<", "[THINK]", "[/THINK]", "◁", "analysis", "Here is my thought", "Thinking...")
 
 
+def _behind(text: str) -> str:
+    """What follows the reasoning of the forms that have it in front, each in marks of its own."""
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        final = [found for found in channels if found[1] == "final"]
+        text = text[final[-1].end() :] if final else ""
+    for whole in (_BARE, _GRANITE, _OLLAMA):
+        if found := whole.match(text):
+            text = text[found.end() :]
+    return text
+
+
 def without_reasoning(text: str, *, strict: bool = False) -> str:
     """The text without blocks of reasoning: tags such as ``<think>...</think>`` (nested ones too), harmony's channels.
 
@@ -41,13 +53,7 @@ def without_reasoning(text: str, *, strict: bool = False) -> str:
     """
     if not any(hint in text for hint in _HINTS):
         return text
-    channels = list(_CHANNEL.finditer(text))
-    if channels:
-        final = [found for found in channels if found[1] == "final"]
-        text = text[final[-1].end() :] if final else ""
-    for whole in (_BARE, _GRANITE, _OLLAMA):
-        if found := whole.match(text):
-            text = text[found.end() :]
+    text = _behind(text)
     marks = list(_MARK.finditer(text))
     last_closer = max((mark.start() for mark in marks if mark["close"]), default=-1)
     kept: list[str] = []

@@ -275,14 +275,7 @@ class _Writer:
 
     def open(self, tag: str, node: Any) -> None:
         if tag in ("td", "th"):
-            inside = node.first_child
-            line = True
-            while inside is not None and line:
-                line, inside = inside.tag not in _STRUCTURE, inside.next
-            if line and self._tables:
-                self.out += self._tables[-1].above()
-                self._tables[-1].open(node, len(self.out))
-            self._cells.append(line)
+            self._cell(node)
         elif tag == "tr" and self._tables:
             self._tables[-1].row()
             self._break(1)
@@ -312,6 +305,16 @@ class _Writer:
                 self._tables.append(_Spans())
             self._break(1 if tag in _LINES or tag == "br" else 2 if tag in _BLOCKS else 0)
 
+    def _cell(self, node: Any) -> None:
+        inside = node.first_child
+        line = True
+        while inside is not None and line:
+            line, inside = inside.tag not in _STRUCTURE, inside.next
+        if line and self._tables:
+            self.out += self._tables[-1].above()
+            self._tables[-1].open(node, len(self.out))
+        self._cells.append(line)
+
     def _raise(self, tag: str, node: Any) -> None:
         inner = node.first_child
         words = node.text().strip()
@@ -340,12 +343,15 @@ class _Writer:
         if lines:
             self.out.append(" " if self._headings or (self._cells and self._cells[-1]) else "\0" * lines)
 
+    def _close_cell(self) -> None:
+        line = self._cells.pop() if self._cells else True
+        if line and self._tables:
+            self._tables[-1].close(self.out)
+        self.out.append(" | " if line else "\0\0")
+
     def close(self, tag: str) -> None:
         if tag in ("td", "th"):
-            line = self._cells.pop() if self._cells else True
-            if line and self._tables:
-                self._tables[-1].close(self.out)
-            self.out.append(" | " if line else "\0\0")
+            self._close_cell()
         elif tag in ("sup", "sub"):
             self.out.append(self._after.pop() if self._after else "")
         elif tag in _FORMULA:

@@ -131,36 +131,35 @@ def _called(part: Adapter) -> str:
     return part.kind.lower().replace("_", " ") + (" fused" if part.config.get("fused") else "")
 
 
+def _plain(parts: Sequence[Adapter]) -> dict[str, list[tuple[int, Tensor]]]:
+    """The matrices of each name, with the place of their adapter. Raises Unsupported for what is not plain LoRA."""
+    found: dict[str, list[tuple[int, Tensor]]] = {}
+    for place, part in enumerate(parts):
+        if said := next((name for name in _NOT_PLAIN if part.config.get(name)), ""):
+            raise Unsupported(
+                f"{part.folder} has {said}, which cannot be added up", remedy="merge it into its base instead"
+            )
+        for name, tensor in part.tensors.items():
+            if not name.endswith((".lora_A.weight", ".lora_B.weight")):
+                raise Unsupported(f"{part.folder} changes {name}, which cannot be added up", remedy="use plain LoRA")
+            found.setdefault(name, []).append((place, tensor))
+    return found
+
+
+_NOT_PLAIN = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "layers_pattern")
+
+
 def _merge_lora(
     parts: Sequence[Adapter], shares: Sequence[float], how: How
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     import torch
 
-    for part in parts:
-        for name in (
-            "use_dora",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "fan_in_fan_out",
-            "layers_pattern",
-        ):
-            if part.config.get(name):
-                raise Unsupported(
-                    f"{part.folder} has {name}, which cannot be added up", remedy="merge it into its base instead"
-                )
     ranks = [int(part.config["r"]) for part in parts]
     if how == "linear" and len(set(ranks)) > 1:
         raise InputError(f"the ranks are {', '.join(map(str, ranks))}: linear wants equal ones", remedy="--how cat")
     rank = sum(ranks) if how == "cat" else ranks[0]
-    found: dict[str, list[tuple[int, Tensor]]] = {}
-    for place, part in enumerate(parts):
-        for name, tensor in part.tensors.items():
-            if not name.endswith((".lora_A.weight", ".lora_B.weight")):
-                raise Unsupported(f"{part.folder} changes {name}, which cannot be added up", remedy="use plain LoRA")
-            found.setdefault(name, []).append((place, tensor))
     out: dict[str, Tensor] = {}
-    for name, held in found.items():
+    for name, held in _plain(parts).items():
         low = name.endswith(".lora_A.weight")
         width = held[0][1].shape[1 if low else 0]
         if any(tensor.shape != ((ranks[at], width) if low else (width, ranks[at])) for at, tensor in held):

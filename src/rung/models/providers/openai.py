@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from rung.core.errors import ModelError, Unsupported
-from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ToolCall, Usage
+from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ResponseFormat, ToolCall, Usage
 from rung.models.providers.access import Vendor
 from rung.models.providers.hosted import Hosted, cut, schema_of, tool_call, unwrap
 
@@ -93,12 +93,7 @@ class OpenaiModel(Hosted):
                 if not event.choices:
                     continue
                 choice = event.choices[0]
-                for call in choice.delta.tool_calls or ():
-                    parts = calls.setdefault(call.index, ["", "", ""])
-                    parts[0] += call.id or ""
-                    if call.function is not None:
-                        parts[1] += call.function.name or ""
-                        parts[2] += call.function.arguments or ""
+                _add_calls(calls, choice.delta.tool_calls or ())
                 if choice.logprobs is not None:
                     told = choice.logprobs.content or ()
                     logprobs += [token.logprob for token in told]
@@ -168,13 +163,7 @@ class OpenaiModel(Hosted):
                 }
                 for t in request.tools
             ]
-        schema = schema_of(request.form) if request.form.closed else None
-        if schema is not None and "json_schema" not in without:
-            named = {"name": "answer", "schema": schema, "strict": strict(schema)}
-            body["response_format"] = {"type": "json_schema", "json_schema": named}
-        elif request.form.kind == "json" and "json_object" not in without:
-            body["response_format"] = {"type": "json_object"}
-        return body
+        return {**body, **_answer_format(request.form, without)}
 
     def optional(self, body: Mapping[str, Any]) -> Set[str]:
         kind = {body["response_format"]["type"]} if "response_format" in body else set()
@@ -198,6 +187,24 @@ class OpenaiModel(Hosted):
 
 
 open_model = OpenaiModel.open
+
+
+def _add_calls(calls: dict[int, list[str]], pieces: Sequence[Any]) -> None:
+    """Put pieces of tool calls to what came of each before: its id, its name, its arguments."""
+    for piece in pieces:
+        parts = calls.setdefault(piece.index, ["", "", ""])
+        parts[0] += piece.id or ""
+        if piece.function is not None:
+            parts[1] += piece.function.name or ""
+            parts[2] += piece.function.arguments or ""
+
+
+def _answer_format(form: ResponseFormat, without: Set[str]) -> dict[str, Any]:
+    schema = schema_of(form) if form.closed else None
+    if schema is not None and "json_schema" not in without:
+        named = {"name": "answer", "schema": schema, "strict": strict(schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"response_format": {"type": "json_object"}} if form.kind == "json" and "json_object" not in without else {}
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 
 from rung.prompts.lint.rules import Hit, Level, Linted, Placed, PromptPiece, finds, pattern, rules
 from rung.prompts.template.prompt import Shot
@@ -38,18 +39,16 @@ def conflicts(pieces: Sequence[PromptPiece]) -> Iterator[Placed]:
         if (lefts := every(left)) and (rights := every(right)):
             said = f"the answer cannot be {one} and {other}"
             yield conflict(rights[0], lefts[0][1], said, f"keep one of them: {lefts[0][1][0]!r}")
-    for _, most in every(table["at_most"]):
-        for least in every(table["at_least"]):
-            if most[2].lower() == least[1][2].lower() and int(least[1][1]) > int(most[1]):
-                yield conflict(least, most, "no answer has both", f"between {most[1]} and {least[1][1]} {most[2]}s")
+    for (_, most), least in product(every(table["at_most"]), every(table["at_least"])):
+        if most[2].lower() == least[1][2].lower() and int(least[1][1]) > int(most[1]):
+            yield conflict(least, most, "no answer has both", f"between {most[1]} and {least[1][1]} {most[2]}s")
     languages = every(table["language"])
     for language in languages[1:]:
         if language[1][1] != languages[0][1][1]:
             yield conflict(language, languages[0][1], "two languages", f"keep one: {languages[0][1][0]}")
-    for _, always in every(table["always"]):
-        for never in every(table["never"]):
-            if always[1].lower().split()[:2] == never[1][1].lower().split()[:2]:
-                yield conflict(never, always, "asked for and forbidden", "say when each holds, or keep one")
+    for (_, always), never in product(every(table["always"]), every(table["never"])):
+        if always[1].lower().split()[:2] == never[1][1].lower().split()[:2]:
+            yield conflict(never, always, "asked for and forbidden", "say when each holds, or keep one")
 
 
 def strangers(piece: PromptPiece, labels: Sequence[str]) -> Iterator[Hit]:

@@ -74,29 +74,13 @@ def read_form(checker: TaskChecker, rows: Sequence[Draft], schema: Mapping[str, 
         return ResponseFormat("json", schema=schema)
     if answer.kind != "labels":
         return ResponseFormat(answer.kind, pattern=answer.pattern)
-    for row in rows:
-        if isinstance(row.reference, list):
-            checker.report_row(row.row, "the label is a list, expected one label", "one label a row", "several labels")
-            row.reference = None
-        elif row.reference is not None:
-            written = json.dumps(row.reference) if isinstance(row.reference, bool | int | float) else row.reference
-            row.reference = str(written).strip() or None
-    counts = Counter(row.reference for row in rows if row.reference is not None)
+    counts = _count_labels(checker, rows)
     labels = tuple(sorted(counts)) if answer.auto else answer.labels
-    if answer.auto and len(labels) > max(20, len(rows) // 2):
-        checker.report(
-            f"{len(labels):,} different labels in {len(rows):,} rows: this looks like free text",
-            "check `columns.reference`, or write `answer: text`", "answer", level="warning",
-        )  # fmt: skip
+    if answer.auto:
+        _doubt_labels(checker, counts, len(rows))
     folded: defaultdict[str, list[str]] = defaultdict(list)
     for label in dict.fromkeys((*labels, *counts)):
         folded[_folded(label)].append(label)
-    missing = [label for label in counts if label.casefold() in MISSING]
-    if missing and answer.auto:
-        checker.report(
-            f"labels that look like a value that is missing: {', '.join(map(repr, missing))}",
-            "leave the cells empty (`empty: skip` leaves such rows out), or list them in `answer.labels`", "answer", level="warning",
-        )  # fmt: skip
     for alike in folded.values():
         if len(alike) > 1:
             checker.report(
@@ -104,18 +88,7 @@ def read_form(checker: TaskChecker, rows: Sequence[Draft], schema: Mapping[str, 
                 " or in the data", "answer", level="warning",
             )  # fmt: skip
     if not answer.auto:
-        known = set(labels)
-        for row in rows:
-            if row.reference is not None and row.reference not in known:
-                checker.report_row(
-                    row.row,
-                    f"the label {row.reference!r} is not in `answer.labels`",
-                    nearest(row.reference, known),
-                    "unknown label",
-                )
-        for label in labels:
-            if label not in counts and rows:
-                checker.report(f"no row has the label {label!r}", "remove it, or add rows", "answer", "labels", label, level="warning")  # fmt: skip
+        _compare_labels(checker, rows, counts)
     if rows and len(set(labels)) < 2:
         checker.report(
             f"there is only one label: {next(iter(labels), 'none')!r}; nothing is to be told apart",
@@ -125,6 +98,49 @@ def read_form(checker: TaskChecker, rows: Sequence[Draft], schema: Mapping[str, 
         if label not in labels:
             checker.report(f"rules for {label!r}, which is no label", nearest(label, labels), "rules", label)
     return ResponseFormat("labels", labels=labels)
+
+
+def _count_labels(checker: TaskChecker, rows: Sequence[Draft]) -> Counter[str]:
+    """How often each label stands in the data; references become what is written there."""
+    for row in rows:
+        if isinstance(row.reference, list):
+            checker.report_row(row.row, "the label is a list, expected one label", "one label a row", "several labels")
+            row.reference = None
+        elif row.reference is not None:
+            written = json.dumps(row.reference) if isinstance(row.reference, bool | int | float) else row.reference
+            row.reference = str(written).strip() or None
+    return Counter(row.reference for row in rows if row.reference is not None)
+
+
+def _doubt_labels(checker: TaskChecker, counts: Mapping[str, int], rows: int) -> None:
+    """What makes it doubtful that labels taken from the data are labels."""
+    if len(counts) > max(20, rows // 2):
+        checker.report(
+            f"{len(counts):,} different labels in {rows:,} rows: this looks like free text",
+            "check `columns.reference`, or write `answer: text`", "answer", level="warning",
+        )  # fmt: skip
+    missing = [label for label in counts if label.casefold() in MISSING]
+    if missing:
+        checker.report(
+            f"labels that look like a value that is missing: {', '.join(map(repr, missing))}",
+            "leave the cells empty (`empty: skip` leaves such rows out), or list them in `answer.labels`", "answer", level="warning",
+        )  # fmt: skip
+
+
+def _compare_labels(checker: TaskChecker, rows: Sequence[Draft], counts: Mapping[str, int]) -> None:
+    """Do the labels of the data and those of the task agree?"""
+    labels = checker.definition.answer.labels
+    for row in rows:
+        if row.reference is not None and row.reference not in labels:
+            found = nearest(row.reference, set(labels))
+            checker.report_row(
+                row.row, f"the label {row.reference!r} is not in `answer.labels`", found, "unknown label"
+            )
+    for label in labels if rows else ():
+        if label not in counts:
+            checker.report(
+                f"no row has the label {label!r}", "remove it, or add rows", "answer", "labels", label, level="warning"
+            )
 
 
 _ALIKE = str.maketrans(
@@ -261,16 +277,18 @@ def check_references(checker: TaskChecker, rows: Sequence[Draft], form: Response
                     row.row, f"the reference {short(found)} is not of the answer's grammar",
                     "correct the row or `answer.grammar`", "reference against grammar",
                 )  # fmt: skip
-        elif form.kind == "text" and not isinstance(found, str):
-            if isinstance(found, list) and all(isinstance(item, str) for item in found):
-                continue
-            if isinstance(found, bool | int | float):
-                row.reference = json.dumps(found)
-            else:
-                checker.report_row(
-                    row.row, f"the reference is a {type(found).__name__}, expected text or a list of texts",
-                    "name what lies inside, as in `answers[].text`", "reference not text",
-                )  # fmt: skip
+        elif form.kind == "text":
+            _check_text(checker, row, found)
+
+
+def _check_text(checker: TaskChecker, row: Draft, found: Any) -> None:
+    if isinstance(found, bool | int | float):
+        row.reference = json.dumps(found)
+    elif not isinstance(found, str) and not (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+        checker.report_row(
+            row.row, f"the reference is a {type(found).__name__}, expected text or a list of texts",
+            "name what lies inside, as in `answers[].text`", "reference not text",
+        )  # fmt: skip
 
 
 def _document(checker: TaskChecker, row: Draft, schema: Mapping[str, Any]) -> Any:

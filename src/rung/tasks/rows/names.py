@@ -34,22 +34,7 @@ FITS: dict[str, tuple[str, ...]] = {
 def check_names(checker: TaskChecker) -> None:
     """Metrics, rungs, models: are they known, and do they fit?"""
     definition = checker.definition
-    metrics = registry.table("metric")
-    for index, spec in enumerate(definition.metrics):
-        name = spec.partition(":")[0]
-        if name not in metrics:
-            checker.report(f"unknown metric {name!r}", nearest(name, metrics), "metrics", index)
-        elif name in FITS and definition.answer.kind not in FITS[name]:
-            fitting = [
-                other for other in metrics if definition.answer.kind in FITS.get(other, (definition.answer.kind,))
-            ]
-            checker.report(
-                f"metric {name!r} judges answers of the form {' or '.join(FITS[name])}; this task's are {definition.answer.kind}",
-                f"choose from: {', '.join(fitting)}", "metrics", index,
-            )  # fmt: skip
-    for index, spec in enumerate(definition.metrics):
-        if spec in definition.metrics[:index]:
-            checker.report(f"metric {spec!r} is named twice", "keep one", "metrics", index)
+    _check_metrics(checker)
     for index, choice in enumerate(definition.rungs):
         _check_rung(checker, choice.choice, index)
     titles = Counter(choice.choice.title for choice in definition.rungs)
@@ -75,6 +60,26 @@ def check_names(checker: TaskChecker) -> None:
     kind = definition.answer.kind
     if definition.rules and kind not in ("labels", "json"):
         checker.report(f"rules need an answer of labels or json, this task's is {kind}", "remove `rules`", "rules")
+
+
+def _check_metrics(checker: TaskChecker) -> None:
+    definition = checker.definition
+    metrics = registry.table("metric")
+    for index, spec in enumerate(definition.metrics):
+        name = spec.partition(":")[0]
+        if name not in metrics:
+            checker.report(f"unknown metric {name!r}", nearest(name, metrics), "metrics", index)
+        elif name in FITS and definition.answer.kind not in FITS[name]:
+            fitting = [
+                other for other in metrics if definition.answer.kind in FITS.get(other, (definition.answer.kind,))
+            ]
+            checker.report(
+                f"metric {name!r} judges answers of the form {' or '.join(FITS[name])}; this task's are {definition.answer.kind}",
+                f"choose from: {', '.join(fitting)}", "metrics", index,
+            )  # fmt: skip
+    for index, spec in enumerate(definition.metrics):
+        if spec in definition.metrics[:index]:
+            checker.report(f"metric {spec!r} is named twice", "keep one", "metrics", index)
 
 
 def _check_rung(checker: TaskChecker, choice: RungChoice, index: int) -> None:

@@ -16,7 +16,7 @@ from rung.core.text.pattern import compile_pattern
 from rung.documents.tables import rows as tables
 from rung.documents.tables.cells import ABSENT, heads, value
 from rung.documents.tables.layout import SPLITS, Place, Row, Table
-from rung.tasks.file.definition import STDLIB_CORPUS, SourcePart
+from rung.tasks.file.definition import STDLIB_CORPUS, InputField, SourcePart
 from rung.tasks.packs.middle import holes, stdlib
 from rung.tasks.rows.checker import Draft, TaskChecker, short
 
@@ -127,18 +127,7 @@ def _row(checker: TaskChecker, row: Row, split: str) -> Draft | None:
     if skip and blank and columns.reference is not None:
         checker.skipped["reference"] += 1
         return None
-    input: dict[str, str] = {}
-    for name, field in columns.input.items():
-        text = _plain(checker, value(row.values, field.column), row, name)
-        if field.pattern is not None and text:
-            text = _taken(checker, field.pattern, text, row, name)
-        if len(text) > HUGE:
-            checker.report_row(
-                row, f"field {name!r} has {len(text):,} characters, at most {HUGE:,} are read",
-                "shorten or split it; if this is unclosed quotes: `reader: {quote: none}`", "huge field",
-            )  # fmt: skip
-            text = text[:100]
-        input[name] = text
+    input = {name: _field(checker, row, name, field) for name, field in columns.input.items()}
     read = Draft(row, split, input)
     if not any(text.strip() for text in input.values()):
         if skip:
@@ -150,6 +139,33 @@ def _row(checker: TaskChecker, row: Row, split: str) -> Draft | None:
             "fill it, remove the row, or skip such rows: `empty: skip`",
             "empty input",
         )
+    _place(checker, read)
+    for column in columns.metadata:
+        found = value(row.values, column)
+        if found is not ABSENT:
+            read.metadata[column] = found
+    if columns.reference is not None:
+        read.reference = None if reference is ABSENT else reference
+    return read
+
+
+def _field(checker: TaskChecker, row: Row, name: str, field: InputField) -> str:
+    """The text of a field of the input."""
+    text = _plain(checker, value(row.values, field.column), row, name)
+    if field.pattern is not None and text:
+        text = _taken(checker, field.pattern, text, row, name)
+    if len(text) > HUGE:
+        checker.report_row(
+            row, f"field {name!r} has {len(text):,} characters, at most {HUGE:,} are read",
+            "shorten or split it; if this is unclosed quotes: `reader: {quote: none}`", "huge field",
+        )  # fmt: skip
+        return text[:100]
+    return text
+
+
+def _place(checker: TaskChecker, read: Draft) -> None:
+    """The split, group and id that the row says it has."""
+    columns, row = checker.definition.columns, read.row
     if columns.split is not None:
         given = str(value(row.values, columns.split)).strip().lower()
         if given not in SPLITS:
@@ -167,13 +183,6 @@ def _row(checker: TaskChecker, row: Row, split: str) -> Draft | None:
         read.id = "" if id is None or id is ABSENT else str(id).strip()
         if not read.id:
             checker.report_row(row, "the id is empty", "fill it, or remove `columns.id`", "empty id")
-    for column in columns.metadata:
-        found = value(row.values, column)
-        if found is not ABSENT:
-            read.metadata[column] = found
-    if columns.reference is not None:
-        read.reference = None if reference is ABSENT else reference
-    return read
 
 
 def _taken(checker: TaskChecker, pattern: str, text: str, row: Row, name: str) -> str:

@@ -285,7 +285,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     The folder appears whole or not at all. Raises Unsupported when the base was not a GGUF, MissingExtra without openvino-genai,
     FitError when the disk refuses.
     """
-    genai = require("openvino_genai", "embedded", "writing an OpenVINO folder")
+    require("openvino_genai", "embedded", "writing an OpenVINO folder")
     from transformers import AutoTokenizer
 
     from rung.models.engine.files.convert import convert
@@ -296,8 +296,7 @@ def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *,
     try:
         source = save_gguf(weights, base, staging / "model.gguf", "f16", name=name)
         with disk_errors(folder), quiet():
-            graph = convert(source, staging / "graph")
-            genai.Tokenizer(source, enable_save_ov_model=True)
+            graph = convert(source, staging / "graph")  # and the tokenizer
             AutoTokenizer.from_pretrained(base.folder).save_pretrained(staging)
             for path in (
                 *graph.parent.iterdir(),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -49,7 +49,6 @@ sets = st.lists(st.lists(st.integers(0, 3), max_size=6).map(tuple), min_size=1, 
 
 
 @given(sets, st.integers(0, 2**20))
-@settings(max_examples=300, deadline=None)
 def test_finds_the_exact_best(sequences: list[tuple[int, ...]], seed: int) -> None:
     expected = exhaustive(sequences, seed)
     search, asked = run(sequences, seed)

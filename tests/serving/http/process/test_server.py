@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import openai
@@ -27,11 +25,20 @@ from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import locate
 from rung.serving.access.keys import hash_key
 from rung.serving.http.process.server import address, is_loopback, listen
+from tests.child import Child, imported
 from tests.serving.loopback import program
 
 pytestmark = pytest.mark.server
 
 VERB = "import typer; from rung.cli.use.serve import serve; typer.run(serve)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _children() -> Iterator[None]:
+    with imported("rung.cli.use.serve", "rung.serving.http.process.run", "uvicorn", "fastapi"):
+        yield
+
+
 HI: list[Any] = [{"role": "user", "content": "hello there"}]
 
 
@@ -42,13 +49,10 @@ def folder(tmp_path: Path) -> Path:
 
 class Running:
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", VERB, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        self.process = Child(VERB, *arguments)
         self.said: list[str] = []
-        out: IO[str] = self.process.stdout  # type: ignore[assignment]
         self.url = ""
-        for line in out:
+        for line in self.process.stdout:
             self.said.append(line)
             if found := re.search(r"serving at (\S+)", line):
                 self.url = found[1]
@@ -120,13 +124,9 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         + VERB
         + "\nexcept RungError as e: sys.exit(str(e))"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
+    done = Child(code, *arguments, **environment)
+    out, err = done.communicate(60)
+    return subprocess.CompletedProcess(arguments, done.wait(), out, err)
 
 
 def test_a_new_key_is_shown_once(tmp_path: Path) -> None:

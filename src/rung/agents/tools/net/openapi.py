@@ -174,14 +174,7 @@ class _Document:
                 made[key] = item
             elif key not in _LEFT_OUT:
                 made[key] = self.schema(item, used, depth + 1)
-        for bound, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-            if isinstance(made.get(bound), bool) and made.pop(bound) and plain in made:  # OpenAPI 3.0
-                made[bound] = made.pop(plain)
-        if value.get("nullable") is True and isinstance(made.get("type"), str):
-            made["type"] = [made["type"], "null"]
-            if "enum" in made and None not in made["enum"]:
-                made["enum"] = [*made["enum"], None]
-        return made
+        return _as_2020(made, nullable=value.get("nullable") is True)
 
     def operations(self) -> Iterator[tuple[str, str, dict[str, Any], list[Any]]]:
         for path, item in self.root.get("paths", {}).items():
@@ -190,6 +183,18 @@ class _Document:
                 if isinstance(found, dict) and isinstance(found.get(method), dict):
                     operation = found[method]
                     yield path, method, operation, [*found.get("parameters", ()), *operation.get("parameters", ())]
+
+
+def _as_2020(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
+    """What OpenAPI 3.0 writes in another way than JSON Schema 2020-12: exclusive bounds, null."""
+    for bound, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(bound), bool) and schema.pop(bound) and plain in schema:
+            schema[bound] = schema.pop(plain)
+    if nullable and isinstance(schema.get("type"), str):
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema and None not in schema["enum"]:
+            schema["enum"] = [*schema["enum"], None]
+    return schema
 
 
 def open_openapi(

@@ -60,6 +60,22 @@ class Numbering:
         return re.sub(r"%([1-9])", count, shown.text).strip()
 
 
+def _override(definition: Element, abstract: list[ListLevel]) -> tuple[list[ListLevel], dict[int, int]]:
+    """The levels of a list that changes some of an abstract one, and where those begin that begin anew."""
+    levels, begun = list(abstract), {}
+    for node in definition:
+        at = _number(attribute(node, "ilvl"), -1)
+        if short(node.tag) != "w:lvlOverride" or not 0 <= at < LEVELS:
+            continue
+        for inner in node:
+            if short(inner.tag) == "w:lvl":
+                levels[at] = _level(inner)
+        if start := _value(node, "w:startOverride"):
+            begun[at] = _number(start, 1)
+            levels[at] = replace(levels[at], start=begun[at])
+    return levels, begun
+
+
 def read_numbering(root: Element) -> Numbering:
     """The lists that the part ``numbering.xml`` defines."""
     out = Numbering()
@@ -81,17 +97,9 @@ def read_numbering(root: Element) -> Numbering:
             id, base = attribute(definition, "numId"), _value(definition, "w:abstractNumId")
             if base not in abstract:
                 continue
-            levels = list(abstract[base])
-            for node in definition:
-                at = _number(attribute(node, "ilvl"), -1)
-                if short(node.tag) != "w:lvlOverride" or not 0 <= at < LEVELS:
-                    continue
-                for inner in node:
-                    if short(inner.tag) == "w:lvl":
-                        levels[at] = _level(inner)
-                if start := _value(node, "w:startOverride"):
-                    out.begun.setdefault(id, {})[at] = _number(start, 1)
-                    levels[at] = replace(levels[at], start=_number(start, 1))
+            levels, begun = _override(definition, abstract[base])
+            if begun:
+                out.begun.setdefault(id, {}).update(begun)
             out.levels[id], out.counted[id] = levels, base
             out.styles.update({(id, style): at for style, at in styles[base].items()})
     return out

@@ -122,9 +122,12 @@ class TextWriter:
             self._rows[-1].append([])
         elif name == "w:altChunk":
             self.left["parts in another format"] += 1
-        elif text is None:
-            return
-        elif name in ("w:t", "m:t"):
+        elif text is not None:
+            self._write(name, node, text)
+
+    def _write(self, name: str, node: Element, text: list[str]) -> None:
+        """What stands within a paragraph."""
+        if name in ("w:t", "m:t"):
             text.append(node.text or "")
         elif name in _MARKS:
             text.append(_MARKS[name])

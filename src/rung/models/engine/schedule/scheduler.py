@@ -97,6 +97,34 @@ class Scheduler:
     def step(self) -> None:
         """Admit what fits, compute one batch, and hand its logits to the jobs."""
         self._admit()
+        spans, owners = self._batch()
+        if not spans:
+            raise RuntimeError("the scheduler has jobs but nothing to compute")
+        wall, cpu = time.perf_counter(), time.process_time()
+        logits = self._device.forward(spans)
+        self.forwards += 1
+        total = sum(n for _, n, _ in owners)
+        self.computed += total
+        rows: dict[int, tuple[_Run, list[int]]] = {}
+        row = 0
+        for span, (run, _, prefilled) in zip(spans, owners, strict=True):
+            if prefilled:
+                self._prefilled(run, prefilled)
+            if span.wanted:
+                rows.setdefault(id(run), (run, []))[1].append(row)
+                row += 1
+        for run, indices in rows.values():
+            self._advance(run, logits[indices[0] : indices[-1] + 1])
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        for run, n, _ in owners:
+            run.job.cost.seconds += wall * n / total
+            run.job.cost.cpu_seconds += cpu * n / total
+        for run in [run for run in self._running if run.over]:
+            self._leave(run)
+            run.job.finish(None)
+
+    def _batch(self) -> tuple[list[TokenSpan], list[tuple[_Run, int, int]]]:
+        """What is computed next, and of each span its run, its tokens, and how many of these are of the prompt."""
         spans: list[TokenSpan] = []
         owners: list[tuple[_Run, int, int]] = []
         budget = self._tokens
@@ -123,34 +151,14 @@ class Scheduler:
             spans.append(TokenSpan(prompt[run.done : run.done + n], run.done, blocks, ready, run.job.adapter))
             owners.append((run, n, n))
             budget -= n
-        if not spans:
-            raise RuntimeError("the scheduler has jobs but nothing to compute")
-        wall, cpu = time.perf_counter(), time.process_time()
-        logits = self._device.forward(spans)
-        self.forwards += 1
-        total = sum(n for _, n, _ in owners)
-        self.computed += total
-        rows: dict[int, tuple[_Run, list[int]]] = {}
-        row = 0
-        for span, (run, _, prefilled) in zip(spans, owners, strict=True):
-            if prefilled:
-                run.done += prefilled
-                for node in run.path[: run.done // self._device.block]:
-                    node.ready = True
-                if run.done == len(run.job.prompt):
-                    run.path[-1].ready = True
-            if span.wanted:
-                rows.setdefault(id(run), (run, []))[1].append(row)
-                row += 1
-        for run, indices in rows.values():
-            self._advance(run, logits[indices[0] : indices[-1] + 1])
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        for run, n, _ in owners:
-            run.job.cost.seconds += wall * n / total
-            run.job.cost.cpu_seconds += cpu * n / total
-        for run in [run for run in self._running if run.over]:
-            self._leave(run)
-            run.job.finish(None)
+        return spans, owners
+
+    def _prefilled(self, run: _Run, count: int) -> None:
+        run.done += count
+        for node in run.path[: run.done // self._device.block]:
+            node.ready = True
+        if run.done == len(run.job.prompt):
+            run.path[-1].ready = True
 
     # ------------------------------------------------------------ inside
 

@@ -46,25 +46,28 @@ def read_lines(content: bytes, endpoint: str) -> tuple[list[BatchLine], list[dic
         if not isinstance(line, dict):
             wrong(number, "invalid_json_line", "this line is no JSON object")
             continue
-        id, body = line.get("custom_id"), line.get("body")
-        if not isinstance(id, str) or not id or len(id) > 512:
-            wrong(
-                number, "missing_required_parameter", "custom_id: expected a text of 1 to 512 characters", "custom_id"
-            )
-        elif id in first:
-            wrong(number, "duplicate_custom_id", f"custom_id {id!r} is on line {first[id]} too", "custom_id")
-        elif line.get("method", "POST") != "POST":
-            wrong(number, "invalid_method", "method: expected POST", "method")
-        elif line.get("url") != endpoint:
-            wrong(number, "mismatched_endpoint", f"url: expected {endpoint}, the batch's endpoint", "url")
-        elif not isinstance(body, dict):
-            wrong(number, "missing_required_parameter", "body: expected an object", "body")
-        elif body.get("stream"):
-            wrong(number, "invalid_value", "body.stream: a batch cannot stream", "body.stream")
+        if found := _fault(line, first, endpoint):
+            wrong(number, *found)
         else:
-            lines.append(BatchLine(number, id, body))
-        if isinstance(id, str):
-            first.setdefault(id, number)
+            lines.append(BatchLine(number, line["custom_id"], line["body"]))
+        if isinstance(line.get("custom_id"), str):
+            first.setdefault(line["custom_id"], number)
     if not lines and not errors:
         wrong(1, "empty_file", "the file holds no requests")
     return lines, errors
+
+
+def _fault(line: dict[str, Any], first: dict[str, int], endpoint: str) -> tuple[str, str, str] | None:
+    """Code, message and parameter of what is wrong with a request; ``first``: the line on which each id stands."""
+    id, body = line.get("custom_id"), line.get("body")
+    if not isinstance(id, str) or not id or len(id) > 512:
+        return "missing_required_parameter", "custom_id: expected a text of 1 to 512 characters", "custom_id"
+    if id in first:
+        return "duplicate_custom_id", f"custom_id {id!r} is on line {first[id]} too", "custom_id"
+    if line.get("method", "POST") != "POST":
+        return "invalid_method", "method: expected POST", "method"
+    if line.get("url") != endpoint:
+        return "mismatched_endpoint", f"url: expected {endpoint}, the batch's endpoint", "url"
+    if not isinstance(body, dict):
+        return "missing_required_parameter", "body: expected an object", "body"
+    return ("invalid_value", "body.stream: a batch cannot stream", "body.stream") if body.get("stream") else None
