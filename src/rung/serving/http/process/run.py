@@ -85,7 +85,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
+async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:  # noqa: C901
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(Pool(settings))
         store = stack.enter_context(open_store(settings.store_url)) if plan.stores else None
