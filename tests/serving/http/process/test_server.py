@@ -124,7 +124,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         + VERB
         + "\nexcept RungError as e: sys.exit(str(e))"
     )
-    done = Child(code, *arguments, **environment)
+    done = Child(code, *arguments, folder=None, **environment)
     out, err = done.communicate(60)
     return subprocess.CompletedProcess(arguments, done.wait(), out, err)
 
