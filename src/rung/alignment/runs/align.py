@@ -260,7 +260,7 @@ class _Language:
         course = Learner(self.policy, player, config.method, config.pace).run(self.store, self.watch)
         after = asyncio.run(player.gold())
         gains = {"return": compare(after, before)}
-        files, first = self.write(world.name), {"return": float(np.mean(before))}
+        files, first = self.write(world.name, ()), {"return": float(np.mean(before))}
         done = AlignmentResult(config.method.name, course, gains, first, (), files, _last(course))
         return replace(done, length=(length, player.length))
 
@@ -283,7 +283,7 @@ class _Language:
         return course, (learner.judge(held),)
 
     def write(self, name: str, read: Sequence[Sequence[int]]) -> dict[str, str]:
-        """The files that are wished for. ``read``: tokens by which 4-bit blocks are weighed."""
+        """The files that are wished for. ``read``: tokens by which 4-bit blocks are weighed (none: plainly)."""
         from rung.tuning.compute import export, rounding
 
         files: dict[str, str] = {}
@@ -301,7 +301,7 @@ class _Language:
                     export.save_openvino(merged, base, target, name=name)
                 else:
                     rounder: rounding.Rounder = rounding.plain
-                    if kind == "q4":
+                    if kind == "q4" and read:
                         rows = [TokenRow("", tuple(ids), (False,) * (len(ids) - 1) + (True,)) for ids in read]
                         rounder = rounding.weighted(rounding.measure(self.policy.session, rounding.some(rows)))
                     export.save_gguf(merged, base, target, kind, name=name, rounder=rounder)  # type: ignore[arg-type]
