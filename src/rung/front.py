@@ -37,9 +37,10 @@ def climb(
 ) -> RunRecord:
     """Climb a task (a Task, a task file, its folder, or a pack's name) and return what was measured.
 
-    ``models``, ``rungs`` and each limit that is set in ``budget`` replace those of the task; ``limit`` is the largest number
-    of test examples; ``early`` stops rungs that cannot win any more. The HTML report goes to ``report``, or beside the store.
-    Raises InputError for a task that does not load, KeyboardInterrupt when it was stopped; a rung that fails is a row of the result.
+    ``models``, ``rungs`` and each limit that is set in ``budget`` replace those of the task; ``limit`` is the largest
+    number of test examples; ``early`` stops rungs that cannot win any more. The HTML report goes to ``report``, or
+    beside the store. Raises InputError for a task that does not load, KeyboardInterrupt when it was stopped; a rung
+    that fails is a row of the result.
     """
     settings = settings or Settings()
     loaded = task if isinstance(task, Task) else tasks.load(task)
@@ -110,10 +111,12 @@ def evaluate_model(
     max_tokens: int = 256,
     settings: Settings | None = None,
 ) -> list[dict[str, Any]]:
-    """Answer and score ``test_cases`` ({"prompt", "reference"}), the plain evaluation loop of fine-tuning guides: a row a case
-    with prompt, response, reference and metrics (rouge: ROUGE-L F1; exact_match; semantic_similarity), as ``rung eval`` prints them.
+    """Answer and score ``test_cases`` ({"prompt", "reference"}), the plain evaluation loop of fine-tuning guides: a row
+    a case with prompt, response, reference and metrics (rouge: ROUGE-L F1; exact_match; semantic_similarity), as
+    ``rung eval`` prints them.
 
-    ``model`` is provider:name (None: the setting ``model``) or an object with ``generate(prompt) -> str``. Raises InputError.
+    ``model`` is provider:name (None: the setting ``model``) or an object with ``generate(prompt) -> str``. Raises
+    InputError.
     """
     examples = cases.examples(test_cases)
     _, results = asyncio.run(cases.evaluate(model, examples, settings or Settings(), max_tokens=max_tokens))

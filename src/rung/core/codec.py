@@ -21,8 +21,8 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 
 
 def encode(value: Any) -> Any:
-    """A record as plain JSON types; fields at their default are left out. JSON has no infinities and no NaN: they become
-    the texts ``inf``, ``-inf`` and ``nan``, which a float field reads back."""
+    """A record as plain JSON types; fields at their default are left out. JSON has no infinities and no NaN: they
+    become the texts ``inf``, ``-inf`` and ``nan``, which a float field reads back."""
     if type(value) in _PLAIN:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -46,7 +46,8 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], value: Any) -> T:
-    """Rebuild a record of class ``kind`` from what ``encode`` made. Raises TypeError or ValueError for anything else."""
+    """Rebuild a record of class ``kind`` from what ``encode`` made. Raises TypeError or ValueError for anything
+    else."""
     return typing.cast(T, _decode(kind, value))
 
 

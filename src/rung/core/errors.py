@@ -25,8 +25,9 @@ from pathlib import Path
 class RungError(Exception):
     """Base of every error that rung raises on purpose.
 
-    ``message`` says what was got and what was expected, ``remedy`` what to do or type. ``code`` names the kind of fault in
-    lower-case words joined by hyphens ("context-overflow"): code branches and tests match on it, never on the message.
+    ``message`` says what was got and what was expected, ``remedy`` what to do or type. ``code`` names the kind of fault
+    in lower-case words joined by hyphens ("context-overflow"): code branches and tests match on it, never on the
+    message.
     """
 
     exit_code = 1

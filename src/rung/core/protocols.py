@@ -61,16 +61,16 @@ class Model(Protocol):
 
 @runtime_checkable
 class PromptCache(Protocol):
-    """Optional on a Model: it keeps the computation of earlier prompts. The ladder calls ``forget`` before each rung, so that
-    none is cheaper for what another one asked."""
+    """Optional on a Model: it keeps the computation of earlier prompts. The ladder calls ``forget`` before each rung,
+    so that none is cheaper for what another one asked."""
 
     def forget(self) -> None: ...
 
 
 @runtime_checkable
 class Resident(Protocol):
-    """Optional on a Model that holds memory of this machine: ``rest`` gives it back until the model is next asked. It does nothing
-    while requests are under way."""
+    """Optional on a Model that holds memory of this machine: ``rest`` gives it back until the model is next asked. It
+    does nothing while requests are under way."""
 
     def rest(self) -> None: ...
 
@@ -87,8 +87,8 @@ class Computing(Protocol):
 class Embedder(Protocol):
     """Text to vectors: float32 of shape (n, dimensions), rows of unit length.
 
-    ``name`` opens it again (``Resources.embedder``); ``fingerprint`` changes whenever its vectors may. A text's vector does
-    not depend on the texts beside it.
+    ``name`` opens it again (``Resources.embedder``); ``fingerprint`` changes whenever its vectors may. A text's vector
+    does not depend on the texts beside it.
     """
 
     @property
@@ -121,14 +121,16 @@ class EmbedderAround(Protocol):
 
 Filter = Mapping[str, Any]
 """Which metadata a hit must have: ``{"lang": "en", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``. All
-fields must hold. Operators: eq (a bare value), ne, in, gt, gte, lt, lte, exists. A list in the metadata holds when one of its
-items does; a missing field holds only under ``{"exists": false}`` and ``ne``. ``{"any": [filter, ...]}`` holds when one does."""
+fields must hold. Operators: eq (a bare value), ne, in, gt, gte, lt, lte, exists. A list in the metadata holds when one
+of its items does; a missing field holds only under ``{"exists": false}`` and ``ne``. ``{"any": [filter, ...]}`` holds
+when one does."""
 
 
 @runtime_checkable
 class Index(Protocol):
-    """Vectors by id, with metadata to filter by. Vectors are float32 of shape (n, dimensions), rows of unit length; a score is
-    their inner product, so the cosine. Ids are unique. What ``flush`` has returned from survives a crash of the process."""
+    """Vectors by id, with metadata to filter by. Vectors are float32 of shape (n, dimensions), rows of unit length; a
+    score is their inner product, so the cosine. Ids are unique. What ``flush`` has returned from survives a crash of
+    the process."""
 
     @property
     def name(self) -> str: ...
@@ -139,8 +141,8 @@ class Index(Protocol):
     def add(
         self, ids: Sequence[str], vectors: NDArray[np.float32], metadata: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        """Add new rows. Raises InputError for an id that is there (or twice in the call), wrong dimensions, or vectors that
-        are not finite; then nothing was added."""
+        """Add new rows. Raises InputError for an id that is there (or twice in the call), wrong dimensions, or vectors
+        that are not finite; then nothing was added."""
         ...
 
     def upsert(
@@ -161,23 +163,23 @@ class Index(Protocol):
 
 
 Effect = Literal["pure", "keyed", "once"]
-"""What a call of a tool does to the world: "pure" nothing; "keyed" something that happens once however often the call is
-repeated with one key; "once" something that must not be repeated."""
+"""What a call of a tool does to the world: "pure" nothing; "keyed" something that happens once however often the call
+is repeated with one key; "once" something that must not be repeated."""
 
 
 @runtime_checkable
 class Tool(Protocol):
-    """Something an agent may call. ``schema`` is the JSON schema of its arguments, an object; they are valid under it when
-    ``call`` gets them.
+    """Something an agent may call. ``schema`` is the JSON schema of its arguments, an object; they are valid under it
+    when ``call`` gets them.
 
-    ``effect`` decides what is done with a call whose result was lost: "pure" and "keyed" calls are made again, with the same
-    ``key``; a "once" call waits for a person. ``returns`` says whether what comes back may tell the agent what to do
-    ("trusted") or is somebody's text ("untrusted": a page, a mail, a file). ``volatile``: equal calls may well answer
-    differently, so that asking again is no loop.
+    ``effect`` decides what is done with a call whose result was lost: "pure" and "keyed" calls are made again, with the
+    same ``key``; a "once" call waits for a person. ``returns`` says whether what comes back may tell the agent what to
+    do ("trusted") or is somebody's text ("untrusted": a page, a mail, a file). ``volatile``: equal calls may well
+    answer differently, so that asking again is no loop.
 
-    ``call`` gives text for the agent. A RungError is told to the agent as an observation, its message and its remedy, and the
-    agent goes on; so raise one for whatever the agent could do better. ``key`` is the same for every attempt at one call and
-    for no other call.
+    ``call`` gives text for the agent. A RungError is told to the agent as an observation, its message and its remedy,
+    and the agent goes on; so raise one for whatever the agent could do better. ``key`` is the same for every attempt at
+    one call and for no other call.
     """
 
     @property
@@ -207,8 +209,8 @@ class Probing(Protocol):
 @runtime_checkable
 class Asking(Protocol):
     """Optional on a Tool: it asks models, begins episodes or sends letters. It finds the call that it answers by
-    ``core.types.trail.caller``; what its models used counts as the agent's; several such calls are made side by side, and none is
-    cut short by the limit ``wait``. ``asks`` says what it asks."""
+    ``core.types.trail.caller``; what its models used counts as the agent's; several such calls are made side by side,
+    and none is cut short by the limit ``wait``. ``asks`` says what it asks."""
 
     @property
     def asks(self) -> str: ...
@@ -240,7 +242,8 @@ class Metric(Protocol):
 
 @runtime_checkable
 class AskingMetric(Metric, Protocol):
-    """A metric that asks a model: what it said of a case is journalled. ``fingerprint`` changes whenever its scores may;
+    """A metric that asks a model: what it said of a case is journalled. ``fingerprint`` changes whenever its scores
+    may;
     empty: nothing is asked."""
 
     @property
@@ -249,10 +252,11 @@ class AskingMetric(Metric, Protocol):
 
 @runtime_checkable
 class Program(Protocol):
-    """What a rung makes and what is served: an input in, an answer out. A failing input gives an Answer with ``failure``.
+    """What a rung makes and what is served: an input in, an answer out. A failing input gives an Answer with
+    ``failure``.
 
-    ``kind`` is the registry name under which ``load`` finds the class again. ``spec`` is JSON-able state that rebuilds it and
-    whose hash (with the hashes of ``files``) is its identity: equal identity, equal answers.
+    ``kind`` is the registry name under which ``load`` finds the class again. ``spec`` is JSON-able state that rebuilds
+    it and whose hash (with the hashes of ``files``) is its identity: equal identity, equal answers.
     """
 
     @property
@@ -261,7 +265,8 @@ class Program(Protocol):
     def model(self) -> Model | None: ...
     def spec(self) -> dict[str, Any]: ...
     def files(self) -> Mapping[str, Path | bytes]:
-        """Files that belong to it (weights, a pool; no pickles): name in the folder -> where it lies now, or its content."""
+        """Files that belong to it (weights, a pool; no pickles): name in the folder -> where it lies now, or its
+        content."""
         ...
 
     async def __call__(self, input: Input | str, *, repeat: int = 0) -> Answer: ...
@@ -281,7 +286,8 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class Conversing(Protocol):
-    """Optional on a Program: it goes on in a conversation, where it ``converses``. Without it the last message is its whole input."""
+    """Optional on a Program: it goes on in a conversation, where it ``converses``. Without it the last message is its
+    whole input."""
 
     @property
     def converses(self) -> bool: ...
@@ -292,7 +298,8 @@ class Conversing(Protocol):
 
 @runtime_checkable
 class Predictable(Protocol):
-    """Optional on a Program: it knows what an answer will use without asking for it. Without it a dry run cannot say."""
+    """Optional on a Program: it knows what an answer will use without asking for it. Without it a dry run cannot
+    say."""
 
     def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
         """Expected usage (new tokens at their limit), and the messages of the first call."""
@@ -303,9 +310,9 @@ class Predictable(Protocol):
 class Traits:
     """What the ladder must know of a rung before it fits one.
 
-    ``uses_model``: its answers are a language model's, so it is climbed once with each of the task's models. ``optional``: it
-    is climbed only where it is named. ``tuned``: its fit trains weights, whose price must pay back. ``acts``: it is an agent,
-    climbed unasked only for tasks that name an environment or tools.
+    ``uses_model``: its answers are a language model's, so it is climbed once with each of the task's models.
+    ``optional``: it is climbed only where it is named. ``tuned``: its fit trains weights, whose price must pay back.
+    ``acts``: it is an agent, climbed unasked only for tasks that name an environment or tools.
     """
 
     uses_model: bool = True
@@ -342,8 +349,8 @@ class Trainable(Protocol):
     """Optional on a Rung whose fit is long: it knows before what the fit will take."""
 
     def forecast(self, task: Task, resources: Resources) -> FitForecast:
-        """Tokens that the fit reads at most and, where a probe of a few seconds can tell, its wall ``seconds`` on this machine.
-        Trains nothing that is kept."""
+        """Tokens that the fit reads at most and, where a probe of a few seconds can tell, its wall ``seconds`` on this
+        machine. Trains nothing that is kept."""
         ...
 
 
@@ -363,8 +370,9 @@ class Resources(Protocol):
 class Context:
     """What a rung may use while it fits. ``folder`` is its own, kept between resumed runs of the same fit.
 
-    ``evaluate`` answers and scores examples with a program through the journal and the meter: what a rung needs to choose
-    on dev (never call it on test examples; the ladder refuses). ``trained`` is told how the losses of a training went.
+    ``evaluate`` answers and scores examples with a program through the journal and the meter: what a rung needs to
+    choose on dev (never call it on test examples; the ladder refuses). ``trained`` is told how the losses of a training
+    went.
     """
 
     resources: Resources

@@ -1,6 +1,6 @@
-"""Settings: one flat table of typed keys; flags win over the environment, that over the project's file, the user's file and
-the default. In an environment of a name (``rung --env prod``, RUNG_ENV) a file ``rung.prod.toml`` beside each of the two files wins
-over it. ``explain`` tells for each key which of them won, and what the others say."""
+"""Settings: one flat table of typed keys; flags win over the environment, that over the project's file, the user's file
+and the default. In an environment of a name (``rung --env prod``, RUNG_ENV) a file ``rung.prod.toml`` beside each of
+the two files wins over it. ``explain`` tells for each key which of them won, and what the others say."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rung.core.errors import InputError
 class Key:
     """A setting: its type, default and one line of help. The environment variable is ``RUNG_`` + the name in capitals.
 
-    ``personal``: it says whom to trust, so that a project's file, which may come from anybody, cannot set it. A setting of kind
-    dict is a table of texts in a file, and ``NAME=VALUE`` separated by spaces in the environment.
+    ``personal``: it says whom to trust, so that a project's file, which may come from anybody, cannot set it. A setting
+    of kind dict is a table of texts in a file, and ``NAME=VALUE`` separated by spaces in the environment.
     """
 
     name: str
@@ -136,7 +136,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _read_project(path: Path) -> Mapping[str, Any]:
-    """A project's settings. Raises InputError for what only the person may set: whom to trust, and where data is sent."""
+    """A project's settings. Raises InputError for what only the person may set: whom to trust, and where data is
+    sent."""
     document = _read(path)
     personal = [name for name in document if KEYS[name].personal]
     if not str(document.get("store") or "sqlite:").startswith("sqlite:"):

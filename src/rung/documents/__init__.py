@@ -1,7 +1,7 @@
 """Files of every kind as texts with their source: one file a format.
 
-``scan`` lists what there is (cheaply: names, sizes, times), ``read`` makes Documents of one source, ``watch`` tells what
-changed. What cannot be read is a Problem, not the end of the work.
+``scan`` lists what there is (cheaply: names, sizes, times), ``read`` makes Documents of one source, ``watch`` tells
+what changed. What cannot be read is a Problem, not the end of the work.
 """
 
 from __future__ import annotations

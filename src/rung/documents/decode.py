@@ -34,9 +34,10 @@ class Decoded:
 def decode(raw: bytes) -> Decoded:
     """The text of a file, line breaks as ``\\n``.
 
-    A byte order mark decides; then UTF-8; then, for what is not, the bytes: bytes of the Windows Latin code page strewn over a
-    text that is UTF-8 elsewhere are read as that code page, and a text without any UTF-8 is given to charset-normalizer where
-    its high bytes come in runs (as Cyrillic or Japanese do), else read as cp1252. Raises InputError for what is not text.
+    A byte order mark decides; then UTF-8; then, for what is not, the bytes: bytes of the Windows Latin code page strewn
+    over a text that is UTF-8 elsewhere are read as that code page, and a text without any UTF-8 is given to
+    charset-normalizer where its high bytes come in runs (as Cyrillic or Japanese do), else read as cp1252. Raises
+    InputError for what is not text.
     """
     for mark, name in _MARKS:
         if raw.startswith(mark):

@@ -28,14 +28,14 @@ def scan(
 ) -> list[Source]:
     """The files under ``paths`` that a reader knows, by name; nothing is opened.
 
-    ``include`` and ``exclude`` are patterns (``*.md``, ``drafts/*``; ``*`` also crosses folders) over the path within the given
-    folder. Hidden files and folders, caches and links that lead out of the folder are left out (links: told in ``troubles``).
-    A file that is named itself is always taken, as plain text when no reader knows its name.
+    ``include`` and ``exclude`` are patterns (``*.md``, ``drafts/*``; ``*`` also crosses folders) over the path within
+    the given folder. Hidden files and folders, caches and links that lead out of the folder are left out (links: told
+    in ``troubles``). A file that is named itself is always taken, as plain text when no reader knows its name.
 
-    An id is the root's name and the path within the root, with ``/``. Roots are the given folders and files; ``roots`` has the
-    name of each that was ever given, by its real path, and gets those that are new: a root keeps its name, two roots of one
-    name are told apart by as many of their parents as it takes, and a file under a root that is known is named by it. So one
-    file has one id, whatever it is scanned with, for as long as the caller keeps ``roots``.
+    An id is the root's name and the path within the root, with ``/``. Roots are the given folders and files; ``roots``
+    has the name of each that was ever given, by its real path, and gets those that are new: a root keeps its name, two
+    roots of one name are told apart by as many of their parents as it takes, and a file under a root that is known is
+    named by it. So one file has one id, whatever it is scanned with, for as long as the caller keeps ``roots``.
 
     Raises InputError when a path does not exist or nothing at all was found.
     """
@@ -75,8 +75,8 @@ def scan(
 
 
 def identify(place: str, roots: MutableMapping[str, str]) -> str:
-    """The id of the file at the real path ``place``: the name of the innermost root it lies in, and the path within. Bytes of a
-    name that are no text are written out (``\\xe9``)."""
+    """The id of the file at the real path ``place``: the name of the innermost root it lies in, and the path within.
+    Bytes of a name that are no text are written out (``\\xe9``)."""
     above = place
     while above not in roots and os.path.dirname(above) != above:
         above = os.path.dirname(above)
@@ -107,7 +107,8 @@ def under(paths: Iterable[str | Path], roots: MutableMapping[str, str]) -> Calla
 
 
 def name_roots(given: Sequence[Path], roots: MutableMapping[str, str]) -> None:
-    """Give each path that lies in no root that is known a name of its own: its last part, and parents where that is taken."""
+    """Give each path that lies in no root that is known a name of its own: its last part, and parents where that is
+    taken."""
     fresh = []
     for real in dict.fromkeys(os.path.realpath(path) for path in given):
         above = real

@@ -26,8 +26,8 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was found. ``id`` is its name among the documents (the scanned folder's name and the path in it), ``kind``
-    the registered reader that reads it, ``size`` its bytes, ``mtime_ns`` when it was last changed."""
+    """A file that was found. ``id`` is its name among the documents (the scanned folder's name and the path in it),
+    ``kind`` the registered reader that reads it, ``size`` its bytes, ``mtime_ns`` when it was last changed."""
 
     path: Path
     kind: str
@@ -38,9 +38,9 @@ class Source:
 
 @runtime_checkable
 class Reader(Protocol):
-    """Reads one format. ``suffixes`` are lower case and begin with a dot. ``read`` yields the file's documents, adds what it
-    had to leave out to ``problems`` (``file`` is the source's id; a warning where nothing is lost, such as a guessed encoding),
-    and raises InputError when nothing of the file can be read."""
+    """Reads one format. ``suffixes`` are lower case and begin with a dot. ``read`` yields the file's documents, adds
+    what it had to leave out to ``problems`` (``file`` is the source's id; a warning where nothing is lost, such as a
+    guessed encoding), and raises InputError when nothing of the file can be read."""
 
     @property
     def suffixes(self) -> tuple[str, ...]: ...
@@ -70,9 +70,10 @@ def kind_of(path: Path) -> str | None:
 
 
 def parse(source: Source, problems: Problems) -> Iterator[Document]:
-    """The documents of a source, read in this process without bounds (see ``read``, which has them), in the file's order; ids
-    begin with the source's id and are unique within it, metadata hold what filters can test. What cannot be read is added to
-    ``problems``. Raises MissingExtra for an optional package that is not there: it is not the file's fault."""
+    """The documents of a source, read in this process without bounds (see ``read``, which has them), in the file's
+    order; ids begin with the source's id and are unique within it, metadata hold what filters can test. What cannot be
+    read is added to ``problems``. Raises MissingExtra for an optional package that is not there: it is not the file's
+    fault."""
     taken: set[str] = set()
     before = len(problems.found)
     try:
@@ -108,8 +109,8 @@ def parse(source: Source, problems: Problems) -> Iterator[Document]:
 
 
 def content(path: Path) -> bytes:
-    """A file's bytes; what ends in ``.gz`` unpacked. Raises InputError for a damaged archive or one that unpacks to more than
-    LIMIT."""
+    """A file's bytes; what ends in ``.gz`` unpacked. Raises InputError for a damaged archive or one that unpacks to
+    more than LIMIT."""
     if path.suffix.lower() != ".gz":
         return path.read_bytes()
     try:
@@ -141,8 +142,8 @@ def plain(value: Any) -> Any:
 
 
 def flat(values: Mapping[Any, Any], problems: Problems, file: str, line: int | None = None) -> dict[str, Any]:
-    """A mapping as metadata: plain values by names. Empty ones are left out; what is no metadata (a nested value, a number that
-    is not finite, a field without a name) is left out and told as a warning."""
+    """A mapping as metadata: plain values by names. Empty ones are left out; what is no metadata (a nested value, a
+    number that is not finite, a field without a name) is left out and told as a warning."""
     out: dict[str, Any] = {}
     for key, value in values.items():
         if value is None or value == "" or value == []:

@@ -31,9 +31,10 @@ def watch(
 ) -> Iterator[Change]:
     """Yields a Change after each burst of changes under ``paths``, until ``stop`` is set or Ctrl-C (KeyboardInterrupt).
 
-    The system tells that something happened (watchfiles); what it was is found by scanning again, so that nothing is missed
-    when events are dropped. ``known`` is what the caller scanned before it read the files: a change between that and the moment
-    at which the system's watch is set up is yielded too. Patterns are those of ``scan``. Raises InputError when a path does not exist.
+    The system tells that something happened (watchfiles); what it was is found by scanning again, so that nothing is
+    missed when events are dropped. ``known`` is what the caller scanned before it read the files: a change between that
+    and the moment at which the system's watch is set up is yielded too. Patterns are those of ``scan``. Raises
+    InputError when a path does not exist.
     """
     watchfiles = require("watchfiles", "documents", "watching folders for change")
     if not any(Path(path).exists() for path in paths):

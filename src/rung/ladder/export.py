@@ -1,4 +1,5 @@
-"""Take a rung of a run as a program folder. It appears under its name only when it is whole and, where asked, verified."""
+"""Take a rung of a run as a program folder. It appears under its name only when it is whole and, where asked,
+verified."""
 
 from __future__ import annotations
 
@@ -48,8 +49,8 @@ def choose(run: RunRecord, title: str = "") -> RungRecord:
 async def export_program(store: Store, run: str, rung: str, folder: Path, *, verify: Verify | None = None) -> Exported:
     """Write the program of ``rung`` (empty: the recommended one) of ``run`` to ``folder``.
 
-    ``verify`` is given the finished folder under a name of its own and may write beside the program or raise: then nothing
-    appears at ``folder``, and a program that was there stays. Without it the program is marked unverified.
+    ``verify`` is given the finished folder under a name of its own and may write beside the program or raise: then
+    nothing appears at ``folder``, and a program that was there stays. Without it the program is marked unverified.
     Raises InputError when there is nothing to take, its files are gone or damaged, or ``folder`` holds other things.
     """
     record = read_run(store, run)

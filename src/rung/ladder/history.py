@@ -75,8 +75,8 @@ async def read_results(
     *,
     what: str = "show",
 ) -> list[Result]:
-    """What a rung answered in a run, scored again from the journal (judges' scores are journalled too). ``what`` asks for it: a look
-    at the test split, which is noted."""
+    """What a rung answered in a run, scored again from the journal (judges' scores are journalled too). ``what`` asks
+    for it: a look at the test split, which is noted."""
     record = find_rung(run, title)
     if not record.program:
         raise InputError(f"{title} has no answers in run {run.id}: {record.reason}", remedy=f"rung show {run.id}")
@@ -125,7 +125,8 @@ class Comparison:
 
 
 async def compare_runs(store: Store, first: str, second: str, resources: Resources) -> Comparison:
-    """Paired comparison of every rung that both runs have. Raises InputError for runs with different primary metrics."""
+    """Paired comparison of every rung that both runs have. Raises InputError for runs with different primary
+    metrics."""
     one, two = read_run(store, first), read_run(store, second)
     if one.metrics[:1] != two.metrics[:1]:
         raise InputError(
@@ -171,7 +172,8 @@ async def compare_runs(store: Store, first: str, second: str, resources: Resourc
 
 
 def _apart(one: RunRecord, two: RunRecord) -> Iterator[str]:
-    """In what the machines of two runs differ: then costs and latencies are not comparable, and rounding may turn answers."""
+    """In what the machines of two runs differ: then costs and latencies are not comparable, and rounding may turn
+    answers."""
     said = "costs and latencies are not comparable, and near ties may turn out otherwise"
     if one.kind and two.kind and one.kind != two.kind:
         yield f"The processors are of different kinds ({one.kind}, then {two.kind}): {said}."

@@ -21,10 +21,11 @@ async def compare(
     results: Mapping[str, Sequence[Result]],
     core_hour: float,
 ) -> tuple[list[RungRecord], Recommendation]:
-    """Fill in what only the whole run can tell: paired differences with corrected p, Pareto front, payback; and recommend.
+    """Fill in what only the whole run can tell: paired differences with corrected p, Pareto front, payback; and
+    recommend.
 
-    Rungs cut short by the budget are compared where they have answers, and never chosen. An example of which any rung's call
-    failed counts for no rung; where such calls could change the choice, none is made.
+    Rungs cut short by the budget are compared where they have answers, and never chosen. An example of which any rung's
+    call failed counts for no rung; where such calls could change the choice, none is made.
     """
     failed = [record for record in records if record.status == "failed"]
     failures = tuple(f"Not measured: {record.title}, {record.reason.splitlines()[0]}" for record in failed)
@@ -66,8 +67,8 @@ async def _could_differ(
     candidates: Sequence[Contender],
     results: Mapping[str, Sequence[Result]],
 ) -> str:
-    """A sentence where failed calls leave the choice open: were the chosen rung's wrong answers and the others' right ones,
-    another would be taken."""
+    """A sentence where failed calls leave the choice open: were the chosen rung's wrong answers and the others' right
+    ones, another would be taken."""
     missing = {title: sum(not result.answered for result in mine) for title, mine in results.items()}
     if not any(missing.values()):
         return ""
@@ -132,7 +133,8 @@ def _why(task: Task, metric: Metric, choice: Chosen, records: Sequence[RungRecor
 
 
 def _prompting(metric: Metric, records: Sequence[RungRecord], sign: float) -> Iterator[str]:
-    """How far prompts got: what speaks for tuning or against it. Where they level off, and what is wrong with the best one's
+    """How far prompts got: what speaks for tuning or against it. Where they level off, and what is wrong with the best
+    one's
     answers: the wrong form, claims that the passages do not hold."""
     prompts = [r for r in records if r.scored and not r.tuned and r.online is not None and r.online.tokens > 0]
     if not prompts:

@@ -16,7 +16,8 @@ BASELINE = "zero-shot"
 
 
 def verdict(difference: Difference) -> str:
-    """What a paired difference says in words: one must be seen in its interval and survive the correction of its p-value."""
+    """What a paired difference says in words: one must be seen in its interval and survive the correction of its
+    p-value."""
     if difference.low <= 0 <= difference.high or difference.p > 1 - difference.level:
         return "no difference"
     return "better" if difference.low > 0 else "worse"
@@ -35,9 +36,10 @@ class Offline:
 class Online:
     """What one answer costs, on average over ``n`` answers.
 
-    Latencies are seconds of answers that ran alone (``alone`` of them; None where there were none). ``cpu_seconds`` is the
-    process's CPU time an answer, ``peak_mb`` the largest resident memory of the process while the rung was climbed. ``cost`` is US dollars an answer: provider's money plus CPU time at the setting
-    ``core_hour``; ``noise`` is by how much another run of the same may differ.
+    Latencies are seconds of answers that ran alone (``alone`` of them; None where there were none). ``cpu_seconds`` is
+    the process's CPU time an answer, ``peak_mb`` the largest resident memory of the process while the rung was climbed.
+    ``cost`` is US dollars an answer: provider's money plus CPU time at the setting ``core_hour``; ``noise`` is by how
+    much another run of the same may differ.
     """
 
     n: int
@@ -60,9 +62,9 @@ class RungRecord:
     """One rung of one run: what it was, how it did, what it cost, why it stopped.
 
     ``baseline`` and ``best`` are paired differences to those rungs in the primary metric, with p-values corrected over
-    the run's comparisons (Holm). ``payback`` is the number of answers after which the fit has paid for itself against the
-    cheapest untuned rung that is as good; None where there is none or it never does. ``failures`` counts by where they were;
-    those at the model are no answers and are in no metric, and ``said`` is what the provider said of them.
+    the run's comparisons (Holm). ``payback`` is the number of answers after which the fit has paid for itself against
+    the cheapest untuned rung that is as good; None where there is none or it never does. ``failures`` counts by where
+    they were; those at the model are no answers and are in no metric, and ``said`` is what the provider said of them.
     """
 
     title: str
@@ -110,8 +112,9 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A whole run. ``machine`` is the processor in one line, ``kind`` its kind in a word with its ``features``; ``precision`` by
-    model is what the numbers were computed in. ``look`` says how often its test examples had been looked at with it (0: not counted, or none answered)."""
+    """A whole run. ``machine`` is the processor in one line, ``kind`` its kind in a word with its ``features``;
+    ``precision`` by model is what the numbers were computed in. ``look`` says how often its test examples had been
+    looked at with it (0: not counted, or none answered)."""
 
     id: str
     task: str

@@ -10,7 +10,8 @@ from rung.core.protocols import Metric, Resources
 def load_metric(spec: str, resources: Resources) -> Metric:
     """The metric that ``spec`` names: ``accuracy``, ``rouge-l``, ``judge:helpfulness``, ``schema-valid:FILE``.
 
-    What follows the first colon is the metric's argument. Raises InputError for an unknown name or an unwanted argument.
+    What follows the first colon is the metric's argument. Raises InputError for an unknown name or an unwanted
+    argument.
     """
     name, colon, argument = spec.strip().partition(":")
     thing = registry.load("metric", name)

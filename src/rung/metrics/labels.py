@@ -1,7 +1,7 @@
 """Macro-F1 and micro-F1 over labels, from each item's pair of labels.
 
-An item's ``parts`` are two numbers: codes of its reference and of its prediction (-1: no prediction). A code is a hash of
-the label's text, so scores made in different runs, or read back from a store, can be put together and resampled.
+An item's ``parts`` are two numbers: codes of its reference and of its prediction (-1: no prediction). A code is a hash
+of the label's text, so scores made in different runs, or read back from a store, can be put together and resampled.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class _Labels:
         """The metric for each row of ``draws`` (resamples, n); without draws shape (1,)."""
         check_scores(scores)
         pairs = np.array([score.parts for score in scores], dtype=np.float64).reshape(-1, 2)
-        # Items with the same pair of labels are interchangeable: count pairs, not items. ``distinct`` is sorted by reference.
-        # As complex numbers: they sort by both parts, and faster than rows do.
+        # Items with the same pair of labels are interchangeable: count pairs, not items. ``distinct`` is sorted by
+        # reference. As complex numbers: they sort by both parts, and faster than rows do.
         both, kind = np.unique(pairs.view(np.complex128).reshape(-1), return_inverse=True)
         distinct = np.stack([both.real, both.imag], axis=1)
         if draws is None:
@@ -97,9 +97,9 @@ def _score(case: Case) -> Score:
 class MacroF1(_Labels):
     """Mean of the labels' F1 over the labels that occur as a reference.
 
-    Equal to scikit-learn's ``f1_score(average="macro", labels=unique(references))``. A label that is predicted but never
-    expected has no recall, so it is no class of its own; the item it was predicted for counts as missed. A failed item is
-    missed too. A resample averages over the labels that it holds.
+    Equal to scikit-learn's ``f1_score(average="macro", labels=unique(references))``. A label that is predicted but
+    never expected has no recall, so it is no class of its own; the item it was predicted for counts as missed. A failed
+    item is missed too. A resample averages over the labels that it holds.
     """
 
     name = "macro-f1"
@@ -118,8 +118,8 @@ class MacroF1(_Labels):
 
 
 class MicroF1(_Labels):
-    """F1 of all items pooled: 2 right / (items + items with a prediction). Without failures it equals accuracy; a failed
-    item lowers recall but not precision."""
+    """F1 of all items pooled: 2 right / (items + items with a prediction). Without failures it equals accuracy; a
+    failed item lowers recall but not precision."""
 
     name = "micro-f1"
 

@@ -1,5 +1,5 @@
-"""Two kinds of metric: the mean of one value an item, and a number computed from sums over all items; and what several tries at
-one item say."""
+"""Two kinds of metric: the mean of one value an item, and a number computed from sums over all items; and what several
+tries at one item say."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Mean(ABC):
     """A metric that is the mean of its items' values, each between 0 and 1.
 
-    Only for these is a paired difference an average, so only these can be watched by ``rung.metrics.statistics.sequential`` and get
-    closed-form tests in ``rung.metrics.stats``. A failed case scores 0.
+    Only for these is a paired difference an average, so only these can be watched by
+    ``rung.metrics.statistics.sequential`` and get closed-form tests in ``rung.metrics.stats``. A failed case scores 0.
     """
 
     name: str
@@ -32,11 +32,13 @@ class Mean(ABC):
         return [failed(case) if case.failure is not None else self.grade(case) for case in cases]
 
     def grade(self, case: Case) -> Score:
-        """Score one case that has an output. Metrics that need a batch (a model, an embedder) override ``score`` instead."""
+        """Score one case that has an output. Metrics that need a batch (a model, an embedder) override ``score``
+        instead."""
         raise NotImplementedError
 
     def reduce(self, scores: Sequence[Score], draws: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
-        """Mean value for each row of ``draws`` (resamples, n); without draws shape (1,). Raises InputError without scores."""
+        """Mean value for each row of ``draws`` (resamples, n); without draws shape (1,). Raises InputError without
+        scores."""
         values = values_of(scores)
         if draws is None:
             return np.array([values.mean()])
@@ -53,7 +55,8 @@ VALUES = _Values()
 
 
 class CorpusMetric(ABC):
-    """A metric computed from the items' ``parts`` added up, as BLEU is: not the mean of the values shown for each item."""
+    """A metric computed from the items' ``parts`` added up, as BLEU is: not the mean of the values shown for each
+    item."""
 
     name: str
     higher_is_better = True
@@ -111,15 +114,15 @@ def shown(value: Any, limit: int = 60) -> str:
 
 
 def pass_at(n: int, c: int, k: int) -> float:
-    """Probability that at least one of k answers is right, from c right ones of n: the unbiased estimator of Chen et al.
-    2021 (arXiv:2107.03374). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
+    """Probability that at least one of k answers is right, from c right ones of n: the unbiased estimator of Chen et
+    al. 2021 (arXiv:2107.03374). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
     _check(n, c, k)
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 def pass_all(n: int, c: int, k: int) -> float:
-    """Probability that all of k answers are right (pass^k), from c right ones of n: the unbiased estimator of Yao et al.
-    2024 (tau-bench, arXiv:2406.12045). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
+    """Probability that all of k answers are right (pass^k), from c right ones of n: the unbiased estimator of Yao et
+    al. 2024 (tau-bench, arXiv:2406.12045). Raises InputError unless 0 <= c <= n and 1 <= k <= n."""
     _check(n, c, k)
     return math.comb(c, k) / math.comb(n, k)
 

@@ -1,5 +1,5 @@
-"""Every metric: its name and where it is. What stands there is a Metric, or a function from (argument, resources) to one;
-the argument is what follows the first colon of a spec such as ``judge:helpfulness``."""
+"""Every metric: its name and where it is. What stands there is a Metric, or a function from (argument, resources) to
+one; the argument is what follows the first colon of a spec such as ``judge:helpfulness``."""
 
 METRICS: dict[str, str] = {
     "exact": "rung.metrics.answers.exact:EXACT",

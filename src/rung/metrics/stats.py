@@ -10,9 +10,10 @@ mean of other values   BCa bootstrap                       BCa bootstrap of the 
 anything else          BCa bootstrap through ``reduce``    the same draws for both, swap permutation p
 =====================  ==================================  =========================================
 
-The bootstrap resamples items (Efron & Tibshirani 1993): BCa corrects bias and skew (Efron 1987), and its levels are widened
-as Student's t widens the normal's, for small n (Hesterberg 2015, "expanded percentile"). All of it speaks of the population
-that the items are a random sample of, and takes them as independent. It says nothing of the spread between training seeds.
+The bootstrap resamples items (Efron & Tibshirani 1993): BCa corrects bias and skew (Efron 1987), and its levels are
+widened as Student's t widens the normal's, for small n (Hesterberg 2015, "expanded percentile"). All of it speaks of
+the population that the items are a random sample of, and takes them as independent. It says nothing of the spread
+between training seeds.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ Method = Literal["auto", "percentile", "bca"]
 
 _NORMAL = NormalDist()
 _CHUNK = 1 << 16
-"""Indices drawn at once for means: half a MiB, so that a chunk and what is gathered through it stay in a core's cache."""
+"""Indices drawn at once for means: half a MiB, so that a chunk and what is gathered through it stay in a core's
+cache."""
 _CALL = 1 << 19
-"""Indices handed to one call of a metric's ``reduce``: enough that reading the scores anew for each call does not count."""
+"""Indices handed to one call of a metric's ``reduce``: enough that reading the scores anew for each call does not
+count."""
 _SAME = 1e-12
 """Resampled values that differ by less are all one value."""
 FEW = 8
@@ -50,7 +53,8 @@ _EXACT = 13
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``value`` is a minus b over ``n`` common items, with the interval at ``level`` and the two-sided ``p`` of no difference."""
+    """``value`` is a minus b over ``n`` common items, with the interval at ``level`` and the two-sided ``p`` of no
+    difference."""
 
     value: float
     low: float
@@ -79,8 +83,8 @@ def interval(
 ) -> Interval:
     """The metric over ``scores`` with its interval.
 
-    ``auto`` chooses as the module says; ``percentile`` and ``bca`` force that bootstrap. Raises InputError without scores
-    or for a level outside (0, 1).
+    ``auto`` chooses as the module says; ``percentile`` and ``bca`` force that bootstrap. Raises InputError without
+    scores or for a level outside (0, 1).
     """
     check_scores(scores)
     _check_level(level)
@@ -185,8 +189,8 @@ def _check_pairs(scores_a: Sequence[Score], scores_b: Sequence[Score]) -> int:
 def tango(only_a: int, only_b: int, n: int, level: float = 0.95) -> Interval:
     """Tango's score interval of the difference of two paired proportions (Statistics in Medicine 17, 1998, p. 891).
 
-    ``only_a`` of ``n`` items were right for a alone, ``only_b`` for b alone. Unlike a bootstrap it does not claim certainty
-    when few items or none differ (Fagerland, Lydersen & Laake 2014 recommend it).
+    ``only_a`` of ``n`` items were right for a alone, ``only_b`` for b alone. Unlike a bootstrap it does not claim
+    certainty when few items or none differ (Fagerland, Lydersen & Laake 2014 recommend it).
     """
     if n <= 0 or only_a < 0 or only_b < 0 or only_a + only_b > n:
         raise InputError(f"got {only_a} and {only_b} of {n} differing items", remedy="check the counts")
@@ -215,8 +219,8 @@ def tango(only_a: int, only_b: int, n: int, level: float = 0.95) -> Interval:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided McNemar p-value: of the items that just one got right, ``only_a`` and ``only_b``, is the split a fair
-    coin's?"""
+    """Exact two-sided McNemar p-value: of the items that just one got right, ``only_a`` and ``only_b``, is the split a
+    fair coin's?"""
     from scipy.special import bdtr
 
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
@@ -225,7 +229,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def permutation(differences: Sequence[float] | NDArray[np.float64], resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided p-value of the paired (sign-flip) permutation test that the mean difference is 0.
 
-    Exact when at most 13 differences are not 0, else (1 + hits) / (1 + resamples) over random flips (Phipson & Smyth 2010).
+    Exact when at most 13 differences are not 0, else (1 + hits) / (1 + resamples) over random flips (Phipson & Smyth
+    2010).
     """
     values = np.asarray(differences, dtype=np.float64)
     values = values[values != 0]
@@ -278,8 +283,8 @@ def bootstrap(
     seed: int,
     chunk: int = _CALL,
 ) -> NDArray[np.float64]:
-    """``reduce`` over ``resamples`` rows of ``n`` item indices drawn with replacement, about ``chunk`` indices at a time;
-    its rows joined. The draws depend on (n, resamples, seed, chunk) alone."""
+    """``reduce`` over ``resamples`` rows of ``n`` item indices drawn with replacement, about ``chunk`` indices at a
+    time; its rows joined. The draws depend on (n, resamples, seed, chunk) alone."""
     rng = np.random.default_rng(seed)
     kind = np.uint16 if n < 1 << 16 else np.uint32
     return np.concatenate(
@@ -308,7 +313,8 @@ def _mean_interval(
 
 
 def percentiles(value: float, replicates: NDArray[np.float64], n: int, least: float, most: float) -> Interval:
-    """The 95% percentile interval of a number on the scale ``least`` to ``most`` from its resampled values over ``n`` items."""
+    """The 95% percentile interval of a number on the scale ``least`` to ``most`` from its resampled values over ``n``
+    items."""
     if np.ptp(replicates) < _SAME:
         return _constant(value, n, 0.95, least, most)
     low, high = np.quantile(replicates, [0.025, 0.975])
@@ -324,8 +330,8 @@ def _widened(span: Interval, n: int, least: float, most: float) -> Interval:
 
 
 def _constant(value: float, n: int, level: float, least: float, most: float) -> Interval:
-    """Nothing varies, so there is nothing to resample. With confidence ``level`` at most a share of the population differs from
-    what was seen (as in the rule of three); at worst it lies at an end of the scale."""
+    """Nothing varies, so there is nothing to resample. With confidence ``level`` at most a share of the population
+    differs from what was seen (as in the rule of three); at worst it lies at an end of the scale."""
     share = 1 - ((1 - level) / 2) ** (1 / n)
     return Interval(value, value - share * (value - least), value + share * (most - value), level)
 

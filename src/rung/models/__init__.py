@@ -1,6 +1,7 @@
 """Language models and embedders, one file a provider, and what goes around any of them.
 
-``open_model("provider:name")`` opens a model, ``open_embedder("kind:argument")`` an embedder; ``Pool`` opens each once and hands it to rungs and programs.
+``open_model("provider:name")`` opens a model, ``open_embedder("kind:argument")`` an embedder; ``Pool`` opens each once
+and hands it to rungs and programs.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ _EXAMPLES = {
 
 
 class Pool:
-    """Opens each model and embedder once (the ``Resources`` of the protocols), and closes the models: ``async with Pool() as pool``.
+    """Opens each model and embedder once (the ``Resources`` of the protocols), and closes the models:
+    ``async with Pool() as pool``.
 
     ``default`` is the model that None stands for (a task's first model); without it, the setting ``model``.
     """

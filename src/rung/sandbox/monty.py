@@ -112,7 +112,8 @@ class Monty:
         with self._lock:
             if self._pool is None:
                 pool = self._room.Monty(
-                    binary_path=self._binary, min_processes=1, max_processes=max(2, os.cpu_count() or 1), checkout_timeout=60.0, max_checkouts_per_worker=_RECYCLED,
+                    binary_path=self._binary, min_processes=1, max_processes=max(2, os.cpu_count() or 1),
+                    checkout_timeout=60.0, max_checkouts_per_worker=_RECYCLED,
                     feed_duration_limit_grace=GRACE, turn_duration_limit_grace=GRACE,
                 )  # fmt: skip
                 self._pool = pool.__enter__()

@@ -1,19 +1,22 @@
 """What rung remembers: answers, fits, runs. SQLite by default, Postgres by URL, one schema and one contract for both.
 
-``engine/`` is the database under every table; ``tables/``, ``people/`` and ``gateway/`` hold one file a table, or a few that belong together: the SQLAlchemy
-table on ``metadata``, the frozen records that callers see, and a class with its statements. To add a table:
+``engine/`` is the database under every table; ``tables/``, ``people/`` and ``gateway/`` hold one file a table, or a few
+that belong together: the SQLAlchemy table on ``metadata``, the frozen records that callers see, and a class with its
+statements. To add a table:
 
-1. Write ``tables/NOUN.py`` like ``looks.py`` (rows written one at a time, durable on return), ``answers.py`` (rows of many
-   concurrent callers that share a commit: ``database.journal.channel(name, write)`` and ``await channel.record(rows)``) or
-   ``served.py`` (rows that nobody waits for: ``channel.note(row)``). Where ``tables/`` is full (eight files), rows of one room
-   have a sub-room of their own beside it, as ``people/``. Text from outside goes through ``values.plain``, JSON through ``values.json_text``.
+1. Write ``tables/NOUN.py`` like ``looks.py`` (rows written one at a time, durable on return), ``answers.py`` (rows of
+   many concurrent callers that share a commit: ``database.journal.channel(name, write)`` and
+   ``await channel.record(rows)``) or ``served.py`` (rows that nobody waits for: ``channel.note(row)``). Where
+   ``tables/`` is full (eight files), rows of one room have a sub-room of their own beside it, as ``people/``. Text from
+   outside goes through ``values.plain``, JSON through ``values.json_text``.
 2. Add ``migrations/versions/NNNN_what.py`` with the next four digits (``revision`` and ``down_revision`` are digits).
-3. Add the attribute to ``Store.__init__`` and the records to ``__all__`` here; ``import rung.store`` must know every table.
+3. Add the attribute to ``Store.__init__`` and the records to ``__all__`` here; ``import rung.store`` must know every
+   table.
 4. Name in ``gc.py`` what is to be forgotten with its run.
 
 A table touches the database in ``read(work)``, ``write(work)``, ``rows(query)`` and ``execute(statement)`` alone: one
-transaction each, tried again while another process holds the lock, and failing as a StoreError that says what to type. So
-``work`` may run more than once. Tests run over both databases with the fixture ``store`` of ``tests/store``.
+transaction each, tried again while another process holds the lock, and failing as a StoreError that says what to type.
+So ``work`` may run more than once. Tests run over both databases with the fixture ``store`` of ``tests/store``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ OF_A_RUN = (rungs, ratings)
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What ``gc`` removed (or would). ``fits`` are the payloads, so that the caller can remove the folders they name."""
+    """What ``gc`` removed (or would). ``fits`` are the payloads, so that the caller can remove the folders they
+    name."""
 
     runs: tuple[str, ...]
     answers: int

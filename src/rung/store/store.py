@@ -31,8 +31,8 @@ def open_store(url: str, *, patience: float = 30.0) -> Store:
     """Open the store at ``url`` and bring its schema up to date.
 
     ``sqlite:///FILE`` (parent folders are made) or ``postgresql://...``. ``patience``: seconds to wait for another
-    process's lock. Raises InputError for a URL of no known kind, MissingExtra without the Postgres driver, and StoreError
-    when the store cannot be opened: damaged, read-only, full, locked, or written by a newer rung.
+    process's lock. Raises InputError for a URL of no known kind, MissingExtra without the Postgres driver, and
+    StoreError when the store cannot be opened: damaged, read-only, full, locked, or written by a newer rung.
     """
     store = Store(StoreDatabase(parse(url), patience))
     try:
@@ -98,8 +98,8 @@ class Store:
     def gc(self, *, before: float, dry: bool = False) -> Removed:
         """Forget what was last used before the time ``before`` (Unix seconds); with ``dry`` only count it.
 
-        Runs (and what people said of them) and studies go by their start, answers by when their program was last climbed, fits and
-        responses by their last use. So all answers of a run that stays do stay; a run that is being driven now stays with
-        everything it has used.
+        Runs (and what people said of them) and studies go by their start, answers by when their program was last
+        climbed, fits and responses by their last use. So all answers of a run that stays do stay; a run that is being
+        driven now stays with everything it has used.
         """
         return sweep(self.database, before, dry)

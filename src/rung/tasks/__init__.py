@@ -80,7 +80,8 @@ def load(
 
 
 def change(task: Task, *, models: Sequence[str] = (), rungs: Sequence[str | RungChoice] = ()) -> Task:
-    """The same task with other models or rungs where some are given; its hash stays. Raises InputError for unknown names."""
+    """The same task with other models or rungs where some are given; its hash stays. Raises InputError for unknown
+    names."""
     if models:
         known = registry.table("provider")
         for model in models:
@@ -108,8 +109,8 @@ def _choose(task: Task, rung: str | RungChoice) -> RungChoice:
 
 
 def cut(task: Task, *, train: int | None = None, dev: int | None = None, test: int | None = None) -> Task:
-    """The same task with at most so many examples a split: the first ones in frozen hash order, so that a smaller cut lies
-    within a larger one. The hash changes when something was cut."""
+    """The same task with at most so many examples a split: the first ones in frozen hash order, so that a smaller cut
+    lies within a larger one. The hash changes when something was cut."""
     kept = {
         name: examples if limit is None else examples[:limit]
         for name, examples, limit in (("train", task.train, train), ("dev", task.dev, dev), ("test", task.test, test))
@@ -124,8 +125,8 @@ def cut(task: Task, *, train: int | None = None, dev: int | None = None, test: i
 
 
 def init(folder: str | Path, *, kind: str = "labels", source: str | Path | None = None) -> Path:
-    """Write a commented task file and its data to ``folder``; returns the task file. ``kind`` is labels, json, text, fim (holes in
-    the source files under ``source``) or a pack's name.
+    """Write a commented task file and its data to ``folder``; returns the task file. ``kind`` is labels, json, text,
+    fim (holes in the source files under ``source``) or a pack's name.
 
     Raises InputError when the folder exists and is not empty, or the kind is not known.
     """

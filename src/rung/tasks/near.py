@@ -125,8 +125,8 @@ def _connected(columns: Sequence[Sequence[str]], threshold: float) -> NDArray[np
     """For texts by field (``columns[f][i]``): the index of the first text of i's cluster, shape (n,)."""
     count = len(columns[0])
     parents = np.arange(count, dtype=np.intp)
-    # The field with the most distinct values finds candidates; one that all rows share would make all of them candidates.
-    # The others are looked at only where that one agrees.
+    # The field with the most distinct values finds candidates; one that all rows share would make all of them
+    # candidates. The others are looked at only where that one agrees.
     columns = sorted(columns, key=lambda texts: -len(set(texts)))
     sets = [_shingles(texts) for texts in columns]
     shingles, offsets = sets[0]

@@ -21,7 +21,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What the draw knows of a row: ``key`` its content, ``cluster`` the rows it must stay with, ``stratum`` its label."""
+    """What the draw knows of a row: ``key`` its content, ``cluster`` the rows it must stay with, ``stratum`` its
+    label."""
 
     id: str
     key: str
@@ -49,8 +50,8 @@ def draw(
 
     Items in ``locked`` stay where they are. A cluster with locked items goes to their split; when these lie in several
     splits, its new items are left "out", as they would tie the splits together. The other clusters are taken stratum by
-    stratum in hash order, and each goes to the split that is furthest behind its share of the stratum so far: shares are
-    kept to within a cluster or two, and no row added later moves an earlier one.
+    stratum in hash order, and each goes to the split that is furthest behind its share of the stratum so far: shares
+    are kept to within a cluster or two, and no row added later moves an earlier one.
     """
     clusters: defaultdict[int, list[Item]] = defaultdict(list)
     for item in items:

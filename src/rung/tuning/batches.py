@@ -40,8 +40,8 @@ class TokenRow:
 
 
 class Chat:
-    """The chat template and tokenizer of a base: ids exactly as the engine makes them (its template code, the base's own
-    tokenizer; pre-flight compares them with the engine's)."""
+    """The chat template and tokenizer of a base: ids exactly as the engine makes them (its template code, the base's
+    own tokenizer; pre-flight compares them with the engine's)."""
 
     def __init__(self, base: Base) -> None:
         transformers = require("transformers", "tuning", "reading a tokenizer")
@@ -78,11 +78,12 @@ class Chat:
         return list(self.template.tokens(messages))
 
     def rows(self, id: str, messages: Sequence[Message]) -> list[TokenRow]:
-        """Training rows of a conversation: every assistant turn that is to be learnt, with its end-of-turn token, nothing else.
+        """Training rows of a conversation: every assistant turn that is to be learnt, with its end-of-turn token,
+        nothing else.
 
         One row when the turns' tokens are the same one by one and together, else a row for each assistant turn, so that
-        each is trained behind exactly the ids that the engine would send. Raises FitError when an answer is empty or there
-        is none.
+        each is trained behind exactly the ids that the engine would send. Raises FitError when an answer is empty or
+        there is none.
         """
         turns = [index for index, message in enumerate(messages) if message.role == "assistant" and message.learn]
         if not turns:
@@ -125,8 +126,8 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of like length: ``index`` of shape (rows, longest) points into the flat tokens. ``valid`` (same shape) is false on
-    padding, which points at the row's last token; None when there is none."""
+    """Rows of like length: ``index`` of shape (rows, longest) points into the flat tokens. ``valid`` (same shape) is
+    false on padding, which points at the row's last token; None when there is none."""
 
     index: NDArray[np.int64]
     valid: NDArray[np.bool_] | None
@@ -152,7 +153,8 @@ class MicroBatch:
 
 
 def assemble(rows: Sequence[TokenRow]) -> MicroBatch:
-    """Lay rows end to end behind their common prefix. Rows never see one another (each group attends within its rows)."""
+    """Lay rows end to end behind their common prefix. Rows never see one another (each group attends within its
+    rows)."""
     ordered = sorted(rows, key=len)
     prefix = common_prefix(ordered)
     ids: list[int] = list(ordered[0].ids[:prefix])
@@ -185,7 +187,8 @@ def assemble(rows: Sequence[TokenRow]) -> MicroBatch:
 
 
 def common_prefix(rows: Sequence[TokenRow]) -> int:
-    """Tokens that all rows begin with, up to where an answer begins. A single row has none: sharing would gain nothing."""
+    """Tokens that all rows begin with, up to where an answer begins. A single row has none: sharing would gain
+    nothing."""
     if len(rows) < 2:
         return 0
     limit = min(row.start for row in rows)
@@ -221,10 +224,11 @@ def _groups(spans: Sequence[tuple[int, int]]) -> list[Group]:
 
 
 def split(rows: Sequence[TokenRow], tokens: int, pieces: int = 1) -> list[MicroBatch]:
-    """Cut the rows of one optimizer step into micro-batches of at most about ``tokens`` computed tokens, like lengths together.
+    """Cut the rows of one optimizer step into micro-batches of at most about ``tokens`` computed tokens, like lengths
+    together.
 
-    Every row is in exactly one; a row longer than ``tokens`` gets one of its own. Where there are rows enough, there are at least
-    ``pieces`` of about equal work. The result depends on the rows and these numbers alone.
+    Every row is in exactly one; a row longer than ``tokens`` gets one of its own. Where there are rows enough, there
+    are at least ``pieces`` of about equal work. The result depends on the rows and these numbers alone.
     """
     ordered = sorted(rows, key=lambda row: (len(row), row.id))
     shared = common_prefix(ordered)
@@ -258,7 +262,8 @@ def shuffle(count: int, epoch: int, seed: int) -> list[int]:
 def encode(
     chat: Chat, conversations: Sequence[tuple[str, Sequence[Message]]], window: int = 0
 ) -> tuple[list[TokenRow], int]:
-    """Rows of (id, messages) conversations, and how many were longer than ``window`` tokens (0: the base's) and left out.
+    """Rows of (id, messages) conversations, and how many were longer than ``window`` tokens (0: the base's) and left
+    out.
 
     Raises FitError when there were some and none is left.
     """
@@ -274,9 +279,9 @@ def encode(
 
 
 def texts(chat: Chat, documents: Sequence[tuple[str, str]], window: int = 0) -> list[TokenRow]:
-    """Rows of plain (id, text) documents, for continued pre-training: every token is trained but the first, and a document
-    ends in the stop token. One longer than ``window`` tokens (0: 512, or the base's) becomes several rows, each of which
-    begins with the last token of the one before, so that every token is predicted once."""
+    """Rows of plain (id, text) documents, for continued pre-training: every token is trained but the first, and a
+    document ends in the stop token. One longer than ``window`` tokens (0: 512, or the base's) becomes several rows,
+    each of which begins with the last token of the one before, so that every token is predicted once."""
     window = max(2, min(window or 512, chat.window))
     rows = []
     for name, text in documents:

@@ -36,10 +36,10 @@ DEV_ROWS = 200
 class Tune:
     """Tune on the train split, stop early by loss on dev, answer with the tuned weights.
 
-    Methods that merge (lora, qlora, full) answer in the embedded engine from a file of kind ``export``; bottleneck, prompt and prefix tuning
-    answer through transformers, the adapter beside the base. ``instruction`` short: the prompt is the task's instruction
-    alone, labels or schema are left to the weights, which makes every answer cheaper; full: the zero-shot prompt. The other
-    options are those of ``Recipe``.
+    Methods that merge (lora, qlora, full) answer in the embedded engine from a file of kind ``export``; bottleneck,
+    prompt and prefix tuning answer through transformers, the adapter beside the base. ``instruction`` short: the prompt
+    is the task's instruction alone, labels or schema are left to the weights, which makes every answer cheaper; full:
+    the zero-shot prompt. The other options are those of ``Recipe``.
     """
 
     method: Method = "lora"
@@ -117,11 +117,11 @@ class Tune:
         return replace(self, precision=recipe.precision, upper=recipe.upper)
 
     def forecast(self, task: Task, resources: Resources) -> FitForecast:
-        """Tokens that training reads at most (early stopping may end it sooner), and seconds of the whole fit on this machine.
-        Rungs that differ only in what they export share one training.
+        """Tokens that training reads at most (early stopping may end it sooner), and seconds of the whole fit on this
+        machine. Rungs that differ only in what they export share one training.
 
-        A training that another rung has done is not counted again. The first time for a base, method and machine a step is tried,
-        which takes some seconds.
+        A training that another rung has done is not counted again. The first time for a base, method and machine a step
+        is tried, which takes some seconds.
         """
         from rung.tuning.batches import Chat
         from rung.tuning.checks.forecast import finishing, forecast
@@ -202,7 +202,8 @@ def converse(prompt: Prompt, examples: Sequence[Example]) -> list[tuple[str, lis
 
 
 def teach(prompt: Prompt, task: Task) -> tuple[list[tuple[str, list[Message]]], list[tuple[str, list[Message]]]]:
-    """A task's train and dev splits as conversations. Raises FitError when the task forbids to learn from its rows as they are."""
+    """A task's train and dev splits as conversations. Raises FitError when the task forbids to learn from its rows as
+    they are."""
     privacy.demand(privacy.examples((*task.train, *task.dev)), task.private)
     return converse(prompt, task.train), converse(prompt, task.dev[:DEV_ROWS])
 

@@ -26,8 +26,8 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base model ready for training: ``folder`` is a Hugging Face folder, ``gguf`` the file it was read from (None: it
-    was a folder already), ``key`` its identity."""
+    """A base model ready for training: ``folder`` is a Hugging Face folder, ``gguf`` the file it was read from (None:
+    it was a folder already), ``key`` its identity."""
 
     folder: Path
     gguf: Path | None
@@ -35,7 +35,8 @@ class Base:
 
 
 def find_base(name: str, cache: Path) -> Base:
-    """The base behind a model's name (``openvino:smollm2-135m``, ``transformers:PATH``, or only what follows the colon).
+    """The base behind a model's name (``openvino:smollm2-135m``, ``transformers:PATH``, or only what follows the
+    colon).
 
     A GGUF is unpacked at the first use. Raises FetchError or InputError when there are no such weights.
     """

@@ -1,4 +1,5 @@
-"""One tuning from rows to files: pre-flight, training, and what the user asked to have written, each kept as it is done."""
+"""One tuning from rows to files: pre-flight, training, and what the user asked to have written, each kept as it is
+done."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ PLACES: Mapping[Export, str] = {
 @dataclass(frozen=True, slots=True)
 class Lessons:
     """What is learnt: conversations whose assistant turns are trained, or texts of which every token is (continued
-    pre-training). ``dev`` is held out for early stopping. Ids are unique. ``notes`` say what of the rows is not learnt, and why."""
+    pre-training). ``dev`` is held out for early stopping. Ids are unique. ``notes`` say what of the rows is not learnt,
+    and why."""
 
     conversations: Sequence[tuple[str, Sequence[Message]]] = ()
     dev: Sequence[tuple[str, Sequence[Message]]] = ()
@@ -57,9 +59,9 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be written, and where: ``folder`` is the tuning's own, or with ``shared`` the one beside whose others it lies,
-    named by content, so that equal base, rows and recipe are trained once. ``name`` goes into the files. Without ``preflight``
-    nothing is checked before training, without ``parity`` nothing that was written is."""
+    """What is to be written, and where: ``folder`` is the tuning's own, or with ``shared`` the one beside whose others
+    it lies, named by content, so that equal base, rows and recipe are trained once. ``name`` goes into the files.
+    Without ``preflight`` nothing is checked before training, without ``parity`` nothing that was written is."""
 
     folder: Path
     exports: Sequence[Export]
@@ -71,8 +73,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A finished tuning: what it did, the files that were asked for by kind, and how each compares with what was trained (the
-    ones of another process are told by the first). ``rest`` is how many seconds everything but the training took."""
+    """A finished tuning: what it did, the files that were asked for by kind, and how each compares with what was
+    trained (the ones of another process are told by the first). ``rest`` is how many seconds everything but the
+    training took."""
 
     trained: Trained
     files: Mapping[Export, Path]
@@ -114,12 +117,13 @@ def _stopped() -> FitError:
 
 
 def tune(base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watch = UNWATCHED) -> Tuned:
-    """Train unless it is done, then write what is not there yet, and compare each file with what was trained (see parity.py).
+    """Train unless it is done, then write what is not there yet, and compare each file with what was trained (see
+    parity.py).
 
     Interrupted at any point, the same call goes on. The checkpoints go when all is written.
 
-    Raises FitError for a failed pre-flight check and what ``train`` raises, InputError for an export that the method has not,
-    ParityError when all is written and some of it, kept under another name, does not say what was trained.
+    Raises FitError for a failed pre-flight check and what ``train`` raises, InputError for an export that the method
+    has not, ParityError when all is written and some of it, kept under another name, does not say what was trained.
     """
     with bounded():
         _demand_exports(recipe, order.exports)
@@ -195,7 +199,8 @@ class Tuning:
         return {kind: self.folder / PLACES[kind] for kind in self.order.exports}
 
     def run(self) -> Tuned:
-        """All of it: one training of a key at a time; of the processes that share one, the first holds the lock and writes."""
+        """All of it: one training of a key at a time; of the processes that share one, the first holds the lock and
+        writes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with file_lock(self.folder / ".lock", self._wait) if self.world.rank == 0 else nullcontext():
             self.world.wait()

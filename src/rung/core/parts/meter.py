@@ -1,7 +1,7 @@
 """One meter. Models report what each call used; whoever opened a scope around the call reads the sum.
 
-Scopes nest: usage counts in every open scope of the task that made the call, so a program's answer, a rung's total and a
-climb's budget are the same numbers added up at different heights.
+Scopes nest: usage counts in every open scope of the task that made the call, so a program's answer, a rung's total and
+a climb's budget are the same numbers added up at different heights.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Meter:
 
 @contextmanager
 def metered(budget: Budget | None = None) -> Iterator[Meter]:
-    """Open a scope: everything models report inside it (also from tasks started inside) is added to the yielded Meter."""
+    """Open a scope: everything models report inside it (also from tasks started inside) is added to the yielded
+    Meter."""
     meter = Meter(budget)
     token = _scopes.set((*_scopes.get(), meter))
     try:

@@ -15,8 +15,9 @@ def option(
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
-    """A dataclass field that is an option for people too. ``help`` is a sentence; ``flags`` are its spellings on the command
-    line (default: ``--`` and the field's name); ``low`` and ``high`` bound a number. A tuple is an option that may be repeated.
+    """A dataclass field that is an option for people too. ``help`` is a sentence; ``flags`` are its spellings on the
+    command line (default: ``--`` and the field's name); ``low`` and ``high`` bound a number. A tuple is an option that
+    may be repeated.
     """
     return field(
         default=default,
@@ -25,7 +26,7 @@ def option(
 
 
 def argument(help: str, metavar: str, default: Any = MISSING) -> Any:
-    """A dataclass field that is typed without a flag, in its place among the others; needed where it has no default. A tuple
-    takes what is left."""
+    """A dataclass field that is typed without a flag, in its place among the others; needed where it has no default. A
+    tuple takes what is left."""
     words = {"help": help, "metavar": metavar, "min": None, "max": None, "argument": True}
     return field(metadata=words) if default is MISSING else field(default=default, metadata=words)

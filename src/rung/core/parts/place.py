@@ -33,7 +33,8 @@ def here() -> TaskPlace:
 
 @contextmanager
 def beside(task: Task, settings: Settings) -> Iterator[None]:
-    """Within the block, files named in ``task`` are looked up beside its file, saved prompts in the store of ``settings``."""
+    """Within the block, files named in ``task`` are looked up beside its file, saved prompts in the store of
+    ``settings``."""
     with within(Path(task.path).parent if task.path else None, settings.store_url):
         yield
 

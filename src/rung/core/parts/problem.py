@@ -17,8 +17,8 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. ``line`` is 1-based; an ``error`` stops what is read from loading, a ``warning`` does not. ``code`` names
-    its kind (see RungError)."""
+    """One mistake. ``line`` is 1-based; an ``error`` stops what is read from loading, a ``warning`` does not. ``code``
+    names its kind (see RungError)."""
 
     message: str
     remedy: str = ""

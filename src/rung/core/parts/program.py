@@ -36,8 +36,8 @@ def file_hash(path: Path) -> str:
 class Rows:
     """Many records that belong to a program, in a file of their own: a pool of examples, passages.
 
-    JSON Lines, named by ``stem`` and content, so that programs inside one another can lie in one folder. Made once, when it
-    is first asked for.
+    JSON Lines, named by ``stem`` and content, so that programs inside one another can lie in one folder. Made once,
+    when it is first asked for.
     """
 
     def __init__(self, stem: str, items: Sequence[Any]) -> None:
@@ -64,7 +64,8 @@ class Rows:
 
 
 def fingerprint(program: Program) -> str:
-    """A program's identity: hash of its kind, spec, files and model. Equal identity means equal answers are expected."""
+    """A program's identity: hash of its kind, spec, files and model. Equal identity means equal answers are
+    expected."""
     files = {name: _hash(file) for name, file in sorted(program.files().items())}
     model = program.model
     return digest([program.kind, program.spec(), files, model.fingerprint if model is not None else ""])
@@ -77,8 +78,8 @@ def _hash(file: Path | bytes) -> str:
 def save(program: Program, folder: Path, *, notes: Mapping[str, Any] | None = None, link: bool = False) -> Path:
     """Write the program to ``folder`` (made anew; an existing program there is replaced in one step).
 
-    ``notes`` (task, scores, examples) travel along and change nothing. ``link`` shares big files with where they lie now
-    instead of copying them, where the file system can. Raises InputError if ``folder`` holds other things.
+    ``notes`` (task, scores, examples) travel along and change nothing. ``link`` shares big files with where they lie
+    now instead of copying them, where the file system can. Raises InputError if ``folder`` holds other things.
     """
     if folder.name in ("", ".."):
         raise InputError(
@@ -135,7 +136,8 @@ def _place(source: Path | bytes, target: Path, link: bool) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The document in ``program.json``, its files' hashes verified. Raises InputError with the remedy when it is not whole."""
+    """The document in ``program.json``, its files' hashes verified. Raises InputError with the remedy when it is not
+    whole."""
     path = folder / "program.json"
     if not path.is_file():
         raise InputError(f"{folder} holds no program.json", remedy="make one: rung export RUN DIR")
@@ -157,7 +159,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def inside(folder: Path, name: Any) -> Path:
-    """The path of a file or folder that a program names. Raises InputError for one that lies elsewhere, also by a link."""
+    """The path of a file or folder that a program names. Raises InputError for one that lies elsewhere, also by a
+    link."""
     if isinstance(name, str) and name and "\0" not in name:
         target = folder / name
         if target != folder and target.resolve().is_relative_to(folder.resolve()) and ".." not in Path(name).parts:
@@ -171,7 +174,8 @@ def inside(folder: Path, name: Any) -> Path:
 
 
 def model_name(stored: Any) -> str:
-    """A model's name out of a program's spec. Raises TypeError for anything else: an empty one would mean the default model."""
+    """A model's name out of a program's spec. Raises TypeError for anything else: an empty one would mean the default
+    model."""
     if not isinstance(stored, str) or not stored.strip():
         raise TypeError(f"the model's name is {str(stored)[:60]!r}")
     return stored
@@ -208,9 +212,9 @@ def unnest(nested: Mapping[str, Any], folder: Path, resources: Resources) -> Pro
 class Storable:
     """The base of a program that is a dataclass: what makes it again is its fields.
 
-    A field typed Model is stored as the model's name, one typed Program as the program itself; a mapping whose field has the metadata
-    ``rows`` (passages by name) in a file of its own; anything else as ``core.codec`` encodes it. A field may be missing in the
-    folder where it has a default.
+    A field typed Model is stored as the model's name, one typed Program as the program itself; a mapping whose field
+    has the metadata ``rows`` (passages by name) in a file of its own; anything else as ``core.codec`` encodes it. A
+    field may be missing in the folder where it has a default.
     """
 
     kind: ClassVar[str]
@@ -264,7 +268,8 @@ def _stored(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
 
 
 async def attempt(ask: Callable[[Input], Awaitable[Answer]], input: Input) -> Answer:
-    """One answer with its metered usage. Whatever goes wrong inside is a failure of this input, not of the caller's work."""
+    """One answer with its metered usage. Whatever goes wrong inside is a failure of this input, not of the caller's
+    work."""
     with metered() as meter:
         try:
             answer = await ask(input)

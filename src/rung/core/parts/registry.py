@@ -1,5 +1,5 @@
-"""Names to things. Built-ins are a table of ``name -> "module:attribute"``, imported on use; other people's come by entry
-points in the groups ``rung.<kind>`` and need no edit here."""
+"""Names to things. Built-ins are a table of ``name -> "module:attribute"``, imported on use; other people's come by
+entry points in the groups ``rung.<kind>`` and need no edit here."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ LISTS: dict[Kind, tuple[str, ...]] = {
 
 @cache
 def table(kind: Kind) -> dict[str, str]:
-    """Every registered name of a kind and where it is: built-ins first, then entry points (which may not shadow them)."""
+    """Every registered name of a kind and where it is: built-ins first, then entry points (which may not shadow
+    them)."""
     names = dict(TABLES[kind])
     for place in LISTS.get(kind, ()):
         module, _, attribute = place.partition(":")

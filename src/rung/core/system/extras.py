@@ -17,7 +17,8 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_
 def require(module: str, extra: str, why: str) -> ModuleType:
     """Import ``module`` or raise MissingExtra naming the extra that brings it and ``why`` it is needed.
 
-    A package that is there and fails to import (a broken install, or a dependency of its own that is missing) raises its own
+    A package that is there and fails to import (a broken install, or a dependency of its own that is missing) raises
+    its own
     error: "not installed" would send the user the wrong way.
     """
     try:
@@ -34,9 +35,9 @@ def require(module: str, extra: str, why: str) -> ModuleType:
 def opt_out() -> None:
     """Keep libraries from reporting home; called when ``rung`` is imported, so before any of them is.
 
-    openvino brings ``openvino_telemetry``, which looks up an analytics host and leaves a client id in the home folder when
-    openvino is imported: an entry of None makes its import fail, and then openvino goes on with a stub of its own. The others
-    read the environment. What a user has set stays.
+    openvino brings ``openvino_telemetry``, which looks up an analytics host and leaves a client id in the home folder
+    when openvino is imported: an entry of None makes its import fail, and then openvino goes on with a stub of its own.
+    The others read the environment. What a user has set stays.
     """
     cast("dict[str, ModuleType | None]", sys.modules).setdefault("openvino_telemetry", None)
     for name, value in QUIET.items():

@@ -16,8 +16,9 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A place beside ``path`` to write to: when the block ends well it is brought to the disk and takes the place of ``path``
-    in one step; otherwise it goes, and ``path`` is as it was. Not ``durable``: for what can be made again, the step alone."""
+    """A place beside ``path`` to write to: when the block ends well it is brought to the disk and takes the place of
+    ``path`` in one step; otherwise it goes, and ``path`` is as it was. Not ``durable``: for what can be made again, the
+    step alone."""
     part = path.with_name(f".{path.name}.part{os.getpid()}")
     try:
         yield part

@@ -1,4 +1,5 @@
-"""One holder of a file's lock at a time, also between processes. The operating system lets it go when the holder dies."""
+"""One holder of a file's lock at a time, also between processes. The operating system lets it go when the holder
+dies."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 def file_lock(path: Path, pause: Callable[[float], None]) -> Iterator[None]:
     """Hold the lock of the file ``path`` (made if need be) during the block.
 
-    While another holds it, ``pause`` is called again and again with the seconds waited so far: it sleeps a little, says so
-    to the user, or raises to give up. Raises OSError when the file cannot be opened or locked at all.
+    While another holds it, ``pause`` is called again and again with the seconds waited so far: it sleeps a little, says
+    so to the user, or raises to give up. Raises OSError when the file cannot be opened or locked at all.
     """
     started = time.monotonic()
     with path.open("a+b") as stream:
@@ -59,7 +60,8 @@ def _take(stream: IO[bytes]) -> bool:
 
 
 class ReadWriteLock:
-    """Many readers or one writer; a writer that waits goes before readers that come later. A thread that writes may write again inside; it may not read inside, nor write inside a read."""
+    """Many readers or one writer; a writer that waits goes before readers that come later. A thread that writes may
+    write again inside; it may not read inside, nor write inside a read."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())

@@ -1,7 +1,9 @@
-"""What this machine computes with: processor, instruction sets, usable cores and memory, as the operating system tells them.
+"""What this machine computes with: processor, instruction sets, usable cores and memory, as the operating system tells
+them.
 
-Nothing heavy is imported. The instruction sets are cut by ``ONEDNN_MAX_CPU_ISA`` where it is set, since the libraries that
-compute (OpenVINO, torch) then keep to it as well; so one variable makes every part behave as on a lesser processor.
+Nothing heavy is imported. The instruction sets are cut by ``ONEDNN_MAX_CPU_ISA`` where it is set, since the libraries
+that compute (OpenVINO, torch) then keep to it as well; so one variable makes every part behave as on a lesser
+processor.
 """
 
 from __future__ import annotations
@@ -55,8 +57,9 @@ _OTHER_NAMES |= {"feat_dotprod": "dotprod", "feat_i8mm": "i8mm", "feat_fp16": "f
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``architecture`` is "x86_64" or "arm64" on the processors that are known; ``features`` the names of X86 or ARM that it
-    has and may use; ``cores`` those that this process may use; ``memory`` the bytes that it may use (0: not known)."""
+    """``architecture`` is "x86_64" or "arm64" on the processors that are known; ``features`` the names of X86 or ARM
+    that it has and may use; ``cores`` those that this process may use; ``memory`` the bytes that it may use (0: not
+    known)."""
 
     system: str
     architecture: str
@@ -67,19 +70,20 @@ class Machine:
 
     @property
     def bfloat16(self) -> bool:
-        """Whether products of 16-bit brain floats are computed by the processor; elsewhere they are emulated, several times
-        slower than 32-bit floats."""
+        """Whether products of 16-bit brain floats are computed by the processor; elsewhere they are emulated, several
+        times slower than 32-bit floats."""
         return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(self.features)
 
     @property
     def bfloat16_matrices(self) -> bool:
-        """Whether the processor multiplies whole tiles of 16-bit brain floats (AMX): several times as fast as 32-bit floats."""
+        """Whether the processor multiplies whole tiles of 16-bit brain floats (AMX): several times as fast as 32-bit
+        floats."""
         return "amx_bf16" in self.features
 
     @property
     def exact_int8(self) -> bool:
-        """Whether sums of 8-bit products are exact. AVX2 and AVX-512 without VNNI add two products of an unsigned and a signed
-        byte in 16 bits, where they saturate."""
+        """Whether sums of 8-bit products are exact. AVX2 and AVX-512 without VNNI add two products of an unsigned and a
+        signed byte in 16 bits, where they saturate."""
         return self.architecture != "x86_64" or not {"avx_vnni", "avx512_vnni", "amx_int8"}.isdisjoint(self.features)
 
     @property
@@ -128,7 +132,8 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or less where its control group has a limit. 0: not known."""
+    """Bytes of memory that this process may use: the machine's, or less where its control group has a limit. 0: not
+    known."""
     found = [size for size in (_physical(), *_limits()) if size > 0]
     return min(found, default=0)
 
@@ -170,7 +175,8 @@ def _physical() -> int:
 
 
 def _groups(controller: str) -> list[Path]:
-    """The folders of this process's control group and of those above it, for version 2 and for one controller of version 1."""
+    """The folders of this process's control group and of those above it, for version 2 and for one controller of
+    version 1."""
     folders = []
     for line in _read("/proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")

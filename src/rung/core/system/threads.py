@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 GRACE = 1.5
-"""Seconds that cancelled work is waited for. What cannot stop in the meantime (a library that compiles a model) is left behind, so
-it must write every file whole or not at all."""
+"""Seconds that cancelled work is waited for. What cannot stop in the meantime (a library that compiles a model) is left
+behind, so it must write every file whole or not at all."""
 
 
 async def detached(work: Callable[[], T]) -> T:

@@ -1,1 +1,2 @@
-"""Texts that somebody else wrote, read with care: replies, reasoning, numbers, patterns; and rows as text in columns."""
+"""Texts that somebody else wrote, read with care: replies, reasoning, numbers, patterns; and rows as text in
+columns."""

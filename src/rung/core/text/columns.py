@@ -1,4 +1,5 @@
-"""Plain text in columns: how a terminal shows rows. A figure is never cut: what is too wide goes below, or is wrapped."""
+"""Plain text in columns: how a terminal shows rows. A figure is never cut: what is too wide goes below, or is
+wrapped."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ GAP = 2
 def align(rows: Sequence[Sequence[str]], right: int | None = None, width: int | None = None) -> str:
     """Lines whose cells stand under one another, two spaces apart; from column ``right`` on they end together.
 
-    Where they do not fit into ``width`` (None: the terminal's, 80 in a file) the columns that are too many follow below, each
-    block of them beginning with the first column again, and sentences are wrapped. Empty without rows.
+    Where they do not fit into ``width`` (None: the terminal's, 80 in a file) the columns that are too many follow
+    below, each block of them beginning with the first column again, and sentences are wrapped. Empty without rows.
     """
     if not rows:
         return ""
@@ -33,7 +34,8 @@ def align(rows: Sequence[Sequence[str]], right: int | None = None, width: int | 
 
 
 def _blocks(widths: list[int], room: int) -> list[list[int]]:
-    """Columns after the first, in groups that stand beside it; ``widths`` of those that must be wrapped are lessened."""
+    """Columns after the first, in groups that stand beside it; ``widths`` of those that must be wrapped are
+    lessened."""
     room = max(room - widths[0], LEAST)
     blocks: list[list[int]] = [[]]
     left = room

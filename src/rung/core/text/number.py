@@ -55,11 +55,12 @@ _MARK = re.compile(
 def read_number(text: str) -> tuple[str, str]:
     """(the number as Python writes it, "") or ("", why there is none that can be told).
 
-    A quotient alone (``1/2``, ``\\frac{1}{2}``, ``½``) is worked out. Otherwise, where the text marks its answer (``####``,
-    ``\\boxed{}``, ``Answer:``, ``the answer is``) and a number stands there: that one, and all marks must agree (after
-    ``####`` the last counts, as gsm8k has it). Else the last number of the text. Currency, units and a percent sign are dropped,
-    thousands' separators and exponents are read, ``million`` and its like are multiplied. No number can be told where the last one
-    is part of a range, a list or a date, is negated or only a bound, or has separators that can be read in two ways.
+    A quotient alone (``1/2``, ``\\frac{1}{2}``, ``½``) is worked out. Otherwise, where the text marks its answer
+    (``####``, ``\\boxed{}``, ``Answer:``, ``the answer is``) and a number stands there: that one, and all marks must
+    agree (after ``####`` the last counts, as gsm8k has it). Else the last number of the text. Currency, units and a
+    percent sign are dropped, thousands' separators and exponents are read, ``million`` and its like are multiplied. No
+    number can be told where the last one is part of a range, a list or a date, is negated or only a bound, or has
+    separators that can be read in two ways.
     """
     plain = _plain(text)
     if (quotient := _quotient(plain)) is not None:
@@ -77,8 +78,8 @@ def read_number(text: str) -> tuple[str, str]:
 
 
 def number_alone(text: str) -> str:
-    """The number that a text is, as Python writes it, "" where it is not one: currency before and a percent sign behind are
-    dropped, thousands' separators and exponents are read."""
+    """The number that a text is, as Python writes it, "" where it is not one: currency before and a percent sign behind
+    are dropped, thousands' separators and exponents are read."""
     bare = _plain(text).strip()
     found = _NUMBER.fullmatch(bare.removesuffix("%").rstrip())
     return _told(bare, runs, 0)[0] if found and len(runs := list(_RUN.finditer(bare))) == 1 else ""

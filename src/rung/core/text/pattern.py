@@ -1,7 +1,7 @@
 """Regular expressions that somebody else wrote: of a program folder, a task file, a schema, a filter.
 
-Python's ``re`` cannot be stopped, and a dozen characters are enough to make it search for ever. These run in the ``regex``
-package under a deadline, and what would expand to a huge machine is refused before it is built.
+Python's ``re`` cannot be stopped, and a dozen characters are enough to make it search for ever. These run in the
+``regex`` package under a deadline, and what would expand to a huge machine is refused before it is built.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from rung.core.errors import InputError
 SECONDS = 0.5
 """Wall time that one search may take."""
 LARGEST = 20_000
-"""Elements of a pattern with its repetitions written out: ``(ab{100}){50}`` is about 5,100. Compiling takes some 15 µs each."""
+"""Elements of a pattern with its repetitions written out: ``(ab{100}){50}`` is about 5,100. Compiling takes some 15 µs
+each."""
 LONGEST = 20_000
 """Characters of a pattern."""
 
 
 class Pattern:
-    """A compiled pattern. Every search raises InputError (code ``slow-pattern``) when it takes longer than ``SECONDS``."""
+    """A compiled pattern. Every search raises InputError (code ``slow-pattern``) when it takes longer than
+    ``SECONDS``."""
 
     def __init__(self, source: str, flags: int = 0) -> None:
         self.source = source
@@ -81,7 +83,8 @@ def shown(source: str) -> str:
 
 
 def _compile(source: str, flags: int) -> tuple[Any, bool]:
-    """The compiled pattern, and whether its searches need a deadline: without a repetition they take a step a character."""
+    """The compiled pattern, and whether its searches need a deadline: without a repetition they take a step a
+    character."""
     import warnings
 
     import regex
@@ -118,7 +121,8 @@ def _wrong(source: str, why: str) -> InputError:
 
 
 def _parse(source: str, flags: int) -> Any:
-    """The syntax tree that ``re`` makes: what it refuses is refused, and sizes are known before anything is compiled."""
+    """The syntax tree that ``re`` makes: what it refuses is refused, and sizes are known before anything is
+    compiled."""
     from re import _parser  # type: ignore[attr-defined]
 
     return _parser.parse(source, flags)

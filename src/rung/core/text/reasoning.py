@@ -47,9 +47,9 @@ def _behind(text: str) -> str:
 def without_reasoning(text: str, *, strict: bool = False) -> str:
     """The text without blocks of reasoning: tags such as ``<think>...</think>`` (nested ones too), harmony's channels.
 
-    A block that is never closed goes on to the end, where its mark begins a line (``strict``: wherever the mark stands, for
-    answers of a closed form). A closing mark alone closes what began in the prompt: everything before it is reasoning. A mark
-    between backticks is text.
+    A block that is never closed goes on to the end, where its mark begins a line (``strict``: wherever the mark stands,
+    for answers of a closed form). A closing mark alone closes what began in the prompt: everything before it is
+    reasoning. A mark between backticks is text.
     """
     if not any(hint in text for hint in _HINTS):
         return text
@@ -115,8 +115,8 @@ def _may_be_whole(text: str) -> bool:
 class Listener:
     """Takes a reply as it comes and gives out what is no reasoning; what may yet turn out to be some is held back.
 
-    ``inside``: the reply begins in a block of reasoning that its prompt opened. Where that is not known, a closing mark without
-    an opening one comes too late: what came before it has been given out by then, and ``late`` says so.
+    ``inside``: the reply begins in a block of reasoning that its prompt opened. Where that is not known, a closing mark
+    without an opening one comes too late: what came before it has been given out by then, and ``late`` says so.
     """
 
     def __init__(self, *, inside: bool = False) -> None:

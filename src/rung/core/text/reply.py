@@ -1,6 +1,6 @@
 """A model's reply read as the answer that was asked for: one reader, for whoever asks a model.
 
-The rules are those of docs/rungs.md. Where they do not hold, the reply is not understood, and that is said: never a guess.
+The rules are those of docs/rungs.md. Where they do not hold, the reply is not understood and that is said; no guess.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rung.core.types import ResponseFormat
 
 
 def read_reply(form: ResponseFormat, text: str) -> tuple[Any, str]:
-    """(the answer, "") or (None, why the reply cannot be read as ``form``). Numbers and matches of a pattern are texts."""
+    """(the answer, "") or (None, why the reply cannot be read as ``form``). Numbers and matches are texts."""
     # A document is data from its first sign on: tags in it are its own.
     whole = form.kind == "json" and text.lstrip().startswith("{")
     said = (text if whole else without_reasoning(text, strict=form.closed)).strip().removeprefix("\ufeff")
@@ -173,8 +173,8 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _named(labels: tuple[str, ...], text: str) -> Iterator[tuple[str, str, str]]:
-    """Each label that the text names as whole words, with the text before and behind it; of labels inside one another, the
-    longest."""
+    """Each label that the text names as whole words, with the text before and behind it; of labels inside one another,
+    the longest."""
     folded = unicodedata.normalize("NFKC", text).translate(_UNSEEN)
     known = _labels(labels)
     for found in _any_of(labels).finditer(folded):
@@ -235,7 +235,7 @@ _decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, 
 
 
 def _values(text: str) -> list[Any]:
-    """The JSON objects and arrays that stand in a text, outermost ones. Raises _Doubtful where one is begun and broken."""
+    """The JSON objects and arrays in a text, outermost ones. Raises _Doubtful where one is begun and broken."""
     found: list[Any] = []
     at = 0
     while len(found) < 64 and (place := _BEGIN.search(text, at)):
@@ -295,8 +295,8 @@ def complain(schema: Mapping[str, Any], value: Any) -> str:
 
 
 def offence(schema: Mapping[str, Any], value: Any) -> Offence | None:
-    """The first thing in a value, by its place, that breaks a JSON schema (of the draft it names, else 2020-12); None where
-    nothing does. References reach no network. Raises InputError (code ``slow-pattern``) for a pattern that would not end."""
+    """The first thing in a value, by its place, that breaks a JSON schema (of the draft it names, else 2020-12); None
+    where nothing does. References reach no network. Raises InputError (``slow-pattern``) for a pattern without end."""
     from referencing.exceptions import Unresolvable
 
     try:

@@ -1,4 +1,5 @@
-"""Typed records that pass between the rooms. All are frozen; JSON forms come from ``encode``/``decode`` in core.codec."""
+"""Typed records that pass between the rooms. All are frozen; JSON forms come from ``encode``/``decode`` in
+core.codec."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from rung.core.types.tasks import Example, Input
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An example that failed is data: the boundary that failed (``where``), one sentence (``message``) and, where an error
-    was behind it, that error's ``code``. "waiting" is no failure of the program's: it goes on when a person has decided."""
+    """An example that failed is data: the boundary that failed (``where``), one sentence (``message``) and, where an
+    error was behind it, that error's ``code``. "waiting" is no failure of the program's: it goes on when a person has
+    decided."""
 
     where: Literal["model", "parse", "program", "metric", "overflow", "budget", "waiting"]
     message: str
@@ -22,7 +23,8 @@ class Failure:
 
     @classmethod
     def of(cls, error: RungError) -> Failure:
-        """An error as a failure: the model's (its prompt too long for it: "overflow"), the budget's, or the program's own."""
+        """An error as a failure: the model's (its prompt too long for it: "overflow"), the budget's, or the program's
+        own."""
         return cls._at(error.code, error.message, "model" if isinstance(error, ModelError) else "program")
 
     @classmethod
@@ -53,8 +55,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program answers. ``output`` is parsed, ``raw`` is the model's own text; ``failure`` is set when there is no output.
-    ``episode`` is the id of an agent's episode, empty where there was none."""
+    """What a program answers. ``output`` is parsed, ``raw`` is the model's own text; ``failure`` is set when there is
+    no output. ``episode`` is the id of an agent's episode, empty where there was none."""
 
     output: Any
     raw: str = ""
@@ -70,8 +72,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One item's score under one metric: ``value`` (its mean is the metric unless the metric says otherwise), ``why`` in a
-    few words, and ``parts``: the sufficient statistics from which a corpus-level metric is recomputed under resampling."""
+    """One item's score under one metric: ``value`` (its mean is the metric unless the metric says otherwise), ``why``
+    in a few words, and ``parts``: the sufficient statistics from which a corpus-level metric is recomputed under
+    resampling."""
 
     value: float
     why: str = ""
@@ -94,8 +97,8 @@ class Case:
 class Result:
     """One example answered and scored: ``scores`` by metric name.
 
-    ``seconds`` is what the caller waited; ``alone`` says that nothing else was in flight meanwhile (only such waits are a
-    latency). ``reused`` says that the answer came from the journal.
+    ``seconds`` is what the caller waited; ``alone`` says that nothing else was in flight meanwhile (only such waits are
+    a latency). ``reused`` says that the answer came from the journal.
     """
 
     example: Example
@@ -142,8 +145,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class FitForecast:
-    """What a fit is expected to take: the ``usage`` of its training (``seconds`` 0: not known), and seconds of the ``rest``.
-    ``training`` names it where other rungs learn from the same one: it is then done once for all of them."""
+    """What a fit is expected to take: the ``usage`` of its training (``seconds`` 0: not known), and seconds of the
+    ``rest``. ``training`` names it where other rungs learn from the same one: it is then done once for all of them."""
 
     usage: Usage
     rest: float = 0.0
@@ -152,8 +155,9 @@ class FitForecast:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the losses of a training went: means over at most 200 stretches of ``steps``, the checks on dev, and the step that was
-    kept (0: the last). ``total`` is how many steps there would have been at most; ``precision`` is what was computed in."""
+    """How the losses of a training went: means over at most 200 stretches of ``steps``, the checks on dev, and the step
+    that was kept (0: the last). ``total`` is how many steps there would have been at most; ``precision`` is what was
+    computed in."""
 
     steps: int
     total: int

@@ -38,8 +38,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found. ``parts`` are the scores it was made of (``dense``, ``keyword``, ``rerank``), ``highlights`` the spans
-    of the passage's text that match the query."""
+    """A passage found. ``parts`` are the scores it was made of (``dense``, ``keyword``, ``rerank``), ``highlights`` the
+    spans of the passage's text that match the query."""
 
     passage: Passage
     score: float

@@ -1,4 +1,5 @@
-"""Letters between agents: each comes once to each box that it is for, those of one sender in the order in which they were sent."""
+"""Letters between agents: each comes once to each box that it is for, those of one sender in the order in which they
+were sent."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ Late = Literal["none", "last", "all"]
 
 
 class Letter(NamedTuple):
-    """A letter in a box. ``key`` is the sender's own name for it: a second one with the same key never comes into the same box.
-    ``at`` is in Unix seconds, ``topic`` what it was published under."""
+    """A letter in a box. ``key`` is the sender's own name for it: a second one with the same key never comes into the
+    same box. ``at`` is in Unix seconds, ``topic`` what it was published under."""
 
     id: int
     box: str
@@ -24,8 +25,9 @@ class Letter(NamedTuple):
 
 
 class Mail(Protocol):
-    """Boxes by name. Sending is durable when it returns; a letter is read when the events of who read it are in the trail
-    (``Trail.append`` with ``letters``), in one transaction: so a reader that dies reads it again, and one that does not, never."""
+    """Boxes by name. Sending is durable when it returns; a letter is read when the events of who read it are in the
+    trail (``Trail.append`` with ``letters``), in one transaction: so a reader that dies reads it again, and one that
+    does not, never."""
 
     def send(self, box: str, sender: str, key: str, text: str) -> bool:
         """Put a letter into a box; False: one with that key is there, or was."""
@@ -36,8 +38,8 @@ class Mail(Protocol):
         ...
 
     def subscribe(self, topic: str, box: str, late: Late = "none") -> int:
-        """From now on the box gets what is published under the topic; how many earlier letters it is given. A second time changes
-        nothing."""
+        """From now on the box gets what is published under the topic; how many earlier letters it is given. A second
+        time changes nothing."""
         ...
 
     def unread(self, box: str, limit: int = 100) -> list[Letter]:
@@ -49,8 +51,8 @@ class Mail(Protocol):
         ...
 
     def finish(self, letter: Letter, reply: str) -> bool:
-        """A letter that was taken is read, and the reply is in its sender's box, both or neither. False: it was withdrawn, or is
-        another's by now; then nothing is sent."""
+        """A letter that was taken is read, and the reply is in its sender's box, both or neither. False: it was
+        withdrawn, or is another's by now; then nothing is sent."""
         ...
 
     def withdraw(self, box: str, key: str) -> bool:

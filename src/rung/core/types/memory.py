@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class MemoryItem:
-    """One thing remembered for a user under the name of a memory (``owner``). ``quote`` are the words that it rests on, characters
-    ``begin`` to ``end`` of the text of event ``source`` (EPISODE#EVENT). Of items with one ``slot`` the newest holds."""
+    """One thing remembered for a user under the name of a memory (``owner``). ``quote`` are the words that it rests on,
+    characters ``begin`` to ``end`` of the text of event ``source`` (EPISODE#EVENT). Of items with one ``slot`` the
+    newest holds."""
 
     id: str
     owner: str

@@ -35,7 +35,8 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. ``learn`` matters where a conversation is trained on: an assistant's turn with False is shown, not learnt."""
+    """One turn. ``learn`` matters where a conversation is trained on: an assistant's turn with False is shown, not
+    learnt."""
 
     role: Role
     content: str
@@ -48,8 +49,8 @@ class Message:
 class ResponseFormat:
     """The closed form an answer must have; ``text`` is free.
 
-    ``labels``: exactly one of ``labels``. ``json``: an object valid under ``schema``. ``regex``: matches ``pattern`` whole.
-    ``number``: a decimal number. ``grammar``: derivable from ``pattern`` read as EBNF.
+    ``labels``: exactly one of ``labels``. ``json``: an object valid under ``schema``. ``regex``: matches ``pattern``
+    whole. ``number``: a decimal number. ``grammar``: derivable from ``pattern`` read as EBNF.
     """
 
     kind: Literal["text", "labels", "json", "regex", "number", "grammar"] = "text"
@@ -64,7 +65,8 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to decode. ``temperature`` 0 is greedy; ``beams`` > 1 is beam search; ``top_k`` 0 and ``top_p`` 1 cut nothing."""
+    """How to decode. ``temperature`` 0 is greedy; ``beams`` > 1 is beam search; ``top_k`` 0 and ``top_p`` 1 cut
+    nothing."""
 
     temperature: float = option(0.0, "0 is greedy.", low=0.0)
     top_p: float = option(1.0, "Nucleus; 1 cuts nothing.", flags=("--top-p",), low=0.0, high=1.0)
@@ -137,8 +139,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them, ``tokens`` the
-    text of each, and ``ids`` (local models) its number in the vocabulary, the one that ended the reply too.
+    """What a model answered. ``logprobs`` has one natural-log value a completion token where the provider has them,
+    ``tokens`` the text of each, and ``ids`` (local models) its number in the vocabulary, the one that ended the reply
+    too.
 
     Where ``finish`` is "error", ``text`` is what went wrong and ``code`` its kind (see RungError)."""
 
@@ -180,7 +183,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do. ``forms`` are the kinds of ResponseFormat it decodes under constraint; ``context`` is in tokens."""
+    """What a model can do. ``forms`` are the kinds of ResponseFormat it decodes under constraint; ``context`` is in
+    tokens."""
 
     forms: frozenset[str] = frozenset()
     score: bool = False

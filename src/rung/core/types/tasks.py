@@ -49,8 +49,8 @@ class RungChoice:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Training is allowed only when, of what is marked as private in the texts of the file ``check``, at least the share ``recall`` is
-    found, and the training rows hold nothing that is found."""
+    """Training is allowed only when, of what is marked as private in the texts of the file ``check``, at least the
+    share ``recall`` is found, and the training rows hold nothing that is found."""
 
     check: str
     recall: float = 0.95
@@ -61,10 +61,10 @@ class Task:
     """Examples in frozen splits and everything a rung may know about them. Made by ``rung.tasks.load``.
 
     ``instruction`` says what to do, ``constraints`` and ``persona`` are used by the rungs of those names,
-    ``label_notes`` maps a label to a sentence that explains it, ``rules`` (regular expressions by label or field) feed the
-    ``rules`` rung, ``passages`` is a corpus (id -> text). ``tolerance`` is how far below the best a cheaper rung may be and
-    still be recommended, in units of the primary metric. ``hash`` covers data, splits and definition. ``environment``, ``tools`` and
-    ``limits`` are an agent's: by name, or {name: NAME, option: value}.
+    ``label_notes`` maps a label to a sentence that explains it, ``rules`` (regular expressions by label or field) feed
+    the ``rules`` rung, ``passages`` is a corpus (id -> text). ``tolerance`` is how far below the best a cheaper rung
+    may be and still be recommended, in units of the primary metric. ``hash`` covers data, splits and definition.
+    ``environment``, ``tools`` and ``limits`` are an agent's: by name, or {name: NAME, option: value}.
     """
 
     name: str

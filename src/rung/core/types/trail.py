@@ -1,7 +1,7 @@
 """What happened in an episode, event by event: written before it is acted on, read to go on after a crash.
 
-Events are appended, never changed. ``(episode, seq)`` is unique, and that is the fence: of two processes that both believe an
-episode to be theirs, the second append of a number fails, and that process stops.
+Events are appended, never changed. ``(episode, seq)`` is unique, and that is the fence: of two processes that both
+believe an episode to be theirs, the second append of a number fails, and that process stops.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rung.core.types.memory import KeptMemories, MemoryShelf
 Kind = Literal[
     "begun", "resumed", "observed", "said", "called", "learned", "asked", "decided", "warned", "steered", "ended"
 ]
-"""``begun`` with what, ``resumed`` by whom; ``observed`` a result or a message; ``said`` a decision and what it cost; ``called`` a
-tool, written before the call; ``learned`` something to keep; ``asked`` a person, who ``decided``; ``warned`` by the harness,
-``steered`` by a person; ``ended`` with an output."""
+"""``begun`` with what, ``resumed`` by whom; ``observed`` a result or a message; ``said`` a decision and what it cost;
+``called`` a tool, written before the call; ``learned`` something to keep; ``asked`` a person, who ``decided``;
+``warned`` by the harness, ``steered`` by a person; ``ended`` with an output."""
 
 LABELS: Mapping[str, str] = {
     "observed": "perceive",
@@ -51,8 +51,8 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Who drives an episode from here on is this process. ``scope`` names the agent over all its episodes, ``parent`` the episode
-    that began this one, ``title`` says for people what it is about."""
+    """Who drives an episode from here on is this process. ``scope`` names the agent over all its episodes, ``parent``
+    the episode that began this one, ``title`` says for people what it is about."""
 
     scope: str
     title: str = ""
@@ -66,16 +66,17 @@ class Trail(Protocol):
     def memories(self) -> MemoryShelf: ...
 
     def read(self, episode: str, since: int = 0) -> list[Event]:
-        """The events of an episode from number ``since`` on, in order; none: there is no such episode. Raises StoreError with
-        the code "tampered" where one is not as it was written."""
+        """The events of an episode from number ``since`` on, in order; none: there is no such episode. Raises
+        StoreError with the code "tampered" where one is not as it was written."""
         ...
 
     @property
     def mail(self) -> Mail: ...
 
     async def append(self, events: Sequence[Event], driver: Driver | None = None, letters: Sequence[int] = ()) -> None:
-        """Add events of one episode, all or none, and return when they are kept as durably as this trail keeps anything; the
-        ``letters`` are read then. Raises Fenced when one of their numbers is there already, or somebody has read a letter."""
+        """Add events of one episode, all or none, and return when they are kept as durably as this trail keeps
+        anything; the ``letters`` are read then. Raises Fenced when one of their numbers is there already, or somebody
+        has read a letter."""
         ...
 
     def learned(self, scope: str) -> list[Event]:
@@ -132,8 +133,8 @@ class MemoryTrail:
 
 @dataclass(frozen=True, slots=True)
 class ToolCaller:
-    """The call of a tool within which this runs: an episode that begins here is a child of ``episode``, named after ``key``, and
-    has ``tokens`` left (None: as many as it likes). ``name`` is the caller's mailbox."""
+    """The call of a tool within which this runs: an episode that begins here is a child of ``episode``, named after
+    ``key``, and has ``tokens`` left (None: as many as it likes). ``name`` is the caller's mailbox."""
 
     trail: Trail
     episode: str

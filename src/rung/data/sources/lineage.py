@@ -1,4 +1,5 @@
-"""From training rows, and what was trained on them, back to the traces that they come from: served answers and agents' episodes."""
+"""From training rows, and what was trained on them, back to the traces that they come from: served answers and agents'
+episodes."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ FILE = "lineage.json"
 
 @dataclass(frozen=True, slots=True)
 class Descendant:
-    """A file of rows, or a folder of weights (``kind``: rows, weights). ``traces`` are what it comes from, ``gone`` those that were deleted
-    since, ``rows`` how many of its rows come from those."""
+    """A file of rows, or a folder of weights (``kind``: rows, weights). ``traces`` are what it comes from, ``gone``
+    those that were deleted since, ``rows`` how many of its rows come from those."""
 
     path: Path
     kind: str
@@ -58,8 +59,8 @@ def write_lineage(folder: Path, data: Sequence[Path]) -> int:
 
 
 def descendants(paths: Iterable[Path], gone: Callable[[Iterable[str]], set[str]]) -> Iterator[Descendant]:
-    """What stands under ``paths`` (files of rows, folders of weights), with which of its traces are gone. Raises InputError for a path that
-    is not there, or a file that holds no rows."""
+    """What stands under ``paths`` (files of rows, folders of weights), with which of its traces are gone. Raises
+    InputError for a path that is not there, or a file that holds no rows."""
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(FILE)):

@@ -119,8 +119,8 @@ def _decoded(raw: bytes, charset: str) -> str:
 
 
 def unflowed(text: str, *, delete: bool = False) -> str:
-    """The paragraphs of a text whose lines flow (RFC 3676): one that ends with a space goes on in the next of the same depth of
-    quotation; ``delete``: that space is no part of the text. The space that lines are stuffed with goes."""
+    """The paragraphs of a text whose lines flow (RFC 3676): one that ends with a space goes on in the next of the same
+    depth of quotation; ``delete``: that space is no part of the text. The space that lines are stuffed with goes."""
     out: list[list[str]] = []
     depth = -1  # of the line that goes on
     for line in text.replace("\r\n", "\n").split("\n"):

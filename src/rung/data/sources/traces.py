@@ -115,7 +115,8 @@ def harvest(given: Answers, right: Mapping[str, str], problems: Problems, *, eve
 
 @dataclass(frozen=True, slots=True)
 class TraceReview:
-    """What is known of a served answer besides its score: whether it may be learnt from (None: nobody said), and who looked at it."""
+    """What is known of a served answer besides its score: whether it may be learnt from (None: nobody said), and who
+    looked at it."""
 
     consent: bool | None = None
     reviewer: str = ""
@@ -136,7 +137,8 @@ def read_reviews(signals: Iterable[StoredSignal]) -> dict[str, TraceReview]:
 def allowed(
     requests: Iterable[StoredServed], reviews: Mapping[str, TraceReview], problems: Problems, *, consented: bool = False
 ) -> Iterator[StoredServed]:
-    """The requests that may be learnt from: never those that somebody forbade, with ``consented`` only those that somebody allowed."""
+    """The requests that may be learnt from: never those that somebody forbade, with ``consented`` only those that
+    somebody allowed."""
     for row in requests:
         consent = reviews.get(row.id, TraceReview()).consent
         if consent is False:

@@ -25,7 +25,8 @@ LANGUAGES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CodeReader:
-    """One document a file. ``language`` is known by the suffix; Python that does not parse is told and read all the same."""
+    """One document a file. ``language`` is known by the suffix; Python that does not parse is told and read all the
+    same."""
 
     suffixes: tuple[str, ...] = tuple(LANGUAGES)
 

@@ -1,4 +1,5 @@
-"""HTML: the words of a page in their order, without scripts, styles and navigation (parsed by lexbor, through selectolax)."""
+"""HTML: the words of a page in their order, without scripts, styles and navigation (parsed by lexbor, through
+selectolax)."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ DEPTH = 3000
 
 @dataclass(frozen=True, slots=True)
 class HtmlReader:
-    """One document a page. Headings become Markdown's, list items lines with a dash, table cells are parted by ``|``."""
+    """One document a page. Headings become Markdown's, list items lines with a dash, table cells are parted by
+    ``|``."""
 
     suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
 
@@ -252,7 +254,8 @@ class _Spans:
 
 
 class _Writer:
-    """Text with marks for breaks: \\0 for a line, two for a paragraph, \\1 around what stands as it is, \\2 behind a list's mark."""
+    """Text with marks for breaks: \\0 for a line, two for a paragraph, \\1 around what stands as it is, \\2 behind a
+    list's mark."""
 
     def __init__(self) -> None:
         self.out: list[str] = []
@@ -328,7 +331,8 @@ class _Writer:
         self._after.append(after)
 
     def _part(self, tag: str, node: Any) -> None:
-        """A piece of a formula (MathML): a sum that is a part of a fraction, a power or a root stands in parentheses."""
+        """A piece of a formula (MathML): a sum that is a part of a fraction, a power or a root stands in
+        parentheses."""
         if self._math and self._math[-1][0]:  # a space for the first part, then what stands before each
             signs, after = self._math[-1]
             self._math[-1] = signs[1:], after

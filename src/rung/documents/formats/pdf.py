@@ -26,8 +26,8 @@ _UNKNOWN = re.compile("[\ufffd\ue000-\uf8ff]")
 
 @dataclass(frozen=True, slots=True)
 class PdfReader:
-    """One document a file. ``pages`` in the metadata has the span of each page's text, as ``start-end``. Pages that hold pictures and
-    no text, pages that are damaged, form fields and files inside are told."""
+    """One document a file. ``pages`` in the metadata has the span of each page's text, as ``start-end``. Pages that
+    hold pictures and no text, pages that are damaged, form fields and files inside are told."""
 
     suffixes: tuple[str, ...] = (".pdf",)
 

@@ -18,7 +18,8 @@ from rung.documents.tables.layout import Layout, Row
 from rung.documents.tables.rows import number_rows, stream
 
 TEXTS = ("text", "content", "body", "passage", "document", "contents")
-"""Columns that hold a row's text, the first that is there; without one, all columns are written out as ``name: value``."""
+"""Columns that hold a row's text, the first that is there; without one, all columns are written out as
+``name: value``."""
 IDS = ("id", "_id", "docid", "doc_id", "key")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,12})?")
 _LENIENT = Layout(lenient=True)
@@ -26,7 +27,8 @@ _LENIENT = Layout(lenient=True)
 
 @dataclass(frozen=True, slots=True)
 class CsvReader:
-    """A row a document; the first row names the columns. ``,``, ``;``, ``|`` or tab, whichever the first row has most of."""
+    """A row a document; the first row names the columns. ``,``, ``;``, ``|`` or tab, whichever the first row has most
+    of."""
 
     suffixes: tuple[str, ...] = (".csv", ".tsv", ".tab")
 
@@ -81,8 +83,8 @@ class JsonReader:
 
 
 def _documents(source: Source, rows: Iterator[Row], own: Problems, problems: Problems) -> Iterator[Document]:
-    """Rows as documents. The id is the row's own (column ``id`` and the like) behind the file's, else the line's number. ``own``
-    are the problems of the rows, which are told under the source's name."""
+    """Rows as documents. The id is the row's own (column ``id`` and the like) behind the file's, else the line's
+    number. ``own`` are the problems of the rows, which are told under the source's name."""
     taken: set[str] = set()
     for row in rows:
         _hand_on(own, source, problems)

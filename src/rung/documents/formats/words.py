@@ -9,9 +9,9 @@ _SUM = re.compile(r"\S\s*[-+−–*/=,·×]\s*\S|\S\s+\S")
 
 
 def raised(place: str, before: str, words: str) -> tuple[str, str]:
-    """What stands before and after ``words`` that are set above a text (``superscript``) or below it (``subscript``): a caret or an
-    underscore where the two would be read as one number or name, as in 10^6 and 10^-3, with parentheses around a sum; nothing for
-    1st, H2O or a trade mark."""
+    """What stands before and after ``words`` that are set above a text (``superscript``) or below it (``subscript``): a
+    caret or an underscore where the two would be read as one number or name, as in 10^6 and 10^-3, with parentheses
+    around a sum; nothing for 1st, H2O or a trade mark."""
     words = words.strip()
     if not (before.isalnum() or before in (")", "]")) or _SIGNED.match(words) is None:
         return "", ""

@@ -1,4 +1,5 @@
-"""Reading within bounds: plain text here, every other format in a worker process that is replaced when a file ends it."""
+"""Reading within bounds: plain text here, every other format in a worker process that is replaced when a file ends
+it."""
 
 from __future__ import annotations
 
@@ -31,10 +32,11 @@ _lock = threading.Lock()
 def read(source: Source, troubles: list[Problem] | None = None) -> Iterator[Document]:
     """The documents of a source, in the file's order; ids begin with the source's id and are unique within it.
 
-    Time and memory are bounded (see worker.Bounds): a file that takes more, or that ends the process which reads it, is told like
-    any other that cannot be read. What cannot be read is added to ``troubles`` and the rest goes on: an error where something is
-    lost, a warning where it was read in a way that somebody should know about. Without that list the first error is raised as
-    InputError. A missing optional package is always raised (MissingExtra): it is not the file's fault.
+    Time and memory are bounded (see worker.Bounds): a file that takes more, or that ends the process which reads it, is
+    told like any other that cannot be read. What cannot be read is added to ``troubles`` and the rest goes on: an error
+    where something is lost, a warning where it was read in a way that somebody should know about. Without that list the
+    first error is raised as InputError. A missing optional package is always raised (MissingExtra): it is not the
+    file's fault.
     """
     for _, item in read_all([source]):
         if isinstance(item, Document):
@@ -47,8 +49,8 @@ def read(source: Source, troubles: list[Problem] | None = None) -> Iterator[Docu
 
 
 def read_all(sources: Sequence[Source], bounds: Bounds = BOUNDS) -> Iterator[tuple[int, Document | Problem | None]]:
-    """What is read of many sources, in their order: the place of a source with each of its documents, then with each of its
-    problems, then with None. The worker reads ahead. Raises MissingExtra."""
+    """What is read of many sources, in their order: the place of a source with each of its documents, then with each of
+    its problems, then with None. The worker reads ahead. Raises MissingExtra."""
     worker: ReadingProcess | None = None
     asked: deque[int] = deque()
     ahead = 0
@@ -82,8 +84,8 @@ def read_all(sources: Sequence[Source], bounds: Bounds = BOUNDS) -> Iterator[tup
 
 
 def read_apart(source: Source, produce: Produce, problems: Problems, bounds: Bounds = BOUNDS) -> Iterator[Any]:
-    """What ``produce`` makes of a source in a worker process, within bounds; in this one where it is a worker, or none can be
-    started. Problems are added to ``problems``, those of the bounds too. Raises MissingExtra."""
+    """What ``produce`` makes of a source in a worker process, within bounds; in this one where it is a worker, or none
+    can be started. Problems are added to ``problems``, those of the bounds too. Raises MissingExtra."""
     if process.apart or not sys.executable:
         yield from produce(source, problems)
         return

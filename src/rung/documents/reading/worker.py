@@ -1,7 +1,8 @@
 """A process that reads documents for another, so that a hostile file costs that process and not the build.
 
-Messages are pickles with their length before them, over the worker's standard input and output. What a worker may use is set anew
-for every source: CPU seconds (RLIMIT_CPU) and address space (RLIMIT_AS), by the size of the file. Windows has neither and macOS only the
+Messages are pickles with their length before them, over the worker's standard input and output. What a worker may use
+is set anew for every source: CPU seconds (RLIMIT_CPU) and address space (RLIMIT_AS), by the size of the file. Windows
+has neither and macOS only the
 first: there the deadline on the clock is all that holds.
 """
 
@@ -39,7 +40,8 @@ _START = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What reading one source may use: ``seconds`` of CPU and ``memory`` in bytes, and more of either for each byte of the file."""
+    """What reading one source may use: ``seconds`` of CPU and ``memory`` in bytes, and more of either for each byte of
+    the file."""
 
     seconds: float = 20.0
     seconds_per_byte: float = 4e-6
@@ -57,7 +59,8 @@ Produce = Callable[[Source, Problems], Iterator[Any]]
 
 
 class ReadingProcess:
-    """One process that reads one source at a time. ``close`` ends it; so does the end of the process that started it."""
+    """One process that reads one source at a time. ``close`` ends it; so does the end of the process that started
+    it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -78,15 +81,15 @@ class ReadingProcess:
             self.good = False
 
     def ask(self, source: Source, bounds: Bounds = BOUNDS, produce: Produce = parse) -> None:
-        """Send a source to be read; those asked for are answered in order. The caller keeps to a few at a time, as nobody takes
-        answers while requests are written."""
+        """Send a source to be read; those asked for are answered in order. The caller keeps to a few at a time, as
+        nobody takes answers while requests are written."""
         there = replace(source, path=source.path.absolute())  # the worker is where this process was when it began
         with suppress(OSError):  # the next answer says so
             _send(self._to, (produce, there, *bounds.of(source.size)))
 
     def answer(self, source: Source, bounds: Bounds = BOUNDS) -> Iterator[Any]:
-        """The documents (or what else is produced) of the source that was asked for first, then its problems; a source that the worker did not survive is a
-        problem, and the worker no longer ``good``. Raises MissingExtra."""
+        """The documents (or what else is produced) of the source that was asked for first, then its problems; a source
+        that the worker did not survive is a problem, and the worker no longer ``good``. Raises MissingExtra."""
         seconds, memory = bounds.of(source.size)
         deadline = time.monotonic() + 6 * seconds + 60  # of the clock, for what waits without computing
         finished = False

@@ -15,7 +15,8 @@ from rung.documents.tables.layout import Row, Table
 
 
 def read_arrow(file: Path, kind: str, problems: Problems) -> Table:
-    """The rows of one file; integer labels get their names where the file or dataset_info.json has them. A float that is NaN is
+    """The rows of one file; integer labels get their names where the file or dataset_info.json has them. A float that
+    is NaN is
     None: pandas writes missing values so. Raises MissingExtra without pyarrow."""
     why = f"reading {file.name}"
     arrow = require("pyarrow", "data", why)
@@ -76,7 +77,8 @@ def _text(raw: bytes, column: str, file: Path, number: int, problems: Problems) 
 
 
 def _classes(metadata: Mapping[bytes, bytes] | None, folder: Path) -> dict[str, list[str]]:
-    """Names of the integer labels (ClassLabel of Hugging Face ``datasets``), from the file or from dataset_info.json."""
+    """Names of the integer labels (ClassLabel of Hugging Face ``datasets``), from the file or from
+    dataset_info.json."""
     features: Any = None
     if metadata and b"huggingface" in metadata:
         features = _features(metadata[b"huggingface"], inside="info")

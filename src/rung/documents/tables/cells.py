@@ -53,7 +53,8 @@ def value(values: Mapping[str, Any], column: str) -> Any:
 
 
 def walk(document: Any, path: Sequence[str], above: Mapping[str, Any]) -> Iterator[Any]:
-    """Rows at the end of ``path``; an object inherits the plain values of the objects it lies in. Raises LostPathError."""
+    """Rows at the end of ``path``; an object inherits the plain values of the objects it lies in. Raises
+    LostPathError."""
     if not path or path == ["[]"]:
         if not isinstance(document, list):
             keys = f" with the keys {', '.join(list(document)[:12])}" if isinstance(document, dict) else ""
@@ -81,8 +82,8 @@ def walk(document: Any, path: Sequence[str], above: Mapping[str, Any]) -> Iterat
 
 
 def loads(text: str, *, strict: bool = True) -> Any:
-    """A JSON value, with a question mark for each half of a surrogate pair that stands alone: no file could hold it. NaN and
-    Infinity are refused unless ``strict`` is False. Raises ValueError or RecursionError."""
+    """A JSON value, with a question mark for each half of a surrogate pair that stands alone: no file could hold it.
+    NaN and Infinity are refused unless ``strict`` is False. Raises ValueError or RecursionError."""
     value = json.loads(text, parse_constant=_constant if strict else None, object_pairs_hook=_object)
     if "\\ud" in text or "\\uD" in text:
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

@@ -21,8 +21,9 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Lines:
-    """The lines of a text file, with their ends. What cannot be unpacked is a problem and ends them; a line that is longer than
-    CELL or not UTF-8 is a problem and is left out; NUL characters are taken out and told. ``ended`` once all were given."""
+    """The lines of a text file, with their ends. What cannot be unpacked is a problem and ends them; a line that is
+    longer than CELL or not UTF-8 is a problem and is left out; NUL characters are taken out and told. ``ended`` once
+    all were given."""
 
     def __init__(self, text: IO[str], file: Path, problems: Problems, encoding: str, lenient: bool) -> None:
         self.ended = False
@@ -175,7 +176,8 @@ def _encoding(head: bytes, file: Path, problems: Problems, lenient: bool) -> str
 
 
 def _undecodable(file: Path, encoding: str, problems: Problems) -> None:
-    """Names the first byte that is not of the encoding; found by reading again, as decoders count from their last piece."""
+    """Names the first byte that is not of the encoding; found by reading again, as decoders count from their last
+    piece."""
     raw = file.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         raw = gzip.decompress(raw)

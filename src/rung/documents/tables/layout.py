@@ -13,7 +13,8 @@ SUFFIXES = {
     ".parquet": "parquet", ".arrow": "arrow",
 }  # fmt: skip
 FORMATS = (*dict.fromkeys(SUFFIXES.values()), "dataset", "lines", "texts")
-"""``lines``: each line of a text is a row with the column ``line``; ``texts``: each .txt file under a folder one with ``text``."""
+"""``lines``: each line of a text is a row with the column ``line``; ``texts``: each .txt file under a folder one with
+``text``."""
 
 SPLITS = {
     "train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev",
@@ -26,9 +27,9 @@ SPLITS = {
 class Layout:
     """How a table is written; what is None is told by the file's name and content.
 
-    ``names`` name the columns, ``path`` says where the rows of a JSON document are (``data[].items[]``), ``quote`` is one
-    character or ``none``. ``lenient``: the encoding is guessed, ragged rows and doubled or nameless columns are kept and told as
-    warnings, NaN is a number; otherwise each of these is an error.
+    ``names`` name the columns, ``path`` says where the rows of a JSON document are (``data[].items[]``), ``quote`` is
+    one character or ``none``. ``lenient``: the encoding is guessed, ragged rows and doubled or nameless columns are
+    kept and told as warnings, NaN is a number; otherwise each of these is an error.
     """
 
     format: str | None = None

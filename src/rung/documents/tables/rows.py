@@ -1,8 +1,8 @@
 """Rows of tables, read in one place: CSV, TSV, JSON Lines, JSON, Parquet, Arrow and dataset folders, plain or gzipped.
 
-Every row keeps its file and line; what cannot be read is a Problem with its line, and the rest goes on. CSV and JSON Lines are
-read row by row in bounded memory. A file that a person wrote for a task is read strictly; one among thousands of documents
-leniently (see Layout).
+Every row keeps its file and line; what cannot be read is a Problem with its line, and the rest goes on. CSV and JSON
+Lines are read row by row in bounded memory. A file that a person wrote for a task is read strictly; one among thousands
+of documents leniently (see Layout).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def stream(file: Path, problems: Problems, layout: Layout = PLAIN, *, named: Pla
 
 @dataclass(frozen=True, slots=True)
 class _Produce:
-    """Rows for a worker: see ``read_apart``. ``whole``: as ``read`` gives them, the columns of each table before its rows."""
+    """Rows for a worker: see ``read_apart``. ``whole``: as ``read`` gives them, each table's columns first."""
 
     layout: Layout
     whole: bool
@@ -210,8 +210,8 @@ def _csv(
 def _delimiter(source: Iterator[str], kind: str, quote: str, names: int) -> tuple[str, list[str], int]:
     """The delimiter of the header, the lines taken to tell it, and how many lines before the header were left out.
 
-    A line ``sep=;`` as spreadsheets write it says it. Else a tab in a .tsv, what cuts the first line, quotes apart, into as many cells
-    as ``names`` are given, or what cuts it into most.
+    A line ``sep=;`` as spreadsheets write it says it. Else a tab in a .tsv, what cuts the first line, quotes apart,
+    into as many cells as ``names`` are given, or what cuts it into most.
     """
     head: list[str] = []
     for line in source:
@@ -361,7 +361,7 @@ def number_rows(
 
 
 def _folder(folder: Path, problems: Problems, layout: Layout) -> list[Table]:
-    """A dataset folder: what ``save_to_disk`` writes (one folder a split) or the hub's layout (``train-00000-of-00001``)."""
+    """A dataset folder: what ``save_to_disk`` writes (a folder a split) or the hub's (``train-00000-of-00001``)."""
     files = [
         file
         for file in sorted(islice(folder.rglob("*"), FILES))

@@ -27,8 +27,8 @@ WAVE = 32
 
 @dataclass
 class Answering:
-    """What all rungs of a climb share while they answer. ``deadline`` is on the monotonic clock; ``scored`` has the results of the
-    rungs that are behind, ``silent`` the models none of whose calls was answered, with what was said."""
+    """What all rungs of a climb share while they answer. ``deadline`` is on the monotonic clock; ``scored`` has the
+    results of the rungs that are behind, ``silent`` the models none of whose calls was answered, with what was said."""
 
     task: Task
     evaluator: Evaluator

@@ -1,4 +1,5 @@
-"""Calls of a model that failed are no answers: they are counted and told in the provider's words, and nothing is decided by them."""
+"""Calls of a model that failed are no answers: they are counted and told in the provider's words, and nothing is
+decided by them."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def sentence(results: Sequence[Result]) -> str:
 
 
 def demand(results: Sequence[Result]) -> None:
-    """Raise ModelError, with the first failure's code, when too many calls failed to learn or measure anything from the rest."""
+    """Raise ModelError, with the first failure's code, when too many calls failed to learn or measure anything from the
+    rest."""
     failed = [result for result in results if not result.answered]
     if len(failed) > FITTING * len(results) and failed[0].answer.failure is not None:
         raise ModelError(

@@ -17,8 +17,8 @@ from rung.core.types import Result, Usage
 from rung.ladder.records import Online
 
 RERUN = 0.18
-"""By how much of itself CPU time an answer is unsure, however many answers there are: the same climb on the same machine gave
-25% more in one run than in another, so each of the two is known within 25% / sqrt(2) (docs/results.md)."""
+"""By how much of itself CPU time an answer is unsure, however many answers there are: the same climb on the same
+machine gave 25% more in one run than in another, so each of the two is known within 25% / sqrt(2) (docs/results.md)."""
 
 
 @dataclass
@@ -78,7 +78,8 @@ def online(results: Sequence[Result], peak: Peak, core_hour: float) -> Online:
 
 
 def cpu_noise(seconds: Sequence[float]) -> float:
-    """Half the width of the interval of mean CPU seconds: the answers' own spread (two standard errors) and RERUN together."""
+    """Half the width of the interval of mean CPU seconds: the answers' own spread (two standard errors) and RERUN
+    together."""
     values = np.asarray(seconds, np.float64)
     spread = 2 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return math.hypot(spread, RERUN * float(values.mean()))

@@ -57,10 +57,11 @@ def _case_hash(case: Case) -> str:
 class Evaluator:
     """Runs programs over examples for one run. Answers that the journal holds are not asked again.
 
-    ``concurrency`` answers are in flight at once. The journal's key is (program, example, repeat), so a killed run loses
-    at most what was in flight, and repeats are never served from it. ``test`` is the task's test split: no rung may fit on it,
-    and who answers it is noted. Where more than a few calls of the model failed, there is nothing to learn from the rest: then
-    ModelError is raised, unless ``lenient`` leaves it to the caller to see which results are answers.
+    ``concurrency`` answers are in flight at once. The journal's key is (program, example, repeat), so a killed run
+    loses at most what was in flight, and repeats are never served from it. ``test`` is the task's test split: no rung
+    may fit on it, and who answers it is noted. Where more than a few calls of the model failed, there is nothing to
+    learn from the rest: then ModelError is raised, unless ``lenient`` leaves it to the caller to see which results are
+    answers.
     """
 
     def __init__(
@@ -121,8 +122,8 @@ class Evaluator:
         alone: int = 0,
         on_tick: Callable[[Tick], None] | None = None,
     ) -> list[Result]:
-        """Results in the order of ``examples``. The first ``alone`` of them, or as many as ALONE_SECONDS allow, are answered one
-        at a time (a latency)."""
+        """Results in the order of ``examples``. The first ``alone`` of them, or as many as ALONE_SECONDS allow, are
+        answered one at a time (a latency)."""
         identity = self.identity(program)
         hashes = [example_hash(example) for example in examples]
         if self._test is not None and not self._test.hashes.isdisjoint(hashes):
@@ -184,7 +185,8 @@ class Evaluator:
         ]
 
     async def score(self, cases: Sequence[Case]) -> Mapping[str, list[Score]]:
-        """Scores by metric. Those that ask a model (judges) are journalled by what the judge saw; the others are cheap to redo."""
+        """Scores by metric. Those that ask a model (judges) are journalled by what the judge saw; the others are cheap
+        to redo."""
         out: dict[str, list[Score]] = {}
         for metric in self.metrics:
             judge = metric.fingerprint if isinstance(metric, AskingMetric) else ""

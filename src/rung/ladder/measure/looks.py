@@ -1,7 +1,7 @@
 """Who looked at a test split, when, and with which program: each look is in the store, and how many there were is told.
 
-A test score is honest once. Who changes something after having seen it and looks again chooses by the test, and what is chosen
-owes its score in part to luck (Dwork et al. 2015, doi:10.1126/science.aaa9375).
+A test score is honest once. Who changes something after having seen it and looks again chooses by the test, and what is
+chosen owes its score in part to luck (Dwork et al. 2015, doi:10.1126/science.aaa9375).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from rung.store import Store, StoredLook
 logger = logging.getLogger("rung.ladder")
 
 SKETCH = 32
-"""Examples that stand for a test split: those with the smallest hashes. A part of a split (--limit) of a tenth or more shares one
-of them with the whole in more than 96 of 100 cases."""
+"""Examples that stand for a test split: those with the smallest hashes. A part of a split (--limit) of a tenth or more
+shares one of them with the whole in more than 96 of 100 cases."""
 SEEN = ("climb", "optimize", "curve", "forgetting", "few-shot", "factorial", "sizes")
-"""Looks at results that were not there before; the others (show, report, errors, export ...) are at results that were."""
+"""Looks at results that were not there before; the others (show, report, errors, export ...) are at results that
+were."""
 
 
 def sketch(hashes: Collection[str]) -> str:
@@ -32,7 +33,8 @@ def sketch(hashes: Collection[str]) -> str:
 
 @dataclass
 class Test:
-    """The test split of a task for whoever answers it: ``evaluate`` notes the first answer of each program in the store."""
+    """The test split of a task for whoever answers it: ``evaluate`` notes the first answer of each program in the
+    store."""
 
     __test__ = False  # pytest collects by this name
 
@@ -58,8 +60,8 @@ class Test:
 
 
 def show(store: Store, examples: Sequence[Example], look: StoredLook) -> None:
-    """Note that results are read again; the sketch of ``look`` is that of ``examples``. A store that cannot be written to costs
-    the note, not the result."""
+    """Note that results are read again; the sketch of ``look`` is that of ``examples``. A store that cannot be written
+    to costs the note, not the result."""
     try:
         store.looks.put(replace(look, sketch=sketch([example_hash(example) for example in examples]), who=_who()))
     except StoreError as error:
@@ -75,7 +77,8 @@ def _who() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The ``number``-th look at these test examples; ``new`` of ``programs`` had not answered them before; ``runs`` looked earlier."""
+    """The ``number``-th look at these test examples; ``new`` of ``programs`` had not answered them before; ``runs``
+    looked earlier."""
 
     number: int
     programs: int
@@ -96,8 +99,8 @@ class Count:
 
 
 def count(store: Store, run: str) -> Count:
-    """How often the test examples of ``run`` had been looked at when it did. A run all of whose programs had answered them before
-    is no look of its own: it shows what was known. 0 for a run that looked at none."""
+    """How often the test examples of ``run`` had been looked at when it did. A run all of whose programs had answered
+    them before is no look of its own: it shows what was known. 0 for a run that looked at none."""
     events = [look for look in store.looks.all() if look.what in SEEN]
     mine = next((look.sketch for look in events if look.run == run), None)
     if mine is None:

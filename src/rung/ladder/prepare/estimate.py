@@ -46,7 +46,8 @@ class Speed:
 
 @dataclass
 class Forecaster:
-    """Forecasts for a task's rungs. Each local model's speed is measured once, a training that several rungs share counted once."""
+    """Forecasts for a task's rungs. Each local model's speed is measured once, a training that several rungs share
+    counted once."""
 
     task: Task
     settings: Settings
@@ -57,9 +58,9 @@ class Forecaster:
     async def forecast(self) -> list[Forecast]:
         """A forecast for every rung of the climb. Prompts are really built and counted; no answer is asked.
 
-        New tokens are counted at their limit, so that the forecast is an upper bound there. A rung whose fit is a training
-        says how many tokens it will train on and, from a few steps on this machine, how long that takes. A rung without a
-        model is not fitted: it asks nothing, and takes seconds.
+        New tokens are counted at their limit, so that the forecast is an upper bound there. A rung whose fit is a
+        training says how many tokens it will train on and, from a few steps on this machine, how long that takes. A
+        rung without a model is not fitted: it asks nothing, and takes seconds.
         """
         with beside(self.task, self.settings):
             return self._within([await self._one(attempt) for attempt in plan(self.task, self.settings)])

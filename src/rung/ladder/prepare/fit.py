@@ -32,7 +32,8 @@ class Fitted:
 
 
 def fit_key(choice: RungChoice, rung: Rung, task: Task, model: str, seed: int) -> str:
-    """Identity of a fit: technique, options, what it may see of the task, model, seed and version. Not the test split."""
+    """Identity of a fit: technique, options, what it may see of the task, model, seed and version. Not the test
+    split."""
     if isinstance(rung, MachineDependent):
         rung = rung.settle()
     seen = [[[dict(example.input), example.reference] for example in part] for part in (task.train, task.dev)]
@@ -83,7 +84,8 @@ class FitResources:
 async def fit(request: FitRequest, given: FitResources) -> Fitted:
     """Fit, or load what an earlier climb fitted under the same key.
 
-    Raises FitError (or what the rung raised on purpose) when it cannot be fitted; its folder of work is kept for a resume.
+    Raises FitError (or what the rung raised on purpose) when it cannot be fitted; its folder of work is kept for a
+    resume.
     """
     choice, rung, task, key = request.choice, request.rung, request.task, request.key
     resources, progress = given.resources, given.progress

@@ -35,8 +35,9 @@ class Attempt:
 
 
 def plan(task: Task, settings: Settings) -> list[Attempt]:
-    """The rungs to climb in order, with each of the task's models; rungs without a model come once. A rung that is optional is
-    climbed only where it is named, an agent only where the task has something to act in, or where it is named."""
+    """The rungs to climb in order, with each of the task's models; rungs without a model come once. A rung that is
+    optional is climbed only where it is named, an agent only where the task has something to act in, or where it is
+    named."""
     known = map(RungChoice, registry.table("rung"))
     choices = task.rungs or tuple(choice for choice in known if _unasked(make_rung(choice).traits, task))
     models = task.models or (settings["model"],)
@@ -56,8 +57,8 @@ def _unasked(traits: Traits, task: Task) -> bool:
 
 
 def about(rung: Rung) -> str:
-    """The first line of a rung's docstring."""
-    return (type(rung).__doc__ or "").strip().partition("\n")[0]
+    """The first paragraph of a rung's docstring."""
+    return " ".join((type(rung).__doc__ or "").partition("\n\n")[0].split())
 
 
 def alone(task: Task, title: str) -> str:

@@ -1,8 +1,8 @@
 """The catalogue: what each technique is, when it helps, what it costs, and what was measured of it.
 
-A room that offers techniques has a ``catalog.yaml`` beside its code: a list of records of the class Entry, in our own words. What was
-measured comes from runs: the user's own store, and ``measured.json``, which ``bench/results.py --data`` makes from the stores
-behind docs/results. docs/catalog.md is made from all this: ``rung catalog page docs/catalog.md``.
+A room that offers techniques has a ``catalog.yaml`` beside its code: a list of records of the class Entry, in our own
+words. What was measured comes from runs: the user's own store, and ``measured.json``, which ``bench/results.py --data``
+makes from the stores behind docs/results. docs/catalog.md is made from all this: ``rung catalog page docs/catalog.md``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ RUNS = 200
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """``commands`` are typed one after the other in an empty folder with ``files``; ``model`` says that one is asked."""
+    """``commands`` are typed one after the other in an empty folder with ``files``; ``model`` says that one is
+    asked."""
 
     commands: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
@@ -122,7 +123,8 @@ class Figure:
     run: RunRecord
 
     def sentence(self) -> str:
-        """Quality with its interval, the paired difference to the baseline, tokens and price of an answer, and where from."""
+        """Quality with its interval, the paired difference to the baseline, tokens and price of an answer, and where
+        from."""
         rung, run = self.rung, self.run
         metric = next(iter(rung.metrics))
         parts = [f"{rung.title}: {metric} {quality(rung.metrics[metric])} on {rung.n} items of {run.task}"]

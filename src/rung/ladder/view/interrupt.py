@@ -17,9 +17,9 @@ QUESTION = "Ctrl-C: s and Enter skips this rung, q stops (Ctrl-C again does too)
 class Interrupts:
     """Handlers on the running event loop, from ``__init__`` until ``close``.
 
-    At a terminal Ctrl-C asks what is meant, on ``say``, while the work goes on (``paused`` is told, so that nothing draws over
-    it); elsewhere it stops, as SIGTERM always does. Where a shell started the process in the background SIGINT is ignored, and
-    stays so.
+    At a terminal Ctrl-C asks what is meant, on ``say``, while the work goes on (``paused`` is told, so that nothing
+    draws over it); elsewhere it stops, as SIGTERM always does. Where a shell started the process in the background
+    SIGINT is ignored, and stays so.
     """
 
     def __init__(self, control: Control, say: Callable[[str], None], paused: Callable[[bool], None]) -> None:

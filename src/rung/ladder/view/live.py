@@ -30,8 +30,8 @@ def tell(progress: Progress, only: str = "") -> None:
 
 
 class Display:
-    """An Observer that draws. In a pipe or a log it prints a line for each finished rung and, ``every`` so many seconds, one that
-    says how far the rung under way is; nothing that moves."""
+    """An Observer that draws. In a pipe or a log it prints a line for each finished rung and, ``every`` so many
+    seconds, one that says how far the rung under way is; nothing that moves."""
 
     def __init__(self, console: Console, *, quiet: bool = False, every: float = EVERY) -> None:
         self._console, self._quiet, self._every = console, quiet, every

@@ -20,7 +20,8 @@ from rung.store import Store
 
 
 async def write_report(run: RunRecord, store: Store, resources: Resources, path: Path) -> Path:
-    """Write the report of ``run`` to ``path`` (replaced in one step). Raises InputError when ``path`` cannot be written."""
+    """Write the report of ``run`` to ``path`` (replaced in one step). Raises InputError when ``path`` cannot be
+    written."""
     from jinja2 import Environment, StrictUndefined
 
     results = {

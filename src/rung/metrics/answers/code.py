@@ -21,8 +21,8 @@ _FENCE = re.compile(r"^```[\w+-]*\n|\n?```\s*$")
 
 
 def _lines(value: Any, count: int) -> str:
-    """The first ``count`` lines of an answer, without a code fence around it and spaces at the ends of lines: a model that goes on
-    behind the hole is judged by what it put into the hole, as in RepoBench (Liu et al. 2023)."""
+    """The first ``count`` lines of an answer, without a code fence around it and spaces at the ends of lines: a model
+    that goes on behind the hole is judged by what it put into the hole, as in RepoBench (Liu et al. 2023)."""
     text = _FENCE.sub("", str("" if value is None else value).strip())
     return "\n".join(line.rstrip() for line in text.strip().split("\n")[:count])
 
@@ -38,7 +38,8 @@ def distance(a: str, b: str) -> int:
 
 
 class EditSimilarity(Mean):
-    """1 - Levenshtein distance / length of the longer one, of the answer's first lines (as many as the reference has)."""
+    """1 - Levenshtein distance / length of the longer one, of the answer's first lines (as many as the reference
+    has)."""
 
     name = "edit-similarity"
 
@@ -59,7 +60,8 @@ class EditSimilarity(Mean):
 
 
 class CodeExact(Mean):
-    """1 when the answer's first lines are the missing text, letter by letter but for spaces at the ends of lines, else 0."""
+    """1 when the answer's first lines are the missing text, letter by letter but for spaces at the ends of lines, else
+    0."""
 
     name = "code-exact"
 
@@ -82,8 +84,9 @@ _FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 def program(prompt: str, output: str, tests: Any) -> str:
     """What is run: the answer, behind the prompt where it goes on from one, then its tests.
 
-    ``tests`` is a list of statements (MBPP) or a text (HumanEval); a text that defines ``check`` and does not call it is called with the
-    last function that the prompt defines. A fence around the code is dropped, and what stands outside of it.
+    ``tests`` is a list of statements (MBPP) or a text (HumanEval); a text that defines ``check`` and does not call it
+    is called with the last function that the prompt defines. A fence around the code is dropped, and what stands
+    outside of it.
     """
     found = _FENCED.search(output)
     code = found[1] if found else output
@@ -134,8 +137,8 @@ class Passes(Mean):
 
 
 def run_tests(sandbox: CodeSandbox, prompt: str, output: str, tests: Any, quota: Quota = QUOTA) -> str:
-    """Why an answer fails its tests (see ``program``); empty when it passes. Passed is what reaches the end: an answer that leaves early
-    has not."""
+    """Why an answer fails its tests (see ``program``); empty when it passes. Passed is what reaches the end: an answer
+    that leaves early has not."""
     token = secrets.token_hex(8)
     try:
         outcome = sandbox.run(f"{program(prompt, output, tests)}\n{token!r}", quota=quota)

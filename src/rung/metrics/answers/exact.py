@@ -14,9 +14,9 @@ from rung.metrics.mean import Mean, references, shown
 def plain(value: Any) -> Any:
     """The normal form in which ``exact`` compares.
 
-    Text: Unicode NFKC, case folded, signs that are not seen left out, runs of white space made one space, ends stripped; nothing else is dropped (for
-    articles and punctuation see ``squad-em``). Other values compare as they are, lists and mappings item by item; numbers
-    by value (2 equals 2.0), but True is not 1.
+    Text: Unicode NFKC, case folded, signs that are not seen left out, runs of white space made one space, ends
+    stripped; nothing else is dropped (for articles and punctuation see ``squad-em``). Other values compare as they are,
+    lists and mappings item by item; numbers by value (2 equals 2.0), but True is not 1.
     """
     if isinstance(value, str):
         return " ".join(unicodedata.normalize("NFKC", visible(value)).casefold().split())
@@ -49,7 +49,8 @@ class ExactMatch(Mean):
 
 
 class Contains(Mean):
-    """1 when a reference stands in the answer after ``plain``, as whole words, else 0: for answers in sentences, where ``exact`` says nothing."""
+    """1 when a reference stands in the answer after ``plain``, as whole words, else 0: for answers in sentences, where
+    ``exact`` says nothing."""
 
     name = "contains"
 

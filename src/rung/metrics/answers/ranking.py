@@ -1,9 +1,10 @@
 """Ranked retrieval: recall@k, precision@k, hit@k, MRR@k, MAP@k and nDCG@k, as trec_eval computes them.
 
-An output is a list of ids, best first; an id that comes again counts for nothing (its place stays). A reference is the relevant
-ids, or a mapping of id to grade, where grades above 0 are relevant. A spec's argument is k: ``ndcg:10``, ``recall:100``;
-without one k is 10, for ``mrr`` and ``map`` the whole list. nDCG takes a grade as it is for the gain (trec_eval, BEIR), not
-2^grade - 1. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
+An output is a list of ids, best first; an id that comes again counts for nothing (its place stays). A reference is the
+relevant ids, or a mapping of id to grade, where grades above 0 are relevant. A spec's argument is k: ``ndcg:10``,
+``recall:100``; without one k is 10, for ``mrr`` and ``map`` the whole list. nDCG takes a grade as it is for the gain
+(trec_eval, BEIR), not 2^grade - 1. Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS
+2002.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def grades(reference: Any) -> dict[str, float]:
 
 
 def gains(output: Any, reference: Any, k: int | None = None) -> tuple[list[float], dict[str, float]]:
-    """The grade at each of the first ``k`` places (0 for what is not relevant or was there before), and all relevant ids."""
+    """The grade at each of the first ``k`` places (0 for what is not relevant or was there before), and all relevant
+    ids."""
     relevant = grades(reference)
     left = dict(relevant)
     return [left.pop(id, 0.0) for id in ranked(output)[:k]], relevant

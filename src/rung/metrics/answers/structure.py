@@ -77,8 +77,8 @@ class FieldF1(Mean):
     """F1 over the fields of a JSON answer, averaged over the items.
 
     Every leaf of the expected and of the given object is a field, named by its path. A field is right when both have it
-    with the same value in the form of ``exact``. Lists are compared without regard to order: elements are paired off, the
-    most alike first (greedily), and then compared field by field. An empty object or list counts as one field.
+    with the same value in the form of ``exact``. Lists are compared without regard to order: elements are paired off,
+    the most alike first (greedily), and then compared field by field. An empty object or list counts as one field.
     """
 
     name = "field-f1"

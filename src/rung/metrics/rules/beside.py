@@ -1,5 +1,5 @@
-"""Files that a metric reads: a path, or a file of a pack written ``PACK/FILE``. Task files name theirs relative to themselves; the
-loader makes such a name one of these."""
+"""Files that a metric reads: a path, or a file of a pack written ``PACK/FILE``. Task files name theirs relative to
+themselves; the loader makes such a name one of these."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Does a text follow checkable instructions? The 25 kinds of IFEval (Zhou et al. 2023, arXiv:2311.07911), each a rule.
 
-An instruction is a kind (``punctuation:no_comma``) and its options (``num_bullets: 3``). ``ifeval`` is the share of instructions
-that are followed, over all items (instruction-level accuracy); ``ifeval-prompt`` the share of items of which all are
-followed (prompt-level). Strict takes the answer as it is; ``:loose`` also tries it without its first line, its last line, both, and each
-without asterisks, and takes the best, as the paper does.
+An instruction is a kind (``punctuation:no_comma``) and its options (``num_bullets: 3``). ``ifeval`` is the share of
+instructions that are followed, over all items (instruction-level accuracy); ``ifeval-prompt`` the share of items of
+which all are followed (prompt-level). Strict takes the answer as it is; ``:loose`` also tries it without its first
+line, its last line, both, and each without asterisks, and takes the best, as the paper does.
 
-Where this differs from the paper's program: sentences and words in capitals are counted by a rule in place of NLTK's Punkt and
-tokenizer, and languages are told by py3langid in place of langdetect.
+Where this differs from the paper's program: sentences and words in capitals are counted by a rule in place of NLTK's
+Punkt and tokenizer, and languages are told by py3langid in place of langdetect.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def parse_instruction(text: str) -> CheckableInstruction:
 
 
 def read_instructions(value: Any) -> tuple[CheckableInstruction, ...]:
-    """Instructions from a reference or an input field: IFEval's own ``{"instruction_id_list": [...], "kwargs": [...]}``, or a
+    """Instructions from a reference or a field: IFEval's own ``{"instruction_id_list": [...], "kwargs": [...]}``, or a
     list of kinds and ``{"kind": ..., option: value}``; each also as JSON text.
 
     Raises InputError when it is neither, or empty.
@@ -137,7 +137,7 @@ def read_instructions(value: Any) -> tuple[CheckableInstruction, ...]:
 
 
 def variants(text: str) -> tuple[str, ...]:
-    """The text, then without its first line, its last line, both; each also without asterisks (the paper's loose ones)."""
+    """The text, then without its first line, its last line, both; each also without asterisks (loose)."""
     lines = text.split("\n")
     cut = [text, *("\n".join(lines[part]).strip() for part in (slice(1, None), slice(-1), slice(1, -1)))]
     return (*cut, *(one.replace("*", "") for one in cut))
@@ -329,7 +329,7 @@ KINDS: dict[str, Kind] = {
     "combination:two_responses": Kind("two different answers with ****** between them", _two),
     "combination:repeat_prompt": Kind("it begins with the request", _repeat, {"prompt_to_repeat": str}),
     "startend:end_checker": Kind("it ends with a phrase", _end, {"end_phrase": str}),
-    "change_case:capital_word_frequency": Kind("words in capitals at least, or less than, so often", _capital_words, {"capital_relation": str, "capital_frequency": int}),
+    "change_case:capital_word_frequency": Kind("so many words in capitals, or fewer", _capital_words, {"capital_relation": str, "capital_frequency": int}),
     "change_case:english_capital": Kind("English, all in capitals", _upper),
     "change_case:english_lowercase": Kind("English, no capital letter", _lower),
     "punctuation:no_comma": Kind("no comma", _no_comma),

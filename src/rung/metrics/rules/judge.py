@@ -1,10 +1,10 @@
 """A language model as judge, held to a rubric and to a closed reply.
 
-Each criterion is one question with the grades 1 to 5. Where the model can score candidates the grade is the mean under its
-probabilities for "1".."5" (as in G-Eval, Liu et al. 2023), else it is generated under a label form and read. A reply that is
-no grade is a failure of the judge: the item scores 0, its ``why`` starts with ``FAILED``, and ``unjudged`` counts it.
-Two answers are compared in both orders, since judges favour a position (Zheng et al. 2023); only a verdict that survives
-the swap is a win.
+Each criterion is one question with the grades 1 to 5. Where the model can score candidates the grade is the mean under
+its probabilities for "1".."5" (as in G-Eval, Liu et al. 2023), else it is generated under a label form and read. A
+reply that is no grade is a failure of the judge: the item scores 0, its ``why`` starts with ``FAILED``, and
+``unjudged`` counts it. Two answers are compared in both orders, since judges favour a position (Zheng et al. 2023);
+only a verdict that survives the swap is a win.
 
 A judge is a measuring instrument that must itself be checked: compare its grades with people's on your own task first.
 """
@@ -93,7 +93,8 @@ def read_rubric(text: str) -> Rubric:
 
 
 class Judge(Mean):
-    """Mean over the criteria of (grade - 1) / 4. An item's ``parts`` are its grades, one a criterion; none: unjudged."""
+    """Mean over the criteria of (grade - 1) / 4. An item's ``parts`` are its grades, one a criterion; none:
+    unjudged."""
 
     def __init__(self, model: Model, rubric: Rubric, name: str = "judge") -> None:
         self.name = name
@@ -154,8 +155,9 @@ class PairJudge(Mean):
 async def prefer(model: Model, rubric: Rubric, cases: Sequence[Case], others: Sequence[str]) -> list[Score]:
     """Judge each case's output against ``others[i]``, in both orders.
 
-    ``value``: 1 the output wins both, 0 it loses both, 0.5 a tie (the orders disagree). ``parts``: the judge's probability
-    that the output is better, shown first and shown second; their gap is its bias. Empty parts: the judge failed (value 0).
+    ``value``: 1 the output wins both, 0 it loses both, 0.5 a tie (the orders disagree). ``parts``: the judge's
+    probability that the output is better, shown first and shown second; their gap is its bias. Empty parts: the judge
+    failed (value 0).
     """
     prompts = []
     for case, other in zip(cases, others, strict=True):

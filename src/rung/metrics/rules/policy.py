@@ -21,9 +21,10 @@ KINDS = ("must", "never", "most", "given", "words")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``must`` and ``never``: the reply matches the pattern, or does not. ``most``: no number that the pattern's groups
-    find is above ``limit``. ``given``: whatever the pattern finds stands in the input too. ``words``: at most ``limit`` words.
-    ``when``: patterns by field of the input (``input``: all of it); the rule holds only where each is found."""
+    """One rule. ``must`` and ``never``: the reply matches the pattern, or does not. ``most``: no number that the
+    pattern's groups find is above ``limit``. ``given``: whatever the pattern finds stands in the input too. ``words``:
+    at most ``limit`` words. ``when``: patterns by field of the input (``input``: all of it); the rule holds only where
+    each is found."""
 
     name: str
     kind: str
@@ -68,8 +69,8 @@ def _number(text: str | None) -> float | None:
 
 
 class PolicyMetric(Mean):
-    """1 when a reply keeps every rule that holds for its input, else 0; ``why`` names each broken one. ``parts`` are how many hold
-    and how many are broken."""
+    """1 when a reply keeps every rule that holds for its input, else 0; ``why`` names each broken one. ``parts`` are
+    how many hold and how many are broken."""
 
     def __init__(self, rules: tuple[Rule, ...], name: str = "policy") -> None:
         self.name = name
@@ -86,8 +87,9 @@ class PolicyMetric(Mean):
 
 
 def read_policy(path: Path) -> tuple[Rule, ...]:
-    """The rules of a YAML file: ``rules: [{name, must | never | most | given | words, limit, when}]``. Patterns are Python's, without
-    regard to capitals unless they say ``(?-i:...)``; ^ and $ are ends of lines. Raises InputError naming the rule that is wrong."""
+    """The rules of a YAML file: ``rules: [{name, must | never | most | given | words, limit, when}]``. Patterns are
+    Python's, without regard to capitals unless they say ``(?-i:...)``; ^ and $ are ends of lines. Raises InputError
+    naming the rule that is wrong."""
     import yaml
 
     try:

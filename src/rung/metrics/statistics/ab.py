@@ -1,21 +1,24 @@
 """An A/B test that may be looked at as often as one likes: is B's mean score another one than A's?
 
-Scores lie in 0..1. Each arm's scores y, with their sum S and the number n of them, bet against every mean m at once: with
-F = n - S, the mixture over p of ``(p/m)**S * ((1-p)/(1-m))**F``, p from Beta(1/2, 1/2). For scores of mean m this wealth is
-a supermartingale, whatever they are within 0..1: by convexity in y one factor is at most ``y p/m + (1-y)(1-p)/(1-m)``,
-whose mean is 1. This is the beta-binomial mixture of Howard, Ramdas, McAuliffe & Sekhon, "Time-uniform, nonparametric,
-nonasymptotic confidence sequences", Annals of Statistics 49(2), 2021 (arXiv:1810.08240); for right-or-wrong scores it is a mixture
-sequential probability ratio test (Robbins 1970; Johari, Pekelis & Walsh, arXiv:1512.04922) without their normal approximation.
+Scores lie in 0..1. Each arm's scores y, with their sum S and the number n of them, bet against every mean m at once:
+with F = n - S, the mixture over p of ``(p/m)**S * ((1-p)/(1-m))**F``, p from Beta(1/2, 1/2). For scores of mean m this
+wealth is a supermartingale, whatever they are within 0..1: by convexity in y one factor is at most
+``y p/m + (1-y)(1-p)/(1-m)``, whose mean is 1. This is the beta-binomial mixture of Howard, Ramdas, McAuliffe & Sekhon,
+"Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 49(2), 2021 (arXiv:1810.08240);
+for right-or-wrong scores it is a mixture sequential probability ratio test (Robbins 1970; Johari, Pekelis & Walsh,
+arXiv:1512.04922) without their normal approximation.
 
-The product of both arms' wealths at their true means is one as well, so that it ever reaches 1/alpha has probability at most
-alpha (Ville 1939), whatever share of the traffic an arm has and however the shares change. The true means are not known: the smallest
-product over all pairs of means that differ by d is the evidence against "B - A is d". The differences against which it
-stays below 1/alpha are the confidence sequence, an interval because that evidence is convex in d. "B is worse" is said when all of it
-lies below 0; that this is ever said of a B which is not worse has probability at most alpha.
+The product of both arms' wealths at their true means is one as well, so that it ever reaches 1/alpha has probability at
+most alpha (Ville 1939), whatever share of the traffic an arm has and however the shares change. The true means are not
+known: the smallest product over all pairs of means that differ by d is the evidence against "B - A is d". The
+differences against which it stays below 1/alpha are the confidence sequence, an interval because that evidence is
+convex in d. "B is worse" is said when all of it lies below 0; that this is ever said of a B which is not worse has
+probability at most alpha.
 
-What it takes: scores of one caller after another that do not depend on each other (count each caller once), and feedback that
-is given for A as readily as for B. Graded scores that vary little are treated as if they varied like right-or-wrong ones: valid, with
-less power. ``metrics.sequential`` is for paired differences and cannot be used here: no caller sees both arms.
+What it takes: scores of one caller after another that do not depend on each other (count each caller once), and
+feedback that is given for A as readily as for B. Graded scores that vary little are treated as if they varied like
+right-or-wrong ones: valid, with less power. ``metrics.sequential`` is for paired differences and cannot be used here:
+no caller sees both arms.
 """
 
 from __future__ import annotations

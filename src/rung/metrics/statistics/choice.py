@@ -1,20 +1,21 @@
 """Which rung is the cheapest that is good enough, and how sure is that?
 
-The rungs were scored on the same items, so all are compared with all under one set of resamples. The rung that looks best
-probably owes part of its lead to luck (the winner's curse), so no rung is taken for "the best": each in turn is supposed
-to be it, as in Hsu's multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981; 12, 1984). For a supposed best j,
-a critical value is found under which the differences of all others to j hold together (Dunnett 1955, by drawing the largest shift).
-A rung's ``loss`` is the most by which it can be below any j under these bounds.
+The rungs were scored on the same items, so all are compared with all under one set of resamples. The rung that looks
+best probably owes part of its lead to luck (the winner's curse), so no rung is taken for "the best": each in turn is
+supposed to be it, as in Hsu's multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981; 12, 1984). For a
+supposed best j, a critical value is found under which the differences of all others to j hold together (Dunnett 1955,
+by drawing the largest shift). A rung's ``loss`` is the most by which it can be below any j under these bounds.
 
-Guaranteed, up to the approximation of large samples: with probability LEVEL, every rung is at most its ``loss`` below the
-truly best of the rungs compared, all at once; so whichever is picked, and also when the pick follows the data. In
+Guaranteed, up to the approximation of large samples: with probability LEVEL, every rung is at most its ``loss`` below
+the truly best of the rungs compared, all at once; so whichever is picked, and also when the pick follows the data. In
 particular, if ``shown`` is true the chosen rung is within ``tolerance`` of the best.
 
-Not guaranteed: that the chosen rung is the best or the cheapest of those truly within the tolerance (with few items it will
-often be a dearer one); that its own score will hold on new data (it was picked for being high: read its interval with that
-in mind); anything about rungs that were not compared, other seeds, other models or shifted data. When ``shown`` is false the
-items are too few: the rung with the least ``loss`` is named, and only that loss is vouched for. Rungs stopped early were
-shown to be out of reach by another test with an error rate of its own (``sequential``): the two add up.
+Not guaranteed: that the chosen rung is the best or the cheapest of those truly within the tolerance (with few items it
+will often be a dearer one); that its own score will hold on new data (it was picked for being high: read its interval
+with that in mind); anything about rungs that were not compared, other seeds, other models or shifted data. When
+``shown`` is false the items are too few: the rung with the least ``loss`` is named, and only that loss is vouched for.
+Rungs stopped early were shown to be out of reach by another test with an error rate of its own (``sequential``): the
+two add up.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit, which another
-    measurement may find by ``noise`` higher or lower.
+    """A rung's scores, item i being the same example for all rungs, and its ``cost`` an answer in any one unit, which
+    another measurement may find by ``noise`` higher or lower.
 
     A rung with fewer scores than others (stopped early) has those of the first items; it is compared, never chosen.
     """
@@ -63,11 +64,11 @@ class Contender:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a rung stands. ``versus`` is its difference to the best-looking rung on their common items: simultaneous
-    interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module. ``dominated``: another
-    one costs no more (but for noise) and scores no less, and differs.
+    interval over all pairs of rungs, p by Holm; None for that rung itself. ``loss``: see the module. ``dominated``:
+    another one costs no more (but for noise) and scores no less, and differs.
 
-    A rung with fewer items has no ``loss``. Its p (of a mean: is it worse?) allows for having been stopped because it looked
-    bad (``sequential.evidence``); its interval does not, and only describes the items it has."""
+    A rung with fewer items has no ``loss``. Its p (of a mean: is it worse?) allows for having been stopped because it
+    looked bad (``sequential.evidence``); its interval does not, and only describes the items it has."""
 
     name: str
     value: float
@@ -81,8 +82,9 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """``name`` is the rung to take, ``best`` the best-looking one. ``shown``: the chosen one's ``loss`` is within the
-    tolerance at ``level``. ``alternative``: a cheaper rung that shows no difference and looks within the tolerance but is
-    not proven to be (empty: none), ``needed`` about how many items would prove it if it stays as it is. ``why``: sentences."""
+    tolerance at ``level``. ``alternative``: a cheaper rung that shows no difference and looks within the tolerance but
+    is not proven to be (empty: none), ``needed`` about how many items would prove it if it stays as it is. ``why``:
+    sentences."""
 
     name: str
     best: str
@@ -103,7 +105,8 @@ def choose(
     seed: int = 0,
     say: Callable[[Contender], str] = lambda c: f"cost {c.cost:.3g}",
 ) -> Chosen:
-    """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated one.
+    """The cheapest rung that is shown to be within ``tolerance`` (units of the metric) of the best; never a dominated
+    one.
 
     ``say`` writes a candidate's cost with its unit into the sentences of ``why``.
 
@@ -134,7 +137,8 @@ def choose(
             some = best.scores[: len(c.scores)]
             versus = paired(metric, c.scores, some, level=LEVEL, resamples=resamples, seed=seed)
             if isinstance(metric, Mean):
-                # It may have been stopped because it looked bad; only evidence that allows for looking gives an honest p.
+                # It may have been stopped because it looked bad; only evidence that allows for looking gives an honest
+                # p.
                 path = evidence(sign * (values_of(c.scores) - values_of(some)), 0.0)
                 versus = replace(versus, p=float(min(1.0, np.exp(-path.max()))))
         loss = float(bounds.loss[at[c.name]]) if c.name in at else None
@@ -160,7 +164,8 @@ def _bounds(metric: Metric, full: Sequence[Contender], sign: float, level: float
     if k == 1:
         return _Bounds(np.zeros(1), np.zeros((1, 1)), 0.0)
     if isinstance(metric, Mean):
-        # Means of n items are close to normal with the covariance of the items: drawing from that is resampling, but cheaper.
+        # Means of n items are close to normal with the covariance of the items: drawing from that is resampling, but
+        # cheaper.
         table = sign * np.stack([values_of(c.scores) for c in full], axis=1)
         spread = np.atleast_2d(np.cov(table, rowvar=False)) / n if n > 1 else np.zeros((k, k))
         apart = np.random.default_rng(seed).multivariate_normal(np.zeros(k), spread, resamples, method="eigh")
@@ -200,7 +205,8 @@ def _dominates(one: Contender, other: Contender, values: dict[str, float], sign:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What ``_pick`` decides by: ``n`` items of the ``best`` rung, costs of the candidates ``by_name``, and how a cost is written."""
+    """What ``_pick`` decides by: ``n`` items of the ``best`` rung, costs of the candidates ``by_name``, and how a cost
+    is written."""
 
     metric: str
     best: str
@@ -262,7 +268,8 @@ def _pick(standings: Sequence[Standing], ask: _Question) -> Chosen:
 def _alternative(
     open_: Sequence[Standing], losses: Mapping[str, float], chosen: Standing, ask: _Question
 ) -> tuple[str, int, str]:
-    """The cheapest rung below the chosen one that shows no difference, the items that would prove it, and a sentence."""
+    """The cheapest rung below the chosen one that shows no difference, the items that would prove it, and a
+    sentence."""
     for s in sorted(open_, key=lambda s: s.cost):
         if s.versus is None or not ask.cheaper(s, chosen):
             continue

@@ -83,8 +83,8 @@ class RaterAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """All of it. ``left`` is the share of decided verdicts that went to the left side, ``side_p`` the exact two-sided p of
-    a fair coin (sides were drawn by one). None where nothing was decided."""
+    """All of it. ``left`` is the share of decided verdicts that went to the left side, ``side_p`` the exact two-sided p
+    of a fair coin (sides were drawn by one). None where nothing was decided."""
 
     votes: int
     raters: tuple[tuple[str, int], ...]
@@ -153,8 +153,8 @@ def strengths(
 ) -> tuple[Strength, ...]:
     """Bradley-Terry strengths on the Elo scale with percentile bootstrap intervals over examples, strongest first.
 
-    Ties and "both bad" are half a win for each. ``prior``: wins that every rung is given against every other beforehand, so
-    that one that never lost keeps a finite strength.
+    Ties and "both bad" are half a win for each. ``prior``: wins that every rung is given against every other
+    beforehand, so that one that never lost keeps a finite strength.
     """
     names = sorted({name for vote in votes for name in (vote.left, vote.right)})
     examples = sorted({vote.example for vote in votes})
@@ -194,8 +194,8 @@ def _elo(wins: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
 def bradley_terry(wins: NDArray[np.float64], *, rounds: int = 5000) -> NDArray[np.float64]:
     """Log-strengths of mean 0 for each table of ``wins`` (row beat column), shape (tables, k, k) to (tables, k).
 
-    The minorise-maximise algorithm of Hunter, "MM algorithms for generalized Bradley-Terry models", Annals of Statistics
-    32(1), 2004. Every rung must have won and lost something (see ``prior`` of ``strengths``).
+    The minorise-maximise algorithm of Hunter, "MM algorithms for generalized Bradley-Terry models", Annals of
+    Statistics 32(1), 2004. Every rung must have won and lost something (see ``prior`` of ``strengths``).
     """
     total = wins.sum(axis=2)
     games = wins + wins.transpose(0, 2, 1)
@@ -220,8 +220,8 @@ def bradley_terry(wins: NDArray[np.float64], *, rounds: int = 5000) -> NDArray[n
 def cohen(mine: Sequence[str], theirs: Sequence[str], *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Cohen's kappa (1960) of two raters' categories, item by item, with its percentile bootstrap interval over items.
 
-    Unweighted: "both bad" has no place on a scale from left to right. Where chance alone would make them agree always (one
-    category) it is 1, if they do. Raises InputError unless there are two or more items, as many of each.
+    Unweighted: "both bad" has no place on a scale from left to right. Where chance alone would make them agree always
+    (one category) it is 1, if they do. Raises InputError unless there are two or more items, as many of each.
     """
     if len(mine) != len(theirs) or len(mine) < 2:
         raise InputError(f"got {len(mine)} and {len(theirs)} verdicts, expected two or more pairs", remedy="rate more")
@@ -239,7 +239,8 @@ def fleiss(counts: NDArray[np.float64], *, resamples: int = 2000, seed: int = 0)
     """Fleiss' kappa (1971) of ``counts``, shape (items, categories): how many raters put the item there.
 
     Items may have different numbers of raters, two at least; each weighs the same, as in Gwet, "Handbook of inter-rater
-    reliability" (4th ed. 2014), ch. 2. Percentile bootstrap interval over items. Raises InputError for fewer than two items.
+    reliability" (4th ed. 2014), ch. 2. Percentile bootstrap interval over items. Raises InputError for fewer than two
+    items.
     """
     raters = counts.sum(axis=1)
     if len(counts) < 2 or (raters < 2).any():

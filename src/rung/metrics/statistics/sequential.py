@@ -1,19 +1,20 @@
 """Stop a rung early when it cannot come within the tolerance of a better one any more, without spoiling the error rate.
 
-Looking at a fixed-size test after every wave would stop good rungs far too often. Instead a bet is placed on each item: a
-gambler who doubts "this rung's mean is at most ``tolerance`` below its rival's" multiplies his wealth by
+Looking at a fixed-size test after every wave would stop good rungs far too often. Instead a bet is placed on each item:
+a gambler who doubts "this rung's mean is at most ``tolerance`` below its rival's" multiplies his wealth by
 ``1 - b * (mine - theirs + tolerance)``. If the statement is true his wealth is a supermartingale whatever b, so that it
 ever reaches 1/alpha has probability at most alpha, however often one looks (Ville 1939). b is not known beforehand: the
 wealth is averaged over a grid of bets. This is the betting test of Waudby-Smith & Ramdas, "Estimating means of bounded
 random variables by betting", JRSS B 86(1), 2024, with a mixture in place of their tuned bets.
 
 What is guaranteed: a rung whose true mean is within the tolerance of each rival it may be compared with is stopped with
-probability at most ``alpha``, provided that values lie in 0..1, that the items come in an order that has nothing to do with
-the answers (frozen splits are hashed), and that ``rivals`` counts every rung that could have been chosen as its rival. Which of
-them was chosen, and by what, then does not matter (Bonferroni). The guarantee is for each rung, not for all of a climb together.
+probability at most ``alpha``, provided that values lie in 0..1, that the items come in an order that has nothing to do
+with the answers (frozen splits are hashed), and that ``rivals`` counts every rung that could have been chosen as its
+rival. Which of them was chosen, and by what, then does not matter (Bonferroni). The guarantee is for each rung, not for
+all of a climb together.
 
-Only means can be watched. Macro-F1, BLEU and the like are not means of per-item values; a per-item stand-in (accuracy for
-macro-F1) can fall while the metric rises, so those rungs always get all their items.
+Only means can be watched. Macro-F1, BLEU and the like are not means of per-item values; a per-item stand-in (accuracy
+for macro-F1) can fall while the metric rises, so those rungs always get all their items.
 """
 
 from __future__ import annotations

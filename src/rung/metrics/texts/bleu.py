@@ -1,7 +1,7 @@
 """Corpus BLEU and chrF, equal to sacrebleu's defaults but on the scale 0 to 1, also under resampling.
 
-BLEU: Papineni et al. 2002, tokenizer 13a, exponential smoothing (Post 2018); letters of scripts without spaces between words are
-tokens by themselves, as in sacrebleu's ``zh``. chrF2: Popović 2015, character n-grams to 6.
+BLEU: Papineni et al. 2002, tokenizer 13a, exponential smoothing (Post 2018); letters of scripts without spaces between
+words are tokens by themselves, as in sacrebleu's ``zh``. chrF2: Popović 2015, character n-grams to 6.
 An item's ``parts`` are its n-gram counts; the metric is computed from their sums, once for every resample. An item's
 ``value`` (sentence BLEU with effective order; sentence chrF) is for reading: the corpus metric is not its mean.
 """

@@ -1,12 +1,13 @@
 """Is what an answer says in its sources? Faithfulness, citations and context, without a model and never NaN.
 
-A claim is a sentence of the answer. It is supported by a text that has (nearly) all its meaningful words, every number and
-every name of it, and is not its negation: a lexical check, strict about what small models make up, and blind to paraphrase.
-``faithfulness:judge`` asks the model about claims that the words leave open. Citation precision and recall are those of ALCE
-(Gao et al. 2023, arXiv:2305.14627) with that check in place of its entailment model; context precision and recall judge
-what was retrieved by whether it holds a right answer.
+A claim is a sentence of the answer. It is supported by a text that has (nearly) all its meaningful words, every number
+and every name of it, and is not its negation: a lexical check, strict about what small models make up, and blind to
+paraphrase. ``faithfulness:judge`` asks the model about claims that the words leave open. Citation precision and recall
+are those of ALCE (Gao et al. 2023, arXiv:2305.14627) with that check in place of its entailment model; context
+precision and recall judge what was retrieved by whether it holds a right answer.
 
-What was retrieved and cited is read from the steps ``retrieve`` and ``cite`` of an answer (see rung.retrieval.answer.rag).
+What was retrieved and cited is read from the steps ``retrieve`` and ``cite`` of an answer (see
+rung.retrieval.answer.rag).
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def words(text: str) -> frozenset[str]:
 
 
 def claims(text: str) -> list[str]:
-    """A text as single claims: its sentences, cut at line breaks and semicolons, without citation marks and the bullets and
-    numbers of lists; what has no word is none."""
+    """A text as single claims: its sentences, cut at line breaks and semicolons, without citation marks and the bullets
+    and numbers of lists; what has no word is none."""
     plain = MARK.sub("", visible(text))
     parts = (
         part.strip() for span in lines(plain) for part in re.split(r";\s+", _ITEM.sub("", plain[span.start : span.end]))
@@ -65,8 +66,8 @@ def claims(text: str) -> list[str]:
 
 
 def support(claim: str, source: str) -> float:
-    """How far a text supports a claim, 0 to 1: the share of its words that are there; at most OPEN when a number or a name
-    is not, or when one of the two is negated and the other is not though they say the same words."""
+    """How far a text supports a claim, 0 to 1: the share of its words that are there; at most OPEN when a number or a
+    name is not, or when one of the two is negated and the other is not though they say the same words."""
     claim, source = visible(claim), visible(source)
     wanted = words(claim)
     if not wanted or not source.strip():
@@ -101,8 +102,8 @@ def missing(claim: str, source: str) -> str:
 
 
 def shown(case: Case) -> list[str]:
-    """The texts that were put before the model: what was retrieved; without retrieval, the longest field of the input (where
-    there are several). Empty where the answer had no source."""
+    """The texts that were put before the model: what was retrieved; without retrieval, the longest field of the input
+    (where there are several). Empty where the answer had no source."""
     found = _step(case, "retrieve")
     if isinstance(found, list):
         return [str(item.get("text", "")) for item in found if isinstance(item, Mapping)]
@@ -137,8 +138,8 @@ def _step(case: Case, name: str) -> Any:
 
 
 class Faithfulness(Mean):
-    """Share of the answer's claims that the texts before the model support. An answer without claims says nothing false: 1;
-    one without any source: 0. ``model`` is asked about claims that have some of their words in a source."""
+    """Share of the answer's claims that the texts before the model support. An answer without claims says nothing
+    false: 1; one without any source: 0. ``model`` is asked about claims that have some of their words in a source."""
 
     def __init__(self, model: Model | None = None) -> None:
         self.name = "faithfulness" if model is None else "faithfulness:judge"
@@ -183,8 +184,8 @@ def _question(claim: str, source: str) -> tuple[Message, ...]:
 
 
 class CitationPrecision(Mean):
-    """Share of the quotes that support their claim, at least in part: without it the others would support it less (ALCE).
-    An answer that claims nothing needs no quotes: 1; claims without any quote: 0."""
+    """Share of the quotes that support their claim, at least in part: without it the others would support it less
+    (ALCE). An answer that claims nothing needs no quotes: 1; claims without any quote: 0."""
 
     name = "citation-precision"
 

@@ -1,4 +1,5 @@
-"""Token F1 and exact match as SQuAD defines them (Rajpurkar et al. 2016, evaluate-v1.1), the best over the references."""
+"""Token F1 and exact match as SQuAD defines them (Rajpurkar et al. 2016, evaluate-v1.1), the best over the
+references."""
 
 from __future__ import annotations
 
@@ -16,13 +17,15 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_form(value: Any) -> str:
-    """SQuAD's normal form: lower case, without ASCII punctuation, without a/an/the, single spaces; signs that are not seen are left out."""
+    """SQuAD's normal form: lower case, without ASCII punctuation, without a/an/the, single spaces; signs that are not
+    seen are left out."""
     text = "" if value is None else visible(str(value))
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def token_f1(got: Any, wanted: Any) -> float:
-    """F1 of the bags of tokens; a letter of a script without spaces between words is a token (as in MLQA, Lewis et al. 2020). Two empty answers agree (as in SQuAD 2.0); an empty one against words is 0."""
+    """F1 of the bags of tokens; a letter of a script without spaces between words is a token (as in MLQA, Lewis et al.
+    2020). Two empty answers agree (as in SQuAD 2.0); an empty one against words is 0."""
     a, b = spaced(squad_form(got)).split(), spaced(squad_form(wanted)).split()
     if not a or not b:
         return float(a == b)

@@ -1,11 +1,11 @@
 """ROUGE-N, ROUGE-L and ROUGE-Lsum (Lin 2004), the same numbers as rouge-score 0.1.2, without its tables.
 
-rouge-score knows the letters a to z and the digits alone: of two equal texts in Russian or Chinese it makes 0. Where most letters of
-the reference are others, words are those of ``rung.foundations.text.words``: of any script, and where it writes no spaces
-between words, its characters.
+rouge-score knows the letters a to z and the digits alone: of two equal texts in Russian or Chinese it makes 0. Where
+most letters of the reference are others, words are those of ``rung.foundations.text.words``: of any script, and where
+it writes no spaces between words, its characters.
 
-The longest common subsequence is found bit-parallel (Hyyrö 2004): one machine addition moves a whole row of the table, a
-row being a Python integer. For Lsum the rows are kept, and one bit of them tells each step of the way back.
+The longest common subsequence is found bit-parallel (Hyyrö 2004): one machine addition moves a whole row of the table,
+a row being a Python integer. For Lsum the rows are kept, and one bit of them tells each step of the way back.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ def sentences(text: str) -> list[str]:
 
 
 def read_voice(path: Path) -> tuple[list[str], list[bool]]:
-    """Sentences of a JSONL file: ``{"text": ..., "own": true}``. Raises InputError for other rows, or when one side is missing."""
+    """Sentences of a JSONL file: ``{"text": ..., "own": true}``. Raises InputError for other rows, or when one side is
+    missing."""
     texts, own = [], []
     for row in tables.rows(path, Layout("jsonl")):
         text, mine = row.values.get("text"), row.values.get("own")

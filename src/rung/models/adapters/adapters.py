@@ -1,8 +1,9 @@
-"""Adapters beside a base that is left as it is: PEFT folders (LoRA, prompt and prefix tuning), and bottleneck adapter modules of
-our own (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
+"""Adapters beside a base that is left as it is: PEFT folders (LoRA, prompt and prefix tuning), and bottleneck adapter
+modules of our own (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
 
-A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, and ``rung.json`` says which base it was tuned on. Bottleneck modules sit
-behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so that a fresh one changes nothing.
+A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, and ``rung.json`` says which base it was tuned
+on. Bottleneck modules sit behind each layer's MLP: h + up(relu(down(h))), ``up`` beginning at zero, so that a fresh one
+changes nothing.
 """
 
 from __future__ import annotations
@@ -105,11 +106,12 @@ def note(folder: Path, base: str, key: str) -> None:
 
 
 def attach(model: Any, folder: Path) -> tuple[Any, tuple[int, ...]]:
-    """Put the folder's adapter on a loaded base: the model to call, and the ids of virtual tokens that go before every prompt.
+    """Put the folder's adapter on a loaded base: the model to call, and the ids of virtual tokens that go before every
+    prompt.
 
-    Prompt and prefix tuning are not left to peft, which prepends its tokens again at every call with a cache: the virtual
-    tokens become ids behind the vocabulary, with embeddings of their own (prompt), or with keys and values of their own in
-    every layer (prefix). Raises InputError when the adapter does not belong to this base.
+    Prompt and prefix tuning are not left to peft, which prepends its tokens again at every call with a cache: the
+    virtual tokens become ids behind the vocabulary, with embeddings of their own (prompt), or with keys and values of
+    their own in every layer (prefix). Raises InputError when the adapter does not belong to this base.
     """
     config = read_config(folder)
     kind = str(config.get("peft_type", ""))
@@ -238,7 +240,8 @@ def _fill(here: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Pat
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Hashes of the adapter's weights and of what its config says of them, such as the scaling, by file name. Raises InputError."""
+    """Hashes of the adapter's weights and of what its config says of them, such as the scaling, by file name. Raises
+    InputError."""
     # Not the base's path, which differs between machines.
     said = {name: value for name, value in read_config(folder).items() if name != "base_model_name_or_path"}
     return {WEIGHTS: file_hash(folder / WEIGHTS), CONFIG: digest(said)}

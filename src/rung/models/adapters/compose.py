@@ -1,11 +1,11 @@
 """One adapter out of several of the same base: merged into one, or stacked one behind the other.
 
-Merging LoRA with ``cat`` is exact: the matrices lie side by side, and what is added to the base's weights is the weighted sum of
-what each adapter adds; ranks add up. ``linear`` keeps the rank by adding the matrices themselves, as peft's
-``add_weighted_adapter`` does, which is another thing than the sum of their products. Bottleneck modules the same way: ``cat``
-puts them side by side, h + sum of weight * up(relu(down(h))), which is one wider module; ``linear`` is the mean of their
-parameters (AdapterSoup, Chronopoulou et al. 2023, arXiv:2302.07027) and wants modules that began alike. ``stack`` puts
-bottleneck modules one behind the other (Pfeiffer et al. 2020, arXiv:2005.00247).
+Merging LoRA with ``cat`` is exact: the matrices lie side by side, and what is added to the base's weights is the
+weighted sum of what each adapter adds; ranks add up. ``linear`` keeps the rank by adding the matrices themselves, as
+peft's ``add_weighted_adapter`` does, which is another thing than the sum of their products. Bottleneck modules the same
+way: ``cat`` puts them side by side, h + sum of weight * up(relu(down(h))), which is one wider module; ``linear`` is the
+mean of their parameters (AdapterSoup, Chronopoulou et al. 2023, arXiv:2302.07027) and wants modules that began alike.
+``stack`` puts bottleneck modules one behind the other (Pfeiffer et al. 2020, arXiv:2005.00247).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ How = Literal["cat", "linear"]
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter as it lies in a folder. ``base`` and ``key`` (its SHA-256, "" where it is not known) are what it was tuned on."""
+    """An adapter as it lies in a folder. ``base`` and ``key`` (its SHA-256, "" where it is not known) are what it was
+    tuned on."""
 
     folder: Path
     kind: str
@@ -61,9 +62,11 @@ def read(folder: Path) -> Adapter:
 
 
 def merge(folders: Sequence[Path], weights: Sequence[float], how: How, to: Path) -> Adapter:
-    """Write the weighted sum of several LoRA or several bottleneck adapters to the new folder ``to``; no ``weights``: the mean.
+    """Write the weighted sum of several LoRA or several bottleneck adapters to the new folder ``to``; no ``weights``:
+    the mean.
 
-    Raises InputError for adapters of different bases, kinds or shapes, and Unsupported for ones that cannot be added up.
+    Raises InputError for adapters of different bases, kinds or shapes, and Unsupported for ones that cannot be added
+    up.
     """
     parts = _together(folders, to)
     shares = list(weights) or [1 / len(parts)] * len(parts)

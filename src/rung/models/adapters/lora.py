@@ -1,9 +1,10 @@
-"""LoRA adapters beside a base in the embedded engine: many at once in one batch, chosen by each request, without reloading.
+"""LoRA adapters beside a base in the embedded engine: many at once in one batch, chosen by each request, without
+reloading.
 
-Every adapted matrix gets a second path, y + ((x A^T) * m) B^T. A and B of all adapters lie side by side along their ranks, and
-``m`` (tokens, ranks) lets each token through its own adapter's columns only, so requests of different adapters share a forward
-pass (as in S-LoRA, Sheng et al. 2023, arXiv:2311.03285). A, B and m are inputs of the graph: an adapter that comes or goes
-changes tensors, not the compiled model.
+Every adapted matrix gets a second path, y + ((x A^T) * m) B^T. A and B of all adapters lie side by side along their
+ranks, and ``m`` (tokens, ranks) lets each token through its own adapter's columns only, so requests of different
+adapters share a forward pass (as in S-LoRA, Sheng et al. 2023, arXiv:2311.03285). A, B and m are inputs of the graph:
+an adapter that comes or goes changes tensors, not the compiled model.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 @dataclass(frozen=True)
 class Lora:
-    """An adapter's matrices by (layer, module): A of shape (rank, in) and B of shape (out, rank) with the scaling in it."""
+    """An adapter's matrices by (layer, module): A of shape (rank, in) and B of shape (out, rank) with the scaling in
+    it."""
 
     folder: Path
     key: str
@@ -42,7 +44,8 @@ class Lora:
 
 
 def read(folder: Path) -> Lora:
-    """Read a PEFT LoRA folder. Raises Unsupported for other adapters (and DoRA), InputError for a folder that is none."""
+    """Read a PEFT LoRA folder. Raises Unsupported for other adapters (and DoRA), InputError for a folder that is
+    none."""
     config = adapters.read_config(folder)
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
         raise Unsupported(
@@ -65,8 +68,8 @@ def read(folder: Path) -> Lora:
 def matrices(
     tensors: Mapping[str, NDArray[Any]], scaling: float
 ) -> dict[tuple[int, str], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """LoRA's tensors by their names in PEFT as A and B by (layer, module), ``scaling`` in B. Raises Unsupported for one that is
-    no part of a decoder's layer."""
+    """LoRA's tensors by their names in PEFT as A and B by (layer, module), ``scaling`` in B. Raises Unsupported for one
+    that is no part of a decoder's layer."""
     import numpy as np
 
     pairs: dict[tuple[int, str], dict[str, Any]] = {}
@@ -115,7 +118,8 @@ class AdapterSlots:
     def matrices(
         self, site: tuple[int, str], shape: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A and B of all adapters at one matrix of shape (out, in), side by side; zeros where an adapter leaves it alone."""
+        """A and B of all adapters at one matrix of shape (out, in), side by side; zeros where an adapter leaves it
+        alone."""
         import numpy as np
 
         out, width = shape

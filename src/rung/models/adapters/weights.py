@@ -18,8 +18,8 @@ from rung.models.engine.files.gguf import layout
 
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell")
 """Values of ``tokenizer.ggml.pre`` that split digits off one by one before the byte-level pattern (llama.cpp's
-``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends before
-a digit."""
+``llama-vocab.cpp``); transformers reads such files as if they did not, and writes other tokens for a line that ends
+before a digit."""
 
 
 def read(
@@ -30,7 +30,8 @@ def read(
     dtype: Any = "auto",
     extra: str = "transformers",
 ) -> tuple[Any, Any]:
-    """The model and the tokenizer of a folder or a GGUF file, on the CPU. ``dtype`` is a folder's (``auto``: as it is stored).
+    """The model and the tokenizer of a folder or a GGUF file, on the CPU. ``dtype`` is a folder's (``auto``: as it is
+    stored).
 
     ``why`` and ``extra`` are what MissingExtra says. Raises InputError for what transformers cannot load.
     """

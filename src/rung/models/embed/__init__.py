@@ -1,7 +1,8 @@
 """Text to vectors: one file an embedder, all behind the one protocol, opened by a string.
 
-``open_embedder("kind")``, ``open_embedder("kind:argument")`` or ``open_embedder("kind:argument?option=value&option=value")``;
-docs/embedders.md has the kinds and their options. An embedder's ``name`` is that string, so that it can be opened again.
+``open_embedder("kind")``, ``open_embedder("kind:argument")`` or
+``open_embedder("kind:argument?option=value&option=value")``; docs/embedders.md has the kinds and their options. An
+embedder's ``name`` is that string, so that it can be opened again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["Spec", "fit_embedder", "open_embedder", "unit"]
 _OPTIONS = re.compile(r"[a-z]+=[^&=?]+(?:&[a-z]+=[^&=?]+)*")
 
 SLOW = frozenset({"minilm", "hf", "st", "llm", "openai"})
-"""Kinds whose vectors are kept on disk unless ``cache=off`` is said: computing them takes longer than looking them up."""
+"""Kinds whose vectors are kept on disk unless ``cache=off`` is said: computing them takes longer than looking them
+up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Spec:
 
     @classmethod
     def parse(cls, name: str) -> Spec:
-        """Read ``kind:argument?option=value&...``. A question mark that no ``option=value`` follows belongs to the argument."""
+        """Read ``kind:argument?option=value&...``. A question mark that no ``option=value`` follows belongs to the
+        argument."""
         head, mark, tail = name.strip().rpartition("?")
         if not mark or not _OPTIONS.fullmatch(tail):
             head, tail = name.strip(), ""
@@ -57,7 +60,8 @@ class Spec:
         return replace(self, options={key: value for key, value in self.options.items() if key != option})
 
     def read(self, defaults: Mapping[str, str | int | float]) -> dict[str, Any]:
-        """The options with ``defaults`` filled in, each of its default's type. Raises InputError for any other option."""
+        """The options with ``defaults`` filled in, each of its default's type. Raises InputError for any other
+        option."""
         values: dict[str, Any] = dict(defaults)
         for key, text in self.options.items():
             if key not in defaults:
@@ -105,8 +109,8 @@ def open_embedder(name: str | None = None, settings: Settings | None = None) -> 
 def fit_embedder(name: str, texts: Sequence[str], path: Path, settings: Settings | None = None) -> Embedder:
     """Fit what an embedder must know of a corpus, write it to ``path`` (an ``.npz``), and open the embedder with it.
 
-    ``name`` is ``tfidf`` or ``onehot`` (with ``?dimensions=N``; 2048 if unsaid), or a kind with ``pooling=sif``. The name of
-    what comes back opens it again. Raises InputError for any other, and for texts without words.
+    ``name`` is ``tfidf`` or ``onehot`` (with ``?dimensions=N``; 2048 if unsaid), or a kind with ``pooling=sif``. The
+    name of what comes back opens it again. Raises InputError for any other, and for texts without words.
     """
     settings = settings or Settings()
     spec = Spec.parse(name)
@@ -125,8 +129,8 @@ def fit_embedder(name: str, texts: Sequence[str], path: Path, settings: Settings
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows of shape (n, dimensions) to unit length, in place. A row that is zero or not finite gets equal components,
-    so that no row is zero or NaN."""
+    """Scale rows of shape (n, dimensions) to unit length, in place. A row that is zero or not finite gets equal
+    components, so that no row is zero or NaN."""
     import numpy as np
 
     if not rows.size:

@@ -1,8 +1,8 @@
 """Vectors kept on disk by content: the same text under the same embedder is not computed again.
 
 One SQLite file in the cache folder, shared by all embedders and processes. A row's key is the hash of the embedder's
-fingerprint and the text; a row carries a checksum. It is a cache: when the disk is full, the file is locked for long or is
-damaged, that is said once and embedding goes on without it.
+fingerprint and the text; a row carries a checksum. It is a cache: when the disk is full, the file is locked for long or
+is damaged, that is said once and embedding goes on without it.
 """
 
 from __future__ import annotations

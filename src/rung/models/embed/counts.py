@@ -1,8 +1,9 @@
 """Baselines that count words: ``onehot`` (which words are there) and ``tfidf`` (how telling each is).
 
-Both are fitted on a corpus: ``fit_embedder("tfidf?dimensions=4096", texts, Path("corpus.npz"))`` writes the words (and their
-weights), without pickles, and from then on ``tfidf:corpus.npz`` opens. Their vectors are dense, so the words are the
-``dimensions`` most frequent ones. (The rungs ``linear`` and ``nearest`` count in sparse matrices, without such a limit.)
+Both are fitted on a corpus: ``fit_embedder("tfidf?dimensions=4096", texts, Path("corpus.npz"))`` writes the words (and
+their weights), without pickles, and from then on ``tfidf:corpus.npz`` opens. Their vectors are dense, so the words are
+the ``dimensions`` most frequent ones. (The rungs ``linear`` and ``nearest`` count in sparse matrices, without such a
+limit.)
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ WORD = r"(?u)\b\w+\b"
 
 
 class CountsEmbedder:
-    """Rows over the fitted words, of unit length: 1 for each word that is there, times its inverse document frequency for
-    ``tfidf`` (with 1 + log of the count in place of 1)."""
+    """Rows over the fitted words, of unit length: 1 for each word that is there, times its inverse document frequency
+    for ``tfidf`` (with 1 + log of the count in place of 1)."""
 
     def __init__(self, name: str, kind: str, words: Sequence[str], idf: NDArray[np.float32], salt: str) -> None:
         from sklearn.feature_extraction.text import CountVectorizer

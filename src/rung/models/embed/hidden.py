@@ -1,8 +1,9 @@
 """A language model's own states as vectors of texts: any encoder or decoder that Hugging Face transformers reads.
 
-``hf:FOLDER`` (or ``hf:owner/name``, pulled before); ``st:FOLDER``, a sentence-transformers folder, whose pooling, length and
-prompt are honoured; ``llm``, the embedded language model (``llm:NAME`` another local one: FILE.gguf, a folder). ``pooling`` is
-mean, max, cls, last or sif (pooling.py); an ``st`` folder says its own. Texts are cut at ``length`` tokens.
+``hf:FOLDER`` (or ``hf:owner/name``, pulled before); ``st:FOLDER``, a sentence-transformers folder, whose pooling,
+length and prompt are honoured; ``llm``, the embedded language model (``llm:NAME`` another local one: FILE.gguf, a
+folder). ``pooling`` is mean, max, cls, last or sif (pooling.py); an ``st`` folder says its own. Texts are cut at
+``length`` tokens.
 
 Texts of similar length share a batch, padded on the right and masked. One call is computed at a time.
 """
@@ -38,8 +39,8 @@ BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class HiddenOptions:
-    """How states become a vector. ``length`` is in tokens, 0: as long as the model takes, but at most 512. ``prompt`` is put
-    before each text. ``layer`` counts from the end: -1 is the last."""
+    """How states become a vector. ``length`` is in tokens, 0: as long as the model takes, but at most 512. ``prompt``
+    is put before each text. ``layer`` counts from the end: -1 is the last."""
 
     pooling: str = "mean"
     length: int = 0
@@ -66,7 +67,8 @@ class HiddenEmbedder:
         fitted = file_hash(Path(self.plan.fitted).expanduser()) if self.plan.fitted else ""
         files = {file.name: file_hash(file) for file in self._files}
         plan = [self.plan.pooling, self.plan.length, self.plan.prompt, self.plan.layer, fitted]
-        # Until its tokenizer split digits as the file says, a GGUF gave other vectors: they must not be mixed with these.
+        # Until its tokenizer split digits as the file says, a GGUF gave other vectors: they must not be mixed with
+        # these.
         return digest(["hidden", version, files, plan, *(["digits"] if self.path.is_file() else [])])
 
     @property
@@ -79,8 +81,8 @@ class HiddenEmbedder:
         return int(self._load()[0].config.hidden_size)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), dimensions), float32, rows of unit length. A text without tokens gets the vector of
-        equal components."""
+        """Vectors of shape (len(texts), dimensions), float32, rows of unit length. A text without tokens gets the
+        vector of equal components."""
         if self.plan.pooling == "sif" and self._sif is None:
             raise InputError(
                 f"{self.name} is not fitted yet: SIF needs the token frequencies of a corpus",
@@ -240,8 +242,8 @@ def open_llm(spec: Spec, settings: Settings) -> HiddenEmbedder:
 
 
 def open_st(spec: Spec, settings: Settings) -> HiddenEmbedder | PackageEmbedder:
-    """``st:FOLDER`` as sentence-transformers saves one. The package is needed only where the folder has modules other than an
-    encoder, one pooling and the scaling to unit length. Raises InputError."""
+    """``st:FOLDER`` as sentence-transformers saves one. The package is needed only where the folder has modules other
+    than an encoder, one pooling and the scaling to unit length. Raises InputError."""
     folder = _folder(spec)
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Embeddings from any server that speaks OpenAI's embeddings API: ``openai:MODEL`` or ``openai:MODEL@http://HOST/v1``.
 
-Written against the SDK's ``embeddings.create`` (openai 3.54) and OpenAI's API reference. Texts go in batches, a few at once;
-a failed batch is tried again as a model's call is (settings retries, timeout); tokens and money go to the meter, at the prices
-of the models. ``dimensions=N`` asks for shorter vectors where the model has them.
+Written against the SDK's ``embeddings.create`` (openai 3.54) and OpenAI's API reference. Texts go in batches, a few at
+once; a failed batch is tried again as a model's call is (settings retries, timeout); tokens and money go to the meter,
+at the prices of the models. ``dimensions=N`` asks for shorter vectors where the model has them.
 """
 
 from __future__ import annotations

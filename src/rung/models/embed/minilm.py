@@ -1,17 +1,17 @@
 """all-MiniLM-L6-v2 (Wang et al. 2020; trained for sentences by sentence-transformers) on OpenVINO.
 
-The graph is written here, operation by operation, from the safetensors file: no torch is needed. In ``int8`` products take 8-bit
-activations and weights (scale of a weight row, one scale and zero point of an activation tensor), as fake-quantise operations
-that OpenVINO's CPU plugin turns into integer kernels. Before it is quantised an input is divided by a factor a channel which
-the weights are multiplied by (SmoothQuant, Xiao et al. 2023): some channels are 20 times the others. Ranges were measured
-once, by bench/calibrate.py, and lie in minilm.npz, so that every machine has the same quantised model. Against the full
-model in float32 the cosine is 0.998 in the mean (bench/embed.py).
+The graph is written here, operation by operation, from the safetensors file: no torch is needed. In ``int8`` products
+take 8-bit activations and weights (scale of a weight row, one scale and zero point of an activation tensor), as
+fake-quantise operations that OpenVINO's CPU plugin turns into integer kernels. Before it is quantised an input is
+divided by a factor a channel which the weights are multiplied by (SmoothQuant, Xiao et al. 2023): some channels are 20
+times the others. Ranges were measured once, by bench/calibrate.py, and lie in minilm.npz, so that every machine has the
+same quantised model. Against the full model in float32 the cosine is 0.998 in the mean (bench/embed.py).
 
-``precision`` is the one that the processor computes best: ``bf16`` with AMX, else ``int8`` where sums of 8-bit products are
-exact, else ``f32``; ``minilm?precision=...`` names one, and so does the name of an embedder that was opened: vectors of one
-collection are of one precision on every machine. Without VNNI, 8-bit products saturate (cosine 0.989); integers that are asked
-for there are computed in floats. Texts of similar length share a batch, and none is padded far. Texts are cut
-at 256 tokens, as the model's authors do.
+``precision`` is the one that the processor computes best: ``bf16`` with AMX, else ``int8`` where sums of 8-bit products
+are exact, else ``f32``; ``minilm?precision=...`` names one, and so does the name of an embedder that was opened:
+vectors of one collection are of one precision on every machine. Without VNNI, 8-bit products saturate (cosine 0.989);
+integers that are asked for there are computed in floats. Texts of similar length share a batch, and none is padded far.
+Texts are cut at 256 tokens, as the model's authors do.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ BATCH = 16
 STEP = 8
 """Lengths of batches are multiples of this: fewer shapes, for each of which kernels are made."""
 SMOOTH = {"in": 0.5, "att": 0.5, "mid": 0.5, "ffn": 0.8}
-"""SmoothQuant's strength by place: before q, k and v; before the attention's output; before and after the activation."""
+"""SmoothQuant's strength by place: before q, k and v; before the attention's output; before and after the
+activation."""
 EPSILON = 1e-12
 
 
@@ -102,7 +103,8 @@ class MinilmEmbedder:
 def batches(
     ids: Sequence[Sequence[int]],
 ) -> Iterator[tuple[list[int], NDArray[np.int32], NDArray[np.float32]]]:
-    """Texts of similar length together: their rows, token ids padded to shape (texts, length), and 1 where a token is."""
+    """Texts of similar length together: their rows, token ids padded to shape (texts, length), and 1 where a token
+    is."""
     import numpy as np
 
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
@@ -206,7 +208,8 @@ def best_precision(here: Machine) -> str:
 
 
 def open_minilm(spec: Spec, settings: Settings) -> MinilmEmbedder:
-    """``minilm``, with ``precision`` int8, bf16 or f32; its name says which. Raises FetchError when the weights are not there."""
+    """``minilm``, with ``precision`` int8, bf16 or f32; its name says which. Raises FetchError when the weights are not
+    there."""
     if spec.argument:
         raise InputError(f"got {spec.name!r}: minilm takes no argument", remedy="write minilm")
     wanted = spec.choose("precision", spec.read({"precision": "auto"})["precision"], ("auto", "int8", "bf16", "f32"))

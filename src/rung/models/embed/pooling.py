@@ -1,7 +1,8 @@
 """From one vector a token to one vector a text.
 
-``mean`` and ``max`` over the tokens; ``cls``: the first token's; ``last``: the last one's; ``sif``: smooth inverse frequency
-(Arora, Liang and Ma 2017): the mean with weights a / (a + p(token)), less its part along the common direction of a corpus.
+``mean`` and ``max`` over the tokens; ``cls``: the first token's; ``last``: the last one's; ``sif``: smooth inverse
+frequency (Arora, Liang and Ma 2017): the mean with weights a / (a + p(token)), less its part along the common direction
+of a corpus.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ A = 1e-3
 
 @dataclass(frozen=True)
 class Sif:
-    """What SIF knows of a corpus: the probability of each token (by its spelling), and the common direction, of unit length
-    (None: nothing is taken away)."""
+    """What SIF knows of a corpus: the probability of each token (by its spelling), and the common direction, of unit
+    length (None: nothing is taken away)."""
 
     chances: dict[str, float]
     direction: NDArray[np.float32] | None = None
@@ -103,8 +104,8 @@ def fit_sif(
     tokens: Callable[[str], Iterable[str]],
     rows: Callable[[Sif], NDArray[np.float32]],
 ) -> Sif:
-    """Token probabilities of ``texts``, and the first right singular vector of their SIF vectors (``rows`` computes these,
-    of shape (len(texts), dimensions), before anything is taken away). Raises InputError without a token."""
+    """Token probabilities of ``texts``, and the first right singular vector of their SIF vectors (``rows`` computes
+    these, of shape (len(texts), dimensions), before anything is taken away). Raises InputError without a token."""
     import numpy as np
 
     counts: Counter[str] = Counter(token for text in texts for token in tokens(text))

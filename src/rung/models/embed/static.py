@@ -1,12 +1,12 @@
 """Text to vectors without a language model: static word vectors, averaged.
 
-The vectors are WordLlama's (256 dimensions, token embeddings of a large model reduced and trained for similarity), whose two
-files come out of its wheel (see hub.py); its own code is not needed.
+The vectors are WordLlama's (256 dimensions, token embeddings of a large model reduced and trained for similarity),
+whose two files come out of its wheel (see hub.py); its own code is not needed.
 
-Most of the time went to the tokenizer, and texts repeat their words. So the tokens of words, and of the letters-only and other
-pieces that unknown words are made of, are remembered. That changes no result: no token of this vocabulary has a space after
-another character, or a line break at all, so byte-pair merges never cross the place before a space or a line break, and a
-text's tokens are its words' tokens.
+Most of the time went to the tokenizer, and texts repeat their words. So the tokens of words, and of the letters-only
+and other pieces that unknown words are made of, are remembered. That changes no result: no token of this vocabulary has
+a space after another character, or a line break at all, so byte-pair merges never cross the place before a space or a
+line break, and a text's tokens are its words' tokens.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 BATCH = 512
 WORDS = 1 << 18
-"""Words that are remembered at most, but for those of one batch. When they are too many, all are forgotten: to count their
-uses would cost more than to learn them anew."""
+"""Words that are remembered at most, but for those of one batch. When they are too many, all are forgotten: to count
+their uses would cost more than to learn them anew."""
 FEW = 8
 """Texts that are not worth loading what only many need: a process that asks one question should not wait for it."""
 CHARACTERS = 1 << 23
@@ -46,8 +46,8 @@ TOGETHER = 64
 
 
 class _Runs(dict[str, int]):
-    """Texts to consecutive numbers, each with a run of token ids. A new text gets the next number, is noted in ``fresh``, and
-    its ids are to be added before the next are asked for. ``size`` is the texts' characters."""
+    """Texts to consecutive numbers, each with a run of token ids. A new text gets the next number, is noted in
+    ``fresh``, and its ids are to be added before the next are asked for. ``size`` is the texts' characters."""
 
     def __init__(self) -> None:
         self.fresh: list[str] = []
@@ -201,7 +201,8 @@ class StaticEmbedder:
         return ids, np.diff(past[ends], prepend=0)
 
     def _encode(self, pieces: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The same of pieces, by the tokenizer. They go to it as lines, many in one text: a line break is a token of its own."""
+        """The same of pieces, by the tokenizer. They go to it as lines, many in one text: a line break is a token of
+        its own."""
         import numpy as np
 
         if any("\n" in piece for piece in pieces):
@@ -215,8 +216,8 @@ class StaticEmbedder:
         return np.delete(flat, breaks), np.diff(breaks, prepend=-1) - 1
 
     def _cut(self, word: str) -> list[str]:
-        """A word as the tokenizer spells it; if it is all ASCII, cut between letters, digits and other characters: no token
-        has two of these, and none has two digits. A line break is a piece of its own."""
+        """A word as the tokenizer spells it; if it is all ASCII, cut between letters, digits and other characters: no
+        token has two of these, and none has two digits. A line break is a piece of its own."""
         if word.isalpha() and word.isascii():
             return [SPACE + word]
         if word in SPECIAL:
@@ -255,9 +256,9 @@ class StaticEmbedder:
 def split(text: str) -> list[str]:
     """A text's words: their tokens, one word after another, are the text's.
 
-    A word is what follows a space (the text counts as following one), and may begin with more spaces; one that begins with a
-    line break follows none. The name of a special token is a word: the tokenizer looks for those first, and takes what is
-    between them for texts.
+    A word is what follows a space (the text counts as following one), and may begin with more spaces; one that begins
+    with a line break follows none. The name of a special token is a word: the tokenizer looks for those first, and
+    takes what is between them for texts.
     """
     if not text:
         return []

@@ -1,15 +1,15 @@
 """Word vectors from a file, averaged: word2vec (text and binary), GloVe, fastText's ``.vec``; plain or gzipped.
 
-``words:FILE``, ``words:glove`` (GloVe 6B, 50 dimensions, pulled by name). ``pooling=mean`` or ``sif``; ``limit=N`` reads the
-first N words (such files begin with the most frequent). A text's words are runs of letters and digits, looked up as they are
-written and then in lower case; unknown words do not count.
+``words:FILE``, ``words:glove`` (GloVe 6B, 50 dimensions, pulled by name). ``pooling=mean`` or ``sif``; ``limit=N``
+reads the first N words (such files begin with the most frequent). A text's words are runs of letters and digits, looked
+up as they are written and then in lower case; unknown words do not count.
 
-SIF's word probabilities and common direction are a corpus's: ``fitted=FILE.npz`` (written by ``fit_embedder`` or ``rung
-vectors fit``). Without it a word of rank r in the file gets the probability that Zipf's law gives it, 1 / (r * H), and nothing
-is taken away.
+SIF's word probabilities and common direction are a corpus's: ``fitted=FILE.npz`` (written by ``fit_embedder`` or
+``rung vectors fit``). Without it a word of rank r in the file gets the probability that Zipf's law gives it,
+1 / (r * H), and nothing is taken away.
 
-``subwords:FILE.npz``: fastText vectors that were trained here (``rung lab words fasttext --to FOLDER``); a word that was never seen
-gets the mean of its known pieces.
+``subwords:FILE.npz``: fastText vectors that were trained here (``rung lab words fasttext --to FOLDER``); a word that
+was never seen gets the mean of its known pieces.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ FASTTEXT = 793712314
 
 
 class WordsEmbedder:
-    """The mean (plain or SIF) of a text's word vectors, scaled to unit length. ``words`` in the file's order, ``table`` of
-    shape (words, dimensions) as in the file."""
+    """The mean (plain or SIF) of a text's word vectors, scaled to unit length. ``words`` in the file's order, ``table``
+    of shape (words, dimensions) as in the file."""
 
     closed = True
 
@@ -101,7 +101,8 @@ class WordsEmbedder:
         counts = np.maximum(np.diff(ends), 1)
         scale = np.divide(scale, np.repeat(counts, np.diff(ends)), dtype=np.float32)
         table = np.asarray(self.table[used], np.float32)
-        # Of a file on disk only the rows that occur are read; a text's sum goes by its own words' order, whatever is beside.
+        # Of a file on disk only the rows that occur are read; a text's sum goes by its own words' order, whatever is
+        # beside.
         return np.asarray(csr_matrix((scale, ids, ends), shape=(len(lists), len(used))) @ table, np.float32)
 
 
@@ -240,7 +241,8 @@ def _glove(folder: Path, limit: int) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def open_words(spec: Spec, settings: Settings) -> WordsEmbedder:
-    """``words:FILE`` or ``words:glove``. Raises InputError for a file that cannot be read, FetchError for GloVe unpulled."""
+    """``words:FILE`` or ``words:glove``. Raises InputError for a file that cannot be read, FetchError for GloVe
+    unpulled."""
     import numpy as np
 
     options = spec.read({"pooling": "mean", "limit": 0, "fitted": ""})
@@ -288,8 +290,8 @@ class SubwordsEmbedder:
         self.dimensions = int(model.rows.shape[1])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), dimensions), float32, rows of unit length. A text without a known piece gets the vector
-        of equal components."""
+        """Vectors of shape (len(texts), dimensions), float32, rows of unit length. A text without a known piece gets
+        the vector of equal components."""
         import numpy as np
 
         lists = [words_of(text) for text in texts]

@@ -1,5 +1,5 @@
-"""The jobs that the scheduler runs: decoding one token after another, reading a reply that is given, beam search, and scoring a
-closed set of candidates."""
+"""The jobs that the scheduler runs: decoding one token after another, reading a reply that is given, beam search, and
+scoring a closed set of candidates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Words:
-    """The vocabulary: ``pieces`` are the bytes each token stands for (control tokens: none), ``ends`` close an answer."""
+    """The vocabulary: ``pieces`` are the bytes each token stands for (control tokens: none), ``ends`` close an
+    answer."""
 
     pieces: Sequence[bytes]
     ends: frozenset[int]
@@ -101,7 +102,8 @@ def draw(logits: NDArray[np.float32], sampling: Sampling, random: np.random.Gene
     p = np.exp((logits[index].astype(np.float64) - float(top)) / sampling.temperature)
     p /= p.sum()
     if sampling.top_p < 1:
-        # Tokens below this share sum to less than 1 - top_p, so the likely ones reach top_p without them: few are sorted.
+        # Tokens below this share sum to less than 1 - top_p, so the likely ones reach top_p without them: few are
+        # sorted.
         likely = p >= (1 - sampling.top_p) / len(p)
         index, p = index[likely], p[likely]
     if sampling.top_k or sampling.top_p < 1:
@@ -150,7 +152,8 @@ class _Job:
 
 
 class Decode(_Job):
-    """Greedy decoding (temperature 0) or sampling. ``emit`` is called with each new piece of text, from the engine's thread."""
+    """Greedy decoding (temperature 0) or sampling. ``emit`` is called with each new piece of text, from the engine's
+    thread."""
 
     def __init__(
         self,
@@ -225,7 +228,8 @@ class Decode(_Job):
 
 
 class Recall(_Job):
-    """Reads a reply that is given, one token after another as decoding does; the Reply has its tokens' log-probabilities."""
+    """Reads a reply that is given, one token after another as decoding does; the Reply has its tokens'
+    log-probabilities."""
 
     def __init__(self, prompt: tuple[int, ...], tokens: tuple[int, ...], name: str) -> None:
         super().__init__(prompt, len(tokens), name)

@@ -1,8 +1,9 @@
 """A language model compiled by OpenVINO over a paged key/value cache: the ``Device`` of the scheduler.
 
-The graph comes from openvino-genai's GGUF reader; OpenVINO's own transformation replaces its attention by paged attention
-(Kwon et al. 2023), so sequences of any length go through one forward pass without padding, and sequences share cache blocks.
-Before it is compiled, the graph is cut so that the output projection runs only on the tokens whose logits are wanted.
+The graph comes from openvino-genai's GGUF reader; OpenVINO's own transformation replaces its attention by paged
+attention (Kwon et al. 2023), so sequences of any length go through one forward pass without padding, and sequences
+share cache blocks. Before it is compiled, the graph is cut so that the output projection runs only on the tokens whose
+logits are wanted.
 
 The cache keeps keys and values in the precision of the computation. OpenVINO's default, 8 bits with one scale for each
 channel of a block, is requantised while a block fills up, and then logits depend on where a prompt was cut.
@@ -31,7 +32,8 @@ BLOCK = 32
 """Tokens in a cache block: fixed by OpenVINO's CPU plugin."""
 
 MEMORY = 1 << 30
-"""Bytes of key/value cache at least, where they are an eighth of the machine's memory at most; pages are only touched when used."""
+"""Bytes of key/value cache at least, where they are an eighth of the machine's memory at most; pages are only touched
+when used."""
 
 
 def version() -> str:
@@ -40,13 +42,14 @@ def version() -> str:
 
 
 class Paged:
-    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``slots``: adapters that may
-    compute beside it.
+    """The compiled model and its cache of at least ``tokens`` tokens. ``threads`` 0: all cores. ``slots``: adapters
+    that may compute beside it.
 
-    ``precision`` "f32" gives the same log-probabilities on every processor, alone and in a batch. "bf16" computes and caches
-    in 16-bit brain floats; there a token that is decoded by itself may differ from the same token in a prompt by 0.1, but
-    neither depends on what is computed beside it.
-    Activations are never quantised to 8 bits, as OpenVINO does by default: that costs twice the error of the 8-bit weights.
+    ``precision`` "f32" gives the same log-probabilities on every processor, alone and in a batch. "bf16" computes and
+    caches in 16-bit brain floats; there a token that is decoded by itself may differ from the same token in a prompt by
+    0.1, but neither depends on what is computed beside it.
+    Activations are never quantised to 8 bits, as OpenVINO does by default: that costs twice the error of the 8-bit
+    weights.
     """
 
     def __init__(
@@ -165,8 +168,8 @@ class Paged:
 
 
 def _expand(graph: Any) -> None:
-    """Weights as floats instead of 8-bit integers with scales. Bfloat16 kernels for integer weights spend more on small batches
-    than on reading twice the bytes, and round differently by the number of rows."""
+    """Weights as floats instead of 8-bit integers with scales. Bfloat16 kernels for integer weights spend more on small
+    batches than on reading twice the bytes, and round differently by the number of rows."""
     passes = require("openvino.passes", EXTRA, WHY)
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())

@@ -1,8 +1,9 @@
 """Messages to tokens under a model's own chat template, so that nothing in a message can act as a control token.
 
-The template (Jinja, from the weights) is rendered with a placeholder for every content. Control tokens are read only from
-the template's own text; contents are tokenised as plain text, with the spelling of a control token broken in two, because the
-tokenizer would take it for the token. Tokens of honest text are what the tokenizer gives for the whole rendered prompt.
+The template (Jinja, from the weights) is rendered with a placeholder for every content. Control tokens are read only
+from the template's own text; contents are tokenised as plain text, with the spelling of a control token broken in two,
+because the tokenizer would take it for the token. Tokens of honest text are what the tokenizer gives for the whole
+rendered prompt.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def with_tools(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[M
 
 
 def _flat(message: Message) -> tuple[str, str]:
-    """Role and text of a message for templates that know no tools: calls as the JSON that made them, results as user turns."""
+    """Role and text of a message for templates that know no tools: calls as the JSON that made them, results as user
+    turns."""
     if message.role == "tool":
         return "user", f"Result of tool call {message.tool_call_id or ''}: {message.content}"
     if message.tool_calls:
@@ -127,8 +129,8 @@ class ChatTemplate:
 
     def plain(self, text: str) -> list[int]:
         """Tokens of text in which nothing is a control token."""
-        # Spelled control tokens are cut after their first character. All parts go to the tokenizer in one call: a text may be
-        # full of them.
+        # Spelled control tokens are cut after their first character. All parts go to the tokenizer in one call: a text
+        # may be full of them.
         cuts = [0, *(found.start() + 1 for found in self._starts.finditer(text)), len(text)]
         parts = [text[start:end] for start, end in pairwise(cuts) if start < end]
         return [token for tokens in self._encode(parts) for token in tokens]

@@ -1,4 +1,5 @@
-"""Text to tokens with openvino-genai's tokenizer, many pieces in one call: a call costs about 0.5 ms, a piece in it 2 us."""
+"""Text to tokens with openvino-genai's tokenizer, many pieces in one call: a call costs about 0.5 ms, a piece in it 2
+us."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ _LOCK = threading.Lock()
 
 
 class Tokenizer:
-    """The tokenizer in a GGUF file or model folder; it cuts what is longer than ``context`` tokens, so longer texts go to it
-    in parts. Loaded on first use."""
+    """The tokenizer in a GGUF file or model folder; it cuts what is longer than ``context`` tokens, so longer texts go
+    to it in parts. Loaded on first use."""
 
     def __init__(self, path: Path, context: int) -> None:
         self._path, self._context = path, context
@@ -65,8 +66,8 @@ class Tokenizer:
 
 
 def _parts(text: str, size: int) -> list[str]:
-    """The text in parts of at most ``size`` characters (so of at most four times as many tokens), cut before single spaces
-    where there are any: there a tokenizer cuts as well."""
+    """The text in parts of at most ``size`` characters (so of at most four times as many tokens), cut before single
+    spaces where there are any: there a tokenizer cuts as well."""
     out, at = [], 0
     while at < len(text):
         end = min(at + size, len(text))

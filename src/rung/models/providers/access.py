@@ -1,9 +1,9 @@
 """Where a hosted model is asked, and which key goes there.
 
-A model's name may carry an address, and names stand in files that come from anywhere: task files, program folders, settings
-of a project. So a vendor's key goes to that vendor's host alone, over TLS. Another address gets a key only when the person
-says so: in the setting ``keys`` (user file, RUNG_KEYS or a caller, never the project's file), or by the vendor's own variable
-for an address (OPENAI_BASE_URL and its like), which stands in the same environment as the key.
+A model's name may carry an address, and names stand in files that come from anywhere: task files, program folders,
+settings of a project. So a vendor's key goes to that vendor's host alone, over TLS. Another address gets a key only
+when the person says so: in the setting ``keys`` (user file, RUNG_KEYS or a caller, never the project's file), or by the
+vendor's own variable for an address (OPENAI_BASE_URL and its like), which stands in the same environment as the key.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _KEY_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor's API. ``host`` alone gets a key of ``keys``; ``address`` is the variable by which its SDK is told another URL."""
+    """A vendor's API. ``host`` alone gets a key of ``keys``; ``address`` is the variable by which its SDK is told
+    another URL."""
 
     name: str
     host: str
@@ -51,7 +52,8 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """``url`` is empty for the vendor's own address, ``variables`` are where the key is looked for (none: no key is sent).
+    """``url`` is empty for the vendor's own address, ``variables`` are where the key is looked for (none: no key is
+    sent).
 
     ``own``: the vendor's host, or the person's own choice of address; whatever else the SDK takes from the environment
     (organization, project, headers) goes only there. ``required``: without a key nothing is asked.
@@ -86,8 +88,8 @@ class Access:
         return ""
 
     def client_options(self, *, blocking: bool = False) -> dict[str, Any]:
-        """Arguments of an httpx client: no redirect is followed, since it would take the key along, and an address that is
-        not ``own`` gets the headers of the request, and the key's only where there is a key."""
+        """Arguments of an httpx client: no redirect is followed, since it would take the key along, and an address that
+        is not ``own`` gets the headers of the request, and the key's only where there is a key."""
         options: dict[str, Any] = {"follow_redirects": False}
         if not self.own:
             key = self.key(self.url)
@@ -106,8 +108,8 @@ class Access:
 
 
 def find_access(vendor: Vendor, given: str, settings: Settings) -> Access:
-    """Where to ask, for the address in a model's name (empty: none). Raises InputError for an address that cannot be read, or
-    that would send texts over a network in the clear."""
+    """Where to ask, for the address in a model's name (empty: none). Raises InputError for an address that cannot be
+    read, or that would send texts over a network in the clear."""
     chosen = os.environ.get(vendor.address, "").strip()
     if not (given or chosen):
         return Access(vendor, "", vendor.keys)
@@ -123,8 +125,8 @@ def find_access(vendor: Vendor, given: str, settings: Settings) -> Access:
 
 
 def server_key(url: str, variable: str) -> str | None:
-    """The key of a database's server, whose address may stand in a collection's folder: that of ``variable`` for a server on
-    this machine, that of the variable which the setting ``keys`` names for another one; None: no key."""
+    """The key of a database's server, whose address may stand in a collection's folder: that of ``variable`` for a
+    server on this machine, that of the variable which the setting ``keys`` names for another one; None: no key."""
     place = re.sub(r"(?<=://)[^/]*@", "", url)
     name = named_key(place, Settings()) or (variable if is_loopback(place) else "")
     return os.environ.get(name) or None if name else None
@@ -146,8 +148,8 @@ def within(url: str, place: str) -> bool:
 
 
 def check_url(url: str) -> str:
-    """The address as it is asked: scheme and host in lower case, no slash at the end. Raises InputError for one that carries a
-    user or password, or whose host could be read in two ways."""
+    """The address as it is asked: scheme and host in lower case, no slash at the end. Raises InputError for one that
+    carries a user or password, or whose host could be read in two ways."""
     if re.match(r"https?://[^/]*@", url, re.I):
         raise InputError(
             "an address must not carry a user or a password",

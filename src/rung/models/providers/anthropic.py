@@ -1,8 +1,8 @@
 """Anthropic's Claude models, through Anthropic's own SDK: ``anthropic:MODEL``, or ``anthropic:MODEL@URL`` for a proxy.
 
 Written against the SDK's ``messages`` (anthropic 2.12). The key is in ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN,
-or in a profile of the SDK's. Models after Claude 4.6 take no temperature, top_p or top_k, and the SDK no longer names them:
-they are sent to the older models only, and the newer ones decode as they see fit.
+or in a profile of the SDK's. Models after Claude 4.6 take no temperature, top_p or top_k, and the SDK no longer names
+them: they are sent to the older models only, and the newer ones decode as they see fit.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ open_model = AnthropicModel.open
 
 
 def wire_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as the messages API writes them: no system, tool results as blocks of a user turn, turns of one role joined."""
+    """Messages as the messages API writes them: no system, tool results as blocks of a user turn, turns of one role
+    joined."""
     out: list[dict[str, Any]] = []
     for message in messages:
         if message.role == "system":

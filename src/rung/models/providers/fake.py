@@ -1,7 +1,8 @@
-"""A model without a model: instant, deterministic, offline. For tests, dry runs and measuring what the ladder itself costs.
+"""A model without a model: instant, deterministic, offline. For tests, dry runs and measuring what the ladder itself
+costs.
 
-``fake:echo`` answers by repeating the last user message and honours forms, tools, stop texts and length; ``fake:slow`` does
-so after 100 ms; ``fake:down`` never answers. Tests give rules, latency and failures of their own.
+``fake:echo`` answers by repeating the last user message and honours forms, tools, stop texts and length; ``fake:slow``
+does so after 100 ms; ``fake:down`` never answers. Tests give rules, latency and failures of their own.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ CAPABILITIES = Capabilities(
 
 
 class Fake:
-    """``rules``: a function of the request, or texts by a part of the last user message (the first that occurs wins; else
-    echo). ``latency`` is seconds a call. ``failures`` are raised by the first calls in order; None lets a call through.
-    ``capabilities`` with ``local=False`` makes ``wrap`` treat it as hosted. ``calls`` records every request."""
+    """``rules``: a function of the request, or texts by a part of the last user message (the first that occurs wins;
+    else echo). ``latency`` is seconds a call. ``failures`` are raised by the first calls in order; None lets a call
+    through. ``capabilities`` with ``local=False`` makes ``wrap`` treat it as hosted. ``calls`` records every
+    request."""
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""Google's Gemini models, through Google's own SDK (google-genai 3.4): ``google:MODEL``, or ``google:MODEL@URL`` for a proxy.
+"""Google's Gemini models, through Google's own SDK (google-genai 3.4): ``google:MODEL``, or ``google:MODEL@URL`` for a
+proxy.
 
 The key comes from GOOGLE_API_KEY or GEMINI_API_KEY.
 """
@@ -58,8 +59,8 @@ class GoogleModel(Hosted):
                 base_url=self.access.url or f"https://{self.vendor.host}/",
                 timeout=int(self.timeout * 1000),
                 retry_options=types.HttpRetryOptions(attempts=1),
-                # With a transport of its own the SDK keeps to httpx: aiohttp, where it is installed, would follow redirects
-                # with the key, and knows none of these options.
+                # With a transport of its own the SDK keeps to httpx: aiohttp, where it is installed, would follow
+                # redirects with the key, and knows none of these options.
                 async_client_args={**self.access.client_options(), "transport": httpx.AsyncHTTPTransport()},
             ),
         )

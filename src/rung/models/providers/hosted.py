@@ -136,8 +136,8 @@ class Hosted(ABC):
         return self._client
 
     async def ask(self, request: Request, *, stream: bool) -> tuple[Any, Set[str]]:
-        """Send a request, and what came back. What the server refuses by name is left out and it is asked again; the second
-        value is what was left out. Raises a ModelError in the one shape."""
+        """Send a request, and what came back. What the server refuses by name is left out and it is asked again; the
+        second value is what was left out. Raises a ModelError in the one shape."""
         self.refuse(request)
         without = self.refusals.known
         while True:
@@ -209,7 +209,8 @@ class Hosted(ABC):
 
 
 def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
-    """Replies in order, where a failed request is a reply with finish "error"; raises when all failed for one reason."""
+    """Replies in order, where a failed request is a reply with finish "error"; raises when all failed for one
+    reason."""
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, ModelError):
             raise result
@@ -220,8 +221,8 @@ def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
 
 
 def tool_call(id: str, name: str, arguments: str | Mapping[str, Any] | None) -> ToolCall:
-    """A tool call whose arguments came as JSON text or as an object. Text that is not a JSON object is kept under ``_raw``,
-    so that the caller's schema check refuses it and the model can be told."""
+    """A tool call whose arguments came as JSON text or as an object. Text that is not a JSON object is kept under
+    ``_raw``, so that the caller's schema check refuses it and the model can be told."""
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments or "{}")

@@ -1,7 +1,8 @@
 """Any server that speaks the OpenAI chat completions API, through OpenAI's own SDK.
 
-``openai:MODEL`` asks OpenAI (or ``OPENAI_BASE_URL``); ``openai:MODEL@http://127.0.0.1:8000/v1`` asks that address: vLLM,
-llama.cpp, Ollama and others. Written against the SDK's ``chat.completions`` (openai 3.54) and OpenAI's API reference.
+``openai:MODEL`` asks OpenAI (or ``OPENAI_BASE_URL``); ``openai:MODEL@http://127.0.0.1:8000/v1`` asks that address:
+vLLM, llama.cpp, Ollama and others. Written against the SDK's ``chat.completions`` (openai 3.54) and OpenAI's API
+reference.
 """
 
 from __future__ import annotations

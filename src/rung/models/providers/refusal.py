@@ -2,8 +2,9 @@
 
 The latter are left out or renamed, asked again, and remembered for the model.
 
-Servers that speak one vendor's API differ in what they take (a JSON schema, a seed, a temperature other than 1). They say so
-with status 400 or 422 and the parameter's name; a value out of its range, or a prompt that is too long, is no such refusal.
+Servers that speak one vendor's API differ in what they take (a JSON schema, a seed, a temperature other than 1). They
+say so with status 400 or 422 and the parameter's name; a value out of its range, or a prompt that is too long, is no
+such refusal.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ _VALUE = re.compile(
 
 
 class Refusals:
-    """What a model has refused. ``spellings`` are the patterns by which an error names what is sent, beside its own name."""
+    """What a model has refused. ``spellings`` are the patterns by which an error names what is sent, beside its own
+    name."""
 
     def __init__(self, model: str, spellings: Mapping[str, str] | None = None) -> None:
         self.model = model
@@ -84,7 +86,8 @@ _OVERFLOW = re.compile(
 
 
 class ProviderErrors:
-    """The errors of one model's provider in the one shape: a ModelError with the provider's own words and what to type."""
+    """The errors of one model's provider in the one shape: a ModelError with the provider's own words and what to
+    type."""
 
     def __init__(self, name: str, access: Access, timeout: float) -> None:
         self.name, self.access, self.timeout = name, access, timeout

@@ -1,8 +1,9 @@
 """What is weak in a prompt, found without a model: each finding has a rule, a place, a reason and a rewrite to try.
 
-The rules are those that prompt guides agree on (say what, how much, in which form; one instruction must not undo another;
-data apart from instructions; examples that show what is asked); their words stand in ``rules.yaml``. They are heuristics over
-English text: a finding is a hint to look, and the score is only as good as its measured relation to accuracy.
+The rules are those that prompt guides agree on (say what, how much, in which form; one instruction must not undo
+another; data apart from instructions; examples that show what is asked); their words stand in ``rules.yaml``. They are
+heuristics over English text: a finding is a hint to look, and the score is only as good as its measured relation to
+accuracy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from rung.prompts.template.template import Template, split
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``line`` and ``column`` count from 1, ``start`` and ``end`` are offsets in characters into the text that was read."""
+    """``line`` and ``column`` count from 1, ``start`` and ``end`` are offsets in characters into the text that was
+    read."""
 
     rule: str
     level: Level
@@ -79,7 +81,8 @@ def lint_template(template: Template, raw: str, labels: Sequence[str] = ()) -> L
 
 
 def lint_task(task: Task, raw: str) -> LintReport:
-    """A task's instruction, constraints and persona; ``raw`` is the task file's text. Its answer's form is stated by rung."""
+    """A task's instruction, constraints and persona; ``raw`` is the task file's text. Its answer's form is stated by
+    rung."""
     labels = task.form.labels if task.form.kind == "labels" else ()
     notes = [PromptPiece("note", note) for note in task.label_notes.values()]
     pieces = [*_pieces(Prompt.whole(task).drop("format")), *notes]

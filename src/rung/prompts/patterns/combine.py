@@ -1,8 +1,8 @@
 """Patterns put together by their names, in any order: ``persona+few-shot+cot``; and what each of them contributes.
 
-A combination is one PromptProgram wherever its parts are parts of one prompt; ``react`` and ``output-template`` replace it;
-``refine`` and ``verify`` go around it, the question first and the answer last, whatever the order they are named in.
-A factorial run asks all 2^k combinations of k factors and prints each one's main effect (Fisher 1935).
+A combination is one PromptProgram wherever its parts are parts of one prompt; ``react`` and ``output-template`` replace
+it; ``refine`` and ``verify`` go around it, the question first and the answer last, whatever the order they are named
+in. A factorial run asks all 2^k combinations of k factors and prints each one's main effect (Fisher 1935).
 """
 
 from __future__ import annotations
@@ -224,7 +224,8 @@ class Cell:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What a factor adds, the mean over all settings of the others; two factors: how much more they add together than
-    each by itself (half the difference of their effects). ``p`` is corrected for all effects of its kind (Holm 1979)."""
+    each by itself (half the difference of their effects). ``p`` is corrected for all effects of its kind (Holm
+    1979)."""
 
     factors: tuple[str, ...]
     difference: Difference
@@ -243,8 +244,8 @@ class Factorial:
 async def factorial(task: Task, factors: Sequence[str], context: Context, examples: Sequence[Example]) -> Factorial:
     """Ask every combination of ``factors`` over the same ``examples`` and estimate their effects, item by item.
 
-    The effects are of the task's first metric that is a mean of items' values. Raises InputError for fewer than one or more
-    than six factors, factors that do not fit or exclude each other, or no such metric or example.
+    The effects are of the task's first metric that is a mean of items' values. Raises InputError for fewer than one or
+    more than six factors, factors that do not fit or exclude each other, or no such metric or example.
     """
     names = [str(piece) for factor in factors for piece in read(factor)]
     if not 1 <= len(names) <= 6 or not examples:

@@ -17,8 +17,8 @@ from rung.prompts.template.prompt import PARTS, Part, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One part taken out: the metric without it, the difference it makes (whole minus without; p corrected over the parts
-    by Holm), and the tokens an answer that it costs."""
+    """One part taken out: the metric without it, the difference it makes (whole minus without; p corrected over the
+    parts by Holm), and the tokens an answer that it costs."""
 
     part: Part
     value: float

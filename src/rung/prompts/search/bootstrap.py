@@ -1,8 +1,9 @@
 """Few-shot improvement by search: swap shots, keep only what wins on dev.
 
-In the spirit of DSPy's bootstrap with random search (Khattab et al. 2023, arXiv:2310.03714), but greedy and with a test: a
-swap is kept when the paired test over one half of dev says that it is better, else it is reverted. At the end the found
-shots must be at least as good as the first ones on the other half, which the search never saw; else all is reverted.
+In the spirit of DSPy's bootstrap with random search (Khattab et al. 2023, arXiv:2310.03714), but greedy and with a
+test: a swap is kept when the paired test over one half of dev says that it is better, else it is reverted. At the end
+the found shots must be at least as good as the first ones on the other half, which the search never saw; else all is
+reverted.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ LOG = "swaps.jsonl"
 class Bootstrap:
     """Few-shot whose ``k`` examples are improved by swaps that win a paired test on dev; at most ``trials`` swaps.
 
-    ``alpha``: a swap is kept when its one-sided p is at most this. ``dev``: examples used at most, half to search on and half
-    to confirm. The search costs (trials + 1) answers to each of the first half and two to each of the second.
+    ``alpha``: a swap is kept when its one-sided p is at most this. ``dev``: examples used at most, half to search on
+    and half to confirm. The search costs (trials + 1) answers to each of the first half and two to each of the second.
     """
 
     traits: ClassVar[Traits] = Traits(optional=True)

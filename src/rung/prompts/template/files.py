@@ -68,7 +68,8 @@ def read(text: str, format: FileFormat = "rung", *, file: str = "") -> Template:
 
 
 def _front_matter(source: str, file: str) -> Any:
-    """The YAML between the lines ``---``. Aliases are refused: a few lines of them stand for more text than fits anywhere."""
+    """The YAML between the lines ``---``. Aliases are refused: a few lines of them stand for more text than fits
+    anywhere."""
     import yaml
 
     try:

@@ -54,7 +54,8 @@ class FoundTemplate:
 def find(use: str, store: PromptShelf | None = None, folder: Path | None = None) -> FoundTemplate:
     """The template that ``use`` names: a file, or a saved name with or without ``@VERSION``; found good.
 
-    A relative file is looked for in ``folder``, then where the user is. Raises InputError: no such template, a mistake in it or in a root, roots in a ring.
+    A relative file is looked for in ``folder``, then where the user is. Raises InputError: no such template, a mistake
+    in it or in a root, roots in a ring.
     """
     folder = folder or Path()
     here = Path(use).is_file() and not (folder / use).is_file()

@@ -1,4 +1,5 @@
-"""A prompt as other programs take it: text, OpenAI messages, a Python function. All say byte for byte what was scored."""
+"""A prompt as other programs take it: text, OpenAI messages, a Python function. All say byte for byte what was
+scored."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Prompty files (prompty.ai): turns as ``user:`` lines and Jinja2. Front matter that means nothing here travels along and is
-written again."""
+"""Prompty files (prompty.ai): turns as ``user:`` lines and Jinja2. Front matter that means nothing here travels along
+and is written again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _TYPES: Mapping[str, Kind] = {
 
 
 def read_variables(given: Any, file: str) -> tuple[Variable, ...]:
-    """``{name: kind}`` or ``{name: {type, default, required, description, trusted}}``, or a list of the latter with names."""
+    """``{name: kind}`` or ``{name: {type, default, required, description, trusted}}``, or a list of the latter with
+    names."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         named: dict[str, Any] = {}
         for item in given:
@@ -89,7 +90,8 @@ def _type(value: Any) -> str:
 
 
 def _with_turns(body: str) -> str:
-    """The body with its first text, which stands before any mark, as a system turn. A body without marks is the user's turn."""
+    """The body with its first text, which stands before any mark, as a system turn. A body without marks is the user's
+    turn."""
     first = TURN.search(body)
     if first is None:
         return f"user:\n{body.strip(chr(13) + chr(10))}"

@@ -1,7 +1,8 @@
 """Prompts as text: chat messages, plain text, bracketed segments, Markdown, XML.
 
-A prompt is compiled once into (literal, slot) pairs; an input then costs one join. What a user or a data set wrote (input,
-context, the texts of examples) is data: it only ever fills a slot, escaped so that it cannot end the slot's own section.
+A prompt is compiled once into (literal, slot) pairs; an input then costs one join. What a user or a data set wrote
+(input, context, the texts of examples) is data: it only ever fills a slot, escaped so that it cannot end the slot's own
+section.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ def style_of(name: str) -> Style:
 def guard(around: str) -> Callable[[str], str]:
     """An escape for data inside the text ``around`` it, which changes nothing in data that does not imitate that text.
 
-    A value one of whose later lines begins like a line of ``around`` (a label with its colon, a heading, a rule, a fence) is
-    moved in by four spaces; tags and bracketed names that occur in ``around`` lose their bracket, quotation fences
-    (three backticks, tildes or quotes) are taken apart.
+    A value one of whose later lines begins like a line of ``around`` (a label with its colon, a heading, a rule, a
+    fence) is moved in by four spaces; tags and bracketed names that occur in ``around`` lose their bracket, quotation
+    fences (three backticks, tildes or quotes) are taken apart.
     """
     labels = {" ".join(found[1].split()).casefold() for found in _LABEL.finditer(around)}
     leads = {found[1] for found in _LEAD.finditer(around)}
@@ -108,7 +109,8 @@ def unbracket(text: str) -> str:
 
 
 def fence(text: str) -> str:
-    """The text between fences longer than any run of backticks in it (CommonMark 0.31, section 4.5): nothing is changed."""
+    """The text between fences longer than any run of backticks in it (CommonMark 0.31, section 4.5): nothing is
+    changed."""
     marks = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0))
     return f"{marks}text\n{text}\n{marks}"
 
@@ -358,8 +360,8 @@ def _turns(input: Input, output: str) -> tuple[Message, Message]:
 
 
 def turn_text(input: Input | str) -> str:
-    """The input as a chat turn: as ``core.types.text_of``, save that a value one of whose later lines begins like a field
-    (``name:``) is moved in, so that no field can be forged by what stands in another."""
+    """The input as a chat turn: as ``core.types.text_of``, save that a value one of whose later lines begins like a
+    field (``name:``) is moved in, so that no field can be forged by what stands in another."""
     if isinstance(input, str):
         return input
     if len(input) == 1:

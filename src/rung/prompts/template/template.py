@@ -1,7 +1,7 @@
 """Prompt templates: typed variables, parts or turns written in Jinja2, a root to inherit from.
 
-A template is checked when it is read (every variable declared, nothing that the sandbox refuses) and its values are checked
-before anything is rendered, so that a missing variable fails before any call.
+A template is checked when it is read (every variable declared, nothing that the sandbox refuses) and its values are
+checked before anything is rendered, so that a missing variable fails before any call.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Kind = Literal["string", "integer", "number", "boolean", "list", "object"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 TURN = re.compile(r"(?mi)^[ \t]*(?:#[ \t]*)?(system|user|assistant)[ \t]*:[ \t]*$")
-"""A line that begins a turn, as in Prompty. It is looked for in the source, never in what was rendered: a value that holds
-such a line begins nothing."""
+"""A line that begins a turn, as in Prompty. It is looked for in the source, never in what was rendered: a value that
+holds such a line begins nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ def _read_text(kind: Kind, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt with variables. It has ``parts`` (whose texts are Jinja2), or a ``body`` of turns that may write the parts as
-    ``{{ parts.persona }}`` or ``{{ parts.system }}`` (all of them).
+    """A prompt with variables. It has ``parts`` (whose texts are Jinja2), or a ``body`` of turns that may write the
+    parts as ``{{ parts.persona }}`` or ``{{ parts.system }}`` (all of them).
 
-    Without a body, the variables that no part mentions are the input and make the last user turn. ``root`` names the template
-    that this one inherits: its variables, its body if this has none, its parts where this has none, less ``drop``.
-    ``style`` is the rendering; empty inherits (chat at the root). ``extra`` is front matter that travels along.
-    ``origin`` is set on a flat template: the hash of what was written, roots included.
+    Without a body, the variables that no part mentions are the input and make the last user turn. ``root`` names the
+    template that this one inherits: its variables, its body if this has none, its parts where this has none, less
+    ``drop``. ``style`` is the rendering; empty inherits (chat at the root). ``extra`` is front matter that travels
+    along. ``origin`` is set on a flat template: the hash of what was written, roots included.
     """
 
     name: str
@@ -107,7 +107,8 @@ class Template:
     origin: str = ""
 
     def hash(self, root: str = "") -> str:
-        """The content's hash; ``root`` is the hash of the root that is inherited, so that it covers all that is said."""
+        """The content's hash; ``root`` is the hash of the root that is inherited, so that it covers all that is
+        said."""
         variables = [encode(variable) for variable in self.variables]
         return digest([encode(self.parts), self.body, variables, list(self.drop), self.style, root])
 
@@ -156,8 +157,8 @@ class Template:
         return tuple(variable.name for variable in self.variables if variable.required and variable.default is None)
 
     def check(self, file: str = "") -> Template:
-        """This (flat) template, found good. Raises InputError: a variable that is not declared, a part that would be lost,
-        something the sandbox refuses, no text at all."""
+        """This (flat) template, found good. Raises InputError: a variable that is not declared, a part that would be
+        lost, something the sandbox refuses, no text at all."""
         where = file or self.name or None
         known = {variable.name for variable in self.variables}
         if self.style:
@@ -304,7 +305,8 @@ def _literals(text: str) -> str:
 
 
 class CompiledTemplate:
-    """A template made ready: what does not depend on the input is rendered once, for as long as the other values stay."""
+    """A template made ready: what does not depend on the input is rendered once, for as long as the other values
+    stay."""
 
     def __init__(self, template: Template) -> None:
         self.template = template
@@ -380,8 +382,8 @@ def compiled(template: Template) -> CompiledTemplate:
 def slots(template: Template, fields: Sequence[str]) -> list[tuple[Role, Pairs]]:
     """The template's messages as (literal, slot) pairs, for inputs of ``fields``.
 
-    Raises InputError when a field is no text, or stands in a condition, a loop or a filter: the messages are then no fixed
-    text with slots.
+    Raises InputError when a field is no text, or stands in a condition, a loop or a filter: the messages are then no
+    fixed text with slots.
     """
     for label, text in sources(template):
         for name in fields:

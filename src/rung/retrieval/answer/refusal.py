@@ -2,8 +2,8 @@
 
 A logistic model over four numbers that mean the same in every collection. Its default weights were fitted on 150
 questions of XQuAD and 150 of COVID-QA: as they are, with their document taken away, and asked of the other set's
-documents (``bench/rag.py``, figures in docs/results); ``RefusalModel.fit`` fits it to questions of one's own. How far the
-passages say the answer was tried as a fifth number and told nothing more.
+documents (``bench/rag.py``, figures in docs/results); ``RefusalModel.fit`` fits it to questions of one's own. How far
+the passages say the answer was tried as a fifth number and told nothing more.
 """
 
 from __future__ import annotations

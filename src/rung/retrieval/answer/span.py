@@ -124,7 +124,8 @@ def candidates(question: str, hits: Sequence[Hit], *, read: int = 6, limit: int 
 
 
 def _phrases(text: str, sentence: Span) -> list[Span]:
-    """Runs between small words and punctuation, neighbours joined; names and numbers inside them; the last word alone."""
+    """Runs between small words and punctuation, neighbours joined; names and numbers inside them; the last word
+    alone."""
     runs: list[list[Span]] = []
     borders: set[int] = set()  # runs that none before them is joined with
     fresh = True

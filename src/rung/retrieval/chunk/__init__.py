@@ -251,7 +251,8 @@ def _pieces(text: str, start: int, end: int, limit: int) -> Iterator[_Piece]:
 
 
 def _lines(text: str, block: Span, limit: int) -> Iterator[_Piece]:
-    """Lines, without their breaks (code's indentation belongs to it); those longer than ``limit`` words in windows of words."""
+    """Lines, without their breaks (code's indentation belongs to it); those longer than ``limit`` words in windows of
+    words."""
     lines = (trim(text, start, stop) for start, stop in pairwise((block.start, *_ends(text, block))))
     return _fitting(text, filter(None, lines), limit)
 
@@ -289,7 +290,8 @@ def _windows(text: str, start: int, end: int, size: int, overlap: int) -> Iterat
 
 
 def _packed(pieces: Iterable[_Piece], limit: int, overlap: int) -> Iterator[Span]:
-    """As many pieces together as fit in ``limit`` words; the next begins with the last ones of up to ``overlap`` words."""
+    """As many pieces together as fit in ``limit`` words; the next begins with the last ones of up to ``overlap``
+    words."""
     held: list[_Piece] = []
     total = 0
     for piece in pieces:

@@ -148,7 +148,8 @@ class Collection:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder the vectors were made with. Raises InputError when it is another one by now, or there is none."""
+        """The embedder the vectors were made with. Raises InputError when it is another one by now, or there is
+        none."""
         return self.origin.embedder
 
     def add(self, documents: Iterable[Document]) -> Built:
@@ -179,7 +180,8 @@ class Collection:
         alone.
 
         Every transaction holds whole documents, so a killed build goes on where it was: run it again. What cannot be
-        read or taken in is in ``problems``. A power cut may cost the last transactions; once it has returned, all is on the disk.
+        read or taken in is in ``problems``. A power cut may cost the last transactions; once it has returned, all is on
+        the disk.
 
         Raises InputError for a path that does not exist, StoreError when another process writes or the disk is full
         (what was written before stays).

@@ -29,7 +29,8 @@ _HEADER = 4096
 _BLOCK = 64
 _FIRST, _LARGEST = 1024, 65536
 _DENSE = 0.3
-"""A filter that lets through more of the rows than this is answered by comparing all of them: gathering costs a copy."""
+"""A filter that lets through more of the rows than this is answered by comparing all of them: gathering costs a
+copy."""
 _SCORES = 8_000_000
 """Scores of several queries that are held at once: 32 MB."""
 

@@ -156,7 +156,8 @@ class PostingsView:
 
 
 class SegmentList:
-    """All segments of an index. ``frequency``: by term, the live texts that have it; ``dead``: by row, whether it was deleted."""
+    """All segments of an index. ``frequency``: by term, the live texts that have it; ``dead``: by row, whether it was
+    deleted."""
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []

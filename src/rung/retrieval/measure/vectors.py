@@ -164,7 +164,8 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_sections(path: Path) -> dict[str, list[tuple[str, ...]]]:
-    """A file of Google's analogy form: ``: section`` lines, then lines of words (four a line: analogies; two: pairs)."""
+    """A file of Google's analogy form: ``: section`` lines, then lines of words (four a line: analogies; two:
+    pairs)."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     name, width = "", 0
     for number, line in enumerate(read_lines(path), 1):
@@ -360,8 +361,8 @@ class Aligned:
 def align(
     source: Space, target: Space, pairs: Sequence[tuple[str, str]], *, held: float = 0.3, seed: int = 0
 ) -> tuple[Floats, Aligned]:
-    """The orthogonal matrix that turns source vectors onto their translations (foundations/words/procrustes.py), fitted on part
-    of the lexicon and measured on the source words held out.
+    """The orthogonal matrix that turns source vectors onto their translations (foundations/words/procrustes.py), fitted
+    on part of the lexicon and measured on the source words held out.
 
     A word with several translations is right with any. ``unaligned`` is precision@1 without the matrix (nan where the
     spaces have different dimensions). Returns the matrix of shape (source dimensions, target dimensions). Raises

@@ -45,9 +45,9 @@ def way_of(name: str) -> Way:
 async def expand(model: Model, question: str, way: Way, *, repeat: int = 0) -> Expanded:
     """The queries for ``question``.
 
-    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.checking.refine). ``sub-questions``: the
-    parts of it. ``hypothetical``: a made-up answer, which lies nearer to the true one than the question does (HyDE; Gao
-    et al. 2022, arXiv:2212.10496). A model that fails leaves the question alone.
+    ``rewrite``: the question put better (White et al. 2023; see rung.prompts.patterns.checking.refine).
+    ``sub-questions``: the parts of it. ``hypothetical``: a made-up answer, which lies nearer to the true one than the
+    question does (HyDE; Gao et al. 2022, arXiv:2212.10496). A model that fails leaves the question alone.
     """
     if way == "":
         return Expanded((question,))

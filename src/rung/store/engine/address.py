@@ -39,7 +39,8 @@ def shown(url: URL) -> str:
 
 def make_private(path: Path) -> None:
     """Make the store's file, and its folder where that is new or rung's own, readable by their owner alone: answers and
-    recorded requests lie in it. SQLite gives the files beside it the same rights. What is there already stays as it is."""
+    recorded requests lie in it. SQLite gives the files beside it the same rights. What is there already stays as it
+    is."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         if path.parent.name == ".rung":  # made by another verb, which keeps nothing private

@@ -1,7 +1,8 @@
-"""An encrypted store: SQLCipher in the place of SQLite, under a key from the environment. Postgres and files beside the store are not.
+"""An encrypted store: SQLCipher in the place of SQLite, under a key from the environment. Postgres and files beside the
+store are not.
 
-The key is 32 random bytes, written as 64 hexadecimal digits, in RUNG_STORE_KEY or in the file that RUNG_STORE_KEY_FILE names. Whoever
-loses it has lost the store.
+The key is 32 random bytes, written as 64 hexadecimal digits, in RUNG_STORE_KEY or in the file that RUNG_STORE_KEY_FILE
+names. Whoever loses it has lost the store.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def is_plain(file: Path) -> bool | None:
 
 
 def convert(file: Path, old: str, new: str) -> None:
-    """Write the store in ``file`` anew under the key ``new`` in the place of ``old`` (empty: plain). Nobody else may use it meanwhile.
+    """Write the store in ``file`` anew under the key ``new`` in the place of ``old`` (empty: plain). Nobody else may
+    use it meanwhile.
 
     Raises StoreError when it is in use or the key is wrong; the file is then as it was.
     """

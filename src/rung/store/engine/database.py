@@ -1,4 +1,5 @@
-"""The database under every table: connections, one transaction at a time, the journal, migrations. SQLite and Postgres alike."""
+"""The database under every table: connections, one transaction at a time, the journal, migrations. SQLite and Postgres
+alike."""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ class StoreDatabase:
         return self._attempt(once)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """What ``work`` returns, in one transaction that is durable when this returns. Raises StoreError; nothing is written then."""
+        """What ``work`` returns, in one transaction that is durable when this returns. Raises StoreError; nothing is
+        written then."""
 
         def once() -> T:
             with self._writing, self.pool.connect().execution_options(rung_write=True) as link, link.begin():
@@ -115,8 +117,9 @@ class StoreDatabase:
             link.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK & 0x7FFFFFFF, sa.func.hashtext(key))))
 
     def truncate_log(self, *, vacuum: bool = False) -> None:
-        """SQLite: write the log back into the file and empty it, so that what was deleted does not live on in it; ``vacuum``
-        gives the freed pages back to the disk. Left for another day when others are at work or space is short."""
+        """SQLite: write the log back into the file and empty it, so that what was deleted does not live on in it;
+        ``vacuum`` gives the freed pages back to the disk. Left for another day when others are at work or space is
+        short."""
         if not self.lite:
             return
         try:
@@ -148,7 +151,8 @@ class StoreDatabase:
     # ------------------------------------------------------------ opening
 
     def migrate(self) -> None:
-        """Bring the schema up to date, under a lock that other processes wait for. ``open_store`` has done it already."""
+        """Bring the schema up to date, under a lock that other processes wait for. ``open_store`` has done it
+        already."""
         if self.lite:
             try:
                 make_private(Path(cast(str, self.url.database)))
@@ -224,7 +228,8 @@ class StoreDatabase:
 
     def _open_postgres(self) -> sa.Engine:
         require("psycopg", "postgres", "a Postgres store")
-        # Tables name the condition of a partial index once, for SQLite: to name it for Postgres loads its dialect (60 ms, 6 MB).
+        # Tables name the condition of a partial index once, for SQLite: to name it for Postgres loads its dialect (60
+        # ms, 6 MB).
         for index in (index for table in metadata.tables.values() for index in table.indexes):
             if (where := index.dialect_options["sqlite"]["where"]) is not None:
                 index.dialect_options["postgresql"]["where"] = where

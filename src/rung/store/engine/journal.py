@@ -1,9 +1,10 @@
-"""Group commit: rows of all concurrent callers go to disk in one transaction, by one thread, and each caller is answered when
-its own are durable.
+"""Group commit: rows of all concurrent callers go to disk in one transaction, by one thread, and each caller is
+answered when its own are durable.
 
-The thread is woken at the end of the event loop's turn in which the first row came, takes all there is, and whatever arrives
-while it commits makes the next batch. So a lone caller waits for one commit and nothing else, and ten thousand callers share
-a handful of them. What nobody waits for (book-keeping, served requests) goes with the next rows, or after IDLE seconds.
+The thread is woken at the end of the event loop's turn in which the first row came, takes all there is, and whatever
+arrives while it commits makes the next batch. So a lone caller waits for one commit and nothing else, and ten thousand
+callers share a handful of them. What nobody waits for (book-keeping, served requests) goes with the next rows, or after
+IDLE seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ logger = logging.getLogger("rung.store")
 
 
 class Channel:
-    """Rows of one kind on their way to the database: ``write`` puts those of one transaction there, whoever they are from.
+    """Rows of one kind on their way to the database: ``write`` puts those of one transaction there, whoever they are
+    from.
 
     Two processes that lock the same rows in different orders would deadlock Postgres, so ``write`` sorts them by key.
     """
@@ -53,15 +55,16 @@ class Channel:
         await self._journal.record(self, rows)
 
     def note(self, row: Any, *, size: int = 0) -> bool:
-        """Queue a row that nobody waits for: it goes with the next rows, or after IDLE seconds, and is lost (False: it is already,
-        the queue is full) rather than ever failing a caller or making one wait. ``size``: characters of it that matter to memory;
-        the loss of such rows is logged."""
+        """Queue a row that nobody waits for: it goes with the next rows, or after IDLE seconds, and is lost (False: it
+        is already, the queue is full) rather than ever failing a caller or making one wait. ``size``: characters of it
+        that matter to memory; the loss of such rows is logged."""
         return self._journal.note(self, row, size)
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes. ``noted`` is how many of its rows nobody waits for whose loss is to be logged, by channel."""
+    """What one transaction writes. ``noted`` is how many of its rows nobody waits for whose loss is to be logged, by
+    channel."""
 
     rows: dict[Channel, list[Any]] = field(default_factory=dict)
     noted: Counter[str] = field(default_factory=Counter)

@@ -25,8 +25,8 @@ N = TypeVar("N", bound=Named)
 
 
 def pick(found: Sequence[N], wanted: str, many: str) -> N | None:
-    """Of ``found``, whose ids begin with ``wanted``, the one that is meant; None where there is none. Raises InputError for several;
-    ``many`` is what they are called."""
+    """Of ``found``, whose ids begin with ``wanted``, the one that is meant; None where there is none. Raises InputError
+    for several; ``many`` is what they are called."""
     exact = [one for one in found if one.id == wanted]
     if exact or len(found) == 1:
         return (exact or found)[0]

@@ -34,7 +34,8 @@ batches = Table(
     Column("changed", Double, nullable=False),
     Index("batches_status", "status"),
 )
-"""``payload`` is the batch as the protocol shows it (JSON), ``owner`` the process that works on it (JSON, empty: none)."""
+"""``payload`` is the batch as the protocol shows it (JSON), ``owner`` the process that works on it (JSON, empty:
+none)."""
 
 
 @dataclass(frozen=True, slots=True)

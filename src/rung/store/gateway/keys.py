@@ -31,7 +31,8 @@ keys = Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key that was issued. ``replaces`` is the key that it was made for instead, empty for none; times are Unix seconds."""
+    """A key that was issued. ``replaces`` is the key that it was made for instead, empty for none; times are Unix
+    seconds."""
 
     id: str
     hash: str

@@ -1,4 +1,5 @@
-"""Results by key: what a batch's line, a broker's message or a table's row was answered with, so that none is asked twice."""
+"""Results by key: what a batch's line, a broker's message or a table's row was answered with, so that none is asked
+twice."""
 
 from __future__ import annotations
 

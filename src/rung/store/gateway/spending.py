@@ -1,7 +1,7 @@
 """What callers spend of their limits, in windows of time, by all processes that serve them.
 
-A process leases a slice of a limit and spends it in memory; the rows say what each process has used and what it still holds. So
-the sum of both never exceeds the limit, whoever asks when. What a process held that has died is free again.
+A process leases a slice of a limit and spends it in memory; the rows say what each process has used and what it still
+holds. So the sum of both never exceeds the limit, whoever asks when. What a process held that has died is free again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class SpendingTable:
         return self._database.write(work)
 
     def settle(self, changes: Sequence[tuple[str, int, float, float]]) -> None:
-        """Note of each (account, window) how much more was used, and by how much what this process holds has changed."""
+        """Note of each (account, window) how much more was used, and by how much what this process holds has
+        changed."""
 
         def work(link: sa.Connection) -> None:
             for account, window, used, held in sorted(changes):

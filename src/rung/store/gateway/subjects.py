@@ -1,4 +1,5 @@
-"""Whom served requests, kept answers and results are about: a keyed hash, by which all of somebody can be found and deleted."""
+"""Whom served requests, kept answers and results are about: a keyed hash, by which all of somebody can be found and
+deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _SCOPE = "subjects"
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was (or would be) deleted: ids of served requests, numbers of kept answers, of results and of what was said of answers."""
+    """What was (or would be) deleted: ids of served requests, numbers of kept answers, of results and of what was said
+    of answers."""
 
     served: tuple[str, ...] = ()
     responses: int = 0
@@ -50,7 +52,8 @@ class SubjectTable:
         return hmac.new(self._secret, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def forget(self, subject: str, *, dry: bool = False) -> Forgotten:
-        """Delete all that is about ``subject``, in SQLite from the file's free pages too; with ``dry`` only count it."""
+        """Delete all that is about ``subject``, in SQLite from the file's free pages too; with ``dry`` only count
+        it."""
         mark = self.mark(subject)
         tables = (served, responses, results)
 

@@ -1,4 +1,5 @@
-"""Migrations: to change the schema, edit the table in its file and add one file ``versions/NNNN_what.py``; nothing else.
+"""Migrations: to change the schema, edit the table in its file and add one file ``versions/NNNN_what.py``; nothing
+else.
 
 They are linear and go forward only: ``revision`` is the file's four digits, ``down_revision`` the digits before it.
 """

@@ -64,7 +64,8 @@ class StoredOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ArmTally:
-    """One arm so far: answers given, answers scored and their mean, callers that count in the test and the sum of their scores."""
+    """One arm so far: answers given, answers scored and their mean, callers that count in the test and the sum of their
+    scores."""
 
     answers: int = 0
     scored: int = 0
@@ -118,7 +119,8 @@ class ABTestTable:
         return self._database.write(add)
 
     def score_outcome(self, test: str, id: str, score: float) -> StoredOutcome | None:
-        """Note what came back about a response; a score that is there already stays. None: no such response in that test."""
+        """Note what came back about a response; a score that is there already stays. None: no such response in that
+        test."""
         query = sa.select(*outcomes.columns).where(outcomes.c.id == plain(id), outcomes.c.split == plain(test))
 
         def update(link: sa.Connection) -> StoredOutcome | None:

@@ -1,4 +1,5 @@
-"""Who allowed what to be used, and which rules were waived for it: rows that follow from one another, so that none can be changed."""
+"""Who allowed what to be used, and which rules were waived for it: rows that follow from one another, so that none can
+be changed."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ approvals = Table(
     Column("created", Double, nullable=False),
     Column("chain", Text, nullable=False),
 )
-"""``artifact`` is a content hash; ``verdict`` approve, waive (the ``gate``, ``until`` then) or revoke. ``chain`` is the digest of the row
-and of the chain before it."""
+"""``artifact`` is a content hash; ``verdict`` approve, waive (the ``gate``, ``until`` then) or revoke. ``chain`` is the
+digest of the row and of the chain before it."""
 
 
 @dataclass(frozen=True, slots=True)

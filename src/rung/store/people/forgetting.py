@@ -32,9 +32,10 @@ class Erased:
 
 
 def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None) -> Erased:
-    """Delete items of a user and black their words out wherever they stand: in the events they came from and in whatever was made of
-    them. The chain of such an episode is made anew, its other events stay as they are. None: all items, and the user's episodes
-    whole. Then the freed pages are written over (SQLite), so that the file does not hold the words either.
+    """Delete items of a user and black their words out wherever they stand: in the events they came from and in
+    whatever was made of them. The chain of such an episode is made anew, its other events stay as they are. None: all
+    items, and the user's episodes whole. Then the freed pages are written over (SQLite), so that the file does not hold
+    the words either.
 
     Raises StoreError, and nothing is forgotten, where the store cannot be written.
     """
@@ -60,7 +61,8 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
 
 
 def forget_trace(database: StoreDatabase, id: str) -> int:
-    """Delete a served request with what was said of it, or an episode; in SQLite from the file's free pages too. How many rows."""
+    """Delete a served request with what was said of it, or an episode; in SQLite from the file's free pages too. How
+    many rows."""
 
     def work(link: sa.Connection) -> int:
         if database.lite:

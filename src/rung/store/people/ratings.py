@@ -26,13 +26,14 @@ ratings = Table(
     Column("seed", BigInteger, nullable=False),
     Column("created", Double, nullable=False),
 )
-"""``left`` is the rung that stood on the left, ``verdict`` what was pressed: left, right, tie or bad. ``seed`` is that of the
-order."""
+"""``left`` is the rung that stood on the left, ``verdict`` what was pressed: left, right, tie or bad. ``seed`` is that
+of the order."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRating:
-    """A verdict on two rungs' answers. ``one`` and ``other`` in the order of their names; ``verdict``: left, right, tie, bad."""
+    """A verdict on two rungs' answers. ``one`` and ``other`` in the order of their names; ``verdict``: left, right,
+    tie, bad."""
 
     run: str
     rater: str

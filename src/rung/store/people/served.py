@@ -35,7 +35,8 @@ served = Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredServed:
-    """A request that was served; ``payload`` is JSON text. ``score`` (0..1) and ``correction`` came back about it at ``changed``."""
+    """A request that was served; ``payload`` is JSON text. ``score`` (0..1) and ``correction`` came back about it at
+    ``changed``."""
 
     id: str
     model: str
@@ -57,7 +58,8 @@ class ServedTable:
         self._rows = database.journal.channel("served requests", self._write)
 
     def note(self, id: str, model: str, payload: str, subject: str = "") -> bool:
-        """Queue a served request; it is on disk within about half a second. False: the queue is full, it is left out."""
+        """Queue a served request; it is on disk within about half a second. False: the queue is full, it is left
+        out."""
         row = {
             "id": plain(id),
             "model": plain(model),
@@ -73,7 +75,8 @@ class ServedTable:
         return StoredServed(**found[0]._mapping) if found else None
 
     def judge(self, id: str, *, score: float | None = None, correction: str | None = None) -> StoredServed | None:
-        """Note what came back about a served request; what is given replaces what was there. None: no such request is on disk."""
+        """Note what came back about a served request; what is given replaces what was there. None: no such request is
+        on disk."""
         values: dict[str, Any] = {"changed": time.time()}
         if score is not None:
             values["score"] = score
@@ -116,7 +119,8 @@ class ServedTable:
         return set(left) - found
 
     def forget(self, before: float) -> int:
-        """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages. How many."""
+        """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages.
+        How many."""
 
         def delete(link: sa.Connection) -> int:
             if self._database.lite:

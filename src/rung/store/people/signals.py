@@ -26,7 +26,8 @@ signals = Table(
     Index("signals_answer", "answer"),
     Index("signals_person", "person"),
 )
-"""``answer`` is the id of what was served, ``kind`` what was said or done, ``value`` how much of it, ``text`` its words."""
+"""``answer`` is the id of what was served, ``kind`` what was said or done, ``value`` how much of it, ``text`` its
+words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ class AnswerTable:
     async def record(self, rows: Sequence[Entry]) -> None:
         """Journal answers and return when they are durable. An answer that is there already stays as it is.
 
-        Raises StoreError when they could not be written; none of ``rows`` is in the store then, and it can be tried again.
+        Raises StoreError when they could not be written; none of ``rows`` is in the store then, and it can be tried
+        again.
         """
         for row in rows:
             self._note(row.program)

@@ -24,13 +24,14 @@ looks = Table(
     Column("who", Text, nullable=False),
     Column("created", Double, nullable=False),
 )
-"""``sketch`` are some of the split's hashes of examples, by which splits that share examples are told; ``what`` did it, for
-``who``."""
+"""``sketch`` are some of the split's hashes of examples, by which splits that share examples are told; ``what`` did it,
+for ``who``."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLook:
-    """A look at a test split: some of its examples' hashes, whose run and program it was, ``what`` looked and for ``who``."""
+    """A look at a test split: some of its examples' hashes, whose run and program it was, ``what`` looked and for
+    ``who``."""
 
     sketch: str
     task: str

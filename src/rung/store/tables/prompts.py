@@ -50,7 +50,8 @@ class PromptTable:
         self._database = database
 
     def put(self, given: Sequence[StoredPrompt]) -> list[StoredPrompt]:
-        """Store each as the next version of its name, all or none; one that says what its newest version says is that one.
+        """Store each as the next version of its name, all or none; one that says what its newest version says is that
+        one.
 
         Returned as they are in the store.
         """

@@ -111,7 +111,8 @@ class RunTable:
         return self._database.write(add)
 
     def update(self, id: str, *, status: Status | None = None, summary: str | None = None) -> None:
-        """Set what is given. Status ``running`` also makes this process the run's driver. Raises InputError: no such run."""
+        """Set what is given. Status ``running`` also makes this process the run's driver. Raises InputError: no such
+        run."""
         values: dict[str, Any] = {"changed": time.time()}
         if status is not None:
             if status not in get_args(Status) or status == "interrupted":
@@ -165,7 +166,8 @@ class RunTable:
         return [_run(row) for row in self._database.rows(query)]
 
     def _new_id(self) -> str:
-        """Milliseconds since 2025 (eight digits of base 32) and two random digits; within a process always increasing."""
+        """Milliseconds since 2025 (eight digits of base 32) and two random digits; within a process always
+        increasing."""
         now = max(int(time.time() * 1000) - _EPOCH_MS, self._last_ms + 1)
         self._last_ms = now
         number = (now << 10) | random.getrandbits(10)

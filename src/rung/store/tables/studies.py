@@ -26,8 +26,8 @@ studies = Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredStudy:
-    """``name`` is the study's, ``subject`` the task, run or files it was about; ``options`` and ``found`` are JSON text. ``id`` 0:
-    not stored yet."""
+    """``name`` is the study's, ``subject`` the task, run or files it was about; ``options`` and ``found`` are JSON
+    text. ``id`` 0: not stored yet."""
 
     name: str
     subject: str

@@ -37,8 +37,8 @@ events = Table(
     Index("events_learned", "episode", sqlite_where=text("kind = 'learned'")),
     sqlite_with_rowid=False,
 )
-"""The key is the fence: a number is given once. ``payload`` is JSON; where it is large, it lies in ``blobs`` under the digest
-``blob``. ``chain`` is a hash over this event and the chain of the one before."""
+"""The key is the fence: a number is given once. ``payload`` is JSON; where it is large, it lies in ``blobs`` under the
+digest ``blob``. ``chain`` is a hash over this event and the chain of the one before."""
 
 effects = Table(
     "effects",

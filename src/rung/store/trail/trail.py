@@ -56,8 +56,8 @@ class _Append:
 
 @dataclass(frozen=True, slots=True)
 class StoredEpisode:
-    """An episode as a list shows it. ``state`` is read off the last event and the process that drives it; ``steps`` are decisions,
-    ``warned`` what the harness has said last."""
+    """An episode as a list shows it. ``state`` is read off the last event and the process that drives it; ``steps`` are
+    decisions, ``warned`` what the harness has said last."""
 
     id: str
     scope: str
@@ -170,7 +170,8 @@ class EpisodeTable:
         return [row[0] for row in self._database.rows(query)]
 
     def find(self, name: str) -> StoredEpisode:
-        """The episode with this id, or the only one whose id begins so, or the newest for ``last``. Raises InputError."""
+        """The episode with this id, or the only one whose id begins so, or the newest for ``last``. Raises
+        InputError."""
         if name == "last":
             found = self.all(1)
         else:
@@ -237,7 +238,8 @@ class EpisodeTable:
                 link.execute(self._database.upsert(episodes, ("host", "boot", "pid", "born")), who)
 
     def _write_quick(self, one: _Append) -> None:
-        """SQLite alone, by a connection of its own that does not wait for the disk: for steps that take microseconds."""
+        """SQLite alone, by a connection of its own that does not wait for the disk: for steps that take
+        microseconds."""
         try:
             if self._quick is None:
                 self._quick = sqlite3.connect(
@@ -311,7 +313,8 @@ def _row(event: Event) -> _Row:
 
 
 def _numbered(one: _Append, last: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows to write, chained to the last one that is there; where the numbers do not follow it, ``refused`` is set."""
+    """The rows to write, chained to the last one that is there; where the numbers do not follow it, ``refused`` is
+    set."""
     top, chain = (last[0], last[1]) if last is not None else (-1, "")
     one.refused = top + 1 != one.first  # set anew: a transaction may be tried more than once
     if one.refused:

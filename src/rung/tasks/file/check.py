@@ -95,7 +95,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def expand(text: str) -> tuple[str, str]:
-    """``text`` with ``${NAME}`` and ``${NAME:-default}`` replaced from the environment, and the first unset NAME or ""."""
+    """``text`` with ``${NAME}`` and ``${NAME:-default}`` replaced from the environment, and the first unset NAME or
+    ""."""
     missing: list[str] = []
 
     def value(match: re.Match[str]) -> str:

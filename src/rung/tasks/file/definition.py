@@ -137,7 +137,8 @@ class _Picked(_Part):
 
 
 class ReferencePart(_Picked):
-    """Where the reference is: ``pattern`` takes its first group out of the text, ``map`` renames, ``separator`` splits."""
+    """Where the reference is: ``pattern`` takes its first group out of the text, ``map`` renames, ``separator``
+    splits."""
 
     map: dict[str, Text] = Field(default_factory=dict)
     separator: str | None = Field(default=None, min_length=1)
@@ -292,7 +293,8 @@ class PrivatePart(_Part):
 
 
 class Corpus(SourcePart):
-    """Passages: a data file's columns ``id`` and ``text`` (several are joined by a line break), or a folder or text file."""
+    """Passages: a data file's columns ``id`` and ``text`` (several are joined by a line break), or a folder or text
+    file."""
 
     id: Text | None = None
     text: Texts = ("text",)

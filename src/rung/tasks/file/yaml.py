@@ -79,8 +79,8 @@ def parse(
     what: str = "task file",
     example: str = "name a task.yaml, or make one: rung init my-task",
 ) -> tuple[dict[str, Any], dict[Location, int]] | None:
-    """The file as plain values, and the line of each; None when it cannot be read (problems say why). ``what`` it is, and where an
-    ``example`` of one is found, is said where there is none."""
+    """The file as plain values, and the line of each; None when it cannot be read (problems say why). ``what`` it is,
+    and where an ``example`` of one is found, is said where there is none."""
     try:
         raw = file.read_bytes()
     except OSError as error:

@@ -1,4 +1,5 @@
-"""The corpus ``python-stdlib``: the documentation of this interpreter's standard library, read from the interpreter itself."""
+"""The corpus ``python-stdlib``: the documentation of this interpreter's standard library, read from the interpreter
+itself."""
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ MODULES: tuple[str, ...] = tuple(
     unicodedata unittest unittest.mock urllib.error urllib.parse urllib.request uuid venv warnings wave weakref
     webbrowser wsgiref xml.dom.minidom xml.etree.ElementTree xml.sax xmlrpc.client zipapp zipfile zipimport zlib zoneinfo""".split()  # noqa: SIM905
 )  # fmt: skip
-"""Public modules of the standard library whose import does nothing visible; those this interpreter lacks are skipped."""
+"""Public modules of the standard library whose import does nothing visible; those this interpreter lacks are
+skipped."""
 
 
 def read_stdlib() -> dict[str, str]:
-    """One passage a module, public function, class and method with a docstring: its dotted name -> signature and docstring.
+    """One passage a module, public function, class and method with a docstring: its dotted name -> signature and
+    docstring.
 
-    Built-ins go by their bare name (``sorted``, ``str.partition``). About 4,700 passages in the order of their ids; the same
-    interpreter gives the same text in every process. Takes one to two seconds, most of it imports.
+    Built-ins go by their bare name (``sorted``, ``str.partition``). About 4,700 passages in the order of their ids; the
+    same interpreter gives the same text in every process. Takes one to two seconds, most of it imports.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some public names warn when they are looked at
@@ -96,5 +99,6 @@ def _describe(out: dict[str, str], name: str, thing: Any) -> None:
 
 
 def _steady(text: str) -> str:
-    """Addresses and the interpreter's own path, which get in as default values, differ from run to run and place to place."""
+    """Addresses and the interpreter's own path, which get in as default values, differ from run to run and place to
+    place."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text.replace(sys.executable or "\0", "python"))

@@ -1,6 +1,8 @@
-"""Source files as holes to fill: what stands after a hole, what stands before it, and the rest of the line that is missing.
+"""Source files as holes to fill: what stands after a hole, what stands before it, and the rest of the line that is
+missing.
 
-A base model has no tokens for filling in the middle, so the prompt shows the code after the hole first and ends with the code before
+A base model has no tokens for filling in the middle, so the prompt shows the code after the hole first and ends with
+the code before
 it: suffix, prefix, middle, as in Bavarian et al. 2022 (section 3, SPM), and the answer goes on where the prompt ends.
 """
 
@@ -58,9 +60,9 @@ def stdlib() -> Path:
 def holes(folder: Path) -> Iterator[tuple[Path, int, dict[str, str]]]:
     """For each hole its file, its 1-based line and a row: ``before``, ``after``, ``middle``, ``file``, ``split``.
 
-    The same files give the same holes everywhere. All holes of one file are in one split, drawn from a hash of its path within
-    ``folder`` (60% train, 15% dev, 25% test), so that a new file moves none. Holes lie in lines of statements: in Python told by the
-    syntax tree, elsewhere by how the line looks. Raises OSError for a folder that cannot be read.
+    The same files give the same holes everywhere. All holes of one file are in one split, drawn from a hash of its path
+    within ``folder`` (60% train, 15% dev, 25% test), so that a new file moves none. Holes lie in lines of statements:
+    in Python told by the syntax tree, elsewhere by how the line looks. Raises OSError for a folder that cannot be read.
     """
     seen: set[tuple[str, str]] = set()
     whole = folder.resolve() == stdlib().resolve()

@@ -1,4 +1,5 @@
-"""The built-in packs by name. What stands there is the path of a task file; other people's packs come by entry points."""
+"""The built-in packs by name. What stands there is the path of a task file; other people's packs come by entry
+points."""
 
 from __future__ import annotations
 

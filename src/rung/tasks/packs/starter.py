@@ -18,8 +18,8 @@ KINDS = ("labels", "json", "text", "fim")
 def write(folder: Path, kind: str, source: Path | None = None) -> Path:
     """Copy the template of ``kind``, or the pack of that name, into ``folder``, named after it; returns the task file.
 
-    ``source`` is the folder of source files that the kind ``fim`` cuts holes into. Raises InputError when the kind is unknown, the
-    source is missing or not asked for, or the folder holds anything already.
+    ``source`` is the folder of source files that the kind ``fim`` cuts holes into. Raises InputError when the kind is
+    unknown, the source is missing or not asked for, or the folder holds anything already.
     """
     packs = registry.table("pack")
     if kind not in KINDS and kind not in packs:

@@ -67,7 +67,8 @@ def read_schema(checker: TaskChecker) -> dict[str, Any]:
 
 
 def read_form(checker: TaskChecker, rows: Sequence[Draft], schema: Mapping[str, Any]) -> ResponseFormat:
-    """The form of the answer, its labels taken from the data where they are ``auto``; references become what it says."""
+    """The form of the answer, its labels taken from the data where they are ``auto``; references become what it
+    says."""
     answer = checker.definition.answer
     _extract(checker, rows)
     if answer.kind == "json":

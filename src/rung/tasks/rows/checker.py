@@ -60,7 +60,8 @@ class TaskChecker:
         self.problems.add(told, remedy, file=row.file, line=row.line if lined else None, level=level, kind=kind)
 
     def place(self, text: str, *location: str | int) -> Path | None:
-        """A path of the task file, variables expanded, relative to it; None (and a problem) when a variable is not set."""
+        """A path of the task file, variables expanded, relative to it; None (and a problem) when a variable is not
+        set."""
         expanded, missing = expand(text)
         if missing:
             self.report(f"{text} names ${{{missing}}}, which is not set", f"type: export {missing}=FOLDER", *location)

@@ -17,8 +17,8 @@ from rung.tasks.split import SPLITS, Item, Lock, Place, draw, lock_path, rank, r
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found in the data. Duplicates are rows beyond the first of their cluster; ``dropped`` are train and dev rows
-    that repeat a row of a split that is kept as given; ``added`` and ``gone`` compare with the frozen splits;
+    """What was found in the data. Duplicates are rows beyond the first of their cluster; ``dropped`` are train and dev
+    rows that repeat a row of a split that is kept as given; ``added`` and ``gone`` compare with the frozen splits;
     ``skipped`` are rows left out as empty."""
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -47,7 +47,8 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _Allotment:
-    """Rows that are being given to splits. ``whole``: by row, the first of those that must share a split; ``places``: its split."""
+    """Rows that are being given to splits. ``whole``: by row, the first of those that must share a split; ``places``:
+    its split."""
 
     checker: TaskChecker
     rows: Sequence[Draft]
@@ -123,7 +124,8 @@ def _conflicts(checker: TaskChecker, rows: Sequence[Draft], exact: Sequence[int]
 
 
 def _keep_apart(allotment: _Allotment, given: set[str]) -> tuple[int, Counter[str]]:
-    """Rows of given splits that repeat one of a later split leave; how many clusters straddle, and how many rows left each split."""
+    """Rows of given splits that repeat one of a later split leave; how many clusters straddle, and how many rows left
+    each split."""
     checker, rows = allotment.checker, allotment.rows
     if any(not row.split for row in rows) and "train" in given:
         checker.report("some sources have a split and others have none", "name the split of each under `data`", "data")
@@ -240,8 +242,10 @@ def check_balance(checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]],
     for name, members in splits.items():
         if not members:
             checker.report(
-                f"the {name} split is empty", "add rows, give it a larger share in `split`, or name a file for it under `data`", "split" if not checker.definition.data.train else "data"
-            )  # fmt: skip
+                f"the {name} split is empty",
+                "add rows, give it a larger share in `split`, or name a file for it under `data`",
+                "data" if checker.definition.data.train else "split",
+            )
     for name in SPLITS[1:]:
         for row in splits[name]:
             if row.reference is None and checker.definition.columns.reference is not None:

@@ -149,7 +149,8 @@ def _task(
 
 
 def _metric(task: Path, spec: str) -> str:
-    """A metric whose argument is a file beside the task file: as PACK/FILE or a whole path, which are found from anywhere."""
+    """A metric whose argument is a file beside the task file: as PACK/FILE or a whole path, which are found from
+    anywhere."""
     name, colon, argument = spec.partition(":")
     file = task.parent / argument.strip()
     if not colon or len(argument) > 200 or not argument.strip() or not file.is_file():

@@ -50,8 +50,8 @@ def speed_key(base: Base, recipe: Recipe) -> str:
 
 
 def seconds(rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, rate: float, frozen: float) -> float:
-    """Wall seconds of a training at ``rate`` computed tokens a second; ``frozen`` is the share of layers that are computed once
-    for every row."""
+    """Wall seconds of a training at ``rate`` computed tokens a second; ``frozen`` is the share of layers that are
+    computed once for every row."""
     steps, total = math.ceil(len(rows) / recipe.batch), recipe.total(len(rows))
     checks = math.ceil(total / recipe.interval) if recipe.interval else total / steps * recipe.checks
     looked = checks * FORWARD * sum(len(batch.ids) for batch in split(dev, recipe.tokens))
@@ -61,7 +61,8 @@ def seconds(rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe, r
 
 
 def measure(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> float:
-    """Computed tokens a second of a training step, the better of two on a few rows. The session is as before afterwards."""
+    """Computed tokens a second of a training step, the better of two on a few rows. The session is as before
+    afterwards."""
     from rung.tuning.compute.replicas import Replicas
 
     ordered = sorted(rows, key=len)
@@ -80,7 +81,8 @@ def measure(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> float
 
 
 def forecast(base: Base, rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe) -> float:
-    """Seconds that training on ``rows`` will take at most; a speed that is not known yet is measured, which takes some seconds."""
+    """Seconds that training on ``rows`` will take at most; a speed that is not known yet is measured, which takes some
+    seconds."""
     recipe, cache = settle(recipe), Settings().cache
     key = speed_key(base, recipe)
     if (rate := recall(cache, key)) is None:

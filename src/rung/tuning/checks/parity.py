@@ -1,8 +1,8 @@
 """The parity gate of what a tuning writes: each file is opened as a user would open it, and must say what was trained.
 
-Compared on held-out rows (trained ones when none are held out): the log-probability of every token of the right answers, and
-greedy answers to a few rows, which the trained weights judge token by token. Both start from the messages, so that a wrong
-tokenizer or chat template shows as much as a wrong weight.
+Compared on held-out rows (trained ones when none are held out): the log-probability of every token of the right
+answers, and greedy answers to a few rows, which the trained weights judge token by token. Both start from the messages,
+so that a wrong tokenizer or chat template shows as much as a wrong weight.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ Talk = tuple[Sequence[Message], str]
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What is let through, beside the rounding of bfloat16: ``loss`` is how many nats a token the answers may cost more (or less) than in training, ``drift`` the
-    mean distance of a token's log-probability, ``slack`` by how many nats a greedy token may be worse than the trained
-    weights' own choice, and ``same`` the share of greedy answers that must keep within it."""
+    """What is let through, beside the rounding of bfloat16: ``loss`` is how many nats a token the answers may cost more
+    (or less) than in training, ``drift`` the mean distance of a token's log-probability, ``slack`` by how many nats a
+    greedy token may be worse than the trained weights' own choice, and ``same`` the share of greedy answers that must
+    keep within it."""
 
     loss: float
     drift: float
@@ -70,13 +71,15 @@ LIMITS: Mapping[str, Allowed] = {
     "q4": COARSE,
     "qlora": COARSE,  # its adapter: trained over a base of 4 bits, used over the base itself
 }
-"""About twice what was measured on the embedded model of 135M parameters (docs/results): a smaller one loses more in 4 bits."""
+"""About twice what was measured on the embedded model of 135M parameters (docs/results): a smaller one loses more in 4
+bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportParity:
-    """One export beside what was trained: mean loss a token of ``tokens`` answer tokens in ``rows`` rows, before (``loss``) and
-    from the file (``after``), ``drift`` as in Allowed; of ``asked`` greedy answers ``same`` kept within the slack."""
+    """One export beside what was trained: mean loss a token of ``tokens`` answer tokens in ``rows`` rows, before
+    (``loss``) and from the file (``after``), ``drift`` as in Allowed; of ``asked`` greedy answers ``same`` kept within
+    the slack."""
 
     verdict: Literal["passed", "failed", "not checked"]
     rows: int = 0
@@ -101,8 +104,9 @@ class ExportParity:
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """What computing in bfloat16 changes on the compared rows, apart from any export: the mean loss a token by ``loss``, a
-    token's log-probability by ``drift`` on average. Zero where neither the training nor the engine rounds so."""
+    """What computing in bfloat16 changes on the compared rows, apart from any export: the mean loss a token by
+    ``loss``, a token's log-probability by ``drift`` on average. Zero where neither the training nor the engine rounds
+    so."""
 
     loss: float = 0.0
     drift: float = 0.0
@@ -111,8 +115,8 @@ class Rounding:
 class Reference:
     """What was trained, ready to be compared with: ``session`` holds it, and is only read.
 
-    It is computed in float32, whatever the training computed in: an export is not wrong because it is more precise. Engines
-    compute in bfloat16 where the processor does, so what that changes is measured and let through.
+    It is computed in float32, whatever the training computed in: an export is not wrong because it is more precise.
+    Engines compute in bfloat16 where the processor does, so what that changes is measured and let through.
     """
 
     def __init__(self, session: Session, chat: Chat, method: Method, lessons: Lessons) -> None:
@@ -160,8 +164,8 @@ class Reference:
         return TokenRow("", (*prompt, *rest), (False,) * len(prompt) + (True,) * len(rest))
 
     def regrets(self, replies: Sequence[Reply]) -> list[float]:
-        """By how many nats the worst token of each greedy reply is less likely to the trained weights than their own choice.
-        The replies are to the first messages that are compared."""
+        """By how many nats the worst token of each greedy reply is less likely to the trained weights than their own
+        choice. The replies are to the first messages that are compared."""
         import torch
 
         rows = []
@@ -222,8 +226,8 @@ class Reference:
 
 
 def _distance(known: Sequence[Sequence[float]], found: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """By how much the mean loss a token is higher in ``found`` than in ``known`` (log-probabilities by row), and the mean distance
-    of a token's log-probability."""
+    """By how much the mean loss a token is higher in ``found`` than in ``known`` (log-probabilities by row), and the
+    mean distance of a token's log-probability."""
     pairs = [pair for one, two in zip(known, found, strict=True) for pair in zip(one, two, strict=True)]
     change = math.fsum(before - after for before, after in pairs) / len(pairs)
     return change, math.fsum(abs(before - after) for before, after in pairs) / len(pairs)

@@ -1,4 +1,5 @@
-"""Checks before the first step, in seconds: what most often makes a tuning worthless is found before it costs anything."""
+"""Checks before the first step, in seconds: what most often makes a tuning worthless is found before it costs
+anything."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ BY_HEART = 128
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: ``detail`` says what was seen, ``remedy`` what to do when it failed. ``passed`` None: could not be made."""
+    """One check: ``detail`` says what was seen, ``remedy`` what to do when it failed. ``passed`` None: could not be
+    made."""
 
     name: str
     passed: bool | None
@@ -68,8 +70,8 @@ def inspect(
     *,
     colour: bool = False,
 ) -> Preflight:
-    """Run every check. ``lessons``: rows to train on, and rows of dev. The session's adapter is the same afterwards. Raises
-    nothing on purpose: see ``demand``."""
+    """Run every check. ``lessons``: rows to train on, and rows of dev. The session's adapter is the same afterwards.
+    Raises nothing on purpose: see ``demand``."""
     rows, dev = lessons
     recipe = settle(recipe)
     checks = [check_math(session, rows)]
@@ -215,8 +217,8 @@ def check_math(session: Session, rows: Sequence[TokenRow], tolerance: float = 0.
 
 
 def check_overfit(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps: int = 12) -> Check:
-    """Ten rows can be learnt by heart: their loss must halve within ``steps`` (virtual tokens, which learn slowly, must lower it
-    by a tenth). Of plain texts, which are long, the beginnings."""
+    """Ten rows can be learnt by heart: their loss must halve within ``steps`` (virtual tokens, which learn slowly, must
+    lower it by a tenth). Of plain texts, which are long, the beginnings."""
     import torch
 
     few: list[TokenRow] = []
@@ -268,7 +270,8 @@ def check_overfit(session: Session, rows: Sequence[TokenRow], recipe: Recipe, st
 
 
 def _beginning(row: TokenRow) -> TokenRow:
-    """A row whose every token but the first is learnt is text: as much of it as an answer has can be learnt by heart in a few steps."""
+    """A row whose every token but the first is learnt is text: as much of it as an answer has can be learnt by heart in
+    a few steps."""
     if row.answers < len(row) - 1:
         return row
     return TokenRow(row.id, row.ids[:BY_HEART], row.trained[:BY_HEART])
@@ -281,7 +284,8 @@ def estimate_memory(session: Session, rows: Sequence[TokenRow], recipe: Recipe) 
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     longest = max(map(len, rows))
     tokens = max(min(recipe.tokens, sum(map(len, rows))), longest)
-    # Kept for the backward pass, a token and layer: inputs of the norms, of attention and MLP, q/k/v, gate, up, product.
+    # Kept for the backward pass, a token and layer: inputs of the norms, of attention and MLP, q/k/v, gate, up,
+    # product.
     per_token = layers * width * (8 * hidden + 3 * inner)
     scores = layers * width * config.num_attention_heads * min(longest, 512) * tokens
     head = 256 * config.vocab_size * 4 * 2

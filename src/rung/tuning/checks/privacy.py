@@ -1,4 +1,5 @@
-"""Nothing is learnt from records about people before it was measured that what tells who they are is found, and is not in the rows."""
+"""Nothing is learnt from records about people before it was measured that what tells who they are is found, and is not
+in the rows."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ SHOWN = 3
 def refuse(rows: Texts, guard: Guard) -> str:
     """Why these rows may not be learnt from; empty when they may.
 
-    First the search is measured on the guard's check file: below ``guard.recall`` nothing may be learnt, as rows in which nothing is found
-    would prove nothing. Then no row may hold anything that is found. Looked for are the kinds that the check file marks.
-    Raises InputError for a check file that cannot be read.
+    First the search is measured on the guard's check file: below ``guard.recall`` nothing may be learnt, as rows in
+    which nothing is found would prove nothing. Then no row may hold anything that is found. Looked for are the kinds
+    that the check file marks. Raises InputError for a check file that cannot be read.
     """
     texts = read_check(Path(guard.check))
     kinds = frozenset(item.kind for _, marked in texts for item in marked)
@@ -66,7 +67,8 @@ def conversations(rows: Iterable[tuple[str, Sequence[Message]]]) -> Texts:
 
 
 def read_guard(value: object, folder: Path) -> Guard | None:
-    """``{check: FILE, recall: 0.95}`` of a configuration; relative to ``folder``. Raises InputError for anything else."""
+    """``{check: FILE, recall: 0.95}`` of a configuration; relative to ``folder``. Raises InputError for anything
+    else."""
     if value is None:
         return None
     if (

@@ -34,9 +34,9 @@ class Range:
 
 
 def find_rate(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps: int = 30) -> Range:
-    """Learning-rate range test (Smith 2017, arXiv:1506.01186): the rate grows geometrically over ``steps`` from a tenth of the
-    method's lowest usual rate, until the smoothed loss is four times its least. The suggestion is where it falls steepest.
-    The session's weights are as before afterwards."""
+    """Learning-rate range test (Smith 2017, arXiv:1506.01186): the rate grows geometrically over ``steps`` from a tenth
+    of the method's lowest usual rate, until the smoothed loss is four times its least. The suggestion is where it falls
+    steepest. The session's weights are as before afterwards."""
     import torch
 
     low, _, high = RATES[recipe.method]
@@ -91,7 +91,8 @@ def find_rate(session: Session, rows: Sequence[TokenRow], recipe: Recipe, steps:
 
 
 def probe(base: Base, lessons: Lessons, recipe: Recipe, *, rates: bool = False, colour: bool = False) -> str:
-    """The pre-flight's findings (or those of the range test) as text; nothing is written. A failed check is in the text."""
+    """The pre-flight's findings (or those of the range test) as text; nothing is written. A failed check is in the
+    text."""
     load_torch()
     recipe = settle(recipe)
     chat = Chat(base)

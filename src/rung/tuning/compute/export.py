@@ -35,8 +35,8 @@ MERGED = ("lora", "qlora", "full")
 
 
 def save_adapter(session: Session, recipe: Recipe, folder: Path) -> Path:
-    """Write what was trained beside the base: ``adapter_model.safetensors`` and ``adapter_config.json``, which plain peft reads
-    (LoRA, prompt, prefix) or ``models.adapters`` does (bottleneck).
+    """Write what was trained beside the base: ``adapter_model.safetensors`` and ``adapter_config.json``, which plain
+    peft reads (LoRA, prompt, prefix) or ``models.adapters`` does (bottleneck).
 
     Raises Unsupported for a full fine-tuning, which has no adapter.
     """
@@ -89,8 +89,8 @@ def save_adapter(session: Session, recipe: Recipe, folder: Path) -> Path:
 
 
 def load_adapter(session: Session, folder: Path) -> None:
-    """Read an adapter that ``save_adapter`` (or, for LoRA, plain peft) wrote into the session. Raises FitError when it does not
-    belong to this base and recipe."""
+    """Read an adapter that ``save_adapter`` (or, for LoRA, plain peft) wrote into the session. Raises FitError when it
+    does not belong to this base and recipe."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -135,11 +135,11 @@ def load_folder(session: Session, folder: Path) -> None:
 
 
 def merge(session: Session) -> dict[str, torch.Tensor]:
-    """The base's weights with what was trained in them, in float32, by the base's own names: for LoRA W + scaling B A, over a
-    packed base with W as it was opened in training.
+    """The base's weights with what was trained in them, in float32, by the base's own names: for LoRA W + scaling B A,
+    over a packed base with W as it was opened in training.
 
-    The session is left as it is. Raises Unsupported for a method that adds parts which the base has no place for, FitError when
-    a weight is not finite.
+    The session is left as it is. Raises Unsupported for a method that adds parts which the base has no place for,
+    FitError when a weight is not finite.
     """
     import torch
 
@@ -210,13 +210,14 @@ def save_gguf(
     name: str = "",
     rounder: Rounder = plain,
 ) -> Path:
-    """Write merged weights as GGUF: tensor names by the gguf package's map, metadata (tokenizer, chat template) from the base's
-    own file. Matrices become F16, Q8_0 or Q4_0 (32 values a block; a matrix whose rows do not divide stays F16), vectors stay
-    F32. Q4_0 blocks are made by ``rounder``. In q4 the embeddings, which are also the output head where the two are tied, and the head itself are Q8_0: every
-    answer's probabilities come out of them, and the engine's reader takes no tied embedding of fewer bits.
+    """Write merged weights as GGUF: tensor names by the gguf package's map, metadata (tokenizer, chat template) from
+    the base's own file. Matrices become F16, Q8_0 or Q4_0 (32 values a block; a matrix whose rows do not divide stays
+    F16), vectors stay F32. Q4_0 blocks are made by ``rounder``. In q4 the embeddings, which are also the output head
+    where the two are tied, and the head itself are Q8_0: every answer's probabilities come out of them, and the
+    engine's reader takes no tied embedding of fewer bits.
 
-    The file appears whole or not at all. Raises Unsupported when the base was not a GGUF, FitError when tensors do not match
-    it or the disk refuses.
+    The file appears whole or not at all. Raises Unsupported when the base was not a GGUF, FitError when tensors do not
+    match it or the disk refuses.
     """
     gguf = require("gguf", "tuning", "writing a GGUF")
     from transformers import AutoConfig
@@ -279,11 +280,12 @@ def _kind(name: str, shape: tuple[int, ...], precision: Precision) -> str:
 
 
 def save_openvino(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, name: str = "") -> Path:
-    """Write merged weights as an OpenVINO folder with 16-bit weights: the graph, tokenizer and detokenizer (xml and bin), config,
-    generation config and chat template. openvino-genai's ``LLMPipeline(folder)`` and ``openvino:FOLDER`` open it.
+    """Write merged weights as an OpenVINO folder with 16-bit weights: the graph, tokenizer and detokenizer (xml and
+    bin), config, generation config and chat template. openvino-genai's ``LLMPipeline(folder)`` and ``openvino:FOLDER``
+    open it.
 
-    The folder appears whole or not at all. Raises Unsupported when the base was not a GGUF, MissingExtra without openvino-genai,
-    FitError when the disk refuses.
+    The folder appears whole or not at all. Raises Unsupported when the base was not a GGUF, MissingExtra without
+    openvino-genai, FitError when the disk refuses.
     """
     require("openvino_genai", "embedded", "writing an OpenVINO folder")
     from transformers import AutoTokenizer

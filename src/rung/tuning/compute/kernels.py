@@ -201,7 +201,8 @@ def _behind(k: Tensor, v: Tensor, prefix: Prefix) -> tuple[Tensor, Tensor]:
 def _attend_backward(
     g: Tensor, qkv: Qkv, prefix: Prefix, w: Tensor | None, setting: tuple[Tensor, float]
 ) -> tuple[Qkv, Prefix]:
-    """Gradients of q, k, v, and of the prefix's k and v (summed over the rows, float32). ``setting``: mask and scale."""
+    """Gradients of q, k, v, and of the prefix's k and v (summed over the rows, float32). ``setting``: mask and
+    scale."""
     (q, k, v), (mask, scale) = qkv, setting
     n, s, h, d = q.shape
     groups, p = k.shape[2], 0 if prefix is None else prefix[0].shape[0]
@@ -226,7 +227,8 @@ def _attend_backward(
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What LoRA lies over: a matrix (a tensor, or packed and opened each time it is needed), its bias, and the scaling of B A."""
+    """What LoRA lies over: a matrix (a tensor, or packed and opened each time it is needed), its bias, and the scaling
+    of B A."""
 
     weight: Tensor | Packed
     bias: Tensor | None
@@ -234,8 +236,8 @@ class Frozen:
 
 
 class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scaling ((x * keep) A^T) B^T with W frozen; A and B are float32 masters computed in x's type. ``keep`` is
-    dropout's mask, already scaled (None: no dropout)."""
+    """x W^T + bias + scaling ((x * keep) A^T) B^T with W frozen; A and B are float32 masters computed in x's type.
+    ``keep`` is dropout's mask, already scaled (None: no dropout)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, base: Frozen, a: Tensor, b: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -283,8 +285,8 @@ class Head(torch.autograd.Function):  # type: ignore[misc]
     """Cross-entropy of each token under the output head: hidden (n, d) -> losses (n,), in chunks of tokens.
 
     The gradients are made in the forward pass, so that no logits outlive their chunk (as in Liger-Kernel,
-    arXiv:2410.10989). A weight that is trained gets its gradient too; then all losses must be weighed alike, as a sum or mean
-    of them does (else RuntimeError).
+    arXiv:2410.10989). A weight that is trained gets its gradient too; then all losses must be weighed alike, as a sum
+    or mean of them does (else RuntimeError).
     """
 
     @staticmethod

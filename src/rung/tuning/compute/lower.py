@@ -1,4 +1,5 @@
-"""What the layers below the first adapted one put out: frozen, so the same in every epoch, computed once a row and kept."""
+"""What the layers below the first adapted one put out: frozen, so the same in every epoch, computed once a row and
+kept."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ Compute = Callable[[MicroBatch], "torch.Tensor"]
 
 
 class CachedOutputs:
-    """Outputs by row. ``fill`` decides by the rows alone in which micro-batches they are computed, so that a resumed training
-    goes on with the same bits. The prefix that all rows share is held once."""
+    """Outputs by row. ``fill`` decides by the rows alone in which micro-batches they are computed, so that a resumed
+    training goes on with the same bits. The prefix that all rows share is held once."""
 
     def __init__(self) -> None:
         self._prefix: tuple[int, ...] = ()
@@ -69,7 +70,8 @@ class CachedOutputs:
 
 
 def _cut(batch: MicroBatch, outputs: torch.Tensor) -> Iterator[tuple[TokenRow, torch.Tensor]]:
-    """Each row of a micro-batch and its outputs, the common prefix again before each: shape (tokens of the row - 1, hidden)."""
+    """Each row of a micro-batch and its outputs, the common prefix again before each: shape (tokens of the row - 1,
+    hidden)."""
     import torch
 
     at = batch.prefix
@@ -81,7 +83,8 @@ def _cut(batch: MicroBatch, outputs: torch.Tensor) -> Iterator[tuple[TokenRow, t
 
 @contextmanager
 def only(causal: Any, first: int, last: int | None = None) -> Iterator[Any]:
-    """The decoder with its layers from ``first`` up to, not including, ``last``; the final norm belongs to the last layer alone."""
+    """The decoder with its layers from ``first`` up to, not including, ``last``; the final norm belongs to the last
+    layer alone."""
     import torch
 
     decoder = causal.base_model

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 Computed = Literal["bf16", "fp32"]
 WORTH = 1.3
-"""bfloat16 is taken when its products are at least this many times as fast: below, the conversions around them cost what it saves."""
+"""bfloat16 is taken when its products are at least this many times as fast: below, the conversions around them cost
+what it saves."""
 SHAPE = (512, 576, 1536)
-"""Tokens of a micro-batch, width and inner width of the built-in model: the product that training spends its time on."""
+"""Tokens of a micro-batch, width and inner width of the built-in model: the product that training spends its time
+on."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionChoice:
-    """``precision`` is what is computed in, ``factor`` how many times as fast as float32 products bfloat16's are here, ``why`` one
-    sentence, and ``warning`` another one where what was asked for is slow here."""
+    """``precision`` is what is computed in, ``factor`` how many times as fast as float32 products bfloat16's are here,
+    ``why`` one sentence, and ``warning`` another one where what was asked for is slow here."""
 
     precision: Computed
     factor: float
@@ -61,7 +63,8 @@ def settle(recipe: Recipe) -> Recipe:
 
 @cache
 def factor() -> float:
-    """How many times as fast as float32 products of SHAPE the same are in bfloat16: the best of three each, at most a second."""
+    """How many times as fast as float32 products of SHAPE the same are in bfloat16: the best of three each, at most a
+    second."""
     torch = load_torch()
     return best(torch, torch.float32) / best(torch, torch.bfloat16)
 

@@ -1,7 +1,7 @@
 """A session in several threads: each computes its share of a step's micro-batches on the same weights.
 
-The small matrices of a small model keep one core busy, whatever threads are given to each product; two passes side by side keep
-two. Only gradients and activations are a thread's own, so it costs no memory to speak of.
+The small matrices of a small model keep one core busy, whatever threads are given to each product; two passes side by
+side keep two. Only gradients and activations are a thread's own, so it costs no memory to speak of.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ MOST = 2
 
 
 def wanted(recipe: Recipe) -> int:
-    """How many replicas a training takes here. Dropout's draws and weights that are kept twice (full fine-tuning) want one."""
+    """How many replicas a training takes here. Dropout's draws and weights that are kept twice (full fine-tuning) want
+    one."""
     return 1 if recipe.dropout or recipe.method == "full" else min(MOST, torch.get_num_threads())
 
 
@@ -54,7 +55,8 @@ class Replicas:
             met = Barrier(self.count + 1)
 
             def begin() -> None:
-                # the first use of a count in a thread replaces what was set there by what is set elsewhere: so ask, then set
+                # the first use of a count in a thread replaces what was set there by what is set elsewhere: so ask,
+                # then set
                 torch.get_num_threads()
                 torch.set_num_threads(max(1, whole // self.count))
                 met.wait()
@@ -77,8 +79,8 @@ class Replicas:
             self._pool = None
 
     def gradient(self, batches: Sequence[MicroBatch], weight: float) -> tuple[float, list[str]]:
-        """Add to the session's gradient that of ``weight`` times the sum of the losses; that sum so weighed, and the ids of the
-        rows where it is not finite (their gradient is not computed). Equal batches give equal bits."""
+        """Add to the session's gradient that of ``weight`` times the sum of the losses; that sum so weighed, and the
+        ids of the rows where it is not finite (their gradient is not computed). Equal batches give equal bits."""
         self.clear()
 
         def work(session: Session, batch: MicroBatch) -> float:

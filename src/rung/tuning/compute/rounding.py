@@ -36,13 +36,14 @@ def plain(_: str, weight: Matrix) -> NDArray[np.uint8]:
 
 
 def weighted(squares: Squares) -> Rounder:
-    """Inputs count by their mean square, so that it is the error of the products which is least (as llama.cpp's importance matrix);
-    a matrix that was not measured is rounded plainly."""
+    """Inputs count by their mean square, so that it is the error of the products which is least (as llama.cpp's
+    importance matrix); a matrix that was not measured is rounded plainly."""
     return lambda name, weight: pack(*four_bits(weight, squares.get(name)))
 
 
 def kept(scales: Mapping[str, Matrix]) -> Rounder:
-    """The nearest values on a grid that is there already, shape (rows, columns / 32): what was trained on it stays on it."""
+    """The nearest values on a grid that is there already, shape (rows, columns / 32): what was trained on it stays on
+    it."""
 
     def nearest(name: str, weight: Matrix) -> NDArray[np.uint8]:
         if name not in scales:
@@ -55,12 +56,12 @@ def kept(scales: Mapping[str, Matrix]) -> Rounder:
 
 
 def four_bits(weight: Matrix, squares: Matrix | None = None) -> tuple[NDArray[np.int8], Matrix]:
-    """Whole numbers q of -8 to 7, shape (rows, columns), and scales d in 16 bits, shape (rows, columns / 32), whose products are
-    nearest to a matrix of columns divisible by 32.
+    """Whole numbers q of -8 to 7, shape (rows, columns), and scales d in 16 bits, shape (rows, columns / 32), whose
+    products are nearest to a matrix of columns divisible by 32.
 
     Of 19 ways to round a block the one is taken that loses least, with the scale of least squares (as llama.cpp's
-    ``make_qx_quants``; the gguf package takes the scale from the largest value alone). With ``squares``, shape (columns,), an
-    error counts by its input's mean square.
+    ``make_qx_quants``; the gguf package takes the scale from the largest value alone). With ``squares``, shape
+    (columns,), an error counts by its input's mean square.
     """
     rows, columns = weight.shape
     across = columns // BLOCK
@@ -109,8 +110,8 @@ def some(rows: Sequence[TokenRow], tokens: int = CALIBRATION) -> list[TokenRow]:
 
 
 def measure(session: Session, rows: Sequence[TokenRow], tokens: int = 1024) -> dict[str, Matrix]:
-    """The mean square of what each matrix of the decoder is multiplied with while ``rows`` are read, as the session is now: what it
-    has trained is in it. Costs a forward pass."""
+    """The mean square of what each matrix of the decoder is multiplied with while ``rows`` are read, as the session is
+    now: what it has trained is in it. Costs a forward pass."""
     import torch
 
     from rung.tuning.compute.session import states

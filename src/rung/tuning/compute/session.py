@@ -1,4 +1,5 @@
-"""A base laid out for training by one method: whatever is trained lies in one float32 vector, its gradient in another."""
+"""A base laid out for training by one method: whatever is trained lies in one float32 vector, its gradient in
+another."""
 
 from __future__ import annotations
 
@@ -28,12 +29,12 @@ Named = list[tuple[str, Any]]
 
 @dataclass
 class Session:
-    """``model`` is what training switches on and off, ``causal`` the language model inside it. ``names`` are the trained
-    parameters and their shapes in the order in which they lie in ``vector``. ``copies`` are the parameters that are computed
-    in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand before every row. The
-    first ``frozen`` layers hold nothing that is trained; ``kept`` has their outputs. ``stop``, once set, ends any computing
-    within a layer: ``kernels.Stopped``. ``criterion`` is what training takes in the place of ``losses``; ``pushed`` is called when the
-    trained values have changed."""
+    """``model`` is what training switches on and off, ``causal`` the language model inside it. ``names`` are the
+    trained parameters and their shapes in the order in which they lie in ``vector``. ``copies`` are the parameters that
+    are computed in another type than float32 and so filled from the vector after each step. ``virtual`` tokens stand
+    before every row. The first ``frozen`` layers hold nothing that is trained; ``kept`` has their outputs. ``stop``,
+    once set, ends any computing within a layer: ``kernels.Stopped``. ``criterion`` is what training takes in the place
+    of ``losses``; ``pushed`` is called when the trained values have changed."""
 
     base: Base
     model: Any
@@ -83,13 +84,15 @@ class Session:
         return [replace(row, ids=ids + row.ids, trained=blank + row.trained) for row in rows]
 
     def keep(self, rows: Sequence[TokenRow], tokens: int, done: Callable[[int], None]) -> None:
-        """Compute what the frozen layers put out for ``rows`` before training on them; ``done`` is told how many rows are."""
+        """Compute what the frozen layers put out for ``rows`` before training on them; ``done`` is told how many rows
+        are."""
         if self.frozen:
             self.kept.fill(rows, tokens, lambda batch: below(self, batch), done)
 
     @contextmanager
     def computed_in(self, dtype: torch.dtype) -> Iterator[None]:
-        """Compute in another type for a while: what was trained without the rounding of training, or with that of others."""
+        """Compute in another type for a while: what was trained without the rounding of training, or with that of
+        others."""
         held, kept = [(part, part.data) for part in self.causal.parameters()], self.kept
         full = {id(part): view for part, view in self.copies}
         self.kept = CachedOutputs()
@@ -109,8 +112,8 @@ class Session:
 def open_session(base: Base, recipe: Recipe, *, device: str = "cpu") -> Session:
     """Load the base and make ready what ``recipe.method`` trains, seeded.
 
-    Raises InputError naming the modules there are when none of ``recipe.targets`` is among them, or when the base is of a
-    kind that the method cannot work on.
+    Raises InputError naming the modules there are when none of ``recipe.targets`` is among them, or when the base is of
+    a kind that the method cannot work on.
     """
     torch = load_torch()
     from rung.tuning.compute import kernels
@@ -139,8 +142,8 @@ def lowest(causal: Any, recipe: Recipe) -> int:
 
 
 def lay_out(models: tuple[Any, Any], base: Base, trained: Named, recipe: Recipe, device: str = "cpu") -> Session:
-    """Put the trained parameters into one vector, and have every backward pass add to one gradient. ``models``: what training
-    switches, and the language model in it."""
+    """Put the trained parameters into one vector, and have every backward pass add to one gradient. ``models``: what
+    training switches, and the language model in it."""
     import torch
 
     model, causal = models
@@ -170,7 +173,8 @@ def _collector(slot: torch.Tensor) -> Callable[[Any], None]:
 
 
 def losses(session: Session, batch: MicroBatch) -> torch.Tensor:
-    """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its targets."""
+    """Cross-entropy of every trained token of the micro-batch: shape (trained,), float32, in the order of its
+    targets."""
     import torch
 
     from rung.tuning.compute import kernels
@@ -230,7 +234,8 @@ def _decode(session: Session, decoder: Any, batch: MicroBatch, given: dict[str, 
     return hidden
 
 
-# ------------------------------------------------------------ one opener a method: (what train() switches, trained parameters)
+# ------------------------------------------------------------ one opener a method: (what train() switches, trained
+# parameters)
 
 
 def _trainable(model: Any) -> Named:
@@ -287,8 +292,8 @@ def _prompt(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
 
 
 def _prefix(causal: Any, recipe: Recipe) -> tuple[Any, Named]:
-    """Keys and values of the virtual tokens in each layer begin as what the layer computes for drawn tokens, without which
-    training is unsteady (Li & Liang, section 7.4)."""
+    """Keys and values of the virtual tokens in each layer begin as what the layer computes for drawn tokens, without
+    which training is unsteady (Li & Liang, section 7.4)."""
     import torch
 
     config = causal.config

@@ -96,8 +96,9 @@ IGNORED = {
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A read tune.yaml. Paths are absolute. ``dev`` is a file, a share of the rows, or None; ``general`` names task files or
-    text files on which forgetting is measured; ``notes`` say what was understood differently from what was written."""
+    """A read tune.yaml. Paths are absolute. ``dev`` is a file, a share of the rows, or None; ``general`` names task
+    files or text files on which forgetting is measured; ``notes`` say what was understood differently from what was
+    written."""
 
     recipe: Recipe
     model: str

@@ -1,4 +1,5 @@
-"""From a tune.yaml to what is trained: rows, texts or a task's train split, with dev held out before anything is learnt."""
+"""From a tune.yaml to what is trained: rows, texts or a task's train split, with dev held out before anything is
+learnt."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ Talk = tuple[str, Sequence[Message]]
 
 
 def gather(config: Config, settings: Settings) -> tuple[Base, Lessons]:
-    """The base and the rows of a configuration. Raises InputError for data that cannot be read or holds nothing to learn."""
+    """The base and the rows of a configuration. Raises InputError for data that cannot be read or holds nothing to
+    learn."""
     base = find_base(config.model or settings["model"], settings.cache)
     if config.task:
         task = tasks.load(config.task)
@@ -90,9 +92,9 @@ def _talks(records: Sequence[Record]) -> list[Talk]:
 
 
 def as_served(id: str, turns: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Talk]:
-    """A conversation that offers tools as the embedded engine would hold it: the tools described in the system message, and each
-    reply one JSON object, a call or an answer, so that what is learnt is what is asked. One conversation a reply that is learnt, as
-    earlier answers are shown without their JSON."""
+    """A conversation that offers tools as the embedded engine would hold it: the tools described in the system message,
+    and each reply one JSON object, a call or an answer, so that what is learnt is what is asked. One conversation a
+    reply that is learnt, as earlier answers are shown without their JSON."""
     out: list[Talk] = []
     shown: list[Message] = []
     waiting: list[str] = []

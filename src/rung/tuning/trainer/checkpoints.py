@@ -26,9 +26,11 @@ S = TypeVar("S", bound=Stepped)
 
 
 class Checkpoints(Generic[S]):
-    """Two last states of a training, records of class ``kind``, in a folder, each one file (safetensors) named in ``checkpoint.json`` with its SHA-256.
+    """Two last states of a training, records of class ``kind``, in a folder, each one file (safetensors) named in
+    ``checkpoint.json`` with its SHA-256.
 
-    Files are written under another name, flushed to disk and renamed: a reader sees a whole old state or a whole new one.
+    Files are written under another name, flushed to disk and renamed: a reader sees a whole old state or a whole new
+    one.
     """
 
     def __init__(self, folder: Path, key: str, kind: type[S]) -> None:
@@ -61,7 +63,8 @@ class Checkpoints(Generic[S]):
                 path.unlink(missing_ok=True)
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> tuple[S, str]:
-        """Fill ``tensors`` from the newest whole state. Returns it and, when something was damaged, a note that says so."""
+        """Fill ``tensors`` from the newest whole state. Returns it and, when something was damaged, a note that says
+        so."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

@@ -1,4 +1,5 @@
-"""What a training writes while it runs: a line a step in ``curves.jsonl``, TensorBoard files, and a curve for the terminal."""
+"""What a training writes while it runs: a line a step in ``curves.jsonl``, TensorBoard files, and a curve for the
+terminal."""
 
 from __future__ import annotations
 

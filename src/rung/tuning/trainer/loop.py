@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from rung.tuning.compute.replicas import Replicas
 
 QUICK = 50_000_000
-"""Trained numbers whose state is written in well under a second or two: a stop in mid-step waits for that, not for more."""
+"""Trained numbers whose state is written in well under a second or two: a stop in mid-step waits for that, not for
+more."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes that train together (torchrun): each computes its share of a step's micro-batches, gradients are summed.
-    Their number changes the order of sums, not the result."""
+    """The processes that train together (torchrun): each computes its share of a step's micro-batches, gradients are
+    summed. Their number changes the order of sums, not the result."""
 
     rank: int = 0
     size: int = 1
@@ -97,11 +98,12 @@ def train(
     """Train the session on ``rows``; afterwards it holds the best step by loss on ``dev`` (the last, without dev).
 
     A step is ``recipe.batch`` rows, its loss the mean over all their trained tokens however they are cut into
-    micro-batches. ``folder`` keeps checkpoints, also one at each dev check: the same call goes on from the last after any kind of
-    death, to the same losses bit for bit on the same machine and thread count. A loss that is not finite stops with the last
-    good state kept. Under torchrun every process calls this alike; the first one writes.
+    micro-batches. ``folder`` keeps checkpoints, also one at each dev check: the same call goes on from the last after
+    any kind of death, to the same losses bit for bit on the same machine and thread count. A loss that is not finite
+    stops with the last good state kept. Under torchrun every process calls this alike; the first one writes.
 
-    Raises FitError for no rows, a diverged loss, too little memory, a checkpoint of another training, a full disk, or a stop.
+    Raises FitError for no rows, a diverged loss, too little memory, a checkpoint of another training, a full disk, or a
+    stop.
     """
     if not rows:
         raise FitError("there is no row to train on", remedy="give the task a train split")

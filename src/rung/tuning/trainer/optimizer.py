@@ -17,8 +17,9 @@ def adamw(
     decay: float = 0.0,
     fused: bool = True,
 ) -> tuple[torch.optim.AdamW, dict[str, torch.Tensor]]:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) that steps ``vector`` by the gradient that lies in ``grad`` (the same shape), and the
-    tensors that it keeps between steps: made at once, so that a checkpoint can hold them, and be read into them."""
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) that steps ``vector`` by the gradient that lies in ``grad`` (the
+    same shape), and the tensors that it keeps between steps: made at once, so that a checkpoint can hold them, and be
+    read into them."""
     import torch
 
     parameter = torch.nn.Parameter(vector)

@@ -21,26 +21,28 @@ RATES: dict[Method, tuple[float, float, float]] = {
     "prompt": (1e-3, 3e-2, 3e-1),
     "prefix": (1e-4, 1e-2, 1e-1),
 }
-"""Learning rates of each method: the usual lowest, the default, the usual highest. A rate outside is trained with, and told."""
+"""Learning rates of each method: the usual lowest, the default, the usual highest. A rate outside is trained with, and
+told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to tune.
 
-    ``method``: lora (Hu et al. 2021, arXiv:2106.09685), qlora (the same over a base of 4 or 8 ``bits``; Dettmers et al. 2023,
-    arXiv:2305.14314), full (every weight; float32 masters behind a bf16 model), bottleneck (adapter modules of width
-    hidden / ``reduction`` after each MLP; Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247), prompt
-    (``virtual`` trained embeddings before the text; Lester et al. 2021, arXiv:2104.08691), prefix (``virtual`` trained keys and
-    values in each layer; Li & Liang 2021, arXiv:2101.00190).
+    ``method``: lora (Hu et al. 2021, arXiv:2106.09685), qlora (the same over a base of 4 or 8 ``bits``; Dettmers et al.
+    2023, arXiv:2305.14314), full (every weight; float32 masters behind a bf16 model), bottleneck (adapter modules of
+    width hidden / ``reduction`` after each MLP; Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020,
+    arXiv:2005.00247), prompt (``virtual`` trained embeddings before the text; Lester et al. 2021, arXiv:2104.08691),
+    prefix (``virtual`` trained keys and values in each layer; Li & Liang 2021, arXiv:2101.00190).
     ``rank``, ``alpha``, ``dropout``, ``targets``, ``rslora``, ``dora`` are LoRA's. ``rate`` None: the method's default.
     ``batch`` rows make a step; ``tokens`` is how many are computed at once (gradient accumulation: memory, not result);
-    ``warmup`` is a fraction of all steps below 1, a number of steps from 1; ``patience`` is how many dev checks without a new
-    best end the training (0: never); ``checks`` is how many dev checks an epoch has, or ``interval`` how many steps lie between
-    two (0: by checks); ``steps`` cuts the training short of its
-    epochs (0: no cut); ``precision`` is what is computed in (auto: what this processor does well, see ``precision.choose``);
-    ``checkpointing`` recomputes activations in the backward pass. ``upper`` is the share of the layers, counted from the output,
-    that LoRA adapts (None: all): what the layers below put out is computed once a row and kept.
+    ``warmup`` is a fraction of all steps below 1, a number of steps from 1; ``patience`` is how many dev checks without
+    a new best end the training (0: never); ``checks`` is how many dev checks an epoch has, or ``interval`` how many
+    steps lie between two (0: by checks); ``steps`` cuts the training short of its
+    epochs (0: no cut); ``precision`` is what is computed in (auto: what this processor does well, see
+    ``precision.choose``); ``checkpointing`` recomputes activations in the backward pass. ``upper`` is the share of the
+    layers, counted from the output, that LoRA adapts (None: all): what the layers below put out is computed once a row
+    and kept.
     """
 
     method: Method = "lora"

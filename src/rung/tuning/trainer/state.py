@@ -22,9 +22,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training did. ``losses`` has the mean loss a trained token of every step; ``tokens`` counts the rows' tokens
-    as often as they were trained; ``computed`` is how many of them were computed (a shared prefix is, once). ``precision`` is
-    what was computed in."""
+    """What a training did. ``losses`` has the mean loss a trained token of every step; ``tokens`` counts the rows'
+    tokens as often as they were trained; ``computed`` is how many of them were computed (a shared prefix is, once).
+    ``precision`` is what was computed in."""
 
     step: int = 0
     total: int = 0
@@ -55,9 +55,9 @@ def _forget(_state: Trained, _rate: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who watches a tuning: ``progress`` is told often, ``record`` gets the state after every step and the learning rate that it
-    used, ``stop`` ends the tuning within a layer's computing, resumable. Checkpoints are at most ``every`` seconds old (longer
-    where writing takes long), and one is written every ``saves`` steps (0: by time alone)."""
+    """Who watches a tuning: ``progress`` is told often, ``record`` gets the state after every step and the learning
+    rate that it used, ``stop`` ends the tuning within a layer's computing, resumable. Checkpoints are at most ``every``
+    seconds old (longer where writing takes long), and one is written every ``saves`` steps (0: by time alone)."""
 
     progress: Callable[[Progress], None] = _ignore
     record: Callable[[Trained, float], None] = _forget

@@ -1,7 +1,8 @@
 """Word documents (.docx): what a reader of the printed page reads, out of the zip's XML (ECMA-376, parts 1 and 3).
 
-mammoth 1.13 reads most of it and was measured beside this: it leaves out equations, simple fields, text in two directions, ruby and
-text boxes without a fallback, which are read here, and takes 13 times as long (bench/documents.py).
+mammoth 1.13 reads most of it and was measured beside this: it leaves out equations, simple fields, text in two
+directions, ruby and text boxes without a fallback, which are read here, and takes 13 times as long
+(bench/documents.py).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from rung.documents.source import Source
 
 @dataclass(frozen=True, slots=True)
 class DocxReader:
-    """One document a file: paragraphs, headings (as Markdown's), lists, tables (cells parted by ``|``; a table in a cell in one
-    line), text boxes after their paragraph, notes, headers and footers at the end. Comments and other files inside are told."""
+    """One document a file: paragraphs, headings (as Markdown's), lists, tables (cells parted by ``|``; a table in a
+    cell in one line), text boxes after their paragraph, notes, headers and footers at the end. Comments and other files
+    inside are told."""
 
     suffixes: tuple[str, ...] = (".docx", ".docm", ".dotx")
 

@@ -14,7 +14,8 @@ LEVELS = 9
 
 @dataclass(frozen=True, slots=True)
 class ListLevel:
-    """How a level is counted: its format, its text (``%1.%2``), where it begins, and whether all its numbers are decimal."""
+    """How a level is counted: its format, its text (``%1.%2``), where it begins, and whether all its numbers are
+    decimal."""
 
     format: str = "bullet"
     text: str = ""
@@ -37,7 +38,8 @@ class Numbering:
     _counts: dict[str, list[int | None]] = field(default_factory=dict)
 
     def mark(self, number: str, level: int) -> str:
-        """The mark of the next paragraph of a list: ``2.``, ``b)``, ``-`` for a bullet or a list that is not defined."""
+        """The mark of the next paragraph of a list: ``2.``, ``b)``, ``-`` for a bullet or a list that is not
+        defined."""
         levels = self.levels.get(number)
         if levels is None or not 0 <= level < LEVELS:
             return "-"

@@ -50,8 +50,8 @@ class Package:
         return found[0]
 
     def parse(self, name: str) -> Element:
-        """A part as a tree. What it unpacks to is counted as it comes: the size in the directory may lie. XML with a document type
-        is refused, as Word writes none and entities can grow without end."""
+        """A part as a tree. What it unpacks to is counted as it comes: the size in the directory may lie. XML with a
+        document type is refused, as Word writes none and entities can grow without end."""
         parser = XMLParser()  # noqa: S314 - document types, and so entities, are refused
         total = 0
         with self.archive.open(self.names[name]) as stream:

@@ -12,8 +12,9 @@ from rung.documents.formats.docx.package import attribute, find, short
 
 @dataclass(frozen=True, slots=True)
 class Styles:
-    """Heading level by style id (styles are named ``heading 1`` in every language, or have an outline level), and the list (its
-    number and level, either "" where another says it) of list styles. A style has what the style has that it is based on."""
+    """Heading level by style id (styles are named ``heading 1`` in every language, or have an outline level), and the
+    list (its number and level, either "" where another says it) of list styles. A style has what the style has that it
+    is based on."""
 
     levels: Mapping[str, int] = field(default_factory=dict)
     lists: Mapping[str, tuple[str, str]] = field(default_factory=dict)

@@ -1,4 +1,5 @@
-"""The headings of a Markdown text (CommonMark 0.31, sections 4.2 to 4.6): ATX and underlined ones, not those inside code."""
+"""The headings of a Markdown text (CommonMark 0.31, sections 4.2 to 4.6): ATX and underlined ones, not those inside
+code."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ _LONGEST = 2000
 
 
 def headings(text: str, *, underlined: bool = True) -> Iterator[tuple[int, int, str]]:
-    """For each heading where its first line begins, its level (1 to 6) and its text. ``underlined``: also paragraphs over a line
-    of ``=`` (level 1) or ``-`` (level 2). Takes time in proportion to the text."""
+    """For each heading where its first line begins, its level (1 to 6) and its text. ``underlined``: also paragraphs
+    over a line of ``=`` (level 1) or ``-`` (level 2). Takes time in proportion to the text."""
     fence, until, floor = "", 0, 0
     absent: set[str] = set()
     for found in _MARKS.finditer(text):

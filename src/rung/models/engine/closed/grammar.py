@@ -23,8 +23,8 @@ NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?"
 """What ``ResponseFormat(kind="number")`` means: a decimal number without an exponent."""
 
 FUEL = 5_000_000
-"""Work that one mask may take, about 0.3 s: words that are forbidden within a bounded text need more than llguidance allows
-by itself (200,000), and only at their first tokens."""
+"""Work that one mask may take, about 0.3 s: words that are forbidden within a bounded text need more than llguidance
+allows by itself (200,000), and only at their first tokens."""
 
 KINDS = frozenset({"text", "labels", "json", "regex", "number", "grammar"})
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
@@ -95,8 +95,8 @@ class Grammars:
 
 
 def reader(form: ResponseFormat) -> Callable[[str], bool]:
-    """Whether a text has the form, by the rules that it is decoded by. Raises InputError when it cannot be compiled, and
-    MissingExtra without llguidance."""
+    """Whether a text has the form, by the rules that it is decoded by. Raises InputError when it cannot be compiled,
+    and MissingExtra without llguidance."""
     # A vocabulary of single bytes reads every text.
     grammars = Grammars([*(bytes([n]) for n in range(256)), b"<end>"], [256], [256], lambda text: list(text.encode()))
     first = grammars.matcher(form)
@@ -128,8 +128,8 @@ class Mask:
         self._vocabulary = vocabulary
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocabulary,). Raises ModelError for a form that nothing can follow, or that
-        takes too much to work out."""
+        """Which tokens may come next, shape (vocabulary,). Raises ModelError for a form that nothing can follow, or
+        that takes too much to work out."""
         import numpy as np
 
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)

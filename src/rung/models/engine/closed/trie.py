@@ -1,9 +1,10 @@
 """Closed sets of answers as a token trie, and an exact best-first search for the most probable one.
 
-A candidate's probability is the product, over the nodes on its way where more than one token is possible, of the model's
-probability of its token renormalised over the tokens possible there; where only one token is possible it costs nothing.
-These probabilities sum to one over the candidates. They only fall along a path, so expanding the most probable open node
-first (uniform-cost search, Dijkstra 1959) ends with the exact best candidate as soon as a complete one is the most probable.
+A candidate's probability is the product, over the nodes on its way where more than one token is possible, of the
+model's probability of its token renormalised over the tokens possible there; where only one token is possible it costs
+nothing. These probabilities sum to one over the candidates. They only fall along a path, so expanding the most probable
+open node first (uniform-cost search, Dijkstra 1959) ends with the exact best candidate as soon as a complete one is the
+most probable.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class Trie:
-    """Token sequences as a tree. ``end`` follows a sequence where it is the beginning of another, so both can be told apart."""
+    """Token sequences as a tree. ``end`` follows a sequence where it is the beginning of another, so both can be told
+    apart."""
 
     def __init__(self, sequences: Sequence[Sequence[int]], end: int) -> None:
         if not sequences:
@@ -48,7 +50,8 @@ class Trie:
         return node
 
     def descend(self, node: int) -> tuple[tuple[int, ...], int]:
-        """Follow the tokens that are forced from ``node``: those tokens, and the node where there is a choice or an end."""
+        """Follow the tokens that are forced from ``node``: those tokens, and the node where there is a choice or an
+        end."""
         forced = []
         while len(self.children[node]) == 1:
             ((token, node),) = self.children[node].items()
@@ -57,12 +60,13 @@ class Trie:
 
 
 TIE = 1e-4
-"""Log-probabilities that differ by less count as equal, and the first candidate (the lowest token) wins: what the same request
-gives alone and in a batch may differ by rounding."""
+"""Log-probabilities that differ by less count as equal, and the first candidate (the lowest token) wins: what the same
+request gives alone and in a batch may differ by rounding."""
 
 
 class Search:
-    """One search. ``chain`` holds the tokens after the prompt whose next-token logits are needed, until it is ``done``."""
+    """One search. ``chain`` holds the tokens after the prompt whose next-token logits are needed, until it is
+    ``done``."""
 
     def __init__(self, trie: Trie) -> None:
         self._trie = trie

@@ -1,7 +1,7 @@
 """From a GGUF file to the OpenVINO graph that the engine computes: made once, in a process of its own.
 
-openvino-genai's reader is native code that trusts a file: a damaged one can crash it. Here that ends the child, and the parent
-has an error to raise.
+openvino-genai's reader is native code that trusts a file: a damaged one can crash it. Here that ends the child, and the
+parent has an error to raise.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ REFUSED = 3
 
 
 def convert(gguf: Path, folder: Path) -> Path:
-    """The OpenVINO graph of a GGUF file and, beside it, the tokenizer, made once and kept in ``folder``; returns the .xml file.
+    """The OpenVINO graph of a GGUF file and, beside it, the tokenizer, made once and kept in ``folder``; returns the
+    .xml file.
 
-    Raises InputError when openvino-genai cannot read the file (it reads llama, qwen2 and qwen3 architectures), ModelError when
-    there is no room for the graph.
+    Raises InputError when openvino-genai cannot read the file (it reads llama, qwen2 and qwen3 architectures),
+    ModelError when there is no room for the graph.
     """
     target = folder / GRAPH
     if target.is_file() and target.with_suffix(".bin").is_file():
@@ -94,7 +95,8 @@ def _run_child(gguf: Path, staging: Path) -> None:
 
 
 def write(gguf: Path, folder: Path) -> None:
-    """What the child does: the graph of ``gguf`` into ``folder``. Ends the process with REFUSED and a line for a bad file."""
+    """What the child does: the graph of ``gguf`` into ``folder``. Ends the process with REFUSED and a line for a bad
+    file."""
     import openvino_genai as genai
 
     source = folder / "model.gguf"

@@ -25,7 +25,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Header:
-    """What the engine needs to know, from config, tokenizer and chat template. Raises InputError for a folder that is not whole."""
+    """What the engine needs to know, from config, tokenizer and chat template. Raises InputError for a folder that is
+    not whole."""
     files(folder)
     try:
         config, tokenizer = (_json(folder / name) for name in ("config.json", "tokenizer.json"))

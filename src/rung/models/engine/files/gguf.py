@@ -1,6 +1,7 @@
 """The metadata at the head of a GGUF file (format: github.com/ggml-org/ggml docs/gguf.md, versions 2 and 3).
 
-Read here because the ``gguf`` package reads the vocabulary item by item, which takes seconds, and trusts what the file says.
+Read here because the ``gguf`` package reads the vocabulary item by item, which takes seconds, and trusts what the file
+says.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor of a file: ``shape`` as the file has it (the fastest dimension first), its type, and where its bytes lie."""
+    """A tensor of a file: ``shape`` as the file has it (the fastest dimension first), its type, and where its bytes
+    lie."""
 
     name: str
     shape: tuple[int, ...]
@@ -70,15 +72,16 @@ _SIZES = {
     **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
     **{24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2)},
 }
-"""Values in a block and bytes of it, by tensor type (ggml.h: F32, F16, Q4_0, ..., BF16); those with no entry are not measured."""
+"""Values in a block and bytes of it, by tensor type (ggml.h: F32, F16, Q4_0, ..., BF16); those with no entry are not
+measured."""
 
 
 _NUMBERS = {0: np.float32, 1: np.float16, 24: np.int8, 25: np.int16, 26: np.int32, 27: np.int64, 28: np.float64}
 
 
 def read(path: Path) -> Header:
-    """Read a file's header. Raises InputError when it is not a whole GGUF file with a tokenizer: also when a tensor would lie
-    beyond its end, where the native readers crash."""
+    """Read a file's header. Raises InputError when it is not a whole GGUF file with a tokenizer: also when a tensor
+    would lie beyond its end, where the native readers crash."""
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             fields, tensors, at = _fields(data)
@@ -93,14 +96,16 @@ def read(path: Path) -> Header:
 
 
 def layout(path: Path) -> tuple[dict[str, Field], list[StoredTensor]]:
-    """All fields and tensors of a file that ``read`` accepts. The ``gguf`` package's own reader takes six seconds for them."""
+    """All fields and tensors of a file that ``read`` accepts. The ``gguf`` package's own reader takes six seconds for
+    them."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         fields, count, at = _fields(data)
         return fields, _tensors(data, count, at, _alignment(fields))
 
 
 def copy_fields(fields: Mapping[str, Field], writer: Any, skipped: Collection[str]) -> None:
-    """Give a GGUFWriter the fields of another file, but for ``skipped`` and the architecture, which is the writer's own."""
+    """Give a GGUFWriter the fields of another file, but for ``skipped`` and the architecture, which is the writer's
+    own."""
     kinds = require("gguf", "embedded", "writing a GGUF file").GGUFValueType
     for key, field in fields.items():
         if key not in skipped and key != "general.architecture":
@@ -233,10 +238,12 @@ def _value(data: mmap.mmap, at: int, kind: int) -> tuple[Any, int]:
 
 
 def recode(source: Path, target: Path) -> bool:
-    """Write ``source`` to ``target`` with every tensor of OFFSET_KINDS as Q8_0; False (and nothing written) without any.
+    """Write ``source`` to ``target`` with every tensor of OFFSET_KINDS as Q8_0; False (and nothing written) without
+    any.
 
-    openvino-genai 2026.4 rounds such an offset to a whole zero point, which changes what the model says: the log-probability
-    of one and the same token was -0.9 there, -1.97 in llama.cpp and -1.88 in fp32. Q8_0 has no offset and comes out right.
+    openvino-genai 2026.4 rounds such an offset to a whole zero point, which changes what the model says: the
+    log-probability of one and the same token was -0.9 there, -1.97 in llama.cpp and -1.88 in fp32. Q8_0 has no offset
+    and comes out right.
     """
     fields, tensors = layout(source)
     gguf = require("gguf", "embedded", "reading this GGUF file's quantization")

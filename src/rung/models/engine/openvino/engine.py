@@ -28,8 +28,8 @@ LAYOUT = 3
 
 
 class Engine:
-    """One per weights file and process, shared by the models that use it; a second one, with a ``slots``, for all adapters of
-    the file. Parts load on first use."""
+    """One per weights file and process, shared by the models that use it; a second one, with a ``slots``, for all
+    adapters of the file. Parts load on first use."""
 
     def __init__(
         self, path: Path, cache: Path, threads: int, slots: AdapterSlots | None = None, precision: str = "f32"
@@ -156,9 +156,9 @@ class Engine:
 
 
 def choose_precision(wanted: str, here: Machine) -> str:
-    """The engine's precision: ``auto`` is bf16 where the processor multiplies matrices of it (AMX: 2 to 4 times as fast) and has
-    more than one core, else f32. Raises InputError for an unknown one, and Unsupported for bf16 where the processor would
-    emulate it."""
+    """The engine's precision: ``auto`` is bf16 where the processor multiplies matrices of it (AMX: 2 to 4 times as
+    fast) and has more than one core, else f32. Raises InputError for an unknown one, and Unsupported for bf16 where the
+    processor would emulate it."""
     if wanted not in ("auto", "f32", "bf16"):
         raise InputError(f"got precision {wanted!r}", remedy="expected auto, f32 or bf16: RUNG_PRECISION=auto")
     if wanted == "bf16" and not here.bfloat16:
@@ -181,8 +181,8 @@ _LOCK = threading.Lock()
 
 
 def share_engine(path: Path, settings: Settings, *, adapters: bool) -> Engine:
-    """The process's engine for these weights and settings, counted as used once more; with ``adapters``, the one for all
-    adapters of the file. Raises as ``choose_precision`` does."""
+    """The process's engine for these weights and settings, counted as used once more; with ``adapters``, the one for
+    all adapters of the file. Raises as ``choose_precision`` does."""
     precision, threads = choose_precision(str(settings["precision"]), machine()), int(settings["threads"])
     key = (weights_hash(path), threads, precision, adapters)
     with _LOCK:

@@ -35,11 +35,11 @@ from rung.models.engine.template import call_id, tools_schema, with_tools
 
 
 def open_model(name: str, settings: Settings) -> OpenvinoModel:
-    """The model ``openvino:name``; ``name`` is one of ``rung models``, or the path of a .gguf file or of a folder with an OpenVINO
-    graph, and may go on with ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
+    """The model ``openvino:name``; ``name`` is one of ``rung models``, or the path of a .gguf file or of a folder with
+    an OpenVINO graph, and may go on with ``@FOLDER``: a LoRA adapter beside it (see lora.py). Loads nothing yet.
 
-    Raises FetchError when the weights are not there, InputError when the file is no GGUF model or the folder no adapter of it,
-    Unsupported for an adapter that is not plain LoRA.
+    Raises FetchError when the weights are not there, InputError when the file is no GGUF model or the folder no adapter
+    of it, Unsupported for an adapter that is not plain LoRA.
     """
     base, _, beside = name.partition("@")
     path = hub.locate(base, settings.cache)
@@ -114,7 +114,8 @@ class OpenvinoModel:
         return out
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """The reply piece by piece, then a last Chunk with the whole Reply. With tools or beams the text comes at the end.
+        """The reply piece by piece, then a last Chunk with the whole Reply. With tools or beams the text comes at the
+        end.
 
         Raises ContextOverflow, InputError or Unsupported before the first piece.
         """
@@ -161,8 +162,9 @@ class OpenvinoModel:
         return [job.scores.result() for job in jobs]
 
     async def recall(self, replies: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, ...]]:
-        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it. Without
-        messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too long."""
+        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it.
+        Without messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too
+        long."""
 
         def prepare() -> list[Recall]:
             self._ready()
@@ -190,8 +192,9 @@ class OpenvinoModel:
         return out
 
     def adapt(self, lora: Lora) -> None:
-        """Answer with ``lora`` in the place of the adapter that it has, from the next request on. Nothing is loaded again; what the
-        old one has computed is forgotten. Not while requests are under way. Raises Unsupported for a model without an adapter."""
+        """Answer with ``lora`` in the place of the adapter that it has, from the next request on. Nothing is loaded
+        again; what the old one has computed is forgotten. Not while requests are under way. Raises Unsupported for a
+        model without an adapter."""
         if self._engine.slots is None or not self._adapter:
             raise Unsupported(f"{self._name} has no adapter to replace", remedy="open it with one: MODEL@FOLDER")
         self._lora = lora
@@ -199,7 +202,8 @@ class OpenvinoModel:
         self._engine.forget()
 
     def forget(self) -> None:
-        """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of another."""
+        """Forget cached prompts: the ladder calls it before each rung, or one would profit from the prompts of
+        another."""
         self._engine.forget()
 
     def rest(self) -> None:

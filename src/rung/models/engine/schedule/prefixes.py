@@ -29,7 +29,8 @@ class PrefixNode:
 
 @dataclass(frozen=True)
 class _Match:
-    """``nodes`` shared whole, ``extra`` more tokens to copy from ``source``; ``wait``: something better is being computed."""
+    """``nodes`` shared whole, ``extra`` more tokens to copy from ``source``; ``wait``: something better is being
+    computed."""
 
     nodes: list[PrefixNode]
     source: PrefixNode | None = None

@@ -14,7 +14,8 @@ from rung.models.engine.schedule.scheduler import Scheduler
 class Worker:
     """One thread that drives a scheduler. ``submit`` and ``cancel`` may be called from any thread.
 
-    When it is idle it waits ``tick`` seconds after the first job, so that callers who start together are planned together.
+    When it is idle it waits ``tick`` seconds after the first job, so that callers who start together are planned
+    together.
     """
 
     def __init__(self, open_device: Callable[[], Device], *, tick: float = 0.002, tokens: int = 1024, rows: int = 64):

@@ -1,10 +1,11 @@
 """Any causal language model that Hugging Face transformers reads, on the GPU where there is one, else the CPU.
 
-``transformers:FOLDER`` (config.json and safetensors), ``transformers:FILE.gguf``, ``transformers:smollm2-135m`` (the embedded
-weights), ``transformers:owner/name`` or ``hf:owner/name`` (pulled before), or the folder of an adapter (PEFT, or bottleneck
+``transformers:FOLDER`` (config.json and safetensors), ``transformers:FILE.gguf``, ``transformers:smollm2-135m`` (the
+embedded weights), ``transformers:owner/name`` or ``hf:owner/name`` (pulled before), or the folder of an adapter (PEFT,
+or bottleneck
 modules: see adapters.py), which is put on the base that it names. Weights that are stored quantised (GGUF) are
-computed in bfloat16, others in the type they are stored in. One call is computed at a time; greedy requests of a call share
-a left-padded batch, seeded ones run one by one so that their draws depend on nothing else.
+computed in bfloat16, others in the type they are stored in. One call is computed at a time; greedy requests of a call
+share a left-padded batch, seeded ones run one by one so that their draws depend on nothing else.
 
 Scores mean what they mean in the embedded engine: see trie.py.
 """
@@ -104,15 +105,16 @@ class TransformersModel:
             stop.set()
 
     async def losses(self, texts: Sequence[str], window: int = 512) -> list[tuple[float, int]]:
-        """For each text the summed natural-log loss of its tokens but the first, and how many they are: exp(sum / count) is the
-        perplexity. A text longer than ``window`` tokens is cut; each piece begins with the last token of the one before, which
-        is its only context. Text is read plainly, without a chat template."""
+        """For each text the summed natural-log loss of its tokens but the first, and how many they are: exp(sum /
+        count) is the perplexity. A text longer than ``window`` tokens is cut; each piece begins with the last token of
+        the one before, which is its only context. Text is read plainly, without a chat template."""
         stop = threading.Event()
         return await self._run(lambda: [self._load().loss(text, window, stop) for text in texts], stop)
 
     async def recall(self, replies: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, ...]]:
-        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it. Without
-        messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too long."""
+        """For each (messages, reply) the log-probability of every token of the reply and of the one that ends it.
+        Without messages the reply is a plain text, its first token the prompt. Raises ContextOverflow for what is too
+        long."""
         stop = threading.Event()
         return await self._run(lambda: [self._load().recall(messages, text, stop) for messages, text in replies], stop)
 

@@ -25,8 +25,8 @@ BRANCHES = 64
 
 @dataclass(frozen=True)
 class Network:
-    """Model, tokenizer and template. ``front`` are an adapter's virtual tokens: they begin every prompt, so such prompts are
-    not padded beside others. ``stop``, where it is taken, is set when the caller has gone."""
+    """Model, tokenizer and template. ``front`` are an adapter's virtual tokens: they begin every prompt, so such
+    prompts are not padded beside others. ``stop``, where it is taken, is set when the caller has gone."""
 
     name: str
     model: Any
@@ -62,7 +62,8 @@ class Network:
         stop: threading.Event,
         emit: Callable[[str], None] | None = None,
     ) -> list[Reply]:
-        """Replies to prompts of one sampling, left-padded beside each other; ``emit`` gets the text of a single one as it comes."""
+        """Replies to prompts of one sampling, left-padded beside each other; ``emit`` gets the text of a single one as
+        it comes."""
         torch = self.torch
         transformers = require("transformers", "transformers", f"the model {self.name}")
         width = max(map(len, prompts))
@@ -194,7 +195,8 @@ class Network:
     def _branches(
         self, trie: Trie, sequences: Sequence[Sequence[int]], past: int, prefill: Any, first: Any
     ) -> list[float]:
-        """The trie's log-probability of each sequence, whose tokens are fed beside each other after the prompt's cache."""
+        """The trie's log-probability of each sequence, whose tokens are fed beside each other after the prompt's
+        cache."""
         torch = self.torch
         fed = max(len(sequence) for sequence in sequences) - 1
         logits = None

@@ -1,4 +1,5 @@
-"""Rungs that write one prompt and ask once: zero-shot instruction, with constraints, with a persona, in several renderings."""
+"""Rungs that write one prompt and ask once: zero-shot instruction, with constraints, with a persona, in several
+renderings."""
 
 from __future__ import annotations
 

@@ -18,9 +18,10 @@ from rung.prompts.template.prompt import Prompt
 class FewShot:
     """Demonstrations chosen by ``select``; k is the one of ``ks`` that does best on (at most ``dev``) dev examples.
 
-    The smallest k wins a tie: fewer tokens for the same quality. ``embedder`` names the vectors of knn and mmr; empty means
-    TF-IDF over the training pool. ``exclude`` > 0 shows no near-duplicate of the input (see Selector): for splits that were not
-    made by this program. ``notes`` keeps the labels' explanations in the prompt beside the demonstrations.
+    The smallest k wins a tie: fewer tokens for the same quality. ``embedder`` names the vectors of knn and mmr; empty
+    means TF-IDF over the training pool. ``exclude`` > 0 shows no near-duplicate of the input (see Selector): for splits
+    that were not made by this program. ``notes`` keeps the labels' explanations in the prompt beside the
+    demonstrations.
     """
 
     traits: ClassVar[Traits] = Traits()

@@ -79,7 +79,8 @@ class Outline:
 
     @property
     def tokens(self) -> int:
-        """New tokens that no text can exceed, so that none is cut: a character has at most four bytes, a token at least one."""
+        """New tokens that no text can exceed, so that none is cut: a character has at most four bytes, a token at least
+        one."""
         widest = max([self.width, *map(len, self.last.labels)])
         return 4 * sum(len(name) + 6 + widest for name in self.sections)
 

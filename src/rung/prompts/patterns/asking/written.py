@@ -36,9 +36,9 @@ class Saved:
 class Written:
     """A template of your own: ``prompt`` names its file, or a saved prompt.
 
-    A file is looked for beside the task file; a saved prompt is ``NAME`` or ``NAME@VERSION``. ``values`` are for variables
-    that are not fields of the task. ``k`` training examples, chosen by ``select``, are shown before the input. ``hash`` is the
-    content's and is found, not given: an edited template, or root, is another rung.
+    A file is looked for beside the task file; a saved prompt is ``NAME`` or ``NAME@VERSION``. ``values`` are for
+    variables that are not fields of the task. ``k`` training examples, chosen by ``select``, are shown before the
+    input. ``hash`` is the content's and is found, not given: an edited template, or root, is another rung.
     """
 
     traits: ClassVar[Traits] = Traits(optional=True)

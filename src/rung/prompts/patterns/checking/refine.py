@@ -1,7 +1,7 @@
 """Question refinement: the question is put better before it is answered (after White et al. 2023, arXiv:2302.11382).
 
-The refined question is the reply of a Step named ``refine``; the original stands in that Step's messages. A rewriting that
-loses a number or a name of the original, or shares too few of its words, is not used: small models drift.
+The refined question is the reply of a Step named ``refine``; the original stands in that Step's messages. A rewriting
+that loses a number or a name of the original, or shares too few of its words, is not used: small models drift.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _SMALL = re.compile(
 def lost(original: str, refined: str) -> str:
     """Why ``refined`` does not say what ``original`` asks, or "" where nothing speaks against it.
 
-    Checked: numbers, names (words with a capital inside the text) and at least half of the other words that mean something.
+    Checked: numbers, names (words with a capital inside the text) and at least half of the other words that mean
+    something.
     """
     if re.search(r"[\w)][.!?]\s+[A-Z]", refined) and not re.search(r"[\w)][.!?]\s+[A-Z]", original):
         return "it is no longer one sentence"

@@ -1,8 +1,9 @@
 """Cognitive verifier: a text is split into claims, and each claim is held against a source.
 
-The evidence of a verdict is a span of the source, given by its offsets: it cannot be made up. What a rule can decide is not
-asked: a number or name of the claim that the source does not have makes the claim unsupported, and a claim that repeats a
-sentence but for a "not" contradicts it. As a program: answer, verify,
+The evidence of a verdict is a span of the source, given by its offsets: it cannot be made up. What a rule can decide is
+not
+asked: a number or name of the claim that the source does not have makes the claim unsupported, and a claim that repeats
+a sentence but for a "not" contradicts it. As a program: answer, verify,
 and answer once more with the findings where a claim does not hold (chain of verification; Dhuliawala et al. 2023,
 arXiv:2309.11495).
 """
@@ -47,7 +48,8 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 NEAR = 0.1
 """Cosine that a sentence must have with a claim to speak of it: shared endings of words alone give less."""
 ALIKE = 0.7
-"""Cosine above which a claim and a sentence say the same words, so that a "not" in one of them alone makes the difference."""
+"""Cosine above which a claim and a sentence say the same words, so that a "not" in one of them alone makes the
+difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ async def verify(
 ) -> ClaimVerification:
     """A finding for each claim of ``text``.
 
-    The ``candidates`` sentences of the source nearest to the claim (TF-IDF) are shown, the model names one by its number and
-    then gives a verdict, both as closed labels. ``rules`` decides by numbers and names first. Raises InputError when the
-    source or the text has no sentence.
+    The ``candidates`` sentences of the source nearest to the claim (TF-IDF) are shown, the model names one by its
+    number and then gives a verdict, both as closed labels. ``rules`` decides by numbers and names first. Raises
+    InputError when the source or the text has no sentence.
     """
     parts, spans = claims(text), sentences(source)
     if not parts or not spans:
@@ -170,7 +172,8 @@ class Planted:
 def plant(source: str, *, seed: int = 0) -> tuple[Planted, ...]:
     """Each sentence of the source as a true claim and, where one can be made, as a false one.
 
-    False ones change a number, put another name of the source in a name's place, or negate the verb; the kinds take turns.
+    False ones change a number, put another name of the source in a name's place, or negate the verb; the kinds take
+    turns.
     """
     rng = random.Random(seed)
     names = sorted(set(NAME.findall(source)))
@@ -204,8 +207,8 @@ def _falsified(text: str, kind: int, names: Sequence[str], rng: random.Random) -
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How well false claims are found: of those flagged, how many are false (precision); of the false, how many are flagged
-    (recall). ``precision`` is None where nothing was flagged."""
+    """How well false claims are found: of those flagged, how many are false (precision); of the false, how many are
+    flagged (recall). ``precision`` is None where nothing was flagged."""
 
     precision: Interval | None
     recall: Interval | None
@@ -215,7 +218,8 @@ class Detection:
 
 
 async def detect(model: Model, source: str, claims: Sequence[Planted], *, rules: bool = True) -> Detection:
-    """Verify each planted claim against the source and count what was found. A claim that is not supported is flagged."""
+    """Verify each planted claim against the source and count what was found. A claim that is not supported is
+    flagged."""
     flags = []
     for item in claims:
         found = await verify(model, item.claim, source, rules=rules)
@@ -244,8 +248,8 @@ def count_flags(false: Sequence[bool], flagged: Sequence[bool]) -> Detection:
 class VerifiedProgram(Storable):
     """Any program whose answer is verified against a source, and asked for once more where a claim does not hold.
 
-    The source is the input field ``source``, or else the passages nearest to the input. The confidence is the share of the
-    last answer's claims that are supported.
+    The source is the input field ``source``, or else the passages nearest to the input. The confidence is the share of
+    the last answer's claims that are supported.
     """
 
     kind: ClassVar[str] = "verified"
@@ -311,7 +315,8 @@ def _joined(answer: Answer, found: ClaimVerification) -> Answer:
 
 @dataclass(frozen=True)
 class Verify:
-    """The answer of the rung ``inner`` is split into claims that are held against the source; what fails is asked again."""
+    """The answer of the rung ``inner`` is split into claims that are held against the source; what fails is asked
+    again."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

@@ -1,7 +1,7 @@
 """Flipped interaction: the model asks until it has what it needs, then answers (White et al. 2023, arXiv:2302.11382).
 
-What is needed is a list of slots. A value is only filled with words that the user said: what a model makes up does not fill
-a slot.
+What is needed is a list of slots. A value is only filled with words that the user said: what a model makes up does not
+fill a slot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _UNKNOWN = re.compile(r"\W*(?:i (?:do not|don['’]t) know|no idea|not sure|unkn
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Something that must be known. ``form`` is what a value must be: free text, one of some labels, a number or a pattern."""
+    """Something that must be known. ``form`` is what a value must be: free text, one of some labels, a number or a
+    pattern."""
 
     name: str
     about: str = ""
@@ -87,10 +88,10 @@ async def interview(
 ) -> Interview:
     """Ask ``user`` until every slot is filled, then do ``goal`` with them.
 
-    ``opening`` is what the user said first; what it holds is not asked again. ``options`` say the form of the answer and
-    how it is sampled. ``turns`` limits the questions (0: two a slot);
-    whatever is still missing then is named to the model as unknown. Raises InputError without a goal or slots, or with two of
-    one name.
+    ``opening`` is what the user said first; what it holds is not asked again. ``options`` say the form of the answer
+    and how it is sampled. ``turns`` limits the questions (0: two a slot);
+    whatever is still missing then is named to the model as unknown. Raises InputError without a goal or slots, or with
+    two of one name.
     """
     names = [slot.name for slot in slots]
     if not goal.strip() or not names or len(set(names)) != len(names):
@@ -135,8 +136,8 @@ async def interview(
 
 
 def find(slot: Slot, said: str, *, asked: bool) -> str | None:
-    """The slot's value in what the user said, or None. Free text only fills the slot that was asked for, or one that is named
-    (``city: Oslo``)."""
+    """The slot's value in what the user said, or None. Free text only fills the slot that was asked for, or one that is
+    named (``city: Oslo``)."""
     if named := re.search(rf"\b{re.escape(slot.name)}\b\s*(?:is|are|=|:)\s*([^,;.\n]+)", said, re.IGNORECASE):
         value, complaint = read_reply(slot.form, named[1].strip())
         if not complaint:
@@ -191,8 +192,9 @@ class Script:
 class FlippedProgram(Storable):
     """Asks for what it needs before it does its task; the input's fields are what must be known.
 
-    To an input in which a field is empty the answer is the question for it: so a served program asks until it knows all. With every
-    field filled the user is a script that says ``told`` at once and the others when it is asked for them, which is what a climb measures.
+    To an input in which a field is empty the answer is the question for it: so a served program asks until it knows
+    all. With every field filled the user is a script that says ``told`` at once and the others when it is asked for
+    them, which is what a climb measures.
     """
 
     kind: ClassVar[str] = "flipped"
@@ -223,7 +225,8 @@ class FlippedProgram(Storable):
 
 @dataclass(frozen=True)
 class FlippedInteraction:
-    """The model asks for the input's fields, one by one, then answers; ``told`` is what the user says first (the first field)."""
+    """The model asks for the input's fields, one by one, then answers; ``told`` is what the user says first (the first
+    field)."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

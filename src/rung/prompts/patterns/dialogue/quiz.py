@@ -1,8 +1,8 @@
 """Game play: a quiz from a corpus, with checked keys, a score and a difficulty that follows the player.
 
-The key of a question is a word or number that stands in its passage, and so does the sentence it is asked about; the wrong
-options are of the same kind, from other passages, and are not in this one. A question that the model words is used only
-where ``check`` finds nothing wrong with it; else the sentence with a gap is asked.
+The key of a question is a word or number that stands in its passage, and so does the sentence it is asked about; the
+wrong options are of the same kind, from other passages, and are not in this one. A question that the model words is
+used only where ``check`` finds nothing wrong with it; else the sentence with a gap is asked.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class QuizQuestion:
 
 
 def check(question: QuizQuestion, passages: Mapping[str, str]) -> str:
-    """What is wrong with a question, "" where nothing is: the key must be found in the passage, the wrong options not, and the
-    question must not give the key away."""
+    """What is wrong with a question, "" where nothing is: the key must be found in the passage, the wrong options not,
+    and the question must not give the key away."""
     source = passages.get(question.passage)
     if source is None:
         return f"there is no passage {question.passage!r}"
@@ -91,7 +91,8 @@ def _holds(text: str, words: str) -> bool:
 class Quiz:
     """Questions over ``passages``, the next one by the player's level; each sentence is asked about once.
 
-    ``model`` words the questions; without one all are gaps. ``about`` is the one passage that is asked about (all). Raises InputError when the passages hold no sentence to ask about.
+    ``model`` words the questions; without one all are gaps. ``about`` is the one passage that is asked about (all).
+    Raises InputError when the passages hold no sentence to ask about.
     """
 
     def __init__(
@@ -188,7 +189,8 @@ class Quiz:
 
 @dataclass(frozen=True, slots=True)
 class PlayerProgress:
-    """The player's score. Two right in a row lift the level, a wrong one lowers it; a right answer gives its level in points."""
+    """The player's score. Two right in a row lift the level, a wrong one lowers it; a right answer gives its level in
+    points."""
 
     level: int = 1
     asked: int = 0
@@ -270,7 +272,8 @@ def _none(why: str) -> Answer:
 
 @dataclass(frozen=True)
 class QuizRung:
-    """A multiple-choice question about the input, with a checked key; the wrong options come from the task's passages."""
+    """A multiple-choice question about the input, with a checked key; the wrong options come from the task's
+    passages."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

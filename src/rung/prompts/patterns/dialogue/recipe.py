@@ -63,7 +63,8 @@ def likeness(one: Sequence[str], other: Sequence[str]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """One list of steps; ``fit`` is by constraint the model's probability that it holds (or 1 and 0 where it gives none)."""
+    """One list of steps; ``fit`` is by constraint the model's probability that it holds (or 1 and 0 where it gives
+    none)."""
 
     steps: tuple[str, ...]
     fit: tuple[float, ...] = ()
@@ -76,8 +77,8 @@ class Approach:
 
 @dataclass(frozen=True, slots=True)
 class Approaches:
-    """The best first. ``closest`` is the highest similarity between two of them; ``rejected`` counts those that were too much
-    like another or no list; ``failure`` says why there are fewer than asked for."""
+    """The best first. ``closest`` is the highest similarity between two of them; ``rejected`` counts those that were
+    too much like another or no list; ``failure`` says why there are fewer than asked for."""
 
     found: tuple[Approach, ...]
     closest: float
@@ -92,8 +93,8 @@ class Approaches:
 
 @dataclass(frozen=True, slots=True)
 class Variety:
-    """``n`` ways of ``fewest`` to ``most`` steps whose likeness stays below ``alike``; at most ``attempts`` lists are asked for (0:
-    three for each wanted)."""
+    """``n`` ways of ``fewest`` to ``most`` steps whose likeness stays below ``alike``; at most ``attempts`` lists are
+    asked for (0: three for each wanted)."""
 
     n: int = 3
     fewest: int = 3
@@ -110,8 +111,8 @@ async def approaches(
     constraints: Sequence[str] = (),
     sampling: Sampling | None = None,
 ) -> Approaches:
-    """Different ways to the goal, ranked by how well they keep the constraints. Raises InputError for impossible numbers or no
-    goal."""
+    """Different ways to the goal, ranked by how well they keep the constraints. Raises InputError for impossible
+    numbers or no goal."""
     n, fewest, most, alike = variety.n, variety.fewest, variety.most, variety.alike
     if not goal.strip() or n < 1 or not 1 <= fewest <= most <= 20 or not 0 < alike <= 1:
         raise InputError(
@@ -188,7 +189,8 @@ async def _fits(
 
 @dataclass(eq=False)
 class RecipeProgram(Storable):
-    """Answers with numbered steps to the goal that the input names: of ``ways`` different lists, the one that keeps ``rules`` best."""
+    """Answers with numbered steps to the goal that the input names: of ``ways`` different lists, the one that keeps
+    ``rules`` best."""
 
     kind: ClassVar[str] = "recipe"
 
@@ -214,7 +216,8 @@ class RecipeProgram(Storable):
 
 @dataclass(frozen=True)
 class RecipeRung:
-    """Numbered steps; with ``ways`` above 1 several different lists, of which the one that keeps the task's constraints best."""
+    """Numbered steps; with ``ways`` above 1 several different lists, of which the one that keeps the task's constraints
+    best."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

@@ -1,8 +1,8 @@
 """Can a judge be trusted? Its verdicts beside people's, over a file of judged answers.
 
 Two kinds of rows are read. Pairs (as LLMBar has them; Zeng et al. 2023, arXiv:2310.07641): ``input``, ``output_1``,
-``output_2`` and ``label``, 1 or 2, the better one. Grades: ``input``, ``output`` and ``grade``, 1 to 5. For pairs every judge is asked
-three ways: in the order of the file, in both orders, and by a grade for each answer alone.
+``output_2`` and ``label``, 1 or 2, the better one. Grades: ``input``, ``output`` and ``grade``, 1 to 5. For pairs every
+judge is asked three ways: in the order of the file, in both orders, and by a grade for each answer alone.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Verdicts:
 class JudgeAgreement:
     """A judge beside people, over ``n`` pairs; ``failed``: pairs that it could not judge.
 
-    ``ways``: "once" in the order of the file, "swapped" the mean of both orders, "graded" the higher of two grades given alone
-    (ties left out). ``longer``: share of its verdicts (both orders) for the longer answer; ``longer_right``: share of pairs of
-    which the longer is the better (None: all are of one length). ``padding``: how much more of the scale an answer gets for words that say nothing.
+    ``ways``: "once" in the order of the file, "swapped" the mean of both orders, "graded" the higher of two grades
+    given alone (ties left out). ``longer``: share of its verdicts (both orders) for the longer answer;
+    ``longer_right``: share of pairs of which the longer is the better (None: all are of one length). ``padding``: how
+    much more of the scale an answer gets for words that say nothing.
     """
 
     n: int
@@ -105,8 +106,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 
 async def agreement(model: Model, rubric: Rubric | str, pairs: Sequence[Pair], *, padding: int = 50) -> JudgeAgreement:
-    """Judge every pair three ways and compare with people; the test of verbosity takes the first ``padding`` pairs' better
-    answers (0: no such test).
+    """Judge every pair three ways and compare with people; the test of verbosity takes the first ``padding`` pairs'
+    better answers (0: no such test).
 
     Raises InputError for fewer than two pairs, or a judge that fails on all.
     """

@@ -1,7 +1,8 @@
 """Peer grading: a grade and feedback for each criterion of a rubric, and tests of the grader itself.
 
-Grades come from rung.metrics.rules.judge; the feedback is one constrained sentence for each criterion that was asked for with the
-grade before it. Whether such a grader can be trusted is measured: agreement with people's grades as weighted kappa (Cohen
+Grades come from rung.metrics.rules.judge; the feedback is one constrained sentence for each criterion that was asked
+for with the grade before it. Whether such a grader can be trusted is measured: agreement with people's grades as
+weighted kappa (Cohen
 1968), its preference for the answer shown first, and for the longer one (Zheng et al. 2023, arXiv:2306.05685).
 """
 
@@ -101,8 +102,9 @@ async def grade(
 
 @dataclass(eq=False)
 class GradedProgram(Storable):
-    """Any program whose answer is graded by a rubric, and asked for again with the grader's remarks while the grade is below
-    ``enough`` (1 to 5), ``rounds`` times at most (after Madaan et al. 2023, arXiv:2303.17651). The confidence is the grade, 0 to 1."""
+    """Any program whose answer is graded by a rubric, and asked for again with the grader's remarks while the grade is
+    below ``enough`` (1 to 5), ``rounds`` times at most (after Madaan et al. 2023, arXiv:2303.17651). The confidence is
+    the grade, 0 to 1."""
 
     kind: ClassVar[str] = "graded"
 
@@ -148,7 +150,8 @@ class GradedProgram(Storable):
 
 @dataclass(frozen=True)
 class PeerGrading:
-    """The answer of the rung ``inner`` is graded by ``rubric`` and written again with the remarks while it gets less than ``enough``."""
+    """The answer of the rung ``inner`` is graded by ``rubric`` and written again with the remarks while it gets less
+    than ``enough``."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 
@@ -176,8 +179,9 @@ def kappa(
 ) -> Interval:
     """Weighted kappa of two lists of grades with its percentile bootstrap interval over the graded works.
 
-    Grades are rounded to whole numbers. 1 is perfect agreement, 0 what chance would give. Where one of the lists (or of a
-    resample) never varies kappa is taken as 0, or 1 when both are equal. Raises InputError unless there are two or more pairs.
+    Grades are rounded to whole numbers. 1 is perfect agreement, 0 what chance would give. Where one of the lists (or of
+    a resample) never varies kappa is taken as 0, or 1 when both are equal. Raises InputError unless there are two or
+    more pairs.
     """
     a, b = (np.rint(np.asarray(list(values), dtype=np.float64)).astype(np.intp) for values in (mine, theirs))
     if len(a) != len(b) or len(a) < 2:
@@ -213,8 +217,8 @@ def _kappas(a: NDArray[np.intp], b: NDArray[np.intp], width: int, weights: Weigh
 @dataclass(frozen=True, slots=True)
 class Bias:
     """Of ``n`` pairs judged in both orders. ``stable``: share whose verdict survives the swap; ``first``: share of all
-    verdicts that went to the answer shown first (0.5: no preference); ``right``: share where the better answer wins both
-    orders (None: it is not known which is better)."""
+    verdicts that went to the answer shown first (0.5: no preference); ``right``: share where the better answer wins
+    both orders (None: it is not known which is better)."""
 
     n: int
     stable: Interval

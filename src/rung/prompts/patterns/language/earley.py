@@ -15,7 +15,8 @@ from rung.core.errors import InputError
 LONGEST = 2000
 """Characters of a text that is parsed at most."""
 ITEMS = 1_000_000
-"""Items of Earley's sets that one parse may go through: an ambiguous language has them by the cube of a text's length."""
+"""Items of Earley's sets that one parse may go through: an ambiguous language has them by the cube of a text's
+length."""
 
 
 @dataclass(frozen=True, slots=True)

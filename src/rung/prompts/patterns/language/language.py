@@ -1,7 +1,9 @@
-"""Meta language: a small language of the user's own, given as BNF, taught to the model, enforced, parsed and interpreted.
+"""Meta language: a small language of the user's own, given as BNF, taught to the model, enforced, parsed and
+interpreted.
 
-BNF as in ``<order> ::= "move " <where> | <order> "; " <order>``: rules in angle brackets, terminals in quotes, ``|`` between
-alternatives, ``/[0-9]{1,3}/`` for a terminal by regular expression, ``#`` before a remark. The first rule is the whole text.
+BNF as in ``<order> ::= "move " <where> | <order> "; " <order>``: rules in angle brackets, terminals in quotes, ``|``
+between alternatives, ``/[0-9]{1,3}/`` for a terminal by regular expression, ``#`` before a remark. The first rule is
+the whole text.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ class Language:
 
     @classmethod
     def parse(cls, source: str) -> Language:
-        """Read BNF. Raises InputError (with the line) for what cannot be read, a rule that is used and not defined, and a
-        rule that no text can satisfy."""
+        """Read BNF. Raises InputError (with the line) for what cannot be read, a rule that is used and not defined, and
+        a rule that no text can satisfy."""
         rules: dict[str, tuple[tuple[Symbol, ...], ...]] = {}
         pending = ""
         lines: list[tuple[int, str]] = []
@@ -90,7 +92,8 @@ class Language:
                 return depths
 
     def form(self, depth: int = 8) -> ResponseFormat:
-        """The closed form of a text, nested ``depth`` rules deep at most: so that a model that goes on and on comes to an end.
+        """The closed form of a text, nested ``depth`` rules deep at most: so that a model that goes on and on comes to
+        an end.
 
         Raises InputError where even the shallowest text is deeper.
         """
@@ -119,8 +122,8 @@ class Language:
         return ResponseFormat("grammar", pattern="\n".join(lines))
 
     def read(self, text: str) -> Node | None:
-        """The parse of ``text`` as the start rule, or None where it is not of the language. Of several parses, the one by
-        the alternatives that stand first. Raises InputError for a text above ``LONGEST`` characters, or
+        """The parse of ``text`` as the start rule, or None where it is not of the language. Of several parses, the one
+        by the alternatives that stand first. Raises InputError for a text above ``LONGEST`` characters, or
         one that takes too long."""
         if len(text) > LONGEST:
             raise InputError(f"got {len(text):,} characters, expected at most {LONGEST:,}", remedy="parse it in pieces")
@@ -187,7 +190,8 @@ Action = Callable[[Sequence[Any]], Any]
 
 
 def interpret(node: Node, actions: Mapping[str, Action]) -> Any:
-    """The value of a parsed text, from the leaves up. A rule without an action is the value of its only part, else its text.
+    """The value of a parsed text, from the leaves up. A rule without an action is the value of its only part, else its
+    text.
 
     Raises InputError when an action fails, naming its rule.
     """
@@ -223,8 +227,8 @@ async def speak(
 ) -> Answer:
     """Teach the language and say ``order`` in it. The output is the parsed Node, ``raw`` the text.
 
-    ``shots`` are orders with their text; each must be of the language (InputError). Under constrained decoding every reply
-    that is not cut at ``max_tokens`` parses.
+    ``shots`` are orders with their text; each must be of the language (InputError). Under constrained decoding every
+    reply that is not cut at ``max_tokens`` parses.
     """
     for _, text in shots:
         if language.read(text) is None:
@@ -255,7 +259,8 @@ async def speak(
 
 @dataclass(eq=False)
 class LanguageProgram(Storable):
-    """Says the input in the language ``bnf``. The output is that text, or what it means where ``actions`` (templates by rule) say so."""
+    """Says the input in the language ``bnf``. The output is that text, or what it means where ``actions`` (templates by
+    rule) say so."""
 
     kind: ClassVar[str] = "language"
 
@@ -291,8 +296,9 @@ class LanguageProgram(Storable):
 
 @dataclass(frozen=True)
 class MetaLanguage:
-    """The answer in a small language of your own: ``bnf`` is its BNF, or a file with it beside the task file. ``shots`` training
-    examples whose references are of the language are shown; ``actions`` (rule: template) say what a text means."""
+    """The answer in a small language of your own: ``bnf`` is its BNF, or a file with it beside the task file. ``shots``
+    training examples whose references are of the language are shown; ``actions`` (rule: template) say what a text
+    means."""
 
     traits: ClassVar[Traits] = Traits(optional=True)
 

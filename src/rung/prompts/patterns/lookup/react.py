@@ -1,7 +1,8 @@
 """ReAct: thought, action, observation, until the answer (Yao et al. 2023, arXiv:2210.03629).
 
-Each step is one call whose reply is held to ``Thought: ...`` and ``Action: tool[input]`` by constrained decoding where the
-model has it, so that every step parses whatever the model's size. The tools are a search over passages and a calculator.
+Each step is one call whose reply is held to ``Thought: ...`` and ``Action: tool[input]`` by constrained decoding where
+the model has it, so that every step parses whatever the model's size. The tools are a search over passages and a
+calculator.
 """
 
 from __future__ import annotations

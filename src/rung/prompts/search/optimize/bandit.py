@@ -17,8 +17,8 @@ class Bandit:
         self.reward = dict.fromkeys(self.asked, 0.0)
 
     def choose(self, names: Iterable[str], now: Mapping[str, int]) -> str:
-        """The source of ``names`` with the highest upper bound. What has not been asked comes first, in its order; picks of
-        this step (``now``, by source) count at once, as if they were as good as the best."""
+        """The source of ``names`` with the highest upper bound. What has not been asked comes first, in its order;
+        picks of this step (``now``, by source) count at once, as if they were as good as the best."""
         order = list(self.asked)
         total = 1 + sum(self.asked.values()) + sum(now.values())
 

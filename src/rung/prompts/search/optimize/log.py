@@ -16,7 +16,8 @@ from rung.core.types import Request
 
 
 class Log:
-    """Lines of JSON that survive a kill. A search that is run again writes the same lines: they are checked, not doubled."""
+    """Lines of JSON that survive a kill. A search that is run again writes the same lines: they are checked, not
+    doubled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

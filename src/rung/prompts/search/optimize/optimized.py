@@ -18,12 +18,14 @@ from rung.prompts.search.propose.sources import SOURCES
 
 @dataclass(frozen=True)
 class Optimized:
-    """Searches instructions and demonstrations under a budget of model calls; keeps edits that win on dev in a paired test.
+    """Searches instructions and demonstrations under a budget of model calls; keeps edits that win on dev in a paired
+    test.
 
-    ``calls`` is the hard budget of the search, the reflector's and judges' calls included. ``start`` is the rung whose prompt it begins
-    with; ``prompt``, a template file or saved prompt, is used instead where it is given. ``reflector`` names the model that rewrites instructions; empty: the one that answers. ``dev``: examples used at
-    most. ``width``: edits in a step. ``alpha``: an edit is kept when its one-sided p is at most this. ``sources``: where
-    edits may come from; empty: everywhere.
+    ``calls`` is the hard budget of the search, the reflector's and judges' calls included. ``start`` is the rung whose
+    prompt it begins with; ``prompt``, a template file or saved prompt, is used instead where it is given. ``reflector``
+    names the model that rewrites instructions; empty: the one that answers. ``dev``: examples used at most. ``width``:
+    edits in a step. ``alpha``: an edit is kept when its one-sided p is at most this. ``sources``: where edits may come
+    from; empty: everywhere.
     """
 
     traits: ClassVar[Traits] = Traits(optional=True)

@@ -18,8 +18,8 @@ from rung.prompts.search.propose.proposal import written
 
 @dataclass
 class PromptCandidate:
-    """A prompt in the search. ``scores`` are by index of the dev example; ``sure`` is how likely the model found the right
-    answer there, where it says so (else the score again); ``fate`` says what became of it, ``beaten`` that
+    """A prompt in the search. ``scores`` are by index of the dev example; ``sure`` is how likely the model found the
+    right answer there, where it says so (else the score again); ``fate`` says what became of it, ``beaten`` that
     it was shown to be worse than the best of its day."""
 
     id: int
@@ -75,8 +75,8 @@ class Population:
         return self.sign * float(self.metric.reduce(mine)[0] - self.metric.reduce(theirs)[0])
 
     def promise(self, candidate: PromptCandidate) -> float:
-        """What decides who goes on: the gain, and as much the gain in what the model gave the right answer. On six examples
-        two prompts are often equally often right and differ in how surely."""
+        """What decides who goes on: the gain, and as much the gain in what the model gave the right answer. On six
+        examples two prompts are often equally often right and differ in how surely."""
         indices = list(candidate.scores)
         surer = sum(candidate.sure[i] - self.best.sure[i] for i in indices) / len(indices)
         return (self.gain(candidate) + surer) / 2
@@ -137,7 +137,8 @@ class Population:
         return [candidate.scores[i] for i in indices], [self.best.scores[i] for i in indices]
 
     def _sure(self, result: Result) -> float:
-        """The probability of the right answer, 0 to 1: known where the answer is right, spread evenly where it is wrong."""
+        """The probability of the right answer, 0 to 1: known where the answer is right, spread evenly where it is
+        wrong."""
         value, confidence = self.sign * result.scores[self.metric.name].value, result.answer.confidence
         if confidence is None or result.answer.failure is not None or self.task.form.kind != "labels":
             return value

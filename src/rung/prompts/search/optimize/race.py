@@ -1,4 +1,5 @@
-"""A race of proposals over dev: successive halving (Karnin et al. 2013), in which the shown losers are stopped at once."""
+"""A race of proposals over dev: successive halving (Karnin et al. 2013), in which the shown losers are stopped at
+once."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ async def race(
 ) -> list[PromptCandidate]:
     """Those that have answered all of dev at the end: one, or none when all were shown to be worse than the best.
 
-    ``order``: the dev examples as they come; ``answer`` has a candidate answer some of them. The first error ends the race.
+    ``order``: the dev examples as they come; ``answer`` has a candidate answer some of them. The first error ends the
+    race.
     """
     racing = list(everyone)
     races = {one.id: Race(0.0, rivals=len(racing)) for one in racing}

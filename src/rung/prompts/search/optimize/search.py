@@ -151,8 +151,8 @@ class PromptSearch:
         return next((width for width in widths if step_calls(width, len(self.dev), self.each) <= left), 0)
 
     async def _propose(self, width: int) -> list[PromptCandidate]:
-        """``width`` prompts: some that were ahead of the best when they were halved out, then new ones, every other one an
-        edit of the best, the rest of a parent drawn from the front."""
+        """``width`` prompts: some that were ahead of the best when they were halved out, then new ones, every other one
+        an edit of the best, the rest of a parent drawn from the front."""
         rng = random.Random(f"{self.context.seed} {self.steps}")
         best, known, front = self.prompts.best, self.prompts.known, self.prompts.front()
         other = known[rng.choices(list(front), [len(wins) for wins in front.values()])[0]]

@@ -12,7 +12,8 @@ from rung.prompts.select import Kind, Selector
 
 
 def nearest(parent: PromptProgram, material: Material) -> Iterator[Proposal]:
-    """The training examples most like the input, how many varied around what the parent shows; then the same but diverse."""
+    """The training examples most like the input, how many varied around what the parent shows; then the same but
+    diverse."""
     kinds: tuple[Kind, ...] = ("knn", "mmr")
     for kind in kinds:
         for k in _counts(parent, kind, (4, 8, 2, 1, 12)):
@@ -38,8 +39,8 @@ def balanced(parent: PromptProgram, material: Material) -> Iterator[Proposal]:
 
 
 def bootstrap(parent: PromptProgram, material: Material) -> Iterator[Proposal]:
-    """Held-out training examples that the parent answers rightly (Khattab et al. 2023); then those it gets wrong, with the
-    right answer."""
+    """Held-out training examples that the parent answers rightly (Khattab et al. 2023); then those it gets wrong, with
+    the right answer."""
     found = (("answered rightly", material.right), ("answered wrongly", [result.example for result in material.wrong]))
     for word, examples in found:
         for k in (8, 4, 2):

@@ -25,8 +25,9 @@ class Proposal:
 
 @dataclass
 class Material:
-    """What proposals are made of. ``pool`` is shown as demonstrations; ``feedback`` are the parent's answers to training
-    examples that are kept out of the pool; ``rivals`` are the other prompts on the front; ``metric`` names the score."""
+    """What proposals are made of. ``pool`` is shown as demonstrations; ``feedback`` are the parent's answers to
+    training examples that are kept out of the pool; ``rivals`` are the other prompts on the front; ``metric`` names the
+    score."""
 
     task: Task
     pool: tuple[Example, ...]
@@ -126,8 +127,9 @@ def written(program: PromptProgram) -> str:
 
 
 def template_of(program: PromptProgram, name: str) -> Template:
-    """The words of a program as a template: it renders what the program sends. Demonstrations that are always the same are
-    in it; those that are chosen for each input are not (``template: {prompt: FILE, k: 4, select: knn}`` adds them)."""
+    """The words of a program as a template: it renders what the program sends. Demonstrations that are always the same
+    are in it; those that are chosen for each input are not (``template: {prompt: FILE, k: 4, select: knn}`` adds
+    them)."""
     if isinstance(program.prompt, Template):
         template = replace(program.prompt, name=name)
     else:

@@ -42,7 +42,8 @@ def reflection(parent: PromptProgram, material: Material, turn: int, most: int =
 
 
 def _content_words(text: str) -> set[str]:
-    """The words that mean something. A rewriting that keeps few of the task's can win on dev by luck, never by sense."""
+    """The words that mean something. A rewriting that keeps few of the task's can win on dev by luck, never by
+    sense."""
     return {word for word in words_of(text) if len(word) > 3}
 
 

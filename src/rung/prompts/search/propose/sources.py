@@ -25,7 +25,8 @@ SOURCES: dict[str, Source | None] = {
     "parts": wording.parts,
     "fewer": demonstrations.bare,
 }
-"""Every source by name, in the order in which each is first asked; ``reflection`` asks a model and is a function of its own."""
+"""Every source by name, in the order in which each is first asked; ``reflection`` asks a model and is a function of its
+own."""
 
 _WORDS = {"notes", "wording", "rendering", REFLECTION, "constraints", "parts"}
 

@@ -1,8 +1,8 @@
 """The collection's only source of truth: one SQLite file with documents, passages and vectors.
 
 Everything that makes search fast (matrix, keyword index, another vector index) is derived from it and follows its
-*generation*: a number that every transaction raises by one. Rows of passages are numbered upwards and never used again, so
-what a derived part lacks is: the rows above its highest, and the tombstones written since its generation.
+*generation*: a number that every transaction raises by one. Rows of passages are numbered upwards and never used
+again, so what a derived part lacks is: the rows above its highest, and the tombstones written since its generation.
 
 Acknowledged writes use ``synchronous=FULL`` (the WAL is synced before COMMIT returns). While a build runs it is
 ``NORMAL``: a killed process loses nothing, a power cut at most the last transactions, each of them whole; the end of
@@ -77,7 +77,8 @@ class Database:
 
     @classmethod
     def place(cls, path: Path, meta: Mapping[str, Any]) -> None:
-        """Make the file where none is, in one step. Raises InputError when there is one, StoreError when it cannot be made."""
+        """Make the file where none is, in one step. Raises InputError when there is one, StoreError when it cannot be
+        made."""
         if path.exists():
             raise InputError(
                 f"there is a collection in {path.parent} already",
@@ -95,8 +96,8 @@ class Database:
             ) from error
 
     def described(self) -> dict[str, Any]:
-        """What the collection was made with. Raises InputError when there is none, StoreError when it is damaged or newer than
-        this program."""
+        """What the collection was made with. Raises InputError when there is none, StoreError when it is damaged or
+        newer than this program."""
         if not self.path.is_file():
             raise InputError(
                 f"there is no collection in {self.path.parent}", remedy="make one: rung index build DOCS... --to NAME"

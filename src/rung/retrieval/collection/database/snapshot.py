@@ -17,7 +17,8 @@ from rung.core.errors import StoreError
 from rung.core.types import Document, Passage
 
 BLOCK = 16384
-"""Characters of a document's text in one row of ``texts``: a passage of a long document is read without the rest of it."""
+"""Characters of a document's text in one row of ``texts``: a passage of a long document is read without the rest of
+it."""
 
 _MANY = 500
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """A document ready to be written, with its passages and their vectors (shape (passages, dimensions); None: none)."""
+    """A document ready to be written, with its passages and their vectors (shape (passages, dimensions); None:
+    none)."""
 
     document: Document
     hash: bytes

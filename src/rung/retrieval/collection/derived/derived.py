@@ -53,7 +53,8 @@ class Derived(Protocol):
     at: Position
 
     def open(self) -> None:
-        """Read what was saved, and set ``at`` to what it shows; what is missing, damaged or another's is passed over."""
+        """Read what was saved, and set ``at`` to what it shows; what is missing, damaged or another's is passed
+        over."""
         ...
 
     def clear(self, snapshot: Snapshot) -> None:
@@ -307,7 +308,8 @@ class IndexPart:
         index.flush()
 
     def abandon(self, name: str, last: int) -> None:
-        """``empty``, before the collection of that name is deleted. Raises StoreError when the index cannot be reached."""
+        """``empty``, before the collection of that name is deleted. Raises StoreError when the index cannot be
+        reached."""
         try:
             self.empty(last)
         except RungError as error:

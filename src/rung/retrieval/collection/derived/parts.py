@@ -79,7 +79,8 @@ class Parts:
                     self._keep(one)
 
     def reachable(self, snapshot: Snapshot) -> Index | None:
-        """The other index; None while another process holds its files: then the matrix, which is as right and slower."""
+        """The other index; None while another process holds its files: then the matrix, which is as right and
+        slower."""
         if time.monotonic() < self._away:
             return None
         try:

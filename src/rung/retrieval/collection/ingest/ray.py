@@ -90,7 +90,8 @@ def prepare(sources: Sequence[tuple[Source, Mapping[str, bytes]]], tools: Tools)
         return
     with _running(ray), _quiet(data):
         try:
-            # Reading asks for less than a core, so that the two steps stay two: one large file is cut and embedded by many.
+            # Reading asks for less than a core, so that the two steps stay two: one large file is cut and embedded by
+            # many.
             found = data.from_arrow(blocks).map_batches(
                 _read, batch_size=1, batch_format="pyarrow", num_cpus=0.5, zero_copy_batch=True
             )

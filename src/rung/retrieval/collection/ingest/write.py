@@ -219,7 +219,8 @@ def _embed(collection: Collection, texts: list[str]) -> NDArray[np.float32]:
 
 
 def cleaned(document: Document) -> Document:
-    """The document as it is stored: what is no Unicode text is replaced. Raises InputError for an id that is no text."""
+    """The document as it is stored: what is no Unicode text is replaced. Raises InputError for an id that is no
+    text."""
     if not isinstance(document.id, str) or not document.id:
         raise InputError(f"a document's id is a text, got {document.id!r}", remedy="give it one")
     return replace(document, id=clean(document.id), text=clean(document.text))

@@ -25,7 +25,8 @@ class Writer:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the writer during the block. Raises StoreError while another is, and for a folder that cannot be written."""
+        """Be the writer during the block. Raises StoreError while another is, and for a folder that cannot be
+        written."""
         if not self._lock.acquire(timeout=self.wait):
             raise self._taken()
         try:

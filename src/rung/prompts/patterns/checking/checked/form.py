@@ -1,9 +1,10 @@
 """Checkable instructions compiled into the form of the answer: what a program can check, a decoder can often enforce.
 
-``compile_form`` turns instructions of IFEval's kinds (metrics/rules/instructions.py) into one grammar: bullets, sections,
-paragraphs, placeholders, highlights, a title, JSON, a fixed choice, two answers, a repeated request, a postscript, an end phrase, quotation
-marks, case, no comma, forbidden words and letters, and bounds on words and sentences. What a grammar can only force into the
-text where it does not belong (a keyword, a letter so often, a language) is left to the model.
+``compile_form`` turns instructions of IFEval's kinds (metrics/rules/instructions.py) into one grammar: bullets,
+sections, paragraphs, placeholders, highlights, a title, JSON, a fixed choice, two answers, a repeated request, a
+postscript, an end phrase, quotation marks, case, no comma, forbidden words and letters, and bounds on words and
+sentences. What a grammar can only force into the text where it does not belong (a keyword, a letter so often, a
+language) is left to the model.
 """
 
 from __future__ import annotations
@@ -229,12 +230,14 @@ class _Writer:
         return f"{self.letter()}{self.free('*')}{{15,{width}}}"
 
     def share(self, count: int, taken: int, least: int) -> int | None:
-        """Characters for each of ``count`` parts that need ``taken`` besides; None where they are fewer than ``least``."""
+        """Characters for each of ``count`` parts that need ``taken`` besides; None where they are fewer than
+        ``least``."""
         width = self.room // max(1, count) - taken
         return width if count >= 1 and width >= least else None
 
 
-# ---------------------------------------------------------------- shapes: a text's regular expression, None where it does not fit
+# ---------------------------------------------------------------- shapes: a text's regular expression, None where it
+# does not fit
 
 Given = Mapping[str, Any]
 

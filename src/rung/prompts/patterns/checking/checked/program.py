@@ -17,8 +17,9 @@ from rung.prompts.template.prompt import Prompt
 
 @dataclass(eq=False)
 class CheckedProgram(Storable):
-    """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown to
-    the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's form."""
+    """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown
+    to the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's
+    form."""
 
     kind: ClassVar[str] = "checked"
 
@@ -52,7 +53,8 @@ class CheckedProgram(Storable):
 class CheckedRung:
     """Instructions that a program can check (IFEval's kinds) compiled into the form of the answer.
 
-    ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for every
+    ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for
+    every
     input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form.
     """
 
