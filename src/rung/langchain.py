@@ -1,8 +1,8 @@
 """What cheat sheets of LangChain show, on rung: ``from rung.langchain import LangChain, Agent, Task, Pipeline``.
 
-No release of LangChain has these names at its top; snippets that use them run with this import instead. A Pipeline is a workflow, and an
-Agent an agent, both as their files say it, so that what was tried here can be saved, climbed and served. (LangChain's own tools and
-Runnables are used by config: ``langchain:FILE.py:NAME``.)
+No release of LangChain has these names at its top; snippets that use them run with this import instead. A Pipeline is a
+workflow, and an Agent an agent, both as their files say it, so that what was tried here can be saved, climbed and
+served. (LangChain's own tools and Runnables are used by config: ``langchain:FILE.py:NAME``.)
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": 
 
 
 class LangChain:
-    """A model to ask. ``model`` is provider:name (None: the setting ``model``); ``api_key`` is the key of a hosted one's vendor, and is
-    not needed by a model on this machine. It may be used with or without a running event loop."""
+    """A model to ask. ``model`` is provider:name (None: the setting ``model``); ``api_key`` is the key of a hosted
+    one's vendor, and is not needed by a model on this machine. It may be used with or without a running event loop."""
 
     def __init__(self, api_key: str = "", *, model: str | None = None, settings: Settings | None = None) -> None:
         self.pool = Pool(settings, default=model)
@@ -73,7 +73,8 @@ class LangChain:
 
 
 class LangChainAgent:
-    """An agent over a LangChain: it responds to messages, with ``tools`` where it has some. Subclasses say ``respond`` otherwise."""
+    """An agent over a LangChain: it responds to messages, with ``tools`` where it has some. Subclasses say ``respond``
+    otherwise."""
 
     def __init__(
         self, lc: LangChain, *, name: str = "", instruction: str = "", tools: Sequence[str | Mapping[str, Any]] = ()
@@ -138,8 +139,8 @@ class _Responding:
 
 @dataclass(frozen=True)
 class LangChainTask:
-    """A step: what an agent is to do. ``description`` is a template over the pipeline's inputs and earlier outputs; those named in
-    ``inputs`` are shown below it. ``output`` names what comes of it."""
+    """A step: what an agent is to do. ``description`` is a template over the pipeline's inputs and earlier outputs;
+    those named in ``inputs`` are shown below it. ``output`` names what comes of it."""
 
     description: str
     agent: LangChainAgent
