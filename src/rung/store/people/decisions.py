@@ -32,13 +32,14 @@ decisions = Table(
     Column("ruled", Double),
     Index("decisions_person", "person"),
 )
-"""``policy`` is the hash of the policy in force, ``threshold`` that of the ``label`` then. ``appeal``: why somebody objects."""
+"""``policy`` is the hash of the policy in force, ``threshold`` that of the ``label`` then. ``appeal``: why somebody
+objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
-    """One decision: allowed, review or blocked, by which score against which threshold. ``ruling`` is what a person made of it
-    (empty: nobody has ruled), ``by`` whom and ``why``."""
+    """One decision: allowed, review or blocked, by which score against which threshold. ``ruling`` is what a person
+    made of it (empty: nobody has ruled), ``by`` whom and ``why``."""
 
     id: str
     policy: str
