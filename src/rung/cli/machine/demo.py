@@ -60,7 +60,7 @@ def demo(
         f"  rung export last {folder}/program\n"
         f'  rung run {folder}/program -i "{ASKED}"\n'
         f"  rung serve {folder}/program\n"
-        f"  rung climb {folder}/task.yaml     with language models too (pip install 'rung[climb]'; the first time fetches 135 MB)",
+        f"  rung climb {folder}/task.yaml     with language models too (pip install 'rung[climb]'; the first time fetches 93 MB)",
         soft_wrap=True,
         highlight=False,
         markup=False,
