@@ -143,8 +143,8 @@ class Workers:
             return subprocess.Popen(self.command, cwd=self.folder, env=environment, stdout=log, stderr=log)
 
 
-async def rabbit_answers(url: str, queue: str, count: int, seconds: float) -> Counter[str]:
-    """Ids of answers in a queue, until ``count`` different ones were read."""
+async def rabbit_answers(url: str, queue: str, count: int, seconds: float, until: str = "") -> Counter[str]:
+    """Ids of answers in a queue, until ``count`` different ones were read, and ``until`` among them."""
     import aio_pika
 
     found: Counter[str] = Counter()
@@ -152,7 +152,7 @@ async def rabbit_answers(url: str, queue: str, count: int, seconds: float) -> Co
         channel = await link.channel()
         box = await channel.declare_queue(queue, passive=True)
         deadline = time.monotonic() + seconds
-        while len(found) < count and time.monotonic() < deadline:
+        while (len(found) < count or (until and until not in found)) and time.monotonic() < deadline:
             message = await box.get(fail=False, no_ack=True)
             if message is None:
                 await asyncio.sleep(0.05)

@@ -25,10 +25,17 @@ from rung.studies.agents.oracle import Oracle
 from rung.studies.agents.teams import Teams
 from rung.studies.agents.window import Windows
 from rung.studies.lab import LABS
+from rung.studies.lab.generative.diffusion import DiffuseDigits
+from rung.studies.lab.generative.gan import AdversarialDigits
+from rung.studies.lab.generative.melody import MakeMelodies
+from rung.studies.lab.generative.pixels import CompareMakers
 from rung.studies.lab.language.gradients import GradientCheck
 from rung.studies.lab.language.ladder import LanguageLadder
 from rung.studies.lab.language.toys import Ablations, CopyTest
 from rung.studies.lab.language.translation import Seq2Seq
+from rung.studies.lab.network.parts import PartsOfNetwork
+from rung.studies.lab.network.series import ForecastSeries
+from rung.studies.lab.network.vision import SeePictures
 from rung.studies.lab.words.vectors import WordVectors
 from rung.studies.models.agreement import JudgeAgainstPeople
 from rung.studies.models.cases import Evaluate
@@ -46,6 +53,7 @@ from rung.studies.tasks.shots import Shots
 from rung.studies.tasks.swap import SwapTest
 from rung.studies.tasks.sweep import Sweep
 from tests import desk
+from tests.studies.lab.generative.test_generative import short as short
 from tests.studies.lab.test_experiment import story
 
 
@@ -90,7 +98,17 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
     (folder / "words.txt").write_text(" ".join(f"{a}{b}{c}" for a in "kmpt" for b in "aeiou" for c in "lnr"))
     for side, word in (("one", "lamp"), ("two", "lampe")):
         (folder / f"{side}.txt").write_text("".join(f"the {word} {at % 7} of {at}\n" for at in range(40)))
+    (folder / "wave.txt").write_text("".join(f"{9 + at % 12 - (at % 7) / 3}\n" for at in range(200)))
+    tunes = (f"tune {at}: {' '.join('CDEFGAB'[(at + k) % 7] + '2' for k in range(9))}\n" for at in range(8))
+    (folder / "tunes.txt").write_text("".join(tunes))
     small: dict[str, Study[Any, Any]] = {
+        "network": PartsOfNetwork(epochs=1, hidden=8),
+        "vision": SeePictures(epochs=1, drawn=10, passes=3, size=16),
+        "series": ForecastSeries(str(folder / "wave.txt"), horizon=2, season=12, epochs=2),
+        "gan": AdversarialDigits(steps=20, few=20, draws=1, failing=1e30),
+        "diffusion": DiffuseDigits(steps=100),
+        "pixels": CompareMakers(steps=20, symbols=10),
+        "melody": MakeMelodies(str(folder / "tunes.txt"), make=1, folds=2, epochs=1, units=4),
         "lm": LanguageLadder(("markov", "gru"), text=text, sample=8, width=8, steps=2),
         "words": WordVectors(("random", "cbow"), text=text, dimensions=8, epochs=1),
         "seq2seq": Seq2Seq(

@@ -64,9 +64,9 @@ class NetworkParts:
     layer and by the bend of its hidden layer (log 2 = 0.69 is chance). ``optimizers``: steps until XOR's loss is under 0.05 (0: more
     than 2,000)."""
 
-    gradients: dict[str, float]
-    xor: dict[str, float]
-    optimizers: dict[str, int]
+    gradients: tuple[tuple[str, float], ...]
+    xor: tuple[tuple[str, float], ...]
+    optimizers: tuple[tuple[str, int], ...]
     task: str
     n: int
     texts: tuple[TextNetwork, ...]
@@ -99,7 +99,14 @@ class PartsOfNetwork(Experiment[NetworkParts]):
         xor |= {bend.__name__.lower(): self._xor([Dense(8), bend(), Dense(1)]) for bend in (Sigmoid, Tanh, Relu)}
         steps = {name: self._steps(made()) for name, made in OPTIMIZERS.items()}
         lab.progress(Progress(self.name, 2, 3, task.name))
-        return NetworkParts(gradients, xor, steps, task.name, len(task.test), self._texts(task))
+        return NetworkParts(
+            tuple(gradients.items()),
+            tuple(xor.items()),
+            tuple(steps.items()),
+            task.name,
+            len(task.test),
+            self._texts(task),
+        )
 
     def _checked(self, layers: list[Layer], shape: tuple[int, ...]) -> float:
         rng = np.random.default_rng(self.seed)
@@ -147,10 +154,10 @@ class PartsOfNetwork(Experiment[NetworkParts]):
         return self.task
 
     def table(self, found: NetworkParts) -> str:
-        checks = [["gradients of", "off by at most"], *([name, f"{off:.0e}"] for name, off in found.gradients.items())]
-        xor = [["hidden layer", "loss on XOR"], *([name, f"{loss:.3f}"] for name, loss in found.xor.items())]
+        checks = [["gradients of", "off by at most"], *([name, f"{off:.0e}"] for name, off in found.gradients)]
+        xor = [["hidden layer", "loss on XOR"], *([name, f"{loss:.3f}"] for name, loss in found.xor)]
         steps = [["optimizer", "steps to XOR"]]
-        steps += [[name, str(count or "more than 2,000")] for name, count in found.optimizers.items()]
+        steps += [[name, str(count or "more than 2,000")] for name, count in found.optimizers]
         texts = [[f"{found.task}, {found.n} texts", "accuracy", "the network's gain over it", "CPU s"]]
         texts += [
             [row.name, exact(row.accuracy), "" if row.network is None else change(row.network), f"{row.cpu:.1f}"]
