@@ -124,6 +124,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 # ---------------------------------------------------------------- two rungs
 
 
+def share(true: Sequence[bool] | NDArray[np.bool_]) -> Interval:
+    """The share of items of which something is true, with Wilson's interval."""
+    return wilson(int(np.sum(true)), len(true))
+
+
 def paired(
     metric: Metric,
     scores_a: Sequence[Score],

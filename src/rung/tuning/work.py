@@ -287,7 +287,7 @@ class Tuning:
         return trained
 
     def _write(self, session: Session, kinds: Sequence[Export]) -> None:
-        from rung.tuning.compute import export, rounding
+        from rung.tuning.compute import export
 
         if not kinds:
             return
@@ -297,15 +297,8 @@ class Tuning:
                 raise _stopped()
             self.watch.progress(Progress("write the exports", count, len(kinds), kind))
             target = self.files[kind]
-            if kind == "folder":
-                export.save_folder(merged, self.base, target)
-            elif kind == "openvino":
-                export.save_openvino(merged, self.base, target, name=self.order.name)
-            elif kind != "adapter":
-                rounder: rounding.Rounder = rounding.plain
-                if kind == "q4":
-                    rounder = rounding.weighted(rounding.measure(session, rounding.some(self.rows)))
-                export.save_gguf(merged, self.base, target, kind, name=self.order.name, rounder=rounder)
+            if kind != "adapter":
+                export.save_merged(kind, merged, session, target, name=self.order.name, rows=self.rows)
             _mark(target)
 
     def _compare(

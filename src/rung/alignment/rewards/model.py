@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from rung.core.types import Case, Interval, Score, text_of
 from rung.foundations.baselines.linear import regress
 from rung.foundations.text.tfidf import save_arrays
 from rung.metrics.mean import VALUES, Mean
-from rung.metrics.stats import Difference, paired, wilson
+from rung.metrics.stats import Difference, paired, share
 
 Array = NDArray[np.float64]
 SPEC, HEADS = "reward.json", "heads.npz"
@@ -208,21 +207,17 @@ def _report(
     return RewardReport(
         len(learnt),
         len(held),
-        _share(right),
-        _share(by_length),
+        share(right),
+        share(by_length),
         paired(VALUES, [Score(float(v)) for v in right], [Score(float(v)) for v in by_length]),
-        _share(right[near]) if any(near) else None,
+        share(right[near]) if any(near) else None,
         sum(near),
         calibration(1 / (1 + np.exp(-np.clip(votes, -30, 30))).mean(0)),
-        _share((good - bad) @ coin > 0),
+        share((good - bad) @ coin > 0),
         _spearman(rewards, np.array(sizes, float)),
         tuple(_biases(model, held[:200])),
         strength,
     )
-
-
-def _share(right: Any) -> Interval:
-    return wilson(int(np.sum(right)), len(right))
 
 
 def calibration(chosen: Array) -> float:
@@ -253,4 +248,4 @@ def _biases(model: RewardModel, held: Sequence[AnswerPair]) -> list[RewardBias]:
         "another answer of the set": answers[1:] + answers[:1],
         "nothing but what was asked": asked,
     }
-    return [RewardBias(what, _share(model.score(asked, texts) > plain)) for what, texts in changed.items()]
+    return [RewardBias(what, share(model.score(asked, texts) > plain)) for what, texts in changed.items()]

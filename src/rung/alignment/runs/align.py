@@ -284,27 +284,18 @@ class _Language:
 
     def write(self, name: str, read: Sequence[Sequence[int]]) -> dict[str, str]:
         """The files that are wished for. ``read``: tokens by which 4-bit blocks are weighed (none: plainly)."""
-        from rung.tuning.compute import export, rounding
+        from rung.tuning.compute import export
 
         files: dict[str, str] = {}
-        merged = None
+        session, merged = self.policy.session, None
+        rows = [TokenRow("", tuple(ids), (False,) * (len(ids) - 1) + (True,)) for ids in read]
         for kind in self.config.exports:
             target = self.config.out / PLACES[kind]  # type: ignore[index]
             if kind == "adapter":
-                export.save_adapter(self.policy.session, self.policy.recipe, target)
+                export.save_adapter(session, self.policy.recipe, target)
             else:
-                merged = merged or export.merge(self.policy.session)
-                base = self.policy.session.base
-                if kind == "folder":
-                    export.save_folder(merged, base, target)
-                elif kind == "openvino":
-                    export.save_openvino(merged, base, target, name=name)
-                else:
-                    rounder: rounding.Rounder = rounding.plain
-                    if kind == "q4" and read:
-                        rows = [TokenRow("", tuple(ids), (False,) * (len(ids) - 1) + (True,)) for ids in read]
-                        rounder = rounding.weighted(rounding.measure(self.policy.session, rounding.some(rows)))
-                    export.save_gguf(merged, base, target, kind, name=name, rounder=rounder)  # type: ignore[arg-type]
+                merged = merged or export.merge(session)
+                export.save_merged(kind, merged, session, target, name=name, rows=rows)  # type: ignore[arg-type]
             files[kind] = str(target)
         return files
 

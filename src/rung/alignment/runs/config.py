@@ -19,6 +19,7 @@ from rung.alignment.runs.player import Drawing
 from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.parts.problem import nearest
+from rung.core.system.files import under
 from rung.foundations.text.yaml import read_yaml
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.work import PLACES
@@ -120,10 +121,10 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         drawing,
         pace,
         recipe,
-        _under(folder, str(given.get("out") or f"{name}-aligned")),
+        under(folder, str(given.get("out") or f"{name}-aligned")),
         str(given.get("model") or ""),
         str(folder / task) if task and (folder / task).exists() else task,
-        tuple(_under(folder, item) for item in _several(given.get("pairs"))),
+        tuple(under(folder, item) for item in _several(given.get("pairs"))),
         given.get("environment") or "",
         _policy(given),
         reward,
@@ -133,7 +134,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         _exports(given),
         _one("watch", bool, given, True),
         _instruction(given),
-        _under(folder, str(board)) if board else None,
+        under(folder, str(board)) if board else None,
         {key: value for key, value in given.items() if key not in own or key == "options"},
     )
 
@@ -230,8 +231,3 @@ def _several(value: Any) -> tuple[str, ...]:
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
         raise InputError(f"got {value!r}, expected a text or a list of texts", remedy="correct the file")
     return tuple(items)
-
-
-def _under(folder: Path, name: str) -> Path:
-    path = Path(name).expanduser()
-    return path if path.is_absolute() else folder / path

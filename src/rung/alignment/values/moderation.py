@@ -26,7 +26,7 @@ from rung.core.system.files import write_file
 from rung.core.types import Interval
 from rung.foundations.text.tfidf import save_arrays
 from rung.foundations.text.yaml import read_yaml
-from rung.metrics.stats import wilson
+from rung.metrics.stats import share
 from rung.safety.filter import RULES, RuleFilter, TrainedFilter, read_texts
 from rung.store import StoredDecision
 
@@ -256,16 +256,12 @@ def _report(name: str, model: LabelModel, harmful: Sequence[str], plain: Mapping
         len(theirs),
         area(mine, theirs),
         tuple(curve(mine, theirs)),
-        _share(mine > model.threshold),
-        _share(theirs > model.threshold),
-        {file: _share(scores > model.threshold) for file, scores in by_file.items()},
+        share(mine > model.threshold),
+        share(theirs > model.threshold),
+        {file: share(scores > model.threshold) for file, scores in by_file.items()},
         (_between(mine, model), _between(theirs, model)),
         tuple(text for _, text in wrong[:5]),
     )
-
-
-def _share(which: Any) -> Interval:
-    return wilson(int(np.sum(which)), len(which))
 
 
 def _between(scores: Array, model: LabelModel) -> float:

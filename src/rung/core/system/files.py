@@ -14,6 +14,12 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """What the systems say of a folder that may not be written to."""
 
 
+def under(folder: Path, name: str) -> Path:
+    """A path that a file in ``folder`` names: from there, unless it is whole; ~ is the home."""
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else folder / path
+
+
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A place beside ``path`` to write to: when the block ends well it is brought to the disk and takes the place of

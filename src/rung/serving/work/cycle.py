@@ -123,7 +123,7 @@ class Cycle:
             if not (at / PROGRAM / "program.json").exists():
                 await promote(self.store, run.id, self.plan.rung, at / PROGRAM, self.settings)
                 self.say(f"version {number}: fitted in run {run.id}, and exported")
-            comparison = await self._compared(at, grown, held, pool)
+            comparison = await self._compared(at, run.id, grown, held, pool)
         self._write_release(at, comparison)
         self._write_lineage(at, run, lessons)
         clearance = check(read_guidelines(at / RELEASE), at / PROGRAM, self.store)
@@ -162,7 +162,9 @@ class Cycle:
         write_file(at / RUN, json.dumps({"run": run.id, "task": task.hash}).encode())
         return run
 
-    async def _compared(self, at: Path, task: Task, held: Sequence[Lesson], pool: Pool) -> VersionComparison | None:
+    async def _compared(
+        self, at: Path, run: str, task: Task, held: Sequence[Lesson], pool: Pool
+    ) -> VersionComparison | None:
         """Both programs on the same examples; None for the first version."""
         path, current = at / COMPARED, self.folder / CURRENT
         if path.exists():
@@ -170,7 +172,6 @@ class Cycle:
         if not current.exists():
             return None
         metric = load_metric(task.metrics[0], pool)
-        run = json.loads((at / RUN).read_text(encoding="utf-8"))["run"]
         evaluator = Evaluator(self.store, run, [metric], test=Test(self.store, task, "cycle", run))
 
         async def differ(examples: Sequence[Example]) -> Difference:

@@ -116,6 +116,20 @@ class StoreDatabase:
         if not self.lite:
             link.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK & 0x7FFFFFFF, sa.func.hashtext(key))))
 
+    def erase(self, work: Callable[[sa.Connection], T], *, vacuum: bool = False) -> T:
+        """``write``, for what deletes: in SQLite freed pages are written over, and where ``work`` returned anything the
+        log is emptied behind it (``truncate_log``), so that the file does not hold what is gone."""
+
+        def once(link: sa.Connection) -> T:
+            if self.lite:
+                link.exec_driver_sql("PRAGMA secure_delete=ON")
+            return work(link)
+
+        done = self.write(once)
+        if done:
+            self.truncate_log(vacuum=vacuum)
+        return done
+
     def truncate_log(self, *, vacuum: bool = False) -> None:
         """SQLite: write the log back into the file and empty it, so that what was deleted does not live on in it;
         ``vacuum`` gives the freed pages back to the disk. Left for another day when others are at work or space is

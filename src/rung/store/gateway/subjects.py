@@ -35,6 +35,9 @@ class Forgotten:
     def total(self) -> int:
         return len(self.served) + self.responses + self.results + self.signals
 
+    def __bool__(self) -> bool:
+        return self.total > 0
+
 
 class SubjectTable:
     """People by a hash that only this store can make: its secret was drawn when it was first asked for."""
@@ -58,8 +61,6 @@ class SubjectTable:
         tables = (served, responses, results)
 
         def work(link: sa.Connection) -> Forgotten:
-            if self._database.lite and not dry:
-                link.exec_driver_sql("PRAGMA secure_delete=ON")
             ids = tuple(link.execute(sa.select(served.c.id).where(served.c.subject == mark)).scalars())
             counts = [
                 link.execute(sa.select(sa.func.count()).select_from(table).where(table.c.subject == mark)).scalar_one()
@@ -74,10 +75,7 @@ class SubjectTable:
                 link.execute(sa.delete(table).where(table.c.subject == mark))
             return Forgotten(ids, counts[1], counts[2], heard)
 
-        found = self._database.read(work) if dry else self._database.write(work)
-        if found.total and not dry:
-            self._database.truncate_log(vacuum=True)
-        return found
+        return self._database.read(work) if dry else self._database.erase(work, vacuum=True)
 
     def _draw(self, link: sa.Connection) -> bytes:
         place = sa.and_(results.c.scope == _SCOPE, results.c.key == "secret")

@@ -105,16 +105,8 @@ class DecisionTable:
 
     def forget(self, person: str) -> int:
         """Delete all decisions about one person's texts, in SQLite from the file's free pages too; how many."""
-
-        def delete(link: sa.Connection) -> int:
-            if self._database.lite:
-                link.exec_driver_sql("PRAGMA secure_delete=ON")
-            return link.execute(sa.delete(decisions).where(decisions.c.person == plain(person))).rowcount
-
-        gone = self._database.write(delete) if person else 0
-        if gone:
-            self._database.truncate_log()
-        return gone
+        statement = sa.delete(decisions).where(decisions.c.person == plain(person))
+        return self._database.erase(lambda link: link.execute(statement).rowcount) if person else 0
 
     def _update(self, id: str, values: dict[str, Any]) -> bool:
         unruled = sa.and_(decisions.c.id == plain(id), decisions.c.ruling == "")

@@ -41,8 +41,6 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
     """
 
     def work(link: sa.Connection) -> Erased:
-        if database.lite:  # also what lies in freed pages is written over
-            link.exec_driver_sql("PRAGMA secure_delete=ON")
         mine = [memories.c.user == user]
         if ids is not None:
             mine.append(memories.c.id.in_(list(ids)))
@@ -55,9 +53,7 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
         changed += _black_out_events(link, words)
         return Erased(len(found), changed, _black_out_others(link, words))
 
-    done = database.write(work)
-    database.truncate_log(vacuum=True)
-    return done
+    return database.erase(work, vacuum=True)
 
 
 def forget_trace(database: StoreDatabase, id: str) -> int:
@@ -65,16 +61,11 @@ def forget_trace(database: StoreDatabase, id: str) -> int:
     many rows."""
 
     def work(link: sa.Connection) -> int:
-        if database.lite:
-            link.exec_driver_sql("PRAGMA secure_delete=ON")
         count = link.execute(sa.delete(served).where(served.c.id == id)).rowcount
         count += link.execute(sa.delete(signals).where(signals.c.answer == id)).rowcount
         return count + _delete(link, [id])
 
-    done = database.write(work)
-    if done:
-        database.truncate_log(vacuum=True)
-    return done
+    return database.erase(work, vacuum=True)
 
 
 def _delete_episodes(link: sa.Connection, user: str) -> int:

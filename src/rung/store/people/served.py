@@ -121,16 +121,8 @@ class ServedTable:
     def forget(self, before: float) -> int:
         """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages.
         How many."""
-
-        def delete(link: sa.Connection) -> int:
-            if self._database.lite:
-                link.exec_driver_sql("PRAGMA secure_delete=ON")
-            return link.execute(sa.delete(served).where(served.c.created < before)).rowcount
-
-        gone = self._database.write(delete)
-        if gone:
-            self._database.truncate_log()
-        return gone
+        statement = sa.delete(served).where(served.c.created < before)
+        return self._database.erase(lambda link: link.execute(statement).rowcount)
 
     def _write(self, link: sa.Connection, rows: list[dict[str, Any]]) -> None:
         rows = sorted(rows, key=lambda row: str(row["id"]))

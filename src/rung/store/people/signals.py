@@ -73,12 +73,5 @@ class SignalTable:
     def forget(self, person: str) -> int:
         """Delete all of one person, in SQLite also from the file's free pages. How many rows."""
 
-        def delete(link: sa.Connection) -> int:
-            if self._database.lite:
-                link.exec_driver_sql("PRAGMA secure_delete=ON")
-            return link.execute(sa.delete(signals).where(signals.c.person == plain(person))).rowcount
-
-        gone = self._database.write(delete)
-        if gone:
-            self._database.truncate_log()
-        return gone
+        statement = sa.delete(signals).where(signals.c.person == plain(person))
+        return self._database.erase(lambda link: link.execute(statement).rowcount)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rung.core.parts.problem import Problems
+from rung.core.system.files import under
 from rung.documents.tables.layout import Row
 from rung.tasks.file.check import expand, line_of
 from rung.tasks.file.definition import Definition
@@ -66,8 +67,7 @@ class TaskChecker:
         if missing:
             self.report(f"{text} names ${{{missing}}}, which is not set", f"type: export {missing}=FOLDER", *location)
             return None
-        place = Path(expanded).expanduser()
-        return place if place.is_absolute() else self.path.parent / place
+        return under(self.path.parent, expanded)
 
 
 def short(value: Any, width: int = 60) -> str:

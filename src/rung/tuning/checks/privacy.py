@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rung.core.errors import FitError, InputError
+from rung.core.system.files import under
 from rung.core.types import Example, Guard, Message
 from rung.prompts.template.prompt import show
 from rung.safety.check import Share, measure, read_check
@@ -80,5 +81,4 @@ def read_guard(value: object, folder: Path) -> Guard | None:
         or not 0 < value.get("recall", 0.95) <= 1
     ):
         raise InputError(f"private is {value!r}", remedy="private: {check: CHECK.jsonl, recall: 0.95}")
-    path = Path(value["check"]).expanduser()
-    return Guard(str(path if path.is_absolute() else folder / path), float(value.get("recall", 0.95)))
+    return Guard(str(under(folder, value["check"])), float(value.get("recall", 0.95)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,8 @@ from rung.core.system.extras import require
 from rung.core.system.files import atomic_write, write_file
 from rung.models.adapters import adapters
 from rung.models.engine.files.gguf import Field, StoredTensor, copy_fields, finish, layout, stored
-from rung.tuning.compute.rounding import BLOCK, Rounder, plain
+from rung.tuning.batches import TokenRow
+from rung.tuning.compute.rounding import BLOCK, Rounder, measure, plain, some, weighted
 from rung.tuning.compute.session import TASK, Session, lora_config
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.weights import Base, quiet
@@ -199,6 +200,26 @@ def save_folder(weights: dict[str, torch.Tensor], base: Base, folder: Path, *, d
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def save_merged(
+    kind: Literal["folder", "openvino"] | Precision,
+    weights: dict[str, torch.Tensor],
+    session: Session,
+    target: Path,
+    *,
+    name: str,
+    rows: Sequence[TokenRow],
+) -> None:
+    """Write the merged weights of ``session`` as an export of ``kind``; the blocks of q4 are weighed by what ``rows``
+    send through it (none: they are rounded plainly). Raises as the writer of that kind does."""
+    if kind == "folder":
+        save_folder(weights, session.base, target)
+    elif kind == "openvino":
+        save_openvino(weights, session.base, target, name=name)
+    else:
+        rounder = weighted(measure(session, some(rows))) if kind == "q4" and rows else plain
+        save_gguf(weights, session.base, target, kind, name=name, rounder=rounder)
 
 
 def save_gguf(

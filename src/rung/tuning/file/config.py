@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rung.core.errors import InputError
+from rung.core.system.files import under
 from rung.core.types import Guard
 from rung.tuning.checks.privacy import read_guard
 from rung.tuning.trainer.recipe import Recipe
@@ -163,7 +164,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> Config:
     recipe.validate()
     if recipe.advice:
         notes.append(recipe.advice)
-    data, texts = (tuple(_under(folder, item) for item in _several(key, given)) for key in ("data", "texts"))
+    data, texts = (tuple(under(folder, item) for item in _several(key, given)) for key in ("data", "texts"))
     task = str(given.get("task") or "")
     if sum(map(bool, (data, texts, task))) != 1:
         raise InputError(
@@ -174,7 +175,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> Config:
     return Config(
         recipe=recipe,
         model=str(given.get("model") or ""),
-        out=_under(folder, str(given.get("out") or given.get("output_dir") or f"{recipe.method}-tuned")),
+        out=under(folder, str(given.get("out") or given.get("output_dir") or f"{recipe.method}-tuned")),
         exports=_exports(given, recipe.method),
         task=_beside(folder, task),
         data=data,
@@ -183,7 +184,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> Config:
         window=_whole("window", given.get("window", 0)),
         name=str(given.get("name") or ""),
         general=tuple(_beside(folder, item) for item in _several("general", given)),
-        tensorboard=_under(folder, str(board)) if board else None,
+        tensorboard=under(folder, str(board)) if board else None,
         saves=_whole("save_steps", given.get("save_steps", 0)),
         points=max(1, _whole("logging_steps", given.get("logging_steps", 1))),
         private=read_guard(given.get("private"), folder),
@@ -231,7 +232,7 @@ def _exports(given: Mapping[str, Any], method: str) -> tuple[Export, ...]:
 def _dev(given: Mapping[str, Any], folder: Path) -> Path | float | None:
     dev = None if _strategy(given) == "no" else given.get("dev")
     if isinstance(dev, str):
-        return _under(folder, dev)
+        return under(folder, dev)
     if dev is not None and (isinstance(dev, bool) or not isinstance(dev, int | float) or not 0 < dev < 1):
         raise InputError(f"dev is {dev!r}, expected a file or a share between 0 and 1", remedy="dev: 0.1")
     return dev
@@ -314,8 +315,3 @@ def _whole(key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InputError(f"{key} is {value!r}, expected a whole number", remedy=f"{key}: 10")
     return value
-
-
-def _under(folder: Path, name: str) -> Path:
-    path = Path(name).expanduser()
-    return path if path.is_absolute() else folder / path

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from rung.cli.base.options import ModelName
-from rung.cli.improve.pattern.shared import Rubric, Text, read_file, read_text, span, work_with
+from rung.cli.improve.pattern.shared import Rubric, Text, read_file, read_text, work_with
 from rung.core.errors import InputError, ModelError
+from rung.ladder.view.numbers import exact
 from rung.models import Pool
 from rung.prompts.patterns.checking import verify as verifying
 from rung.prompts.patterns.judging import grade as grading
@@ -32,8 +33,8 @@ def verify(
         if planted:
             found = await verifying.detect(pool.model(), against, verifying.plant(against))
             typer.echo(f"{found.claims} claims, {found.false} planted false, {found.flagged} flagged")
-            typer.echo(f"precision {span(found.precision) if found.precision else 'undefined: nothing was flagged'}")
-            recall = span(found.recall) if found.recall else "undefined: nothing false could be planted"
+            typer.echo(f"precision {exact(found.precision) if found.precision else 'undefined: nothing was flagged'}")
+            recall = exact(found.recall) if found.recall else "undefined: nothing false could be planted"
             typer.echo(f"recall    {recall}")
             return
         verdict = await verifying.verify(pool.model(), claims, against)
@@ -94,8 +95,8 @@ def filter_text(
         fine, bad = fine[1::2], bad[1::2]
     found = filtering.measure(own, fine, bad)
     if found.false_positives is not None:
-        typer.echo(f"false positives {span(found.false_positives)} of {found.harmless} harmless texts")
+        typer.echo(f"false positives {exact(found.false_positives)} of {found.harmless} harmless texts")
     if found.caught is not None:
-        typer.echo(f"caught          {span(found.caught)} of {found.harmful} harmful texts")
+        typer.echo(f"caught          {exact(found.caught)} of {found.harmful} harmful texts")
     for one, why in found.wrong:
         typer.echo(f"  wrongly blocked ({why}): {one[:100]!r}")

@@ -15,7 +15,7 @@ from rung import tasks
 from rung.core.errors import InputError
 from rung.core.protocols import Program
 from rung.core.settings import Settings
-from rung.core.types import Answer, Interval
+from rung.core.types import Answer
 from rung.models import Pool
 
 Text = Annotated[str, typer.Option("-i", "--input", metavar="TEXT", help="The input; - reads standard input.")]
@@ -84,7 +84,3 @@ def show(answer: Answer, steps: bool = False) -> None:
         raise typer.Exit(1)
     plain = isinstance(answer.output, str)
     typer.echo(answer.output if plain else json.dumps(answer.output, ensure_ascii=False, indent=2))
-
-
-def span(value: Interval) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"

@@ -21,7 +21,7 @@ from rung.foundations.language.training import TrainingPlan, cross_entropy, fit,
 from rung.foundations.language.transformer import DecoderModel, DecoderShape
 from rung.ladder.view.numbers import change, exact
 from rung.metrics.mean import VALUES
-from rung.metrics.stats import Difference, paired, wilson
+from rung.metrics.stats import Difference, paired, share
 from rung.studies.lab.experiment import Experiment, timed
 from rung.studies.study import Lab
 
@@ -122,9 +122,7 @@ class CopyTest(Experiment[CopyDistance]):
         with timed() as clock:
             train(model, recall(-50), TrainingPlan(self.steps, 2e-3 if kind == "rnn" else 5e-3, seed=self.seed))
         found = [right(model, recall(far), self.count, self.seed) for far in distances]
-        return Remembered(
-            kind, size(model.weights), clock.cpu, tuple(wilson(int(one.sum()), len(one)) for one in found)
-        )
+        return Remembered(kind, size(model.weights), clock.cpu, tuple(share(one) for one in found))
 
     def table(self, found: CopyDistance) -> str:
         lines = [["", "numbers", "CPU s", *(f"distance {far}" for far in found.distances)]]
@@ -201,7 +199,7 @@ class Ablations(Experiment[tuple[Ablated, ...]]):
             scores = [Score(float(one)) for one in found]
             gap = paired(VALUES, scores, first[task]) if task in first else None
             first.setdefault(task, scores)
-            rows.append(Ablated(task, kind, size(model.weights), wilson(int(found.sum()), len(found)), gap))
+            rows.append(Ablated(task, kind, size(model.weights), share(found), gap))
         return tuple(rows)
 
     def table(self, found: tuple[Ablated, ...]) -> str:

@@ -21,7 +21,7 @@ from rung.foundations.language.training import TrainingPlan, fit, one_thread, si
 from rung.foundations.text.words import words
 from rung.ladder.view.numbers import change, exact
 from rung.metrics import load_metric
-from rung.metrics.stats import Difference, interval, paired, wilson
+from rung.metrics.stats import Difference, interval, paired, share
 from rung.retrieval.measure.vectors import read_lines
 from rung.studies.lab.corpus import text
 from rung.studies.lab.experiment import Experiment, timed
@@ -105,7 +105,7 @@ class Seq2Seq(Experiment[tuple[Seq2SeqResult, ...]]):
         shown = tuple((spell(one), spell(ours), spell(two)) for ours, (one, two) in zip(wrote[:5], held, strict=False))
         return Seq2SeqResult(
             "words turned round", len(pairs) - self.held, self.held, size(model.weights), clock.cpu,
-            wilson(sum(hits), len(hits)), None, None, None, shown,
+            share(hits), None, None, None, shown,
         )  # fmt: skip
 
     async def _translated(self, lab: Lab) -> Seq2SeqResult:
