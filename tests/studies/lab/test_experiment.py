@@ -25,11 +25,17 @@ def story(n: int) -> str:
     return " ".join(f"{words[at % 7]} {words[at * 5 % 8]} {words[at // 3 % 8]}." for at in range(n))
 
 
+def test_a_text_without_spaces_has_words(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("吾輩は猫である名前はまだ無い" * 400)
+    assert corpus([str(tmp_path / "text.txt")], most=20_000, pieces=10).scored > 0
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
         ("12 34. " * 3, "short-text"),
         ("word " * 9000, "one-word"),
+        ("語" * 9000, "one-word"),
         (".,;- " * 9000, "no-letters"),
         ("short", "short-text"),
     ],

@@ -16,6 +16,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.documents import read as read_document
 from rung.documents import scan
+from rung.foundations.text.words import spaced, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +71,9 @@ def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 64, co
             remedy="name a longer text: --text FILE",
             code="short-text",
         )
-    if len(set(joined.split())) < 2 or len(np.unique(data)) < 3:
+    # A script without spaces is one piece for split: there the words are its letters.
+    alike = len(set(joined.split())) < 2 and len(set(words(spaced(joined)))) < 2
+    if alike or len(np.unique(data)) < 3:
         raise InputError(
             f"{name} has one word only: there is nothing to learn", remedy="name another text", code="one-word"
         )
