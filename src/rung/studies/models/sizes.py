@@ -21,10 +21,10 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError, ModelError
 from rung.core.parts import program as programs
 from rung.core.parts.option import argument, option
-from rung.core.protocols import Program
+from rung.core.protocols import Metric, Program
 from rung.core.settings import Settings
 from rung.core.text.columns import align
-from rung.core.types import Interval, Message, Progress, Request, Sampling, Score
+from rung.core.types import Interval, Message, Progress, Request, Sampling, Score, Task
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.measure.looks import Test
@@ -98,31 +98,33 @@ class Sizes(Study[None, list[SizeRow]]):
         if not self.task and not self.text:
             raise InputError("there is nothing to measure quality with", remedy="give --task TASK, --text FILE or both")
         texts = _pieces(Path(self.text), self.pieces) if self.text else []
+        task = tasks.load(self.task) if self.task else None
+        metric = load_metric(task.metrics[0], lab.resources) if task else None
         rows, scores = [], []
         for done, place in enumerate(self.model):
             lab.progress(Progress(self.name, done, len(self.model), Path(place).name))
-            program = _program(place, self.task, lab)
+            program = _program(place, task, lab)
             name = program.model.name if program.model else ""
             here = name.startswith("openvino:")  # nothing is known of what others take
             found = await asyncio.to_thread(weigh, name, texts, lab.settings) if here else Weighed()
             rows.append(SizeRow(_title(place), found))
-            scores.append(await self._scores(program, lab) if self.task else [])
-        return marked([self._compared(row, at, rows, scores, lab) for at, row in enumerate(rows)], self._higher(lab))
+            scores.append(await self._scores(program, task, metric, lab) if task and metric else [])
+        compared = [self._compared(row, at, rows, scores, metric) for at, row in enumerate(rows)]
+        return marked(compared, metric is None or metric.higher_is_better)
 
-    async def _scores(self, program: Program, lab: Lab) -> list[Score]:
-        task = tasks.load(self.task)
-        metric = load_metric(task.metrics[0], lab.resources)
+    async def _scores(self, program: Program, task: Task, metric: Metric, lab: Lab) -> list[Score]:
         evaluator = lab.evaluator([metric], test=Test(lab.store, task, self.name))
         return [result.scores[metric.name] for result in await evaluator(program, task.test[: self.limit])]
 
-    def _higher(self, lab: Lab) -> bool:
-        return not self.task or load_metric(tasks.load(self.task).metrics[0], lab.resources).higher_is_better
-
     def _compared(
-        self, row: SizeRow, at: int, rows: Sequence[SizeRow], scores: Sequence[Sequence[Score]], lab: Lab
+        self,
+        row: SizeRow,
+        at: int,
+        rows: Sequence[SizeRow],
+        scores: Sequence[Sequence[Score]],
+        metric: Metric | None,
     ) -> SizeRow:
-        if self.task:
-            metric = load_metric(tasks.load(self.task).metrics[0], lab.resources)
+        if metric is not None:
             row = replace(row, quality=interval(metric, scores[at]))
             row = replace(row, difference=paired(metric, scores[at], scores[0])) if at else row
         if losses := row.weighed.losses:
@@ -264,13 +266,12 @@ def _pieces(place: Path, most: int) -> list[str]:
     return found[:: max(1, len(found) // most)][:most]
 
 
-def _program(place: str, task: str, lab: Lab) -> Program:
+def _program(place: str, task: Task | None, lab: Lab) -> Program:
     if (Path(place) / "program.json").is_file():
         return programs.load(Path(place), lab.resources)
     name = f"openvino:{place}" if Path(place).exists() else place
-    loaded = tasks.load(task) if task else None
-    prompt = Prompt.of(loaded) if loaded else Prompt(instruction="")
-    return PromptProgram(prompt, lab.resources.model(name), Options.of(loaded) if loaded else Options())
+    prompt = Prompt.of(task) if task else Prompt(instruction="")
+    return PromptProgram(prompt, lab.resources.model(name), Options.of(task) if task else Options())
 
 
 def _title(place: str) -> str:
