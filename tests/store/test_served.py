@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.store import Store, open_store
+from rung.store import Store, StoredResult, open_store
 from rung.store.engine import journal
 
 
@@ -85,3 +85,12 @@ def test_closing_writes_what_is_queued(url: str) -> None:
         assert [row.id for row in store.served.all()] == ["1"]
         store.close()
         assert not store.served.note("2", "m", "{}")
+
+
+async def test_of_results_of_one_write_the_answer_stays(store: Store) -> None:
+    failed = [StoredResult("s", key, '"failed"', failed=True) for key in "abc"]
+    answers = [StoredResult("s", key, f'"{key}"') for key in "abc"]
+    await store.results.put([failed[0], answers[0], answers[1], failed[1], answers[2]])
+    await asyncio.gather(store.results.put([failed[0]]), store.results.put([failed[2]]))
+    kept = store.results.get("s", ["a", "b", "c"])
+    assert {key: (row.payload, row.failed) for key, row in kept.items()} == {key: (f'"{key}"', False) for key in "abc"}

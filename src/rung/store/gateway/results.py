@@ -90,6 +90,8 @@ class ResultTable:
         now = time.time()
         values: dict[tuple[str, str], dict[str, Any]] = {}
         for row in sorted(rows, key=lambda row: (row.scope, row.key)):
+            if (before := values.get((row.scope, row.key))) is not None and not before["failed"]:
+                continue  # as between two writes: what is there stays, unless it had failed
             values[row.scope, row.key] = {
                 "scope": plain(row.scope),
                 "key": plain(row.key),
