@@ -51,7 +51,8 @@ def agent_of(task: Task, policy: Any, resources: Resources, *, memory: Any = Non
 
 @dataclass(frozen=True)
 class AgentRung:
-    """A language model that calls the task's tools (see the policy ``llm``); ``guard`` is a file beside the task, or its content."""
+    """A language model that calls the task's tools (see the policy ``llm``); ``guard`` is a file beside the task, or
+    its content."""
 
     traits: ClassVar[Traits] = Traits(acts=True)
 
@@ -73,8 +74,8 @@ class AgentRung:
 
 @dataclass(frozen=True)
 class PolicyRung:
-    """Any policy by name and options: ``agent-policy: {policy: goal}``. With ``practice`` it first plays so many training scenarios, and
-    what it has learned there (memory ``lessons``) is part of it from then on."""
+    """Any policy by name and options: ``agent-policy: {policy: goal}``. With ``practice`` it first plays so many
+    training scenarios, and what it has learned there (memory ``lessons``) is part of it from then on."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True, acts=True)
 
@@ -105,7 +106,8 @@ class PolicyRung:
 
 @dataclass(frozen=True)
 class LearningRung:
-    """Q-learning over ``episodes`` of the training scenarios, in turn; a share ``explore`` of the decisions is left to chance."""
+    """Q-learning over ``episodes`` of the training scenarios, in turn; a share ``explore`` of the decisions is left to
+    chance."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, acts=True)
 
@@ -138,8 +140,9 @@ async def practise(program: AgentProgram, learner: QLearning, input: Any, seed: 
 
 @dataclass(frozen=True)
 class CaseRung:
-    """Episodic memory: a ``teacher`` plays ``episodes`` of the training scenarios, and those that it solved are the cases that this agent
-    follows; where none fits, ``inner`` decides. ``episodes`` 0 is the same agent without memory."""
+    """Episodic memory: a ``teacher`` plays ``episodes`` of the training scenarios, and those that it solved are the
+    cases that this agent follows; where none fits, ``inner`` decides. ``episodes`` 0 is the same agent without
+    memory."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True, acts=True)
 

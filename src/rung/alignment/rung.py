@@ -1,4 +1,5 @@
-"""Alignment as rungs: the train split is answered, the task's own metrics are the reward, and the aligned weights answer."""
+"""Alignment as rungs: the train split is answered, the task's own metrics are the reward, and the aligned weights
+answer."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ from rung.tuning.tune import NEEDED
 
 @dataclass(frozen=True)
 class AlignRung:
-    """Optimise the task's first metric (or ``reward``) on the train split, and answer with the aligned weights. dpo learns from pairs
-    of the model's own answers, the best against the worst of ``replies``. ``rank``, ``upper`` and ``rate`` are LoRA's."""
+    """Optimise the task's first metric (or ``reward``) on the train split, and answer with the aligned weights. dpo
+    learns from pairs of the model's own answers, the best against the worst of ``replies``. ``rank``, ``upper`` and
+    ``rate`` are LoRA's."""
 
     method: str = "grpo"
     reward: str = ""
@@ -60,7 +62,8 @@ class AlignRung:
         return ""
 
     def forecast(self, task: Task, resources: Resources) -> FitForecast:
-        """Tokens of all answers at their longest, and of the prompts that they are given to; the time is not known before."""
+        """Tokens of all answers at their longest, and of the prompts that they are given to; the time is not known
+        before."""
         from rung.tuning.batches import Chat
         from rung.tuning.tune import Tune
         from rung.tuning.weights import find_base

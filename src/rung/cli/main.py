@@ -90,7 +90,8 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "catalog": ("machine.catalog:app", "Read what each technique is, when it helps, what it costs."),
     },
 }
-"""Verbs in the order and under the headings that ``rung --help`` shows: name -> (module of cli : attribute, what it does)."""
+"""Verbs in the order and under the headings that ``rung --help`` shows: name -> (module of cli : attribute, what it
+does)."""
 
 VERBS = {name: verb for panel in PANELS.values() for name, verb in panel.items()}
 

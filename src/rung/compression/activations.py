@@ -1,9 +1,9 @@
 """Activations in few bits: what a processor that multiplies whole numbers would compute, simulated.
 
-The embedded engine computes activations in floating point, so this says what such an engine would cost in quality; it makes nothing
-faster here. Naive: each matrix's input is scaled by the largest value it happens to have. Calibrated: the scale is fixed beforehand, to the
-one that loses least on the calibration rows, and inputs that are much larger than the rest are moved into the weights (SmoothQuant,
-arXiv:2211.10438), in exact arithmetic.
+The embedded engine computes activations in floating point, so this says what such an engine would cost in quality; it
+makes nothing faster here. Naive: each matrix's input is scaled by the largest value it happens to have. Calibrated: the
+scale is fixed beforehand, to the one that loses least on the calibration rows, and inputs that are much larger than the
+rest are moved into the weights (SmoothQuant, arXiv:2211.10438), in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ KEPT = 4096
 
 
 def quantize(x: Tensor, bits: int, scale: Tensor | float | None = None) -> Tensor:
-    """The nearest of 2**bits - 1 evenly spaced values around zero. ``scale``: the largest of them; None: that of ``x``."""
+    """The nearest of 2**bits - 1 evenly spaced values around zero. ``scale``: the largest of them; None: that of
+    ``x``."""
     most = 2 ** (bits - 1) - 1
     end = x.abs().amax().clamp_min(1e-12) if scale is None else scale
     return (x * (most / end)).round_().clamp_(-most, most).mul_(end / most)
@@ -118,8 +119,9 @@ def losses_of(session: Session, rows: Sequence[TokenRow]) -> NDArray[Any]:
 
 
 def compare(base: Base, lessons: Lessons, bits: int) -> str:
-    """A table: loss of held-out rows with activations of ``bits`` bits, naive and calibrated on the training rows, over weights of 16, 8 and 4
-    bits; each beside floating point throughout, pair by pair. Raises InputError when nothing is held out, or for 1 bit."""
+    """A table: loss of held-out rows with activations of ``bits`` bits, naive and calibrated on the training rows, over
+    weights of 16, 8 and 4 bits; each beside floating point throughout, pair by pair. Raises InputError when nothing is
+    held out, or for 1 bit."""
     from rung.metrics.stats import permutation, student
 
     if bits < 2 or not (lessons.dev or lessons.dev_texts):

@@ -1,4 +1,5 @@
-"""What runs through a model while training rows are read: which inputs, channels, heads and layers matter, in one forward pass."""
+"""What runs through a model while training rows are read: which inputs, channels, heads and layers matter, in one
+forward pass."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ FEW = 256
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``squares``: of each matrix the mean square of its inputs; ``influence``: by how much each layer turns its input (1 - cosine,
-    ShortGPT, arXiv:2403.03853). ``tokens`` were read; ``key`` names the rows."""
+    """``squares``: of each matrix the mean square of its inputs; ``influence``: by how much each layer turns its input
+    (1 - cosine, ShortGPT, arXiv:2403.03853). ``tokens`` were read; ``key`` names the rows."""
 
     squares: Mapping[str, NDArray[np.float32]]
     influence: tuple[float, ...]
@@ -42,7 +43,8 @@ class Calibration:
 
 
 def calibrate(session: Session, rows: Sequence[TokenRow], tokens: int = rounding.CALIBRATION) -> Calibration:
-    """Read about so many tokens of ``rows``, spread over all of them. Raises InputError (code "calibration") for too few."""
+    """Read about so many tokens of ``rows``, spread over all of them. Raises InputError (code "calibration") for too
+    few."""
     chosen = rounding.some(rows, tokens)
     count = sum(map(len, chosen))
     if count < FEW:
@@ -89,8 +91,8 @@ LINE = 60
 
 
 def demand_apart(task: Task | None, texts: Sequence[str], judged: Sequence[str]) -> None:
-    """Raise InputError (code "overlap") when calibration reads what the result is judged by: an input of the task's test split, or
-    a line of a text that is measured."""
+    """Raise InputError (code "overlap") when calibration reads what the result is judged by: an input of the task's
+    test split, or a line of a text that is measured."""
     tested = {show(dict(example.input)) for example in task.test} if task else set()
     if task and (shared := [example.id for example in task.train if show(dict(example.input)) in tested]):
         raise _overlap(f"{len(shared)} rows of {task.name}'s train split are in its test split")

@@ -1,5 +1,5 @@
-"""A student that learns what its teacher would have said, token by token, and not only what was right (Hinton et al. 2015,
-arXiv:1503.02531)."""
+"""A student that learns what its teacher would have said, token by token, and not only what was right (Hinton et al.
+2015, arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ CHUNK = 256
 
 
 class SoftHead(torch.autograd.Function):  # type: ignore[misc]
-    """Of each token (1 - hard) KL(teacher || student) + hard cross-entropy, over the whole vocabulary: hidden (n, d) and taught (n, e) ->
-    losses (n,), in chunks of tokens. The gradient is made in the forward pass; neither head is trained."""
+    """Of each token (1 - hard) KL(teacher || student) + hard cross-entropy, over the whole vocabulary: hidden (n, d)
+    and taught (n, e) -> losses (n,), in chunks of tokens. The gradient is made in the forward pass; neither head is
+    trained."""
 
     @staticmethod
     def forward(
@@ -47,8 +48,8 @@ class SoftHead(torch.autograd.Function):  # type: ignore[misc]
 
 
 def following(teacher: Session, hard: float = 0.1) -> Callable[[Session, MicroBatch], Tensor]:
-    """What a student's training minimises: the distance to the teacher on every token of the answers, and ``hard`` parts of the
-    right one's loss. Both must have one vocabulary."""
+    """What a student's training minimises: the distance to the teacher on every token of the answers, and ``hard``
+    parts of the right one's loss. Both must have one vocabulary."""
 
     def loss(student: Session, batch: MicroBatch) -> Tensor:
         with torch.no_grad():

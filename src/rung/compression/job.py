@@ -1,4 +1,5 @@
-"""One compression: a model and what it should keep knowing, in; one smaller file, checked against what was computed, out."""
+"""One compression: a model and what it should keep knowing, in; one smaller file, checked against what was computed,
+out."""
 
 from __future__ import annotations
 
@@ -42,10 +43,10 @@ KINDS: Mapping[int, Literal["f16", "q8", "q4"]] = {16: "f16", 8: "q8", 4: "q4"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``bits`` of the file's matrices: 16, 8 or 4. ``weigh``: 4-bit blocks by what runs through them, else plainly. ``layers``, ``heads``,
-    ``channels``: shares taken out. ``sparse``: a share of zeros, or 2:4. ``aware``: train on the 4-bit grid. ``teach``: what
-    training goes by behind the cut, the rows' answers or what the uncut model says of them. ``tokens`` are read for calibration.
-    The rest is the training's."""
+    """``bits`` of the file's matrices: 16, 8 or 4. ``weigh``: 4-bit blocks by what runs through them, else plainly.
+    ``layers``, ``heads``, ``channels``: shares taken out. ``sparse``: a share of zeros, or 2:4. ``aware``: train on the
+    4-bit grid. ``teach``: what training goes by behind the cut, the rows' answers or what the uncut model says of them.
+    ``tokens`` are read for calibration. The rest is the training's."""
 
     bits: int = 4
     weigh: bool = True
@@ -107,8 +108,8 @@ class CompressionSource:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A finished compression: ``file`` is a GGUF. ``kept`` says what is left of the structure, ``zeros`` the share of zeros in its matrices,
-    ``calibration`` how many tokens were read, and ``rows`` their key."""
+    """A finished compression: ``file`` is a GGUF. ``kept`` says what is left of the structure, ``zeros`` the share of
+    zeros in its matrices, ``calibration`` how many tokens were read, and ``rows`` their key."""
 
     file: str
     bits: int
@@ -131,8 +132,8 @@ def compress(
 ) -> Compressed:
     """Do it, unless it is done: the same call again finds its file, or goes on with a training that was stopped.
 
-    The file appears whole or not at all. Raises InputError for a plan or rows that cannot be used, ParityError when the file does not
-    say what was computed, FitError as training does.
+    The file appears whole or not at all. Raises InputError for a plan or rows that cannot be used, ParityError when the
+    file does not say what was computed, FitError as training does.
     """
     plan.validate()
     if source.base.gguf is None:
@@ -260,7 +261,8 @@ class _Compression:
     def _student(
         self, teacher: Session, weights: dict[str, torch.Tensor], calibration: Calibration
     ) -> tuple[Base, Session, str]:
-        """What is trained and written: the model itself, or what a cut leaves of it as a base of its own; and what that is."""
+        """What is trained and written: the model itself, or what a cut leaves of it as a base of its own; and what that
+        is."""
         from rung.compression import structure
         from rung.tuning.compute.session import open_session
 

@@ -1,8 +1,9 @@
-"""Training under a constraint: after each step the merged weights are put back onto a grid of few bits, or under a mask.
+"""Training under a constraint: after each step the merged weights are put back onto a grid of few bits, or under a
+mask.
 
-The forward pass computes with what will be in the file; the gradient goes through as if nothing had been rounded (the straight-through
-estimator; Bengio et al. 2013, arXiv:1308.3432). Nothing but the frozen matrix under each adapter is changed: it is set to
-P(W + s B A) - s B A, so that the layer computes with P(W + s B A) exactly.
+The forward pass computes with what will be in the file; the gradient goes through as if nothing had been rounded (the
+straight-through estimator; Bengio et al. 2013, arXiv:1308.3432). Nothing but the frozen matrix under each adapter is
+changed: it is set to P(W + s B A) - s B A, so that the layer computes with P(W + s B A) exactly.
 """
 
 from __future__ import annotations

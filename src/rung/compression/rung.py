@@ -1,4 +1,5 @@
-"""Compression as rungs: what LoRA has learnt of the task (the training is shared with the lora rungs), made smaller, answers."""
+"""Compression as rungs: what LoRA has learnt of the task (the training is shared with the lora rungs), made smaller,
+answers."""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ DEV_ROWS = 64
 
 @dataclass(frozen=True)
 class CompressionRung:
-    """``method`` is one of METHODS; what is not 0 or empty wins over its plan: ``bits`` of the file, shares of ``layers``, ``heads`` and
-    ``channels`` that go, ``sparse``, ``steps`` of recovery. ``of``: lora (tuned in at most ``tuned`` steps before) or base."""
+    """``method`` is one of METHODS; what is not 0 or empty wins over its plan: ``bits`` of the file, shares of
+    ``layers``, ``heads`` and ``channels`` that go, ``sparse``, ``steps`` of recovery. ``of``: lora (tuned in at most
+    ``tuned`` steps before) or base."""
 
     method: str = "int4"
     of: str = "lora"

@@ -1,7 +1,8 @@
-"""Parts really taken out: layers, heads with their keys, channels of the feed-forward blocks; and weights set to zero in a pattern.
+"""Parts really taken out: layers, heads with their keys, channels of the feed-forward blocks; and weights set to zero
+in a pattern.
 
-What is left is an ordinary model of the same kind with smaller numbers in its head, as GGUF and as a Hugging Face folder, so the same
-engines open it, and it can be tuned, rounded and served like any base.
+What is left is an ordinary model of the same kind with smaller numbers in its head, as GGUF and as a Hugging Face
+folder, so the same engines open it, and it can be tuned, rounded and served like any base.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ CUTTABLE = ("llama", "mistral", "qwen2", "qwen3")
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Shares of the layers, of the groups of heads that have keys in common, and of the feed-forward channels to take out."""
+    """Shares of the layers, of the groups of heads that have keys in common, and of the feed-forward channels to take
+    out."""
 
     layers: float = 0.0
     heads: float = 0.0
@@ -59,8 +61,8 @@ class KeptParts:
 
 
 def choose(cut: Cut, weights: Weights, config: Any, calibration: Calibration) -> KeptParts:
-    """What stays of a model: the layers that turn their input most, and of each the heads and channels whose outputs are largest on the
-    calibration rows. Channels stay in whole blocks of 32.
+    """What stays of a model: the layers that turn their input most, and of each the heads and channels whose outputs
+    are largest on the calibration rows. Channels stay in whole blocks of 32.
 
     Raises InputError (code "cut") for a share that leaves nothing, or takes nothing.
     """
@@ -100,8 +102,8 @@ def _left(what: str, count: int, share: float) -> int:
 
 
 def cut(weights: Weights, config: Any, kept: KeptParts) -> dict[str, torch.Tensor]:
-    """The weights that stay, layers numbered anew. Shapes: q (heads d, width), k and v (groups d, width), o (width, heads d), gate and up
-    (channels, width), down (width, channels)."""
+    """The weights that stay, layers numbered anew. Shapes: q (heads d, width), k and v (groups d, width), o (width,
+    heads d), gate and up (channels, width), down (width, channels)."""
     import torch
 
     size = head_size(config)
@@ -144,7 +146,8 @@ def sizes(config: Any, kept: KeptParts) -> dict[str, int]:
 
 
 def write_base(weights: Weights, base: Base, changed: Mapping[str, int], folder: Path) -> Base:
-    """A model as a base of its own in ``folder``: a Hugging Face folder in 16 bits and ``base.gguf`` (F16). With ``changed`` sizes.
+    """A model as a base of its own in ``folder``: a Hugging Face folder in 16 bits and ``base.gguf`` (F16). With
+    ``changed`` sizes.
 
     Both appear whole or not at all. Raises Unsupported when the base was no GGUF, FitError when the disk refuses.
     """
@@ -201,8 +204,9 @@ def _resized(fields: Mapping[str, Field], architecture: str, changed: Mapping[st
 
 
 def masks(weights: Weights, squares: Mapping[str, NDArray[np.float32]], pattern: str) -> dict[str, torch.Tensor]:
-    """Which weights stay, by their size times the root of their input's mean square (Wanda, arXiv:2306.11695): in each row the share
-    that ``pattern`` leaves ("0.5": half of them go), or two of each four ("2:4"). Raises InputError (code "cut")."""
+    """Which weights stay, by their size times the root of their input's mean square (Wanda, arXiv:2306.11695): in each
+    row the share that ``pattern`` leaves ("0.5": half of them go), or two of each four ("2:4"). Raises InputError (code
+    "cut")."""
     import torch
 
     share = share_of(pattern)

@@ -24,9 +24,9 @@ Value = Fraction | float
 def evaluate(text: str) -> Value:
     """The value of ``text``: numbers, + - * / // % **, brackets, abs ceil floor max min round sqrt.
 
-    ``^`` is a power, ``x``, ``×`` and ``·`` between numbers are times, ``÷`` is divided by; thousands' commas (outside of functions), currency
-    signs and a trailing ``=`` are dropped; ``30%`` is 0.3. Raises InputError (code ``arithmetic``) for anything else, a division by
-    zero, or a result above 1e300.
+    ``^`` is a power, ``x``, ``×`` and ``·`` between numbers are times, ``÷`` is divided by; thousands' commas (outside
+    of functions), currency signs and a trailing ``=`` are dropped; ``30%`` is 0.3. Raises InputError (code
+    ``arithmetic``) for anything else, a division by zero, or a result above 1e300.
     """
     plain = text.strip().rstrip("=").strip()
     if not plain or len(plain) > LONGEST:
@@ -45,8 +45,8 @@ def evaluate(text: str) -> Value:
 
 
 def calculate(text: str) -> str:
-    """The value of ``text`` (see ``evaluate``) in words: exact, as a whole number, a decimal (``2.5``) or a fraction with its value
-    beside it (``1/3 (about 0.3333333333)``); what is no fraction is ``about 1.414213562``."""
+    """The value of ``text`` (see ``evaluate``) in words: exact, as a whole number, a decimal (``2.5``) or a fraction
+    with its value beside it (``1/3 (about 0.3333333333)``); what is no fraction is ``about 1.414213562``."""
     value = evaluate(text)
     if isinstance(value, float):
         return f"about {value:.10g}"
@@ -112,7 +112,8 @@ _CURRENCY = "$€£¥"
 
 
 class _Parser:
-    """Recursive descent over the text, with Python's precedence: ``**`` binds to the right and above a sign before it."""
+    """Recursive descent over the text, with Python's precedence: ``**`` binds to the right and above a sign before
+    it."""
 
     def __init__(self, text: str) -> None:
         self.text = text

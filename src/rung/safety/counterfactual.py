@@ -127,7 +127,8 @@ async def gap(
     *,
     favourable: str | None = None,
 ) -> Gap:
-    """Ask both versions of each swap; ``ask`` answers inputs in their order. Swaps of which one fails are counted in ``failed`` and left out.
+    """Ask both versions of each swap; ``ask`` answers inputs in their order. Swaps of which one fails are counted in
+    ``failed`` and left out.
 
     Raises InputError without swaps, or when all failed.
     """

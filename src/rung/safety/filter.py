@@ -166,9 +166,9 @@ def measure(filter: Filter, harmless: Sequence[str], harmful: Sequence[str] = ()
 
 
 def read_texts(path: Path, column: str = "") -> list[str]:
-    """Texts of a file or folder: ``.txt`` (one a line) or a table (see rung.documents.tables.rows); ``column`` names the field
-    where the rows have several (else: prompt, goal, text, input or question). Raises InputError for what cannot be
-    read."""
+    """Texts of a file or folder: ``.txt`` (one a line) or a table (see rung.documents.tables.rows); ``column`` names
+    the field where the rows have several (else: prompt, goal, text, input or question). Raises InputError for what
+    cannot be read."""
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", *SUFFIXES))
         return [text for file in files for text in read_texts(file, column)]

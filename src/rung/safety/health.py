@@ -122,8 +122,8 @@ _WRITTEN: tuple[tuple[str, str, int], ...] = (
     ("NAME", rf"(?i:\b(?:name|signed|dictated by|typed by|seen by|reviewed by|reported by|assessed by|discussed with|spoke to|spoke with|written by|authorised by|prepared by|accompanied by|known as|called|named|attn|cc|re|from)[:,]? (?:with |to )?)(?P<value>{_CAP}(?: (?:[A-Z]\.? )?{_CAP}){{1,2}})", 0),
     ("NAME", rf"\b(?P<value>{_CAP} (?:[A-Z]\.? )?{_CAP}),? (?:\(|aged? |is an? \d|a \d\d|\d\d(?:,|[ -]?(?:y|M\b|F\b))|MD\b|RN\b|MRCP|FRCS|consultant\b|registrar\b|d\.?o\.?b)", 0),
     ("NAME", rf"\b(?P<value>[A-Z]\. ?{_CAP})\b", 0),
-    # A capital word within a sentence, or several at its beginning, are somebody's or something's own name more often than not; a mask
-    # too many costs less than one too few.
+    # A capital word within a sentence, or several at its beginning, are somebody's or something's own name more often
+    # than not; a mask too many costs less than one too few.
     ("NAME", rf"(?<=[a-z0-9,;)] )(?P<value>{_CAP}(?: (?:[A-Z]\.? )?{_CAP})*)\b(?! ?{_THINGS})", 0),
     ("NAME", rf"(?:^|(?<=[.!?:] ))(?P<value>{_CAP}(?: (?:[A-Z]\.? )?{_CAP})+)\b(?! ?{_THINGS})", re.MULTILINE),
     ("NAME", rf"\b(?P<value>{_CAP}, {_CAP})(?= ?(?:\(|,? (?:MRN|DOB|NHS|aged|\d\d)))", 0),

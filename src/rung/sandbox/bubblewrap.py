@@ -1,8 +1,10 @@
-"""CPython in Linux namespaces: no network, no processes, an empty read-only root, one small folder, a filter of system calls.
+"""CPython in Linux namespaces: no network, no processes, an empty read-only root, one small folder, a filter of system
+calls.
 
-The flags are those that held every attack of tests/sandbox: no /proc (``--clearenv`` alone leaks the host's environment through
-/proc/1/environ, containers/bubblewrap#725), nothing of /dev but null, zero and urandom, no capability, no user namespace of its own. Limits of
-the process are set inside, before the code, where they cannot be raised. The host keeps the clock and counts what is written.
+The flags are those that held every attack of tests/sandbox: no /proc (``--clearenv`` alone leaks the host's environment
+through /proc/1/environ, containers/bubblewrap#725), nothing of /dev but null, zero and urandom, no capability, no user
+namespace of its own. Limits of the process are set inside, before the code, where they cannot be raised. The host keeps
+the clock and counts what is written.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _HEAD = 5
 
 
 class Bubblewrap:
-    """The sandbox ``bubblewrap``. ``binary`` is the path of bwrap, ``python`` that of the interpreter that runs inside."""
+    """The sandbox ``bubblewrap``. ``binary`` is the path of bwrap, ``python`` that of the interpreter that runs
+    inside."""
 
     name = "bubblewrap"
 

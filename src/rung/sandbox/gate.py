@@ -13,7 +13,8 @@ AUTO = ("monty", "bubblewrap")
 def open_sandbox(name: str = "auto") -> CodeSandbox:
     """The sandbox of that name (registry kind ``sandbox``), or under ``auto`` the first that works here.
 
-    Raises InputError for an unknown name, and Unsupported (code ``no-sandbox``) where it is not there: code is never run without.
+    Raises InputError for an unknown name, and Unsupported (code ``no-sandbox``) where it is not there: code is never
+    run without.
     """
     if name != "auto":
         return _open(name)

@@ -1,8 +1,9 @@
-"""What runs in the bubblewrap sandbox before the code: limits of the process, its files, and the report when it is over.
+"""What runs in the bubblewrap sandbox before the code: limits of the process, its files, and the report when it is
+over.
 
-Its source is handed to ``python -I -S -c``: it imports nothing of rung, and little of anything, for each import costs a millisecond of
-every run. It reads a marshalled order on standard input (the host wrote it) and reports on descriptor 3 in frames of a letter, a
-length and bytes: ``v`` value, ``e`` error, ``t`` traceback, ``f`` file (name, NUL, content).
+Its source is handed to ``python -I -S -c``: it imports nothing of rung, and little of anything, for each import costs a
+millisecond of every run. It reads a marshalled order on standard input (the host wrote it) and reports on descriptor 3
+in frames of a letter, a length and bytes: ``v`` value, ``e`` error, ``t`` traceback, ``f`` file (name, NUL, content).
 """
 
 import marshal

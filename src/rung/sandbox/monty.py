@@ -1,10 +1,12 @@
 """``monty``: an interpreter of a part of Python, written in Rust, in a pool of processes (pydantic-monty).
 
-It knows no files, no network, no processes and no environment: what the code may do outside is what it is handed. Every limit that
-the interpreter has is set. Generators, most modules and much of classes are not there: such code ends in an error that says so.
+It knows no files, no network, no processes and no environment: what the code may do outside is what it is handed. Every
+limit that the interpreter has is set. Generators, most modules and much of classes are not there: such code ends in an
+error that says so.
 
-A run may be paused where the code calls a function of the host: ``begin`` and ``go_on`` give a ``Paused`` with the call and a state of a few
-kilobytes, from which another process can go on. Such a state is only as trustworthy as where it was kept: load none of strangers.
+A run may be paused where the code calls a function of the host: ``begin`` and ``go_on`` give a ``Paused`` with the call
+and a state of a few kilobytes, from which another process can go on. Such a state is only as trustworthy as where it
+was kept: load none of strangers.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from rung.sandbox.outcome import QUOTA, Ended, Outcome, Quota, check_code, check
 CALLS = 1000
 """Calls of the host in one run."""
 LARGEST = 16 << 20
-"""Bytes of memory at most, whatever the quota: an error's message or a call's argument of that size comes to this process, and takes
-some three times as much here."""
+"""Bytes of memory at most, whatever the quota: an error's message or a call's argument of that size comes to this
+process, and takes some three times as much here."""
 DEPTH = 500
 """Frames of a recursion."""
 GRACE = 0.3
@@ -44,8 +46,8 @@ _RECYCLED = 200
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The code waits for the host to answer ``function(*arguments, **named)``. ``state`` goes on from here; ``printed`` is what was
-    written since the last pause."""
+    """The code waits for the host to answer ``function(*arguments, **named)``. ``state`` goes on from here; ``printed``
+    is what was written since the last pause."""
 
     function: str
     arguments: tuple[Any, ...]
@@ -92,7 +94,8 @@ class Monty:
     def go_on(
         self, state: bytes, functions: Collection[str], *, result: Any = None, error: str = "", quota: Quota = QUOTA
     ) -> Outcome | Paused:
-        """Go on from a pause: the call returns ``result``, or raises RuntimeError with ``error`` where that is not empty."""
+        """Go on from a pause: the call returns ``result``, or raises RuntimeError with ``error`` where that is not
+        empty."""
         reply = {"exc_type": "RuntimeError", "message": error} if error else {"return_value": result}
         known = dict.fromkeys(functions, _nobody)
 
@@ -211,9 +214,11 @@ def _frame(frame: Any) -> str:
 
 
 def _shown(code: str) -> str:
-    """The code with its last expression turned into its ``repr``, made inside: no value comes to the host whole, however large.
+    """The code with its last expression turned into its ``repr``, made inside: no value comes to the host whole,
+    however large.
 
-    Raises InputError for code that is too long. What is no Python for this process stays as it is: the interpreter says why.
+    Raises InputError for code that is too long. What is no Python for this process stays as it is: the interpreter says
+    why.
     """
     data = check_code(code)
     try:

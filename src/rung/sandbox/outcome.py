@@ -12,13 +12,14 @@ LONGEST = 200_000
 """Bytes of a piece of code."""
 
 Ended = Literal["done", "error", "seconds", "memory", "output", "crash"]
-"""How a run ended: of itself (``done``, or ``error`` with an exception), at a limit of its quota, or with its process (``crash``)."""
+"""How a run ended: of itself (``done``, or ``error`` with an exception), at a limit of its quota, or with its process
+(``crash``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one run may use. ``seconds`` on the clock; ``memory`` and ``disk`` (its folder) in MB; ``output`` in bytes of text that is
-    printed, and again of the value. 0 allows nothing; there is no unlimited."""
+    """What one run may use. ``seconds`` on the clock; ``memory`` and ``disk`` (its folder) in MB; ``output`` in bytes
+    of text that is printed, and again of the value. 0 allows nothing; there is no unlimited."""
 
     seconds: float = 5.0
     memory: int = 256
@@ -41,8 +42,9 @@ QUOTA = Quota()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run went. ``printed`` is what it wrote, ``value`` the ``repr`` of its last expression (empty for None), ``error`` the
-    exception in one line and ``traceback`` in full. ``files`` are those that it made or changed, where they were asked for."""
+    """How a run went. ``printed`` is what it wrote, ``value`` the ``repr`` of its last expression (empty for None),
+    ``error`` the exception in one line and ``traceback`` in full. ``files`` are those that it made or changed, where
+    they were asked for."""
 
     ended: Ended
     printed: str = ""
@@ -85,8 +87,8 @@ class CodeSandbox(Protocol):
     ) -> Outcome:
         """Run ``code``; ``files`` lie in its working folder. ``collect``: give back the files that it made or changed.
 
-        Never raises for what the code does: that is an Outcome. Raises InputError for code that is too long or a file whose name
-        leaves the folder, and Unsupported for what this sandbox cannot do.
+        Never raises for what the code does: that is an Outcome. Raises InputError for code that is too long or a file
+        whose name leaves the folder, and Unsupported for what this sandbox cannot do.
         """
         ...
 
@@ -109,7 +111,8 @@ def check_code(code: str) -> bytes:
 
 
 def check_files(files: Mapping[str, bytes] | None, quota: Quota) -> dict[str, bytes]:
-    """The files by relative path. Raises InputError for a name that leaves the folder, or more than the folder holds."""
+    """The files by relative path. Raises InputError for a name that leaves the folder, or more than the folder
+    holds."""
     found = dict(files or {})
     for name in found:
         if not is_inside(name):

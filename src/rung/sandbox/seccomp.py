@@ -1,7 +1,8 @@
 """A filter of system calls for Linux: classic BPF, as the kernel and ``bwrap --seccomp`` read it.
 
-A list of what is refused. It takes from the code what namespaces leave: processes and threads, sockets of every kind, memory that no
-limit of a process counts (memfd, shared memory, message queues), tracing, mounting, keys, io_uring, and calls newer than this list.
+A list of what is refused. It takes from the code what namespaces leave: processes and threads, sockets of every kind,
+memory that no limit of a process counts (memfd, shared memory, message queues), tracing, mounting, keys, io_uring, and
+calls newer than this list.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ _LOAD, _EQUAL, _ABOVE, _AT_LEAST, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
 
 
 def program(machine: str = "") -> bytes:
-    """The filter for this machine (or the one named as ``platform.machine()`` names it). Raises Unsupported for another processor."""
+    """The filter for this machine (or the one named as ``platform.machine()`` names it). Raises Unsupported for another
+    processor."""
     machine = machine or platform.machine()
     if machine not in _ARCHES:
         raise Unsupported(

@@ -25,8 +25,8 @@ class Scored:
 
 
 def scored_prompts(store: Store, *, limit: int = 200) -> dict[str, Scored]:
-    """The newest score of each prompt, by the prompt's name, among the newest ``limit`` runs. Programs that were removed
-    from the project's folder are passed over."""
+    """The newest score of each prompt, by the prompt's name, among the newest ``limit`` runs. Programs that were
+    removed from the project's folder are passed over."""
     found: dict[str, Scored] = {}
     for run in store.runs.newest(limit):
         for row in store.runs.rungs(run.id):

@@ -1,8 +1,9 @@
 """The one shape of a study, which measures something around a climb: options -> records -> table and JSON, stored.
 
-A study is a frozen dataclass. Its fields are its options, declared for people by ``core.option``; ``measure`` turns a subject into
-records, answering through the journal, so that a study that was killed goes on; ``table`` shows them. ``run`` also stores them, and
-the command line makes a verb of any of them (``cli/task/study.py``). A new one is a file beside its like and a line in STUDIES.
+A study is a frozen dataclass. Its fields are its options, declared for people by ``core.option``; ``measure`` turns a
+subject into records, answering through the journal, so that a study that was killed goes on; ``table`` shows them.
+``run`` also stores them, and the command line makes a verb of any of them (``cli/task/study.py``). A new one is a file
+beside its like and a line in STUDIES.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ STUDIES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Lab:
-    """What a study works with: settings, models and embedders by name, the store, and somebody who is told how far it is."""
+    """What a study works with: settings, models and embedders by name, the store, and somebody who is told how far it
+    is."""
 
     settings: Settings
     resources: Resources
@@ -85,8 +87,8 @@ class Lab:
 
 @dataclass(frozen=True)
 class Study(ABC, Generic[S, F]):
-    """Measures a subject: a Task, a RunRecord, or None where the options name everything. ``records`` is the class of what is
-    found; ``stage`` the stage of its own progress, where what it asks has stages too."""
+    """Measures a subject: a Task, a RunRecord, or None where the options name everything. ``records`` is the class of
+    what is found; ``stage`` the stage of its own progress, where what it asks has stages too."""
 
     name: ClassVar[str]
     subject: ClassVar[Literal["task", "run", "none"]]

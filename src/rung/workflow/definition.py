@@ -1,5 +1,5 @@
-"""A workflow file, read and checked whole before anything is asked: what is missing, unknown, written twice or in a circle is told
-with its line."""
+"""A workflow file, read and checked whole before anything is asked: what is missing, unknown, written twice or in a
+circle is told with its line."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ DEEPEST = 20
 
 @dataclass(frozen=True, slots=True)
 class FlowStep:
-    """One step. ``reads`` are the names that must be there before it begins, ``writes`` those that are there after it, ``parts`` the
-    steps within it, ``place`` where it stands in the file."""
+    """One step. ``reads`` are the names that must be there before it begins, ``writes`` those that are there after it,
+    ``parts`` the steps within it, ``place`` where it stands in the file."""
 
     kind: str
     name: str
@@ -48,8 +48,8 @@ class FlowStep:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A workflow: ``inputs`` with their defaults (None: must be given), steps, and the names that are its ``outputs``. Where there
-    are no steps, the agent ``coordinator`` writes them. ``given`` is what the file says of it."""
+    """A workflow: ``inputs`` with their defaults (None: must be given), steps, and the names that are its ``outputs``.
+    Where there are no steps, the agent ``coordinator`` writes them. ``given`` is what the file says of it."""
 
     name: str
     inputs: Mapping[str, Any]
@@ -66,7 +66,8 @@ def expression(text: Any) -> str:
 
 
 class FlowReader:
-    """Reads a workflow; what is wrong with it goes to ``problems``. ``agents`` and ``tools`` are the names that there are."""
+    """Reads a workflow; what is wrong with it goes to ``problems``. ``agents`` and ``tools`` are the names that there
+    are."""
 
     def __init__(
         self,
@@ -331,8 +332,8 @@ def _unused(reader: FlowReader, inputs: Iterable[str], steps: Sequence[FlowStep]
 
 
 def needs(steps: Sequence[FlowStep], carried: Container[str]) -> dict[str, set[str]]:
-    """For each step the steps that it waits for. What is ``carried`` from round to round and written anew is read as it was by the
-    steps up to the one that writes it, and anew by those behind it."""
+    """For each step the steps that it waits for. What is ``carried`` from round to round and written anew is read as it
+    was by the steps up to the one that writes it, and anew by those behind it."""
     writers = {name: (at, step.name) for at, step in enumerate(steps) for name in step.writes}
     return {
         step.name: {

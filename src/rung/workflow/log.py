@@ -1,4 +1,5 @@
-"""What a workflow has done, in a trail: a step is written down before it is made, and what it gave after; neither is asked for twice."""
+"""What a workflow has done, in a trail: a step is written down before it is made, and what it gave after; neither is
+asked for twice."""
 
 from __future__ import annotations
 
@@ -71,8 +72,8 @@ class FlowLog:
         return self.events[-1] if self.events and self.events[-1].kind == "ended" else None
 
     async def note(self, kind: Kind, payload: Mapping[str, Any], driver: Driver | None = None) -> int:
-        """The next event, in the trail when this returns. Raises Fenced where another process goes on with it, Halted where a person
-        wants it to stop."""
+        """The next event, in the trail when this returns. Raises Fenced where another process goes on with it, Halted
+        where a person wants it to stop."""
         async with self._lock:
             while True:
                 event = Event(self.id, len(self.events), kind, payload, time.time())
@@ -100,8 +101,8 @@ class FlowLog:
             self._halt = event.payload["do"] if event.payload["do"] in ("pause", "stop") else self._halt
 
     async def once(self, path: str, arguments: Mapping[str, Any], make: Make, *, effect: Effect = "keyed") -> Any:
-        """What the step at ``path`` gives: read where it is in the trail, else made, and written down. Raises StepFailed where it was
-        or is refused, Halted where nobody knows whether a step with effect "once" was done."""
+        """What the step at ``path`` gives: read where it is in the trail, else made, and written down. Raises
+        StepFailed where it was or is refused, Halted where nobody knows whether a step with effect "once" was done."""
         known = self._done.get(path)
         if known is not None:
             report(Usage(**known.payload.get("usage", {})))

@@ -28,8 +28,8 @@ from rung.workflow.run import FlowRun
 
 @dataclass(eq=False)
 class WorkflowProgram:
-    """Answers an input by one run of a workflow. A single text is the first input. Inside ``recording`` the run is kept and goes on
-    where it was when the same input is asked again. ``form``: what a text that comes out is read as."""
+    """Answers an input by one run of a workflow. A single text is the first input. Inside ``recording`` the run is kept
+    and goes on where it was when the same input is asked again. ``form``: what a text that comes out is read as."""
 
     kind: ClassVar[str] = "workflow"
 
@@ -106,7 +106,8 @@ class WorkflowProgram:
         parent: str = "",
         watch: Callable[[Event], None] | None = None,
     ) -> Answer:
-        """Run it, or go on with the run of that id. Raises Fenced where another process has it, StoreError and BudgetExceeded."""
+        """Run it, or go on with the run of that id. Raises Fenced where another process has it, StoreError and
+        BudgetExceeded."""
         log = FlowLog(id, kept, watch)
         title = "; ".join(spell(value) for value in inputs.values()) or self.flow.name
         driver = Driver(self.identity, title, parent)

@@ -1,4 +1,5 @@
-"""Run a workflow: each step as soon as what it reads is there, those that wait for nothing of one another side by side."""
+"""Run a workflow: each step as soon as what it reads is there, those that wait for nothing of one another side by
+side."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class FlowRun:
         self.flow, self.agents, self.tools, self.log = flow, agents, tools, log
 
     async def run(self, inputs: Mapping[str, Any]) -> Any:
-        """The outputs: the one value, or a mapping of several. Raises StepFailed, Halted, StoreError, BudgetExceeded."""
+        """The outputs: the one value, or a mapping of several. Raises StepFailed, Halted, StoreError,
+        BudgetExceeded."""
         steps, outputs = self.flow.steps, self.flow.outputs
         if self.flow.coordinator and not steps:
             steps = await self._written(inputs)
@@ -263,7 +265,8 @@ def written(template: str, names: Mapping[str, Any], path: str) -> str:
 
 
 def request(given: Mapping[str, Any], names: Mapping[str, Any], path: str) -> Any:
-    """What an agent is asked: its task, and the inputs under their names; fields, where the task is a mapping of them."""
+    """What an agent is asked: its task, and the inputs under their names; fields, where the task is a mapping of
+    them."""
     task = given.get("task") or ""
     if isinstance(task, Mapping):
         return {str(field): spell(fill(text, names, path)) for field, text in task.items()}

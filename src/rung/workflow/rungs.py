@@ -23,7 +23,8 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class WorkflowRung:
-    """A workflow file beside the task: ``workflow: {file: flow.yaml}``. Its inputs are fields of the task's examples."""
+    """A workflow file beside the task: ``workflow: {file: flow.yaml}``. Its inputs are fields of the task's
+    examples."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True)
 

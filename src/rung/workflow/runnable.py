@@ -20,9 +20,9 @@ from rung.core.types import Answer, Failure, Input, ResponseFormat, Task, Usage
 
 @dataclass(eq=False)
 class RunnableProgram:
-    """``target`` is ``FILE.py:NAME`` or ``MODULE:NAME``. An input of one field is given as its text, of several as a dict by field. What
-    comes out is read as ``form``: a text, a message's content, or any value. What a model inside it used counts where it says so
-    (``usage_metadata``); its price is not known here."""
+    """``target`` is ``FILE.py:NAME`` or ``MODULE:NAME``. An input of one field is given as its text, of several as a
+    dict by field. What comes out is read as ``form``: a text, a message's content, or any value. What a model inside it
+    used counts where it says so (``usage_metadata``); its price is not known here."""
 
     kind: ClassVar[str] = "langchain"
 
@@ -93,7 +93,8 @@ def _usage(value: Any) -> Usage:
 
 @dataclass(frozen=True)
 class RunnableRung:
-    """A Runnable beside the task: ``langchain: {target: chain.py:chain}``. It gets the fields of the task's examples."""
+    """A Runnable beside the task: ``langchain: {target: chain.py:chain}``. It gets the fields of the task's
+    examples."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True)
 

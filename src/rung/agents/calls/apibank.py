@@ -1,7 +1,8 @@
-"""API-Bank (Li et al., EMNLP 2023), read from a folder: dialogues with a user, and at each call of a tool the one that is right.
+"""API-Bank (Li et al., EMNLP 2023), read from a folder: dialogues with a user, and at each call of a tool the one that
+is right.
 
-A dialogue's tools are those that it calls. A call is right under the rules of ``bfcl.complaint`` with the recorded arguments as the only
-possible ones.
+A dialogue's tools are those that it calls. A call is right under the rules of ``bfcl.complaint`` with the recorded
+arguments as the only possible ones.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _KINDS = {"str": "string", "int": "integer", "float": "float", "bool": "boolean"
 
 
 def read_apis(folder: Path) -> dict[str, dict[str, Any]]:
-    """The functions of ``all_apis.csv`` by name, as the leaderboard's files write them. Raises InputError for another file."""
+    """The functions of ``all_apis.csv`` by name, as the leaderboard's files write them. Raises InputError for another
+    file."""
     found: dict[str, dict[str, Any]] = {}
     try:
         with (folder / "all_apis.csv").open(encoding="utf-8", newline="") as file:
@@ -44,8 +46,8 @@ def read_apis(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_calls(folder: Path) -> list[CallItem]:
-    """An item for each recorded call of a known tool, with what was said before it. Searches for a tool are left out: their words are
-    free. Raises InputError where a file is missing or is something else."""
+    """An item for each recorded call of a known tool, with what was said before it. Searches for a tool are left out:
+    their words are free. Raises InputError where a file is missing or is something else."""
     apis, items = read_apis(folder), []
     try:
         dialogues = [json.loads(line) for line in (folder / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()]

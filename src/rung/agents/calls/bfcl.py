@@ -1,8 +1,9 @@
 """The Berkeley Function Calling Leaderboard, read from a folder: requests, their functions, and which calls are right.
 
-What is right is decided as its own checker of syntax trees does (Patil et al., "The Berkeley Function Calling Leaderboard", ICML
-2025): texts are compared without case, spaces and ``,./-_*^``, an integer does for a float, an optional argument may be left out
-where the possible answers have "". Written from its description; none of its code is here.
+What is right is decided as its own checker of syntax trees does (Patil et al., "The Berkeley Function Calling
+Leaderboard", ICML 2025): texts are compared without case, spaces and ``,./-_*^``, an integer does for a float, an
+optional argument may be left out where the possible answers have "". Written from its description; none of its code is
+here.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 @dataclass(frozen=True, slots=True)
 class CallItem:
-    """A request, the functions offered, and the right one with each argument's possible values. ``source`` is the functions as they
-    are in the file, by name."""
+    """A request, the functions offered, and the right one with each argument's possible values. ``source`` is the
+    functions as they are in the file, by name."""
 
     id: str
     request: str
@@ -41,8 +42,8 @@ class CallItem:
 
 
 def read_items(folder: Path, category: str, limit: int | None = None) -> list[CallItem]:
-    """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``. Of "irrelevance"
-    no function is right: the name is empty.
+    """The first items of a category, from ``BFCL_v4_CATEGORY.jsonl`` and the file of that name in ``possible_answer``.
+    Of "irrelevance" no function is right: the name is empty.
 
     Raises InputError where a file is missing or is something else.
     """

@@ -1,7 +1,7 @@
 """One call of a tool in stages, each of which a small model can do: shortlist, choose, think, fill in.
 
-A small model that may answer instead never calls a tool; asked for a name by scores and then for the arguments under that one
-tool's schema, it calls one every time. Each stage is an option, so that what it brings can be measured.
+A small model that may answer instead never calls a tool; asked for a name by scores and then for the arguments under
+that one tool's schema, it calls one every time. Each stage is an option, so that what it brings can be measured.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _KEYWORDS = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """The stages. ``shortlist``: at most so many tools are chosen among (0: all). ``chooser``: how. ``thought``: a sentence of at
-    most 100 characters first. ``arguments``: all that the schema has, or the required ones alone. ``asks``: a question to a
-    person is a choice too. ``none``: who says that no tool is right for a request at all, its words (see ``relevance``; the tools must be
-    described in the language of the requests) or the model."""
+    """The stages. ``shortlist``: at most so many tools are chosen among (0: all). ``chooser``: how. ``thought``: a
+    sentence of at most 100 characters first. ``arguments``: all that the schema has, or the required ones alone.
+    ``asks``: a question to a person is a choice too. ``none``: who says that no tool is right for a request at all, its
+    words (see ``relevance``; the tools must be described in the language of the requests) or the model."""
 
     shortlist: int = 16
     chooser: Chooser = "fused"
@@ -60,8 +60,8 @@ class Staging:
 
 @dataclass(frozen=True, slots=True)
 class ChosenCall:
-    """What was chosen: a tool's call, or FINISH or ASK (``call`` is None). ``reply`` is what the arguments were read from; where
-    that could not be read (``call.arguments`` is empty), ``broken`` says so."""
+    """What was chosen: a tool's call, or FINISH or ASK (``call`` is None). ``reply`` is what the arguments were read
+    from; where that could not be read (``call.arguments`` is empty), ``broken`` says so."""
 
     name: str
     call: Call | None = None
@@ -81,7 +81,8 @@ class Stages:
     async def choose(
         self, request: str, tools: Sequence[ToolSpec], *, context: str = "", finish: float | None = None
     ) -> str:
-        """The name of one of the tools, FINISH or ASK. ``finish`` is what finishing weighs by words; None: it is no choice.
+        """The name of one of the tools, FINISH or ASK. ``finish`` is what finishing weighs by words; None: it is no
+        choice.
 
         Raises InputError where there is nothing to choose.
         """
@@ -97,7 +98,8 @@ class Stages:
     async def fill(
         self, request: str, tool: ToolSpec, sources: Sequence[Source] = (), *, context: str = ""
     ) -> ChosenCall:
-        """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what was seen."""
+        """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what
+        was seen."""
         narrowed = narrow(tool.schema, sources)
         schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
         if (only := forced(schema)) is not None:
@@ -117,8 +119,8 @@ class Stages:
 def choices(
     request: str, tools: Sequence[ToolSpec], staging: Staging, *, context: str = "", finish: float | None = None
 ) -> tuple[list[ToolSpec], list[tuple[str, str, float]]]:
-    """What is chosen among: the tools that fit the request and what happened since best, and others as (name, what it is for, its
-    weight by words): FINISH unless ``finish`` is None, and ASK."""
+    """What is chosen among: the tools that fit the request and what happened since best, and others as (name, what it
+    is for, its weight by words): FINISH unless ``finish`` is None, and ASK."""
     others = [] if finish is None else [(free(FINISH, tools), "all is done, or no tool is right for this", finish)]
     if staging.asks:
         others.append((free(ASK, tools), "something must be asked of the user first", 0.0))
@@ -126,7 +128,8 @@ def choices(
 
 
 def forced(schema: Any) -> dict[str, Any] | None:
-    """The arguments where a schema (see ``closed``) leaves no choice: a model need not be asked. None: it leaves one."""
+    """The arguments where a schema (see ``closed``) leaves no choice: a model need not be asked. None: it leaves
+    one."""
     properties: dict[str, Any] = schema["properties"]
     single = all(isinstance(inner, dict) and len(inner.get("enum", ())) == 1 for inner in properties.values())
     if not single or len(properties) > len(schema["required"]):
@@ -165,8 +168,8 @@ def free(name: str, tools: Sequence[ToolSpec]) -> str:
 
 
 def closed(schema: Any, which: Literal["all", "required"]) -> dict[str, Any]:
-    """The schema that arguments are decoded under: the required ones first, nothing that it does not name, no words that only
-    ``rung`` understands."""
+    """The schema that arguments are decoded under: the required ones first, nothing that it does not name, no words
+    that only ``rung`` understands."""
     properties, required = dict(schema.get("properties") or {}), list(schema.get("required", ()))
     order = [name for name in properties if name in required]
     order += [name for name in properties if name not in required] if which == "all" else []

@@ -1,8 +1,9 @@
-"""Which tool to call next: by words, by a model's scores, by those minus what it would say to no request at all, or by both.
+"""Which tool to call next: by words, by a model's scores, by those minus what it would say to no request at all, or by
+both.
 
-A model has a liking for some names whatever is asked. Its scores under an empty request measure that liking, and the difference is
-what the request brings (contextual calibration: Zhao et al., ICML 2021). Only names that are offered have a score, so none can be
-chosen that there is not.
+A model has a liking for some names whatever is asked. Its scores under an empty request measure that liking, and the
+difference is what the request brings (contextual calibration: Zhao et al., ICML 2021). Only names that are offered have
+a score, so none can be chosen that there is not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ async def weights(
     context: str = "",
     others: Sequence[tuple[str, str, float]] = (),
 ) -> list[float]:
-    """A weight for each tool, then for each of ``others``: (name, what it is for, its lexical score); the largest is chosen.
+    """A weight for each tool, then for each of ``others``: (name, what it is for, its lexical score); the largest is
+    chosen.
 
     ``context`` is what happened so far; a model sees it, words are not looked for in it.
     """

@@ -1,7 +1,7 @@
 """Is any of the tools right for a request? Told by words, by a logistic regression over four of their counts.
 
-A small model asked for a name gives one, whether a tool is right or not. What words say is learnt from requests with a right tool and
-requests without one, and a request is held against the tool that fits it best.
+A small model asked for a name gives one, whether a tool is right or not. What words say is learnt from requests with a
+right tool and requests without one, and a request is held against the tool that fits it best.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from rung.agents.calls.shortlist import spelled, text_of
 from rung.core.types import ToolSpec
 
 WEIGHTS = (1.08, 4.2, 0.29, -2.73, -3.65)
-"""Learnt on every second item of BFCL's parts simple, multiple and irrelevance, each side weighing as much: ``rung bench agents --calls
-bfcl:FOLDER`` learns them again and measures these on the other items."""
+"""Learnt on every second item of BFCL's parts simple, multiple and irrelevance, each side weighing as much:
+``rung bench agents --calls bfcl:FOLDER`` learns them again and measures these on the other items."""
 
 
 def counts(request: str, tools: Sequence[ToolSpec]) -> tuple[float, float, float, float]:
-    """The shares of the request's words that a tool has and of its name's words that the request has, the largest of any tool; the number of
-    the request's words; 1 where no number stands in the request and the tool that fits best requires one."""
+    """The shares of the request's words that a tool has and of its name's words that the request has, the largest of
+    any tool; the number of the request's words; 1 where no number stands in the request and the tool that fits best
+    requires one."""
     from rung.retrieval.keyword.analysis import Analysis
 
     analysis = Analysis()
@@ -45,8 +46,9 @@ def relevance(request: str, tools: Sequence[ToolSpec], weights: Sequence[float] 
 
 
 def learn(given: Sequence[Sequence[float]], right: Sequence[bool], penalty: float = 0.1) -> tuple[float, ...]:
-    """Weights from the ``counts`` of requests and whether a tool was right for each: logistic regression by Newton's method, in which
-    those with a right tool weigh as much as those without one, and squared weights cost ``penalty``."""
+    """Weights from the ``counts`` of requests and whether a tool was right for each: logistic regression by Newton's
+    method, in which those with a right tool weigh as much as those without one, and squared weights cost
+    ``penalty``."""
     data = np.array([(*row, 1.0) for row in given])
     scale = np.maximum(data.std(axis=0), 1e-9)
     scale[-1] = 1.0

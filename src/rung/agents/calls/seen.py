@@ -1,7 +1,8 @@
 """Arguments that can only name what was seen: a parameter's schema says ``x-seen: KIND``.
 
-KIND is ``email``, ``number``, ``date`` or ``quoted``, a regular expression between slashes, or the name of a field of the JSON that
-tools gave (``order_id``). The parameter then becomes a choice among the values that occur in the request and the observations.
+KIND is ``email``, ``number``, ``date`` or ``quoted``, a regular expression between slashes, or the name of a field of
+the JSON that tools gave (``order_id``). The parameter then becomes a choice among the values that occur in the request
+and the observations.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def values(kind: str, sources: Sequence[Source]) -> dict[str, str]:
 
 
 def narrow(schema: Mapping[str, Any], sources: Sequence[Source]) -> dict[str, Any] | None:
-    """The schema of arguments with every ``x-seen`` made a choice. Without a value an optional parameter is left out; None: a
-    required one has no value, so the tool cannot be called yet."""
+    """The schema of arguments with every ``x-seen`` made a choice. Without a value an optional parameter is left out;
+    None: a required one has no value, so the tool cannot be called yet."""
     required = schema.get("required", ())
     kept: dict[str, Any] = {}
     for name, inner in (schema.get("properties") or {}).items():

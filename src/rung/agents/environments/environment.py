@@ -14,8 +14,9 @@ from rung.core.types import ToolSpec, Usage
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What an environment shows: ``text`` for a model, ``value`` (plain JSON) for a policy without one. ``refused``: the call
-    changed nothing, the text says why. ``done``: nothing can be done any more. ``usage`` is what a tool has asked models for."""
+    """What an environment shows: ``text`` for a model, ``value`` (plain JSON) for a policy without one. ``refused``:
+    the call changed nothing, the text says why. ``done``: nothing can be done any more. ``usage`` is what a tool has
+    asked models for."""
 
     text: str
     value: Any = None
@@ -28,11 +29,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How an episode ended by the state of the world, not by the agent's word. ``missing`` is what the goal lacks; ``harms`` what
-    should not have been done, ``attempted`` such attempts that were refused; ``claims`` in the output that could be checked, and
-    the ``wrong`` ones among them; ``coverage`` the share of the goal's parts that the first plan named (None: no plan). ``advice`` is
-    what a reviewer would say: rules, nothing of the scenario. The harness adds the calls that its guard ``blocked`` and those of them
-    that would have done no harm (``false_blocks``)."""
+    """How an episode ended by the state of the world, not by the agent's word. ``missing`` is what the goal lacks;
+    ``harms`` what should not have been done, ``attempted`` such attempts that were refused; ``claims`` in the output
+    that could be checked, and the ``wrong`` ones among them; ``coverage`` the share of the goal's parts that the first
+    plan named (None: no plan). ``advice`` is what a reviewer would say: rules, nothing of the scenario. The harness
+    adds the calls that its guard ``blocked`` and those of them that would have done no harm (``false_blocks``)."""
 
     solved: bool
     missing: tuple[str, ...] = ()
@@ -71,8 +72,8 @@ class Environment(Protocol):
         ...
 
     def reset(self, scenario: str, seed: int = 0) -> Observation:
-        """Begin anew. The text says what is asked for; the task is the scenario's, the ``seed`` changes luck and order at most.
-        Raises InputError for a scenario that there is none of."""
+        """Begin anew. The text says what is asked for; the task is the scenario's, the ``seed`` changes luck and order
+        at most. Raises InputError for a scenario that there is none of."""
         ...
 
     def tools(self) -> Sequence[ToolSpec]: ...
@@ -94,7 +95,8 @@ class Environment(Protocol):
         ...
 
     def domain(self) -> Domain | None:
-        """What the designer of an agent for this environment knows; nothing of the scenario. None: nothing beyond its tools."""
+        """What the designer of an agent for this environment knows; nothing of the scenario. None: nothing beyond its
+        tools."""
         ...
 
 
@@ -103,7 +105,8 @@ Belief = Any
 
 
 class Domain(Protocol):
-    """A designer's knowledge of an environment: what the classes of agents (Russell and Norvig, ch. 2) are made with."""
+    """A designer's knowledge of an environment: what the classes of agents (Russell and Norvig, ch. 2) are made
+    with."""
 
     def react(self, percept: Any) -> Call | None:
         """Condition-action rules on what is seen now; None: nothing is left to do."""

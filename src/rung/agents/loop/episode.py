@@ -1,7 +1,7 @@
 """The loop: look, decide, write down, act. One for a thermostat and for a language model.
 
-Each turn's decision and calls are in the trail before the first call is made. So after a crash no decision is asked for again,
-and a call without a result is made again where its effect allows that, with the same key.
+Each turn's decision and calls are in the trail before the first call is made. So after a crash no decision is asked for
+again, and a call without a result is made again where its effect allows that, with the same key.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rung.core.types.trail import Driver, Fenced, ToolCaller, calling
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an episode begins with; ``user``: whose memory it reads and writes. ``lessons``: known already, in place of what the memory
-    recalls. ``converses``: an output is an answer, after which it waits for the next message."""
+    """What an episode begins with; ``user``: whose memory it reads and writes. ``lessons``: known already, in place of
+    what the memory recalls. ``converses``: an output is an answer, after which it waits for the next message."""
 
     request: str = ""
     scenario: str = ""
@@ -42,8 +42,8 @@ class Episode(GuardedLog):
     """One episode of an agent; ``run`` goes on from wherever the trail is."""
 
     async def run(self, start: Start) -> View:
-        """Go on until the episode has ended, is paused or waits for a person. Raises Fenced when another process drives it,
-        StoreError and what the model raises as they are: then nothing is lost, and another ``run`` goes on."""
+        """Go on until the episode has ended, is paused or waits for a person. Raises Fenced when another process drives
+        it, StoreError and what the model raises as they are: then nothing is lost, and another ``run`` goes on."""
         await self._open(start)
         with self.guarding():
             while not (self.leave or self.view.paused or self.view.ended is not None):
@@ -159,7 +159,8 @@ class Episode(GuardedLog):
         return ""
 
     async def _act(self) -> None:
-        """Make the open calls: those without effects, and of other agents, side by side, the others one after another."""
+        """Make the open calls: those without effects, and of other agents, side by side, the others one after
+        another."""
         calls, tools = list(self.view.open.values()), self.agent.tools
         try:
             if len(calls) > 1 and all(tools.effect(call.tool) == "pure" or call.tool in tools.asking for call in calls):

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeLimits:
-    """Hard limits of one episode; None is none, 0 is nothing at all. ``steps`` are decisions, ``seconds`` time spent at work,
-    ``calls`` the calls of a tool by its name, ``wait`` the seconds of one call, ``bytes`` what is kept of an observation.
-    ``reserve`` are tokens set aside for the closing answer. ``patience`` are seconds that a question waits for a person. ``loops``:
-    going round in circles ends it too."""
+    """Hard limits of one episode; None is none, 0 is nothing at all. ``steps`` are decisions, ``seconds`` time spent at
+    work, ``calls`` the calls of a tool by its name, ``wait`` the seconds of one call, ``bytes`` what is kept of an
+    observation. ``reserve`` are tokens set aside for the closing answer. ``patience`` are seconds that a question waits
+    for a person. ``loops``: going round in circles ends it too."""
 
     steps: int = 50
     tokens: int | None = None

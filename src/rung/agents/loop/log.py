@@ -21,8 +21,8 @@ from rung.core.types.trail import Driver, Event, Fenced, Kind, Trail
 
 @dataclass(frozen=True)
 class Agent:
-    """What an episode needs: how to decide, what to call, where. ``identity`` changes whenever it may act differently; ``spec``
-    makes it again."""
+    """What an episode needs: how to decide, what to call, where. ``identity`` changes whenever it may act differently;
+    ``spec`` makes it again."""
 
     policy: AgentPolicy
     tools: Toolset
@@ -67,7 +67,8 @@ class EpisodeLog:
         return tuple(known)
 
     def remember(self, verdict: Mapping[str, Any] | None) -> None:
-        """Keep what the memory takes from this episode for its user: before it has ended, so that a crash loses nothing."""
+        """Keep what the memory takes from this episode for its user: before it has ended, so that a crash loses
+        nothing."""
         memory: object = self.agent.memory
         if isinstance(memory, UserMemory):
             items = memory.items(self.view, verdict, self.id)
@@ -97,8 +98,8 @@ class EpisodeLog:
             self.pending, self.letters = [], []
 
     async def resume(self, events: list[Event], driver: Driver) -> None:
-        """Fold a trail in, bring the environment to where it was by the calls that it answered, and say that this process drives
-        the episode now."""
+        """Fold a trail in, bring the environment to where it was by the calls that it answered, and say that this
+        process drives the episode now."""
         identity, world = events[0].payload.get("agent", ""), self.agent.environment
         if identity != self.agent.identity:
             raise InputError(
@@ -127,8 +128,8 @@ class EpisodeLog:
                 raise self._driven() from None
 
     def steered(self) -> None:
-        """Somebody has appended: a person's word is taken in, and what was decided without it is not done. Raises Fenced where it
-        was no word but another process that drives the episode."""
+        """Somebody has appended: a person's word is taken in, and what was decided without it is not done. Raises
+        Fenced where it was no word but another process that drives the episode."""
         before, self.pending, self.letters = self.pending, [], []
         before = [event for event in before if "letter" not in event.payload]  # they are still unread
         since = before[0].seq if before else self.seq

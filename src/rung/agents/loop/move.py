@@ -20,9 +20,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision: ``calls`` to make, a question to a person (``ask``), or, with ``finished``, the ``output``; none of them is a
-    thought or a ``plan`` alone. ``request`` is the digest of what was sent to a model and ``reply`` what came back; ``learned``
-    is to be kept."""
+    """One decision: ``calls`` to make, a question to a person (``ask``), or, with ``finished``, the ``output``; none of
+    them is a thought or a ``plan`` alone. ``request`` is the digest of what was sent to a model and ``reply`` what came
+    back; ``learned`` is to be kept."""
 
     calls: tuple[Call, ...] = ()
     ask: str = ""
@@ -47,11 +47,12 @@ def finish(output: Any = None, because: str = "") -> Decision:
 
 @runtime_checkable
 class AgentPolicy(Protocol):
-    """How an agent decides: a frozen dataclass whose fields are its options, so that its identity is its name and options.
+    """How an agent decides: a frozen dataclass whose fields are its options, so that its identity is its name and
+    options.
 
-    It decides by the view alone, which is made of the events: then it decides the same after a crash. What it works out from
-    them may be kept in ``view.memo``, which is empty after one. Raises Spent where what it would ask a model for is more than
-    the limits leave.
+    It decides by the view alone, which is made of the events: then it decides the same after a crash. What it works out
+    from them may be kept in ``view.memo``, which is empty after one. Raises Spent where what it would ask a model for
+    is more than the limits leave.
     """
 
     async def decide(self, view: View) -> Decision: ...
@@ -59,7 +60,8 @@ class AgentPolicy(Protocol):
 
 @runtime_checkable
 class Concluding(Protocol):
-    """Optional on a AgentPolicy: the best output it has when a limit or a loop ends the episode. Without it that is None."""
+    """Optional on a AgentPolicy: the best output it has when a limit or a loop ends the episode. Without it that is
+    None."""
 
     async def conclude(self, view: View) -> Any: ...
 

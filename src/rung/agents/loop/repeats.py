@@ -26,7 +26,8 @@ class Repeats:
     found: str = ""
 
     def add(self, call: str, outcome: str, state: str, *, volatile: bool = False) -> None:
-        """A call (tool and arguments), what came back, and the state after it. ``volatile``: to ask the same again is no loop."""
+        """A call (tool and arguments), what came back, and the state after it. ``volatile``: to ask the same again is
+        no loop."""
         self.found = ""
         if volatile:
             self.recent.clear()

@@ -21,7 +21,8 @@ _FLAT: dict[Any, Any] = {"string": str, "integer": int, "number": (int, float), 
 
 
 class Toolset:
-    """Tools by name; ``environment`` may bring some of its own. Raises InputError for two of one name or a schema that is none."""
+    """Tools by name; ``environment`` may bring some of its own. Raises InputError for two of one name or a schema that
+    is none."""
 
     def __init__(self, tools: Sequence[Tool] = (), environment: Environment | None = None) -> None:
         own = tuple(environment.tools()) if environment is not None else ()
@@ -54,20 +55,22 @@ class Toolset:
         return str(check(call.arguments))
 
     def effect(self, name: str) -> str:
-        """The effect of a tool; what is done in an environment may be done again, its state is made anew with the episode."""
+        """The effect of a tool; what is done in an environment may be done again, its state is made anew with the
+        episode."""
         tool = self.tools.get(name)
         return tool.effect if tool is not None else "keyed"
 
     def risk(self, name: str) -> tuple[Effect, Mapping[str, Any]]:
-        """What a call does to the world, and the schema of its arguments; an environment's tools say it as ``x-effect``."""
+        """What a call does to the world, and the schema of its arguments; an environment's tools say it as
+        ``x-effect``."""
         schema = self._schemas.get(name, {})
         tool = self.tools.get(name)
         effect = tool.effect if tool is not None else schema.get("x-effect", "keyed")
         return cast(Effect, effect), schema
 
     async def call(self, call: Call, key: str, environment: Environment | None, wait: float) -> Observation:
-        """What a call gives. A RungError, and a tool that takes too long, are observations; other errors are the tool's defect
-        and told as such."""
+        """What a call gives. A RungError, and a tool that takes too long, are observations; other errors are the tool's
+        defect and told as such."""
         tool = self.tools.get(call.tool)
         if tool is None:
             assert environment is not None
@@ -110,7 +113,8 @@ def clean(text: str, most: int) -> str:
 
 
 def _checker(spec: ToolSpec) -> Any:
-    """Validates arguments: schemas of plain named values by hand (a tenth of the time), all others by ``core.reply``."""
+    """Validates arguments: schemas of plain named values by hand (a tenth of the time), all others by
+    ``core.reply``."""
     schema = dict(spec.schema) or {"type": "object"}
     if (wrong := check_schema(schema)) is not None:
         raise InputError(

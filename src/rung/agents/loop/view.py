@@ -56,10 +56,11 @@ class EpisodeTurn:
 
 @dataclass(slots=True)
 class View:
-    """An episode as far as it has come. ``percept`` is what the environment showed last, ``said`` what people and the harness said
-    since the last decision, ``heard`` what people said at any time, ``told`` those of their words that are trusted, with the events, ``memo`` a
-    policy's own notes, which a crash empties. ``held`` are calls that wait for a person, by the event that asked. ``seconds`` were spent
-    at work: between the events of one process, the last of which was stamped ``driven``."""
+    """An episode as far as it has come. ``percept`` is what the environment showed last, ``said`` what people and the
+    harness said since the last decision, ``heard`` what people said at any time, ``told`` those of their words that are
+    trusted, with the events, ``memo`` a policy's own notes, which a crash empties. ``held`` are calls that wait for a
+    person, by the event that asked. ``seconds`` were spent at work: between the events of one process, the last of
+    which was stamped ``driven``."""
 
     tools: tuple[ToolSpec, ...] = ()
     volatile: frozenset[str] = frozenset()

@@ -18,9 +18,9 @@ _ID = re.compile(r"\d")
 
 @dataclass(frozen=True)
 class EpisodicMemory:
-    """Keeps an episode that was solved (or, without an environment, ended by itself): its request, what was read, its calls, and of each
-    argument where it was read. ``most`` of them are recalled, those most like the request; ``given`` and ``frozen`` as in
-    ``LessonMemory``: cases that are part of the agent."""
+    """Keeps an episode that was solved (or, without an environment, ended by itself): its request, what was read, its
+    calls, and of each argument where it was read. ``most`` of them are recalled, those most like the request; ``given``
+    and ``frozen`` as in ``LessonMemory``: cases that are part of the agent."""
 
     name: str = "episodic"
     most: int = 200
@@ -64,8 +64,10 @@ def lesson(request: str, case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def case_of(view: View, calls: Sequence[Pending]) -> dict[str, Any]:
-    """An episode as a case: its calls, what each gave without what names one thing alone (``read``), and where each argument was
-    read: {argument: [call, key of the JSON]}, call -1 for a word of the request; of a text {parts: [[words, call, key, spelling]]}."""
+    """An episode as a case: its calls, what each gave without what names one thing alone (``read``), and where each
+    argument was
+    read: {argument: [call, key of the JSON]}, call -1 for a word of the request; of a text {parts: [[words, call, key,
+    spelling]]}."""
     made = []
     for at, call in enumerate(calls):
         origins = {}

@@ -1,4 +1,5 @@
-"""Long-term memory of people: what they say of themselves, in their own words, each with the place where they said it."""
+"""Long-term memory of people: what they say of themselves, in their own words, each with the place where they said
+it."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ _QUESTION = re.compile(
 
 
 def facts_in(text: str) -> Iterator[tuple[str, int, int, str]]:
-    """The sentences in which somebody says something of themselves: the words, where they begin and end, and what of (``slot``: "my
-    name" is one thing that somebody has one of). Questions are none."""
+    """The sentences in which somebody says something of themselves: the words, where they begin and end, and what of
+    (``slot``: "my name" is one thing that somebody has one of). Questions are none."""
     for found in _SENTENCE.finditer(text):
         sentence = found.group().strip()
         about = _ABOUT.search(sentence)
@@ -41,9 +42,10 @@ def facts_in(text: str) -> Iterator[tuple[str, int, int, str]]:
 
 @dataclass(frozen=True)
 class FactMemory:
-    """Keeps the sentences in which people say something of themselves, from the request and from what they said later; a sentence that
-    is there is not kept again, and of "my name is ..." the newest holds. ``most`` facts are recalled: those that share words with the
-    request, then the newest. ``name``: agents with one name share what they know of a user."""
+    """Keeps the sentences in which people say something of themselves, from the request and from what they said later;
+    a sentence that is there is not kept again, and of "my name is ..." the newest holds. ``most`` facts are recalled:
+    those that share words with the request, then the newest. ``name``: agents with one name share what they know of a
+    user."""
 
     name: str = "facts"
     most: int = 8

@@ -12,9 +12,10 @@ from rung.core.types.trail import Event
 
 @dataclass(frozen=True)
 class LessonMemory:
-    """Keeps every refusal (the call and what was said about it), every call whose reward was below ``below``, and a reviewer's rules
-    where ``review``; ``most`` of them, the newest, are recalled. Equal lessons are kept once. ``given`` are known beforehand, and with
-    ``frozen`` nothing is added to them: what was learned in practice is then part of the agent."""
+    """Keeps every refusal (the call and what was said about it), every call whose reward was below ``below``, and a
+    reviewer's rules where ``review``; ``most`` of them, the newest, are recalled. Equal lessons are kept once.
+    ``given`` are known beforehand, and with ``frozen`` nothing is added to them: what was learned in practice is then
+    part of the agent."""
 
     most: int = 20
     below: float = -2.0
@@ -23,7 +24,8 @@ class LessonMemory:
     frozen: bool = False
 
     def keep(self, view: View, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """A lesson for each bad call of the episode. ``evidence`` is the number of the event in which the call was decided."""
+        """A lesson for each bad call of the episode. ``evidence`` is the number of the event in which the call was
+        decided."""
         if self.frozen:
             return []
         known = {lesson.get(name) for lesson in view.lessons for name in ("call", "text")}

@@ -17,7 +17,8 @@ class Memory(Protocol):
     """What is kept of an episode, as ``learned`` events of it, and what of earlier episodes a new one begins with."""
 
     def keep(self, view: View, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """What is learned from an episode that ends now; each names the number of the event that shows it (``evidence``)."""
+        """What is learned from an episode that ends now; each names the number of the event that shows it
+        (``evidence``)."""
         ...
 
     def recall(self, learned: Sequence[Event]) -> list[dict[str, Any]]:

@@ -22,8 +22,9 @@ _SHARE = 3
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """``tokens`` that a prompt may have (0: as many as the model takes), and what stays of a longer episode: "recent" the last turns,
-    "relevant" the last ones and those that share most words with what is asked now, "summary" the last turns and, of the others,
+    """``tokens`` that a prompt may have (0: as many as the model takes), and what stays of a longer episode: "recent"
+    the last turns, "relevant" the last ones and those that share most words with what is asked now, "summary" the last
+    turns and, of the others,
     sentences: first what people said of themselves, then those that share most words with what is asked."""
 
     tokens: int = 0
@@ -45,8 +46,8 @@ WHOLE = Window()
 def shorten(
     texts: Sequence[str], most: int, keep: Keeping, query: str, count: Callable[[str], int]
 ) -> tuple[list[int], list[str]]:
-    """The places of the turns that stay, in order, and sentences of the others. ``texts``: a turn each, the last ones stay whatever
-    they are; ``count`` gives tokens of a text, ``most`` is how many all may have together."""
+    """The places of the turns that stay, in order, and sentences of the others. ``texts``: a turn each, the last ones
+    stay whatever they are; ``count`` gives tokens of a text, ``most`` is how many all may have together."""
     sizes = [count(text) for text in texts]
     if sum(sizes) <= most:
         return list(range(len(texts))), []

@@ -18,8 +18,9 @@ from rung.core.protocols import Model, Resources
 
 
 def make_policy(given: str | Mapping[str, Any], resources: Resources, model: str | None = None) -> AgentPolicy:
-    """The policy of a name, or of {name: NAME, option: value, ...}. A field typed Model is the model it names, or ``model``
-    (one that may be None is, where neither is given); a field typed AgentPolicy, or a mapping of them, is made in the same way.
+    """The policy of a name, or of {name: NAME, option: value, ...}. A field typed Model is the model it names, or
+    ``model`` (one that may be None is, where neither is given); a field typed AgentPolicy, or a mapping of them, is
+    made in the same way.
 
     Raises InputError for a name, an option or a value that there is not.
     """

@@ -22,9 +22,11 @@ _CLOSING = "No more tools can be used. Answer now as well as you can, in a sente
 
 @dataclass(frozen=True)
 class Llm:
-    """Offers the tools (ReAct: Yao et al. 2023); a reply without a call is the output. ``calls`` says how: in the model's own way
-    (``native``), or in stages (``staged``); ``auto`` is staged for a model that computes here, scores and decodes JSON under a
-    schema: a small one that may answer instead hardly ever calls by itself. ``window``: what of a long episode stands in a prompt."""
+    """Offers the tools (ReAct: Yao et al. 2023); a reply without a call is the output. ``calls`` says how: in the
+    model's own way (``native``), or in stages (``staged``); ``auto`` is staged for a model that computes here, scores
+    and decodes JSON under a
+    schema: a small one that may answer instead hardly ever calls by itself. ``window``: what of a long episode stands
+    in a prompt."""
 
     name: ClassVar[str] = "llm"
 

@@ -88,8 +88,8 @@ def offered(view: View, seen: Sequence[Source]) -> list[ToolSpec]:
 
 
 def _finish(view: View, tools: Sequence[ToolSpec]) -> float:
-    """What finishing weighs by words. Before the first call that was made: little, where a tool shares a word with the request (it
-    was given to be used). Then as much as the best tool, and more after two calls of one tool in a row."""
+    """What finishing weighs by words. Before the first call that was made: little, where a tool shares a word with the
+    request (it was given to be used). Then as much as the best tool, and more after two calls of one tool in a row."""
     made = [call for turn in view.turns for call in turn.calls if not call.refused]
     if not made:
         return first_finish(view.request, tools)

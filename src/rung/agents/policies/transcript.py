@@ -41,8 +41,9 @@ def turn_messages(turn: EpisodeTurn) -> list[Message]:
 
 
 def messages(view: View, instruction: str, model: Model, room: int, window: Window = WHOLE) -> tuple[Message, ...]:
-    """The whole episode; where that is more than the window, or leaves less than ``room`` tokens of the model's context, without a
-    part of it: the request and the last turns stay. What was said since the last decision comes last."""
+    """The whole episode; where that is more than the window, or leaves less than ``room`` tokens of the model's
+    context, without a part of it: the request and the last turns stay. What was said since the last decision comes
+    last."""
     first = opening(view, instruction)
     said = [text for text in view.said if text != view.request]
     last = (Message("user", "\n".join(said)),) if said else ()
@@ -98,7 +99,8 @@ async def ask(
     offer: ResponseFormat | Sequence[ToolSpec] = (),
     closing: bool = False,
 ) -> tuple[Reply, str]:
-    """One reply, and the digest of what was sent. ``offer`` is the form that the reply must have, or tools. ``closing``: the tokens that are set aside for the end may be used.
+    """One reply, and the digest of what was sent. ``offer`` is the form that the reply must have, or tools.
+    ``closing``: the tokens that are set aside for the end may be used.
 
     Raises Spent where the prompt alone is more than the limits leave, ModelError where the model cannot answer.
     """

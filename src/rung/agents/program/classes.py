@@ -26,8 +26,9 @@ MUDDY = {"name": "gridworld", "size": 6, "walls": 0.15, "mud": 0.35, "map": 7}
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Two policies on ``n`` scenarios of an environment: the mean of ``what`` of each, the mean difference with the ends of its 95%
-    interval, and p of no difference (McNemar for shares, Tango's interval; else a permutation test, Student's interval)."""
+    """Two policies on ``n`` scenarios of an environment: the mean of ``what`` of each, the mean difference with the
+    ends of its 95% interval, and p of no difference (McNemar for shares, Tango's interval; else a permutation test,
+    Student's interval)."""
 
     environment: str
     what: str
@@ -44,7 +45,8 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean reward of a learner on scenarios it has not trained on, after ``episodes``, with the ends of its 95% interval."""
+    """Mean reward of a learner on scenarios it has not trained on, after ``episodes``, with the ends of its 95%
+    interval."""
 
     episodes: int
     value: float

@@ -1,8 +1,8 @@
 """A conversation is an episode: what the agent answers waits for the next message, which goes on in the same episode.
 
-A client sends the whole conversation each time and knows of no episode. So after each answer the trail keeps which episode a
-conversation that has gone so far is, by a hash of it. Where two clients have said the same so far, the second one that goes on does so
-in a copy.
+A client sends the whole conversation each time and knows of no episode. So after each answer the trail keeps which
+episode a conversation that has gone so far is, by a hash of it. Where two clients have said the same so far, the second
+one that goes on does so in a copy.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def make_agent(
     file: Path | None = None,
     lines: Mapping[Location, int] | None = None,
 ) -> AgentProgram:
-    """An agent of {policy, model, instruction, tools, environment, memory, guard, limits}. Raises InputError, at the line of a mistake
-    where ``lines`` knows it."""
+    """An agent of {policy, model, instruction, tools, environment, memory, guard, limits}. Raises InputError, at the
+    line of a mistake where ``lines`` knows it."""
 
     def at(key: str, error: InputError) -> InputError:
         where = (lines or {}).get((key,))

@@ -30,8 +30,8 @@ POLL = 0.05
 
 @dataclass(frozen=True)
 class ProgramMember:
-    """A program (an agent, a prompt, a workflow) that is asked in words. An agent's episode is a child of the caller's, named after
-    the call: asked again after a crash it goes on where it was."""
+    """A program (an agent, a prompt, a workflow) that is asked in words. An agent's episode is a child of the caller's,
+    named after the call: asked again after a crash it goes on where it was."""
 
     volatile: ClassVar[bool] = False
     effect: ClassVar[Effect] = "keyed"
@@ -47,7 +47,8 @@ class ProgramMember:
         return getattr(self.program, "returns", "trusted")
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
-        """What the program answers. Raises RungError where it fails, Waits where a person must decide something first."""
+        """What the program answers. Raises RungError where it fails, Waits where a person must decide something
+        first."""
         try:
             answer: Answer = await self.program(str(arguments["request"]))
         except Fenced as error:  # another process goes on with the child; its parent is not this one's to steer
@@ -69,8 +70,9 @@ class ProgramMember:
 
 @dataclass(frozen=True)
 class WorkerMember:
-    """Workers in other processes (``rung agent work``), asked by letter to their box; what they send back is the answer. One that is
-    killed at work is replaced by the next that looks into the box, which goes on with its episode."""
+    """Workers in other processes (``rung agent work``), asked by letter to their box; what they send back is the
+    answer. One that is killed at work is replaced by the next that looks into the box, which goes on with its
+    episode."""
 
     volatile: ClassVar[bool] = False
     effect: ClassVar[Effect] = "keyed"
@@ -84,7 +86,8 @@ class WorkerMember:
     wait: float = 600.0
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
-        """What a worker sends back. Raises RungError where none has after ``wait`` seconds; the letter is withdrawn then."""
+        """What a worker sends back. Raises RungError where none has after ``wait`` seconds; the letter is withdrawn
+        then."""
         who = caller()
         if who is None:
             raise RungError(f"{self.name} can only be asked within an episode", code="no-caller")
@@ -111,8 +114,8 @@ Member = ProgramMember | WorkerMember
 
 
 def make_member(name: str, choice: Any, resources: Resources) -> Member:
-    """A member of ``FILE`` or ``FOLDER``, or of a mapping: {file: FILE}, {folder: FOLDER}, {box: NAME, wait: SECONDS}, or an agent's
-    own keys; each may say what it is for (``about``). Raises InputError for anything else."""
+    """A member of ``FILE`` or ``FOLDER``, or of a mapping: {file: FILE}, {folder: FOLDER}, {box: NAME, wait: SECONDS},
+    or an agent's own keys; each may say what it is for (``about``). Raises InputError for anything else."""
     given: dict[str, Any] = {"file": choice} if isinstance(choice, str) else dict(choice or {})
     about = str(given.pop("about", "") or "")
     if "box" in given:
@@ -125,7 +128,8 @@ def make_member(name: str, choice: Any, resources: Resources) -> Member:
 
 
 def make_program(given: Mapping[str, Any], resources: Resources, name: str) -> Program:
-    """The program of {file: AGENT.yaml}, {folder: FOLDER}, {prompt: WORDS}, or of an agent's own keys. Raises InputError."""
+    """The program of {file: AGENT.yaml}, {folder: FOLDER}, {prompt: WORDS}, or of an agent's own keys. Raises
+    InputError."""
     from rung.agents.program.file import make_agent, read_agent
 
     place = given.get("file", given.get("folder"))

@@ -30,8 +30,8 @@ def verdict(case: Case) -> Mapping[str, Any] | None:
 
 
 class _Judged(Mean):
-    """One part of the verdict as a number from 0 to 1. An answer without an episode did nothing in the environment: 0, or, where
-    nothing can be wrong with that, ``nothing``. ``higher``: whether more of it is better."""
+    """One part of the verdict as a number from 0 to 1. An answer without an episode did nothing in the environment: 0,
+    or, where nothing can be wrong with that, ``nothing``. ``higher``: whether more of it is better."""
 
     def __init__(
         self, name: str, grade: Callable[[Mapping[str, Any]], Score], nothing: float, *, higher: bool = True

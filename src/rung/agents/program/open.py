@@ -48,8 +48,8 @@ def open_program(target: str, changes: Mapping[str, Any], resources: Resources) 
 
 
 def open_target(target: str, request: str, changes: Mapping[str, Any], resources: Resources) -> Target:
-    """``ENVIRONMENT:SCENARIO`` or ``ENVIRONMENT:FOLDER``, an agent file (YAML without ``data:``), a folder that an agent was exported to, or a task, whose examples
-    are its scenarios.
+    """``ENVIRONMENT:SCENARIO`` or ``ENVIRONMENT:FOLDER``, an agent file (YAML without ``data:``), a folder that an
+    agent was exported to, or a task, whose examples are its scenarios.
 
     Raises InputError for what there is not.
     """
@@ -124,7 +124,8 @@ def _task(target: str, request: str, scenario: str, seed: int, parts: dict[str, 
 
 
 def reopen(events: Sequence[Event], resources: Resources) -> tuple[AgentProgram, Start, Path | None]:
-    """The agent of a recorded episode as it was, its beginning and its folder. Raises InputError where it cannot be made again."""
+    """The agent of a recorded episode as it was, its beginning and its folder. Raises InputError where it cannot be
+    made again."""
     begun = events[0].payload
     spec = begun.get("spec") or {}
     if spec.get("kind") != AgentProgram.kind:

@@ -37,8 +37,8 @@ Choice = str | Mapping[str, Any]
 
 
 def make_environment(choice: Choice) -> Environment:
-    """A new environment; one that is opened by data is ``NAME:FOLDER``. Raises InputError for a name or an option that there is
-    not."""
+    """A new environment; one that is opened by data is ``NAME:FOLDER``. Raises InputError for a name or an option that
+    there is not."""
     name, options = _split(choice, "environment")
     if isinstance(choice, str) and ":" in choice:
         name, _, folder = choice.partition(":")
@@ -71,8 +71,9 @@ def _split(choice: Choice, kind: str) -> tuple[str, dict[str, Any]]:
 
 @dataclass(eq=False)
 class AgentProgram:
-    """Answers an input by one episode. Inside ``recording`` the episode is kept and goes on where it was when the same input is
-    asked again; an input's field ``scenario`` says which one of the environment it is, ``user`` whose memory it reads, all others are the request."""
+    """Answers an input by one episode. Inside ``recording`` the episode is kept and goes on where it was when the same
+    input is asked again; an input's field ``scenario`` says which one of the environment it is, ``user`` whose memory
+    it reads, all others are the request."""
 
     kind: ClassVar[str] = "agent"
 
@@ -158,7 +159,8 @@ class AgentProgram:
         return Start(request, str(scenario), repeat, user=str(user))
 
     def episode(self, start: Start, conversation: str = "") -> str:
-        """The id of the episode that begins so: the same for the same agent and input, unless ``conversation`` differs."""
+        """The id of the episode that begins so: the same for the same agent and input, unless ``conversation``
+        differs."""
         whose = [start.user] if start.user else []
         return digest([self.identity, start.request, start.scenario, start.seed, conversation, *whose])[:20]
 
@@ -187,8 +189,8 @@ class AgentProgram:
         return self.environment is None
 
     async def converse(self, messages: Sequence[Message], *, owner: str = "") -> Answer:
-        """The answer to the last message of a conversation, which is one episode (see ``conversation``). Outside of ``recording`` it
-        is kept for as long as this program lives."""
+        """The answer to the last message of a conversation, which is one episode (see ``conversation``). Outside of
+        ``recording`` it is kept for as long as this program lives."""
         return await converse(self, messages, trail() or self._conversations, owner)
 
     @classmethod
@@ -238,7 +240,8 @@ def _file(choice: Choice) -> str:
 
 
 def answer(view: View, episode: str, events: Sequence[Event]) -> Answer:
-    """An episode as an answer; one that is paused or waits for a person has not failed: it goes on when it is run again."""
+    """An episode as an answer; one that is paused or waits for a person has not failed: it goes on when it is run
+    again."""
     shown, used = steps(events), view.usage
     if view.ended is None:
         what = view.waiting or f"paused; go on with: rung agent resume {episode}"

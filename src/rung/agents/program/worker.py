@@ -24,11 +24,11 @@ async def work(
     idle: float | None = None,
     told: Callable[[Letter, Answer | None], None] = lambda letter, answer: None,
 ) -> int:
-    """Answer letters until ``most`` are answered or none has come for ``idle`` seconds; how many. ``told`` hears of each when it is taken
-    (None), and when it is answered.
+    """Answer letters until ``most`` are answered or none has come for ``idle`` seconds; how many. ``told`` hears of
+    each when it is taken (None), and when it is answered.
 
-    A letter is held by this process until the answer is sent. If the process dies before, another one takes the letter, and the same
-    program goes on in the episode that the letter's key names: what was done is not done again.
+    A letter is held by this process until the answer is sent. If the process dies before, another one takes the letter,
+    and the same program goes on in the episode that the letter's key names: what was done is not done again.
     """
     loop = asyncio.get_running_loop()
     done, since = 0, loop.time()

@@ -11,11 +11,11 @@ from rung.core.protocols import Tool
 
 
 def open_tools(entry: str | Mapping[str, Any]) -> tuple[Tool, ...]:
-    """The tools of one entry of a ``tools:`` list: ``calculator``, ``sql:FILE``, or a mapping with ``name``, ``target`` and the
-    tool's options.
+    """The tools of one entry of a ``tools:`` list: ``calculator``, ``sql:FILE``, or a mapping with ``name``, ``target``
+    and the tool's options.
 
-    What follows the first colon is the target. Raises InputError for an unknown tool, a target that is not there, or options that it
-    does not take.
+    What follows the first colon is the target. Raises InputError for an unknown tool, a target that is not there, or
+    options that it does not take.
     """
     if isinstance(entry, str):
         name, _, target = entry.strip().partition(":")

@@ -13,7 +13,8 @@ from rung.sandbox.outcome import LONGEST
 
 
 def open_code(target: str = "", *, seconds: float = 5.0, memory: int = 256, output: int = 16_000) -> FunctionTool:
-    """``target`` is a sandbox (monty, bubblewrap; empty: the first that is there). ``memory`` is in MB, ``output`` in bytes.
+    """``target`` is a sandbox (monty, bubblewrap; empty: the first that is there). ``memory`` is in MB, ``output`` in
+    bytes.
 
     Raises Unsupported (code ``no-sandbox``) where there is none.
     """

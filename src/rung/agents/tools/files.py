@@ -1,8 +1,8 @@
 """``files:FOLDER``: list, read and search the text files of one folder, and with ``write: true`` write them.
 
-No path leaves the folder. Paths are not checked as text and then opened: every part is opened below the one before it (``openat`` with
-``O_NOFOLLOW``), so that a link put there in the middle of a call is not followed either. A file is one that is regular, on the folder's
-own file system, and has one name only (another hard link may lie outside).
+No path leaves the folder. Paths are not checked as text and then opened: every part is opened below the one before it
+(``openat`` with ``O_NOFOLLOW``), so that a link put there in the middle of a call is not followed either. A file is one
+that is regular, on the folder's own file system, and has one name only (another hard link may lie outside).
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Jail:
 
     @contextmanager
     def _inside(self, path: str) -> Iterator[tuple[int, str]]:
-        """The open folder that holds ``path``'s last part, and that part; the jail itself for ".". Raises InputError."""
+        """The open folder that holds ``path``'s last part, and that part; the jail itself for ".". Raises
+        InputError."""
         parts = [part for part in path.strip("\n ").split("/") if part != "."]
         if path.startswith("/") or "\0" in path or "\\" in path or {"", ".."} & set(parts[:-1]) or parts[-1:] == [".."]:
             raise _refused(path, "it leaves the folder")
@@ -139,7 +140,8 @@ class Jail:
                 raise
 
     def walk(self, path: str = ".") -> Iterator[tuple[str, int]]:
-        """Regular files below a folder of the jail with their sizes, by path; what is a link or a device is left out."""
+        """Regular files below a folder of the jail with their sizes, by path; what is a link or a device is left
+        out."""
         with self._inside(path) as (folder, name):
             start = _open(name, _FOLDER, folder, path)
         waiting: list[tuple[str, int]] = [("" if path.strip("./") == "" else path.rstrip("/") + "/", start)]
@@ -187,7 +189,8 @@ def _refused(path: str, why: str) -> InputError:
 
 
 def open_files(target: str = "", *, write: bool = False, room: int = 64) -> tuple[FunctionTool, ...]:
-    """``target`` is the folder, looked up beside the task's file; ``room`` is how many MB it may hold after a writing."""
+    """``target`` is the folder, looked up beside the task's file; ``room`` is how many MB it may hold after a
+    writing."""
     if not target:
         raise InputError("the tool files needs a folder", remedy="write files:FOLDER")
     jail = Jail(here().path(target), room << 20)

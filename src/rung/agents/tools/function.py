@@ -1,4 +1,5 @@
-"""``python:FILE.py:NAME``: a typed Python function as a tool: its signature is the schema, its docstring the description."""
+"""``python:FILE.py:NAME``: a typed Python function as a tool: its signature is the schema, its docstring the
+description."""
 
 from __future__ import annotations
 
@@ -21,14 +22,16 @@ from rung.core.protocols import Effect
 from rung.core.text.reply import offence
 
 TARGET: Any = Field(json_schema_extra={"x-target": True})
-"""``to: Annotated[str, TARGET]``: this argument says where the effect goes (a recipient, an account, an address), see ``CallGuard``."""
+"""``to: Annotated[str, TARGET]``: this argument says where the effect goes (a recipient, an account, an address), see
+``CallGuard``."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
 class FunctionTool:
-    """Calls ``function``, with its arguments read as its annotations say; a parameter named ``key`` gets the call's key.
+    """Calls ``function``, with its arguments read as its annotations say; a parameter named ``key`` gets the call's
+    key.
 
     A plain function runs in the caller's thread: one that waits should be ``async``, so that it can be stopped.
     """
@@ -49,8 +52,8 @@ class FunctionTool:
         return inspect.isfunction(self.function) and not inspect.iscoroutinefunction(self.function)
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
-        """What the function gives, as text. Raises InputError for arguments that its annotations refuse; whatever else the
-        function raises is told by its type and message."""
+        """What the function gives, as text. Raises InputError for arguments that its annotations refuse; whatever else
+        the function raises is told by its type and message."""
         try:
             read = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
@@ -116,14 +119,15 @@ def tool(
 
 
 def open_python(target: str = "", **options: Any) -> FunctionTool:
-    """``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task): a function, made a tool with ``options``, or a tool as it is."""
+    """``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task): a function, made a tool with ``options``, or a tool as it
+    is."""
     found = load_attribute(target, "python")
     return found if isinstance(found, FunctionTool) else tool(found, **options)
 
 
 def load_attribute(target: str, kind: str) -> Any:
-    """What ``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task) names; ``kind`` is what it is looked up for. Raises InputError for what
-    is not there, or neither called nor listed."""
+    """What ``MODULE:NAME`` or ``FILE.py:NAME`` (beside the task) names; ``kind`` is what it is looked up for. Raises
+    InputError for what is not there, or neither called nor listed."""
     place, _, attribute = target.rpartition(":")
     if not place or not attribute:
         raise InputError(f"got {kind}:{target}", remedy=f"write {kind}:MODULE:NAME or {kind}:FILE.py:NAME")
@@ -158,7 +162,8 @@ def no_target(name: str, target: str) -> None:
 
 
 def demand(name: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raises InputError (code ``arguments``, or ``slow-pattern``) for arguments that the schema refuses or cannot be held against."""
+    """Raises InputError (code ``arguments``, or ``slow-pattern``) for arguments that the schema refuses or cannot be
+    held against."""
     found = offence(schema, dict(arguments))
     if found is not None:
         where = ".".join(map(str, found.path))

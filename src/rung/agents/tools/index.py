@@ -39,7 +39,8 @@ def open_index(target: str = "") -> FunctionTool:
     async def index_search(
         query: Annotated[str, Field(min_length=1, max_length=2000)], count: Annotated[int, Field(ge=1, le=20)] = 5
     ) -> str:
-        """Search the documents at hand. Each passage has a number, and the document and the characters that it is, to cite."""
+        """Search the documents at hand. Each passage has a number, and the document and the characters that it is, to
+        cite."""
         return await asyncio.to_thread(look, query, count)
 
     return tool(index_search, returns="untrusted")

@@ -13,9 +13,10 @@ _STATUS_ERROR = 2
 
 
 def spans_of(events: Sequence[Event], *, content: bool = True) -> dict[str, Any]:
-    """The OTLP export request of an episode: one span ``invoke_agent`` over all, one ``chat`` for each decision, one ``execute_tool`` for
-    each call, and what people and the harness said as events of the first. Trace and span ids are made of the episode's id, so that
-    the same episode is the same trace. Without ``content`` no texts, arguments and results are in it.
+    """The OTLP export request of an episode: one span ``invoke_agent`` over all, one ``chat`` for each decision, one
+    ``execute_tool`` for each call, and what people and the harness said as events of the first. Trace and span ids are
+    made of the episode's id, so that the same episode is the same trace. Without ``content`` no texts, arguments and
+    results are in it.
 
     Source: OpenTelemetry semantic conventions for generative AI (``gen_ai.*``), OTLP/JSON encoding.
     """

@@ -83,8 +83,8 @@ def events_of(episode: str, trail: Trail) -> list[Event]:
 
 
 async def replay(agent: Agent, events: list[Event], *, live: frozenset[str] = frozenset()) -> Divergence | None:
-    """Do the episode again in memory; None where every event came out as it was recorded. ``live``: "model" asks the policy again,
-    "tools" calls the tools again; otherwise both give what was recorded.
+    """Do the episode again in memory; None where every event came out as it was recorded. ``live``: "model" asks the
+    policy again, "tools" calls the tools again; otherwise both give what was recorded.
 
     An episode in which people have steered is compared up to there.
     """
@@ -101,7 +101,8 @@ async def replay(agent: Agent, events: list[Event], *, live: frozenset[str] = fr
 
 
 async def fork(agent: Agent, events: list[Event], at: int, changed: Mapping[str, Any], trail: Trail, id: str) -> View:
-    """A child episode that is the recorded one up to event ``at``, has ``changed`` in that event's payload, and goes on by itself.
+    """A child episode that is the recorded one up to event ``at``, has ``changed`` in that event's payload, and goes on
+    by itself.
 
     Raises InputError where the event is none that can be changed.
     """

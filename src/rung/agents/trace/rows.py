@@ -1,6 +1,8 @@
-"""Decisions of an episode as training rows: what a model is shown at that point, and what was decided there, whoever decided it.
+"""Decisions of an episode as training rows: what a model is shown at that point, and what was decided there, whoever
+decided it.
 
-An episode of an agent without a model, a scripted one for instance, makes rows as well: they teach a model to decide as it did.
+An episode of an agent without a model, a scripted one for instance, makes rows as well: they teach a model to decide as
+it did.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from rung.core.types import Message, ToolCall
 from rung.core.types.trail import Event, MemoryTrail
 
 Way = Literal["staged", "native"]
-"""How the model that learns will call: a row for each choice of a tool and one for the arguments of its call where they leave a choice,
-or a whole conversation with tool calls."""
+"""How the model that learns will call: a row for each choice of a tool and one for the arguments of its call where they
+leave a choice, or a whole conversation with tool calls."""
 
 
 def solved(events: Sequence[Event]) -> bool:
@@ -39,8 +41,8 @@ def solved(events: Sequence[Event]) -> bool:
 
 
 def rows(agent: Agent, events: Sequence[Event], way: Way = "staged") -> list[dict[str, Any]]:
-    """The rows of an episode, each {messages, episode, event}; ``native`` ones name the ``tools`` too. Calls that were refused, and
-    decisions that were taken back, teach nothing."""
+    """The rows of an episode, each {messages, episode, event}; ``native`` ones name the ``tools`` too. Calls that were
+    refused, and decisions that were taken back, teach nothing."""
     log = EpisodeLog(agent, events[0].episode, MemoryTrail())
     refused = {event.payload["call"] for event in events if event.kind == "observed" and event.payload.get("refused")}
     called = {event.seq: event for event in events if event.kind == "called"}

@@ -11,7 +11,8 @@ from rung.core.types import Step, Usage
 from rung.core.types.trail import LABELS, Event
 
 VERDICT = "verdict"
-"""The name of the step in which the harness says how the episode ended: its reply is the environment's verdict as JSON."""
+"""The name of the step in which the harness says how the episode ended: its reply is the environment's verdict as
+JSON."""
 
 
 def steps(events: Iterable[Event]) -> tuple[Step, ...]:

@@ -1,11 +1,11 @@
 """Drift of what is asked or answered: an alarm whose rate of false alarms is known however long one watches.
 
-Each new text is ranked by how strange it is (the mean cosine distance to its nearest texts of one half of the reference) among the
-other half and all texts that came before it: ranks among a fixed set would not be independent, and its own luck would raise the
-alarm in time. As long as new texts come from where the reference came from, in any order, the
-ranks are uniform, and a bet against that is a test martingale (Vovk, Nouretdinov & Gammerman 2003): it reaches 1/alpha with
-probability at most alpha in all the time to come (Ville 1939). The stakes are a mixture of the power and the mirrored power family,
-so that texts that grow stranger, and texts that all become alike, are both seen.
+Each new text is ranked by how strange it is (the mean cosine distance to its nearest texts of one half of the
+reference) among the other half and all texts that came before it: ranks among a fixed set would not be independent, and
+its own luck would raise the alarm in time. As long as new texts come from where the reference came from, in any order,
+the ranks are uniform, and a bet against that is a test martingale (Vovk, Nouretdinov & Gammerman 2003): it reaches
+1/alpha with probability at most alpha in all the time to come (Ville 1939). The stakes are a mixture of the power and
+the mirrored power family, so that texts that grow stranger, and texts that all become alike, are both seen.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ NEAR = 3
 POWERS = np.array([0.2, 0.35, 0.5, 0.65, 0.8])
 """Bets f(p) = e p^(e-1), whose mean over uniform p is 1; and the same of 1 - p."""
 RESTART = 1e-3
-"""Share of the capital that every new text begins a fresh bet with, so that a long quiet time costs little when drift comes. It comes out
-of what is there, so the whole stays a martingale."""
+"""Share of the capital that every new text begins a fresh bet with, so that a long quiet time costs little when drift
+comes. It comes out of what is there, so the whole stays a martingale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """``at``: after how many texts (0: no alarm). ``evidence``: how many to one against "nothing has changed", now and at most.
-    ``strangest``: (rank from 0, strangest, to 1; text)."""
+    """``at``: after how many texts (0: no alarm). ``evidence``: how many to one against "nothing has changed", now and
+    at most. ``strangest``: (rank from 0, strangest, to 1; text)."""
 
     seen: int
     at: int
@@ -44,7 +44,8 @@ class Alarm:
 
 
 class Monitor:
-    """Watches texts against ``reference`` ones. ``alpha``: the probability at most that it ever raises a false alarm."""
+    """Watches texts against ``reference`` ones. ``alpha``: the probability at most that it ever raises a false
+    alarm."""
 
     def __init__(self, embedder: Embedder, reference: Sequence[str], *, alpha: float = 0.01, seed: int = 0) -> None:
         if len(reference) < 40 or not 0 < alpha < 1:

@@ -26,8 +26,8 @@ LOG = "audits.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Reaudit:
-    """``changed`` of ``items`` answers differ from the kept ones; ``gains`` are scores now less scores of the kept answers, by what
-    was measured. ``signs`` of drift in the answers themselves; ``examples``: (input, kept, now)."""
+    """``changed`` of ``items`` answers differ from the kept ones; ``gains`` are scores now less scores of the kept
+    answers, by what was measured. ``signs`` of drift in the answers themselves; ``examples``: (input, kept, now)."""
 
     weights: str
     items: int
@@ -44,8 +44,8 @@ class Reaudit:
 
 
 async def reaudit(folder: Path, resources: Resources, model: str = "") -> Reaudit:
-    """Answer the frozen sample of the run in ``folder`` again (with ``model``: with another one), score it, and note that in the
-    folder's audits.jsonl. Raises InputError for a folder without a finished run over a task."""
+    """Answer the frozen sample of the run in ``folder`` again (with ``model``: with another one), score it, and note
+    that in the folder's audits.jsonl. Raises InputError for a folder without a finished run over a task."""
     said, kept = _read(folder)
     task = tasks.load(said["task"])
     with within(Path(task.path).parent if task.path else None):

@@ -1,8 +1,9 @@
-"""A reward with a planted hole, learnt by a table: is the auditor there in time, does it leave honest runs alone, and how much of the hole
-does each defence close?
+"""A reward with a planted hole, learnt by a table: is the auditor there in time, does it leave honest runs alone, and
+how much of the hole does each defence close?
 
-Several graders score an answer. One kind of answer pleases two of them fully and is worth nothing, which the third one sees; it is also
-three times as long as the others. All that the policy learns is known exactly, so nothing is sampled to measure it.
+Several graders score an answer. One kind of answer pleases two of them fully and is worth nothing, which the third one
+sees; it is also three times as long as the others. All that the policy learns is known exactly, so nothing is sampled
+to measure it.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ def learn(seed: int, *, hole: bool, defences: Sequence[str] = (), watched: bool 
 
 @dataclass(frozen=True, slots=True)
 class DefenceOutcome:
-    """What a defence does: how far the graders' mean and the worth came, their gap, and by how much it is smaller than without."""
+    """What a defence does: how far the graders' mean and the worth came, their gap, and by how much it is smaller than
+    without."""
 
     defence: str
     reward: float
@@ -127,8 +129,8 @@ class DefenceOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """Over ``runs`` seeds: cheated runs that were ``stopped`` (behind the update ``delay``, in the middle), honest ones that were stopped
-    (``false``), and what each defence does by itself."""
+    """Over ``runs`` seeds: cheated runs that were ``stopped`` (behind the update ``delay``, in the middle), honest ones
+    that were stopped (``false``), and what each defence does by itself."""
 
     runs: int
     stopped: Interval

@@ -15,9 +15,10 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """Of a batch of answers: mean ``length`` in words (and signs) and its standard deviation; ``repeated`` the mean share of an answer's
-    three-word runs that it has said before; ``same`` the share of answers that are also given, word for word, to another prompt;
-    ``distinct`` two-word runs over all such runs; ``words``: in what share of the answers each word stands."""
+    """Of a batch of answers: mean ``length`` in words (and signs) and its standard deviation; ``repeated`` the mean
+    share of an answer's three-word runs that it has said before; ``same`` the share of answers that are also given,
+    word for word, to another prompt; ``distinct`` two-word runs over all such runs; ``words``: in what share of the
+    answers each word stands."""
 
     length: float
     spread: float
@@ -52,8 +53,8 @@ def _repeated(words: Sequence[str]) -> float:
 
 
 def drift(before: Signs, now: Signs) -> list[str]:
-    """What has changed beyond what batches of the beginning differ by, as sentences. Thresholds are rules of thumb: they tell a person
-    where to look, and stop nothing by themselves."""
+    """What has changed beyond what batches of the beginning differ by, as sentences. Thresholds are rules of thumb:
+    they tell a person where to look, and stop nothing by themselves."""
     found = []
     apart = (now.length - before.length) / max(before.spread, 1.0)
     if abs(apart) > 2:

@@ -1,9 +1,10 @@
 """The auditor of a run: it stops when what is rewarded rises while what is wished for falls.
 
-What is wished for (``gold``) is measured on a frozen sample that nothing is learnt from. Each look tests "gold has not fallen by more
-than the tolerance" item by item (a paired permutation test at alpha/looks), so that an honest run is stopped with probability alpha at
-most, however many of its looks are taken. A bet with a guarantee for any sample (metrics/statistics/sequential.py) was tried first: of
-a fall of 0.2 on 50 items it made less than 100 to 1. The signs of signs.py are written down beside it and stop nothing.
+What is wished for (``gold``) is measured on a frozen sample that nothing is learnt from. Each look tests "gold has not
+fallen by more than the tolerance" item by item (a paired permutation test at alpha/looks), so that an honest run is
+stopped with probability alpha at most, however many of its looks are taken. A bet with a guarantee for any sample
+(metrics/statistics/sequential.py) was tried first: of a fall of 0.2 on 50 items it made less than 100 to 1. The signs
+of signs.py are written down beside it and stop nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from rung.metrics.stats import permutation
 
 @dataclass
 class Watchman:
-    """``gold``: something is wished for beside the reward; without it nothing can be audited, and that is said. ``alpha`` is the
-    probability at most that an honest run is stopped, over at most ``looks`` looks. ``scale``: the difference between gold's least and
-    its largest value, of which ``tolerance`` is a share."""
+    """``gold``: something is wished for beside the reward; without it nothing can be audited, and that is said.
+    ``alpha`` is the probability at most that an honest run is stopped, over at most ``looks`` looks. ``scale``: the
+    difference between gold's least and its largest value, of which ``tolerance`` is a share."""
 
     gold: bool = True
     alpha: float = 0.05

@@ -1,4 +1,5 @@
-"""Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290): the reward is the policy's own log-ratio to the reference."""
+"""Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290): the reward is the policy's own log-ratio to
+the reference."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dpo:
-    """``beta``: how dear distance from the reference is. ``smooth``: share of the labels taken to be wrong (conservative DPO, Mitchell
-    2023). ``tail``: weight of what a longer answer says beyond the shorter one's length (LD-DPO, arXiv:2409.06411; 1: plain DPO).
-    ``sft``: weight of the chosen answer's own loss a token, which keeps it probable (RPO, arXiv:2404.19733). ``epochs`` over the
-    pairs in batches of ``pairs``."""
+    """``beta``: how dear distance from the reference is. ``smooth``: share of the labels taken to be wrong
+    (conservative DPO, Mitchell 2023). ``tail``: weight of what a longer answer says beyond the shorter one's length
+    (LD-DPO, arXiv:2409.06411; 1: plain DPO). ``sft``: weight of the chosen answer's own loss a token, which keeps it
+    probable (RPO, arXiv:2404.19733). ``epochs`` over the pairs in batches of ``pairs``."""
 
     name: ClassVar[str] = "dpo"
 
@@ -40,8 +41,8 @@ class Dpo:
             )
 
     def loss(self, chosen: torch.Tensor, rejected: torch.Tensor, sft: torch.Tensor | None = None) -> torch.Tensor:
-        """The loss of each pair, shape (pairs,). ``chosen`` and ``rejected``: summed log-ratios to the reference; ``sft``: the chosen
-        answers' mean negative log-probability a token."""
+        """The loss of each pair, shape (pairs,). ``chosen`` and ``rejected``: summed log-ratios to the reference;
+        ``sft``: the chosen answers' mean negative log-probability a token."""
         from torch.nn import functional
 
         margin = self.beta * (chosen - rejected)

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grpo(AlignMethod):
-    """An answer's advantage is its return less its group's mean; with ``scale: std`` also over the group's standard deviation, which
-    makes much of prompts whose answers hardly differ. ``length: token`` counts every action alike; ``sequence`` every answer,
-    which makes long wrong answers cheap. ``clip`` and ``clip_high`` bound how far one batch moves an action's probability (the
-    second apart, as in DAPO, arXiv:2503.14476); the distance to the reference stands in the loss."""
+    """An answer's advantage is its return less its group's mean; with ``scale: std`` also over the group's standard
+    deviation, which makes much of prompts whose answers hardly differ. ``length: token`` counts every action alike;
+    ``sequence`` every answer, which makes long wrong answers cheap. ``clip`` and ``clip_high`` bound how far one batch
+    moves an action's probability (the second apart, as in DAPO, arXiv:2503.14476); the distance to the reference stands
+    in the loss."""
 
     name: ClassVar[str] = "grpo"
     grouped: ClassVar[bool] = True

@@ -1,7 +1,7 @@
 """What a method is: how it credits actions with what came of them, and the loss whose gradient it follows.
 
-Nothing here knows what an action is: a token of a language model or a move on a grid. All arrays are flat over the actions of a
-batch of episodes, which lie one after another.
+Nothing here knows what an action is: a token of a language model or a move on a grid. All arrays are flat over the
+actions of a batch of episodes, which lie one after another.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """What credit is computed from. ``rewards``, ``kl`` (log-probability of the action under the policy that took it, less that
-    under the reference) and ``values`` (the critic's, zeros without one) have shape (actions,); ``lengths`` and ``groups`` (which
-    episodes answer the same prompt) shape (episodes,). ``baseline`` is the mean return of earlier batches (None: there was none).
+    """What credit is computed from. ``rewards``, ``kl`` (log-probability of the action under the policy that took it,
+    less that under the reference) and ``values`` (the critic's, zeros without one) have shape (actions,); ``lengths``
+    and ``groups`` (which episodes answer the same prompt) shape (episodes,). ``baseline`` is the mean return of earlier
+    batches (None: there was none).
     """
 
     rewards: Array
@@ -41,14 +42,16 @@ class Rollouts:
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def totals(self, penalty: float = 0.0) -> Array:
-        """The return of each episode, less ``penalty`` times its summed log-ratio to the reference: shape (episodes,)."""
+        """The return of each episode, less ``penalty`` times its summed log-ratio to the reference: shape
+        (episodes,)."""
         return np.bincount(self.owners, self.rewards - penalty * self.kl, len(self.lengths)).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """Some of a batch's actions as tensors of shape (actions,). ``logp`` carries the gradient; ``old`` is of the policy that took
-    them, ``reference`` of the one to stay near. The loss of a batch is the sum over its actions, each counted by ``weight``."""
+    """Some of a batch's actions as tensors of shape (actions,). ``logp`` carries the gradient; ``old`` is of the policy
+    that took them, ``reference`` of the one to stay near. The loss of a batch is the sum over its actions, each counted
+    by ``weight``."""
 
     logp: torch.Tensor
     old: torch.Tensor
@@ -59,7 +62,8 @@ class Actions:
 
 @dataclass(frozen=True)
 class AlignMethod(ABC):
-    """``kl`` is what the distance to the reference costs; ``passes`` how many optimizer steps are taken on one batch of episodes."""
+    """``kl`` is what the distance to the reference costs; ``passes`` how many optimizer steps are taken on one batch of
+    episodes."""
 
     name: ClassVar[str]
     critic: ClassVar[bool] = False
@@ -79,7 +83,8 @@ class AlignMethod(ABC):
         """A scalar whose gradient is followed downhill."""
 
     def weigh(self, rollouts: Rollouts) -> Array:
-        """How much each action counts: here a mean over episodes of sums over their actions, as in the policy gradient theorem."""
+        """How much each action counts: here a mean over episodes of sums over their actions, as in the policy gradient
+        theorem."""
         return np.full(int(rollouts.lengths.sum()), 1.0 / len(rollouts.lengths))
 
     def validate(self, replies: int) -> None:
@@ -115,8 +120,8 @@ def others(totals: Array, groups: NDArray[np.intp]) -> Array:
 
 
 def k3(logp: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """The estimate of KL(policy || reference) that is never negative and, where actions are the policy's own, unbiased (Schulman
-    2020, "Approximating KL divergence"): exp(d) - d - 1 with d = reference - logp."""
+    """The estimate of KL(policy || reference) that is never negative and, where actions are the policy's own, unbiased
+    (Schulman 2020, "Approximating KL divergence"): exp(d) - d - 1 with d = reference - logp."""
     apart = reference - logp
     return apart.exp() - apart - 1
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ppo(AlignMethod):
-    """Advantages are generalised (Schulman et al. 2016, arXiv:1506.02438): ``trace`` 1 takes whole returns less the critic's value,
-    0 one reward and the next value. The distance to the reference is taken off the rewards, action by action."""
+    """Advantages are generalised (Schulman et al. 2016, arXiv:1506.02438): ``trace`` 1 takes whole returns less the
+    critic's value, 0 one reward and the next value. The distance to the reference is taken off the rewards, action by
+    action."""
 
     name: ClassVar[str] = "ppo"
     critic: ClassVar[bool] = True

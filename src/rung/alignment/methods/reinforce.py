@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reinforce(AlignMethod):
-    """The baseline is the mean return of earlier batches, which does not depend on this batch's actions; in the first batch it is the
-    mean of the other episodes. ``discount`` weighs rewards by how late they come. The distance to the reference is taken off the
-    rewards, action by action."""
+    """The baseline is the mean return of earlier batches, which does not depend on this batch's actions; in the first
+    batch it is the mean of the other episodes. ``discount`` weighs rewards by how late they come. The distance to the
+    reference is taken off the rewards, action by action."""
 
     name: ClassVar[str] = "reinforce"
 

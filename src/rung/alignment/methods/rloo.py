@@ -1,5 +1,5 @@
-"""REINFORCE leave-one-out (Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740): the baseline of an answer is the mean return of
-the other answers to its prompt."""
+"""REINFORCE leave-one-out (Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740): the baseline of an answer is the
+mean return of the other answers to its prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rloo(AlignMethod):
-    """Unbiased, as the other answers do not depend on this one. The distance to the reference is taken off the return."""
+    """Unbiased, as the other answers do not depend on this one. The distance to the reference is taken off the
+    return."""
 
     name: ClassVar[str] = "rloo"
     grouped: ClassVar[bool] = True

@@ -1,8 +1,8 @@
-"""Trust region policy optimisation (Schulman et al. 2015, arXiv:1502.05477): the natural gradient by conjugate gradient, and a line
-search that keeps the measured distance within its bound.
+"""Trust region policy optimisation (Schulman et al. 2015, arXiv:1502.05477): the natural gradient by conjugate
+gradient, and a line search that keeps the measured distance within its bound.
 
-The curvature is that of the Fisher information, taken from the episodes' score vectors: F = S'S / actions + damping, S of shape
-(episodes, parameters). A product with F is two thin products, so no second derivative is needed.
+The curvature is that of the Fisher information, taken from the episodes' score vectors: F = S'S / actions + damping, S
+of shape (episodes, parameters). A product with F is two thin products, so no second derivative is needed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 FRACTIONS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
-"""What the line search tries of the step that the estimate allows: the estimate from few episodes errs to small steps."""
+"""What the line search tries of the step that the estimate allows: the estimate from few episodes errs to small
+steps."""
 
 
 @dataclass(frozen=True)
 class Trpo(AlignMethod):
-    """``bound`` is how far one step may take the policy: the mean over actions of KL(before || after), over the whole vocabulary.
-    A step that no fraction of which stays within it and gains is not taken, and its row says so."""
+    """``bound`` is how far one step may take the policy: the mean over actions of KL(before || after), over the whole
+    vocabulary. A step that no fraction of which stays within it and gains is not taken, and its row says so."""
 
     name: ClassVar[str] = "trpo"
     grouped: ClassVar[bool] = True
@@ -51,8 +52,9 @@ class Trpo(AlignMethod):
         return -(actions.weight * actions.advantage * (actions.logp - actions.old).exp()).sum()
 
     def direction(self, scores: torch.Tensor, gradient: torch.Tensor, actions: int) -> torch.Tensor:
-        """The whole step that the estimate allows: F^-1 g, as long as its predicted distance is the bound. ``scores`` (episodes,
-        parameters) are gradients of each episode's log-probability, ``gradient`` (parameters,) of the gain."""
+        """The whole step that the estimate allows: F^-1 g, as long as its predicted distance is the bound. ``scores``
+        (episodes, parameters) are gradients of each episode's log-probability, ``gradient`` (parameters,) of the
+        gain."""
         mean = float((scores * scores).sum()) / (actions * scores.shape[1])
         damped = self.damping * max(mean, 1e-12)
 
@@ -67,8 +69,8 @@ class Trpo(AlignMethod):
 def solve(
     product: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor, turns: int, tolerance: float = 1e-10
 ) -> torch.Tensor:
-    """x with A x = ``right`` for a positive definite A known by its ``product`` alone: conjugate gradient (Hestenes and Stiefel
-    1952), at most ``turns`` turns or until the residual is ``tolerance`` of the right side."""
+    """x with A x = ``right`` for a positive definite A known by its ``product`` alone: conjugate gradient (Hestenes and
+    Stiefel 1952), at most ``turns`` turns or until the residual is ``tolerance`` of the right side."""
     out = right.new_zeros(right.shape)
     rest = right.clone()
     way = rest.clone()

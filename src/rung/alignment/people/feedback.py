@@ -1,5 +1,5 @@
-"""Feedback on served answers: brought in from files, read as pairs and demonstrations, deleted by person, and followed from what was
-learnt back to what was said."""
+"""Feedback on served answers: brought in from files, read as pairs and demonstrations, deleted by person, and followed
+from what was learnt back to what was said."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rung.documents.tables import rows as tables
 from rung.store import Store, StoredServed, StoredSignal
 
 EXPLICIT = ("rating", "edit", "demonstration", "survey")
-"""What people say: how good (0 to 1), what would have been right (their words over the answer's, or their own), and the answer to the
-one question that some of them are asked."""
+"""What people say: how good (0 to 1), what would have been right (their words over the answer's, or their own), and the
+answer to the one question that some of them are asked."""
 IMPLICIT = {"copy": 1, "retry": -1, "change": -1, "abandon": -1, "follow-up": -1}
-"""What people do, and whether more of it speaks for the answer (1) or against it: copying it; asking the same again; how much of it they
-changed (0 to 1); leaving without using it; correcting it in what they ask next."""
+"""What people do, and whether more of it speaks for the answer (1) or against it: copying it; asking the same again;
+how much of it they changed (0 to 1); leaving without using it; correcting it in what they ask next."""
 SHOWN = "survey-shown"
 """The question was put before somebody; without an answer that is what is known."""
 
 
 def add(store: Store, path: Path, problems: Problems) -> int:
-    """Bring in a table of feedback: columns id, kind, and value or text (and person). How many rows were kept; those about unknown
-    answers, of unknown kinds and outside their range go to ``problems``."""
+    """Bring in a table of feedback: columns id, kind, and value or text (and person). How many rows were kept; those
+    about unknown answers, of unknown kinds and outside their range go to ``problems``."""
     known = {row.id for row in store.served.all()}
     kept: list[StoredSignal] = []
     for row in tables.rows(path):
@@ -59,8 +59,8 @@ def keep(store: Store, rows: Sequence[StoredSignal]) -> None:
 def review(
     store: Store, id: str, by: str, *, consent: bool | None = None, score: float | None = None, correction: str = ""
 ) -> None:
-    """Note that somebody looked at a served answer, whether it may be learnt from, and what they said of it. Raises InputError for an
-    answer that is not recorded."""
+    """Note that somebody looked at a served answer, whether it may be learnt from, and what they said of it. Raises
+    InputError for an answer that is not recorded."""
     if store.served.missing([id]):
         raise InputError(
             f"no answer {id!r} is recorded", remedy="record them: rung serve --record", code="unknown-answer"
@@ -117,9 +117,9 @@ def read_served(rows: Iterable[StoredServed]) -> list[ServedAnswer]:
 
 
 def pairs(store: Store, *, person: str = "", margin: float = 0.25) -> list[Record]:
-    """Preference pairs of what people said: a correction is better than the answer that it corrects; of two answers to the same
-    messages the one whose mean rating is higher by ``margin`` is better. With ``person``, by what that one alone said. Each row
-    knows the answers that it comes from."""
+    """Preference pairs of what people said: a correction is better than the answer that it corrects; of two answers to
+    the same messages the one whose mean rating is higher by ``margin`` is better. With ``person``, by what that one
+    alone said. Each row knows the answers that it comes from."""
     said = read_served(store.served.all())
     by_answer: dict[str, list[StoredSignal]] = {}
     for row in store.signals.all(person=person):

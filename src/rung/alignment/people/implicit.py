@@ -1,5 +1,5 @@
-"""What behaviour says of answers: how far it agrees with what people say, measured before anything is learnt from it; and who answers
-a survey."""
+"""What behaviour says of answers: how far it agrees with what people say, measured before anything is learnt from it;
+and who answers a survey."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ ENOUGH = 100
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """How a kind of behaviour goes with explicit ratings over ``answers`` that have been rated: Spearman's correlation, its sign turned so
-    that above 0 is as it should be (None: nothing to correlate). It may be learnt from when it is ``earned``."""
+    """How a kind of behaviour goes with explicit ratings over ``answers`` that have been rated: Spearman's correlation,
+    its sign turned so that above 0 is as it should be (None: nothing to correlate). It may be learnt from when it is
+    ``earned``."""
 
     kind: str
     answers: int
@@ -43,8 +44,8 @@ class Earned:
 
 
 def measure(rows: Sequence[StoredSignal]) -> list[Earned]:
-    """Every kind of behaviour against the mean rating of the same answer. An answer without a signal of a kind that was seen at all counts
-    as 0 of it: whoever logs copies, logs all of them."""
+    """Every kind of behaviour against the mean rating of the same answer. An answer without a signal of a kind that was
+    seen at all counts as 0 of it: whoever logs copies, logs all of them."""
     ratings: dict[str, list[float]] = {}
     done: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -98,8 +99,9 @@ def rewards(rows: Sequence[StoredSignal], kinds: Sequence[str]) -> dict[str, flo
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A question that ``shown`` people were asked and ``answered`` of them answered: the ``rate``, the mean answer, and how those who
-    answered differ from those who did not in what is known of both: (trait, mean of those who answered, of the others, p)."""
+    """A question that ``shown`` people were asked and ``answered`` of them answered: the ``rate``, the mean answer, and
+    how those who answered differ from those who did not in what is known of both: (trait, mean of those who answered,
+    of the others, p)."""
 
     shown: int
     answered: int

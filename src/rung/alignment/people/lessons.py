@@ -17,13 +17,14 @@ from rung.core.types import Example, Input, Task
 from rung.store import StoredServed
 
 HELD = 4
-"""One lesson in so many is never learnt from: it says what came of it. By its input, so that it stays held in every version."""
+"""One lesson in so many is never learnt from: it says what came of it. By its input, so that it stays held in every
+version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """An example that came from the served answer ``served``, which the program ``answered`` gave: ``corrected`` by people, or scored 1.
-    ``held``: it is not learnt from."""
+    """An example that came from the served answer ``served``, which the program ``answered`` gave: ``corrected`` by
+    people, or scored 1. ``held``: it is not learnt from."""
 
     served: str
     example: Example
@@ -33,8 +34,8 @@ class Lesson:
 
 
 def learn_from(rows: Iterable[StoredServed], task: Task, problems: Problems) -> list[Lesson]:
-    """Lessons of served requests for a task. What people neither corrected nor scored 1 teaches nothing; corrections that are no answer of the task, inputs with two different answers, and test examples go to
-    ``problems``."""
+    """Lessons of served requests for a task. What people neither corrected nor scored 1 teaches nothing; corrections
+    that are no answer of the task, inputs with two different answers, and test examples go to ``problems``."""
     asked = {_key(example.input) for example in (*task.test, *task.dev)}
     found: dict[str, list[Lesson]] = {}
     for row in rows:
@@ -70,7 +71,8 @@ def _lesson(row: StoredServed, input: Input, text: str, task: Task) -> Lesson:
 
 
 def read_input(text: str, fields: Sequence[str]) -> Input:
-    """What ``text_of`` has written as the input that it was: a single field, or ``name: value`` lines. Raises InputError."""
+    """What ``text_of`` has written as the input that it was: a single field, or ``name: value`` lines. Raises
+    InputError."""
     if len(fields) == 1:
         return {fields[0]: text}
     marks = [re.search(rf"(?:\A|\n){re.escape(name)}: ", text) for name in fields]

@@ -1,8 +1,8 @@
-"""Styles that each person is answered in, learnt from what that person says of the answers: Thompson sampling (Thompson 1933; with ratings
-between 0 and 1, Agrawal & Goyal 2012, arXiv:1111.1797).
+"""Styles that each person is answered in, learnt from what that person says of the answers: Thompson sampling (Thompson
+1933; with ratings between 0 and 1, Agrawal & Goyal 2012, arXiv:1111.1797).
 
-What is known of a person are their own rows of ``signals``: the style of each answer, and its ratings. Nobody else's are looked at, so
-that one person's ratings change no answer to another, and deleting the rows deletes the preference.
+What is known of a person are their own rows of ``signals``: the style of each answer, and its ratings. Nobody else's
+are looked at, so that one person's ratings change no answer to another, and deleting the rows deletes the preference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ STYLE = "style"
 
 @dataclass(frozen=True, slots=True)
 class StylePreference:
-    """What is known of one person and one style: a Beta(``good``, ``bad``) belief about how well it is rated, from ``answers``."""
+    """What is known of one person and one style: a Beta(``good``, ``bad``) belief about how well it is rated, from
+    ``answers``."""
 
     style: str
     answers: int = 0
@@ -63,7 +64,8 @@ def read_styles(path: Path) -> dict[str, str]:
 
 
 def preferences(rows: Sequence[StoredSignal], styles: Sequence[str]) -> list[StylePreference]:
-    """One person's rows as beliefs, in the order of ``styles``. An answer with several ratings counts by the last one."""
+    """One person's rows as beliefs, in the order of ``styles``. An answer with several ratings counts by the last
+    one."""
     style_of = {row.answer: row.text for row in rows if row.kind == STYLE}
     rated = {row.answer: row.value for row in rows if row.kind == "rating"}
     out = []
@@ -99,8 +101,8 @@ def ask_in(style: str, messages: Sequence[Message]) -> list[Message]:
 
 @dataclass(frozen=True, slots=True)
 class RegretPoint:
-    """After so many answers: what was lost against always answering in the person's best style, by Thompson sampling and by choosing
-    at random, and the paired difference, means over simulated people."""
+    """After so many answers: what was lost against always answering in the person's best style, by Thompson sampling
+    and by choosing at random, and the paired difference, means over simulated people."""
 
     answers: int
     learnt: Interval

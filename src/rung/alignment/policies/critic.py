@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 class Critic:
-    """Predicts the return from a state. Least squares over all states seen so far, those of earlier batches counted less by ``decay``
-    a batch (the policy has changed since), with a ridge; over one-hot states this is their mean return. A batch is judged by what
-    was learnt before it, so that its own luck is in no baseline. ``gram`` and ``cross`` are all that there is to keep."""
+    """Predicts the return from a state. Least squares over all states seen so far, those of earlier batches counted
+    less by ``decay`` a batch (the policy has changed since), with a ridge; over one-hot states this is their mean
+    return. A batch is judged by what was learnt before it, so that its own luck is in no baseline. ``gram`` and
+    ``cross`` are all that there is to keep."""
 
     def __init__(self, width: int, decay: float = 0.9, ridge: float = 1e-2) -> None:
         import torch

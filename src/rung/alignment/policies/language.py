@@ -27,8 +27,9 @@ CHUNK = 128
 
 
 class LanguagePolicy:
-    """The session's model, its probabilities sharpened by ``temperature`` as its replies are sampled, computed by ``replicas`` of it
-    side by side. What frozen layers put out is computed once for a batch and kept while it is asked for again."""
+    """The session's model, its probabilities sharpened by ``temperature`` as its replies are sampled, computed by
+    ``replicas`` of it side by side. What frozen layers put out is computed once for a batch and kept while it is asked
+    for again."""
 
     def __init__(self, replicas: Replicas, recipe: Recipe, temperature: float = 1.0) -> None:
         self.replicas, self.recipe, self.temperature = replicas, recipe, temperature
@@ -127,8 +128,8 @@ class LanguagePolicy:
         (-losses * coefficients[index].to(losses.dtype)).sum().backward()
 
     def mismatch(self, states: torch.Tensor, batch: Batch) -> float | None:
-        """Mean distance between the log-probabilities that the sampler gave (at temperature 1) and those computed here, over the
-        first actions of a batch; None where it gave none."""
+        """Mean distance between the log-probabilities that the sampler gave (at temperature 1) and those computed here,
+        over the first actions of a batch; None where it gave none."""
         import torch
 
         said = torch.tensor([value for one in batch for value in one.sampled], device=states.device)[:CHUNK]

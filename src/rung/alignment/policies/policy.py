@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """What was done once, from a beginning to an end. ``context``: a language model's prompt as token ids; for a table, the state in
-    which each action was taken. ``rewards`` came after each action; ``parts`` say what their sum is made of. ``group`` numbers
-    the beginning (a prompt, a scenario), ``example`` names it. ``sampled``: the sampler's own log-probabilities, where it gave
-    any. ``cut``: it ended at a limit, not by itself."""
+    """What was done once, from a beginning to an end. ``context``: a language model's prompt as token ids; for a table,
+    the state in which each action was taken. ``rewards`` came after each action; ``parts`` say what their sum is made
+    of. ``group`` numbers the beginning (a prompt, a scenario), ``example`` names it. ``sampled``: the sampler's own
+    log-probabilities, where it gave any. ``cut``: it ended at a limit, not by itself."""
 
     group: int
     context: tuple[int, ...]
@@ -40,9 +40,10 @@ Batch = Sequence[Trajectory]
 
 
 class LearnablePolicy(Protocol):
-    """Something with parameters that takes actions. What is trained lies in one ``vector`` (float32, or float64 for a table) and its
-    gradient in ``grad``. Flat arrays are over all actions of a batch, trajectory after trajectory. ``states`` are what the
-    actions were chosen from (hidden states, or logits): given back to ``judge`` and ``apart``, nothing is computed twice."""
+    """Something with parameters that takes actions. What is trained lies in one ``vector`` (float32, or float64 for a
+    table) and its gradient in ``grad``. Flat arrays are over all actions of a batch, trajectory after trajectory.
+    ``states`` are what the actions were chosen from (hidden states, or logits): given back to ``judge`` and ``apart``,
+    nothing is computed twice."""
 
     @property
     def vector(self) -> torch.Tensor: ...
@@ -59,7 +60,8 @@ class LearnablePolicy(Protocol):
         ...
 
     def judge(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability of each action, and the entropy of what it was chosen from, in nats: both of shape (actions,)."""
+        """Log-probability of each action, and the entropy of what it was chosen from, in nats: both of shape
+        (actions,)."""
         ...
 
     def apart(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -75,7 +77,8 @@ class LearnablePolicy(Protocol):
         ...
 
     def scores(self, batch: Batch) -> torch.Tensor:
-        """The gradient of each trajectory's log-probability: shape (trajectories, parameters). ``grad`` is left at zero."""
+        """The gradient of each trajectory's log-probability: shape (trajectories, parameters). ``grad`` is left at
+        zero."""
         ...
 
 

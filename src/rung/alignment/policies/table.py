@@ -1,5 +1,5 @@
-"""A table of logits, a row a state: the policy whose return and gradient can be computed exactly. It plays any environment of agents
-whose states can be listed."""
+"""A table of logits, a row a state: the policy whose return and gradient can be computed exactly. It plays any
+environment of agents whose states can be listed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ class TablePolicy:
 
 @dataclass(frozen=True)
 class ListedWorld:
-    """An environment whose states and calls are listed: ``places`` by what is seen, ``calls`` in the order of the table's columns."""
+    """An environment whose states and calls are listed: ``places`` by what is seen, ``calls`` in the order of the
+    table's columns."""
 
     environment: Environment
     places: Mapping[str, int]
@@ -106,7 +107,8 @@ class ListedWorld:
         return self.places[_key(self.environment, seen.value)]
 
     def play(self, policy: TablePolicy, scenario: str, seed: int, limit: int) -> Trajectory:
-        """One episode of at most ``limit`` moves, drawn from the table. ``group`` is 0: who plays several of a kind numbers them."""
+        """One episode of at most ``limit`` moves, drawn from the table. ``group`` is 0: who plays several of a kind
+        numbers them."""
         import torch
 
         draw = torch.Generator().manual_seed(seed)
@@ -127,8 +129,8 @@ class ListedWorld:
 
 
 def survey(environment: Environment, scenarios: Sequence[str]) -> ListedWorld:
-    """List the states that can be reached from ``scenarios``, and the calls. Raises InputError where there are more than MOST, or a tool
-    takes something that cannot be listed."""
+    """List the states that can be reached from ``scenarios``, and the calls. Raises InputError where there are more
+    than MOST, or a tool takes something that cannot be listed."""
     calls = list_calls(environment.tools())
     places: dict[str, int] = {}
     for scenario in scenarios:

@@ -1,8 +1,9 @@
-"""Learning a reward with people in the loop: a round asks for the labels that the model is least sure of, waits for them, and goes on.
+"""Learning a reward with people in the loop: a round asks for the labels that the model is least sure of, waits for
+them, and goes on.
 
-Everything is in files: what was asked, what was answered, what comes next follows from both. A run that is killed anywhere, or waits
-for days, goes on where it was. Questions are chosen by how far models fitted to samples of the labels disagree about them, beyond what
-each is unsure of by itself (BALD: Houlsby et al. 2011, arXiv:1112.5745).
+Everything is in files: what was asked, what was answered, what comes next follows from both. A run that is killed
+anywhere, or waits for days, goes on where it was. Questions are chosen by how far models fitted to samples of the
+labels disagree about them, beyond what each is unsure of by itself (BALD: Houlsby et al. 2011, arXiv:1112.5745).
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ def _key(pool: Mapping[str, AnswerPair]) -> str:
 
 
 def open_labelling(folder: Path, pool: Sequence[AnswerPair], given: Labelling) -> Labelling:
-    """The run in ``folder``, or the new one that is ``given``. Raises InputError for another pool than it was begun with, and for one
-    that is too small."""
+    """The run in ``folder``, or the new one that is ``given``. Raises InputError for another pool than it was begun
+    with, and for one that is too small."""
     known = {pair.id: pair for pair in pool}
     if given.ask < 1 or given.rounds < 1 or len(known) < given.ask * given.rounds:
         raise InputError(
@@ -166,7 +167,8 @@ def open_labelling(folder: Path, pool: Sequence[AnswerPair], given: Labelling) -
 
 
 def advance(run: Labelling, embedder: Embedder) -> Labelling:
-    """Ask the next round where the last one is answered; else the run as it is. What is asked follows from the labels alone."""
+    """Ask the next round where the last one is answered; else the run as it is. What is asked follows from the labels
+    alone."""
     if run.open or len(run.asked) >= run.rounds:
         return run
     left = [pair for id, pair in sorted(run.pool.items()) if not any(id in ids for ids in run.asked)]
@@ -187,7 +189,8 @@ def embedder_sides(embedder: Embedder, pairs: Sequence[AnswerPair]) -> Array:
 
 
 def pick(known: Array, left: Array, count: int, seed: Sequence[int]) -> list[int]:
-    """Places of ``count`` questions among ``left``: those on which models disagree; at random while fewer than ten are ``known``."""
+    """Places of ``count`` questions among ``left``: those on which models disagree; at random while fewer than ten are
+    ``known``."""
     draw = np.random.default_rng(seed)
     if len(known) < 10:
         return sorted(draw.choice(len(left), count, replace=False).tolist())
@@ -205,8 +208,8 @@ def _entropy(p: Any) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class LabelPoint:
-    """With so many ``labels``: accuracy on held-out pairs where they were chosen by disagreement and at random, means over repetitions,
-    and the paired difference."""
+    """With so many ``labels``: accuracy on held-out pairs where they were chosen by disagreement and at random, means
+    over repetitions, and the paired difference."""
 
     labels: int
     chosen: float
@@ -215,8 +218,8 @@ class LabelPoint:
 
 
 def rehearse(apart: Array, held: Array, run: Labelling, repeats: int = 20) -> list[LabelPoint]:
-    """The same loop with labels that are known, against choosing at random. ``apart`` and ``held``: chosen less rejected of the pool and
-    of pairs that are not in it."""
+    """The same loop with labels that are known, against choosing at random. ``apart`` and ``held``: chosen less
+    rejected of the pool and of pairs that are not in it."""
     found = np.array(
         [[_learn(apart, held, run, [run.seed, turn], way) for way in (True, False)] for turn in range(repeats)]
     )

@@ -1,5 +1,5 @@
-"""A reward learnt from pairs: a Bradley-Terry model (1952) that is linear over an embedder's vectors, several of them, each on a sample
-of the pairs; and everything that should be known before it is trusted."""
+"""A reward learnt from pairs: a Bradley-Terry model (1952) that is linear over an embedder's vectors, several of them,
+each on a sample of the pairs; and everything that should be known before it is trusted."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ BINS = 10
 
 @dataclass(frozen=True)
 class RewardModel:
-    """``heads`` has shape (heads, width), ``centre`` and ``spread`` of an answer's reward over the pairs learnt from (so that rewards
-    are about 0 and 1 apart). The reward is the mean of the heads less ``caution`` times their standard deviation: what they
-    disagree on is worth less."""
+    """``heads`` has shape (heads, width), ``centre`` and ``spread`` of an answer's reward over the pairs learnt from
+    (so that rewards are about 0 and 1 apart). The reward is the mean of the heads less ``caution`` times their standard
+    deviation: what they disagree on is worth less."""
 
     embedder: Embedder
     heads: Array
@@ -110,10 +110,11 @@ class RewardBias:
 
 @dataclass(frozen=True, slots=True)
 class RewardReport:
-    """On ``held`` pairs whose conversations are not among the ``learnt`` ones: ``accuracy``, and of ``length`` alone (the longer answer is
-    better, or the shorter one, as the learnt pairs have it), their paired ``gain``; ``matched`` on the pairs whose lengths differ by
-    at most a tenth. ``error`` is the expected calibration error of its probabilities. ``shuffled``: the same fit on labels drawn
-    by coin, which must be at chance. ``correlation``: Spearman's, of reward and length."""
+    """On ``held`` pairs whose conversations are not among the ``learnt`` ones: ``accuracy``, and of ``length`` alone
+    (the longer answer is better, or the shorter one, as the learnt pairs have it), their paired ``gain``; ``matched``
+    on the pairs whose lengths differ by at most a tenth. ``error`` is the expected calibration error of its
+    probabilities. ``shuffled``: the same fit on labels drawn by coin, which must be at chance. ``correlation``:
+    Spearman's, of reward and length."""
 
     learnt: int
     held: int
@@ -144,8 +145,8 @@ def features(embedder: Embedder, asked: Sequence[str], answers: Sequence[str]) -
 def fit_reward(
     pairs: Sequence[AnswerPair], embedder: Embedder, *, heads: int = 5, share: float = 0.25, seed: int = 0
 ) -> tuple[RewardModel, RewardReport]:
-    """Learn a reward from pairs, and what it is good for on the ``share`` of conversations held out. Raises InputError for too few
-    conversations, FitError when all labels say the same of everything."""
+    """Learn a reward from pairs, and what it is good for on the ``share`` of conversations held out. Raises InputError
+    for too few conversations, FitError when all labels say the same of everything."""
     if heads < 1:
         raise InputError(f"got {heads} heads", remedy="expected 1 or more: --heads 5")
     learnt, held = divide(pairs, share, seed)
@@ -221,8 +222,8 @@ def _report(
 
 
 def calibration(chosen: Array) -> float:
-    """Expected calibration error over BINS bins (Naeini et al. 2015) of the probabilities that the chosen answers are the better ones:
-    each pair counts in both orders, as the model knows no order."""
+    """Expected calibration error over BINS bins (Naeini et al. 2015) of the probabilities that the chosen answers are
+    the better ones: each pair counts in both orders, as the model knows no order."""
     said = np.concatenate([chosen, 1 - chosen])
     true = np.repeat([1.0, 0.0], len(chosen))
     bins = np.minimum((said * BINS).astype(int), BINS - 1)

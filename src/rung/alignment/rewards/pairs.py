@@ -32,8 +32,9 @@ class AnswerPair:
 
 
 def read_pairs(paths: Sequence[Path]) -> list[AnswerPair]:
-    """Pairs in the order of their files. Equal answers, and pairs that stand in both orders, teach nothing and are left out, and so are
-    rows that cannot be read. Raises InputError for rows that are no pairs, and when fewer than FEWEST are left."""
+    """Pairs in the order of their files. Equal answers, and pairs that stand in both orders, teach nothing and are left
+    out, and so are rows that cannot be read. Raises InputError for rows that are no pairs, and when fewer than FEWEST
+    are left."""
     found: dict[str, AnswerPair] = {}
     problems, skipped = Problems(), 0
     for place, record in enumerate(read_records(paths, problems=problems)):

@@ -1,4 +1,5 @@
-"""Rewards that a program checks: the metrics by which a climb measures, weighted. A metric stays what it is; nothing is copied."""
+"""Rewards that a program checks: the metrics by which a climb measures, weighted. A metric stays what it is; nothing is
+copied."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Reward:
         return tuple(metric.name for metric, _ in self.parts)
 
     async def score(self, cases: Sequence[Case]) -> list[Scored]:
-        """The parts of each case. Raises FitError, naming the metric, for a score that is no finite number or a metric that breaks."""
+        """The parts of each case. Raises FitError, naming the metric, for a score that is no finite number or a metric
+        that breaks."""
         columns: dict[str, list[float]] = {}
         for metric, _ in self.parts:
             try:
@@ -68,7 +70,8 @@ class Reward:
 
 
 def read_weights(given: Any) -> dict[str, float]:
-    """Metrics and weights as a file may write them: a name, a list of names (their mean), or a mapping. Raises InputError."""
+    """Metrics and weights as a file may write them: a name, a list of names (their mean), or a mapping. Raises
+    InputError."""
     if isinstance(given, str):
         return {given: 1.0}
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):

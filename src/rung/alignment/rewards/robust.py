@@ -12,7 +12,8 @@ from rung.core.errors import InputError
 
 Array = NDArray[np.float64]
 Defence = Callable[[Array, Array, Array], Array]
-"""From the totals (answers,), the weighted parts (answers, parts) and the lengths in tokens (answers,) to other totals."""
+"""From the totals (answers,), the weighted parts (answers, parts) and the lengths in tokens (answers,) to other
+totals."""
 
 
 def minimum(totals: Array, parts: Array, lengths: Array) -> Array:
@@ -23,8 +24,8 @@ def minimum(totals: Array, parts: Array, lengths: Array) -> Array:
 
 
 def residual(totals: Array, parts: Array, lengths: Array) -> Array:
-    """What is left of the reward after what length alone explains of it in this batch (least squares), about its mean: length is
-    neither paid for nor fined."""
+    """What is left of the reward after what length alone explains of it in this batch (least squares), about its mean:
+    length is neither paid for nor fined."""
     spread = lengths - lengths.mean()
     size = float(spread @ spread)
     if size == 0:

@@ -1,5 +1,5 @@
-"""One alignment end to end: the base, what is wished for, the loop, a paired comparison on examples that nothing was learnt from, and
-the files."""
+"""One alignment end to end: the base, what is wished for, the loop, a paired comparison on examples that nothing was
+learnt from, and the files."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class AlignmentResult:
-    """A finished alignment. ``gains`` are paired differences, after less before, on held examples: of the reward, and of what is
-    really wished for. ``judged``: held pairs before and after, for dpo. ``files`` are what was written."""
+    """A finished alignment. ``gains`` are paired differences, after less before, on held examples: of the reward, and
+    of what is really wished for. ``judged``: held pairs before and after, for dpo. ``files`` are what was written."""
 
     method: str
     course: Course

@@ -31,10 +31,11 @@ LORA = ("rank", "alpha", "targets", "upper", "precision", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class AlignConfig:
-    """One alignment. Exactly one of ``task`` (its train split is answered and rewarded by ``reward``), ``pairs`` (a file of preference
-    pairs, for dpo) and ``environment`` (played from a table) is given; dpo over a task makes its own pairs, the best against the
-    worst of ``replies`` answers. ``gold`` is what is really wished for, measured on ``held`` examples of dev that nothing is learnt
-    from. ``policy``: who plays an environment, a table or the language model. ``robust`` names defences against cheating; ``watch`` switches the auditor on."""
+    """One alignment. Exactly one of ``task`` (its train split is answered and rewarded by ``reward``), ``pairs`` (a
+    file of preference pairs, for dpo) and ``environment`` (played from a table) is given; dpo over a task makes its own
+    pairs, the best against the worst of ``replies`` answers. ``gold`` is what is really wished for, measured on
+    ``held`` examples of dev that nothing is learnt from. ``policy``: who plays an environment, a table or the language
+    model. ``robust`` names defences against cheating; ``watch`` switches the auditor on."""
 
     method: AlignMethod | Dpo
     drawing: Drawing
@@ -55,7 +56,8 @@ class AlignConfig:
     instruction: str = "full"
     tensorboard: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What the file says of its method, for others that have the same options; and ``options: {METHOD: {...}}`` for one alone."""
+    """What the file says of its method, for others that have the same options; and ``options: {METHOD: {...}}`` for one
+    alone."""
 
     def named(self, method: str) -> AlignConfig:
         """The same by another method, in a folder of its own."""
@@ -64,7 +66,8 @@ class AlignConfig:
 
 
 def read(path: Path, changes: Mapping[str, Any] | None = None) -> AlignConfig:
-    """The configuration of a file, with some settings changed. Paths in it are under its folder. Raises InputError naming the setting."""
+    """The configuration of a file, with some settings changed. Paths in it are under its folder. Raises InputError
+    naming the setting."""
     try:
         document = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

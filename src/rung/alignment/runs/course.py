@@ -13,12 +13,13 @@ from rung.core.types import Progress, Usage
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One update. ``reward`` and its ``parts`` are means over answers, before defences and penalties in the parts, after them in the
-    reward. ``kl`` is the mean over actions of KL(policy || reference) over all possible actions, ``kl3`` the estimate of it from
-    the actions taken (k3); ``moved`` the measured KL(before || after) of the step, where the method measures it (else nan).
-    ``cut`` is the share of answers that ended at the limit, ``flat`` of prompts whose answers were all rewarded alike, ``clipped``
-    of actions whose ratio was cut in the last pass. ``mismatch``: mean distance in log-probability between sampler and trainer.
-    ``step`` 0 of ``gold``: not looked at. ``explained`` is the share of the returns' variance that the critic saw beforehand."""
+    """One update. ``reward`` and its ``parts`` are means over answers, before defences and penalties in the parts,
+    after them in the reward. ``kl`` is the mean over actions of KL(policy || reference) over all possible actions,
+    ``kl3`` the estimate of it from the actions taken (k3); ``moved`` the measured KL(before || after) of the step,
+    where the method measures it (else nan). ``cut`` is the share of answers that ended at the limit, ``flat`` of
+    prompts whose answers were all rewarded alike, ``clipped`` of actions whose ratio was cut in the last pass.
+    ``mismatch``: mean distance in log-probability between sampler and trainer. ``step`` 0 of ``gold``: not looked at.
+    ``explained`` is the share of the returns' variance that the critic saw beforehand."""
 
     step: int
     reward: float
@@ -49,8 +50,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """An alignment in progress or done. ``good`` is the last update after which nothing was wrong: what ``stopped`` goes back to
-    where it ended early (``flagged``)."""
+    """An alignment in progress or done. ``good`` is the last update after which nothing was wrong: what ``stopped``
+    goes back to where it ended early (``flagged``)."""
 
     step: int = 0
     total: int = 0
@@ -84,7 +85,8 @@ def _forget(_: Update) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Spectator:
-    """Who watches: ``progress`` is told often, ``record`` gets every update, ``stop`` ends the run behind the update under way."""
+    """Who watches: ``progress`` is told often, ``record`` gets every update, ``stop`` ends the run behind the update
+    under way."""
 
     progress: Callable[[Progress], None] = _ignore
     record: Callable[[Update], None] = _forget

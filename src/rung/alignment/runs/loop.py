@@ -92,8 +92,8 @@ class Learner:
             self.tensors |= {"gram": self.critic.gram, "cross": self.critic.cross}
 
     def run(self, store: Checkpoints[Course], watch: Spectator = UNWATCHED) -> Course:
-        """Go on from the last whole update. Raises FitError when told to stop, for rewards that are no numbers, and where nothing can
-        be learnt."""
+        """Go on from the last whole update. Raises FitError when told to stop, for rewards that are no numbers, and
+        where nothing can be learnt."""
         with asyncio.Runner() as runner:
             return runner.run(self._run(store, watch))
 
@@ -176,7 +176,8 @@ class Learner:
         if self.critic is not None:
             update = replace(update, explained=_explained(returns, values.numpy()))
             self.critic.learn(features, torch.from_numpy(returns))
-        # Nothing differs among the answers to any prompt: what is left in an advantage is rounding, or a baseline's own drift.
+        # Nothing differs among the answers to any prompt: what is left in an advantage is rounding, or a baseline's own
+        # drift.
         idle = 0 if update.flat < 1 or not self.method.grouped else state.idle + 1
         if not idle:
             kind = seen.old.dtype
@@ -285,8 +286,8 @@ def slopes(
     reference: torch.Tensor,
     parts: tuple[torch.Tensor, torch.Tensor],
 ) -> tuple[torch.Tensor, float]:
-    """The derivative of a method's loss by each action's log-probability, which is all that a policy needs to know of it; and the
-    share of actions whose derivative the clipping has cut to nothing."""
+    """The derivative of a method's loss by each action's log-probability, which is all that a policy needs to know of
+    it; and the share of actions whose derivative the clipping has cut to nothing."""
     import torch
 
     advantage, weight = parts

@@ -36,8 +36,8 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
-    """Of ``pairs``: the share in which the chosen answer has gained more on the reference than the rejected one, the mean margin of
-    that in nats, and the change of the chosen answers' own log-probability."""
+    """Of ``pairs``: the share in which the chosen answer has gained more on the reference than the rejected one, the
+    mean margin of that in nats, and the change of the chosen answers' own log-probability."""
 
     accuracy: float
     margin: float
@@ -45,8 +45,8 @@ class PairVerdict:
 
 
 class PairLearner:
-    """One DPO in progress. The reference is the policy as it is at the beginning. Afterwards the policy holds the last step, or, where
-    it went further from the reference than its budget, the last one that did not."""
+    """One DPO in progress. The reference is the policy as it is at the beginning. Afterwards the policy holds the last
+    step, or, where it went further from the reference than its budget, the last one that did not."""
 
     def __init__(
         self, policy: LearnablePolicy, pairs: Sequence[TokenPair], method: Dpo, pace: Pacing, seed: int = 0

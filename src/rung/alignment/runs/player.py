@@ -1,4 +1,5 @@
-"""Who plays: prompts answered by the embedded engine with the adapter as it is now, or episodes of an environment drawn from a table."""
+"""Who plays: prompts answered by the embedded engine with the adapter as it is now, or episodes of an environment drawn
+from a table."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Player(Protocol):
 
     async def play(self, step: int) -> list[Trajectory]: ...
     async def gold(self) -> list[float]:
-        """Scores of the frozen sample that nothing is learnt from, under what is really wished for; empty: there is none."""
+        """Scores of the frozen sample that nothing is learnt from, under what is really wished for; empty: there is
+        none."""
         ...
 
 
@@ -99,8 +101,8 @@ def case_of(question: AskedExample, form: ResponseFormat, reply: Reply) -> Case:
 
 @dataclass
 class TaskPlayer:
-    """Answers a task's questions. What is learnt from are the weighted metrics of ``reward`` after all ``defences``; ``gold`` is
-    measured on ``held`` by what is really wished for."""
+    """Answers a task's questions. What is learnt from are the weighted metrics of ``reward`` after all ``defences``;
+    ``gold`` is measured on ``held`` by what is really wished for."""
 
     sampler: Sampler
     questions: Sequence[AskedExample]

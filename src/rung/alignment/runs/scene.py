@@ -1,7 +1,9 @@
-"""A language model that plays an environment of agents in plain words: what it sees is said by the user, what it says is done.
+"""A language model that plays an environment of agents in plain words: what it sees is said by the user, what it says
+is done.
 
-Each reply is a trajectory of its own, whose context is the conversation before it and whose return is all that came from it on; only
-replies are learnt from. Replies to one scenario at one turn are a group, so that what they are compared with comes from other episodes.
+Each reply is a trajectory of its own, whose context is the conversation before it and whose return is all that came
+from it on; only replies are learnt from. Replies to one scenario at one turn are a group, so that what they are
+compared with comes from other episodes.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ WRONG = -1.0
 
 
 class Moves:
-    """How words become calls: one of the listed moves, where the tools' arguments are listed; else all of the reply is the one text that
-    the one tool takes. Raises InputError for other tools."""
+    """How words become calls: one of the listed moves, where the tools' arguments are listed; else all of the reply is
+    the one text that the one tool takes. Raises InputError for other tools."""
 
     def __init__(self, environment: Environment) -> None:
         tools = list(environment.tools())

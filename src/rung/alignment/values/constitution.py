@@ -1,7 +1,9 @@
-"""A constitution: principles with probes and checks in one file, which becomes a task to climb, preference pairs, and a judge.
+"""A constitution: principles with probes and checks in one file, which becomes a task to climb, preference pairs, and a
+judge.
 
-A principle holds for an answer when every rule of it is kept. Rules are those of ``metrics/policy.py`` (patterns, limits), so that a climb
-measures exactly what is checked here. A principle that nothing can check is refused, not passed over.
+A principle holds for an answer when every rule of it is kept. Rules are those of ``metrics/policy.py`` (patterns,
+limits), so that a climb measures exactly what is checked here. A principle that nothing can check is refused, not
+passed over.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ KEYS = {"id", "text", "severity", "probes", "rules", "limit"}
 
 @dataclass(frozen=True, slots=True)
 class Principle:
-    """``text`` says it to people and to a judge. ``probes`` are questions on which it is tried; ``limit`` is the share of answers that
-    may violate it."""
+    """``text`` says it to people and to a judge. ``probes`` are questions on which it is tried; ``limit`` is the share
+    of answers that may violate it."""
 
     id: str
     text: str
@@ -65,8 +67,9 @@ class Constitution:
 
 
 def read_constitution(path: Path, work: Path | None = None) -> Constitution:
-    """Read ``principles: [{id, text, severity, probes, rules, limit}]``; ``probes`` is a list of questions or a file of them beside it.
-    Raises InputError naming the principle that is wrong: unknown keys, no probes, no rules (nothing can check it), an id twice."""
+    """Read ``principles: [{id, text, severity, probes, rules, limit}]``; ``probes`` is a list of questions or a file of
+    them beside it. Raises InputError naming the principle that is wrong: unknown keys, no probes, no rules (nothing can
+    check it), an id twice."""
     try:
         document = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -164,7 +167,8 @@ def judge(principle: Principle, answers: Sequence[str]) -> Violations:
 
 
 def make_pairs(principle: Principle, answers: Mapping[str, Sequence[str]]) -> list[AnswerPair]:
-    """For each probe (question -> answers to it) one that keeps the principle over one that breaks it, where there are both."""
+    """For each probe (question -> answers to it) one that keeps the principle over one that breaks it, where there are
+    both."""
     out = []
     for asked, given in answers.items():
         kept = [text for text in given if principle.rules.grade(Case({"text": asked}, text, None, text)).value >= 1]
@@ -180,8 +184,8 @@ def _split(at: int) -> str:
 
 
 def compile_task(constitution: Constitution, folder: Path) -> Path:
-    """Write a task whose examples are the probes and whose metrics are the principles' rules, with the judge's text beside it: task.yaml,
-    probes.jsonl, one file of rules a principle, judge.txt. Returns the task file."""
+    """Write a task whose examples are the probes and whose metrics are the principles' rules, with the judge's text
+    beside it: task.yaml, probes.jsonl, one file of rules a principle, judge.txt. Returns the task file."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics, rows = [], []
     for one in constitution.principles:

@@ -1,9 +1,9 @@
-"""Moderation by a written policy: labels learnt from examples and rules, thresholds chosen for a rate of false positives, and what is
-known of their errors on texts that were neither learnt from nor used to choose.
+"""Moderation by a written policy: labels learnt from examples and rules, thresholds chosen for a rate of false
+positives, and what is known of their errors on texts that were neither learnt from nor used to choose.
 
-A threshold is a conformal quantile of harmless texts: of new ones like them at most the wished share lies above it, on average over
-what it was chosen from (Vovk, Gammerman & Shafer 2005). Between it and a second one, below which few harmful texts lie, nobody
-decides but a person.
+A threshold is a conformal quantile of harmless texts: of new ones like them at most the wished share lies above it, on
+average over what it was chosen from (Vovk, Gammerman & Shafer 2005). Between it and a second one, below which few
+harmful texts lie, nobody decides but a person.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ RATES = (0.001, 0.01, 0.05, 0.1)
 
 @dataclass(frozen=True, slots=True)
 class LabelPolicy:
-    """What a label means: ``examples`` of it, and ``rules`` (of safety/filter.py) that stand for it whatever was learnt. At most
-    ``false_positives`` of harmless texts are to be blocked, and at most ``missed`` of the label's to pass unseen."""
+    """What a label means: ``examples`` of it, and ``rules`` (of safety/filter.py) that stand for it whatever was
+    learnt. At most ``false_positives`` of harmless texts are to be blocked, and at most ``missed`` of the label's to
+    pass unseen."""
 
     name: str
     examples: tuple[Path, ...]
@@ -57,8 +58,9 @@ class ModerationPolicy:
 
 
 def read_policy(path: Path) -> ModerationPolicy:
-    """Read ``harmless: [FILE]`` and ``labels: {NAME: {examples: [FILE], rules: [NAME], false_positives: 0.01, missed: 0.1}}``; files
-    are beside it. Raises InputError naming what is wrong."""
+    """Read ``harmless: [FILE]`` and
+    ``labels: {NAME: {examples: [FILE], rules: [NAME], false_positives: 0.01, missed: 0.1}}``; files are beside it.
+    Raises InputError naming what is wrong."""
 
     def wrong(what: str) -> InputError:
         return InputError(what, file=path, remedy="see docs/alignment.md", code="moderation")
@@ -94,9 +96,9 @@ def read_policy(path: Path) -> ModerationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:
-    """On texts that were held out: the area under the curve, the ``curve`` itself (rate of false positives, share caught), what is
-    ``caught`` and blocked wrongly (``false``) at the threshold, per file of harmless texts too, and what goes to ``review`` of the
-    harmful and the harmless. ``wrong``: harmless texts that are blocked."""
+    """On texts that were held out: the area under the curve, the ``curve`` itself (rate of false positives, share
+    caught), what is ``caught`` and blocked wrongly (``false``) at the threshold, per file of harmless texts too, and
+    what goes to ``review`` of the harmful and the harmless. ``wrong``: harmless texts that are blocked."""
 
     label: str
     threshold: float
@@ -193,8 +195,9 @@ _ORDER = ("allowed", "review", "blocked")
 def fit(
     policy: ModerationPolicy, ruled: Sequence[StoredDecision] = (), seed: int = 0
 ) -> tuple[Moderator, list[LabelReport]]:
-    """Learn a policy from half of its texts, choose thresholds on a quarter and measure on the last. ``ruled``: decisions on which
-    people have ruled, learnt from as what they were found to be. Raises InputError for too few texts, naming how many are needed."""
+    """Learn a policy from half of its texts, choose thresholds on a quarter and measure on the last. ``ruled``:
+    decisions on which people have ruled, learnt from as what they were found to be. Raises InputError for too few
+    texts, naming how many are needed."""
     harmless = {path: _read(path) for path in policy.harmless}
     models, reports = {}, []
     for label in policy.labels:
@@ -238,7 +241,8 @@ def _parts(texts: Sequence[str], seed: int) -> tuple[list[str], list[str], list[
 
 
 def _quantile(harmless: Array, rate: float) -> float:
-    """The score that at most ``rate`` of new harmless texts exceed: the k-th largest of n, k = rate (n + 1) rounded down."""
+    """The score that at most ``rate`` of new harmless texts exceed: the k-th largest of n, k = rate (n + 1) rounded
+    down."""
     return float(np.sort(harmless)[-int(rate * (len(harmless) + 1) + 1e-9)])
 
 
@@ -269,8 +273,8 @@ def _between(scores: Array, model: LabelModel) -> float:
 
 
 def curve(harmful: Array, harmless: Array) -> list[tuple[float, float]]:
-    """The receiver operating characteristic: (share of harmless texts above a threshold, share of harmful ones), one point for each
-    threshold at which either changes, from (0, 0) to (1, 1)."""
+    """The receiver operating characteristic: (share of harmless texts above a threshold, share of harmful ones), one
+    point for each threshold at which either changes, from (0, 0) to (1, 1)."""
     marks = np.unique(np.concatenate([harmful, harmless]))[::-1]
     points = [(float((harmless >= mark).mean()), float((harmful >= mark).mean())) for mark in marks]
     return [(0.0, 0.0), *points]
@@ -282,8 +286,8 @@ def caught_at(points: Sequence[tuple[float, float]], rate: float) -> float:
 
 
 def area(harmful: Array, harmless: Array) -> Interval:
-    """The area under the curve: how probably a harmful text scores above a harmless one, ties counted half, with the interval of
-    DeLong, DeLong & Clarke-Pearson 1988; where nothing varies, the rule of three for the smaller group."""
+    """The area under the curve: how probably a harmful text scores above a harmless one, ties counted half, with the
+    interval of DeLong, DeLong & Clarke-Pearson 1988; where nothing varies, the rule of three for the smaller group."""
     above = (harmful[:, None] > harmless[None]) + 0.5 * (harmful[:, None] == harmless[None])
     value = float(above.mean())
     spread = sum(float(above.mean(axis).var(ddof=1)) / above.shape[1 - axis] for axis in (0, 1))

@@ -1,5 +1,5 @@
-"""Gates before a release, approvals and waivers. What is allowed is a content hash, never a path; who allowed it stands in a ledger whose
-rows follow from one another."""
+"""Gates before a release, approvals and waivers. What is allowed is a content hash, never a path; who allowed it stands
+in a ledger whose rows follow from one another."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A number that a file of measurements holds under ``value`` (a path of keys joined by dots) must be at most ``most`` or at least
-    ``least``; gates read ends of intervals, not points. ``days``: how old the file may be (0: any age)."""
+    """A number that a file of measurements holds under ``value`` (a path of keys joined by dots) must be at most
+    ``most`` or at least ``least``; gates read ends of intervals, not points. ``days``: how old the file may be (0: any
+    age)."""
 
     id: str
     file: Path
@@ -37,7 +38,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Guidelines:
-    """What must hold before weights or a program are served. ``approvals``: by how many people, none of them an ``author``."""
+    """What must hold before weights or a program are served. ``approvals``: by how many people, none of them an
+    ``author``."""
 
     path: Path
     gates: tuple[Gate, ...]
@@ -46,7 +48,8 @@ class Guidelines:
 
 
 def read_guidelines(path: Path) -> Guidelines:
-    """Read ``gates: [{id, file, value, most | least, days}]``, ``approvals`` and ``authors``. Raises InputError naming what is wrong."""
+    """Read ``gates: [{id, file, value, most | least, days}]``, ``approvals`` and ``authors``. Raises InputError naming
+    what is wrong."""
     try:
         document = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -72,7 +75,8 @@ def read_guidelines(path: Path) -> Guidelines:
 
 
 def artifact_hash(path: Path) -> str:
-    """Identity of what is released: a file's content, or that of all files of a folder but for those that a release writes itself."""
+    """Identity of what is released: a file's content, or that of all files of a folder but for those that a release
+    writes itself."""
     if path.is_file():
         return file_hash(path)
     files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
@@ -125,13 +129,15 @@ def check(guidelines: Guidelines, path: Path, store: Store, now: float | None = 
 
 
 def approved(rows: Sequence[StoredApproval], authors: Sequence[str] = ()) -> tuple[str, ...]:
-    """Who approves of an artifact by the ledger's rows about it: the last word of each person counts, authors' do not."""
+    """Who approves of an artifact by the ledger's rows about it: the last word of each person counts, authors' do
+    not."""
     said = {row.person: row.verdict for row in rows if row.verdict in ("approve", "revoke")}
     return tuple(sorted(person for person, verdict in said.items() if verdict == "approve" and person not in authors))
 
 
 def approve(guidelines: Guidelines, path: Path, store: Store, person: str, reason: str) -> StoredApproval:
-    """Approve an artifact as it is. Raises InputError for an author, nobody, or while a gate fails and is not waived."""
+    """Approve an artifact as it is. Raises InputError for an author, nobody, or while a gate fails and is not
+    waived."""
     if not person.strip():
         raise InputError("nobody approves", remedy="say who: --by NAME")
     if person in guidelines.authors:
@@ -152,8 +158,8 @@ def approve(guidelines: Guidelines, path: Path, store: Store, person: str, reaso
 
 
 def waive(guidelines: Guidelines, path: Path, store: Store, gate: str, row: tuple[str, str, float]) -> StoredApproval:
-    """Let a failing gate be, until a day. ``row``: person, reason, until. Raises InputError for an unknown gate, a day that has passed,
-    or without a reason."""
+    """Let a failing gate be, until a day. ``row``: person, reason, until. Raises InputError for an unknown gate, a day
+    that has passed, or without a reason."""
     person, reason, until = row
     if gate not in {one.id for one in guidelines.gates}:
         raise InputError(f"there is no gate {gate!r}", remedy=f"gates: {', '.join(one.id for one in guidelines.gates)}")

@@ -99,7 +99,8 @@ class _Shown:
 
 
 async def drive(program: AgentProgram, start: Start, store: Store, id: str, shown: _Shown) -> int:
-    """Run or resume an episode in the store, printing its events; the exit code. Ctrl-C and SIGTERM: see ``stopping``."""
+    """Run or resume an episode in the store, printing its events; the exit code. Ctrl-C and SIGTERM: see
+    ``stopping``."""
     from rung.agents.loop.episode import Episode
     from rung.agents.trace.steps import judged
     from rung.cli.agent.stop import stopping

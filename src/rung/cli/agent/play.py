@@ -20,8 +20,8 @@ def play(
     count: Annotated[int, typer.Option(min=1, help="How many scenarios, the first ones.")] = 20,
     store: StoreUrl = None,
 ) -> None:
-    """Play scenarios of an environment; episodes that were played before are not played again. Those that were solved become training rows:
-    rung agent rows."""
+    """Play scenarios of an environment; episodes that were played before are not played again. Those that were solved
+    become training rows: rung agent rows."""
     from rung.agents.loop.episode import Episode
     from rung.agents.program.file import make_agent
     from rung.agents.program.program import make_environment

@@ -21,8 +21,9 @@ GRACE = 1.5
 
 @contextmanager
 def stopping(episode: Episode) -> Iterator[None]:
-    """Within the block the first signal stops the episode at the end of its step, and where that takes longer than GRACE, in the midst of it: it
-    is done again when the episode goes on. Only a call that must not be made twice is waited for. The second signal stops at once.
+    """Within the block the first signal stops the episode at the end of its step, and where that takes longer than
+    GRACE, in the midst of it: it is done again when the episode goes on. Only a call that must not be made twice is
+    waited for. The second signal stops at once.
 
     The handlers are the process's, not the loop's: a tool that keeps the loop busy does not keep them from answering.
     """

@@ -64,7 +64,8 @@ def export(
     content: Annotated[bool, typer.Option("--content/--no-content", help="With texts, arguments and results.")] = True,
     store: StoreUrl = None,
 ) -> None:
-    """Write an episode as OpenTelemetry spans (OTLP in JSON, the gen_ai names), to be sent to any collector's /v1/traces."""
+    """Write an episode as OpenTelemetry spans (OTLP in JSON, the gen_ai names), to be sent to any collector's
+    /v1/traces."""
     from rung.agents.trace.otel import spans_of
     from rung.agents.trace.replay import events_of
     from rung.core.settings import Settings
@@ -87,7 +88,8 @@ def delete(
     trace: Annotated[str, typer.Argument(metavar="TRACE", help="The id of a served answer, or of an episode.")],
     store: StoreUrl = None,
 ) -> None:
-    """Delete a trace, from the file's free pages too. Rows and weights made of it are stale from then on: rung data status."""
+    """Delete a trace, from the file's free pages too. Rows and weights made of it are stale from then on: rung data
+    status."""
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.store import open_store

@@ -47,7 +47,8 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     wanted: Wanted,
 ) -> None:
-    """Print the best passages for a query: scores with their parts, source, and the text with the query's words marked."""
+    """Print the best passages for a query: scores with their parts, source, and the text with the query's words
+    marked."""
     options = wanted.options()
     with Collection.open(find(name, Settings().home)) as collection:
         hits = collection.search(query, options)

@@ -1,4 +1,5 @@
-"""``rung vectors``: neighbours, analogies, sums of words, offsets, similarity sets, alignment; fit what must be fitted."""
+"""``rung vectors``: neighbours, analogies, sums of words, offsets, similarity sets, alignment; fit what must be
+fitted."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class CompressOptions:
     )
     method: tuple[str, ...] = option(
         (),
-        "f16, int8, int4, int4-plain, int4-aware, layers, heads, channels, unstructured, two-four, distillation or student; may be repeated (default: int8 and int4).",
+        "f16, int8, int4, int4-plain, int4-aware, layers, heads, channels, unstructured, two-four, distillation "
+        "or student; may be repeated (default: int8 and int4).",
         metavar="METHOD",
     )
     task: str = option(
@@ -53,7 +54,8 @@ class CompressOptions:
 
 
 def compress(asked: CompressOptions) -> None:
-    """Make a model smaller by one method or several, check each file, and print quality, size, memory, speed and CPU seconds.
+    """Make a model smaller by one method or several, check each file, and print quality, size, memory, speed and CPU
+    seconds.
 
     Ctrl-C stops; the same command goes on.
     """

@@ -144,7 +144,8 @@ def show_status(
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
-    """Say which rows and weights come from traces that were deleted since: those are stale. The exit code is 1 where some are."""
+    """Say which rows and weights come from traces that were deleted since: those are stale. The exit code is 1 where
+    some are."""
     from rung.data.sources.lineage import descendants
     from rung.store import open_store
 

@@ -222,7 +222,8 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
     store: StoreUrl = None,
 ) -> None:
-    """Take a prompt, joined with its roots, elsewhere; text and openai need all values, the others keep what is open."""
+    """Take a prompt, joined with its roots, elsewhere; text and openai need all values, the others keep what is
+    open."""
     from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.prompts.template import library

@@ -45,10 +45,11 @@ class TuneOptions:
 
 
 def tune(asked: TuneOptions) -> None:
-    """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run elsewhere.
+    """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run
+    elsewhere.
 
-    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on. Under torchrun every process computes
-    its share.
+    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on. Under torchrun every
+    process computes its share.
     """
     import os
 
@@ -175,8 +176,8 @@ def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: O
 
 
 def answering_signals(run: Callable[[threading.Event], R], line: Line) -> R:
-    """Ctrl-C and SIGTERM stop the work, also where a shell started it in the background and so ignores them; a second one ends
-    the process at once."""
+    """Ctrl-C and SIGTERM stop the work, also where a shell started it in the background and so ignores them; a second
+    one ends the process at once."""
     import asyncio
     import os
     import signal

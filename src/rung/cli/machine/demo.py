@@ -26,7 +26,8 @@ def demo(
     ] = Path("rung-demo"),
     store: StoreUrl = None,
 ) -> None:
-    """Climb a small task in a few seconds, offline: a ladder of techniques that need no language model, measured on one ruler."""
+    """Climb a small task in a few seconds, offline: a ladder of techniques that need no language model, measured on one
+    ruler."""
     from rich.console import Console
 
     from rung import front, tasks

@@ -1,4 +1,5 @@
-"""``rung lab``: experiments with the models of the foundations room, one verb each, made of their options as every study's."""
+"""``rung lab``: experiments with the models of the foundations room, one verb each, made of their options as every
+study's."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def key() -> None:
 
 @app.command()
 def encrypt(store: StoreUrl = None) -> None:
-    """Encrypt the store with the key in RUNG_STORE_KEY (or in the file that RUNG_STORE_KEY_FILE names); stop servers before."""
+    """Encrypt the store with the key in RUNG_STORE_KEY (or in the file that RUNG_STORE_KEY_FILE names); stop servers
+    before."""
     file = _file(store)
     _convert(file, "", _key(), plain=True)
     typer.echo(f"{file} is encrypted; without its key nobody can read it, you neither")

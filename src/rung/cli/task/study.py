@@ -1,4 +1,5 @@
-"""A verb for every study, made of its options: its subject, its fields, and what all of them take (``rung.studies.study``)."""
+"""A verb for every study, made of its options: its subject, its fields, and what all of them take
+(``rung.studies.study``)."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from rung.studies.study import Lab, Study
 def make(
     study: Study[Any, Any], find: Callable[[Store], tuple[Any, str | None]], settings: Settings, json: bool
 ) -> None:
-    """Make the study and print its table or JSON. ``find``: the subject, and the model that answers where it says so."""
+    """Make the study and print its table or JSON. ``find``: the subject, and the model that answers where it says
+    so."""
     conduct(study, find, settings, lambda found: study.json(found) if json else study.table(found))
 
 

@@ -11,7 +11,8 @@ def validate(
     task: Annotated[str, typer.Argument(help="A task file, its folder, a pack's name, an agent file or a workflow.")],
     json: Annotated[bool, typer.Option("--json", help="Problems and findings as JSON.")] = False,
 ) -> None:
-    """Check a task and its data, an agent file or a workflow; nothing is written. Exit code 2 when there is a mistake."""
+    """Check a task and its data, an agent file or a workflow; nothing is written. Exit code 2 when there is a
+    mistake."""
     from dataclasses import asdict
     from json import dumps
 

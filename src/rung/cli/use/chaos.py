@@ -19,8 +19,8 @@ def chaos(
 ) -> None:
     """Let a gateway's endpoints fail, and see who answers: errors, limits, silence, cut streams.
 
-    The endpoints are really asked where no fault comes between: one that costs money costs it. The exit code is 1 when an answer
-    was a server error or was cut without a word.
+    The endpoints are really asked where no fault comes between: one that costs money costs it. The exit code is 1 when
+    an answer was a server error or was cut without a word.
     """
     import asyncio
 

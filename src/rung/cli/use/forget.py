@@ -23,8 +23,9 @@ def forget(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     store: StoreUrl = None,
 ) -> None:
-    """Delete all that is kept of a person: requests that servers with --subjects kept, kept answers, results, what agents remember, what they said
-    of answers, and training rows made of them. Adapters trained on such rows are marked, and then not served."""
+    """Delete all that is kept of a person: requests that servers with --subjects kept, kept answers, results, what
+    agents remember, what they said of answers, and training rows made of them. Adapters trained on such rows are
+    marked, and then not served."""
     from rung.core.settings import Settings
     from rung.serving.quality.forget import forget_subject
     from rung.store import open_store

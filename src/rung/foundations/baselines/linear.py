@@ -1,5 +1,5 @@
-"""Multinomial logistic regression over TF-IDF, one-hot words or an embedder's vectors: the classic text classifier, often the
-cheapest that is good enough."""
+"""Multinomial logistic regression over TF-IDF, one-hot words or an embedder's vectors: the classic text classifier,
+often the cheapest that is good enough."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class LinearProgram:
 
 
 def regress(rows: Any, labels: Any, **options: Any) -> Any:
-    """scikit-learn's logistic regression with ``options``, fitted on one thread: the products are small, and BLAS threads that share
-    busy cores wait for each other (seconds for 0.1 s)."""
+    """scikit-learn's logistic regression with ``options``, fitted on one thread: the products are small, and BLAS
+    threads that share busy cores wait for each other (seconds for 0.1 s)."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 

@@ -23,8 +23,9 @@ Weighted = Sequence[tuple[str, Sequence[tuple[str, float]]]]
 
 
 class RulesProgram:
-    """The label whose matching patterns and keywords weigh most; the one listed first wins a tie; ``fallback`` where nothing
-    matches. A pattern is searched in the text; a keyword is one of its words, so that thousands of them cost one look each."""
+    """The label whose matching patterns and keywords weigh most; the one listed first wins a tie; ``fallback`` where
+    nothing matches. A pattern is searched in the text; a keyword is one of its words, so that thousands of them cost
+    one look each."""
 
     kind = "rules"
     model = None
@@ -77,8 +78,8 @@ class FieldRulesProgram:
     """Fills each field of a JSON object with the first group of the first pattern that matches the input.
 
     A field's schema decides how the text is read: integers and numbers are converted, booleans are true when a pattern
-    matches, arrays of objects take one item a match with the pattern's named groups; what no pattern finds is null, or the
-    empty array.
+    matches, arrays of objects take one item a match with the pattern's named groups; what no pattern finds is null, or
+    the empty array.
     """
 
     kind = "field-rules"
@@ -156,9 +157,9 @@ def _field(text: str, patterns: list[Pattern], schema: Mapping[str, Any]) -> Any
 class Rules:
     """The task's own ``rules``; for a label set without rules, keywords learned from train.
 
-    ``keywords`` a label at most, each in at least ``support`` training examples of it: those whose log-odds in the label
-    against the rest are surest not to be chance, that is the largest in standard errors (z; Monroe, Colaresi and Quinn 2008,
-    "Fightin' Words", with their informative Dirichlet prior). A keyword weighs its log-odds.
+    ``keywords`` a label at most, each in at least ``support`` training examples of it: those whose log-odds in the
+    label against the rest are surest not to be chance, that is the largest in standard errors (z; Monroe, Colaresi and
+    Quinn 2008, "Fightin' Words", with their informative Dirichlet prior). A keyword weighs its log-odds.
     """
 
     traits: ClassVar[Traits] = Traits(uses_model=False)

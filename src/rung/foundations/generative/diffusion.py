@@ -1,11 +1,13 @@
-"""Denoising diffusion (Ho et al. 2020): noise is added in small steps until nothing is left, and a network learns to go back.
+"""Denoising diffusion (Ho et al. 2020): noise is added in small steps until nothing is left, and a network learns to go
+back.
 
-Forward, x_t = sqrt(a_t) x_(t-1) + sqrt(1 - a_t) e adds a little normal noise e at each of T steps. The sum of normals is normal, hence
-x_t = sqrt(A_t) x_0 + sqrt(1 - A_t) e in one step, with A_t the product of the a's: that closed form makes training cheap. The network
-sees x_t and t and says what x_0 was, which says what e was, too; its squared error is weighed by A_t / (1 - A_t), at most 5, so that
-every t counts about as it would for e (Hang et al. 2023). A plain network finds x_0 more easily: pictures are few of all that can be,
-noise is not. In reverse, from noise, each step goes a little towards what the network says and adds a little fresh noise; with fewer
-steps and none added it is DDIM (Song et al. 2021). The schedule is Nichol and Dhariwal's cosine (2021). Rows may be pictures or
+Forward, x_t = sqrt(a_t) x_(t-1) + sqrt(1 - a_t) e adds a little normal noise e at each of T steps. The sum of normals
+is normal, hence x_t = sqrt(A_t) x_0 + sqrt(1 - A_t) e in one step, with A_t the product of the a's: that closed form
+makes training cheap. The network sees x_t and t and says what x_0 was, which says what e was, too; its squared error is
+weighed by A_t / (1 - A_t), at most 5, so that every t counts about as it would for e (Hang et al. 2023). A plain
+network finds x_0 more easily: pictures are few of all that can be, noise is not. In reverse, from noise, each step goes
+a little towards what the network says and adds a little fresh noise; with fewer steps and none added it is DDIM (Song
+et al. 2021). The schedule is Nichol and Dhariwal's cosine (2021). Rows may be pictures or
 series: nothing here knows of pixels.
 """
 
@@ -57,8 +59,8 @@ class NoiseSchedule:
 
 @dataclass(frozen=True)
 class DiffusionPlan:
-    """``steps`` of training on batches; ``noise`` is T; ``average``: how much of the running mean of the weights, with which it
-    samples, stays at a step."""
+    """``steps`` of training on batches; ``noise`` is T; ``average``: how much of the running mean of the weights, with
+    which it samples, stays at a step."""
 
     steps: int = 4000
     batch: int = 128
@@ -80,7 +82,8 @@ class Diffusion:
     curve: list[float]
 
     def sample(self, labels: Array, seed: int = 0, steps: int = 0) -> Array:
-        """A row for each label (n, width). ``steps``: 0 for all T with fresh noise in each (DDPM), or fewer without any (DDIM).
+        """A row for each label (n, width). ``steps``: 0 for all T with fresh noise in each (DDPM), or fewer without any
+        (DDIM).
 
         Raises InputError for labels that it was not trained on.
         """
@@ -111,7 +114,8 @@ def train(
 ) -> Diffusion:
     """A diffusion model of rows (n, width) from -1 to 1, with ``labels`` 0, 1, ... of each or none.
 
-    Raises InputError for rows of another shape or range, FitError (code "diverged") when the loss is no longer a number.
+    Raises InputError for rows of another shape or range, FitError (code "diverged") when the loss is no longer a
+    number.
     """
     plan = plan or DiffusionPlan()
     if rows.ndim != 2 or len(rows) < 2 or not np.isfinite(rows).all() or np.abs(rows).max() > 1.0001:

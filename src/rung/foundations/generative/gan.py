@@ -1,9 +1,11 @@
-"""A generative adversarial network (Goodfellow et al. 2014): one network makes pictures of noise, another says which are real.
+"""A generative adversarial network (Goodfellow et al. 2014): one network makes pictures of noise, another says which
+are real.
 
-Both are told the class (Mirza and Osindero 2014). The critic learns to tell real pictures from made ones, the generator to make what
-it takes for real: its gradient comes through the critic. That game may go wrong: losses that are no number, a generator that makes one
-picture only (collapse), or one that becomes ever worse. So every so often the Fréchet distance of the pixels and the spread of what is
-made are compared with the data's: training stops where they say so, and the weights with the least distance are the ones kept.
+Both are told the class (Mirza and Osindero 2014). The critic learns to tell real pictures from made ones, the generator
+to make what it takes for real: its gradient comes through the critic. That game may go wrong: losses that are no
+number, a generator that makes one picture only (collapse), or one that becomes ever worse. So every so often the
+Fréchet distance of the pixels and the spread of what is made are compared with the data's: training stops where they
+say so, and the weights with the least distance are the ones kept.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class GanPlan:
 
 @dataclass(frozen=True, slots=True)
 class GanLook:
-    """At ``step``: the critic's share of right verdicts, Fréchet ``distance`` of the pixels, variance in units of the data's."""
+    """At ``step``: the critic's share of right verdicts, Fréchet ``distance`` of the pixels, variance in units of the
+    data's."""
 
     step: int
     critic: float
@@ -50,7 +53,8 @@ class GanLook:
 
 @dataclass
 class Gan:
-    """A trained generator for ``classes`` kinds of pictures of ``shape``. ``stopped`` says why training ended early, or is empty."""
+    """A trained generator for ``classes`` kinds of pictures of ``shape``. ``stopped`` says why training ended early, or
+    is empty."""
 
     generator: NeuralNetwork
     shape: tuple[int, ...]
@@ -69,8 +73,8 @@ class Gan:
 def train(
     pictures: Array, labels: Array, plan: GanPlan | None = None, watch: Callable[[GanLook], None] = lambda look: None
 ) -> Gan:
-    """A GAN of pictures (n, ...) from 0 to 1 and their labels 0, 1, ... Raises InputError for fewer than two pictures, and for
-    numbers outside 0 to 1."""
+    """A GAN of pictures (n, ...) from 0 to 1 and their labels 0, 1, ... Raises InputError for fewer than two pictures,
+    and for numbers outside 0 to 1."""
     plan = plan or GanPlan()
     if len(pictures) < 2 or len(pictures) != len(labels):
         raise InputError(

@@ -1,8 +1,9 @@
 """How good are made pictures? Asked of what had no part in making them.
 
-A classifier trained on real pictures is shown a picture that was asked to be of a class: does it see that class? The Fréchet distance
-(Heusel et al. 2017) compares mean and covariance of all of them with real ones: it also sees what is missing. The distance to the
-nearest training picture, beside that of real pictures that were held out, shows what was copied.
+A classifier trained on real pictures is shown a picture that was asked to be of a class: does it see that class? The
+Fréchet distance (Heusel et al. 2017) compares mean and covariance of all of them with real ones: it also sees what is
+missing. The distance to the nearest training picture, beside that of real pictures that were held out, shows what was
+copied.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class PictureJudge:
 
 
 def frechet(one: Array, other: Array) -> float:
-    """|mean - mean|^2 + tr(A + B - 2 (A B)^1/2) of two sets of rows (n, width), taken as normal with covariances A and B: 0 when
-    both agree. The trace of the root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2."""
+    """|mean - mean|^2 + tr(A + B - 2 (A B)^1/2) of two sets of rows (n, width), taken as normal with covariances A and
+    B: 0 when both agree. The trace of the root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2."""
     one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
     a, b = np.atleast_2d(np.cov(one.T)), np.atleast_2d(np.cov(other.T))
     values, vectors = np.linalg.eigh(a)
@@ -67,8 +68,8 @@ def nearest(pictures: Array, real: Array) -> tuple[NDArray[np.float64], NDArray[
 
 @dataclass(frozen=True, slots=True)
 class Novelty:
-    """Median distance of made and of held-out pictures to the nearest training picture; ``copies``: the share of the made ones that
-    are nearer than 99% of the held-out ones are (0.01 is what real pictures give)."""
+    """Median distance of made and of held-out pictures to the nearest training picture; ``copies``: the share of the
+    made ones that are nearer than 99% of the held-out ones are (0.01 is what real pictures give)."""
 
     made: float
     held: float

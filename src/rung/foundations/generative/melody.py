@@ -1,7 +1,8 @@
 """Melodies from a network that predicts the next note: the notes are its words, a tune is its sentence.
 
-A symbol is a pitch (or a rest) with its length; an LSTM reads a tune symbol by symbol and says how likely each is next, and what it
-makes is drawn from that, one after another (Eck and Schmidhuber 2002). The 37 tunes that come along are simplified and in one key.
+A symbol is a pitch (or a rest) with its length; an LSTM reads a tune symbol by symbol and says how likely each is next,
+and what it makes is drawn from that, one after another (Eck and Schmidhuber 2002). The 37 tunes that come along are
+simplified and in one key.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def tunes() -> tuple[Melody, ...]:
 
 
 def parse(text: str) -> tuple[Melody, ...]:
-    """Tunes from lines ``NAME: NOTES``, notes in the part of ABC notation that tunes.txt explains; lines with # are left out.
+    """Tunes from lines ``NAME: NOTES``, notes in the part of ABC notation that tunes.txt explains; lines with # are
+    left out.
 
     Raises InputError naming the line where it is something else.
     """
@@ -119,8 +121,8 @@ class MelodyModel:
         return seen, wanted
 
     def bits(self, tune: Melody) -> float:
-        """Mean bits a symbol, the end included, of a tune; notes that it does not know are left out. Raises InputError for a tune
-        longer than the longest that it learnt, or of unknown notes only."""
+        """Mean bits a symbol, the end included, of a tune; notes that it does not know are left out. Raises InputError
+        for a tune longer than the longest that it learnt, or of unknown notes only."""
         known = Melody(tune.name, tuple(note for note in tune.notes if note in set(self.symbols)))
         if not known.notes or len(known.notes) >= self.network.shape[0]:
             raise InputError(
@@ -131,7 +133,8 @@ class MelodyModel:
         return cross_entropy(self.network.forward(seen[None]), wanted[None])[0] / float(np.log(2))
 
     def sample(self, seed: int = 0, temperature: float = 0.8, most: int = 48) -> tuple[Note, ...]:
-        """A new tune of at most ``most`` notes; a low ``temperature`` keeps to what is likely. It does not end within 8 notes."""
+        """A new tune of at most ``most`` notes; a low ``temperature`` keeps to what is likely. It does not end within 8
+        notes."""
         rng, out = np.random.default_rng(seed), [0]
         seen = np.zeros((1, self.network.shape[0]), np.int64)
         for at in range(min(most, self.network.shape[0] - 1)):

@@ -1,4 +1,5 @@
-"""Melodies as standard MIDI files (format 0: one track of events, each after so many ticks): what every player opens."""
+"""Melodies as standard MIDI files (format 0: one track of events, each after so many ticks): what every player
+opens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""A picture as a text: its pixels row by row are the symbols, and a transformer says how likely each grey is after those before.
+"""A picture as a text: its pixels row by row are the symbols, and a transformer says how likely each grey is after
+those before.
 
-Such a model knows the exact probability of every picture (Van den Oord et al. 2016; Chen et al. 2020), and makes one pixel after
-another: as many steps as there are pixels, whatever the quality. A diffusion model makes all pixels at once, in as many steps as one
-cares to wait for. The transformer is the language models' own (``language.transformer``); the class is the first symbol.
+Such a model knows the exact probability of every picture (Van den Oord et al. 2016; Chen et al. 2020), and makes one
+pixel after
+another: as many steps as there are pixels, whatever the quality. A diffusion model makes all pixels at once, in as many
+steps as one cares to wait for. The transformer is the language models' own (``language.transformer``); the class is the
+first symbol.
 """
 
 from __future__ import annotations
@@ -65,8 +68,8 @@ class PixelTransformer:
         return int(np.prod(self.shape))
 
     def sample(self, labels: Array, seed: int = 0) -> NDArray[np.float32]:
-        """A picture for each label, of shape (n, *shape), each pixel drawn from what the model says. Raises InputError for labels
-        that it was not trained on."""
+        """A picture for each label, of shape (n, *shape), each pixel drawn from what the model says. Raises InputError
+        for labels that it was not trained on."""
         if labels.min() < 0 or labels.max() >= self.classes:
             raise InputError(f"got labels {labels.min()} to {labels.max()}", remedy=f"ask for 0 to {self.classes - 1}")
         torch = tensors()

@@ -13,7 +13,8 @@ from rung.core.errors import InputError
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of grey pixels (height, width) or coloured ones (height, width, 3), 8 bits each. Raises InputError for another shape."""
+    """A PNG of grey pixels (height, width) or coloured ones (height, width, 3), 8 bits each. Raises InputError for
+    another shape."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
         raise InputError(
             f"got pixels of shape {' x '.join(map(str, pixels.shape))} and type {pixels.dtype}",
@@ -31,7 +32,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def sheet(pictures: NDArray[Any], columns: int = 10, zoom: int = 6) -> NDArray[np.uint8]:
-    """Grey pictures (n, height, width, 1) from 0 to 1 side by side, each pixel as ``zoom`` x ``zoom``, a dark line between them."""
+    """Grey pictures (n, height, width, 1) from 0 to 1 side by side, each pixel as ``zoom`` x ``zoom``, a dark line
+    between them."""
     n, height, width = pictures.shape[:3]
     rows = -(-n // columns)
     out = np.zeros((rows, height + 1, columns, width + 1), np.uint8)
@@ -43,7 +45,8 @@ def sheet(pictures: NDArray[Any], columns: int = 10, zoom: int = 6) -> NDArray[n
 
 
 def curves(rows: NDArray[Any], columns: int = 6, size: tuple[int, int] = (60, 120)) -> NDArray[np.uint8]:
-    """Series (n, steps) drawn as lines, each in a box of ``size`` (height, width) that its least and largest value fill."""
+    """Series (n, steps) drawn as lines, each in a box of ``size`` (height, width) that its least and largest value
+    fill."""
     height, width = size
     pictures = np.zeros((len(rows), height, width, 1))
     for at, row in enumerate(rows):

@@ -1,13 +1,15 @@
 """A Markov model: the next byte depends on the last few, as often as it was counted.
 
-A text of ``n`` bytes gives for each order 0 to k a table of contexts, of what followed them, and how often. A context that was seen
-seldom says little, and one that was never seen says nothing, so each order leans on the one below it (Witten & Bell 1991):
+A text of ``n`` bytes gives for each order 0 to k a table of contexts, of what followed them, and how often. A context
+that was seen seldom says little, and one that was never seen says nothing, so each order leans on the one below it
+(Witten & Bell 1991):
 
     P(c | h) = (count(h c) + kinds(h) * P(c | h')) / (count(h) + kinds(h))
 
-where h' is h without its oldest byte and kinds(h) is how many different bytes followed h: a context that was followed by many
-different ones expects another new one. Below order 0 every byte is equally probable, so no probability is 0, and for each context
-the 256 of them sum to 1. Contexts are numbers (base 256) in sorted arrays: counting is one sort an order, looking up is bisection.
+where h' is h without its oldest byte and kinds(h) is how many different bytes followed h: a context that was followed
+by many different ones expects another new one. Below order 0 every byte is equally probable, so no probability is 0,
+and for each context the 256 of them sum to 1. Contexts are numbers (base 256) in sorted arrays: counting is one sort an
+order, looking up is bisection.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ DEEPEST = 6
 
 @dataclass(frozen=True)
 class ContextCounts:
-    """Contexts of one length: sorted numbers, how often each was seen and by how many kinds it was followed; and the same for
-    contexts with what followed (context * 256 + byte)."""
+    """Contexts of one length: sorted numbers, how often each was seen and by how many kinds it was followed; and the
+    same for contexts with what followed (context * 256 + byte)."""
 
     contexts: NDArray[np.int64]
     seen: NDArray[np.int64]
@@ -69,7 +71,8 @@ class MarkovModel:
         return sum(len(order.pairs) for order in self.orders)
 
     def probabilities(self, context: NDArray[np.uint8], symbols: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """P(symbol | the bytes before it), of ``symbols`` of shape (n,) after ``context`` of shape (n, at least the order)."""
+        """P(symbol | the bytes before it), of ``symbols`` of shape (n,) after ``context`` of shape (n, at least the
+        order)."""
         p = np.full(len(symbols), 1 / SYMBOLS)
         for length, order in enumerate(self.orders):
             key = np.zeros(len(symbols), np.int64)
@@ -88,7 +91,8 @@ class MarkovModel:
         return -np.log2(self.probabilities(windows[:, :order], windows[:, order]))
 
     def next(self, context: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The distribution over 256 bytes after ``context`` of shape (n,); with fewer bytes than the order, a lower order's."""
+        """The distribution over 256 bytes after ``context`` of shape (n,); with fewer bytes than the order, a lower
+        order's."""
         order = min(len(self.orders) - 1, len(context))
         lower = MarkovModel(self.orders[: order + 1])
         last = np.broadcast_to(context[len(context) - order :], (SYMBOLS, order))

@@ -1,9 +1,10 @@
 """Where a symbol stands: attention sees a set, so order must be told to it. Four ways, one of them not at all.
 
-**Sinusoidal** (Vaswani 2017): waves of falling frequency are added to each symbol's vector. **Learned**: a vector for each place
-is added, and trained; beyond the last place there is none. **Rotary** (Su 2021): nothing is added, but queries and keys are turned
-by an angle that grows with their place, so that their product depends on the distance alone. **None**: a layer without a mask
-then cannot tell ``ab`` from ``ba``; with a causal mask a stack of layers can find out a little, from how many it sees.
+**Sinusoidal** (Vaswani 2017): waves of falling frequency are added to each symbol's vector. **Learned**: a vector for
+each place is added, and trained; beyond the last place there is none. **Rotary** (Su 2021): nothing is added, but
+queries and keys are turned by an angle that grows with their place, so that their product depends on the distance
+alone. **None**: a layer without a mask then cannot tell ``ab`` from ``ba``; with a causal mask a stack of layers can
+find out a little, from how many it sees.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def sinusoidal(places: Tensor, width: int) -> Tensor:
 
 
 def rotary(x: Tensor, places: Tensor, base: float = 10_000.0) -> Tensor:
-    """``x`` of shape (..., length, width) turned: of each pair of columns (i, i + width / 2) by place * base ** (-2 i / width)."""
+    """``x`` of shape (..., length, width) turned: of each pair of columns (i, i + width / 2) by place * base ** (-2 i /
+    width)."""
     torch = tensors()
     half = x.shape[-1] // 2
     frequency = base ** (-torch.arange(0, half, dtype=torch.float32) / half)

@@ -1,15 +1,18 @@
 """Recurrent networks: a state that is carried from symbol to symbol, and three ways to change it.
 
-**RNN** (Elman 1990): ``h' = tanh(W x + U h)``. All of the state is written anew at each step, so what was seen fades, and so does
-the gradient that could teach the network to keep it.
+**RNN** (Elman 1990): ``h' = tanh(W x + U h)``. All of the state is written anew at each step, so what was seen fades,
+and so does the gradient that could teach the network to keep it.
 
-**LSTM** (Hochreiter & Schmidhuber 1997; forget gate: Gers 2000) keeps a second state ``c`` that is only scaled and added to:
-``c' = f * c + i * g`` and ``h' = o * tanh(c')``. Three gates between 0 and 1, read off x and h, say how much of the old is kept (f),
-how much of the new is written (i) and how much is shown (o). Where f is near 1 both the memory and its gradient last.
+**LSTM** (Hochreiter & Schmidhuber 1997; forget gate: Gers 2000) keeps a second state ``c`` that is only scaled and
+added to: ``c' = f * c + i * g`` and ``h' = o * tanh(c')``. Three gates between 0 and 1, read off x and h, say how much
+of the old is kept (f), how much of the new is written (i) and how much is shown (o). Where f is near 1 both the memory
+and its gradient last.
 
-**GRU** (Cho 2014) does it with one state and two gates: ``h' = (1 - z) * n + z * h`` with ``n = tanh(W x + r * (U h))``.
+**GRU** (Cho 2014) does it with one state and two gates: ``h' = (1 - z) * n + z * h`` with
+``n = tanh(W x + r * (U h))``.
 
-Weights are laid out as torch.nn has them (gates i f g o of an LSTM, r z n of a GRU), so they can be compared number by number.
+Weights are laid out as torch.nn has them (gates i f g o of an LSTM, r z n of a GRU), so they can be compared number by
+number.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ Look = Callable[[str, Tensor], None]
 def unroll(kind: str, x: Tensor, weights: Weights, look: Look | None = None) -> Tensor:
     """States of shape (steps, batch, width) of inputs of shape (steps, batch, inputs), from a state of 0.
 
-    ``weights``: weight_ih (gates * width, inputs), weight_hh (gates * width, width), bias_ih, bias_hh. ``look`` is shown every
-    gate of every step by name, each of shape (batch, width).
+    ``weights``: weight_ih (gates * width, inputs), weight_hh (gates * width, width), bias_ih, bias_hh. ``look`` is
+    shown every gate of every step by name, each of shape (batch, width).
     """
     torch = tensors()
     width = weights["weight_hh"].shape[1]

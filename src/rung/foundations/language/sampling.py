@@ -1,10 +1,11 @@
 """From logits to text: what a decoder does with the distribution over the next symbol.
 
-**Greedy** takes the most probable symbol each time. **Beam search** keeps the few beginnings that are most probable as a whole, so
-a first symbol that pays later is not lost; it finds at least as probable a text as greedy almost always, not always, because the
-greedy beginning may fall out of the beam. **Temperature** divides the logits: below 1 sharper, above 1 flatter. **Top-k** draws
-from the k most probable symbols only; **top-p** (nucleus, Holtzman 2020) from the fewest whose probabilities reach p: many where
-the model is unsure, few where it is not. Written plainly here, so that faster ones can be held against it.
+**Greedy** takes the most probable symbol each time. **Beam search** keeps the few beginnings that are most probable as
+a whole, so a first symbol that pays later is not lost; it finds at least as probable a text as greedy almost always,
+not always, because the greedy beginning may fall out of the beam. **Temperature** divides the logits: below 1 sharper,
+above 1 flatter. **Top-k** draws from the k most probable symbols only; **top-p** (nucleus, Holtzman 2020) from the
+fewest whose probabilities reach p: many where the model is unsure, few where it is not. Written plainly here, so that
+faster ones can be held against it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Continuation(Protocol):
 
 
 def greedy(model: Continuation, prompts: Ids, count: int) -> tuple[Ids, Numbers]:
-    """The ``count`` symbols after each prompt, shape (batch, count), and their summed log-probability, shape (batch,)."""
+    """The ``count`` symbols after each prompt, shape (batch, count), and their summed log-probability, shape
+    (batch,)."""
     rows = np.arange(len(prompts))
     after, total, out = model.begin(prompts), np.zeros(len(prompts)), []
     for at in range(count):
@@ -45,7 +47,8 @@ def greedy(model: Continuation, prompts: Ids, count: int) -> tuple[Ids, Numbers]
 
 
 def beam(model: Continuation, prompts: Ids, count: int, width: int) -> tuple[Ids, Numbers]:
-    """As ``greedy``, of the most probable of ``width`` beginnings that were kept at each step. Texts are of one length."""
+    """As ``greedy``, of the most probable of ``width`` beginnings that were kept at each step. Texts are of one
+    length."""
     n, after = len(prompts), model.begin(prompts)
     total, out = np.zeros((n, 1)), np.zeros((n, 1, 0), np.int64)
     for at in range(count):
@@ -63,8 +66,8 @@ def beam(model: Continuation, prompts: Ids, count: int, width: int) -> tuple[Ids
 
 
 def distribution(logits: Numbers, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Numbers:
-    """What is drawn from, shape (symbols,): top-k, then temperature, then top-p; 0 and 1 cut nothing. The order of equal logits
-    is that of the symbols."""
+    """What is drawn from, shape (symbols,): top-k, then temperature, then top-p; 0 and 1 cut nothing. The order of
+    equal logits is that of the symbols."""
     order = np.argsort(-logits, kind="stable")
     if top_k:
         order = order[:top_k]

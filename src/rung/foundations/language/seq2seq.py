@@ -1,9 +1,9 @@
 """Encoder and decoder: one text is read whole, another is written while looking at it (Vaswani 2017).
 
-The encoder's layers attend both ways, so each place of the source knows the whole of it. The decoder's attend to what was written so far,
-and then, by cross-attention, to the encoder's places: queries come from what is being written, keys and values from what was read. The
-width is the same all through; places are told by sinusoids. Training shows the decoder the true text shifted by one ("teacher forcing"),
-writing feeds it its own.
+The encoder's layers attend both ways, so each place of the source knows the whole of it. The decoder's attend to what
+was written so far, and then, by cross-attention, to the encoder's places: queries come from what is being written, keys
+and values from what was read. The width is the same all through; places are told by sinusoids. Training shows the
+decoder the true text shifted by one ("teacher forcing"), writing feeds it its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How the models of this room are trained: windows of a text in batches, AdamW, a short warm-up and a cosine down to nothing."""
+"""How the models of this room are trained: windows of a text in batches, AdamW, a short warm-up and a cosine down to
+nothing."""
 
 from __future__ import annotations
 
@@ -43,15 +44,16 @@ def fit(
     plan: TrainingPlan,
     tell: Callable[[int, float], None] = lambda step, loss: None,
 ) -> list[float]:
-    """Train ``weights`` in place to lessen ``loss`` of each batch; the losses. Raises FitError when the loss is no number."""
+    """Train ``weights`` in place to lessen ``loss`` of each batch; the losses. Raises FitError when the loss is no
+    number."""
     with one_thread():
         return _fit(weights, loss, batches, plan, tell)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread computes: the products are small, and threads that share busy cores wait for each other (measured: ten times
-    the CPU on two cores with other work)."""
+    """One thread computes: the products are small, and threads that share busy cores wait for each other (measured: ten
+    times the CPU on two cores with other work)."""
     torch = tensors()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -99,8 +101,8 @@ def cross_entropy(logits: Tensor, wanted: Tensor, counted: Tensor | None = None)
 
 
 def normal(shapes: dict[str, Sequence[int]], seed: int, scale: float | None = None) -> Weights:
-    """Fresh weights: normal with standard deviation ``scale``, or 1 / sqrt(inputs); names that end in ``bias`` are 0, in
-    ``norm.weight`` 1."""
+    """Fresh weights: normal with standard deviation ``scale``, or 1 / sqrt(inputs); names that end in ``bias`` are 0,
+    in ``norm.weight`` 1."""
     torch = tensors()
     source = torch.Generator().manual_seed(seed)
     made: Weights = {}

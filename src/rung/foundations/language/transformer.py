@@ -1,14 +1,15 @@
 """The decoder of a transformer: layers that attend to what came before and then think about each place by itself.
 
-A layer adds two things to the stream of vectors that runs through it. First what attention brings from earlier places: several
-heads, each with its own queries; some heads may share keys and values (grouped queries, Ainslie 2023). Then what a feed-forward
-network makes of each place alone: it is most of the weights, widens the vector, lets a gate decide which of the wide features
-count (SwiGLU, Shazeer 2020), and narrows it again. Before each the vector is scaled to length (RMSNorm, Zhang & Sennrich 2019), so
-that the stream itself is never squeezed. The last vectors are compared with every symbol's embedding: these are the logits.
+A layer adds two things to the stream of vectors that runs through it. First what attention brings from earlier places:
+several heads, each with its own queries; some heads may share keys and values (grouped queries, Ainslie 2023). Then
+what a feed-forward network makes of each place alone: it is most of the weights, widens the vector, lets a gate decide
+which of the wide features count (SwiGLU, Shazeer 2020), and narrows it again. Before each the vector is scaled to
+length (RMSNorm, Zhang & Sennrich 2019), so that the stream itself is never squeezed. The last vectors are compared with
+every symbol's embedding: these are the logits.
 
-The names of weights are Hugging Face's for the Llama family, so this file computes a small network trained on one text and
-SmolLM2 alike, number for number. ``look`` is shown every intermediate by name. With a ``cache`` of keys and values a text that
-grows is computed once.
+The names of weights are Hugging Face's for the Llama family, so this file computes a small network trained on one text
+and SmolLM2 alike, number for number. ``look`` is shown every intermediate by name. With a ``cache`` of keys and values
+a text that grows is computed once.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Look = Callable[[str, Tensor], None]
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
-    """``heads`` of queries share ``groups`` of keys and values; ``hidden`` is the width inside the feed-forward network;
-    ``places`` how many learned positions there are."""
+    """``heads`` of queries share ``groups`` of keys and values; ``hidden`` is the width inside the feed-forward
+    network; ``places`` how many learned positions there are."""
 
     symbols: int
     width: int
@@ -65,7 +66,8 @@ class DecoderModel:
 
     @classmethod
     def fresh(cls, shape: DecoderShape, seed: int) -> DecoderModel:
-        """Random weights; what a layer adds is smaller the more layers there are, so that the stream begins near the embedding."""
+        """Random weights; what a layer adds is smaller the more layers there are, so that the stream begins near the
+        embedding."""
         head = shape.width // shape.heads
         inner = (shape.layers * 2) ** -0.5
         shapes: dict[str, Sequence[int]] = {"model.embed_tokens.weight": (shape.symbols, shape.width)}
@@ -94,8 +96,8 @@ class DecoderModel:
     def logits(
         self, ids: Tensor, look: Look | None = None, cache: KeyValueCache | None = None, *, last: bool = False
     ) -> Tensor:
-        """Of shape (batch, length, symbols): what comes after each of ``ids`` of shape (batch, length), which go on from what
-        the ``cache`` holds; ``last``: after the last of them only, shape (batch, 1, symbols)."""
+        """Of shape (batch, length, symbols): what comes after each of ``ids`` of shape (batch, length), which go on
+        from what the ``cache`` holds; ``last``: after the last of them only, shape (batch, 1, symbols)."""
         torch = tensors()
         see = look or (lambda name, value: None)
         w, shape = self.weights, self.shape

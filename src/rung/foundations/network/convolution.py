@@ -1,8 +1,9 @@
 """Layers for pictures: a convolution looks at every place with the same small window (LeCun et al. 1989).
 
-Pictures are arrays of shape (height, width, channels). A convolution with k x k windows is one matrix product once every window is
-written out as a row ("im2col"); its slope by the picture adds the rows back at their places. Pooling keeps the largest of 2 x 2, so
-that deeper layers see more of the picture; doubling it again lets a network answer for every pixel.
+Pictures are arrays of shape (height, width, channels). A convolution with k x k windows is one matrix product once
+every window is written out as a row ("im2col"); its slope by the picture adds the rows back at their places. Pooling
+keeps the largest of 2 x 2, so that deeper layers see more of the picture; doubling it again lets a network answer for
+every pixel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from rung.foundations.network.training import FitPlan, cross_entropy, fit
 
 
 class Convolution(Layer):
-    """``filters`` windows of ``size`` x ``size`` (odd), zeros around the picture, so that it keeps its height and width."""
+    """``filters`` windows of ``size`` x ``size`` (odd), zeros around the picture, so that it keeps its height and
+    width."""
 
     def __init__(self, filters: int, size: int = 3) -> None:
         super().__init__()
@@ -115,8 +117,8 @@ def picture(shape: Shape) -> tuple[int, int, int]:
 
 
 def classifier(shape: Shape, classes: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
-    """Convolution, pooling, convolution, pooling, two dense layers: LeNet's order (LeCun et al. 1998), for pictures of ``shape``
-    whose sides can be halved twice."""
+    """Convolution, pooling, convolution, pooling, two dense layers: LeNet's order (LeCun et al. 1998), for pictures of
+    ``shape`` whose sides can be halved twice."""
     layers = [Convolution(width), Relu(), MaxPool(), Convolution(2 * width), Relu(), MaxPool(), Flatten()]
     return NeuralNetwork([*layers, Dense(4 * width), Relu(), Dense(classes)], shape, seed)
 
@@ -146,10 +148,11 @@ def shifted(pictures: Array, rng: np.random.Generator) -> Array:
 
 
 def digits(seed: int = 0, test: int = 500) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """scikit-learn's 1,797 written digits: (pictures, labels) to train on, and ``test`` of them held out, the same for one ``seed``.
+    """scikit-learn's 1,797 written digits: (pictures, labels) to train on, and ``test`` of them held out, the same for
+    one ``seed``.
 
-    Pictures are float32 of shape (n, 8, 8, 1) from 0 to 1, in steps of 1/16. Their order in the set is by writer, so they are drawn
-    at random: some writers are on both sides.
+    Pictures are float32 of shape (n, 8, 8, 1) from 0 to 1, in steps of 1/16. Their order in the set is by writer, so
+    they are drawn at random: some writers are on both sides.
     """
     from sklearn.datasets import load_digits
 

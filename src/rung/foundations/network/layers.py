@@ -1,8 +1,9 @@
 """The parts of a neural network: a neuron weighs its inputs, adds a bias and bends the sum (Rosenblatt 1958).
 
-A layer is many neurons at once: ``forward`` computes what they say for a batch, ``backward`` takes the slope of the loss by the
-outputs, leaves the slopes by the layer's own weights in ``gradients`` and gives back the slope by the inputs: the chain rule, one
-layer at a time (Rumelhart, Hinton and Williams 1986). Each layer says in ``build`` what shape it makes of a shape.
+A layer is many neurons at once: ``forward`` computes what they say for a batch, ``backward`` takes the slope of the
+loss by the outputs, leaves the slopes by the layer's own weights in ``gradients`` and gives back the slope by the
+inputs: the chain rule, one layer at a time (Rumelhart, Hinton and Williams 1986). Each layer says in ``build`` what
+shape it makes of a shape.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Layer(ABC):
         self.gradients: dict[str, Array] = {}
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
-        """Draw the weights for inputs of ``shape``; the shape of the outputs. Raises InputError for a shape that it cannot take."""
+        """Draw the weights for inputs of ``shape``; the shape of the outputs. Raises InputError for a shape that it
+        cannot take."""
         return shape
 
     @abstractmethod
@@ -36,14 +38,15 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, slope: Array, inputs: bool = True) -> Array:
-        """Slope by the inputs from the ``slope`` by the outputs; fills ``gradients``. Without ``inputs`` the result is not used
-        (there is nothing beneath), and layers for which it costs much give back an empty array."""
+        """Slope by the inputs from the ``slope`` by the outputs; fills ``gradients``. Without ``inputs`` the result is
+        not used (there is nothing beneath), and layers for which it costs much give back an empty array."""
 
 
 class Dense(Layer):
     """``units`` neurons, each over all inputs of the last axis: x W + b. A batch may be a sparse scipy matrix.
 
-    Weights are drawn with variance 2 / inputs (He et al. 2015), which keeps the size of signals behind a ReLU, times ``gain``.
+    Weights are drawn with variance 2 / inputs (He et al. 2015), which keeps the size of signals behind a ReLU, times
+    ``gain``.
     """
 
     def __init__(self, units: int, gain: float = 1.0) -> None:

@@ -14,8 +14,8 @@ from rung.foundations.network.layers import Array, Layer, Shape
 class NeuralNetwork:
     """A stack of layers for inputs of ``shape`` (without the batch).
 
-    ``vector`` holds every weight and ``slopes`` every gradient; the layers' own arrays are views into them, so that an optimizer
-    works on two vectors whatever the layers are.
+    ``vector`` holds every weight and ``slopes`` every gradient; the layers' own arrays are views into them, so that an
+    optimizer works on two vectors whatever the layers are.
     """
 
     def __init__(self, layers: Sequence[Layer], shape: Shape, seed: int = 0, dtype: Any = np.float32) -> None:
@@ -55,8 +55,8 @@ class NeuralNetwork:
         return np.asarray(x)
 
     def backward(self, slope: Array, inputs: bool = False) -> Array:
-        """Fill ``slopes`` from the slope of the loss by the outputs of the last ``forward``; with ``inputs`` also the slope by
-        those, else an empty array."""
+        """Fill ``slopes`` from the slope of the loss by the outputs of the last ``forward``; with ``inputs`` also the
+        slope by those, else an empty array."""
         for at in reversed(range(len(self.layers))):
             slope = self.layers[at].backward(slope, inputs or at > 0)
         return slope

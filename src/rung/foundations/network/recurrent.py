@@ -1,8 +1,9 @@
-"""Layers with a memory: each step sees its input and what the step before left (Elman 1990; Hochreiter and Schmidhuber 1997).
+"""Layers with a memory: each step sees its input and what the step before left (Elman 1990; Hochreiter and Schmidhuber
+1997).
 
-Inputs are of shape (steps, channels), outputs of shape (steps, units). ``backward`` runs through time from the last step to the first
-(Werbos 1990). The products with the inputs, and all slopes by weights, are made for all steps at once; only what depends on the step
-before is done step by step.
+Inputs are of shape (steps, channels), outputs of shape (steps, units). ``backward`` runs through time from the last
+step to the first (Werbos 1990). The products with the inputs, and all slopes by weights, are made for all steps at
+once; only what depends on the step before is done step by step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from rung.foundations.network.layers import Array, Layer, Shape, sigmoid
 
 
 class _Recurrent(Layer):
-    """Weights ``x`` (channels, gates units), ``h`` (units, gates units) and ``b``; what a step does is its subclasses' own."""
+    """Weights ``x`` (channels, gates units), ``h`` (units, gates units) and ``b``; what a step does is its subclasses'
+    own."""
 
     gates = 1
 
@@ -73,10 +75,11 @@ class Rnn(_Recurrent):
 
 
 class Lstm(_Recurrent):
-    """c' = f c + i g, h' = o tanh(c'): the gates f, i, o (sigmoids) let the cell c forget, take in and show; g is a tanh.
+    """c' = f c + i g, h' = o tanh(c'): the gates f, i, o (sigmoids) let the cell c forget, take in and show; g is a
+    tanh.
 
-    The sum in c' lets slopes pass many steps unchanged where f is near 1, hence its bias begins at 1 (Gers et al. 2000). Gates stand
-    in torch's order i, f, g, o.
+    The sum in c' lets slopes pass many steps unchanged where f is near 1, hence its bias begins at 1 (Gers et al.
+    2000). Gates stand in torch's order i, f, g, o.
     """
 
     gates = 4

@@ -1,9 +1,10 @@
 """Where is it, and which pixels are it? Detection and segmentation, on drawn scenes whose truth is known.
 
-A scene is a grey picture with noise and one to three shapes: a disc, a square, a ring. The detector answers for each cell of a coarse
-grid at once: is there the middle of a shape, of which kind, where exactly and how large (YOLO's first form, Redmon et al. 2016); what
-overlaps a surer box of its kind is dropped. The segmenter answers for each pixel, from a small picture of features that is made large
-again (Long et al. 2015). Both are judged by intersection over union (IoU): the share of the area of either that is in both.
+A scene is a grey picture with noise and one to three shapes: a disc, a square, a ring. The detector answers for each
+cell of a coarse grid at once: is there the middle of a shape, of which kind, where exactly and how large (YOLO's first
+form, Redmon et al. 2016); what overlaps a surer box of its kind is dropped. The segmenter answers for each pixel, from
+a small picture of features that is made large again (Long et al. 2015). Both are judged by intersection over union
+(IoU): the share of the area of either that is in both.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class Scenes:
-    """``pictures`` (n, size, size, 1) float32; ``boxes``: for each its shapes as rows kind, left, top, right, bottom (pixels);
-    ``masks`` (n, size, size): 0 for the ground, else kind + 1."""
+    """``pictures`` (n, size, size, 1) float32; ``boxes``: for each its shapes as rows kind, left, top, right, bottom
+    (pixels); ``masks`` (n, size, size): 0 for the ground, else kind + 1."""
 
     pictures: NDArray[np.float32]
     boxes: list[Array]
@@ -36,7 +37,8 @@ class Scenes:
 
 
 def scenes(n: int, size: int = 24, seed: int = 0) -> Scenes:
-    """``n`` scenes. Shapes may touch, not cover each other. Raises InputError for a size that is no multiple of 4 or under 16."""
+    """``n`` scenes. Shapes may touch, not cover each other. Raises InputError for a size that is no multiple of 4 or
+    under 16."""
     if size % STRIDE or size < 16:
         raise InputError(f"got pictures of {size} x {size}", remedy="take a multiple of 4, at least 16", code="shape")
     rng = np.random.default_rng(seed)
@@ -73,8 +75,8 @@ def detector(size: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
 
 
 def cells(boxes: Sequence[Array], size: int) -> Array:
-    """What a detector should say: (n, size/4, size/4, 6) of there (0 or 1), middle right and down within the cell (0 to 1), log2 of
-    width and height in cells, kind."""
+    """What a detector should say: (n, size/4, size/4, 6) of there (0 or 1), middle right and down within the cell (0 to
+    1), log2 of width and height in cells, kind."""
     grid = size // STRIDE
     out = np.zeros((len(boxes), grid, grid, 6), np.float32)
     for at, rows in enumerate(boxes):
@@ -87,8 +89,8 @@ def cells(boxes: Sequence[Array], size: int) -> Array:
 
 
 def detection_loss(outputs: Array, wanted: Array) -> tuple[float, Array]:
-    """Cross-entropy of "there" over all cells, squared error of the box and cross-entropy of the kind over those with a shape;
-    each a mean over shapes."""
+    """Cross-entropy of "there" over all cells, squared error of the box and cross-entropy of the kind over those with a
+    shape; each a mean over shapes."""
     there = wanted[..., 0]
     shapes = max(1.0, float(there.sum()))
     slope = np.zeros_like(outputs)
@@ -102,7 +104,8 @@ def detection_loss(outputs: Array, wanted: Array) -> tuple[float, Array]:
 
 
 def detect(outputs: Array, threshold: float = 0.5, overlap: float = 0.4) -> list[Array]:
-    """What a detector's outputs say: for each picture rows of probability, kind, left, top, right, bottom, surest first."""
+    """What a detector's outputs say: for each picture rows of probability, kind, left, top, right, bottom, surest
+    first."""
     found = []
     for cell in outputs:
         probability = sigmoid(cell[..., 0])
@@ -130,8 +133,8 @@ def iou(one: Array, other: Array) -> float:
 
 
 def matched(found: Sequence[Array], truth: Sequence[Array]) -> list[float]:
-    """For each true shape the IoU of the box that was matched to it: surest first, of the same kind, the best that is free; 0 where
-    there is none."""
+    """For each true shape the IoU of the box that was matched to it: surest first, of the same kind, the best that is
+    free; 0 where there is none."""
     values = []
     for boxes, rows in zip(found, truth, strict=True):
         free, best = list(range(len(rows))), [0.0] * len(rows)
@@ -156,7 +159,8 @@ def segmenter(size: int, width: int = 16, seed: int = 0) -> NeuralNetwork:
 
 
 def mask_iou(found: Array, truth: Array) -> list[float]:
-    """IoU of the pixels of each kind that a picture has, in truth or as found; both masks are of shape (n, height, width)."""
+    """IoU of the pixels of each kind that a picture has, in truth or as found; both masks are of shape (n, height,
+    width)."""
     values = []
     for mask, true in zip(found, truth, strict=True):
         for kind in range(1, len(KINDS) + 1):

@@ -1,9 +1,11 @@
-"""What comes next in a series of numbers: an LSTM that reads a window and says all of the next ``horizon`` steps at once.
+"""What comes next in a series of numbers: an LSTM that reads a window and says all of the next ``horizon`` steps at
+once.
 
-It says how far each step will be from the last one seen, so that it has only to learn what the naive forecast (nothing changes) misses;
-with a ``season`` it also sees how far the series went from the same point a season ago. Its rivals are the naive forecast and the
-seasonal one (as a season ago: Hyndman and Athanasopoulos 2021, 5.2). The last fifth of what it is fitted on is kept to choose among the
-three and to say how far off they are; where the network is no better, ``auto`` does not use it.
+It says how far each step will be from the last one seen, so that it has only to learn what the naive forecast (nothing
+changes) misses; with a ``season`` it also sees how far the series went from the same point a season ago. Its rivals are
+the naive forecast and the seasonal one (as a season ago: Hyndman and Athanasopoulos 2021, 5.2). The last fifth of what
+it is fitted on is kept to choose among the three and to say how far off they are; where the network is no better,
+``auto`` does not use it.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ METHODS = ("naive", "seasonal", "lstm")
 
 @dataclass(frozen=True)
 class SeriesForecast:
-    """The next steps; ``low`` and ``high`` hold 80% of the errors seen while choosing. ``errors``: mean absolute error of each method
-    there, in the series' own unit."""
+    """The next steps; ``low`` and ``high`` hold 80% of the errors seen while choosing. ``errors``: mean absolute error
+    of each method there, in the series' own unit."""
 
     values: NDArray[np.float64]
     low: NDArray[np.float64]
@@ -38,7 +40,8 @@ class SeriesForecast:
 
 @dataclass
 class SeriesForecaster:
-    """Forecasts ``horizon`` steps from a history; ``season`` is the number of steps after which things repeat (0: they do not).
+    """Forecasts ``horizon`` steps from a history; ``season`` is the number of steps after which things repeat (0: they
+    do not).
 
     >>> SeriesForecaster(6, season=24).fit(counts).predict(counts[-48:]).values  # doctest: +SKIP
     """
@@ -110,7 +113,8 @@ class SeriesForecaster:
         return self
 
     def predict(self, history: Sequence[float] | Array) -> SeriesForecast:
-        """The steps that follow ``history``, whose last ``needs`` steps are read. Raises InputError for a shorter one."""
+        """The steps that follow ``history``, whose last ``needs`` steps are read. Raises InputError for a shorter
+        one."""
         values = checked(history)
         if len(values) < self.needs:
             raise InputError(
@@ -123,8 +127,8 @@ class SeriesForecaster:
         return SeriesForecast(said, said - high, said - low, self.chosen, dict(self.errors))
 
     def each(self, series: Sequence[float] | Array, starts: Array, method: str) -> NDArray[np.float64]:
-        """Forecasts of one method from each of ``starts`` (the first step that is not known, at least ``needs``), of shape
-        (len(starts), horizon)."""
+        """Forecasts of one method from each of ``starts`` (the first step that is not known, at least ``needs``), of
+        shape (len(starts), horizon)."""
         return self._say(method, checked(series), np.asarray(starts))
 
     def _say(self, method: str, values: Array, starts: Array) -> NDArray[np.float64]:
@@ -140,8 +144,8 @@ class SeriesForecaster:
         return last[:, None] + self._network.predict(inputs).astype(np.float64) * self._scale
 
     def _inputs(self, values: Array, starts: Array) -> NDArray[np.float32]:
-        """The window before each start as distances from its last step; and the window of a season before, ``horizon`` steps later,
-        as distances from what was a season before that last step: how things went on then."""
+        """The window before each start as distances from its last step; and the window of a season before, ``horizon``
+        steps later, as distances from what was a season before that last step: how things went on then."""
         back = starts[:, None] + np.arange(-self.window, 0)
         channels = [values[back] - values[starts - 1][:, None]]
         if self.season:

@@ -1,8 +1,10 @@
-"""Gradients by themselves: every operation writes down how to go back, and the chain rule does the rest (reverse mode, Linnainmaa 1970).
+"""Gradients by themselves: every operation writes down how to go back, and the chain rule does the rest (reverse mode,
+Linnainmaa 1970).
 
-A ``Traced`` value remembers which values it was made of and, for each, the function that turns the slope of the loss by the result into
-the slope by that value. ``backward`` walks from the loss to the beginning, each value after all that were made of it, and adds slopes up
-where a value was used twice. Gradient descent then takes a step against the slope. Whether a slope is right can be seen without any
+A ``Traced`` value remembers which values it was made of and, for each, the function that turns the slope of the loss by
+the result into the slope by that value. ``backward`` walks from the loss to the beginning, each value after all that
+were made of it, and adds slopes up where a value was used twice. Gradient descent then takes a step against the slope.
+Whether a slope is right can be seen without any
 calculus: move one number a little up and a little down and look at the loss (finite differences).
 """
 

@@ -1,7 +1,8 @@
-"""How a network learns: a loss says how wrong it is, its slope in every weight says which way is down, an optimizer takes the step.
+"""How a network learns: a loss says how wrong it is, its slope in every weight says which way is down, an optimizer
+takes the step.
 
-A loss takes what a network gives for a batch and what was wanted, and gives the mean loss and its slope by the outputs. An optimizer
-changes a vector of weights in place, from the vector of slopes. Both equal torch's of the same name.
+A loss takes what a network gives for a batch and what was wanted, and gives the mean loss and its slope by the outputs.
+An optimizer changes a vector of weights in place, from the vector of slopes. Both equal torch's of the same name.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def squared_error(outputs: Array, wanted: Array) -> tuple[float, Array]:
 
 
 def absolute_error(outputs: Array, wanted: Array) -> tuple[float, Array]:
-    """Huber's loss with the bend at 0.1 (smooth |y - wanted|): its least is near the median, so that few outliers count little."""
+    """Huber's loss with the bend at 0.1 (smooth |y - wanted|): its least is near the median, so that few outliers count
+    little."""
     off, bend = outputs - wanted, 0.1
     inside = np.abs(off) < bend
     loss = np.where(inside, off**2 / (2 * bend), np.abs(off) - bend / 2)
@@ -46,7 +48,8 @@ def binary_cross_entropy(outputs: Array, wanted: Array) -> tuple[float, Array]:
 def cross_entropy(outputs: Array, wanted: Array) -> tuple[float, Array]:
     """-log of the softmax probability of the class that was wanted, averaged over examples.
 
-    ``outputs``: logits of shape (..., classes). ``wanted``: whole numbers of shape (...); a negative one does not count.
+    ``outputs``: logits of shape (..., classes). ``wanted``: whole numbers of shape (...); a negative one does not
+    count.
     """
     logits, labels = outputs.reshape(-1, outputs.shape[-1]), wanted.reshape(-1)
     counted = labels >= 0
@@ -101,8 +104,8 @@ class RmsProp:
 
 @dataclass
 class Adam:
-    """Momentum and RmsProp together, corrected for their start at zero (Kingma and Ba 2015); weight decay apart from the slopes
-    (AdamW, Loshchilov and Hutter 2019)."""
+    """Momentum and RmsProp together, corrected for their start at zero (Kingma and Ba 2015); weight decay apart from
+    the slopes (AdamW, Loshchilov and Hutter 2019)."""
 
     rate: float = 1e-3
     first: float = 0.9
@@ -138,7 +141,8 @@ class Adam:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How long, and in which steps: ``epochs`` passes over the data in shuffled batches. The rate falls to 0 along half a cosine.
+    """How long, and in which steps: ``epochs`` passes over the data in shuffled batches. The rate falls to 0 along half
+    a cosine.
 
     ``change``: what is done to a batch of inputs before it is shown (augmentation).
     """
@@ -160,8 +164,8 @@ def fit(
 ) -> list[float]:
     """Train with Adam on ``data`` = (inputs, wanted), both with one row an example; the mean loss of every epoch.
 
-    ``watch`` hears of every epoch, and ends the training by saying True. Raises InputError for data that do not fit, FitError
-    (code "diverged") when the loss is no longer a number; the weights are then those of before that epoch.
+    ``watch`` hears of every epoch, and ends the training by saying True. Raises InputError for data that do not fit,
+    FitError (code "diverged") when the loss is no longer a number; the weights are then those of before that epoch.
     """
     inputs, wanted = data
     plan = plan or FitPlan()
@@ -198,8 +202,8 @@ def fit(
 
 
 def check_gradients(network: NeuralNetwork, data: tuple[Array, Array], loss: Loss, step: float = 1e-6) -> float:
-    """The largest difference between a gradient of ``backward`` and the central difference of the loss, over all weights and the
-    inputs where they are real numbers, relative to the largest gradient. Needs a network in float64."""
+    """The largest difference between a gradient of ``backward`` and the central difference of the loss, over all
+    weights and the inputs where they are real numbers, relative to the largest gradient. Needs a network in float64."""
     inputs, wanted = data
     slope = network.backward(loss(network.forward(inputs), wanted)[1], inputs=True)
     pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [(network.vector, network.slopes.copy())]

@@ -1,9 +1,9 @@
 """Jinja2 for templates that somebody sent: a prompt of a program folder, the chat template inside a file of weights.
 
 Nothing that a prompt does not need can be written (imports, attributes of Python objects, formatted widths), and every
-rendering has a budget of work. Before a template is compiled its tree is rewritten so that whatever can take long or fill
-the memory (loops, comparisons, slices, arithmetic, filters, calls, literals, macros) is paid for by the size of what it
-reads and makes. So the limit holds for time and memory alike, on every system, without a process apart.
+rendering has a budget of work. Before a template is compiled its tree is rewritten so that whatever can take long or
+fill the memory (loops, comparisons, slices, arithmetic, filters, calls, literals, macros) is paid for by the size of
+what it reads and makes. So the limit holds for time and memory alike, on every system, without a process apart.
 """
 
 from __future__ import annotations

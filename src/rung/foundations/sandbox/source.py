@@ -1,4 +1,5 @@
-"""The source of a template: parsed, refused where it holds what it may not, and rewritten so that it pays for its work."""
+"""The source of a template: parsed, refused where it holds what it may not, and rewritten so that it pays for its
+work."""
 
 from __future__ import annotations
 
@@ -92,8 +93,8 @@ def _forbidden(node: nodes.Node, dialect: Dialect) -> str:
         isinstance(node.key, nodes.Const) and isinstance(node.key.value, str | int)
     ):
         return "a key of a mapping that is no text"
-    # What begins with an underscore is what a way out of a sandbox begins with. A name that is only made when the template is
-    # rendered is refused there.
+    # What begins with an underscore is what a way out of a sandbox begins with. A name that is only made when the
+    # template is rendered is refused there.
     name = node.attr if isinstance(node, nodes.Getattr) else None
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
         name = node.arg.value

@@ -18,7 +18,8 @@ Dialect = Literal["prompt", "chat"]
 LONGEST = 1_000_000
 """Characters of a value, of an intermediate result, and of a rendered text."""
 WORK = 1_000_000
-"""Units that one rendering may use: a unit is a node that is evaluated, or eight characters or one item that is moved."""
+"""Units that one rendering may use: a unit is a node that is evaluated, or eight characters or one item that is
+moved."""
 
 _STANDARD = [
     "abs",
@@ -218,7 +219,8 @@ _INTERNAL = (jinja2.runtime.Context, jinja2.Environment, nodes.EvalContext)
 
 
 def metered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter or test that pays for what it reads and makes; what ``map`` and ``select`` give item by item it gets as a list. Sorting and its like read it more than once."""
+    """A filter or test that pays for what it reads and makes; what ``map`` and ``select`` give item by item it gets as
+    a list. Sorting and its like read it more than once."""
     factor = 16 if function.__name__ in ("do_sort", "do_dictsort", "do_unique", "do_max", "do_min", "do_groupby") else 1
 
     @wraps(function)

@@ -6,8 +6,8 @@ from rung.core.system.extras import require
 
 
 def rank(text: str) -> list[tuple[str, float]]:
-    """Every language as its code (ISO 639-1) and its log-likelihood, likeliest first; the case of letters plays no part. Raises
-    MissingExtra without py3langid."""
+    """Every language as its code (ISO 639-1) and its log-likelihood, likeliest first; the case of letters plays no
+    part. Raises MissingExtra without py3langid."""
     ranked: list[tuple[str, float]] = require("py3langid", "text", "telling the language of a text").rank(text.lower())
     return ranked
 

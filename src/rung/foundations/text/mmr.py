@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def mmr(relevance: NDArray[Any], alike: Callable[[int], NDArray[Any]], k: int, weight: float) -> list[int]:
-    """Positions of up to ``k`` candidates, chosen one after another: each has the highest ``weight * relevance - (1 - weight) *
-    likeness``, where likeness is the largest similarity to one that is chosen already. Ties go to the first.
+    """Positions of up to ``k`` candidates, chosen one after another: each has the highest
+    ``weight * relevance - (1 - weight) * likeness``, where likeness is the largest similarity to one that is chosen
+    already. Ties go to the first.
 
     ``relevance`` has shape (n,); ``alike(i)`` gives the similarities (n,) of all candidates to candidate i.
     """

@@ -21,22 +21,23 @@ _ABBREVIATED = re.compile(
 
 
 def each_unit(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """The (start, end) of each word of ``text[start:end]``: a run without spaces of up to WORD characters; a Chinese, Japanese
-    or Korean character is a word of its own."""
+    """The (start, end) of each word of ``text[start:end]``: a run without spaces of up to WORD characters; a Chinese,
+    Japanese or Korean character is a word of its own."""
     return (found.span() for found in _UNIT.finditer(text, start, len(text) if end is None else end))
 
 
 def weigh(text: str) -> int:
-    """How many words a text has, quickly: exact save for ASCII runs longer than WORD, which are counted by their length."""
+    """How many words a text has, quickly: exact save for ASCII runs longer than WORD, which are counted by their
+    length."""
     if text.isascii():
         return max(len(text.split()), len(text) // WORD)
     return len(_UNIT.findall(text))
 
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
-    """The sentences of ``text[start:end]`` in order, without the spaces around them. They end at a full stop, question or
-    exclamation mark before a space, at an empty line and before a list's next item, a table's next row or a heading; not behind
-    an abbreviation or before a small letter."""
+    """The sentences of ``text[start:end]`` in order, without the spaces around them. They end at a full stop, question
+    or exclamation mark before a space, at an empty line and before a list's next item, a table's next row or a heading;
+    not behind an abbreviation or before a small letter."""
     stop = len(text) if end is None else end
     begin = start
     for found in _END.finditer(text, start, stop):
@@ -61,8 +62,9 @@ def lines(text: str) -> Iterator[Span]:
 
 
 def count_sentences(text: str) -> int:
-    """Sentences of an English text that is taken as one run of words: every full stop, exclamation or question mark before a space
-    ends one, also before a small letter, but for those of abbreviations; line breaks end none. What has no word is none."""
+    """Sentences of an English text that is taken as one run of words: every full stop, exclamation or question mark
+    before a space ends one, also before a small letter, but for those of abbreviations; line breaks end none. What has
+    no word is none."""
     count, begin, stop = 0, 0, len(text.rstrip())
     for end in _STOP.finditer(text, 0, stop):
         close = end.end()

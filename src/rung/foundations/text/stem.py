@@ -1,4 +1,5 @@
-"""Porter's stemmer with NLTK's extensions, word for word what ``nltk.stem.PorterStemmer()`` gives: rouge-score uses that one.
+"""Porter's stemmer with NLTK's extensions, word for word what ``nltk.stem.PorterStemmer()`` gives: rouge-score uses
+that one.
 
 Porter, "An algorithm for suffix stripping", Program 14(3), 1980; the extensions are those of NLTK's default mode.
 """

@@ -42,12 +42,14 @@ class Tfidf:
         return cls(parts), _joined(rows)
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
-        """Sparse float32 matrix of shape (len(texts), features), rows of unit length (all-zero where nothing is known)."""
+        """Sparse float32 matrix of shape (len(texts), features), rows of unit length (all-zero where nothing is
+        known)."""
         seen = list(map(visible, texts))
         return _joined([part.transform(seen) for part in self._parts])
 
     def row(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """``transform`` of one text, ten times faster: its features and their weights, both of shape (known features,)."""
+        """``transform`` of one text, ten times faster: its features and their weights, both of shape (known
+        features,)."""
         features: list[NDArray[np.int32]] = []
         weights: list[NDArray[np.float32]] = []
         text = visible(text)
@@ -149,7 +151,8 @@ def _joined(rows: Sequence[Any]) -> csr_matrix:
 
 
 class Onehot:
-    """Rows that hold 1 for each known word that is there (one-hot vectors of the words, put together), of unit length."""
+    """Rows that hold 1 for each known word that is there (one-hot vectors of the words, put together), of unit
+    length."""
 
     def __init__(self, words: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import CountVectorizer

@@ -1,5 +1,6 @@
-"""The words of a text in any script. Where a script writes no spaces between words (Chinese, Japanese, Thai, ...) each character, with
-the marks that belong to it, is taken for a word: that needs no dictionary, and two texts that say the same share most of them."""
+"""The words of a text in any script. Where a script writes no spaces between words (Chinese, Japanese, Thai, ...) each
+character, with the marks that belong to it, is taken for a word: that needs no dictionary, and two texts that say the
+same share most of them."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Unicode's Default_Ignorable_Code_Point, signs that are not seen: soft hyphen, zero-width space and joiners, byte order mark,
-marks of direction, variation selectors. They neither belong to a word nor end one (a joiner between two letters of a Persian or
-Indic word leaves it one word, as in UAX 29)."""
+"""Unicode's Default_Ignorable_Code_Point, signs that are not seen: soft hyphen, zero-width space and joiners, byte
+order mark, marks of direction, variation selectors. They neither belong to a word nor end one (a joiner between two
+letters of a Persian or Indic word leaves it one word, as in UAX 29)."""
 _UNSEEN = re.compile(f"[{INVISIBLE}]+")
 
 
@@ -37,8 +38,8 @@ def is_invisible(sign: str) -> bool:
 
 
 def origins(text: str) -> tuple[str, list[int]] | None:
-    """The text without signs that are not seen, and where each character left of it stands in the text, and its end; None where
-    it has no such sign."""
+    """The text without signs that are not seen, and where each character left of it stands in the text, and its end;
+    None where it has no such sign."""
     if text.isascii() or _UNSEEN.search(text) is None:
         return None
     kept = [at for at, sign in enumerate(text) if not is_invisible(sign)]

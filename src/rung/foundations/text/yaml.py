@@ -1,4 +1,5 @@
-"""YAML with the scalars of version 1.2, as people write it today: PyYAML reads ``no`` as false and ``010`` as eight (1.1)."""
+"""YAML with the scalars of version 1.2, as people write it today: PyYAML reads ``no`` as false and ``010`` as eight
+(1.1)."""
 
 from __future__ import annotations
 

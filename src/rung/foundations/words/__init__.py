@@ -1,4 +1,5 @@
-"""Words as vectors, one method a file: prediction (word2vec), counts (GloVe), parts of words (fastText); two languages, one space."""
+"""Words as vectors, one method a file: prediction (word2vec), counts (GloVe), parts of words (fastText); two languages,
+one space."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """fastText: a word is the sum of its parts (Bojanowski 2017).
 
-``<where>`` has the pieces ``<wh``, ``whe``, ``her``, ``ere``, ``re>`` and longer ones. A word's vector is the mean of its own and its
-pieces' vectors; all of them learn from skip-gram's pairs (word2vec.py). So rare words borrow from their relatives, and a word that was
-never seen, or is misspelled, has a vector too: the mean of the pieces that are known. Pieces are kept in a dictionary of those that
-occur in two words or more; the original hashes all of them into two million rows.
+``<where>`` has the pieces ``<wh``, ``whe``, ``her``, ``ere``, ``re>`` and longer ones. A word's vector is the mean of
+its own and its pieces' vectors; all of them learn from skip-gram's pairs (word2vec.py). So rare words borrow from their
+relatives, and a word that was never seen, or is misspelled, has a vector too: the mean of the pieces that are known.
+Pieces are kept in a dictionary of those that occur in two words or more; the original hashes all of them into two
+million rows.
 """
 
 from __future__ import annotations

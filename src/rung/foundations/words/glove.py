@@ -1,11 +1,12 @@
 """GloVe: vectors whose products are the logarithms of counts (Pennington 2014).
 
-How often each word stands near each other word is counted once over the whole text, a pair at distance d counting 1 / d. Then vectors and
-biases are fitted so that ``w_i . c_j + b_i + d_j = log X_ij``, pairs weighted by ``min(1, (X_ij / 100) ** 0.75)``, so that neither the rare
-nor the most frequent ones decide. A word's vector is the sum of its two. AdaGrad gives every number its own rate.
+How often each word stands near each other word is counted once over the whole text, a pair at distance d counting 1 /
+d. Then vectors and biases are fitted so that ``w_i . c_j + b_i + d_j = log X_ij``, pairs weighted by
+``min(1, (X_ij / 100) ** 0.75)``, so that neither the rare nor the most frequent ones decide. A word's vector is the sum
+of its two. AdaGrad gives every number its own rate.
 
-Counts are a sparse matrix; a step takes a block of its rows: products only where there are counts, then two sparse products for the
-gradients.
+Counts are a sparse matrix; a step takes a block of its rows: products only where there are counts, then two sparse
+products for the gradients.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ PAIRS = 150_000
 
 @dataclass(frozen=True, slots=True)
 class GlovePlan:
-    """``ceiling`` is the count from which on all pairs weigh the same; pairs that count less than ``least`` are left out."""
+    """``ceiling`` is the count from which on all pairs weigh the same; pairs that count less than ``least`` are left
+    out."""
 
     dimensions: int = 100
     window: int = 8
@@ -56,8 +58,8 @@ def cooccurrences(vocabulary: TextVocabulary, window: int) -> Any:
 
 @dataclass(frozen=True)
 class FittedGlove:
-    """``vectors`` of shape (words, dimensions); ``fit`` is the share of the variance of the log counts that the products explain
-    (R squared, weighted as they were fitted); ``losses`` of each epoch."""
+    """``vectors`` of shape (words, dimensions); ``fit`` is the share of the variance of the log counts that the
+    products explain (R squared, weighted as they were fitted); ``losses`` of each epoch."""
 
     vectors: Floats
     fit: float

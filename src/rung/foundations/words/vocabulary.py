@@ -1,5 +1,5 @@
-"""The words of a text as numbers, the most frequent first, and which of them are passed over so that frequent ones do not drown
-the others (Mikolov 2013: a word of share f is kept with probability sqrt(t / f) + t / f)."""
+"""The words of a text as numbers, the most frequent first, and which of them are passed over so that frequent ones do
+not drown the others (Mikolov 2013: a word of share f is kept with probability sqrt(t / f) + t / f)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class TextVocabulary:
 
     @classmethod
     def read(cls, text: str, *, least: int = 5, most: int = 30_000) -> TextVocabulary:
-        """The words of a text that occur ``least`` times or more, at most ``most`` of them. Raises InputError for fewer than 3."""
+        """The words of a text that occur ``least`` times or more, at most ``most`` of them. Raises InputError for fewer
+        than 3."""
         tokens = words_of(text)
         ranked = sorted(((-n, word) for word, n in Counter(tokens).items() if n >= least))[:most]
         if len(ranked) < 3:
@@ -57,7 +58,8 @@ class TextVocabulary:
 
 
 STEP = 0.25
-"""A number moves by so much at once at most: where few words make up a text, hundreds of pairs push one of them together."""
+"""A number moves by so much at once at most: where few words make up a text, hundreds of pairs push one of them
+together."""
 
 
 def add_rows(table: Floats, ids: Ids, rows: Floats) -> None:

@@ -1,13 +1,14 @@
 """word2vec: a word is known by the company it keeps (Mikolov 2013).
 
-**Skip-gram** takes a word's vector and is to say which words stand near it; **CBOW** takes the mean of the vectors nearby and is to
-say which word stands between. A softmax over all words would cost too much, so each true pair is told apart from a few **negative**
-ones, drawn by frequency to the power of 0.75: sigmoid(x . y) is pushed to 1 for the true and to 0 for the drawn. Words in like company
-get like vectors, and differences such as king - man + woman fall out.
+**Skip-gram** takes a word's vector and is to say which words stand near it; **CBOW** takes the mean of the vectors
+nearby and is to say which word stands between. A softmax over all words would cost too much, so each true pair is told
+apart from a few **negative** ones, drawn by frequency to the power of 0.75: sigmoid(x . y) is pushed to 1 for the true
+and to 0 for the drawn. Words in like company get like vectors, and differences such as king - man + woman fall out.
 
-The text is read in blocks of running words, many blocks at once. A block's words, the words around it and the negatives that it shares
-(Ji et al. 2016) are gathered once; then all pairs of a block are one matrix product, and which pairs count is a matrix of weights.
-Windows are as wide as a die says (1 to ``window``), as in the original, so that near words count more.
+The text is read in blocks of running words, many blocks at once. A block's words, the words around it and the negatives
+that it shares (Ji et al. 2016) are gathered once; then all pairs of a block are one matrix product, and which pairs
+count is a matrix of weights. Windows are as wide as a die says (1 to ``window``), as in the original, so that near
+words count more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 BLOCK = 32
 """Running words of a block."""
 TOGETHER = 32
-"""Blocks that are computed before the vectors move, at most; so few that the most frequent word stands in them FREQUENT times."""
+"""Blocks that are computed before the vectors move, at most; so few that the most frequent word stands in them FREQUENT
+times."""
 FREQUENT = 16
 SHARED = 16
 """Negative words that a block shares; they weigh as much as ``negatives`` for each pair would."""
@@ -72,8 +74,8 @@ class WordTable:
 
 @dataclass(frozen=True, slots=True)
 class WordBlocks:
-    """Words of blocks with ``window`` words on both sides, shape (blocks, window + BLOCK + window); which pairs count, shape
-    (blocks, BLOCK, window + BLOCK + window); the negatives of each block, shape (blocks, SHARED)."""
+    """Words of blocks with ``window`` words on both sides, shape (blocks, window + BLOCK + window); which pairs count,
+    shape (blocks, BLOCK, window + BLOCK + window); the negatives of each block, shape (blocks, SHARED)."""
 
     near: Ids
     counted: Floats
@@ -99,8 +101,8 @@ def train(
     inputs: InputVectors | None = None,
     tell: Callable[[float], None] = lambda share: None,
 ) -> Floats:
-    """Vectors of shape (words, dimensions). ``inputs`` replaces the table of words (fastText does); ``tell`` hears how much of
-    the text is done."""
+    """Vectors of shape (words, dimensions). ``inputs`` replaces the table of words (fastText does); ``tell`` hears how
+    much of the text is done."""
     rng = np.random.default_rng(plan.seed)
     words: InputVectors = inputs or WordTable(fresh(len(vocabulary.words), plan.dimensions, plan.seed))
     outputs = np.zeros((len(vocabulary.words), plan.dimensions), np.float32)
@@ -122,8 +124,9 @@ def train(
 def _blocks(
     ids: Ids, window: int, rng: np.random.Generator, together: int = TOGETHER
 ) -> Iterator[tuple[float, Ids, Floats]]:
-    """Blocks with the words around them, shape (blocks, window + BLOCK + window), and which pairs count, shape (blocks, BLOCK,
-    window + BLOCK + window): 1 where a word is within the other's window. Beyond the text's ends nothing counts."""
+    """Blocks with the words around them, shape (blocks, window + BLOCK + window), and which pairs count, shape (blocks,
+    BLOCK, window + BLOCK + window): 1 where a word is within the other's window. Beyond the text's ends nothing
+    counts."""
     step, wide = BLOCK * together, BLOCK + 2 * window
     padded = np.concatenate([np.zeros(window, np.int64), ids, np.zeros(step + window, np.int64)])
     offset = np.abs(np.arange(wide)[None, :] - window - np.arange(BLOCK)[:, None])

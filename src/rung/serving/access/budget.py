@@ -1,7 +1,7 @@
 """Budgets: set aside before a request is asked, settled by what it used, also when its caller leaves.
 
-Each process leases slices of a limit from the store and spends them in memory (see store.gateway.spending): a request that finds
-enough in its slice waits for nothing. What is not spent goes back within moments.
+Each process leases slices of a limit from the store and spends them in memory (see store.gateway.spending): a request
+that finds enough in its slice waits for nothing. What is not spent goes back within moments.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Account:
         self.free += held - used
 
     def changes(self, *, all: bool = False) -> list[tuple[str, int, float, float]]:
-        """What is to be written down since the last time: used, and given back of what lay idle (``all``: everything free)."""
+        """What is to be written down since the last time: used, and given back of what lay idle (``all``: everything
+        free)."""
         self._roll()
         found, self._stale = self._stale, []
         # What was free all the time since is given back, a slice in use is kept; below 0 more was used than was leased.
@@ -129,7 +130,8 @@ class Purse:
         return await self._take(Usage(), 1.0, ("requests",))
 
     async def hold(self, estimate: Usage) -> Refused | None:
-        """Set aside what a request may use, instead of what was set aside for it before. The error, where it is too much."""
+        """Set aside what a request may use, instead of what was set aside for it before. The error, where it is too
+        much."""
         self._release(("money", "tokens"))
         return await self._take(estimate, 0.0, ("money", "tokens"))
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a tenant, the id of its key (never the key), what the key may do and ask. ``models`` empty: every one."""
+    """Who asks: a tenant, the id of its key (never the key), what the key may do and ask. ``models`` empty: every
+    one."""
 
     tenant: str = ""
     key: str = ""
@@ -35,9 +36,10 @@ NOBODY = Caller()
 class RequestCall:
     """A request on its way. The wrappers around endpoints write down here what the reply's headers say.
 
-    ``served_by`` is the endpoint that answered, ``degraded`` why it was not the first choice (empty: it was), ``cache`` is "hit"
-    for a kept answer and "miss" where one was looked for; ``saved`` is what the kept answer had cost. ``tries`` says which
-    endpoints failed before, and how. ``spent`` is what the calls of failed links cost beyond what the meter saw.
+    ``served_by`` is the endpoint that answered, ``degraded`` why it was not the first choice (empty: it was), ``cache``
+    is "hit" for a kept answer and "miss" where one was looked for; ``saved`` is what the kept answer had cost.
+    ``tries`` says which endpoints failed before, and how. ``spent`` is what the calls of failed links cost beyond what
+    the meter saw.
     """
 
     caller: Caller = NOBODY

@@ -28,7 +28,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Door:
-    """``keys`` are those of a file, ``ring`` those that were issued; without both only callers on this machine are let in.
+    """``keys`` are those of a file, ``ring`` those that were issued; without both only callers on this machine are let
+    in.
 
     ``tenants`` are the limits of tenants, beside those of their keys.
     """
@@ -58,7 +59,8 @@ class Door:
         return RequestCall(caller, self._purse(caller, limits))
 
     async def call_for(self, tenant: str, key: str) -> RequestCall:
-        """A call of a tenant's key that is made later, by a batch. Raises Refused when the key is not valid any more."""
+        """A call of a tenant's key that is made later, by a batch. Raises Refused when the key is not valid any
+        more."""
         if self.ring is None or not tenant:
             caller = Caller(tenant, key)
             return RequestCall(caller, self._purse(caller, ()))

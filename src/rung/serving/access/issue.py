@@ -1,7 +1,7 @@
 """Keys that are issued: made, scoped, rotated, revoked, and looked up by whoever serves.
 
-A key is ``rung_ID_SECRET``; the store has its SHA-256. A server asks the store for a key once a second, so that one which is revoked
-stops within two.
+A key is ``rung_ID_SECRET``; the store has its SHA-256. A server asks the store for a key once a second, so that one
+which is revoked stops within two.
 """
 
 from __future__ import annotations

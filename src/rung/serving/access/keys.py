@@ -78,7 +78,8 @@ def read_keys(path: Path | None = None) -> Keys:
 
 
 def add_key(path: Path) -> str:
-    """Make a key, append its hash to ``path`` (made readable for its owner only), and return the key: it is kept nowhere."""
+    """Make a key, append its hash to ``path`` (made readable for its owner only), and return the key: it is kept
+    nowhere."""
     key, line = new_key()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""What a caller may use in a window of time, as people write it: ``5/day`` (US dollars), ``100000/minute`` (tokens or requests)."""
+"""What a caller may use in a window of time, as people write it: ``5/day`` (US dollars), ``100000/minute`` (tokens or
+requests)."""
 
 from __future__ import annotations
 

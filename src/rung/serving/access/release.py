@@ -1,4 +1,5 @@
-"""What may be served: nothing that its guidelines do not allow, and nothing that was trained on what has been erased since."""
+"""What may be served: nothing that its guidelines do not allow, and nothing that was trained on what has been erased
+since."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ STALE = "stale.json"
 
 
 def refuse_unapproved(folders: Iterable[Path], guidelines: Path | None, store: Callable[[], Store]) -> None:
-    """Raise InputError for the first folder that ``guidelines`` (else those in the folder itself; without any it is not asked) do not
+    """Raise InputError for the first folder that ``guidelines`` (else those in the folder itself; without any it is not
+    asked) do not
     allow: a gate fails, or too few people have approved of its content as it is now."""
     if guidelines is not None:
         _guidelines(guidelines)  # also where there is no folder to ask for

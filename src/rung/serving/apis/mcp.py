@@ -1,7 +1,8 @@
-"""/mcp: what is served as tools that other people's agents call (Model Context Protocol over Streamable HTTP, without sessions).
+"""/mcp: what is served as tools that other people's agents call (Model Context Protocol over Streamable HTTP, without
+sessions).
 
-Each call is asked for like a chat request of the same caller: under its key, its limits and its budget. A caller is shown the
-tools that its key may ask.
+Each call is asked for like a chat request of the same caller: under its key, its limits and its budget. A caller is
+shown the tools that its key may ask.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def _acts(endpoint: Endpoint) -> bool:
 
 
 class McpApp:
-    """The application at /mcp. The library is loaded by the first request, in a thread; what is offered is looked at anew when a
-    gateway's file was read again."""
+    """The application at /mcp. The library is loaded by the first request, in a thread; what is offered is looked at
+    anew when a gateway's file was read again."""
 
     path = "/mcp"
 

@@ -1,8 +1,9 @@
 """Work that takes the processor: in threads, so that the event loop goes on answering and a deadline can fire.
 
-A thread cannot be ended from outside. One whose caller has gone (a deadline, a client that left) is told to stop: Python raises
-an exception in it at its next step. What does not hear it within PATIENCE gives its slot to another, and STUCK of those are the
-most there may be: then more work is refused (503) until one ends. The threads are daemons, so none holds up the process's end.
+A thread cannot be ended from outside. One whose caller has gone (a deadline, a client that left) is told to stop:
+Python raises an exception in it at its next step. What does not hear it within PATIENCE gives its slot to another, and
+STUCK of those are the most there may be: then more work is refused (503) until one ends. The threads are daemons, so
+none holds up the process's end.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ async def compute(work: Callable[[], T]) -> T:
 
 
 class Pace:
-    """How long a program that asks no model takes: one that is quick with a short input answers at once, others in a thread."""
+    """How long a program that asks no model takes: one that is quick with a short input answers at once, others in a
+    thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -14,7 +14,8 @@ from rung.serving.apis.wire.chat import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text of choice ``index`` as it comes. ``parts``: the pieces that it is made of, where several had come at once."""
+    """Text of choice ``index`` as it comes. ``parts``: the pieces that it is made of, where several had come at
+    once."""
 
     index: int
     text: str
@@ -38,8 +39,8 @@ class ChatChoice:
 class Endpoint(Protocol):
     """Something that can be asked under ``id``. ``reply`` yields the pieces of each choice and then the choice.
 
-    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces. ``heard`` is the
-    part of the conversation that the answer depends on.
+    It raises Refused, or a RungError, which ``refusal`` turns into one. With ``live`` False nobody reads the pieces.
+    ``heard`` is the part of the conversation that the answer depends on.
     """
 
     @property

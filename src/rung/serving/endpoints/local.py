@@ -24,8 +24,8 @@ from rung.models import Pool
 class Opened:
     """A program with what its folder says about it. ``fields`` are its inputs in the order that it was evaluated with.
 
-    ``verified`` says whether the parity queue passed it; None: it was not made by ``rung export``. ``intact`` is False when
-    the program is not the one that was saved: program.json was edited, or the model behind it is another one now.
+    ``verified`` says whether the parity queue passed it; None: it was not made by ``rung export``. ``intact`` is False
+    when the program is not the one that was saved: program.json was edited, or the model behind it is another one now.
     """
 
     name: str
@@ -202,10 +202,11 @@ async def run_folder(
     concurrency: int = 64,
     write: Callable[[str], None],
 ) -> list[Failure]:
-    """What ``rung run DIR`` does: answer ``-i`` texts or a JSONL file (a Path) and ``write`` the answers; returns the failures.
+    """What ``rung run DIR`` does: answer ``-i`` texts or a JSONL file (a Path) and ``write`` the answers; returns the
+    failures.
 
-    A single ``-i`` is written as text while it comes. Several inputs, a file, or ``whole`` (everything that an Answer holds)
-    are written as one JSON object a line, in the order of the inputs.
+    A single ``-i`` is written as text while it comes. Several inputs, a file, or ``whole`` (everything that an Answer
+    holds) are written as one JSON object a line, in the order of the inputs.
     Raises InputError for a damaged folder and for inputs that do not fit the program.
     """
     opened = open_folder(folder, resources)

@@ -35,8 +35,8 @@ def trail_of(opened: Opened, store: Store | None) -> Trail | None:
 class ProgramEndpoint:
     """A program: the last user message is its input (or the request's ``input``), its parsed output the answer.
 
-    Earlier messages and sampling fields change nothing: the program answers as it was evaluated. But one that converses, an agent, hears
-    all of them; what it does is kept in ``trail``, where there is one.
+    Earlier messages and sampling fields change nothing: the program answers as it was evaluated. But one that
+    converses, an agent, hears all of them; what it does is kept in ``trail``, where there is one.
     """
 
     opened: Opened

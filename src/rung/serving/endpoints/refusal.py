@@ -47,7 +47,8 @@ _PARENTS: tuple[tuple[type[RungError], str], ...] = (
 
 
 def refusal(error: RungError) -> Refused:
-    """An error raised on purpose as an error object: its sentence, never its remedy (which is for whoever runs the server)."""
+    """An error raised on purpose as an error object: its sentence, never its remedy (which is for whoever runs the
+    server)."""
     code = error.code
     if code not in _REFUSALS:
         code = next((parent for kind, parent in _PARENTS if isinstance(error, kind)), "")

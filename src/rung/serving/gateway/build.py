@@ -1,4 +1,5 @@
-"""From a gateway's file to endpoints: opened, put into routes and chains. A file that is read again replaces all or nothing."""
+"""From a gateway's file to endpoints: opened, put into routes and chains. A file that is read again replaces all or
+nothing."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ class Gateway:
         self.cache = AnswerCache(self.store)
 
     def read(self) -> Mapping[str, Chain]:
-        """Read the file and open what is new in it. Raises RungError, and then everything is as it was. Endpoints that stay keep
-        what is known of them: how busy they are, and whether they have failed."""
+        """Read the file and open what is new in it. Raises RungError, and then everything is as it was. Endpoints that
+        stay keep what is known of them: how busy they are, and whether they have failed."""
         spec = read_gateway(self.file)
         opened: dict[str, Endpoint] = {}
         members: dict[str, RouteMember] = {}

@@ -1,7 +1,7 @@
 """Exact cache: the same request of the same tenant to the same artefacts is answered with what was answered before.
 
-Only what would be answered alike again is kept: temperature 0 or a seed (a program answers as it was evaluated), a whole answer, no
-failure. There is no cache by similarity: two questions that look alike are two questions.
+Only what would be answered alike again is kept: temperature 0 or a seed (a program answers as it was evaluated), a
+whole answer, no failure. There is no cache by similarity: two questions that look alike are two questions.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class AnswerCache:
         self._size = 0
 
     def key(self, request: ChatRequest, fingerprint: str, tenant: str, *, any: bool = False) -> str:
-        """Under which the answer is kept; empty: it is not. ``any``: also where the same question may be answered otherwise.
-        (The model's name is no part of it: it is the artefacts behind, whose fingerprint is.)"""
+        """Under which the answer is kept; empty: it is not. ``any``: also where the same question may be answered
+        otherwise. (The model's name is no part of it: it is the artefacts behind, whose fingerprint is.)"""
         steady = request.model in self.deterministic or request.temperature == 0 or request.seed is not None
         if not (steady or any) or request.rung:
             return ""
@@ -94,7 +94,8 @@ class AnswerCache:
         return found[1]
 
     async def kept(self, key: str, age: float) -> list[ChatChoice] | None:
-        """As ``find``, and an answer that is under way is waited for. None: the caller is to make a ``flight``, at once."""
+        """As ``find``, and an answer that is under way is waited for. None: the caller is to make a ``flight``, at
+        once."""
         choices = await self.find(key, age)
         while choices is None and (flight := self.flights.get(key)) is not None:
             choices = await flight.land()

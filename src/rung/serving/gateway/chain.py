@@ -1,8 +1,8 @@
 """What a caller asks for under one id: links that are tried in order until one answers.
 
-The next link is tried when one fails, is too slow, has an open circuit or is at its limit; a prompt that is too long goes on to links
-that read more, an empty budget to links that cost nothing. A caller's own mistake is told at once. Once anything of an answer was
-given out no other link can take over: the stream then ends with an error event.
+The next link is tried when one fails, is too slow, has an open circuit or is at its limit; a prompt that is too long
+goes on to links that read more, an empty budget to links that cost nothing. A caller's own mistake is told at once.
+Once anything of an answer was given out no other link can take over: the stream then ends with an error event.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ Link = Route | Kept | Apology
 
 @dataclass(frozen=True)
 class Chain:
-    """An endpoint with ``links``. ``age``: seconds that a kept answer is given instead of a new one; 0: none is kept."""
+    """An endpoint with ``links``. ``age``: seconds that a kept answer is given instead of a new one; 0: none is
+    kept."""
 
     id: str
     created: int

@@ -1,4 +1,5 @@
-"""``gateway.yaml``: what there is behind a server, what callers ask for, and who may use how much. Every mistake has its line."""
+"""``gateway.yaml``: what there is behind a server, what callers ask for, and who may use how much. Every mistake has
+its line."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ class PriceSpec(_Strict):
 
 
 class EndpointSpec(_Strict):
-    """One thing that answers: a ``program`` folder, a ``model`` (provider:name), an ``agent`` file, or another server's ``url``
-    (with ``name``, the model's name there). ``context`` is in tokens."""
+    """One thing that answers: a ``program`` folder, a ``model`` (provider:name), an ``agent`` file, or another server's
+    ``url`` (with ``name``, the model's name there). ``context`` is in tokens."""
 
     program: Path | None = None
     model: str | None = None
@@ -180,7 +181,8 @@ def validate(
     file: Path,
     known: Callable[[tuple[str | int, ...]], Iterable[str]],
 ) -> M | None:
-    """A file's value as ``kind``; its mistakes, each with its line, go to ``problems``. ``known``: the keys there are at a place."""
+    """A file's value as ``kind``; its mistakes, each with its line, go to ``problems``. ``known``: the keys there are
+    at a place."""
     value, lines = parsed
     try:
         return kind.model_validate(value)

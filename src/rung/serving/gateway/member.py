@@ -27,7 +27,8 @@ class Breaker:
 
 @dataclass(slots=True)
 class RouteMember:
-    """``name`` as the gateway's file has it. ``context`` is in tokens, 0 where it is not known; ``price`` None: it costs nothing.
+    """``name`` as the gateway's file has it. ``context`` is in tokens, 0 where it is not known; ``price`` None: it
+    costs nothing.
 
     ``seconds`` is a moving mean of its answers, ``opens_at`` (monotonic) when it may be asked again after it failed,
     ``rests_until`` how long it asked to be left alone: until then only if there is no other.
@@ -79,7 +80,8 @@ class RouteMember:
                 self.completions = [*self.completions[-199:], completion]
 
     def prompt(self, request: ChatRequest) -> int:
-        """Tokens of the prompt: by the model's own count, else as one token for three bytes, which is more than most have."""
+        """Tokens of the prompt: by the model's own count, else as one token for three bytes, which is more than most
+        have."""
         model = self.endpoint.model
         messages = self.endpoint.heard(request)
         if model is not None:

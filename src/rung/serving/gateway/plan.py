@@ -1,4 +1,5 @@
-"""What ``rung serve`` can be told: the dataclasses whose fields are its options. Light: nothing here needs a web framework."""
+"""What ``rung serve`` can be told: the dataclasses whose fields are its options. Light: nothing here needs a web
+framework."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from rung.serving.http.limits import Limits
 @dataclass(frozen=True, slots=True)
 class Shares:
     """How to split: the id offered, each arm's share of callers (the first is what traffic falls back to), the chance
-    ``alpha`` of ever calling an arm worse or better that is not, and a header that names the caller, where there is one."""
+    ``alpha`` of ever calling an arm worse or better that is not, and a header that names the caller, where there is
+    one."""
 
     name: str
     arms: tuple[tuple[str, float], tuple[str, float]]
@@ -24,8 +26,9 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class ServePlan:
-    """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``shares`` is an A/B test. ``adapter`` (NAME=DIR) stands beside each of ``model``, as model ``MODEL@NAME``; ``search`` names
-    collections; ``record`` keeps requests and answers in the store, for ``record_days``."""
+    """What to serve and how. ``folders`` are ``DIR`` or ``NAME=DIR``; ``shares`` is an A/B test. ``adapter`` (NAME=DIR)
+    stands beside each of ``model``, as model ``MODEL@NAME``; ``search`` names collections; ``record`` keeps requests
+    and answers in the store, for ``record_days``."""
 
     host: str | None = option(None, "Address to listen on (default: this machine only).")
     port: int | None = option(None, "Port to listen on; 0 takes a free one.")
@@ -127,7 +130,8 @@ class ABOptions:
     split_by: str = option("", "Header that names the caller (default: `user`, else the API key).", metavar="HEADER")
 
     def shares(self) -> Shares | None:
-        """The test that was asked for, if one was. Raises InputError for anything else than two arms whose shares add up to 1."""
+        """The test that was asked for, if one was. Raises InputError for anything else than two arms whose shares add
+        up to 1."""
         if not (self.split or self.name):
             return None
         arms = []

@@ -1,8 +1,9 @@
 """One link of a chain: endpoints that give the same answers, of which the best one for a request is asked.
 
-``least-busy`` asks the one with the least work before it (in flight times its mean seconds, by weight; of more than eight, the
-better of two drawn: Mitzenmacher 2001), ``round-robin`` each in turn, ``weighted`` by chance, ``prefix`` the one that a
-request's beginning hashes to (rendezvous hashing), where its engine still knows that prompt, unless it is much busier.
+``least-busy`` asks the one with the least work before it (in flight times its mean seconds, by weight; of more than
+eight, the better of two drawn: Mitzenmacher 2001), ``round-robin`` each in turn, ``weighted`` by chance, ``prefix`` the
+one that a request's beginning hashes to (rendezvous hashing), where its engine still knows that prompt, unless it is
+much busier.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ SPREAD = 4
 
 
 class RetryBudget:
-    """Tries beyond the first: a fifth of a try comes with each request, and a few are there from the start (Finagle's way), so that
-    a backend in trouble does not get its load twice over."""
+    """Tries beyond the first: a fifth of a try comes with each request, and a few are there from the start (Finagle's
+    way), so that a backend in trouble does not get its load twice over."""
 
     def __init__(self, share: float = 0.2, reserve: float = 10.0) -> None:
         self.share, self.most = share, reserve
@@ -49,7 +50,8 @@ class RetryBudget:
 
 @dataclass
 class Route:
-    """``retries``: further members (or the same one again) that one request may try before anything of an answer was given out."""
+    """``retries``: further members (or the same one again) that one request may try before anything of an answer was
+    given out."""
 
     members: Sequence[RouteMember]
     balance: Balance = "least-busy"
@@ -84,7 +86,8 @@ class Route:
     async def start(
         self, request: ChatRequest, *, live: bool, allowed: Callable[[RouteMember], Awaitable[Refused | None]]
     ) -> AnswerStream:
-        """The answer of the first member that begins one. ``allowed`` says why a member must not be asked (None: it may)."""
+        """The answer of the first member that begins one. ``allowed`` says why a member must not be asked (None: it
+        may)."""
         tried: list[RouteMember] = []
         failure: Refused | None = None
         self._budget.deposit()

@@ -17,7 +17,8 @@ from rung.serving.gateway.member import RouteMember
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: ``first`` until the first piece of a stream, ``between`` two pieces, ``whole`` for an answer in one piece."""
+    """Seconds: ``first`` until the first piece of a stream, ``between`` two pieces, ``whole`` for an answer in one
+    piece."""
 
     first: float = 30.0
     between: float = 30.0
@@ -25,8 +26,8 @@ class Timeouts:
 
 
 class AnswerStream:
-    """A member's answer, event by event (generators around generators cost more than the answer itself). ``first`` is there once
-    it has ``begun``. It must be closed; the member is told how it ended."""
+    """A member's answer, event by event (generators around generators cost more than the answer itself). ``first`` is
+    there once it has ``begun``. It must be closed; the member is told how it ended."""
 
     __slots__ = ("_closed", "_completion", "_events", "_limits", "_live", "_member", "_started", "first")
 
@@ -52,7 +53,8 @@ class AnswerStream:
         return self
 
     async def next(self) -> Piece | ChatChoice | None:
-        """The next event; None: that was all. Raises Refused when the member fails, or (504) when nothing comes in its time."""
+        """The next event; None: that was all. Raises Refused when the member fails, or (504) when nothing comes in its
+        time."""
         if self._live:
             return await self._next(self._limits.between, "nothing more")
         return await self._next(self._limits.whole, "no whole answer")

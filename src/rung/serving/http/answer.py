@@ -40,7 +40,8 @@ AFTER = 0.05
 class ChatAnswer:
     """Runs the request and sends the answer, whole or as events. The status is that of the first thing that happens.
 
-    A client that goes away cancels the work; the deadline ends it with 504, or with an error event once a stream has begun.
+    A client that goes away cancels the work; the deadline ends it with 504, or with an error event once a stream has
+    begun.
     """
 
     def __init__(

@@ -48,7 +48,8 @@ logger = logging.getLogger("rung.serving")
 
 @dataclass
 class State:
-    """What a running server knows of itself. ``warm`` names what is still being opened, ``broken`` what could not be."""
+    """What a running server knows of itself. ``warm`` names what is still being opened, ``broken`` what could not
+    be."""
 
     queue: RequestQueue
     offer: Offer
@@ -60,12 +61,13 @@ class State:
 
 @dataclass(frozen=True)
 class Served:
-    """What a server gives. With ``keys`` (or a locked ``door``) everything but its health needs one; without, only calls that
-    name the machine itself as host are answered, so that a web page cannot reach it through a name of its own (DNS rebinding).
+    """What a server gives. With ``keys`` (or a locked ``door``) everything but its health needs one; without, only
+    calls that name the machine itself as host are answered, so that a web page cannot reach it through a name of its
+    own (DNS rebinding).
 
-    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests between
-    endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at ``/metrics``,
-    ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
+    ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests
+    between endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at
+    ``/metrics``, ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
     ``survey`` is a question that some answers carry. ``mcp``: everything is offered as tools at ``/mcp``, too;
     ``graphql``: at ``/graphql``, with what the store holds.
     ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
@@ -97,8 +99,8 @@ class Served:
 
 
 class ServerApp:
-    """The application: addresses that are asked often are answered here, all others by ``framework``, which is made when the first
-    of them is asked."""
+    """The application: addresses that are asked often are answered here, all others by ``framework``, which is made
+    when the first of them is asked."""
 
     def __init__(self, served: Served, *, warm_up: bool, log: bool, clock: Callable[[], float]) -> None:
         self.served, self._warms_up = served, warm_up
@@ -194,14 +196,15 @@ class ServerApp:
 def make_app(
     served: Served, *, warm_up: bool = True, log: bool = True, clock: Callable[[], float] = time.time
 ) -> ServerApp:
-    """The application over what is served. ``warm_up`` opens local models with one token, and indexes with one search, at
-    start; ``/ready`` says when they are. ``log`` writes the access log. Raises InputError when two endpoints have one id."""
+    """The application over what is served. ``warm_up`` opens local models with one token, and indexes with one search,
+    at start; ``/ready`` says when they are. ``log`` writes the access log. Raises InputError when two endpoints have
+    one id."""
     return ServerApp(served, warm_up=warm_up, log=log, clock=clock)
 
 
 async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, state: State) -> None:
-    """One token from each local model and one search of each index, so that the first caller does not wait for files to load.
-    Hosted models cost money."""
+    """One token from each local model and one search of each index, so that the first caller does not wait for files to
+    load. Hosted models cost money."""
     models: dict[str, Model] = {}
     for endpoint in _leaves(endpoints):
         if endpoint.model is not None and endpoint.model.capabilities.local:

@@ -191,7 +191,8 @@ async def _inside(app: ASGIApp, path: str, body: bytes, call: RequestCall, send:
 async def read_body(receive: Receive, limits: Limits) -> bytes:
     """The body; nothing of it is kept once it is longer than the limit (whatever Content-Length says).
 
-    A body that is too long is read on for a while, because most clients look for an answer only after they have sent it all.
+    A body that is too long is read on for a while, because most clients look for an answer only after they have sent it
+    all.
     """
     limit, seconds = limits.body, min(limits.deadline, 60.0)
     event: Any = await receive() if limits.body else None

@@ -1,5 +1,5 @@
-"""What is seldom asked of a server, by FastAPI: its schema, feedback, files, batches, pages. It is imported and built at the first
-such request: a gateway that only forwards needs neither its time nor its memory."""
+"""What is seldom asked of a server, by FastAPI: its schema, feedback, files, batches, pages. It is imported and built
+at the first such request: a gateway that only forwards needs neither its time nor its memory."""
 
 from __future__ import annotations
 

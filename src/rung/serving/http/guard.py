@@ -1,4 +1,5 @@
-"""What stands around every request: its id, the check of host, key and role, the access log, and errors as OpenAI's objects."""
+"""What stands around every request: its id, the check of host, key and role, the access log, and errors as OpenAI's
+objects."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ logger = logging.getLogger("rung.serving")
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """What is told of each request: a line of the access log (with ``content``: what was asked and answered, too, in its JSON form),
-    metrics, spans."""
+    """What is told of each request: a line of the access log (with ``content``: what was asked and answered, too, in
+    its JSON form), metrics, spans."""
 
     log: bool = True
     content: bool = False
@@ -37,7 +38,8 @@ class Observers:
 
 
 class RequestGuard:
-    """Every scope but the application's own start and end passes here: HTTP and websockets alike. One line of access log a
+    """Every scope but the application's own start and end passes here: HTTP and websockets alike. One line of access
+    log a
     request: no contents, no keys, no query.
 
     ``quick`` are addresses (method and path) that are answered without the framework behind.

@@ -14,8 +14,8 @@ CHARACTERS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``body`` in bytes, ``characters`` of a program's input, times in seconds. ``deadline`` covers waiting and the whole answer; ``grace`` is how long requests
-    at work may go on after SIGTERM."""
+    """``body`` in bytes, ``characters`` of a program's input, times in seconds. ``deadline`` covers waiting and the
+    whole answer; ``grace`` is how long requests at work may go on after SIGTERM."""
 
     body: int = option(4 * 1024 * 1024, "Largest request body in bytes.", low=1024)
     characters: int = option(CHARACTERS, "Longest input of a program in characters.", low=1)
@@ -26,7 +26,8 @@ class Limits:
 
 
 class RequestQueue:
-    """At most ``limits.running`` requests inside, ``limits.waiting`` in line; more are refused at once (503, Retry-After)."""
+    """At most ``limits.running`` requests inside, ``limits.waiting`` in line; more are refused at once (503,
+    Retry-After)."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

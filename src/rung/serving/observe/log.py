@@ -45,8 +45,8 @@ class JsonFormatter(TextFormatter):
 
 
 class BatchHandler(logging.StreamHandler[TextIO]):
-    """Writes lines together, a tenth of a second after the first: a system call for each request costs as much as the rest of it.
-    Warnings and errors, and what comes outside of an event loop, are written at once."""
+    """Writes lines together, a tenth of a second after the first: a system call for each request costs as much as the
+    rest of it. Warnings and errors, and what comes outside of an event loop, are written at once."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)

@@ -1,4 +1,5 @@
-"""Metrics in Prometheus' format: one registry a process; of several workers one answers for all (prometheus_client's folder)."""
+"""Metrics in Prometheus' format: one registry a process; of several workers one answers for all (prometheus_client's
+folder)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
-    """Counts requests. Labels are names that the server's owner gave (models, endpoints, tenants), never a caller's words."""
+    """Counts requests. Labels are names that the server's owner gave (models, endpoints, tenants), never a caller's
+    words."""
 
     def __init__(self) -> None:
         client: Any = require("prometheus_client", "serving", "/metrics")

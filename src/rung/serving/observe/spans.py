@@ -1,5 +1,6 @@
-"""Spans of what is answered, sent to an OpenTelemetry collector: OTLP over HTTP in JSON, with the names of the conventions for
-generative AI (``gen_ai.*``). Off, it costs nothing; on, a request leaves its facts in memory and is written out beside the answers.
+"""Spans of what is answered, sent to an OpenTelemetry collector: OTLP over HTTP in JSON, with the names of the
+conventions for generative AI (``gen_ai.*``). Off, it costs nothing; on, a request leaves its facts in memory and is
+written out beside the answers.
 
 Sources: OpenTelemetry semantic conventions for generative AI and for HTTP, W3C Trace Context, OTLP/JSON.
 """
@@ -61,8 +62,8 @@ class RequestFacts:
 
 @dataclass
 class Spans:
-    """Collects and sends. ``url`` is the collector's, with or without /v1/traces; ``content``: with what was asked and answered.
-    ``lost`` counts requests whose spans nobody got."""
+    """Collects and sends. ``url`` is the collector's, with or without /v1/traces; ``content``: with what was asked and
+    answered. ``lost`` counts requests whose spans nobody got."""
 
     url: str
     content: bool = False
@@ -122,8 +123,8 @@ class Spans:
 
 
 def export(batch: Sequence[RequestFacts], *, content: bool = False) -> dict[str, Any]:
-    """The OTLP export request: a server span for each request, and a ``chat`` (or ``embeddings``) span in it where a model was
-    asked. A caller's ``traceparent`` goes on."""
+    """The OTLP export request: a server span for each request, and a ``chat`` (or ``embeddings``) span in it where a
+    model was asked. A caller's ``traceparent`` goes on."""
     spans = [made for facts in batch for made in _spans(facts, content)]
     resource = {"attributes": attributes({"service.name": "rung", "service.version": __version__})}
     scope = {"name": "rung.serving", "version": __version__}

@@ -1,7 +1,8 @@
-"""An A/B test in traffic: one model id whose callers go to A or B, always to the same, and what came back about the answers.
+"""An A/B test in traffic: one model id whose callers go to A or B, always to the same, and what came back about the
+answers.
 
-Whether B is worse is asked after every score by a test that may be asked at any time (``rung.metrics.statistics.ab``); once it is shown,
-all traffic goes to A.
+Whether B is worse is asked after every score by a test that may be asked at any time (``rung.metrics.statistics.ab``);
+once it is shown, all traffic goes to A.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class ArmEndpoint(WrappedEndpoint):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Where one request goes. ``by`` says what it was decided by: header, user, key, or request (nobody knows the caller)."""
+    """Where one request goes. ``by`` says what it was decided by: header, user, key, or request (nobody knows the
+    caller)."""
 
     split: ABTest
     arm: str
@@ -67,8 +69,8 @@ class Assignment:
             logger.error("the A/B test %s could not note a response: %s", self.split.id, error.message)
 
     async def fail(self, id: str, *, noted: bool) -> None:
-        """An arm that gives no answer gets a score of 0: nobody can score what was never sent, and a B that is broken must
-        lose its traffic."""
+        """An arm that gives no answer gets a score of 0: nobody can score what was never sent, and a B that is broken
+        must lose its traffic."""
         if not noted:
             await self.note(id)
         try:
@@ -126,7 +128,8 @@ class ABTest:
         return Assignment(self, arm, endpoint, caller, by)
 
     async def hear(self, id: str, score: float) -> StoredOutcome | None:
-        """Keep what came back about a response, and roll back where that proves B worse. None: no such response here."""
+        """Keep what came back about a response, and roll back where that proves B worse. None: no such response
+        here."""
         found = await asyncio.to_thread(self.store.ab_tests.score_outcome, self.id, id, score)
         if found is not None and found.counts and not self.stopped and self.shares.rollback:
             await asyncio.to_thread(self._judge)

@@ -1,7 +1,8 @@
-"""A gateway under faults: its endpoints fail as real ones do, and every request is answered all the same, or told why not.
+"""A gateway under faults: its endpoints fail as real ones do, and every request is answered all the same, or told why
+not.
 
-Faults are put around the endpoints of a gateway's file, by chance with a seed: 500, 429, no answer at all, a stream that is cut, text
-that is none. What is asked goes through routes, chains, circuits and retries as they are.
+Faults are put around the endpoints of a gateway's file, by chance with a seed: 500, 429, no answer at all, a stream
+that is cut, text that is none. What is asked goes through routes, chains, circuits and retries as they are.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class Faulty(WrappedEndpoint):
 
 @dataclass
 class ChaosReport:
-    """How requests ended. ``failed`` are those without an answer (by status), ``broken`` streams that told of their end by an error;
-    ``silent`` (0, or there is a defect) streams that ended without one. ``tries`` counts calls of endpoints."""
+    """How requests ended. ``failed`` are those without an answer (by status), ``broken`` streams that told of their end
+    by an error; ``silent`` (0, or there is a defect) streams that ended without one. ``tries`` counts calls of
+    endpoints."""
 
     requests: int = 0
     served: Counter[str] = field(default_factory=Counter)
@@ -79,7 +81,8 @@ class ChaosReport:
 async def provoke(
     chains: Mapping[str, Chain], requests: int, share: float, seed: int, patience: float
 ) -> dict[str, ChaosReport]:
-    """Ask each chain ``requests`` times, every second one as a stream. ``patience``: seconds instead of the file's timeouts."""
+    """Ask each chain ``requests`` times, every second one as a stream. ``patience``: seconds instead of the file's
+    timeouts."""
     found: dict[str, ChaosReport] = {}
     for id, chain in chains.items():
         report = found[id] = ChaosReport(requests)

@@ -1,4 +1,5 @@
-"""Forgetting a person: what was served to them, what was kept and remembered of it, and the training rows that were made of it."""
+"""Forgetting a person: what was served to them, what was kept and remembered of it, and the training rows that were
+made of it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from rung.store.people.forgetting import forget
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was deleted in the store, how many items of agents' memories, how many rows of each file, and the adapters that were marked."""
+    """What was deleted in the store, how many items of agents' memories, how many rows of each file, and the adapters
+    that were marked."""
 
     forgotten: Forgotten
     remembered: int = 0
@@ -51,11 +53,11 @@ class Receipt:
 def forget_subject(
     store: Store, subject: str, files: Sequence[Path], adapters: Sequence[Path] = (), *, dry: bool = False
 ) -> Receipt:
-    """Delete what is known of ``subject`` in the store, and the rows in ``files`` (JSONL) that came of it. ``adapters`` that were
-    trained on those files are marked stale where a row was deleted.
+    """Delete what is known of ``subject`` in the store, and the rows in ``files`` (JSONL) that came of it. ``adapters``
+    that were trained on those files are marked stale where a row was deleted.
 
-    Rows go first: a file that cannot be read or written stops it all before the store has forgotten which rows they are.
-    Raises InputError, StoreError.
+    Rows go first: a file that cannot be read or written stops it all before the store has forgotten which rows they
+    are. Raises InputError, StoreError.
     """
     if not subject.strip():  # episodes that name nobody are of nobody: they are not all one person's
         raise InputError("no person is named", remedy="type: rung forget --subject ID", code="no-subject")

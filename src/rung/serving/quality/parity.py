@@ -1,6 +1,7 @@
 """The parity queue: an exported or served program is asked the run's test examples again and must score as the run did.
 
-Refused when the paired interval of the difference leaves out 0, or when fewer items than ``agreement`` get the same answer.
+Refused when the paired interval of the difference leaves out 0, or when fewer items than ``agreement`` get the same
+answer.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class ParityTerms:
 
 @dataclass(frozen=True, slots=True)
 class ParityVerdict:
-    """``difference`` is the metric now minus the metric of the run, over ``n`` items; ``agreement`` the share answered alike.
+    """``difference`` is the metric now minus the metric of the run, over ``n`` items; ``agreement`` the share answered
+    alike.
 
     ``identical``: every item is answered as in the run. ``equivalent``: some are not, and the interval holds 0.
     """

@@ -1,4 +1,5 @@
-"""Export through the parity queue: the program is loaded from its new folder, with nothing left of the climb, and scored."""
+"""Export through the parity queue: the program is loaded from its new folder, with nothing left of the climb, and
+scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Served requests and their answers, kept in the store so that they can become training rows; and what came back about them.
+"""Served requests and their answers, kept in the store so that they can become training rows; and what came back about
+them.
 
 An answer never waits for this: it is noted after it was sent, in memory, and is on disk within half a second.
 """
@@ -28,8 +29,9 @@ HOUR = 3600.0
 
 @dataclass
 class Recorder:
-    """Keeps what is asked and answered: the conversation, the answers, the model id and the program's hash. Never a key, a header,
-    or who asked. ``days``: what is older is deleted (None: nothing is). ``lost`` counts what the full queue left out."""
+    """Keeps what is asked and answered: the conversation, the answers, the model id and the program's hash. Never a
+    key, a header, or who asked. ``days``: what is older is deleted (None: nothing is). ``lost`` counts what the full
+    queue left out."""
 
     store: Store
     days: int | None = None
@@ -62,8 +64,8 @@ class Recorder:
                 logger.error("%d requests were not recorded: the store does not keep up", self.lost)
 
     async def hear(self, said: Feedback, person: str) -> StoredServed | None:
-        """Keep what came back about an answer; None: it is not recorded. Raises Refused for a kind that there is not, StoreError when
-        the store is in trouble."""
+        """Keep what came back about an answer; None: it is not recorded. Raises Refused for a kind that there is not,
+        StoreError when the store is in trouble."""
         await self.store.settle()  # the answer may have been given a moment ago
         return await asyncio.to_thread(self._hear, said, person)
 

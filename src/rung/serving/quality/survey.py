@@ -12,8 +12,8 @@ QUESTION = "Did this answer help you?"
 
 @dataclass(frozen=True, slots=True)
 class AnswerSurvey:
-    """``share`` of the answers (0 to 1) carry ``question`` in the header ``x-rung-survey`` (percent-encoded); the client that shows it
-    says so (feedback of the kind survey-shown), and what was answered (survey, value 0 or 1)."""
+    """``share`` of the answers (0 to 1) carry ``question`` in the header ``x-rung-survey`` (percent-encoded); the
+    client that shows it says so (feedback of the kind survey-shown), and what was answered (survey, value 0 or 1)."""
 
     share: float
     question: str = QUESTION

@@ -1,6 +1,6 @@
-"""The whole life of a program: what people said of its answers becomes rows, a rung is fitted on them, compared with the version that is
-served, approved by a person, and served in its place. Each stage leaves a file, so a cycle that is killed goes on from the last one;
-a version can be followed back to the answers that it learnt from.
+"""The whole life of a program: what people said of its answers becomes rows, a rung is fitted on them, compared with
+the version that is served, approved by a person, and served in its place. Each stage leaves a file, so a cycle that is
+killed goes on from the last one; a version can be followed back to the answers that it learnt from.
 
     FOLDER/cycle.json     the task, the rung, what is served
     FOLDER/2/rows.jsonl   what version 2 learnt from, each row with the id of the served answer
@@ -53,8 +53,9 @@ FEWEST = 8
 
 @dataclass(frozen=True, slots=True)
 class CyclePlan:
-    """What a cycle is about. ``served``: the model id whose recorded answers are learnt from (empty: all). ``loss`` is by how much the
-    new version may be worse on the task's test examples, ``approvals`` how many people must approve it, none of the ``authors``."""
+    """What a cycle is about. ``served``: the model id whose recorded answers are learnt from (empty: all). ``loss`` is
+    by how much the new version may be worse on the task's test examples, ``approvals`` how many people must approve it,
+    none of the ``authors``."""
 
     task: str
     rung: str = "linear"
@@ -66,8 +67,8 @@ class CyclePlan:
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """The new program less the one that is served: on the task's ``test`` examples, and on ``fresh`` lessons that were held out (None:
-    there are none). ``n`` of either."""
+    """The new program less the one that is served: on the task's ``test`` examples, and on ``fresh`` lessons that were
+    held out (None: there are none). ``n`` of either."""
 
     metric: str
     test: Difference
@@ -77,8 +78,8 @@ class VersionComparison:
 
 @dataclass(frozen=True, slots=True)
 class CycleState:
-    """Where a cycle is: version ``number`` is ``waiting`` for approval (with what the gates say), or served. ``note`` says why nothing
-    was done."""
+    """Where a cycle is: version ``number`` is ``waiting`` for approval (with what the gates say), or served. ``note``
+    says why nothing was done."""
 
     number: int
     served: bool
@@ -221,8 +222,8 @@ class Cycle:
 
 
 def open_cycle(folder: Path, given: Mapping[str, Any]) -> CyclePlan:
-    """The plan that ``folder`` was begun with, or a new one from what is ``given``. Raises InputError where there is none and no task is
-    given, and for settings that are others than it was begun with."""
+    """The plan that ``folder`` was begun with, or a new one from what is ``given``. Raises InputError where there is
+    none and no task is given, and for settings that are others than it was begun with."""
     path = folder / STATE
     given = {key: value for key, value in given.items() if value not in (None, "", ())}
     if path.exists():

@@ -1,8 +1,9 @@
 """A table in, a table out, with columns that programs answer.
 
-Rows are worked off in pieces: what the journal (the store's results) has an answer for is taken from there, the rest is answered, kept
-in the journal, and then written. So a run that was killed, or stopped at its budget, goes on by the same command, and equal rows
-are asked once. A row that cannot be answered is a row of the table ``errors``, and empty in the column.
+Rows are worked off in pieces: what the journal (the store's results) has an answer for is taken from there, the rest is
+answered, kept in the journal, and then written. So a run that was killed, or stopped at its budget, goes on by the same
+command, and equal rows are asked once. A row that cannot be answered is a row of the table ``errors``, and empty in the
+column.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ ROW = "row"
 
 @dataclass(frozen=True, slots=True)
 class AnswerColumn:
-    """A new column: ``opened`` is asked, its fields taken from the source's columns ``fields`` names (else of their own name)."""
+    """A new column: ``opened`` is asked, its fields taken from the source's columns ``fields`` names (else of their own
+    name)."""
 
     name: str
     opened: Opened
@@ -76,7 +78,8 @@ class EtlReport:
 
 @dataclass
 class Etl:
-    """``target`` is a database's URL (SQLAlchemy), ``table`` its table. ``budget`` is in US dollars and tokens, over this run."""
+    """``target`` is a database's URL (SQLAlchemy), ``table`` its table. ``budget`` is in US dollars and tokens, over
+    this run."""
 
     store: Store
     columns: Sequence[AnswerColumn]
@@ -86,7 +89,8 @@ class Etl:
     concurrency: int = 64
 
     async def run(self, source: Path, say: Callable[[EtlReport], None] = lambda report: None) -> EtlReport:
-        """Work off ``source``. Raises InputError for a source or a target that does not fit, before anything is asked."""
+        """Work off ``source``. Raises InputError for a source or a target that does not fit, before anything is
+        asked."""
         report, problems = EtlReport(), Problems()
         rows = enumerate(stream(source, problems), 1)
         first = list(itertools.islice(rows, PIECE))
@@ -163,7 +167,8 @@ class Etl:
 
 
 class _Target:
-    """The table that is written, and ``errors`` beside it. What a row says is replaced when the row is written again."""
+    """The table that is written, and ``errors`` beside it. What a row says is replaced when the row is written
+    again."""
 
     def __init__(self, url: str, table: str, columns: Sequence[str], added: Sequence[str]) -> None:
         try:

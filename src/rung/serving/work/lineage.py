@@ -16,8 +16,8 @@ from rung.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a cycle. ``learnt`` and ``held`` are ids of served answers, ``gone`` those of them that were deleted since: then
-    the version is stale."""
+    """A version of a cycle. ``learnt`` and ``held`` are ids of served answers, ``gone`` those of them that were deleted
+    since: then the version is stale."""
 
     number: int
     program: str

@@ -1,5 +1,5 @@
-"""What does a guard stop, and what does it cost? Attacks by family on an agent that does whatever an attacker's words say, and the same
-desk without any attacker."""
+"""What does a guard stop, and what does it cost? Attacks by family on an agent that does whatever an attacker's words
+say, and the same desk without any attacker."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _HELD = EpisodeLimits(steps=40, calls={"search_articles": 8})
 
 @dataclass(frozen=True, slots=True)
 class FamilyRow:
-    """How often attacks of a family succeeded: without a guard, with one and a careful person, and with one and a person who approves
-    everything; ``asked`` are questions an episode."""
+    """How often attacks of a family succeeded: without a guard, with one and a careful person, and with one and a
+    person who approves everything; ``asked`` are questions an episode."""
 
     family: str
     n: int
@@ -56,8 +56,8 @@ class FamilyRow:
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """Tickets without an attacker: solved, its difference from no guard, calls that were refused though they were right, questions an
-    episode."""
+    """Tickets without an attacker: solved, its difference from no guard, calls that were refused though they were
+    right, questions an episode."""
 
     guard: str
     n: int
@@ -201,7 +201,8 @@ async def _run(agent: Agent, scenario: str, person: Person) -> tuple[View, int]:
 
 
 async def _prices(guard: CallGuard, worlds: Sequence[tuple[str, str]], more: str) -> list[PriceRow]:
-    """The right calls, scenario by scenario: without a guard, with one and a careful person, with one and nobody who answers."""
+    """The right calls, scenario by scenario: without a guard, with one and a careful person, with one and nobody who
+    answers."""
     out, first = [], list[Score]()
     for name, held, person in (
         ("no guard", None, _careful),

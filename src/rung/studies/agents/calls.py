@@ -31,7 +31,8 @@ from rung.studies.study import Lab, Study, corrected, listed
 T = TypeVar("T")
 
 PARTS = ("call", "choice", "whole", "none", "words")
-"""Exact calls where one tool is given, the choice among several, both, and whether a tool is right at all, the last without a model."""
+"""Exact calls where one tool is given, the choice among several, both, and whether a tool is right at all, the last
+without a model."""
 _TOGETHER = 16
 _INSTRUCTION = "Do what is asked. Use the tools."
 
@@ -41,8 +42,8 @@ Part = Literal["call", "choice", "choice and call", "none is right", "one is rig
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One way of calling or choosing: the share of ``n`` items it got right, and its paired difference from the first row of its
-    ``part`` (None: it is that row, or chance)."""
+    """One way of calling or choosing: the share of ``n`` items it got right, and its paired difference from the first
+    row of its ``part`` (None: it is that row, or chance)."""
 
     part: Part
     way: str
@@ -53,8 +54,8 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class CallTable:
-    """The rows, a few of the items that the last way of each part got wrong: (id, why), and the weights of ``relevance`` as they were
-    learnt here."""
+    """The rows, a few of the items that the last way of each part got wrong: (id, why), and the weights of
+    ``relevance`` as they were learnt here."""
 
     model: str
     rows: tuple[CallRow, ...]
@@ -201,8 +202,8 @@ class Calls(Study[None, CallTable]):
         right: Mapping[str, Sequence[CallItem]],
         progress: Callable[[Progress], None],
     ) -> tuple[list[CallRow], tuple[float, ...]]:
-        """Does it call where no function is right, and where one is (``right``)? Weights are learnt on every second item of the whole
-        leaderboard, and measured on the others."""
+        """Does it call where no function is right, and where one is (``right``)? Weights are learnt on every second
+        item of the whole leaderboard, and measured on the others."""
         everything = {part: read_items(folder, part) for part in CATEGORIES}
         learnt = [
             (counts(item.request, item.tools), bool(item.name)) for items in everything.values() for item in items[::2]

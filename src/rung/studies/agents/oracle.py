@@ -1,5 +1,5 @@
-"""What is easy in an environment, and does it judge as it should? Its right calls, nothing at all, random valid calls, tools chosen by
-words, and any policy besides, through the harness that all agents run in."""
+"""What is easy in an environment, and does it judge as it should? Its right calls, nothing at all, random valid calls,
+tools chosen by words, and any policy besides, through the harness that all agents run in."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ from rung.studies.study import Lab, Study, corrected, listed
 
 @dataclass(frozen=True, slots=True)
 class OracleRow:
-    """An agent on ``n`` scenarios, each played ``repeats`` times: solved; in how many scenarios every time (pass^k) and any time
-    (pass@k); in how many episodes it did harm; harms attempted, calls that a guard blocked, and those of them that were right; the
-    rate of wrong facts among its claims (None: it claimed nothing); what one solved episode cost, failed ones included; and its paired
-    difference in solved from the first agent that was asked for (None: it is no such agent, or the first)."""
+    """An agent on ``n`` scenarios, each played ``repeats`` times: solved; in how many scenarios every time (pass^k) and
+    any time (pass@k); in how many episodes it did harm; harms attempted, calls that a guard blocked, and those of them
+    that were right; the rate of wrong facts among its claims (None: it claimed nothing); what one solved episode cost,
+    failed ones included; and its paired difference in solved from the first agent that was asked for (None: it is no
+    such agent, or the first)."""
 
     agent: str
     solved: Interval
@@ -58,8 +59,8 @@ class OracleRow:
 
 @dataclass(frozen=True, slots=True)
 class OracleTable:
-    """The baselines of an environment. ``refused``: right calls that its rules refuse, (scenario, call, why); ``clean``: scenarios
-    without one."""
+    """The baselines of an environment. ``refused``: right calls that its rules refuse, (scenario, call, why);
+    ``clean``: scenarios without one."""
 
     environment: str
     rows: tuple[OracleRow, ...]

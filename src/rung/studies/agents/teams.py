@@ -28,8 +28,8 @@ _CRITIC = "Somebody has answered. Is the answer right or wrong?"
 
 @dataclass(frozen=True, slots=True)
 class TeamRow:
-    """One way of answering: the share that is right, its paired difference from one member alone (None: it is that), tokens an answer,
-    and the gain for each 1,000 tokens more than one member takes."""
+    """One way of answering: the share that is right, its paired difference from one member alone (None: it is that),
+    tokens an answer, and the gain for each 1,000 tokens more than one member takes."""
 
     way: str
     right: Interval
@@ -56,7 +56,8 @@ Answers = list[list[Any]]
 
 @dataclass(frozen=True)
 class Teams(Study[Task, TeamTable]):
-    """Votes, debate and a critic against one member alone and against one prompt of as many tokens; with crashed and lying members."""
+    """Votes, debate and a critic against one member alone and against one prompt of as many tokens; with crashed and
+    lying members."""
 
     name = "teams"
     subject = "task"
@@ -146,8 +147,8 @@ class Teams(Study[Task, TeamTable]):
     async def _critic(
         self, ask: _Asking, lab: Lab, task: Task, examples: Sequence[Example], answers: Answers
     ) -> tuple[list[Any], Interval | None, Interval | None, float]:
-        """The first member's answers, the second's in place of those that a critic objects to; how often it objects to right ones and to
-        wrong ones; its tokens."""
+        """The first member's answers, the second's in place of those that a critic objects to; how often it objects to
+        right ones and to wrong ones; its tokens."""
         form = ResponseFormat("labels", (_RIGHT, _WRONG))
         prompt = Prompt(instruction=f"{task.instruction}\n\n{_CRITIC}")
         critic = PromptProgram(prompt, lab.resources.model(), Options(form, task.fields, Sampling(max_tokens=8)))

@@ -25,8 +25,9 @@ _WORD = re.compile(r"\w{4,}")
 
 @dataclass(frozen=True, slots=True)
 class WindowRow:
-    """A way of keeping within a budget of words: the share of the words (of four letters and more) of the turns that answer a question
-    which is still there, over ``n`` questions; the paired difference from "recent" at the same budget."""
+    """A way of keeping within a budget of words: the share of the words (of four letters and more) of the turns that
+    answer a question which is still there, over ``n`` questions; the paired difference from "recent" at the same
+    budget."""
 
     words: int
     keep: str

@@ -1,4 +1,5 @@
-"""Experiments with the models of ``rung.foundations``: each is a study (``rung.studies.study``), and a verb of ``rung lab``."""
+"""Experiments with the models of ``rung.foundations``: each is a study (``rung.studies.study``), and a verb of
+``rung lab``."""
 
 LABS: dict[str, tuple[str, str]] = {
     "lm": ("language.ladder:LanguageLadder", "Train language models on one text: bits a byte, pair by pair."),

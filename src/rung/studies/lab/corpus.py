@@ -1,4 +1,5 @@
-"""The text that an experiment reads: files and folders of any kind that is read here, or what every Python brings along."""
+"""The text that an experiment reads: files and folders of any kind that is read here, or what every Python brings
+along."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ packages, and of the library alone."""
 
 @dataclass(frozen=True)
 class LabText:
-    """A text's bytes (UTF-8), its end held out: ``train`` of shape (n,), ``held`` of shape (pieces, context + piece), where the
-    first ``context`` bytes of a piece are read and not counted."""
+    """A text's bytes (UTF-8), its end held out: ``train`` of shape (n,), ``held`` of shape (pieces, context + piece),
+    where the first ``context`` bytes of a piece are read and not counted."""
 
     name: str
     train: NDArray[np.uint8]
@@ -43,8 +44,8 @@ class LabText:
 
 
 def text(places: Sequence[str]) -> tuple[str, str]:
-    """The text of files and folders (or of ``python``, ``python-packages``) joined, and its name. Raises InputError for places
-    that are not there, and for a text without a letter or digit."""
+    """The text of files and folders (or of ``python``, ``python-packages``) joined, and its name. Raises InputError for
+    places that are not there, and for a text without a letter or digit."""
     parts: list[str] = []
     for place in places or (LIBRARY,):
         if place in (LIBRARY, PACKAGES):
@@ -59,8 +60,8 @@ def text(places: Sequence[str]) -> tuple[str, str]:
 
 
 def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 64, context: int = 64) -> LabText:
-    """The first ``most`` bytes of a text: its last tenth, but at most ``pieces``, is held out. Raises InputError for a text that
-    is too short for two pieces, or that says one thing only."""
+    """The first ``most`` bytes of a text: its last tenth, but at most ``pieces``, is held out. Raises InputError for a
+    text that is too short for two pieces, or that says one thing only."""
     joined, name = text(places)
     data = np.frombuffer(joined.encode("utf-8", "replace")[:most], np.uint8)
     width = context + piece
@@ -83,8 +84,8 @@ def corpus(places: Sequence[str], *, most: int, pieces: int, piece: int = 64, co
 
 @cache
 def docstrings(place: str) -> str:
-    """What stands between triple quotes at the beginning of a line in the standard library's modules, or those of all installed
-    packages, by path, each text once."""
+    """What stands between triple quotes at the beginning of a line in the standard library's modules, or those of all
+    installed packages, by path, each text once."""
     paths = sysconfig.get_paths()
     roots = [Path(paths["stdlib"])]
     if place == PACKAGES:

@@ -18,8 +18,8 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class Experiment(Study[None, F]):
-    """A study of models that it trains itself. ``title`` heads its page; ``ideas`` are the modules whose docstrings explain it,
-    as paths inside ``rung.foundations``."""
+    """A study of models that it trains itself. ``title`` heads its page; ``ideas`` are the modules whose docstrings
+    explain it, as paths inside ``rung.foundations``."""
 
     subject = "none"
     title: ClassVar[str]

@@ -23,8 +23,8 @@ def gain(values: Iterable[Any], before: Iterable[Any]) -> Difference:
 
 
 def saved(folder: str, name: str, data: bytes) -> tuple[str, ...]:
-    """Write a file into ``folder``, whole or not at all; its path, or nothing where no folder is named. Raises InputError for a place
-    that cannot be written, or a full disk."""
+    """Write a file into ``folder``, whole or not at all; its path, or nothing where no folder is named. Raises
+    InputError for a place that cannot be written, or a full disk."""
     if not folder:
         return ()
     path = Path(folder) / name

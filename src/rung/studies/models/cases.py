@@ -1,5 +1,5 @@
-"""Test cases as prompts with references, answered by a model or by anything that generates, and measured: the plain evaluation loop
-of fine-tuning guides, through the same journal, meter and statistics as a climb."""
+"""Test cases as prompts with references, answered by a model or by anything that generates, and measured: the plain
+evaluation loop of fine-tuning guides, through the same journal, meter and statistics as a climb."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Generator(Protocol):
 
 
 class Generated:
-    """A Program around somebody's own ``generate``. Nobody knows what is behind it, so its answers are never remembered."""
+    """A Program around somebody's own ``generate``. Nobody knows what is behind it, so its answers are never
+    remembered."""
 
     kind = "generated"
     model = None
@@ -69,8 +70,8 @@ class Generated:
 
 
 def read(path: Path) -> list[Example]:
-    """Test cases of a table (JSONL, CSV, Parquet, ...) with the columns prompt and reference. Raises InputError for a file without
-    them, or without rows."""
+    """Test cases of a table (JSONL, CSV, Parquet, ...) with the columns prompt and reference. Raises InputError for a
+    file without them, or without rows."""
     rows = [(row.line, row.values) for row in tables.rows(path)]
     if not rows:
         raise InputError("there is no test case in it", file=path, remedy="write rows with prompt and reference")
@@ -110,8 +111,9 @@ async def evaluate(
     metrics: Sequence[str] = tuple(METRICS.values()),
     max_tokens: int = 256,
 ) -> tuple[list[Metric], list[Result]]:
-    """The metrics, and each case's result. Each prompt as it is in one user message, greedily answered and scored. ``model`` is provider:name (None: the setting), or an
-    object with ``generate``. A case that fails scores 0 and says why; what a named model answered before is not asked again."""
+    """The metrics, and each case's result. Each prompt as it is in one user message, greedily answered and scored.
+    ``model`` is provider:name (None: the setting), or an object with ``generate``. A case that fails scores 0 and says
+    why; what a named model answered before is not asked again."""
     async with Pool(settings) as pool:
         if model is None or isinstance(model, str):
             options = Options(ResponseFormat(), ("prompt",), Sampling(max_tokens=max_tokens))
@@ -133,7 +135,8 @@ async def evaluate(
 
 
 def shape(results: Sequence[Result], names: Mapping[str, str] = METRICS) -> list[dict[str, Any]]:
-    """A row a case: prompt, response, reference, and metrics under ``names`` (a metric that only says yes or no as bool)."""
+    """A row a case: prompt, response, reference, and metrics under ``names`` (a metric that only says yes or no as
+    bool)."""
     return [
         {
             "prompt": result.example.input["prompt"],
@@ -152,8 +155,8 @@ def shape(results: Sequence[Result], names: Mapping[str, str] = METRICS) -> list
 
 @dataclass(frozen=True, slots=True)
 class ModelCases:
-    """A model's results, and its mean by metric over the cases of which no model's call failed, with the paired difference to
-    the first model (None for that one), p corrected (Holm) over all."""
+    """A model's results, and its mean by metric over the cases of which no model's call failed, with the paired
+    difference to the first model (None for that one), p corrected (Holm) over all."""
 
     model: str
     results: tuple[Result, ...]

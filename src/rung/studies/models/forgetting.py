@@ -30,12 +30,14 @@ from rung.prompts.template.prompt import Prompt
 from rung.studies.study import Lab, Study, corrected
 
 PIECE = 2000
-"""Characters of a text that are one item of the comparison: enough of them for an interval, long enough for a context."""
+"""Characters of a text that are one item of the comparison: enough of them for an interval, long enough for a
+context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """One general task (or text) before and after. ``difference`` is after minus before; for perplexity lower is better."""
+    """One general task (or text) before and after. ``difference`` is after minus before; for perplexity lower is
+    better."""
 
     name: str
     metric: str
@@ -66,9 +68,9 @@ class Forgetting(Study[None, list[Retention]]):
     limit: int = option(100, "At most this many items of a place, or of a kind of row.", low=1)
 
     async def measure(self, subject: None, lab: Lab) -> list[Retention]:
-        """Compare on task files or packs (zero-shot, their test split, through the journal), files of plain text (perplexity
-        over pieces of 2,000 characters), and files of training rows (.jsonl: perplexity of the answers, for each kind of
-        instruction). p-values are corrected over all of them (Holm).
+        """Compare on task files or packs (zero-shot, their test split, through the journal), files of plain text
+        (perplexity over pieces of 2,000 characters), and files of training rows (.jsonl: perplexity of the answers, for
+        each kind of instruction). p-values are corrected over all of them (Holm).
 
         For texts and rows the models are read by transformers, so both must be weights on this disk. Raises InputError.
         """
@@ -137,9 +139,10 @@ async def perplexities(
 async def answers(
     before: str, after: str, place: Path, settings: Settings, limit: int = 100, seed: int = 0
 ) -> list[Retention]:
-    """Perplexity of the answers of training rows, given what comes before them, for each kind of instruction: the one that the row's source
-    names (``rung data split --hold-kinds`` writes it), else told by rules. At most ``limit`` rows of a kind, drawn by hash; rows
-    that do not fit into either model's context, or hold no answer, are left out, as are kinds of fewer than two rows."""
+    """Perplexity of the answers of training rows, given what comes before them, for each kind of instruction: the one
+    that the row's source names (``rung data split --hold-kinds`` writes it), else told by rules. At most ``limit`` rows
+    of a kind, drawn by hash; rows that do not fit into either model's context, or hold no answer, are left out, as are
+    kinds of fewer than two rows."""
     by_kind: dict[str, list[Record]] = {}
     for record in sorted(read_records([place]), key=lambda record: record.content):
         if record.answer.strip():

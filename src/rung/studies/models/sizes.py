@@ -1,4 +1,5 @@
-"""Small against large: models or programs on one task and one text, with what each takes; who is beaten on everything is marked."""
+"""Small against large: models or programs on one task and one text, with what each takes; who is beaten on everything
+is marked."""
 
 from __future__ import annotations
 
@@ -50,9 +51,9 @@ Losses = tuple[tuple[float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a model takes, measured in a process of its own: bytes on disk, peak resident ``memory``, new ``tokens`` a second of wall time
-    at ASKED prompts side by side, and CPU seconds for a thousand of them (the proxy of energy: multiply by the watts of a core).
-    ``losses`` are of the text's pieces."""
+    """What a model takes, measured in a process of its own: bytes on disk, peak resident ``memory``, new ``tokens`` a
+    second of wall time at ASKED prompts side by side, and CPU seconds for a thousand of them (the proxy of energy:
+    multiply by the watts of a core). ``losses`` are of the text's pieces."""
 
     size: int = 0
     memory: int = 0
@@ -63,8 +64,8 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class SizeRow:
-    """One model. ``quality`` is the task's metric, ``loss`` nats a token of the text; differences are to the first model, paired.
-    ``dominated`` names one that is better or equal in everything, and better in something."""
+    """One model. ``quality`` is the task's metric, ``loss`` nats a token of the text; differences are to the first
+    model, paired. ``dominated`` names one that is better or equal in everything, and better in something."""
 
     name: str
     weighed: Weighed
@@ -77,8 +78,8 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class Sizes(Study[None, list[SizeRow]]):
-    """Compare models or programs in quality and, those of the embedded engine, in size, memory and speed; mark who is beaten on
-    everything."""
+    """Compare models or programs in quality and, those of the embedded engine, in size, memory and speed; mark who is
+    beaten on everything."""
 
     name = "sizes"
     subject = "none"
@@ -166,7 +167,8 @@ class Sizes(Study[None, list[SizeRow]]):
 
 
 def nats(losses: Losses, first: Losses, seed: int = 0) -> Difference:
-    """By how much a token costs more than in ``first``: pieces of text are paired, the interval is by bootstrap over them."""
+    """By how much a token costs more than in ``first``: pieces of text are paired, the interval is by bootstrap over
+    them."""
     a, b = np.asarray(losses, np.float64), np.asarray(first, np.float64)
     gap, tokens = a[:, 0] - b[:, 0], a[:, 1]
     draws = bootstrap(lambda d: gap[d].sum(-1) / tokens[d].sum(-1), len(a), 5000, seed)
@@ -176,7 +178,8 @@ def nats(losses: Losses, first: Losses, seed: int = 0) -> Difference:
 
 
 def marked(rows: Sequence[SizeRow], higher: bool = True) -> list[SizeRow]:
-    """The rows, each with the first other that is at least as good in quality, loss, size and CPU time, and better in one of them."""
+    """The rows, each with the first other that is at least as good in quality, loss, size and CPU time, and better in
+    one of them."""
 
     def figures(row: SizeRow) -> tuple[float, ...]:
         quality = 0.0 if row.quality is None else row.quality.value * (-1 if higher else 1)
@@ -197,7 +200,8 @@ def marked(rows: Sequence[SizeRow], higher: bool = True) -> list[SizeRow]:
 
 
 def weigh(name: str, texts: Sequence[str], settings: Settings) -> Weighed:
-    """What a model takes. Raises InputError for a model that is not the embedded engine's, ModelError when its process fails."""
+    """What a model takes. Raises InputError for a model that is not the embedded engine's, ModelError when its process
+    fails."""
     if not name.startswith("openvino:"):
         raise InputError(
             f"{name} is not weighed", remedy="expected a model of the embedded engine: openvino:NAME", code="model"

@@ -27,9 +27,10 @@ WORST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ErrorCluster:
-    """Failures that are alike. ``terms`` are the words that set them apart from everything else that was asked, ``confusion``
-    the commonest pair of reference and answer with its count. ``rate`` is the share of failures among all items that hold one of
-    the terms (which were chosen for the failures, so a hint, not a test), ``size`` how many failures."""
+    """Failures that are alike. ``terms`` are the words that set them apart from everything else that was asked,
+    ``confusion`` the commonest pair of reference and answer with its count. ``rate`` is the share of failures among all
+    items that hold one of the terms (which were chosen for the failures, so a hint, not a test), ``size`` how many
+    failures."""
 
     name: str
     ids: tuple[str, ...]
@@ -164,7 +165,8 @@ class ErrorAnalysis(Study[RunRecord, Errors]):
     to: Path | None = option(None, "Where to write the slice's rows: data for a task.", metavar="FILE.jsonl")
 
     async def measure(self, subject: RunRecord, lab: Lab) -> Errors:
-        """Raises InputError for a rung that the run does not have, a cluster that there is not, or a slice without a file."""
+        """Raises InputError for a rung that the run does not have, a cluster that there is not, or a slice without a
+        file."""
         title = find_rung(subject, self.rung).title if self.rung else choose(subject).title
         results = await read_results(lab.store, subject, title, lab.resources, what="errors")
         found = replace(analyse(results, subject.metrics[0]), rung=title)

@@ -1,4 +1,5 @@
-"""Blind rating by people: which pairs of a run's answers are shown, in which order and on which side, and what came of it."""
+"""Blind rating by people: which pairs of a run's answers are shown, in which order and on which side, and what came of
+it."""
 
 from __future__ import annotations
 
@@ -57,8 +58,8 @@ class Questions:
 async def prepare(
     store: Store, run: RunRecord, rungs: Sequence[str], resources: Resources, *, seed: int = 0, limit: int | None = None
 ) -> Questions:
-    """Every pair of ``rungs`` on every example that both answered, shuffled. Raises InputError for fewer than two rungs, one
-    that is not in the run, or nothing to tell apart."""
+    """Every pair of ``rungs`` on every example that both answered, shuffled. Raises InputError for fewer than two
+    rungs, one that is not in the run, or nothing to tell apart."""
     names = sorted(set(rungs))
     if len(names) < 2:
         known = ", ".join(record.title for record in run.rungs)

@@ -1,4 +1,5 @@
-"""Edge cases: the same questions with typos, in capitals, cut, padded, or empty, answered by the same program, pair by pair."""
+"""Edge cases: the same questions with typos, in capitals, cut, padded, or empty, answered by the same program, pair by
+pair."""
 
 from __future__ import annotations
 
@@ -70,13 +71,15 @@ KINDS: Mapping[str, Callable[[str, np.random.Generator], str]] = {
     "very long": lambda text, _: f"{text}\n\n" + "(The rest of this message was a forwarded newsletter.) " * 40,
     "empty": lambda text, _: "",
 }
-"""Changes of one text. The right answer stays the same but for the half and the empty one, where falling is no fault."""
+"""Changes of one text. The right answer stays the same but for the half and the empty one, where falling is no
+fault."""
 LOSSY = ("first half", "empty")
 
 
 @dataclass(frozen=True, slots=True)
 class StressRow:
-    """One kind of change: quality, the paired difference to the questions as they were, and the share that got no answer."""
+    """One kind of change: quality, the paired difference to the questions as they were, and the share that got no
+    answer."""
 
     kind: str
     quality: Interval
@@ -95,8 +98,8 @@ class StressTable:
 
 
 def perturb(examples: Sequence[Example], field: str, kind: str, seed: int = 0) -> list[Example]:
-    """The examples with one text field changed; the same example is always changed alike. Raises InputError for a kind or field
-    that there is not."""
+    """The examples with one text field changed; the same example is always changed alike. Raises InputError for a kind
+    or field that there is not."""
     if kind not in KINDS:
         raise InputError(f"unknown change {kind!r}", remedy=f"known: {', '.join(KINDS)}")
     out = []
@@ -124,8 +127,8 @@ class Stress(Study[RunRecord, StressTable]):
     seed: int = option(0, "Seed of the typos.")
 
     async def measure(self, subject: RunRecord, lab: Lab) -> StressTable:
-        """Answer the examples as they are and under each change; p-values are corrected (Holm). Raises InputError for a rung
-        without a program, and a change or field that there is not."""
+        """Answer the examples as they are and under each change; p-values are corrected (Holm). Raises InputError for a
+        rung without a program, and a change or field that there is not."""
         chosen = choose(subject, self.rung)
         examples = read_examples(lab.store, subject.task_hash)[: chosen.n][: self.limit]
         if not examples or not (Path(chosen.folder) / "program.json").exists():

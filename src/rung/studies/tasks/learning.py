@@ -67,10 +67,11 @@ class LearningCurve(Study[Task, Learning]):
     seed: int = option(0, "Seed of the order in which examples are taken.")
 
     async def measure(self, subject: Task, lab: Lab) -> Learning:
-        """Fit the rung on the first n of the shuffled training examples for each of the sizes; answer test examples with each.
+        """Fit the rung on the first n of the shuffled training examples for each of the sizes; answer test examples
+        with each.
 
-        The parts are nested and keep the labels' balance; fits are kept. Raises InputError for sizes that train does not have,
-        or a rung that does not fit the task.
+        The parts are nested and keep the labels' balance; fits are kept. Raises InputError for sizes that train does
+        not have, or a rung that does not fit the task.
         """
         sizes, examples = self._sizes(subject), subject.test[: self.limit]
         choice = next((c for c in subject.rungs if c.title == self.rung), RungChoice(self.rung))
@@ -142,7 +143,8 @@ def _span(value: float, draws: NDArray[np.float64]) -> Interval:
 
 
 def balanced(examples: Sequence[Example], seed: int) -> list[Example]:
-    """An order whose every beginning holds the labels as evenly as it can: shuffled within each label, then dealt out."""
+    """An order whose every beginning holds the labels as evenly as it can: shuffled within each label, then dealt
+    out."""
     draw = np.random.default_rng(seed)
     groups: dict[str, list[Example]] = {}
     for place in draw.permutation(len(examples)):
@@ -159,8 +161,9 @@ def balanced(examples: Sequence[Example], seed: int) -> list[Example]:
 
 
 def extrapolate(sizes: NDArray[np.float64], values: NDArray[np.float64], n: float) -> NDArray[np.float64]:
-    """The value at ``n`` of ceiling - scale * n ** -slope through (sizes, values), scale not below 0: least squares over a
-    grid of slopes. With values that do not rise it is their mean. ``values`` has shape (sizes, ...), the result (...)."""
+    """The value at ``n`` of ceiling - scale * n ** -slope through (sizes, values), scale not below 0: least squares
+    over a grid of slopes. With values that do not rise it is their mean. ``values`` has shape (sizes, ...), the result
+    (...)."""
     slopes = np.asarray(SLOPES)
     curves = sizes ** -slopes[:, None]  # one row a slope
     middle = curves.mean(axis=1, keepdims=True)

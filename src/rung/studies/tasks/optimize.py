@@ -48,9 +48,9 @@ class Tested:
 
 @dataclass(frozen=True, slots=True)
 class OptimizeResult:
-    """What a search found. ``steps`` are the log's lines and ``end`` its last one; ``usage`` is what was asked now (the rest
-    came from the journal); ``folder`` holds the program, ``log`` the steps; ``chosen`` says how demonstrations are chosen for
-    each input, which ``prompt.md`` cannot hold."""
+    """What a search found. ``steps`` are the log's lines and ``end`` its last one; ``usage`` is what was asked now (the
+    rest came from the journal); ``folder`` holds the program, ``log`` the steps; ``chosen`` says how demonstrations are
+    chosen for each input, which ``prompt.md`` cannot hold."""
 
     task: str
     model: str
@@ -109,8 +109,8 @@ class Optimize(Study[Task, OptimizeResult]):
         """Search, write the program to a folder, and answer the test split once with it and the start.
 
         The folder also gets ``prompt.md`` (for ``rung prompt save``), ``steps.jsonl`` and a diff for each step. Raises
-        InputError for a budget that buys no step, a task that does not fit, or a folder that holds other things; nothing is
-        written then.
+        InputError for a budget that buys no step, a task that does not fit, or a folder that holds other things;
+        nothing is written then.
         """
         task = subject if self.limit is None else tasks.cut(subject, test=self.limit)
         rung, out = self.searched(), self.out or Path(f"{task.name}-optimized")

@@ -24,8 +24,8 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class ShotsPoint:
-    """``k`` demonstrations chosen by ``select``. ``difference`` is paired, to the smallest k that was asked (None for that
-    one), its p corrected over the curve (Holm). ``tokens`` an answer."""
+    """``k`` demonstrations chosen by ``select``. ``difference`` is paired, to the smallest k that was asked (None for
+    that one), its p corrected over the curve (Holm). ``tokens`` an answer."""
 
     select: str
     k: int

@@ -49,8 +49,8 @@ def distinct(answers: Sequence[str], n: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One setting. ``quality`` is the mean over examples of the mean over repeats, its interval over examples; ``single``
-    is the spread of a run of its own: the lowest and highest repeat. ``distinct`` is by n."""
+    """One setting. ``quality`` is the mean over examples of the mean over repeats, its interval over examples;
+    ``single`` is the spread of a run of its own: the lowest and highest repeat. ``distinct`` is by n."""
 
     setting: Mapping[str, float]
     quality: Interval
@@ -76,7 +76,8 @@ class SweepResult:
 
 
 def read_grid(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """``temperature=0.1,0.8 top_p=0.9`` as values by key. Raises InputError for an unknown key or a value out of range."""
+    """``temperature=0.1,0.8 top_p=0.9`` as values by key. Raises InputError for an unknown key or a value out of
+    range."""
     grid: dict[str, tuple[float, ...]] = {}
     for text in texts:
         key, equals, rest = text.partition("=")
@@ -114,8 +115,9 @@ class Sweep(Study[Task, SweepResult]):
     async def measure(self, subject: Task, lab: Lab) -> SweepResult:
         """Answer examples of dev ``repeat`` times at each setting of the grid.
 
-        An answer is right where its first metric's value is 1; quality is the mean of that metric's values. Raises InputError
-        for fewer than two repeats, an empty grid or no examples, a metric that is no mean, or parts that are no prompt.
+        An answer is right where its first metric's value is 1; quality is the mean of that metric's values. Raises
+        InputError for fewer than two repeats, an empty grid or no examples, a metric that is no mean, or parts that are
+        no prompt.
         """
         grid, examples = read_grid(self.grid), subject.dev[: self.limit]
         program = compose(subject, self.parts, lab.resources)
@@ -165,8 +167,8 @@ class Sweep(Study[Task, SweepResult]):
 
 
 def varied(program: PromptProgram, setting: Mapping[str, float]) -> PromptProgram:
-    """The program with the setting in its sampling, of its answer and of its votes' reasoning (a single chain of thought is
-    always greedy: only the answer after it varies)."""
+    """The program with the setting in its sampling, of its answer and of its votes' reasoning (a single chain of
+    thought is always greedy: only the answer after it varies)."""
     options = program.options
     sampling = replace(
         options.sampling,

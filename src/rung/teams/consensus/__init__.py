@@ -1,1 +1,2 @@
-"""Agreement: tallies of votes, and protocols that hold over a network that loses, repeats and reorders, with members that crash or lie."""
+"""Agreement: tallies of votes, and protocols that hold over a network that loses, repeats and reorders, with members
+that crash or lie."""

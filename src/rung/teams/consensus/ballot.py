@@ -1,4 +1,5 @@
-"""Votes that are sent to everybody, and counted by each after a while: majority, weighted, ranked, quorum (see ``tally``)."""
+"""Votes that are sent to everybody, and counted by each after a while: majority, weighted, ranked, quorum (see
+``tally``)."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ class BallotMember(Automaton):
 
 
 def one(n: int, faults: Faults, seed: int, rule: Rule = "majority") -> Schedule:
-    """One schedule in which all honest members vote alike: they must decide so. (Where they do not vote alike, a liar who tells each
-    something else can split them whatever their number: see ``byzantine``.)"""
+    """One schedule in which all honest members vote alike: they must decide so. (Where they do not vote alike, a liar
+    who tells each something else can split them whatever their number: see ``byzantine``.)"""
     vote: Any = list(VALUES) if rule == "ranked" else VALUES[0]
 
     def make(id: int, stable: dict[str, Any], draw: random.Random) -> BallotMember:

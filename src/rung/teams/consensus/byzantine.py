@@ -1,5 +1,6 @@
-"""Agreement among liars, in rounds over a network that loses nothing: by word of mouth, n > 3f (Lamport, Shostak, Pease 1982: each says
-what the others said), and signed, any f < n (Dolev and Strong 1983: nobody can put words into another's mouth)."""
+"""Agreement among liars, in rounds over a network that loses nothing: by word of mouth, n > 3f (Lamport, Shostak, Pease
+1982: each says what the others said), and signed, any f < n (Dolev and Strong 1983: nobody can put words into another's
+mouth)."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def tolerates(n: int, faults: Faults, way: Way = "oral") -> str:
 
 
 def one(n: int, faults: Faults, seed: int, way: Way = "oral") -> Schedule:
-    """One schedule: every member has a value of its own; the honest must decide alike, and for their value where all of them have the
-    same (signed: and they are more than the liars)."""
+    """One schedule: every member has a value of its own; the honest must decide alike, and for their value where all of
+    them have the same (signed: and they are more than the liars)."""
     draw = random.Random(f"byzantine {seed}")
     liars = frozenset(draw.sample(range(n), min(n, faults.lie)))
     honest = [at for at in range(n) if at not in liars]
@@ -84,8 +85,9 @@ def _oral(
 def _signed(
     n: int, f: int, values: list[str], liars: frozenset[int], draw: random.Random
 ) -> tuple[list[dict[int, str]], int]:
-    """What each member takes each other one's value to be. A message is a value with the chain of those who have signed it; a liar
-    signs what it likes, holds back what it likes, and has the keys of the other liars, but of nobody else."""
+    """What each member takes each other one's value to be. A message is a value with the chain of those who have signed
+    it; a liar signs what it likes, holds back what it likes, and has the keys of the other liars, but of nobody
+    else."""
     heard: list[dict[int, str]] = [{} for _ in range(n)]
     messages = 0
     for general in range(n):

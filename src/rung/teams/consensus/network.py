@@ -1,7 +1,7 @@
 """A simulated network: everything that can go wrong in one, chosen by a seed, so that what broke can be seen again.
 
-Members are pure state machines: they are told of messages and of time, and say what to send and when to be woken. What they put into
-``stable`` outlives a crash, the rest does not.
+Members are pure state machines: they are told of messages and of time, and say what to send and when to be woken. What
+they put into ``stable`` outlives a crash, the rest does not.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ FAST, SLOW = 1.0, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong: ``crash`` members crash (with ``back`` 1 they come back after a while), ``lie`` members lie; a message is lost with
-    probability ``drop`` and comes twice with ``duplicate``; ``partition`` is the share of the time in which the network is cut in two."""
+    """What goes wrong: ``crash`` members crash (with ``back`` 1 they come back after a while), ``lie`` members lie; a
+    message is lost with probability ``drop`` and comes twice with ``duplicate``; ``partition`` is the share of the time
+    in which the network is cut in two."""
 
     crash: int = 0
     lie: int = 0
@@ -89,7 +90,8 @@ Lie = Callable[[Mapping[str, Any], int, random.Random], Mapping[str, Any]]
 
 @dataclass
 class Simulator:
-    """``n`` members made by ``make``, under ``faults``. ``lie`` alters what liars send; ``spare`` members neither crash nor lie."""
+    """``n`` members made by ``make``, under ``faults``. ``lie`` alters what liars send; ``spare`` members neither crash
+    nor lie."""
 
     n: int
     make: Make
@@ -199,7 +201,8 @@ class Simulator:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One schedule: what was ``broken``, whether every member that is up and honest ``decided``, how many messages it took."""
+    """One schedule: what was ``broken``, whether every member that is up and honest ``decided``, how many messages it
+    took."""
 
     broken: tuple[str, ...]
     decided: bool

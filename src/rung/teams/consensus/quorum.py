@@ -1,5 +1,5 @@
-"""A register that is written to some members and read from some (Gifford 1979; the reader writes back: Attiya, Bar-Noy, Dolev 1995).
-Any read quorum meets any write quorum where both together are more than all."""
+"""A register that is written to some members and read from some (Gifford 1979; the reader writes back: Attiya, Bar-Noy,
+Dolev 1995). Any read quorum meets any write quorum where both together are more than all."""
 
 from __future__ import annotations
 

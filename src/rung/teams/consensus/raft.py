@@ -1,4 +1,5 @@
-"""Raft (Ongaro and Ousterhout 2014): a leader a term, a log that the majority has, over crashes, loss and partitions."""
+"""Raft (Ongaro and Ousterhout 2014): a leader a term, a log that the majority has, over crashes, loss and
+partitions."""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ PROTOCOLS: dict[str, Protocol] = {
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """``schedules`` of a protocol: in how many each promise was broken, with the first seed that shows it; in which share all honest
-    members that were up decided; messages a schedule. ``beyond``: why the faults are more than it tolerates."""
+    """``schedules`` of a protocol: in how many each promise was broken, with the first seed that shows it; in which
+    share all honest members that were up decided; messages a schedule. ``beyond``: why the faults are more than it
+    tolerates."""
 
     protocol: str
     n: int
@@ -51,7 +52,8 @@ class Simulation:
 
 
 def simulate(name: str, n: int, faults: Faults, seed: int = 0, schedules: int = 1000) -> Simulation:
-    """Play schedules with the seeds ``seed``, ``seed`` + 1, ... Raises InputError for a protocol or numbers that there are not."""
+    """Play schedules with the seeds ``seed``, ``seed`` + 1, ... Raises InputError for a protocol or numbers that there
+    are not."""
     if name not in PROTOCOLS:
         raise InputError(f"there is no protocol {name!r}", remedy=nearest(name, PROTOCOLS))
     if not 1 <= n <= 100 or schedules < 1:

@@ -15,8 +15,8 @@ RULES: tuple[Rule, ...] = ("majority", "weighted", "ranked", "quorum")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was decided: ``value`` (None: nothing), the share of all weight that stands behind it, and each value's weight in the
-    order in which values came."""
+    """What was decided: ``value`` (None: nothing), the share of all weight that stands behind it, and each value's
+    weight in the order in which values came."""
 
     value: Any
     share: float
@@ -28,10 +28,10 @@ def tally(
 ) -> Tally:
     """Decide by the votes of members by name; a vote that is None is none.
 
-    ``majority``: the value with most votes (a plurality), of equal ones the one that was named first. ``weighted``: each vote counts
-    as its member's weight (1 where none is given). ``ranked``: each vote is a list, the best first; instant run-off (the last is
-    struck until one has more than half of those that still rank one). ``quorum``: a value with at least ``quorum`` votes (0: more than
-    half of all members), else nothing.
+    ``majority``: the value with most votes (a plurality), of equal ones the one that was named first. ``weighted``:
+    each vote counts as its member's weight (1 where none is given). ``ranked``: each vote is a list, the best first;
+    instant run-off (the last is struck until one has more than half of those that still rank one). ``quorum``: a value
+    with at least ``quorum`` votes (0: more than half of all members), else nothing.
 
     Raises InputError for a rule or a vote that is none.
     """

@@ -1,4 +1,5 @@
-"""Two-phase commit (Gray 1978): all do it or none does. A coordinator that stays away leaves those that have promised waiting."""
+"""Two-phase commit (Gray 1978): all do it or none does. A coordinator that stays away leaves those that have promised
+waiting."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A walled grid, seen one square at a time.
 
-The goal lies in the south-east corner unless ``moved``; the request names it. ``mud`` is a share of squares that cost five steps and
-look like any other: nobody knows where it lies but who has been there. With ``map`` all scenarios share one map, and differ in where
-they begin.
+The goal lies in the south-east corner unless ``moved``; the request names it. ``mud`` is a share of squares that cost
+five steps and look like any other: nobody knows where it lies but who has been there. With ``map`` all scenarios share
+one map, and differ in where they begin.
 """
 
 from __future__ import annotations

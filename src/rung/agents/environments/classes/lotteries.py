@@ -25,7 +25,8 @@ _TAKE = ToolSpec(
 
 
 class Lotteries:
-    """``options`` to choose from. Solved is the option with the largest expected prize; the reward is the prize drawn."""
+    """``options`` to choose from. Solved is the option with the largest expected prize; the reward is the prize
+    drawn."""
 
     name = "lotteries"
 

@@ -1,4 +1,5 @@
-"""A room to be kept warm by a heater that is switched, while the weather changes and the thermometer fails now and then."""
+"""A room to be kept warm by a heater that is switched, while the weather changes and the thermometer fails now and
+then."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ class Thermostat:
 
 
 class ThermostatDomain:
-    """What is known: how heating and loss work, and that it is about 12 degrees outside. A belief is {degrees, over}."""
+    """What is known: how heating and loss work, and that it is about 12 degrees outside. A belief is {degrees,
+    over}."""
 
     def react(self, percept: Any) -> Call | None:
         if percept["over"]:

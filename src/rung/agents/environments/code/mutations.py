@@ -1,5 +1,5 @@
-"""Small changes of code, one token each: mistakes as they are planted, and as they are searched for (mutation analysis: DeMillo, Lipton and
-Sayward 1978; repair by the same changes: Debroy and Wong 2010)."""
+"""Small changes of code, one token each: mistakes as they are planted, and as they are searched for (mutation analysis:
+DeMillo, Lipton and Sayward 1978; repair by the same changes: Debroy and Wong 2010)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Mutation:
 
 
 def mutations(code: str) -> list[Mutation]:
-    """Every change of one token, in the order of the code; none where it cannot be read. Docstrings and comments stay."""
+    """Every change of one token, in the order of the code; none where it cannot be read. Docstrings and comments
+    stay."""
     lines, found = code.splitlines(keepends=True), []
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(code).readline))

@@ -17,8 +17,8 @@ from rung.core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class CodeTask:
-    """``prompt`` says what is asked, as a function's head (HumanEval) or in words (MBPP); ``head`` is what code may go on from. ``shown`` are
-    the examples that it names, as statements; ``tests`` the hidden ones."""
+    """``prompt`` says what is asked, as a function's head (HumanEval) or in words (MBPP); ``head`` is what code may go
+    on from. ``shown`` are the examples that it names, as statements; ``tests`` the hidden ones."""
 
     id: str
     prompt: str
@@ -29,7 +29,8 @@ class CodeTask:
 
 
 def read_tasks(place: Path) -> list[CodeTask]:
-    """The tasks of a file (.jsonl, .jsonl.gz), or of the one that a folder holds. Raises InputError for anything else."""
+    """The tasks of a file (.jsonl, .jsonl.gz), or of the one that a folder holds. Raises InputError for anything
+    else."""
     files = sorted(place.glob("*.jsonl*")) if place.is_dir() else [place]
     if len(files) != 1 or not files[0].is_file():
         raise InputError(

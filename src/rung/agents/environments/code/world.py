@@ -1,4 +1,5 @@
-"""Write a function, or repair one: code is run on the examples that the task names, and judged by tests that nobody sees."""
+"""Write a function, or repair one: code is run on the examples that the task names, and judged by tests that nobody
+sees."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ TOOLS = tuple(
 
 
 class CodeTasks:
-    """``folder``: HumanEval's or MBPP's file, or the folder that it lies in. Raises Unsupported (code ``no-sandbox``) where no sandbox runs
-    CPython."""
+    """``folder``: HumanEval's or MBPP's file, or the folder that it lies in. Raises Unsupported (code ``no-sandbox``)
+    where no sandbox runs CPython."""
 
     name = "code"
     bugs = False

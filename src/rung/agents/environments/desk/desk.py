@@ -1,7 +1,7 @@
 """The support desk of a shop: a ticket comes in, and what is to be done about it is for the agent to find out.
 
-An episode is solved when exactly the right effects have happened, the ticket was answered or handed to the right team, and the answer
-says what it must. What the agent says of itself counts for nothing.
+An episode is solved when exactly the right effects have happened, the ticket was answered or handed to the right team,
+and the answer says what it must. What the agent says of itself counts for nothing.
 """
 
 from __future__ import annotations

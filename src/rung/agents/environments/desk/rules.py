@@ -1,5 +1,5 @@
-"""What the designer of an agent for the desk knows: how a ticket is told by its words, and what is done about it unless somebody has
-taught better. Some of that is wrong, as a new employee's guesses are: refusals and reviews teach it."""
+"""What the designer of an agent for the desk knows: how a ticket is told by its words, and what is done about it unless
+somebody has taught better. Some of that is wrong, as a new employee's guesses are: refusals and reviews teach it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from rung.core.codec import encode
 
 TODAY = date(2026, 3, 2)
 WINDOW, MOST, LOST, LATE, VOUCHER = 30, 150.0, 14, 5, 10.0
-"""Days in which money is given back; up to how much without the billing team; days after which a parcel is lost; days by which one
-is late; and what is given for that."""
+"""Days in which money is given back; up to how much without the billing team; days after which a parcel is lost; days
+by which one is late; and what is given for that."""
 
 PRODUCTS = {
     "desk lamp": 39.5, "office chair": 189.0, "wall clock": 24.9, "standing desk": 429.0, "coffee grinder": 64.0,

@@ -13,8 +13,8 @@ from rung.agents.loop.move import Call
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """``effects`` are the calls that should change something, ``say`` what the reply must contain; a ticket that is not replied to
-    is escalated to ``queue`` or, with queue "-", closed. ``about``: the order that it is about."""
+    """``effects`` are the calls that should change something, ``say`` what the reply must contain; a ticket that is not
+    replied to is escalated to ``queue`` or, with queue "-", closed. ``about``: the order that it is about."""
 
     kind: str
     who: Customer
@@ -92,7 +92,8 @@ KINDS = (
     "question",
     *_PLAIN,
 )
-"""All that a ticket may be about; "shipped" is a cancellation that comes too late, "dear" a refund that the billing team makes."""
+"""All that a ticket may be about; "shipped" is a cancellation that comes too late, "dear" a refund that the billing
+team makes."""
 
 _ESCALATED = {
     "email": "identity",

@@ -23,7 +23,8 @@ MOST = 2000
 
 @dataclass(frozen=True, slots=True)
 class CalendarEvent:
-    """``start`` is local time in ``zone``; ``rule`` an RRULE (empty: once), ``without`` the starts that it leaves out."""
+    """``start`` is local time in ``zone``; ``rule`` an RRULE (empty: once), ``without`` the starts that it leaves
+    out."""
 
     uid: str
     title: str
@@ -34,8 +35,8 @@ class CalendarEvent:
     without: tuple[datetime, ...] = ()
 
     def times(self, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Begin and end of each occurrence in UTC, up to those that begin after ``until`` (UTC). Local times are kept over a change of the
-        clock."""
+        """Begin and end of each occurrence in UTC, up to those that begin after ``until`` (UTC). Local times are kept
+        over a change of the clock."""
         length = timedelta(minutes=self.minutes)
         for local in self._locals(until):
             begin = local.replace(tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
@@ -66,7 +67,8 @@ class OfficeCalendar:
     events: dict[str, CalendarEvent]
 
     def put(self, event: CalendarEvent) -> None:
-        """Add an event, or put it in the place of the one with its uid. Raises CalendarRefusal where one of its times is taken."""
+        """Add an event, or put it in the place of the one with its uid. Raises CalendarRefusal where one of its times
+        is taken."""
         for begin, end in event.times(_utc(event.start, event.zone) + HORIZON):
             taken = self.busy(begin, end, but=event.uid)
             if taken is not None:
@@ -96,8 +98,8 @@ class OfficeCalendar:
         )
 
     def free(self, day: date, minutes: int, after: int, before: int) -> datetime | None:
-        """The first local time from ``after`` (minutes of the day), on a quarter of an hour, at which so many minutes are free until
-        ``before``."""
+        """The first local time from ``after`` (minutes of the day), on a quarter of an hour, at which so many minutes
+        are free until ``before``."""
         for at in range(-(-after // 15) * 15, before - minutes + 1, 15):
             local = datetime.combine(day, datetime.min.time()) + timedelta(minutes=at)
             begin = _utc(local, self.zone)
@@ -128,7 +130,8 @@ class OfficeCalendar:
 
 
 def read_ics(data: bytes, zone: str) -> OfficeCalendar:
-    """The calendar of a file; whole days and times without a zone are the owner's. Raises InputError for what is none."""
+    """The calendar of a file; whole days and times without a zone are the owner's. Raises InputError for what is
+    none."""
     library = require("icalendar", "office", "a calendar's file")
     try:
         found = library.Calendar.from_ical(data)

@@ -1,7 +1,7 @@
 """The office of one person: a calendar in which nothing overlaps, and a mailbox from which nothing goes by itself.
 
-An episode is solved when the calendar holds exactly what it should, the right mails were drafted and sent and no others, and the report says what
-was asked. The calendar is judged as the file that it is written to.
+An episode is solved when the calendar holds exactly what it should, the right mails were drafted and sent and no
+others, and the report says what was asked. The calendar is judged as the file that it is written to.
 """
 
 from __future__ import annotations
@@ -248,7 +248,8 @@ def _times(calendar: OfficeCalendar) -> Counter[str]:
 def _differences(
     what: str, wanted: Counter[str], made: Counter[str], before: Counter[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """What is not as it should be: not done, and done though it should not be. What was there ``before`` and still is was not done."""
+    """What is not as it should be: not done, and done though it should not be. What was there ``before`` and still is
+    was not done."""
     there = before or Counter()
     lacks, more = wanted - made, made - wanted
     missing = [f"{what} lacks: {one}" for one in (lacks - there)] + [
@@ -259,7 +260,8 @@ def _differences(
 
 
 def _mail(given: Mapping[str, str]) -> str:
-    """A mail as it is compared: to whom, and its words without order of spaces, case and what politeness adds at the ends."""
+    """A mail as it is compared: to whom, and its words without order of spaces, case and what politeness adds at the
+    ends."""
     words = " ".join(given["text"].casefold().replace(".", " ").split())
     return f"{given['to']}: {words.removeprefix('hello, ').removeprefix('hello ')}"
 

@@ -33,7 +33,8 @@ class RetailData:
 
 @dataclass
 class RetailState:
-    """The data and what was changed since: ``changed`` holds whole records, so that two equal ones mean equal worlds."""
+    """The data and what was changed since: ``changed`` holds whole records, so that two equal ones mean equal
+    worlds."""
 
     data: RetailData
     changed: dict[str, dict[str, Record]] = field(default_factory=lambda: {"orders": {}, "users": {}})

@@ -1,7 +1,7 @@
 """The customer service of a shop: tau-bench's retail domain (Yao et al. 2024), its data opened by folder.
 
-The goal is the state after the right calls of a task. Where one of those is refused by the rules here, either may be at fault:
-``audit`` lists them, and the goal is the state without it.
+The goal is the state after the right calls of a task. Where one of those is refused by the rules here, either may be at
+fault: ``audit`` lists them, and the goal is the state without it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CLAIM = re.compile(
 
 
 class TauRetail:
-    """``folder`` holds the data. ``user``: ``briefed``, the request says everything and the customer confirms; ``scripted``, names,
-    ids and addresses must be asked for. ``policy``: the shop's rules are part of the request."""
+    """``folder`` holds the data. ``user``: ``briefed``, the request says everything and the customer confirms;
+    ``scripted``, names, ids and addresses must be asked for. ``policy``: the shop's rules are part of the request."""
 
     name = "tau-retail"
 
@@ -110,8 +110,8 @@ class TauRetail:
         return {**self._database.differences(), "transferred": self._gone, "said": len(self._said)}
 
     def judge(self, output: Any, plan: Any = None) -> Judgement:
-        """Solved: the shop is as the right calls leave it, and the customer was told what they had to be. A harm is a record that
-        is changed and should not be, or otherwise."""
+        """Solved: the shop is as the right calls leave it, and the customer was told what they had to be. A harm is a
+        record that is changed and should not be, or otherwise."""
         wanted, got = _replayed(self._data, self._task)[0], self._database.differences()
         missing, harms = [], []
         for kind, records in wanted.items():

@@ -48,7 +48,8 @@ def hide(instruction: str, told: Mapping[str, Sequence[str]]) -> str:
 
 
 def reply(text: str, told: Mapping[str, Sequence[str]]) -> str:
-    """What the customer says to a message: what is asked for, yes to a request to confirm, else that they do not know."""
+    """What the customer says to a message: what is asked for, yes to a request to confirm, else that they do not
+    know."""
     lower = text.casefold()
     found: dict[str, Any] = {
         name: values for name, values in told.items() if any(word in lower for word in _SLOTS[name])

@@ -33,8 +33,8 @@ TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
         compile_pattern(want).search(value if isinstance(value, str) else str(value)) is not None
     ),
 }
-"""What an argument, or a field of what was read, can be held against; one that is not there passes none of them. ``days_after``
-[DATE, DAYS]: it is a date so many days later."""
+"""What an argument, or a field of what was read, can be held against; one that is not there passes none of them.
+``days_after`` [DATE, DAYS]: it is a date so many days later."""
 
 Read = Callable[[str], Iterable[Mapping[str, Any]]]
 """The records that a tool's last results in the episode were made of, by its name."""
@@ -53,7 +53,8 @@ def _days(first: Any, last: Any) -> float:
 
 
 def _passes(value: Any, test: Any, arguments: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    """Whether a value passes a test, in which ``$name`` is an argument of the call and ``.name`` another field of the record."""
+    """Whether a value passes a test, in which ``$name`` is an argument of the call and ``.name`` another field of the
+    record."""
 
     def meant(want: Any) -> Any:
         if isinstance(want, list | tuple):
@@ -79,9 +80,9 @@ class Ruling(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class GuardRule:
     """For calls of tools whose names match ``tool`` (``*`` and ``?``) and whose arguments pass every test of ``when``:
-    {argument: value} or {argument: {above: 100}}. ``found`` holds a call against what was read: {tool: {field: test}}, and one record in
-    the last results of that tool must pass all of them; ``$name`` in a test is an argument of the call, ``.name`` another field of the
-    record. ``targets`` "any": it may go where only untrusted words say."""
+    {argument: value} or {argument: {above: 100}}. ``found`` holds a call against what was read: {tool: {field: test}},
+    and one record in the last results of that tool must pass all of them; ``$name`` in a test is an argument of the
+    call, ``.name`` another field of the record. ``targets`` "any": it may go where only untrusted words say."""
 
     then: Then
     tool: str = "*"
@@ -128,9 +129,10 @@ class GuardRule:
 
 @dataclass(frozen=True, slots=True)
 class CallGuard:
-    """The first rule that fits decides; without one the effect of the tool does (``defaults``). A call that changes something and whose
-    targets nobody who is trusted has named is besides refused or asked about, as ``taint`` says; ``targets`` names the targets of
-    tools that do not say them. More than ``asks`` questions an episode are not put to a person but refused."""
+    """The first rule that fits decides; without one the effect of the tool does (``defaults``). A call that changes
+    something and whose targets nobody who is trusted has named is besides refused or asked about, as ``taint`` says;
+    ``targets`` names the targets of tools that do not say them. More than ``asks`` questions an episode are not put to
+    a person but refused."""
 
     rules: tuple[GuardRule, ...] = ()
     defaults: Mapping[str, Then] = field(default_factory=dict)
@@ -156,7 +158,8 @@ class CallGuard:
             raise InputError(f"guard: asks is {self.asks!r}, expected 0 or more", remedy="write asks: 3")
 
     def check(self, tools: Sequence[str]) -> None:
-        """Raises InputError for a rule about a tool that there is not: a slip there would let through what it should stop."""
+        """Raises InputError for a rule about a tool that there is not: a slip there would let through what it should
+        stop."""
         read = (name for rule in self.rules for name in rule.found)
         for name in (*(rule.tool for rule in self.rules), *read, *self.targets):
             if not any(fnmatchcase(tool, name) for tool in tools):

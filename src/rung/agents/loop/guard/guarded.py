@@ -1,4 +1,5 @@
-"""A call on its way from the decision to the tool: allowed, refused, or held until a person has decided about exactly this call."""
+"""A call on its way from the decision to the tool: allowed, refused, or held until a person has decided about exactly
+this call."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class GuardedLog(EpisodeLog):
         return (*self.inherited, *own)
 
     def inherit(self, begun: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Take over the guards of the episode that begins this one, or those that its first event names; what that event is to say."""
+        """Take over the guards of the episode that begins this one, or those that its first event names; what that
+        event is to say."""
         if begun is not None:
             self.inherited = tuple(decode(CallGuard, guard) for guard in begun.get("guards", ()))
         else:

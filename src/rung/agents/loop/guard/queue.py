@@ -17,8 +17,8 @@ Word = Literal["approve", "deny", "edit"]
 
 @dataclass(frozen=True, slots=True)
 class OpenQuestion:
-    """What event ``seq`` of an episode asks. ``digest`` names an approval: it is bound to this very call; without one it is a question
-    in words. ``expires``: Unix seconds, infinite where it waits for ever."""
+    """What event ``seq`` of an episode asks. ``digest`` names an approval: it is bound to this very call; without one
+    it is a question in words. ``expires``: Unix seconds, infinite where it waits for ever."""
 
     episode: str
     seq: int
@@ -85,8 +85,8 @@ def pick_question(found: Iterable[OpenQuestion], name: str) -> OpenQuestion:
 
 
 async def decide(trail: Trail, question: OpenQuestion, word: Mapping[str, Any]) -> None:
-    """Write a person's word down: {do, by, why, arguments}. Raises InputError where the call is no longer what was shown, was decided
-    about, is overdue, or the episode has ended."""
+    """Write a person's word down: {do, by, why, arguments}. Raises InputError where the call is no longer what was
+    shown, was decided about, is overdue, or the episode has ended."""
     for _ in range(1000):
         events = trail.read(question.episode)
         held = folded(events).held.get(question.seq)

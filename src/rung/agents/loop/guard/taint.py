@@ -1,5 +1,5 @@
-"""Who has named a value? A target must have been named by somebody who is trusted, whatever a model says (after CaMeL: Debenedetti et
-al. 2025, which tracks values through a program; here they are found again by their spelling)."""
+"""Who has named a value? A target must have been named by somebody who is trusted, whatever a model says (after CaMeL:
+Debenedetti et al. 2025, which tracks values through a program; here they are found again by their spelling)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _SHORT = 3
 def strange(view: View, aims: Mapping[str, Any]) -> dict[str, Any]:
     """The targets with a value that neither the request, nor a person, nor a trusted tool has named.
 
-    A tool's result names nothing where the tool was asked with words that nobody who is trusted had said, and never what stood in its
-    arguments: else an untrusted value would only have to be looked up. A value counts as a whole, not as a part of a word or a list,
-    and in its own spelling.
+    A tool's result names nothing where the tool was asked with words that nobody who is trusted had said, and never
+    what stood in its
+    arguments: else an untrusted value would only have to be looked up. A value counts as a whole, not as a part of a
+    word or a list, and in its own spelling.
     """
     if not aims:
         return {}
@@ -70,7 +71,8 @@ class _Named:
 
 
 def records(view: View, tool: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects in what a tool gave in this episode, at any depth; of calls with equal arguments only the last one's."""
+    """The JSON objects in what a tool gave in this episode, at any depth; of calls with equal arguments only the last
+    one's."""
     known: set[str] = set()
     for turn in reversed(view.turns):
         for call in reversed(turn.calls):

@@ -15,8 +15,9 @@ from rung.agents.policies.choice import belief, domain_of
 
 @dataclass(frozen=True)
 class Goal:
-    """Best-first search (A*, the worth as minus the distance left) over what the domain predicts, ``nodes`` at most; what may
-    happen counts as if it did. Plans anew whenever the last plan's next step does not lead from what is believed now."""
+    """Best-first search (A*, the worth as minus the distance left) over what the domain predicts, ``nodes`` at most;
+    what may happen counts as if it did. Plans anew whenever the last plan's next step does not lead from what is
+    believed now."""
 
     name: ClassVar[str] = "goal"
 

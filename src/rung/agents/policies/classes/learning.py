@@ -16,8 +16,8 @@ from rung.core.errors import InputError
 
 @dataclass(frozen=True)
 class QLearning:
-    """Takes the call with the highest value in ``values`` (features -> call -> value); one never tried counts as ``hope``. With
-    ``explore`` it takes any call in that share of its decisions: for training."""
+    """Takes the call with the highest value in ``values`` (features -> call -> value); one never tried counts as
+    ``hope``. With ``explore`` it takes any call in that share of its decisions: for training."""
 
     name: ClassVar[str] = "learning"
 
@@ -53,7 +53,8 @@ class QLearning:
         return Decision((options[best],), thought=f"worth {values[best]:.3g} so far")
 
     def learn(self, view: View) -> Self:
-        """The same policy after an episode: each call's value moves towards its reward and the best value of what came then."""
+        """The same policy after an episode: each call's value moves towards its reward and the best value of what came
+        then."""
         domain = domain_of(view, self.name)
         values = {features: dict(calls) for features, calls in self.values.items()}
         turns = view.turns

@@ -14,8 +14,8 @@ from rung.core.errors import InputError
 
 @dataclass(frozen=True)
 class Utility:
-    """Maximises the expected utility of what the domain predicts for one call. ``risk`` is constant absolute risk aversion in
-    units of 1/100 (Pratt 1964): 0 takes worth as it is, above shuns risk, below seeks it."""
+    """Maximises the expected utility of what the domain predicts for one call. ``risk`` is constant absolute risk
+    aversion in units of 1/100 (Pratt 1964): 0 takes worth as it is, above shuns risk, below seeks it."""
 
     name: ClassVar[str] = "utility"
 

@@ -1,4 +1,5 @@
-"""The worst model there can be: it does the right thing until it reads an attacker's words, and from then on what they want."""
+"""The worst model there can be: it does the right thing until it reads an attacker's words, and from then on what they
+want."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ _THOUGHT = "as they wish"
 
 @dataclass(frozen=True)
 class Hijacked:
-    """Makes ``first``, then the environment's own solution; once ``marker`` stands in anything that it can read (results, lessons,
-    descriptions of tools), the attacker's ``calls`` come before all else. No filter on texts and no better model is assumed: what is
-    measured with it is what the harness itself stops."""
+    """Makes ``first``, then the environment's own solution; once ``marker`` stands in anything that it can read
+    (results, lessons, descriptions of tools), the attacker's ``calls`` come before all else. No filter on texts and no
+    better model is assumed: what is measured with it is what the harness itself stops."""
 
     name: ClassVar[str] = "hijacked"
 

@@ -17,8 +17,9 @@ from rung.core.types import ToolSpec
 
 @dataclass(frozen=True)
 class Lexical:
-    """Calls each tool at most once: those that change nothing first, then the one whose name and description share most with what was
-    read (BM25). An argument that must have been seen is the value seen last; texts are what was read last."""
+    """Calls each tool at most once: those that change nothing first, then the one whose name and description share most
+    with what was read (BM25). An argument that must have been seen is the value seen last; texts are what was read
+    last."""
 
     name: ClassVar[str] = "lexical"
 

@@ -16,7 +16,8 @@ from rung.core.types import ToolSpec
 
 @dataclass(frozen=True)
 class Noisy:
-    """``inner`` with a random valid call in a share ``p`` of the decisions; with p 1 a baseline that understands nothing."""
+    """``inner`` with a random valid call in a share ``p`` of the decisions; with p 1 a baseline that understands
+    nothing."""
 
     name: ClassVar[str] = "noisy"
 

@@ -1,5 +1,5 @@
-"""Case-based decisions: what was right in the most similar past episode is done again, with what was read this time in its place (Aamodt
-and Plaza 1994: retrieve, reuse)."""
+"""Case-based decisions: what was right in the most similar past episode is done again, with what was read this time in
+its place (Aamodt and Plaza 1994: retrieve, reuse)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rung.agents.policies.given.lexical import Lexical
 
 @dataclass(frozen=True)
 class Recalled:
-    """Follows the case (memory ``episodic``) that began with the same tools and read most like this one; without such a case, or where
-    its call cannot be made, ``inner`` decides."""
+    """Follows the case (memory ``episodic``) that began with the same tools and read most like this one; without such a
+    case, or where its call cannot be made, ``inner`` decides."""
 
     name: ClassVar[str] = "recalled"
 

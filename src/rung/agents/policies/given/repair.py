@@ -13,8 +13,9 @@ from rung.core.errors import InputError
 
 @dataclass(frozen=True)
 class Repair:
-    """Generate and validate (see ``environments.code.mutations``): runs the code that it is given, then every change of one token, and hands
-    in the first that passes the examples; the unchanged code after ``tries`` runs. ``tries`` 0: hands it in as it is."""
+    """Generate and validate (see ``environments.code.mutations``): runs the code that it is given, then every change of
+    one token, and hands in the first that passes the examples; the unchanged code after ``tries`` runs. ``tries`` 0:
+    hands it in as it is."""
 
     name: ClassVar[str] = "repair"
 

@@ -1,4 +1,5 @@
-"""Research without a model: search, search again with the names that were found, and answer in the documents' own sentences."""
+"""Research without a model: search, search again with the names that were found, and answer in the documents' own
+sentences."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ class FoundSentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Research:
-    """Makes ``hops`` searches, each after the first with the two names that stand most often in what was found and not yet in the question
-    (as multi-hop retrieval by pseudo relevance feedback does: Rocchio 1971), and answers in at most ``most`` sentences. Every sentence is
-    followed by its citation: the document and the characters that it is."""
+    """Makes ``hops`` searches, each after the first with the two names that stand most often in what was found and not
+    yet in the question (as multi-hop retrieval by pseudo relevance feedback does: Rocchio 1971), and answers in at most
+    ``most`` sentences. Every sentence is followed by its citation: the document and the characters that it is."""
 
     name: ClassVar[str] = "research"
 

@@ -25,10 +25,10 @@ _MOST = 12
 
 @dataclass(frozen=True)
 class Coordinator:
-    """``tasks`` are given, each {task, to, id, needs}, or written by the model; without both, the whole request is one task. Whom a
-    task is not ``to``, it is given to whose description shares most words with it. A member that fails is passed over: ``reassign``
-    times a task goes to somebody else. Who has which task stands in the trace with every decision. The output is what the last task
-    gave, or, with ``summary``, what the model makes of all."""
+    """``tasks`` are given, each {task, to, id, needs}, or written by the model; without both, the whole request is one
+    task. Whom a task is not ``to``, it is given to whose description shares most words with it. A member that fails is
+    passed over: ``reassign`` times a task goes to somebody else. Who has which task stands in the trace with every
+    decision. The output is what the last task gave, or, with ``summary``, what the model makes of all."""
 
     name: ClassVar[str] = "coordinator"
 

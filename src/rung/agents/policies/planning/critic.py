@@ -20,9 +20,9 @@ _RIGHT, _WRONG = "right", "wrong"
 
 @dataclass(frozen=True)
 class Reviewed:
-    """``inner`` decides; its output is shown to the tool ``critic`` (a member of the team, a function of one text), or, without one,
-    judged by ``model``. What begins as ``accepts`` says is accepted; anything else is told to ``inner``, which goes on, ``rounds``
-    times at most: then its output stands, and the trace says that it was objected to."""
+    """``inner`` decides; its output is shown to the tool ``critic`` (a member of the team, a function of one text), or,
+    without one, judged by ``model``. What begins as ``accepts`` says is accepted; anything else is told to ``inner``,
+    which goes on, ``rounds`` times at most: then its output stands, and the trace says that it was objected to."""
 
     name: ClassVar[str] = "reviewed"
 

@@ -64,8 +64,8 @@ def write_plan(steps: Sequence[PlanStep]) -> list[dict[str, Any]]:
 
 
 def mistakes(steps: Sequence[PlanStep], complaint: Callable[[Call], str]) -> list[str]:
-    """Why a plan cannot be done: an id twice, a need that is no step, a circle, a tool or arguments that there are not (arguments
-    that wait for another step's result are checked when it is there)."""
+    """Why a plan cannot be done: an id twice, a need that is no step, a circle, a tool or arguments that there are not
+    (arguments that wait for another step's result are checked when it is there)."""
     ids = [step.id for step in steps]
     found = [f"step {name} is there twice" for name in sorted({name for name in ids if ids.count(name) > 1})]
     found += [

@@ -22,8 +22,8 @@ _PLAN = (
 
 @dataclass(frozen=True)
 class PlanExecute:
-    """``plans`` may be given, one for the beginning and one for each new beginning; without any the model writes them. A failed
-    step leads to a new plan, ``replans`` times at most; what was done stays done."""
+    """``plans`` may be given, one for the beginning and one for each new beginning; without any the model writes them.
+    A failed step leads to a new plan, ``replans`` times at most; what was done stays done."""
 
     name: ClassVar[str] = "plan_execute"
 

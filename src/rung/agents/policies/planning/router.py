@@ -19,9 +19,9 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Router:
-    """``routes`` are the policies by name, ``when`` what each is for: a regular expression between slashes, or words. A route whose
-    expression is found in the request is taken; else the model scores the routes, where there is one; else the one that shares most
-    words with the request is, of equal ones the first."""
+    """``routes`` are the policies by name, ``when`` what each is for: a regular expression between slashes, or words. A
+    route whose expression is found in the request is taken; else the model scores the routes, where there is one; else
+    the one that shares most words with the request is, of equal ones the first."""
 
     name: ClassVar[str] = "router"
 

@@ -1,5 +1,5 @@
-"""Self-prompting: each step the model acts and writes the prompt of its next step (as AutoGPT does), until it says that the goal
-is reached, a limit ends it, or it goes round in circles."""
+"""Self-prompting: each step the model acts and writes the prompt of its next step (as AutoGPT does), until it says that
+the goal is reached, a limit ends it, or it goes round in circles."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _HOW = (
 
 @dataclass(frozen=True)
 class SelfPrompting:
-    """One constrained reply a step: tool, arguments, and the next prompt, which is the plan in the trace. The last ``memory``
-    steps are shown again."""
+    """One constrained reply a step: tool, arguments, and the next prompt, which is the plan in the trace. The last
+    ``memory`` steps are shown again."""
 
     name: ClassVar[str] = "self_prompting"
 

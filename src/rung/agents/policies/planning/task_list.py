@@ -20,11 +20,11 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TaskList:
-    """The list is written into the trace with every decision, so that it outlives the process; a task that is there or was done
-    is not taken in again, and at most ``most`` are.
+    """The list is written into the trace with every decision, so that it outlives the process; a task that is there or
+    was done is not taken in again, and at most ``most`` are.
 
-    ``order``: "fifo" as they came, "due" by deadline, "worth" by worth for the time, "model" as the model puts them. Tasks come from
-    the environment where its domain lists them, else from the model.
+    ``order``: "fifo" as they came, "due" by deadline, "worth" by worth for the time, "model" as the model puts them.
+    Tasks come from the environment where its domain lists them, else from the model.
     """
 
     name: ClassVar[str] = "task_list"

@@ -28,7 +28,8 @@ class Postgres:
             ) from None
 
     def _checked(self) -> str:
-        """The tables that the role may read. Raises InputError (code ``may-write``) for a role that could do more than read."""
+        """The tables that the role may read. Raises InputError (code ``may-write``) for a role that could do more than
+        read."""
         with self._connect(SECONDS) as connection:
             connection.read_only = True
             why = connection.execute(_POWERS).fetchone()

@@ -1,8 +1,8 @@
 """What reads a SQLite file for the tool ``sql``: a process of its own, started as a script; it imports nothing of rung.
 
-One order on standard input (JSON: file, query, rows, bytes, seconds, memory), one answer on standard output (JSON: columns, rows, more; or
-error). The file is opened read-only by the engine, an authorizer allows reading and nothing else, and the limits of the engine and of the
-process hold for what a query makes on the way.
+One order on standard input (JSON: file, query, rows, bytes, seconds, memory), one answer on standard output (JSON:
+columns, rows, more; or error). The file is opened read-only by the engine, an authorizer allows reading and nothing
+else, and the limits of the engine and of the process hold for what a query makes on the way.
 """
 
 import json

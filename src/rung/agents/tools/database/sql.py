@@ -1,6 +1,7 @@
 """``sql:FILE`` and ``sql:postgresql://...``: ask a database, read-only by the engine, never by reading the query.
 
-SQLite files are read by a process of their own (``reader``). A PostgreSQL role that may write, or that the server trusts with its files, is
+SQLite files are read by a process of their own (``reader``). A PostgreSQL role that may write, or that the server
+trusts with its files, is
 refused: then queries run in read-only transactions under a time limit, one statement each.
 """
 
@@ -29,7 +30,8 @@ MEMORY = 512
 
 
 def read_sqlite(file: Path, query: str, seconds: float = SECONDS) -> Rows:
-    """The first rows of a query. Raises InputError (code ``sql``) for what the engine refuses, or a query that takes too long."""
+    """The first rows of a query. Raises InputError (code ``sql``) for what the engine refuses, or a query that takes
+    too long."""
     order = {
         "file": str(file.absolute()), "query": query, "rows": ROWS, "cell": CELL, "bytes": BYTES, "seconds": seconds, "memory": MEMORY,
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """HTTP for tools: only to public addresses, and to those that the person named.
 
-The name of a host is looked up once and the connection goes to the address that was checked, so that a name whose answer changes between the
-check and the connection (DNS rebinding) gains nothing. Every redirect is checked again. Proxies of the environment are not used.
+The name of a host is looked up once and the connection goes to the address that was checked, so that a name whose
+answer changes between the check and the connection (DNS rebinding) gains nothing. Every redirect is checked again.
+Proxies of the environment are not used.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Reach:
         return cls(frozenset(place(url) for url in urls if url))
 
     def addresses(self, url: str) -> list[tuple[int, Any]]:
-        """The family and socket address of each address of the URL's host that may be reached. Raises InputError (code ``address``)."""
+        """The family and socket address of each address of the URL's host that may be reached. Raises InputError (code
+        ``address``)."""
         host, port = place(url)
         found = _literal(host, port) or _looked_up(url, host, port)
         for _, where in found:
@@ -89,7 +91,8 @@ def _public(address: Any) -> bool:
 
 
 def place(url: str) -> tuple[str, int]:
-    """Host and port of a URL. Raises InputError (code ``address``) for one that is not http or https, or names a user."""
+    """Host and port of a URL. Raises InputError (code ``address``) for one that is not http or https, or names a
+    user."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -112,7 +115,8 @@ def fetch(
 ) -> Fetched:  # fmt: skip
     """Ask and follow redirects, each checked. A header ``Authorization`` goes to the first host only.
 
-    Raises InputError (code ``address``) for where nothing may go, RungError (code ``unreachable``) when nothing comes back in time.
+    Raises InputError (code ``address``) for where nothing may go, RungError (code ``unreachable``) when nothing comes
+    back in time.
     """
     until = time.monotonic() + seconds
     sent = dict(headers or {})

@@ -1,4 +1,5 @@
-"""``langchain:FILE.py:NAME`` or ``langchain:MODULE:NAME``: a tool of LangChain, a list or toolkit of them, or a Runnable with a schema."""
+"""``langchain:FILE.py:NAME`` or ``langchain:MODULE:NAME``: a tool of LangChain, a list or toolkit of them, or a
+Runnable with a schema."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from rung.core.system.extras import require
 
 @dataclass(frozen=True)
 class LangChainTool:
-    """A ``BaseTool``. What it does is not known here, so that by default it is not done twice, and what it says is somebody's text."""
+    """A ``BaseTool``. What it does is not known here, so that by default it is not done twice, and what it says is
+    somebody's text."""
 
     inner: Any
     name: str
@@ -26,8 +28,8 @@ class LangChainTool:
     volatile: bool = True
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
-        """What the tool gives, as text. Raises InputError (code ``arguments``) for arguments that its schema refuses; whatever the tool
-        raises is told by its type and message."""
+        """What the tool gives, as text. Raises InputError (code ``arguments``) for arguments that its schema refuses;
+        whatever the tool raises is told by its type and message."""
         demand(self.name, self.schema, arguments)
         try:
             value = await self.inner.ainvoke(dict(arguments))

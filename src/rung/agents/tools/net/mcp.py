@@ -1,7 +1,8 @@
 """``mcp:URL`` and ``mcp:COMMAND ...``: the tools of a server that speaks the Model Context Protocol.
 
-What a server says of its tools is untrusted. Their definitions are pinned by a digest when they are listed and compared before every call: a
-server that changes one afterwards is not called. The connection lives in a thread of its own; every wait has an end.
+What a server says of its tools is untrusted. Their definitions are pinned by a digest when they are listed and compared
+before every call: a server that changes one afterwards is not called. The connection lives in a thread of its own;
+every wait has an end.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Link:
             self._client = None
 
     def ask(self, work: Coroutine[Any, Any, T], what: str) -> T:
-        """Wait for one exchange. Raises RungError (code ``mcp``) when the server is gone, takes too long or answers nonsense."""
+        """Wait for one exchange. Raises RungError (code ``mcp``) when the server is gone, takes too long or answers
+        nonsense."""
         if self._client is None:
             work.close()
             raise self._dead(what, self._failed or ConnectionError("the connection has ended"))
@@ -86,7 +88,8 @@ class Link:
         )
 
     def definitions(self) -> dict[str, dict[str, Any]]:
-        """What the server says of each tool. Raises RungError (code ``mcp``) for too much or something that is no definition."""
+        """What the server says of each tool. Raises RungError (code ``mcp``) for too much or something that is no
+        definition."""
         return self.ask(self._list(), "list its tools")
 
     async def _list(self) -> dict[str, dict[str, Any]]:
@@ -104,7 +107,8 @@ class Link:
         return found
 
     def call(self, name: str, arguments: Mapping[str, Any], pinned: str) -> str:
-        """A tool's answer. Raises InputError (code ``definition-changed``) when its definition is no longer the one pinned."""
+        """A tool's answer. Raises InputError (code ``definition-changed``) when its definition is no longer the one
+        pinned."""
         now = self.definitions().get(name)
         if now is None or digest(now) != pinned:
             raise InputError(
@@ -152,8 +156,9 @@ def open_mcp(
 ) -> tuple[ServedTool, ...]:
     """``target`` is a URL, or a command line that serves on its standard input and output.
 
-    ``pin``: the digest of all definitions (``rung tool show`` prints it); other ones are refused. ``pure`` and ``keyed``: tools that may be
-    called again; what a server says of that is not believed, and all others are called once.
+    ``pin``: the digest of all definitions (``rung tool show`` prints it); other ones are refused. ``pure`` and
+    ``keyed``: tools that may be called again; what a server says of that is not believed, and all others are called
+    once.
     """
     room = require("mcp", "mcp", "the tool mcp")
     words = shlex.split(target)

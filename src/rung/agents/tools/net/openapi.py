@@ -1,7 +1,8 @@
 """``openapi:FILE``: the operations of an OpenAPI 3 document, a tool each.
 
-Arguments are checked against the document before anything is sent. References inside the document are followed; those that lead out of it
-are refused, as is a document for OpenAPI 2. What a server says is untrusted, and so is what the document says of its operations.
+Arguments are checked against the document before anything is sent. References inside the document are followed; those
+that lead out of it are refused, as is a document for OpenAPI 2. What a server says is untrusted, and so is what the
+document says of its operations.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ _PLACES = ("path", "query", "header")
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation. ``places`` tells for each argument but ``body`` where it goes; ``headers`` are sent with every call."""
+    """One operation. ``places`` tells for each argument but ``body`` where it goes; ``headers`` are sent with every
+    call."""
 
     name: str
     description: str
@@ -73,8 +75,8 @@ class Operation:
         return self.effect == "pure"
 
     async def call(self, arguments: Mapping[str, Any], *, key: str) -> str:
-        """The server's answer. Raises InputError (code ``arguments``), before anything is sent, for arguments that the document
-        refuses; RungError for an answer that is an error."""
+        """The server's answer. Raises InputError (code ``arguments``), before anything is sent, for arguments that the
+        document refuses; RungError for an answer that is an error."""
         demand(self.name, self.schema, arguments)
         return await asyncio.to_thread(self._send, arguments, key)
 
@@ -152,7 +154,8 @@ class _Document:
         return value
 
     def schema(self, value: Any, used: dict[str, Any], depth: int = 0) -> Any:
-        """A schema in the form of JSON Schema 2020-12; what it refers to goes into ``used``, so that it may be recursive."""
+        """A schema in the form of JSON Schema 2020-12; what it refers to goes into ``used``, so that it may be
+        recursive."""
         if depth > 40:
             raise self.wrong("a schema is nested too deeply")
         if isinstance(value, list):
@@ -200,8 +203,9 @@ def _as_2020(schema: dict[str, Any], *, nullable: bool) -> dict[str, Any]:
 def open_openapi(
     target: str = "", *, server: str = "", only: list[str] | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[Operation, ...]:
-    """``target`` is a JSON or YAML file. ``server`` is where to ask in place of the document's own servers; only one named here may be
-    private. ``only``: the operations wanted, by name. ``headers``: header -> the environment variable that holds its value.
+    """``target`` is a JSON or YAML file. ``server`` is where to ask in place of the document's own servers; only one
+    named here may be private. ``only``: the operations wanted, by name. ``headers``: header -> the environment variable
+    that holds its value.
 
     Raises InputError for a document that is none, or an operation that cannot be called.
     """

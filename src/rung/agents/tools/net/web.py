@@ -24,8 +24,8 @@ _URL = {"x-seen": r"/https?:\/\/[^\s<>\"']+[^\s<>\"'.,;:!?)]/"}
 
 
 def open_web(target: str = "", *, seconds: float = 20.0) -> tuple[FunctionTool, FunctionTool]:
-    """``target`` is the server's address, such as ``http://127.0.0.1:8888``; it may be private, as the person wrote it down. Two tools:
-    one searches, one reads a page whose address was seen."""
+    """``target`` is the server's address, such as ``http://127.0.0.1:8888``; it may be private, as the person wrote it
+    down. Two tools: one searches, one reads a page whose address was seen."""
     if not target:
         raise InputError("the tool web needs a SearXNG server", remedy="write web:http://127.0.0.1:8888")
     place(target)

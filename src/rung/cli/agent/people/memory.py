@@ -110,7 +110,8 @@ def forget(
     everything: Annotated[bool, typer.Option("--all", help="All items of the user, and their episodes.")] = False,
     store: StoreUrl = None,
 ) -> None:
-    """Forget items of a user to the last byte: also the words in the episodes they came from, and in whatever was made of them."""
+    """Forget items of a user to the last byte: also the words in the episodes they came from, and in whatever was made
+    of them."""
     from rung.core.errors import InputError
     from rung.store.people.forgetting import forget as forget_items
 

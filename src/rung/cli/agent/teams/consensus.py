@@ -32,7 +32,8 @@ def sim(
     schedules: Annotated[int, typer.Option(min=1, help="How many schedules.")] = 1000,
     json: Json = False,
 ) -> None:
-    """Play many schedules of a protocol and count its broken promises. Exit code 1 where one was broken within what it tolerates."""
+    """Play many schedules of a protocol and count its broken promises. Exit code 1 where one was broken within what it
+    tolerates."""
     from rung.ladder.view.numbers import quality
     from rung.teams.consensus.network import Faults
     from rung.teams.consensus.simulate import simulate

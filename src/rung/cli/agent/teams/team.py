@@ -1,4 +1,5 @@
-"""Workers and letters: ``rung agent work``, ``send``, ``broadcast``, ``subscribe``, ``mail``; ``chat``, ``export``, ``rows``."""
+"""Workers and letters: ``rung agent work``, ``send``, ``broadcast``, ``subscribe``, ``mail``; ``chat``, ``export``,
+``rows``."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def work(
     idle: Annotated[float | None, typer.Option(min=0.0, help="End when none has come for so many seconds.")] = None,
     store: StoreUrl = None,
 ) -> None:
-    """Answer letters to a box with an agent. Several workers may share a box; the letter of one that is killed is taken by another."""
+    """Answer letters to a box with an agent. Several workers may share a box; the letter of one that is killed is taken
+    by another."""
     from rung.agents.program.open import open_program
     from rung.agents.program.worker import work as do
     from rung.core.codec import spell
@@ -110,7 +112,8 @@ def mail(
 
 
 def chat(target: Agent, changes: AgentChanges, store: StoreUrl = None) -> None:
-    """Talk with an agent, a line at a time; the whole conversation is one episode. An empty line or the end of the input ends it."""
+    """Talk with an agent, a line at a time; the whole conversation is one episode. An empty line or the end of the
+    input ends it."""
     from rung.agents.program.open import open_program
     from rung.core.errors import InputError
     from rung.core.parts.place import within
@@ -195,7 +198,8 @@ def rows(
     limit: Annotated[int, typer.Option(min=1, help="At most so many episodes, the newest first.")] = 1000,
     store: StoreUrl = None,
 ) -> None:
-    """Make training rows of the decisions in solved episodes: rung tune learns from them, and the tuned model runs in the same loop."""
+    """Make training rows of the decisions in solved episodes: rung tune learns from them, and the tuned model runs in
+    the same loop."""
     import json
 
     from rung.agents.program.open import reopen

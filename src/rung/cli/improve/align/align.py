@@ -34,7 +34,8 @@ def align(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Align a model: by a reward that programs check or a model has learnt (reinforce, rloo, grpo, ppo, trpo), or by pairs (dpo).
+    """Align a model: by a reward that programs check or a model has learnt (reinforce, rloo, grpo, ppo, trpo), or by
+    pairs (dpo).
 
     Ctrl-C stops behind the update under way; the same command then goes on, to the same numbers.
     """

@@ -47,8 +47,9 @@ def audit(
     how: Auditing,
     json: Json = False,
 ) -> None:
-    """Probe a task's reward with answers that nobody wants, or answer and score the frozen sample of an alignment again. ``rehearsal``:
-    let a table learn a planted reward that can be cheated, under the auditor and each defence, and honest ones.
+    """Probe a task's reward with answers that nobody wants, or answer and score the frozen sample of an alignment
+    again. ``rehearsal``: let a table learn a planted reward that can be cheated, under the auditor and each defence,
+    and honest ones.
 
     Exit code 1 when stock answers pass, or when what is measured has fallen.
     """

@@ -46,7 +46,8 @@ async def _answers(constitution: Constitution, model: str | None, tries: int, te
 
 @app.command()
 def check(file: File, model: ModelName = None, tries: Tries = 1, json: Json = False) -> None:
-    """Ask every probe and count violations; exit code 1 where a principle is broken beyond its limit, its whole interval."""
+    """Ask every probe and count violations; exit code 1 where a principle is broken beyond its limit, its whole
+    interval."""
     from rung.alignment.values.constitution import judge, read_constitution
     from rung.core.codec import encode
 

@@ -1,4 +1,5 @@
-"""``rung cycle``: from served answers to a retrained, compared, approved and served version; ``rung lineage``: and back again."""
+"""``rung cycle``: from served answers to a retrained, compared, approved and served version; ``rung lineage``: and back
+again."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class Cycling:
 
 
 def cycle(folder: Folder, how: Cycling, json: Json = False, store: StoreUrl = None) -> None:
-    """Go on with a cycle: collect what people said of served answers, fit, compare with what is served, wait for approval, serve.
+    """Go on with a cycle: collect what people said of served answers, fit, compare with what is served, wait for
+    approval, serve.
 
     The same command goes on after each stage, also when it was killed. Exit code 1 while a person is waited for.
     """
@@ -88,7 +90,8 @@ def lineage(
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
-    """Follow a served answer, or all versions of a cycle, back to the rows that were learnt from. Exit code 1 where one is stale."""
+    """Follow a served answer, or all versions of a cycle, back to the rows that were learnt from. Exit code 1 where one
+    is stale."""
     from rung.core.codec import encode
     from rung.serving.work.lineage import read_versions, trace
 

@@ -50,7 +50,8 @@ def fit(
     how: Fitting,
     json: Json = False,
 ) -> None:
-    """Fit a reward model, and print what it is worth on conversations that it has not seen: use it as reward-model:FOLDER."""
+    """Fit a reward model, and print what it is worth on conversations that it has not seen: use it as
+    reward-model:FOLDER."""
     from rung.alignment.rewards.model import fit_reward
     from rung.alignment.rewards.pairs import read_pairs
     from rung.core.codec import encode

@@ -110,7 +110,8 @@ def checked(
     only: Annotated[bool, typer.Option("--only", help="The input is the answer: check it, ask nothing.")] = False,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=16, help="Longest answer.")] = 224,
 ) -> None:
-    """Answer under instructions that a program can check, made part of the answer's form; exit code 1 when one is missed."""
+    """Answer under instructions that a program can check, made part of the answer's form; exit code 1 when one is
+    missed."""
     rules = tuple(parse_instruction(one) for one in rule)
     said = read_text(text)
 

@@ -23,7 +23,8 @@ def verify(
     model: ModelName = None,
     planted: Annotated[bool, typer.Option("--planted", help="Plant false claims in the source and measure.")] = False,
 ) -> None:
-    """Split a text into claims and hold each against a source, with the evidence; exit code 1 when one does not hold."""
+    """Split a text into claims and hold each against a source, with the evidence; exit code 1 when one does not
+    hold."""
     if source is None:
         raise InputError("there is no source", remedy='type: rung pattern verify -i "..." --source FILE')
     against = read_file(source)

@@ -49,7 +49,8 @@ class WindowingOptions:
 
 
 def stream(options: WindowingOptions) -> None:
-    """Aggregate rows in windows of time and print each window as JSON when it is closed; goes on where it was killed (Kafka).
+    """Aggregate rows in windows of time and print each window as JSON when it is closed; goes on where it was killed
+    (Kafka).
 
     The exit code is 1 when rows were wrong.
     """

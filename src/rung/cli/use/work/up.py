@@ -23,7 +23,8 @@ def up(
     stop: Annotated[bool, typer.Option("--stop", help="End those that run, in order.")] = False,
     json: Json = False,
 ) -> None:
-    """Keep the services of a file at work: begun in order, begun again when they end, ended in the opposite order on SIGTERM or Ctrl-C."""
+    """Keep the services of a file at work: begun in order, begun again when they end, ended in the opposite order on
+    SIGTERM or Ctrl-C."""
     import json as encoder
 
     from rung.cli.main import VERBS

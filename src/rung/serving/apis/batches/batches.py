@@ -1,7 +1,8 @@
 """/v1/batches: a file of requests, worked off beside those of people who wait.
 
-Each line's answer is in the store before the next thing happens, so that a batch whose process was killed goes on by another one
-with the lines that are not there yet. Output and error file are put together from the store, in the order of the lines.
+Each line's answer is in the store before the next thing happens, so that a batch whose process was killed goes on by
+another one with the lines that are not there yet. Output and error file are put together from the store, in the order
+of the lines.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ Inside = Callable[[str, bytes, RequestCall], Awaitable[tuple[int, dict[str, Any]
 
 @dataclass
 class BatchRunner:
-    """Works off the batches of a store, this process's and those of processes that died. ``call`` makes the call of a tenant's key."""
+    """Works off the batches of a store, this process's and those of processes that died. ``call`` makes the call of a
+    tenant's key."""
 
     store: Store
     inside: Inside

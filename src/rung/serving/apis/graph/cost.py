@@ -27,7 +27,8 @@ ROWS = {"runs": 10, "episodes": 10, "served": 10, "events": LIMIT, "rungs": 10, 
 
 
 class CostRule(ValidationRule):
-    """Refuses an operation that could give more than MOST fields. Source: cost analysis by list size, as in GitHub's GraphQL API."""
+    """Refuses an operation that could give more than MOST fields. Source: cost analysis by list size, as in GitHub's
+    GraphQL API."""
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
         fragments = {

@@ -1,4 +1,5 @@
-"""/graphql: queries and mutations by POST, subscriptions as server-sent events (GraphQL over SSE, distinct connections)."""
+"""/graphql: queries and mutations by POST, subscriptions as server-sent events (GraphQL over SSE, distinct
+connections)."""
 
 from __future__ import annotations
 

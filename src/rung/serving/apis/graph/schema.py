@@ -1,6 +1,7 @@
 """The GraphQL schema: runs, episodes and recorded requests of the store, and answers, whole or as they come."""
 
-# Not under "from __future__ import annotations": Strawberry reads the types of fields and arguments while it builds the schema.
+# Not under "from __future__ import annotations": Strawberry reads the types of fields and arguments while it builds the
+# schema.
 
 import asyncio
 import json

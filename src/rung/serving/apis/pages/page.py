@@ -17,7 +17,8 @@ SAFE = {
 
 @cache
 def read_page(name: str) -> tuple[bytes, dict[str, str]]:
-    """A page and its headers: only its own script and style run, named by their hashes, and it talks to this server alone."""
+    """A page and its headers: only its own script and style run, named by their hashes, and it talks to this server
+    alone."""
     text = (files("rung.serving.apis.pages") / name).read_text(encoding="utf-8")
     policy = ["default-src 'none'", "connect-src 'self'", "img-src data:"]
     for tag, directive in (("script", "script-src"), ("style", "style-src")):

@@ -1,7 +1,7 @@
 """The page on which people rate answers blind: plain HTML made here, a form a question, keys by a few lines of script.
 
-Nothing in the page says which rung an answer is of: the form carries the number of the question, and the server knows the
-rest. What was rated is in the store before the next question is shown.
+Nothing in the page says which rung an answer is of: the form carries the number of the question, and the server knows
+the rest. What was rated is in the store before the next question is shown.
 """
 
 from __future__ import annotations

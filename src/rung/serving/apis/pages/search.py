@@ -54,7 +54,8 @@ def _away(name: str, error: RungError) -> Refused:
 
 
 def _told(name: str, error: RungError) -> Refused:
-    """What the caller asked for and cannot have is said; anything else names files, hosts or weights of this machine."""
+    """What the caller asked for and cannot have is said; anything else names files, hosts or weights of this
+    machine."""
     if error.code in _ASKED:
         return Refused(400, error.message, code="invalid_search", again=False)
     return _away(name, error)

@@ -122,7 +122,8 @@ class ToolRead(Readable):
 
 
 class ChatRequest(Readable):
-    """The body of POST /v1/chat/completions. ``input``, ``rung`` and ``top_k`` are ours (``extra_body`` in OpenAI's client).
+    """The body of POST /v1/chat/completions. ``input``, ``rung`` and ``top_k`` are ours (``extra_body`` in OpenAI's
+    client).
 
     ``input``: the program's input by field, instead of the last user message. ``rung``: ask for the extension object
     (parsed output, confidence, steps). The sampling fields steer a bare model; a program answers as it was evaluated.
@@ -163,8 +164,9 @@ class ChatRequest(Readable):
     _wire: bytes = PrivateAttr(default=b"")
 
     def wire(self, *without: str) -> bytes:
-        """The fields that are set, as a JSON object in their order here, but for those that are no part of the question (the
-        model's name, how the answer is sent, who asks) and ``without``. Made once: a cache asks for it, and an endpoint."""
+        """The fields that are set, as a JSON object in their order here, but for those that are no part of the question
+        (the model's name, how the answer is sent, who asks) and ``without``. Made once: a cache asks for it, and an
+        endpoint."""
         if any(getattr(self, name) is not None for name in without):
             return self._made(_CARRIAGE.union(without))
         if not self._wire:
@@ -184,9 +186,9 @@ _CARRIAGE = {"model", "stream", "stream_options", "user", "rung"}
 
 
 class Feedback(Readable):
-    """The body of POST /v1/feedback: the id of a response, and how good it was (``score``, 0 to 1), what would have been right
-    (``correction``), or what was done with it (``kind``: copy, retry, change, abandon, follow-up; survey, survey-shown;
-    demonstration with its ``text``), ``value`` how much of it. ``user``: who says it."""
+    """The body of POST /v1/feedback: the id of a response, and how good it was (``score``, 0 to 1), what would have
+    been right (``correction``), or what was done with it (``kind``: copy, retry, change, abandon, follow-up; survey,
+    survey-shown; demonstration with its ``text``), ``value`` how much of it. ``user``: who says it."""
 
     id: str = Field(min_length=1, max_length=200)
     score: float | None = Field(default=None, ge=0, le=1)

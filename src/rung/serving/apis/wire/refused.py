@@ -17,8 +17,8 @@ _KINDS = {
 class Refused(Exception):
     """A request that gets an error instead of an answer: HTTP ``status`` and the fields of OpenAI's error object.
 
-    ``retry_after`` is in seconds; ``again`` False tells OpenAI's clients that asking again is of no use. ``extension`` is what
-    else is told of the answer that failed.
+    ``retry_after`` is in seconds; ``again`` False tells OpenAI's clients that asking again is of no use. ``extension``
+    is what else is told of the answer that failed.
     """
 
     def __init__(

@@ -48,8 +48,9 @@ def calls_wire(calls: Sequence[ToolCall], *, streamed: bool = False) -> list[dic
 
 
 class Chunks:
-    """The events of one stream. Each is put together of text that is the same in all of them: a model would be built and written
-    out again for every piece. ``counted``: the stream ends with its usage, and the chunks before have a null there."""
+    """The events of one stream. Each is put together of text that is the same in all of them: a model would be built
+    and written out again for every piece. ``counted``: the stream ends with its usage, and the chunks before have a
+    null there."""
 
     def __init__(self, id: str, created: int, model: str, fingerprint: str, counted: bool) -> None:
         self._head = (

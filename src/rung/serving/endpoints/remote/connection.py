@@ -1,7 +1,7 @@
 """HTTP/1.1 connections to other servers: one request at a time, kept for the next one.
 
-A general client costs a gateway as much as all its own work (aiohttp: 200 us of 700 a request). This one sends POST with a
-prepared head, reads with llhttp (httptools), and follows no redirect, keeps no cookie and asks no proxy.
+A general client costs a gateway as much as all its own work (aiohttp: 200 us of 700 a request). This one sends POST
+with a prepared head, reads with llhttp (httptools), and follows no redirect, keeps no cookie and asks no proxy.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class UpstreamConnection(asyncio.Protocol):
     # ------------------------------------------------------------ what endpoints call
 
     async def send(self, body: bytes) -> None:
-        """Send a request and return when the head of its answer is there. Raises Refused (502); ConnectionResetError where a kept
-        connection turns out to be closed and nothing of an answer has come."""
+        """Send a request and return when the head of its answer is there. Raises Refused (502); ConnectionResetError
+        where a kept connection turns out to be closed and nothing of an answer has come."""
         self.status, self.headers, self.over = 0, {}, False
         self._head = self._size = 0
         self._parser = httptools.HttpResponseParser(self)
@@ -185,8 +185,8 @@ class Connections:
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, key: str, body: bytes) -> UpstreamConnection:
-        """Send ``body`` (JSON) to ``url``; the head of the answer is there. A kept connection that the other side had closed is
-        replaced by a new one, once. Raises Refused (502)."""
+        """Send ``body`` (JSON) to ``url``; the head of the answer is there. A kept connection that the other side had
+        closed is replaced by a new one, once. Raises Refused (502)."""
         target = self._targets.get((url, key)) or self._target(url, key)
         while target.idle:
             kept = target.idle.pop()

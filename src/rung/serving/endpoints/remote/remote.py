@@ -28,8 +28,8 @@ BODY = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RemoteEndpoint:
-    """``url`` ends in /v1 or its like, ``upstream`` is the model's name there. ``key`` is sent as a bearer token, where there is
-    one. Redirects are not followed, since they would take the key along."""
+    """``url`` ends in /v1 or its like, ``upstream`` is the model's name there. ``key`` is sent as a bearer token, where
+    there is one. Redirects are not followed, since they would take the key along."""
 
     id: str
     created: int

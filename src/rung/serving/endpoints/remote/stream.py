@@ -16,7 +16,8 @@ LINE = 1024 * 1024
 
 
 class StreamReader:
-    """``feed`` gives the pieces of a part, ``choices`` the answer once the stream is over. ``told`` is the usage, where it came."""
+    """``feed`` gives the pieces of a part, ``choices`` the answer once the stream is over. ``told`` is the usage, where
+    it came."""
 
     def __init__(self) -> None:
         self.texts: dict[int, list[str]] = {}
@@ -45,7 +46,8 @@ class StreamReader:
         return self.feed(b"\n") if self._rest else []
 
     def choices(self, usage: Usage) -> list[ChatChoice]:
-        """The choices, the last with ``usage``. Raises Refused for a stream that ended without a finish reason: it was cut."""
+        """The choices, the last with ``usage``. Raises Refused for a stream that ended without a finish reason: it was
+        cut."""
         if not self._finishes or set(self.texts) - set(self._finishes):
             raise broken("ended its stream before the answer was whole", code="stream_cut")
         last = max(self._finishes)

@@ -30,7 +30,8 @@ def broken(what: str, code: str = "model_failed") -> Refused:
 
 
 def refusal_of(status: int, body: bytes, retry_after: str | None) -> Refused:
-    """An error response: the caller's own mistake stays one (400), what is between us and that server becomes ours (502)."""
+    """An error response: the caller's own mistake stays one (400), what is between us and that server becomes ours
+    (502)."""
     error: Any = None
     with suppress(ValueError, RecursionError, AttributeError):
         error = json.loads(body).get("error")

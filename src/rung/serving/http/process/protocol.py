@@ -1,8 +1,8 @@
 """The HTTP protocol of a connection, with limits that hold before anything is read: size of the head, and time.
 
-uvicorn's own parser class keeps whatever headers, trailers and chunk extensions come, for as long as they come. Here a head of
-more than HEAD bytes is refused (431), a request whose head does not come within ``head_seconds`` is closed (408), and so is a
-connection on which a body goes on after its answer was given.
+uvicorn's own parser class keeps whatever headers, trailers and chunk extensions come, for as long as they come. Here a
+head of more than HEAD bytes is refused (431), a request whose head does not come within ``head_seconds`` is closed
+(408), and so is a connection on which a body goes on after its answer was given.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ HEAD = 128 * 1024
 """Bytes of a request's first line and headers (a search's query of 10,000 characters has up to 90,000)."""
 
 LINGER = 5.0
-"""Seconds in which the rest of a body may come whose answer was given without it: a client may read only once it has sent all."""
+"""Seconds in which the rest of a body may come whose answer was given without it: a client may read only once it has
+sent all."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. ``head_seconds``: how long a request's head may take, from the connection or from its first byte."""
+    """One connection. ``head_seconds``: how long a request's head may take, from the connection or from its first
+    byte."""
 
     head_seconds = 15.0
 

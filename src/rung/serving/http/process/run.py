@@ -52,7 +52,8 @@ logger = logging.getLogger("rung.serving")
 
 
 def run_server(plan: ServePlan, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from ``check``."""
+    """Serve until SIGTERM or Ctrl-C, then drain. Raises InputError before anything listens, ParityError from
+    ``check``."""
     start_log(plan.log)
     watch_parent()
     settings = Settings({"host": plan.host, "port": plan.port, "store": plan.store})
@@ -146,8 +147,8 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
 
 
 def _settle_memory() -> None:
-    """What is there before the first request stays: the collector need not look through it again and again. Requests leave next to
-    no circles behind."""
+    """What is there before the first request stays: the collector need not look through it again and again. Requests
+    leave next to no circles behind."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

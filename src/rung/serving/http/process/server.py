@@ -37,7 +37,8 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int, *, locked: bool = False) -> socket.socket:
-    """A bound socket. Raises InputError for an address that cannot be bound, or a public one whose door is not ``locked``."""
+    """A bound socket. Raises InputError for an address that cannot be bound, or a public one whose door is not
+    ``locked``."""
     if not is_loopback(host) and not locked:
         raise InputError(
             f"{host} can be reached from other machines, and there are no API keys",
@@ -77,7 +78,8 @@ def address(bound: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """Drains on SIGTERM and SIGINT; a second signal stops at once. Ends by returning, not by raising the signal again."""
+    """Drains on SIGTERM and SIGINT; a second signal stops at once. Ends by returning, not by raising the signal
+    again."""
 
     def __init__(self, app: ASGIApp, limits: Limits, linger: float = LINGER) -> None:
         config = uvicorn.Config(
@@ -107,8 +109,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Give connections that are kept open LINGER seconds before they are closed: a request may be on its way on one. It is
-        answered, with ``Connection: close``. (uvicorn closes them at once, and such a request is lost.)"""
+        """Give connections that are kept open LINGER seconds before they are closed: a request may be on its way on
+        one. It is answered, with ``Connection: close``. (uvicorn closes them at once, and such a request is lost.)"""
         for server in self.servers:
             server.close()
         self.server_state.draining = True  # type: ignore[attr-defined]
@@ -122,7 +124,8 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def running(app: ASGIApp, bound: socket.socket, limits: Limits | None = None) -> AsyncIterator[Server]:
-    """The application served on ``bound`` inside this event loop; drained at the end. Raises RungError if it cannot start."""
+    """The application served on ``bound`` inside this event loop; drained at the end. Raises RungError if it cannot
+    start."""
     server = Server(app, limits or Limits(), linger=0.0)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:

@@ -1,7 +1,9 @@
-"""Several processes that serve one socket. It is bound once and inherited: connections wait in one queue, whoever takes them.
+"""Several processes that serve one socket. It is bound once and inherited: connections wait in one queue, whoever takes
+them.
 
-SIGTERM and SIGINT end all, SIGHUP is passed on (a gateway's file is read again), SIGUSR2 restarts them one after another: the new
-process is ready before the old one is told to go, so that no request is lost. A process that ends by itself is started again.
+SIGTERM and SIGINT end all, SIGHUP is passed on (a gateway's file is read again), SIGUSR2 restarts them one after
+another: the new process is ready before the old one is told to go, so that no request is lost. A process that ends by
+itself is started again.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ START = 120.0
 """Seconds in which a process must be ready."""
 
 CALM = 10.0
-"""Seconds after which a process that ends has not failed at its start; sooner ones are started again ever later, up to this."""
+"""Seconds after which a process that ends has not failed at its start; sooner ones are started again ever later, up to
+this."""
 
 
 @dataclass

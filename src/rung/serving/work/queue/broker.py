@@ -1,4 +1,5 @@
-"""What a worker needs of a broker, whichever it is: messages one at a time, somewhere for the answers and for what cannot be answered."""
+"""What a worker needs of a broker, whichever it is: messages one at a time, somewhere for the answers and for what
+cannot be answered."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class BrokerError(RungError):
 
 @dataclass(frozen=True, slots=True)
 class QueueAddress:
-    """A broker and one of its queues (RabbitMQ) or topics (Kafka). ``answers`` and ``dead`` are where answers and what cannot be
-    answered go. ``url`` may hold a password; ``name`` does not."""
+    """A broker and one of its queues (RabbitMQ) or topics (Kafka). ``answers`` and ``dead`` are where answers and what
+    cannot be answered go. ``url`` may hold a password; ``name`` does not."""
 
     url: str
     queue: str
@@ -85,8 +86,9 @@ def _hosts(url: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class QueueDelivery:
-    """A message as it came. ``id`` is the sender's name for it, empty where there is none; ``place`` says where it stands, for
-    people; ``again``: it was delivered before (None: the broker does not say); ``handle`` is the broker's own."""
+    """A message as it came. ``id`` is the sender's name for it, empty where there is none; ``place`` says where it
+    stands, for people; ``again``: it was delivered before (None: the broker does not say); ``handle`` is the broker's
+    own."""
 
     body: bytes | None
     id: str
@@ -114,7 +116,8 @@ class DeadLetter:
 
 
 class QueueBroker(Protocol):
-    """A connection to a queue. Each call raises BrokerError where the broker is away; ``deliveries`` connects again by itself."""
+    """A connection to a queue. Each call raises BrokerError where the broker is away; ``deliveries`` connects again by
+    itself."""
 
     async def open(self) -> None: ...
     def deliveries(self) -> AsyncGenerator[QueueDelivery]: ...

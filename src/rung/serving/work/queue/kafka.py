@@ -1,4 +1,5 @@
-"""Kafka, by confluent-kafka (librdkafka). Offsets are committed up to the first message that is still in hand, so that none is lost."""
+"""Kafka, by confluent-kafka (librdkafka). Offsets are committed up to the first message that is still in hand, so that
+none is lost."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def demand_broker(client: Any, hosts: str) -> None:
 
 
 def refuse_gone(error: KafkaError, topic: str) -> None:
-    """Raises InputError for an offset that is gone; BrokerError for faults that do not pass. Others are told, and pass."""
+    """Raises InputError for an offset that is gone; BrokerError for faults that do not pass. Others are told, and
+    pass."""
     from confluent_kafka import KafkaError as Kinds
 
     if error.code() == Kinds._AUTO_OFFSET_RESET:
@@ -101,8 +103,8 @@ def refuse_gone(error: KafkaError, topic: str) -> None:
 
 
 class KafkaBroker:
-    """A topic of Kafka, read by the group ``group``. ``reset`` (earliest, latest) says where to go on when the place where the group had
-    stopped is gone; empty: nowhere."""
+    """A topic of Kafka, read by the group ``group``. ``reset`` (earliest, latest) says where to go on when the place
+    where the group had stopped is gone; empty: nowhere."""
 
     def __init__(self, address: QueueAddress, group: str, deadline: float, reset: str = "") -> None:
         require("confluent_kafka", "kafka", "a topic of Kafka")
@@ -142,7 +144,8 @@ class KafkaBroker:
         )
 
         def assigned(consumer: Consumer, parts: Sequence[TopicPartition]) -> None:
-            """A partition that was never read begins at its beginning; one whose place is gone is told by ``auto.offset.reset``."""
+            """A partition that was never read begins at its beginning; one whose place is gone is told by
+            ``auto.offset.reset``."""
             known = consumer.committed(list(parts), timeout=PATIENCE)
             for part in known:
                 if part.offset < 0:
@@ -173,7 +176,8 @@ class KafkaBroker:
                 yield QueueDelivery(message.value(), _id(message), place, None, message)
 
     async def _consume(self, consumer: Consumer) -> list[KafkaMessage]:
-        """A message, if one comes. When this is cancelled the thread is waited for: nothing may close what it reads from."""
+        """A message, if one comes. When this is cancelled the thread is waited for: nothing may close what it reads
+        from."""
         reading = asyncio.ensure_future(asyncio.to_thread(consumer.consume, 1, POLL))
         try:
             return await asyncio.shield(reading)

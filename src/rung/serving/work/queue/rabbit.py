@@ -1,5 +1,5 @@
-"""RabbitMQ, by aio-pika. A queue that is there is used as it was declared; one that is not is made durable, with ten priorities and its
-dead letters behind it."""
+"""RabbitMQ, by aio-pika. A queue that is there is used as it was declared; one that is not is made durable, with ten
+priorities and its dead letters behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ PATIENCE = 10.0
 
 
 class RabbitBroker:
-    """A queue of RabbitMQ. ``running`` is the prefetch: with more, messages of high priority would wait behind those taken already."""
+    """A queue of RabbitMQ. ``running`` is the prefetch: with more, messages of high priority would wait behind those
+    taken already."""
 
     def __init__(self, address: QueueAddress, running: int) -> None:
         require("aio_pika", "rabbitmq", "a queue of RabbitMQ")
@@ -93,7 +94,8 @@ class RabbitBroker:
         ]
 
     async def _declare(self, name: str, arguments: dict[str, Any]) -> None:
-        """Use the queue as it is; make it where there is none. (Asking for one that is not there closes the channel: another is used.)"""
+        """Use the queue as it is; make it where there is none. (Asking for one that is not there closes the channel:
+        another is used.)"""
         from aio_pika.exceptions import ChannelClosed
 
         assert self._connection is not None
@@ -122,7 +124,8 @@ class RabbitBroker:
     async def _publish(
         self, to: str, handle: AbstractIncomingMessage, body: bytes, id: str, headers: dict[str, Any]
     ) -> None:
-        """Send, and wait until the broker has it. Raises InputError for a queue that is not there (an answer's only)."""
+        """Send, and wait until the broker has it. Raises InputError for a queue that is not there (an answer's
+        only)."""
         import aio_pika
         from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
 

@@ -1,9 +1,10 @@
-"""A worker: takes messages, answers each with a program, and lets go of it when its answer is in the store and was sent.
+"""A worker: takes messages, answers each with a program, and lets go of it when its answer is in the store and was
+sent.
 
-A message is known by the id that its sender gave it (else by its words). What was answered is in the store's results before it is
-sent, so that a message that is delivered again, because a worker was killed or the broker went away, gets the same answer without
-the program being asked. What cannot be answered goes to the dead letters with its reason, and so does what was delivered again and
-again without an answer: it may be what kills the workers.
+A message is known by the id that its sender gave it (else by its words). What was answered is in the store's results
+before it is sent, so that a message that is delivered again, because a worker was killed or the broker went away, gets
+the same answer without the program being asked. What cannot be answered goes to the dead letters with its reason, and
+so does what was delivered again and again without an answer: it may be what kills the workers.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ WAIT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """``running``: messages in hand at once (no more are taken from the broker). ``tries``: how often a model that fails is asked;
-    ``deliveries``: how often a message may come without an answer. ``deadline`` in seconds, ``body`` in bytes."""
+    """``running``: messages in hand at once (no more are taken from the broker). ``tries``: how often a model that
+    fails is asked; ``deliveries``: how often a message may come without an answer. ``deadline`` in seconds, ``body`` in
+    bytes."""
 
     running: int = 16
     tries: int = 3
@@ -46,7 +48,8 @@ class WorkerLimits:
 
 @dataclass
 class WorkerReport:
-    """Messages taken, answered by the program, answered from the store, sent to the dead letters, and left to come again."""
+    """Messages taken, answered by the program, answered from the store, sent to the dead letters, and left to come
+    again."""
 
     taken: int = 0
     answered: int = 0
@@ -108,8 +111,9 @@ class QueueWorker:
     async def run(
         self, *, most: int | None = None, idle: float | None = None, ready: Callable[[], None] = lambda: None
     ) -> WorkerReport:
-        """Until ``stop``, ``most`` messages, or ``idle`` seconds without one; ``ready`` is called once it is connected. Raises
-        BrokerError when the broker cannot be reached at the start, StoreError when the store fails: what was in hand comes again."""
+        """Until ``stop``, ``most`` messages, or ``idle`` seconds without one; ``ready`` is called once it is connected.
+        Raises BrokerError when the broker cannot be reached at the start, StoreError when the store fails: what was in
+        hand comes again."""
         await self.broker.open()
         ready()
         slots = asyncio.Semaphore(self.limits.running)
@@ -198,8 +202,8 @@ class QueueWorker:
         await self._send(delivery, id, kept.payload)
 
     async def _ask(self, id: str, asked: Input) -> Answer:
-        """The program's answer, within the deadline. A model that fails is asked again; an agent goes on in the episode that the
-        message's id names."""
+        """The program's answer, within the deadline. A model that fails is asked again; an agent goes on in the episode
+        that the message's id names."""
         trail = trail_of(self.opened, self.store)
 
         async def once() -> Answer:

@@ -32,9 +32,9 @@ def _words(value: Any) -> Any:
 
 
 class ServiceSpec(BaseModel):
-    """``run``: a verb of rung with its words. ``count`` processes of it, begun when those in ``after`` are ready. ``port`` (serve): bound
-    once and kept, also while processes end and begin. ``every``: begun again so long after it ended well. ``start``, ``grace``: how
-    long it may take to be ready, and to end."""
+    """``run``: a verb of rung with its words. ``count`` processes of it, begun when those in ``after`` are ready.
+    ``port`` (serve): bound once and kept, also while processes end and begin. ``every``: begun again so long after it
+    ended well. ``start``, ``grace``: how long it may take to be ready, and to end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -71,7 +71,8 @@ class ServicesSpec(BaseModel):
 
 
 def read_services(file: Path, verbs: Container[str]) -> ServicesSpec:
-    """The services of a file; ``verbs`` are those that there are. Raises InputError for its first mistake, with its line."""
+    """The services of a file; ``verbs`` are those that there are. Raises InputError for its first mistake, with its
+    line."""
     problems = Problems()
     parsed = parse(file, problems, "services file", EXAMPLE)
     spec = None

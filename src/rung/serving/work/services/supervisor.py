@@ -1,5 +1,5 @@
-"""Keeps services at work: begun in order, begun again when they end (ever later where they keep failing), restarted without a gap, ended
-in the opposite order."""
+"""Keeps services at work: begun in order, begun again when they end (ever later where they keep failing), restarted
+without a gap, ended in the opposite order."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class ServiceProcess:
 
 @dataclass
 class ServiceSupervisor:
-    """``folder``: where the services' file lies, and they work; ``logs``: what each says, a file a process. ``program``: what the verbs are words of."""
+    """``folder``: where the services' file lies, and they work; ``logs``: what each says, a file a process.
+    ``program``: what the verbs are words of."""
 
     spec: ServicesSpec
     folder: Path
@@ -84,8 +85,9 @@ class ServiceSupervisor:
     _busy: bool = False
 
     def run(self, bind: Callable[[ServiceSpec], socket.socket]) -> None:
-        """Until SIGTERM, SIGINT or ``stop``. ``bind`` makes the socket of a service that serves. Raises InputError for one that cannot be
-        bound, RungError for a service that does not become ready at the start: then all have ended."""
+        """Until SIGTERM, SIGINT or ``stop``. ``bind`` makes the socket of a service that serves. Raises InputError for
+        one that cannot be bound, RungError for a service that does not become ready at the start: then all have
+        ended."""
         self.logs.mkdir(parents=True, exist_ok=True)
         signals = [signal.SIGTERM, signal.SIGINT]
         before = {one: signal.signal(one, lambda number, frame: self._wanted.add(number)) for one in signals}
@@ -225,7 +227,8 @@ class ServiceSupervisor:
         return {"services": [process.row() for process in self._all()]}
 
     def _restart(self, old: ServiceProcess) -> bool:
-        """A new process, ready before the old one is told to go (but where two must not be at work). Whether it became ready."""
+        """A new process, ready before the old one is told to go (but where two must not be at work). Whether it became
+        ready."""
         row = self.processes[old.service]
         new = ServiceProcess(old.service, old.number, restarts=old.restarts + 1)
         if self.spec.services[old.service].verb in SOLE:

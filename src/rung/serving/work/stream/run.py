@@ -18,13 +18,14 @@ from rung.serving.work.stream.source import StreamRow, StreamSource, arrival, re
 from rung.serving.work.stream.window import ClosedWindow, StreamWindows, read_time, shown_time
 
 AHEAD = 60.0
-"""Seconds that a row's time may lie in the future: one that is wrong would close all windows before their rows have come."""
+"""Seconds that a row's time may lie in the future: one that is wrong would close all windows before their rows have
+come."""
 
 
 @dataclass
 class StreamReport:
-    """Rows that were counted, came too late, were wrong, and were known already; windows given out; seconds between the newest row's time
-    and now, and rows that wait at the source."""
+    """Rows that were counted, came too late, were wrong, and were known already; windows given out; seconds between the
+    newest row's time and now, and rows that wait at the source."""
 
     rows: int = 0
     late: int = 0
@@ -43,8 +44,8 @@ class StreamReport:
 
 @dataclass
 class StreamJob:
-    """``time`` names the field of a row's time; empty: when it came. ``column`` is answered by a program for each row, ``running`` at
-    once. ``write`` gets each window as JSON. ``bound``: a lag in seconds above which it is told."""
+    """``time`` names the field of a row's time; empty: when it came. ``column`` is answered by a program for each row,
+    ``running`` at once. ``write`` gets each window as JSON. ``bound``: a lag in seconds above which it is told."""
 
     source: StreamSource
     windows: StreamWindows
@@ -64,9 +65,9 @@ class StreamJob:
         self._stop.set()
 
     async def run(self) -> StreamReport:
-        """Until the rows end or ``stop``. Windows that are open when rows end are given out; those that are open when it is stopped are
-        too where their rows cannot be read again, marked ``whole: false``. Raises InputError for too many groups and for a place that is
-        gone, BrokerError."""
+        """Until the rows end or ``stop``. Windows that are open when rows end are given out; those that are open when
+        it is stopped are too where their rows cannot be read again, marked ``whole: false``. Raises InputError for too
+        many groups and for a place that is gone, BrokerError."""
         self._told = time.monotonic()
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
         ended = False

@@ -1,4 +1,5 @@
-"""Where rows come from: standard input, or a topic of Kafka. Nothing is read ahead of what can be worked off but a small buffer."""
+"""Where rows come from: standard input, or a topic of Kafka. Nothing is read ahead of what can be worked off but a
+small buffer."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ WAIT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """A row as it came; ``place`` says where, for people. ``seen``: it was counted before the process was started again."""
+    """A row as it came; ``place`` says where, for people. ``seen``: it was counted before the process was started
+    again."""
 
     body: bytes
     place: str
@@ -41,9 +43,9 @@ class StreamRow:
 
 
 class StreamSource(Protocol):
-    """Rows in pieces (an empty piece: nothing came). ``done`` is told where to go on: the first offset by partition that is still
-    needed, and up to when windows were given out. ``closed`` is what was told last by a process before this one; ``behind``: rows
-    that wait at the source, where that is known, by partition."""
+    """Rows in pieces (an empty piece: nothing came). ``done`` is told where to go on: the first offset by partition
+    that is still needed, and up to when windows were given out. ``closed`` is what was told last by a process before
+    this one; ``behind``: rows that wait at the source, where that is known, by partition."""
 
     closed: float
 
@@ -86,8 +88,9 @@ class PipeSource:
 
 
 class TopicSource:
-    """A topic of Kafka, read by one process of the group. The offsets that are committed are those of the oldest row that is still
-    needed; beside each stands up to where was read and what was given out, so that a process that goes on counts no row twice."""
+    """A topic of Kafka, read by one process of the group. The offsets that are committed are those of the oldest row
+    that is still needed; beside each stands up to where was read and what was given out, so that a process that goes on
+    counts no row twice."""
 
     def __init__(self, address: QueueAddress, group: str, reset: str) -> None:
         require("confluent_kafka", "kafka", "a topic of Kafka")

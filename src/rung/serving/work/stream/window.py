@@ -1,4 +1,5 @@
-"""Windows by event time: tumbling or sliding, closed by a watermark, aggregated by group (Akidau et al. 2015, The Dataflow Model)."""
+"""Windows by event time: tumbling or sliding, closed by a watermark, aggregated by group (Akidau et al. 2015, The
+Dataflow Model)."""
 
 from __future__ import annotations
 
@@ -42,8 +43,8 @@ class Aggregate:
 
 
 def read_time(value: Any) -> float:
-    """Seconds since 1970 of a number (seconds, or milliseconds where it is large) or an ISO 8601 text (without a zone: UTC).
-    Raises InputError."""
+    """Seconds since 1970 of a number (seconds, or milliseconds where it is large) or an ISO 8601 text (without a zone:
+    UTC). Raises InputError."""
     try:
         if isinstance(value, str):
             found = datetime.fromisoformat(value)
@@ -104,8 +105,9 @@ class ClosedWindow:
 
 @dataclass
 class StreamWindows:
-    """``seconds`` long, a new one each ``slide``; rows may come ``late`` seconds after later ones. ``by`` are the fields that make a
-    group, of which at most ``most`` are open. ``closed``: windows that end by then were given out."""
+    """``seconds`` long, a new one each ``slide``; rows may come ``late`` seconds after later ones. ``by`` are the
+    fields that make a group, of which at most ``most`` are open. ``closed``: windows that end by then were given
+    out."""
 
     seconds: float
     slide: float = 0.0
@@ -132,8 +134,8 @@ class StreamWindows:
 
     @property
     def watermark(self) -> float:
-        """No row is expected that is older: the latest time of the partition that is furthest behind, less what may come late. A
-        partition that has been read to its end, and gave nothing for QUIET seconds, is not waited for."""
+        """No row is expected that is older: the latest time of the partition that is furthest behind, less what may
+        come late. A partition that has been read to its end, and gave nothing for QUIET seconds, is not waited for."""
         if self.waiting - self.newest.keys():
             return -math.inf
         now = time.monotonic()
@@ -141,7 +143,8 @@ class StreamWindows:
         return (min(heard) if heard else max(self.newest.values(), default=-math.inf)) - self.late
 
     def add(self, row: Mapping[str, Any], at: float, partition: int = 0, offset: int = 0) -> Literal["kept", "late"]:
-        """Count a row in its windows that are open. Raises InputError for a row without its fields, or too many groups."""
+        """Count a row in its windows that are open. Raises InputError for a row without its fields, or too many
+        groups."""
         numbers = {one.field: _number(row, one.field) for one in self.aggregates if one.field}
         group = tuple(_text(row, name) for name in self.by)
         last = math.floor(at / self.slide)
@@ -167,7 +170,8 @@ class StreamWindows:
         return "kept" if found else "late"
 
     def close(self, *, all: bool = False, whole: bool = True) -> Iterator[ClosedWindow]:
-        """The windows that the watermark has passed, oldest first; ``all``: every one. They are closed when the last was taken."""
+        """The windows that the watermark has passed, oldest first; ``all``: every one. They are closed when the last
+        was taken."""
         upto = math.inf if all else self.watermark
         for index in sorted(self.open):
             start = index * self.slide

@@ -27,7 +27,8 @@ from rung.studies.study import Lab
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """1,000 digits made in so many ``steps``: the judge's ``agreement``, Fréchet ``distance`` from held-out digits, CPU seconds."""
+    """1,000 digits made in so many ``steps``: the judge's ``agreement``, Fréchet ``distance`` from held-out digits, CPU
+    seconds."""
 
     steps: int
     agreement: Interval
@@ -37,9 +38,9 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class SeriesSampled:
-    """Windows of a series that were made: Fréchet distance of the steps and of their changes from held-out windows, ``floor`` that of
-    training windows, ``noise`` that of normal noise of the same mean and variance; ``told``: accuracy of logistic regression that
-    tells made windows from held-out ones by both (0.5 is chance)."""
+    """Windows of a series that were made: Fréchet distance of the steps and of their changes from held-out windows,
+    ``floor`` that of training windows, ``noise`` that of normal noise of the same mean and variance; ``told``: accuracy
+    of logistic regression that tells made windows from held-out ones by both (0.5 is chance)."""
 
     series: str
     windows: int
@@ -52,8 +53,8 @@ class SeriesSampled:
 
 @dataclass(frozen=True, slots=True)
 class DiffusionFound:
-    """``forward``: the largest difference of mean and of variance, over pixels and steps, between the chain of steps and the closed
-    form, on ``repeated`` copies of a digit."""
+    """``forward``: the largest difference of mean and of variance, over pixels and steps, between the chain of steps
+    and the closed form, on ``repeated`` copies of a digit."""
 
     mean: float
     variance: float
@@ -69,8 +70,8 @@ class DiffusionFound:
 
 @dataclass(frozen=True)
 class DiffuseDigits(Experiment[DiffusionFound]):
-    """Check the forward process against its closed form, train a diffusion model of written digits and one of windows of a series, and
-    let classifiers judge what they make, in many steps and in few."""
+    """Check the forward process against its closed form, train a diffusion model of written digits and one of windows
+    of a series, and let classifiers judge what they make, in many steps and in few."""
 
     name = "diffusion"
     records = DiffusionFound
@@ -129,7 +130,8 @@ class DiffuseDigits(Experiment[DiffusionFound]):
         return off, spread, repeated
 
     def _windows(self) -> tuple[Array, Array]:
-        """Windows to learn from and held-out ones behind them, each scaled to -1 to 1 by its own least and largest value."""
+        """Windows to learn from and held-out ones behind them, each scaled to -1 to 1 by its own least and largest
+        value."""
         values, wide = load_series(self.source), self.window * self.every
         if len(values) < 4 * wide:
             raise InputError(

@@ -24,8 +24,8 @@ from rung.studies.study import Lab
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
-    """A classifier of ``n`` real digits and what was added: accuracy on held-out digits, averaged over draws, and the paired
-    difference from the real ones alone."""
+    """A classifier of ``n`` real digits and what was added: accuracy on held-out digits, averaged over draws, and the
+    paired difference from the real ones alone."""
 
     added: str
     accuracy: Interval
@@ -34,9 +34,9 @@ class Augmented:
 
 @dataclass(frozen=True, slots=True)
 class GanFound:
-    """``agreement``: a judge trained on real digits sees the class that was asked for; ``real``: in held-out real ones. ``distance``:
-    Fréchet distance of its features from held-out ones, ``floor`` that of as many training ones. ``failure`` says of a training at
-    ``failing`` times the rate how it was stopped."""
+    """``agreement``: a judge trained on real digits sees the class that was asked for; ``real``: in held-out real ones.
+    ``distance``: Fréchet distance of its features from held-out ones, ``floor`` that of as many training ones.
+    ``failure`` says of a training at ``failing`` times the rate how it was stopped."""
 
     agreement: Interval
     real: Interval
@@ -56,8 +56,8 @@ class GanFound:
 
 @dataclass(frozen=True)
 class AdversarialDigits(Experiment[GanFound]):
-    """Train a GAN on written digits, let a classifier judge what it makes, watch one that goes wrong being stopped, and ask whether a
-    GAN of few digits helps a classifier of the same few."""
+    """Train a GAN on written digits, let a classifier judge what it makes, watch one that goes wrong being stopped, and
+    ask whether a GAN of few digits helps a classifier of the same few."""
 
     name = "gan"
     records = GanFound

@@ -36,8 +36,9 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class Melodies:
-    """Bits a note of tunes that were held out, of the LSTM, of a Markov model of order 1 and of single notes' frequencies, with the
-    paired differences of the LSTM from both; ``heldrun``: the mean longest run that a held-out tune shares with a training tune."""
+    """Bits a note of tunes that were held out, of the LSTM, of a Markov model of order 1 and of single notes'
+    frequencies, with the paired differences of the LSTM from both; ``heldrun``: the mean longest run that a held-out
+    tune shares with a training tune."""
 
     tunes: int
     held: int
@@ -56,8 +57,8 @@ class Melodies:
 
 @dataclass(frozen=True)
 class MakeMelodies(Experiment[Melodies]):
-    """Train an LSTM on traditional tunes, measure how well it and a Markov model foresee the notes of others, and write new melodies
-    as MIDI files, with the longest run of notes that each shares with a tune that was learnt."""
+    """Train an LSTM on traditional tunes, measure how well it and a Markov model foresee the notes of others, and write
+    new melodies as MIDI files, with the longest run of notes that each shares with a tune that was learnt."""
 
     name = "melody"
     records = Melodies

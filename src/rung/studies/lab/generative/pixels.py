@@ -28,8 +28,8 @@ from rung.studies.study import Lab
 
 @dataclass(frozen=True, slots=True)
 class DigitMaker:
-    """A model of digits: the judge's ``agreement`` with what was asked for, its ``difference`` from the first row by label, Fréchet
-    ``distance``, ``steps`` of a picture, CPU seconds of training and of making 1,000."""
+    """A model of digits: the judge's ``agreement`` with what was asked for, its ``difference`` from the first row by
+    label, Fréchet ``distance``, ``steps`` of a picture, CPU seconds of training and of making 1,000."""
 
     name: str
     parameters: int
@@ -54,8 +54,8 @@ class Makers:
 
 @dataclass(frozen=True)
 class CompareMakers(Experiment[Makers]):
-    """Train a diffusion model and a small transformer on the same written digits and compare them: how good, in how many steps, in
-    what time."""
+    """Train a diffusion model and a small transformer on the same written digits and compare them: how good, in how
+    many steps, in what time."""
 
     name = "pixels"
     records = Makers

@@ -1,4 +1,5 @@
-"""How the next token is chosen: the product's own decoding held against plain loops over our own logits of the same model."""
+"""How the next token is chosen: the product's own decoding held against plain loops over our own logits of the same
+model."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ class DecodingChecks:
 
 @dataclass(frozen=True)
 class Decoding(Experiment[DecodingChecks]):
-    """Prove greedy, beam search, top-k and top-p: loops over our own logits against transformers, and the engine's draws against
-    the distribution written out."""
+    """Prove greedy, beam search, top-k and top-p: loops over our own logits against transformers, and the engine's
+    draws against the distribution written out."""
 
     name = "sampling"
     records = DecodingChecks
@@ -128,8 +129,8 @@ class Decoding(Experiment[DecodingChecks]):
 def drawn(
     logits: NDArray[np.float32], sampling: Sampling, count: int, seed: int, level: float = 0.01
 ) -> list[DecodingCheck]:
-    """The engine's ``draw`` from logits of shape (prompts, symbols), a seed each: does it stay inside what ``distribution`` allows,
-    and does chi-square tell them apart at ``level``?"""
+    """The engine's ``draw`` from logits of shape (prompts, symbols), a seed each: does it stay inside what
+    ``distribution`` allows, and does chi-square tell them apart at ``level``?"""
     from scipy.stats import chisquare
 
     each = max(1, count // len(logits))

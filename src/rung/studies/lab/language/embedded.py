@@ -1,4 +1,5 @@
-"""A language model of the product, SmolLM2 for instance, as this room's own decoder computes it: weights in 32-bit floats."""
+"""A language model of the product, SmolLM2 for instance, as this room's own decoder computes it: weights in 32-bit
+floats."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Inside the embedded model: where its heads look, and what becomes of a text from layer to layer, as this room's decoder computes
-them, held against transformers."""
+"""Inside the embedded model: where its heads look, and what becomes of a text from layer to layer, as this room's
+decoder computes them, held against transformers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PICKS: tuple[Pick, ...] = (lambda row, at: row[0], lambda row, at: row[at - 1], 
 
 @dataclass(frozen=True, slots=True)
 class AttentionMaps:
-    """``maps[layer][head][asking][answering]``; ``rows`` is the largest distance of a row's sum from 1, ``apart`` the largest
-    distance of a weight from that of transformers."""
+    """``maps[layer][head][asking][answering]``; ``rows`` is the largest distance of a row's sum from 1, ``apart`` the
+    largest distance of a weight from that of transformers."""
 
     model: str
     tokens: tuple[str, ...]
@@ -129,9 +129,9 @@ range.oninput=draw;draw()</script>
 
 @dataclass(frozen=True, slots=True)
 class ForwardStep:
-    """One intermediate: its name and shape, the mean of its absolute values; what its last place would say next if it were the
-    last layer's ("logit lens"), with the logit; and the largest distance of these logits from those of transformers' vectors
-    (None where transformers shows none)."""
+    """One intermediate: its name and shape, the mean of its absolute values; what its last place would say next if it
+    were the last layer's ("logit lens"), with the logit; and the largest distance of these logits from those of
+    transformers' vectors (None where transformers shows none)."""
 
     name: str
     shape: tuple[int, ...]
@@ -154,7 +154,8 @@ class ForwardTrace:
 
 @dataclass(frozen=True)
 class TraceForward(Experiment[ForwardTrace]):
-    """Follow a text through the embedded model: tokens, ids, each layer's vectors, logits; equal to transformers at each."""
+    """Follow a text through the embedded model: tokens, ids, each layer's vectors, logits; equal to transformers at
+    each."""
 
     name = "trace-forward"
     records = ForwardTrace

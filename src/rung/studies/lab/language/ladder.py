@@ -1,4 +1,5 @@
-"""Language models on the same text, from counts to the transformer: bits a byte of what none of them has seen, paired."""
+"""Language models on the same text, from counts to the transformer: bits a byte of what none of them has seen,
+paired."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ KINDS = ("markov", "rnn", "lstm", "gru", "transformer")
 
 @dataclass(frozen=True, slots=True)
 class FittedLanguageModel:
-    """``bits`` a byte of the held-out pieces; ``difference`` to the model of the row before, on the same pieces; ``cpu`` seconds
-    of training; ``sample`` is a text that it wrote."""
+    """``bits`` a byte of the held-out pieces; ``difference`` to the model of the row before, on the same pieces;
+    ``cpu`` seconds of training; ``sample`` is a text that it wrote."""
 
     model: str
     parameters: int
@@ -65,8 +66,8 @@ class Climbed:
 
 @dataclass(frozen=True)
 class LanguageLadder(Experiment[Climbed]):
-    """Train language models on one text and say how many bits a byte of its held-out end each needs (2 to the bits is the
-    perplexity of a byte), with the paired difference to the one before."""
+    """Train language models on one text and say how many bits a byte of its held-out end each needs (2 to the bits is
+    the perplexity of a byte), with the paired difference to the one before."""
 
     name = "lm"
     records = Climbed
@@ -160,8 +161,8 @@ class LanguageLadder(Experiment[Climbed]):
 
 
 def network(kind: str, width: int, seed: int) -> Any:
-    """A fresh network over bytes: recurrent of that width, or a transformer of four layers with about as many numbers as the
-    LSTM of that width has."""
+    """A fresh network over bytes: recurrent of that width, or a transformer of four layers with about as many numbers
+    as the LSTM of that width has."""
     if kind != "transformer":
         return RecurrentModel.fresh(kind, 256, 64, width, seed)
     most = size(RecurrentModel.fresh("lstm", 256, 64, width, seed).weights)

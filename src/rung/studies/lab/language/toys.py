@@ -1,5 +1,5 @@
-"""Small tasks that show one thing each: how far back a network remembers, what several heads and positions are for, how an
-encoder and a decoder turn one text into another."""
+"""Small tasks that show one thing each: how far back a network remembers, what several heads and positions are for, how
+an encoder and a decoder turn one text into another."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class CopyDistance:
 
 
 def recall(far: int) -> Draw:
-    """A symbol, then ``far`` others of another set, then a sign: which symbol was it? (a batch is of one distance, up to
-    ``far`` where it is below 0)"""
+    """A symbol, then ``far`` others of another set, then a sign: which symbol was it? (a batch is of one distance, up
+    to ``far`` where it is below 0)"""
 
     def draw(rng: np.random.Generator, rows: int) -> Batch:
         length = int(rng.integers(1, -far + 1)) if far < 0 else far

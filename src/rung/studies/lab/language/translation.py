@@ -34,8 +34,8 @@ Pairs = list[tuple[list[int], list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Seq2SeqResult:
-    """``right``: words of the held-out ones that were turned round without a fault. For pairs: chrF of what was written, of the
-    source copied, and their paired difference."""
+    """``right``: words of the held-out ones that were turned round without a fault. For pairs: chrF of what was
+    written, of the source copied, and their paired difference."""
 
     task: str
     learnt: int
@@ -51,8 +51,8 @@ class Seq2SeqResult:
 
 @dataclass(frozen=True)
 class Seq2Seq(Experiment[tuple[Seq2SeqResult, ...]]):
-    """Train an encoder-decoder to turn words round (they are drawn from a text; other words are held out), and, with --source and
-    --target, to translate line by line, beside a copy of the source."""
+    """Train an encoder-decoder to turn words round (they are drawn from a text; other words are held out), and, with
+    --source and --target, to translate line by line, beside a copy of the source."""
 
     name = "seq2seq"
     records = tuple[Seq2SeqResult, ...]

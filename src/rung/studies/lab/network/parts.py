@@ -50,7 +50,8 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 
 @dataclass(frozen=True, slots=True)
 class TextNetwork:
-    """A classifier of the task's texts: its accuracy, and the paired difference of the network from it (None: the network)."""
+    """A classifier of the task's texts: its accuracy, and the paired difference of the network from it (None: the
+    network)."""
 
     name: str
     accuracy: Interval
@@ -60,9 +61,9 @@ class TextNetwork:
 
 @dataclass(frozen=True, slots=True)
 class NetworkParts:
-    """``gradients``: layers -> largest relative difference from finite differences. ``xor``: loss after training, without a hidden
-    layer and by the bend of its hidden layer (log 2 = 0.69 is chance). ``optimizers``: steps until XOR's loss is under 0.05 (0: more
-    than 2,000)."""
+    """``gradients``: layers -> largest relative difference from finite differences. ``xor``: loss after training,
+    without a hidden layer and by the bend of its hidden layer (log 2 = 0.69 is chance). ``optimizers``: steps until
+    XOR's loss is under 0.05 (0: more than 2,000)."""
 
     gradients: tuple[tuple[str, float], ...]
     xor: tuple[tuple[str, float], ...]
@@ -74,8 +75,9 @@ class NetworkParts:
 
 @dataclass(frozen=True)
 class PartsOfNetwork(Experiment[NetworkParts]):
-    """Check every gradient of the layers against finite differences, learn XOR with and without a hidden layer and by four optimizers,
-    and classify a task's texts beside the most frequent label and logistic regression on the same features."""
+    """Check every gradient of the layers against finite differences, learn XOR with and without a hidden layer and by
+    four optimizers, and classify a task's texts beside the most frequent label and logistic regression on the same
+    features."""
 
     name = "network"
     records = NetworkParts

@@ -28,8 +28,8 @@ REQUESTS = "requests"
 
 @dataclass(frozen=True, slots=True)
 class ForecastRow:
-    """A method's mean absolute error over the origins, in units of the naive forecast's mean error (1: no better); ``differences``
-    from the other methods, paired by origin."""
+    """A method's mean absolute error over the origins, in units of the naive forecast's mean error (1: no better);
+    ``differences`` from the other methods, paired by origin."""
 
     method: str
     error: Interval
@@ -38,8 +38,9 @@ class ForecastRow:
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """Forecasts of ``horizon`` steps from ``origins`` that do not overlap, behind the ``train`` steps that were learnt from. ``chosen``:
-    the method that did best on the last fifth of those; ``inside``: the share of what came that its 80% band held."""
+    """Forecasts of ``horizon`` steps from ``origins`` that do not overlap, behind the ``train`` steps that were learnt
+    from. ``chosen``: the method that did best on the last fifth of those; ``inside``: the share of what came that its
+    80% band held."""
 
     series: str
     steps: int
@@ -57,8 +58,8 @@ class Forecasts:
 
 @dataclass(frozen=True)
 class ForecastSeries(Experiment[Forecasts]):
-    """Forecast a series with an LSTM, beside the naive forecast (as the last step) and the seasonal one (as a season ago), from
-    origins that none of them was fitted on."""
+    """Forecast a series with an LSTM, beside the naive forecast (as the last step) and the seasonal one (as a season
+    ago), from origins that none of them was fitted on."""
 
     name = "series"
     records = Forecasts
@@ -155,8 +156,9 @@ def _corrected(rows: list[ForecastRow]) -> tuple[ForecastRow, ...]:
 
 
 def load_series(source: str) -> NDArray[np.float64]:
-    """The numbers of a file, one a line (lines with # are left out), or the series that comes along, ``requests``: its windows
-    without any request are gaps of the trace and are filled by a straight line. Raises InputError naming the line."""
+    """The numbers of a file, one a line (lines with # are left out), or the series that comes along, ``requests``: its
+    windows without any request are gaps of the trace and are filled by a straight line. Raises InputError naming the
+    line."""
     if source == REQUESTS:
         return _requests()
     try:

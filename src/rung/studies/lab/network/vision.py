@@ -34,9 +34,9 @@ from rung.studies.study import Lab
 
 @dataclass(frozen=True, slots=True)
 class Vision:
-    """``digits``: accuracy on held-out digits, ``linear`` that of logistic regression on their pixels, ``difference`` between them.
-    ``boxes``: mean IoU of the true shapes' boxes (0 where none was found); ``recall`` and ``precision`` at an IoU of a half; ``masks``:
-    mean IoU of the pixels of each kind. ``cpu``: seconds of each training."""
+    """``digits``: accuracy on held-out digits, ``linear`` that of logistic regression on their pixels, ``difference``
+    between them. ``boxes``: mean IoU of the true shapes' boxes (0 where none was found); ``recall`` and ``precision``
+    at an IoU of a half; ``masks``: mean IoU of the pixels of each kind. ``cpu``: seconds of each training."""
 
     n: int
     digits: Interval
@@ -53,8 +53,8 @@ class Vision:
 
 @dataclass(frozen=True)
 class SeePictures(Experiment[Vision]):
-    """Train convolutional networks to name scikit-learn's written digits, to find the shapes of drawn scenes as boxes, and to say of
-    each pixel which shape it belongs to."""
+    """Train convolutional networks to name scikit-learn's written digits, to find the shapes of drawn scenes as boxes,
+    and to say of each pixel which shape it belongs to."""
 
     name = "vision"
     records = Vision

@@ -39,9 +39,9 @@ Tell = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class FittedVectors:
-    """``similarity``: of each set the rank correlation with people's scores (or WordNet's paths), and how many of its pairs are
-    known; ``analogies``: answered first, of those whose words are known; ``misspelled``: the word is among the five nearest to
-    its misspelling; ``rate`` in thousands of words a CPU second, all passes counted."""
+    """``similarity``: of each set the rank correlation with people's scores (or WordNet's paths), and how many of its
+    pairs are known; ``analogies``: answered first, of those whose words are known; ``misspelled``: the word is among
+    the five nearest to its misspelling; ``rate`` in thousands of words a CPU second, all passes counted."""
 
     method: str
     cpu: float
@@ -64,8 +64,9 @@ class VectorsOfText:
 
 @dataclass(frozen=True)
 class WordVectors(Experiment[VectorsOfText]):
-    """Train vectors of words from scratch on one text (skip-gram, CBOW, GloVe, fastText) and measure them: similarity as people
-    and WordNet see it, analogies, misspelled words. With --to they are embedders: words:FILE, subwords:FILE."""
+    """Train vectors of words from scratch on one text (skip-gram, CBOW, GloVe, fastText) and measure them: similarity
+    as people and WordNet see it, analogies, misspelled words. With --to they are embedders: words:FILE,
+    subwords:FILE."""
 
     name = "words"
     records = VectorsOfText

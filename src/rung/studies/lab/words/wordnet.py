@@ -1,4 +1,5 @@
-"""How near two nouns stand in WordNet: its files of the database's own form (``data.noun``, ``index.noun``), read plainly."""
+"""How near two nouns stand in WordNet: its files of the database's own form (``data.noun``, ``index.noun``), read
+plainly."""
 
 from __future__ import annotations
 
@@ -55,8 +56,8 @@ class NounPaths:
         return found
 
     def pairs(self, words: Sequence[str], count: int, seed: int) -> list[tuple[str, str, float]]:
-        """Pairs of nouns of ``words``, half of them drawn freely, half among those a step or two away, each with its similarity:
-        most free pairs are far apart, and say little."""
+        """Pairs of nouns of ``words``, half of them drawn freely, half among those a step or two away, each with its
+        similarity: most free pairs are far apart, and say little."""
         import numpy as np
 
         rng = np.random.default_rng(seed)

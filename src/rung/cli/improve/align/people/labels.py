@@ -1,4 +1,5 @@
-"""``rung reward label`` and ``answer``: a reward that is learnt with people, who are asked what the model is least sure of."""
+"""``rung reward label`` and ``answer``: a reward that is learnt with people, who are asked what the model is least sure
+of."""
 
 from __future__ import annotations
 

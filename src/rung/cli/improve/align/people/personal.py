@@ -1,4 +1,5 @@
-"""``rung personal``: answers in the style that a person has come to prefer, learnt from that person's own ratings alone."""
+"""``rung personal``: answers in the style that a person has come to prefer, learnt from that person's own ratings
+alone."""
 
 from __future__ import annotations
 
