@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.core.types import Interval, Message
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_yaml
 from rung.metrics.stats import bootstrap, percentiles
 from rung.store import Store, StoredSignal
 
@@ -44,10 +43,7 @@ class StylePreference:
 
 def read_styles(path: Path) -> dict[str, str]:
     """Read ``styles: {NAME: what the model is told}``, 2 to MOST of them. Raises InputError."""
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="name a styles.yaml") from None
+    document = load_yaml(path, "name a styles.yaml")
     found = document.get("styles") if isinstance(document, dict) else None
     if (
         not isinstance(found, dict)

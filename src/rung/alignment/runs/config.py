@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
-
 from rung.alignment.methods.dpo import Dpo
 from rung.alignment.methods.method import AlignMethod
 from rung.alignment.methods.names import METHODS
@@ -20,7 +18,7 @@ from rung.core.codec import decode
 from rung.core.errors import InputError
 from rung.core.parts.problem import nearest
 from rung.core.system.files import under
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_yaml
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.work import PLACES
 
@@ -68,12 +66,7 @@ class AlignConfig:
 def read(path: Path, changes: Mapping[str, Any] | None = None) -> AlignConfig:
     """The configuration of a file, with some settings changed. Paths in it are under its folder. Raises InputError
     naming the setting."""
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(
-            f"cannot be read: {error}", file=path, remedy="name an align.yaml: docs/alignment.md"
-        ) from None
+    document = load_yaml(path, "name an align.yaml: docs/alignment.md")
     if not isinstance(document, dict):
         raise InputError("expected a mapping of settings", file=path, remedy="see docs/alignment.md")
     try:

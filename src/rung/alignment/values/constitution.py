@@ -21,7 +21,7 @@ from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.system.files import write_file
 from rung.core.types import Case, Interval, Message
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_items
 from rung.metrics.rules.policy import PolicyMetric, read_policy
 from rung.metrics.stats import wilson
 from rung.safety.filter import read_texts
@@ -70,15 +70,7 @@ def read_constitution(path: Path, work: Path | None = None) -> Constitution:
     """Read ``principles: [{id, text, severity, probes, rules, limit}]``; ``probes`` is a list of questions or a file of
     them beside it. Raises InputError naming the principle that is wrong: unknown keys, no probes, no rules (nothing can
     check it), an id twice."""
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="correct the file") from None
-    listed = document.get("principles") if isinstance(document, dict) else None
-    if not isinstance(listed, list) or not listed:
-        raise InputError(
-            "holds no principles", file=path, remedy="principles: [{id: calm, text: ..., probes: [...], rules: [...]}]"
-        )
+    listed = load_items(path, "principles", "{id: calm, text: ..., probes: [...], rules: [...]}")
     found = tuple(_principle(item, number, path) for number, item in enumerate(listed, 1))
     if len({one.id for one in found}) < len(found):
         raise InputError("two principles have one id", file=path, remedy="give each its own")

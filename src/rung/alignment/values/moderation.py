@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from rung.core.codec import digest, encode
@@ -25,7 +24,7 @@ from rung.core.system.arrays import read_arrays
 from rung.core.system.files import write_file
 from rung.core.types import Interval
 from rung.foundations.text.tfidf import save_arrays
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_yaml
 from rung.metrics.stats import share
 from rung.safety.filter import RULES, RuleFilter, TrainedFilter, read_texts
 from rung.store import StoredDecision
@@ -65,10 +64,7 @@ def read_policy(path: Path) -> ModerationPolicy:
     def wrong(what: str) -> InputError:
         return InputError(what, file=path, remedy="see docs/alignment.md", code="moderation")
 
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="name a moderation.yaml") from None
+    document = load_yaml(path, "name a moderation.yaml")
     if not isinstance(document, dict) or set(document) - {"harmless", "labels"} or not document.get("labels"):
         raise wrong("expected harmless and labels")
 

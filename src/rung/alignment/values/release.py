@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.parts.program import file_hash
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_yaml
 from rung.store import Store, StoredApproval
 
 DAY = 86400.0
@@ -50,10 +48,7 @@ class Guidelines:
 def read_guidelines(path: Path) -> Guidelines:
     """Read ``gates: [{id, file, value, most | least, days}]``, ``approvals`` and ``authors``. Raises InputError naming
     what is wrong."""
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="name a release.yaml") from None
+    document = load_yaml(path, "name a release.yaml")
     if not isinstance(document, dict) or set(document) - {"gates", "approvals", "authors"}:
         raise InputError("expected gates, approvals and authors", file=path, remedy="see docs/alignment.md")
     gates = []

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from rung.core.errors import InputError
 
 
 class Loader(yaml.SafeLoader):
@@ -43,3 +46,20 @@ _Whole.add_implicit_resolver(
 def read_yaml(text: str) -> Any:
     """The value of a document. Raises yaml.YAMLError, ValueError or RecursionError."""
     return yaml.load(text, _Whole)  # noqa: S506  a SafeLoader
+
+
+def load_yaml(path: Path, remedy: str, code: str = "") -> Any:
+    """The value of a file's document. Raises InputError, with ``remedy``, for a file that cannot be read."""
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"cannot be read: {error}", file=path, remedy=remedy, code=code) from None
+
+
+def load_items(path: Path, key: str, example: str) -> list[Any]:
+    """What a file lists under ``key``, at least one. Raises InputError, also for no list; ``example`` is one item."""
+    document = load_yaml(path, "correct the file")
+    listed = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(listed, list) or not listed:
+        raise InputError(f"holds no {key}", file=path, remedy=f"{key}: [{example}]")
+    return listed

@@ -12,7 +12,7 @@ from rung.core.errors import InputError
 from rung.core.protocols import Resources
 from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.types import Case, Score, text_of
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_items
 from rung.metrics.mean import Mean
 from rung.metrics.rules.beside import beside
 
@@ -90,15 +90,7 @@ def read_policy(path: Path) -> tuple[Rule, ...]:
     """The rules of a YAML file: ``rules: [{name, must | never | most | given | words, limit, when}]``. Patterns are
     Python's, without regard to capitals unless they say ``(?-i:...)``; ^ and $ are ends of lines. Raises InputError
     naming the rule that is wrong."""
-    import yaml
-
-    try:
-        document = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", file=path, remedy="correct the file") from None
-    listed = document.get("rules") if isinstance(document, dict) else None
-    if not isinstance(listed, list) or not listed:
-        raise InputError("holds no rules", file=path, remedy="rules: [{name: signed, must: 'Kind regards'}]")
+    listed = load_items(path, "rules", "{name: signed, must: 'Kind regards'}")
     rules = tuple(_rule(item, number, path) for number, item in enumerate(listed, 1))
     if len({rule.name for rule in rules}) < len(rules):
         raise InputError("two rules have one name", file=path, remedy="give each rule its own")

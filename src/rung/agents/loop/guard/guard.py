@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 from rung.agents.loop.move import Call
 from rung.core.codec import decode
@@ -16,7 +15,7 @@ from rung.core.parts.place import here
 from rung.core.parts.problem import nearest
 from rung.core.protocols import Effect
 from rung.core.text.pattern import compile_pattern
-from rung.foundations.text.yaml import read_yaml
+from rung.foundations.text.yaml import load_yaml
 
 Then = Literal["allow", "ask", "deny"]
 _ORDER: tuple[Then, ...] = ("allow", "ask", "deny")
@@ -204,8 +203,7 @@ def read_guard(given: str | Mapping[str, Any]) -> CallGuard:
     """A guard of a mapping, or of a YAML file beside the agent or task. Raises InputError for what is none."""
     value: Any = given
     if isinstance(given, str):
-        path = here().path(given)
-        value = _read(path)
+        value = load_yaml(here().path(given), "name a guard's YAML file")
     if not isinstance(value, Mapping):
         raise InputError(
             f"a guard is {value!r}, expected rules:, defaults:, taint:, targets:, asks:", remedy="see docs/guard.md"
@@ -227,10 +225,3 @@ def read_guard(given: str | Mapping[str, Any]) -> CallGuard:
         return decode(CallGuard, {name: inner for name, inner in value.items() if inner is not None})
     except (TypeError, ValueError) as error:
         raise InputError(f"guard: {error}", remedy="see docs/guard.md") from None
-
-
-def _read(path: Path) -> Any:
-    try:
-        return cast(Any, read_yaml(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"cannot read the guard: {error.strerror}", file=path, remedy="name a YAML file") from None
