@@ -120,8 +120,8 @@ class Tune:
         """Tokens that training reads at most (early stopping may end it sooner), and seconds of the whole fit on this
         machine. Rungs that differ only in what they export share one training.
 
-        A training that another rung has done is not counted again. The first time for a base, method and machine a step
-        is tried, which takes some seconds.
+        A training that another rung has done is not counted again. A step is tried where none of this base, method and
+        machine was timed in the last minutes, which takes some seconds.
         """
         from rung.tuning.batches import Chat
         from rung.tuning.checks.forecast import finishing, forecast
@@ -132,13 +132,12 @@ class Tune:
         settings, recipe = Settings(), self.recipe(0)
         base = find_base(resources.model().name, settings.cache)
         rows, dev, _ = encode_lessons(Chat(base), self.lessons(task))
-        rest = finishing(base, self.kind, settings.cache)
         folder = place(settings.home / "fits", recipe, identity(base, rows, dev, recipe))
         if (folder / "trained.json").exists():
-            return FitForecast(Usage(), rest, str(folder))
+            return FitForecast(Usage(), finishing(base, self.kind, recipe, settings.cache), str(folder))
         tokens = round(sum(map(len, rows)) * min(float(self.epochs), self.steps * self.batch / len(rows)))
         used = Usage(prompt_tokens=tokens, seconds=forecast(base, rows, dev, recipe))
-        return FitForecast(used, rest, str(folder))
+        return FitForecast(used, finishing(base, self.kind, recipe, settings.cache), str(folder))
 
     def lessons(self, task: Task) -> Lessons:
         """What the task teaches. Raises FitError when it forbids to learn from its rows as they are."""
@@ -161,7 +160,7 @@ class Tune:
         return PromptProgram(self.prompt(task), asked, Options.of(task), weights=weights)
 
     def _tune(self, task: Task, model: str, context: Context, stop: threading.Event) -> Tuned:
-        from rung.tuning.checks.forecast import finish_key, remember
+        from rung.tuning.checks.forecast import finished
         from rung.tuning.compute.precision import choose
         from rung.tuning.weights import find_base
         from rung.tuning.work import Order, tune
@@ -172,8 +171,9 @@ class Tune:
         context.progress(Progress("precision", 0, None, choice.warning or choice.why))
         order = Order(context.folder.parent, (self.kind,), name=f"{task.name} {self.method}", shared=True)
         watch = Watch(progress=context.progress, stop=stop)
-        done = tune(base, self.lessons(task), self.recipe(context.seed), order, watch)
-        remember(cache, finish_key(base, self.kind), done.rest)
+        recipe = self.recipe(context.seed)
+        done = tune(base, self.lessons(task), recipe, order, watch)
+        finished(base, self.kind, recipe, done.rest, cache)
         return done
 
 

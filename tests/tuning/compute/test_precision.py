@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,16 +70,31 @@ def test_emulated_bfloat16_shows_in_the_probe() -> None:
     assert taken == "fp32"
 
 
-def test_a_figure_is_measured_once(tmp_path: Path) -> None:
+def test_a_figure_is_held_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = forecast.figure_key("tokens", 3)
     assert forecast.recall(tmp_path / "cache", key) is None
     forecast.remember(tmp_path / "cache", key, 12.5)
     forecast.remember(tmp_path / "cache", "other", 1.0)
-    assert forecast.recall(tmp_path / "cache", key) == 12.5
+    assert forecast.recall(tmp_path / "cache", key) == forecast.recall(tmp_path / "cache", key, forecast.HELD) == 12.5
+    measured = time.time()
+    for passed in (forecast.HELD + 1, -60.0):  # too long ago, or by a clock that was set back
+        monkeypatch.setattr(time, "time", lambda passed=passed: measured + passed)
+        assert forecast.recall(tmp_path / "cache", key, forecast.HELD) is None
+        assert forecast.recall(tmp_path / "cache", key) == 12.5
     (tmp_path / "cache" / forecast.FILE).write_text("[1, 2")
     assert forecast.recall(tmp_path / "cache", key) is None
     (tmp_path / "file").write_text("")
     forecast.remember(tmp_path / "file" / "cache", key, 1.0)  # cannot be written: no error
+
+
+def test_what_comes_beside_a_training_is_as_fast_as_its_steps(tiny: Base, tmp_path: Path) -> None:
+    assert forecast.finishing(tiny, "q8", RECIPE, tmp_path) == forecast.FINISH
+    speed = forecast.speed_key(tiny, RECIPE)
+    forecast.remember(tmp_path, speed, 100.0)  # a busy hour
+    forecast.finished(tiny, "q8", RECIPE, 60.0, tmp_path)
+    forecast.remember(tmp_path, speed, 300.0)
+    assert forecast.finishing(tiny, "q8", RECIPE, tmp_path) == pytest.approx(20.0)
+    assert forecast.finishing(tiny, "f16", RECIPE, tmp_path) == forecast.FINISH
 
 
 def test_a_forecast_counts_what_will_be_computed(tiny: Base, rows: list[TokenRow]) -> None:

@@ -1,4 +1,4 @@
-"""How long a training will take on this machine: tokens to compute, over a speed that is measured once and kept."""
+"""How long a training will take on this machine: tokens to compute, over a measured speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.weights import Base
 
 FILE = "measured.json"
-"""Figures of this machine, kept in the cache so that each is measured once."""
+"""Figures of this machine with their times, kept in the cache."""
+HELD = 900.0
+"""Seconds that a measured speed is believed: what else runs on the machine changes it twofold and more."""
 FORWARD = 0.4
 """Share of a training step that is its forward pass (measured on the built-in model in both precisions)."""
 FINISH = 40.0
@@ -81,11 +83,11 @@ def measure(session: Session, rows: Sequence[TokenRow], recipe: Recipe) -> float
 
 
 def forecast(base: Base, rows: Sequence[TokenRow], dev: Sequence[TokenRow], recipe: Recipe) -> float:
-    """Seconds that training on ``rows`` will take at most; a speed that is not known yet is measured, which takes some
-    seconds."""
+    """Seconds that training on ``rows`` will take at most; a speed that was not measured lately is measured, which
+    takes some seconds."""
     recipe, cache = settle(recipe), Settings().cache
     key = speed_key(base, recipe)
-    if (rate := recall(cache, key)) is None:
+    if (rate := recall(cache, key, HELD)) is None:
         session = open_session(base, recipe)
         rate = measure(session, rows, recipe)
         remember(cache, key, rate)
@@ -93,14 +95,21 @@ def forecast(base: Base, rows: Sequence[TokenRow], dev: Sequence[TokenRow], reci
 
 
 def finish_key(base: Base, kind: str) -> str:
-    """What the measured time of everything but training holds for."""
-    return figure_key("seconds beside training", base.key, kind)
+    """What the measured cost of everything but training holds for."""
+    return figure_key("tokens beside training", base.key, kind)
 
 
-def finishing(base: Base, kind: str, cache: Path) -> float:
-    """Seconds that loading, pre-flight, one export and its check took the last time here."""
-    found = recall(cache, finish_key(base, kind))
-    return FINISH if found is None else found
+def finishing(base: Base, kind: str, recipe: Recipe, cache: Path) -> float:
+    """Seconds that loading, pre-flight, one export and its check will take: the last time's, at the speed of now."""
+    cost, rate = recall(cache, finish_key(base, kind)), recall(cache, speed_key(base, recipe))
+    return FINISH if cost is None or rate is None else cost / rate
+
+
+def finished(base: Base, kind: str, recipe: Recipe, seconds: float, cache: Path) -> None:
+    """Keep what everything but training took, in tokens that a step computes in that time: the seconds of a busy hour
+    say nothing of a quiet one."""
+    if (rate := recall(cache, speed_key(base, recipe))) is not None:
+        remember(cache, finish_key(base, kind), seconds * rate)
 
 
 def figure_key(*parts: object) -> str:
@@ -114,23 +123,24 @@ def figure_key(*parts: object) -> str:
     return digest([here.processor, list(here.features), here.cores, torch, threads, *map(str, parts)])
 
 
-def recall(cache: Path, key: str) -> float | None:
-    """A figure measured before, or None."""
-    return _read(cache).get(key)
+def recall(cache: Path, key: str, within: float = math.inf) -> float | None:
+    """A figure measured before and not more than ``within`` seconds ago, or None."""
+    value, at = _read(cache).get(key, (None, 0.0))
+    return value if within == math.inf or 0 <= time.time() - at <= within else None
 
 
 def remember(cache: Path, key: str, value: float) -> None:
     """Keep a figure for the next time; a cache that cannot be written is no error."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        write_file(cache / FILE, json.dumps({**_read(cache), key: value}, indent=1).encode())
+        write_file(cache / FILE, json.dumps({**_read(cache), key: [value, time.time()]}, indent=1).encode())
     except OSError:
         return
 
 
-def _read(cache: Path) -> dict[str, float]:
+def _read(cache: Path) -> dict[str, tuple[float, float]]:
     try:
         document = json.loads((cache / FILE).read_text(encoding="utf-8"))
-        return {str(name): float(value) for name, value in document.items()}
+        return {str(name): (float(value), float(at)) for name, (value, at) in document.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
