@@ -86,3 +86,11 @@ def test_how_far_prompts_got_is_said_where_a_tuned_rung_stands_beside_them(
         "Prompts reach 0.500 (few-shot); 2 dearer ones are no better; 3 of its 60 answers (5.0%) are not of the form asked for; "
         "25% of its claims are not in the passages."
     ) in choice.why
+
+
+def test_nothing_is_recommended_where_nothing_is_right(task: Task, pool: Pool, settings: Settings) -> None:
+    _, choice = judge(task, pool, settings, [record("rules", 0, 1e-7), record("zero-shot", 0, 2e-5)])
+    assert choice.rung == ""
+    assert "none got anything right (accuracy 0 on 60 items)" in choice.why[0]
+    _, choice = judge(task, pool, settings, [record("rules", 0, 1e-7), record("zero-shot", 1, 2e-5)])
+    assert choice.rung == "zero-shot"

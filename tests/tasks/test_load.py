@@ -323,6 +323,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str, str, int | None, str]] = 
     "wrong column lists": (change("input: text", "input: body"), "the columns are: text, label", "task.yaml", 4, "name one of them"),
     "no rows": (rows("text,label\n"), "there are no rows", "rows.csv", None, "add rows"),
     "empty split": (rows(csv_of([("one", "x"), ("two", "y")])), "split is empty", "task.yaml", 7, "add rows"),
+    "empty split of repeats": (both(change("{near: off}", "{near: 0.5}"), rows(csv_of([(f"where is parcel {n} of mine now", "x" if n < 9 else "y") for n in range(18)]))), "17 of 18 rows repeat another", "task.yaml", 7, "near: off"),
     "one class": (rows(csv_of([(text, "x") for text, _ in TEXTS])), "only one label: 'x'", "task.yaml", 5, "check"),
     "unknown label": (change("answer: labels", "answer: {labels: [x, y]}"), "the label 'z' is not in", "rows.csv", 4, "known: x, y"),
     "unparsable row": (rows(csv_of(TEXTS) + "alone\n"), "got 1 cells, expected 2", "rows.csv", len(TEXTS) + 2, "quote"),

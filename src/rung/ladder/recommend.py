@@ -49,7 +49,7 @@ async def compare(
     ]
     sign = 1.0 if metric.higher_is_better else -1.0
     out = [replace(record, payback=_payback(record, out, task, metric, core_hour)) for record in out]
-    if open_ := await _could_differ(task, metric, choice, candidates, results):
+    if open_ := _nothing(metric, choice, scores) or await _could_differ(task, metric, choice, candidates, results):
         return out, Recommendation("", choice.best, (open_, *failures))
     return out, Recommendation(choice.name, choice.best, (*_why(task, metric, choice, out, sign), *failures))
 
@@ -58,6 +58,16 @@ def _kept(results: Mapping[str, Sequence[Result]]) -> list[int]:
     """Places of the test examples of which no rung's call failed."""
     longest = max(map(len, results.values()), default=0)
     return [at for at in range(longest) if all(at >= len(mine) or mine[at].answered for mine in results.values())]
+
+
+def _nothing(metric: Metric, choice: Chosen, scores: Mapping[str, Sequence[Score]]) -> str:
+    """A sentence where no rung got anything right: the cheapest of those is no answer to the task."""
+    if not metric.higher_is_better or any(score.value for mine in scores.values() for score in mine):
+        return ""
+    return (
+        f"No rung is recommended: none got anything right ({metric.name} 0 on {len(scores[choice.best])} items). "
+        f"See what was answered: rung show last {choice.best} --failed"
+    )
 
 
 async def _could_differ(

@@ -235,17 +235,13 @@ def write_down(checker: TaskChecker, drawn: Drawn) -> None:
         )
 
 
-def check_balance(checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat) -> None:
+def check_balance(
+    checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]], form: ResponseFormat, findings: Findings
+) -> None:
     """Empty splits, and labels that nothing can learn."""
     if checker.problems.failed:
         return
-    for name, members in splits.items():
-        if not members:
-            checker.report(
-                f"the {name} split is empty",
-                "add rows, give it a larger share in `split`, or name a file for it under `data`",
-                "data" if checker.definition.data.train else "split",
-            )
+    _check_empty(checker, splits, findings)
     for name in SPLITS[1:]:
         for row in splits[name]:
             if row.reference is None and checker.definition.columns.reference is not None:
@@ -281,3 +277,20 @@ def check_balance(checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]],
 
 def _settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _check_empty(checker: TaskChecker, splits: Mapping[Split, Sequence[Draft]], findings: Findings) -> None:
+    alike, near = findings.exact + findings.near, ""
+    if not checker.definition.data.train and alike * 2 > findings.read:
+        near = (
+            f": {alike:,} of {findings.read:,} rows repeat another one or nearly, and rows that are alike share a split"
+        )
+    for name, members in splits.items():
+        if not members:
+            checker.report(
+                f"the {name} split is empty{near}",
+                "add rows that differ, or let near-duplicates fall into different splits, `split: {near: off}`"
+                if near
+                else "add rows, give it a larger share in `split`, or name a file for it under `data`",
+                "data" if checker.definition.data.train else "split",
+            )

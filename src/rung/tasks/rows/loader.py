@@ -68,7 +68,7 @@ def _examine(checker: TaskChecker, freeze: bool) -> tuple[Task | None, Findings]
             checker.report("the data hold no rows", "add rows", "data")
         return None, Findings()
     splits, findings, drawn = divide(checker, rows, form)
-    check_balance(checker, splits, form)
+    check_balance(checker, splits, form, findings)
     if checker.problems.failed:
         return None, findings
     if freeze and drawn is not None:
