@@ -41,6 +41,7 @@ def tool() -> None:
 def list_kinds(json: Json = False) -> None:
     """List the kinds of tools, with the target and options that each takes."""
     import inspect
+    from textwrap import fill
 
     lines = []
     for name in sorted(registry.table("tool")):
@@ -53,7 +54,7 @@ def list_kinds(json: Json = False) -> None:
         return
     for line in lines:
         extra = f" Options: {', '.join(line['options'])}." if line["options"] else ""
-        typer.echo(f"{line['about']}{extra}\n")
+        typer.echo(fill(f"{line['about']}{extra}", 79, break_long_words=False, break_on_hyphens=False) + "\n")
 
 
 @app.command()

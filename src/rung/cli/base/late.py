@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
+from typer.models import DefaultPlaceholder
 
 from rung.cli.base.options import expand
 
@@ -26,6 +27,8 @@ class LateGroup(TyperGroup):
             module, _, attribute = self.late[cmd_name][0].partition(":")
             found = getattr(import_module(f"rung.cli.{module}"), attribute)
             if isinstance(found, typer.Typer):
+                if isinstance(found.info.cls, DefaultPlaceholder):
+                    found.info.cls = LateGroup  # its help shows whole sentences
                 command: Any = typer.main.get_group(found)
             else:
                 single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -44,7 +47,7 @@ class LateGroup(TyperGroup):
         lines = {name: line for name, (_, line) in self.late.items()}
         for name in super().list_commands(ctx):
             if name not in lines:
-                lines[name] = self.commands[name].get_short_help_str(limit=formatter.width)
+                lines[name] = self.commands[name].get_short_help_str(limit=1000).rstrip(".") + "."
         with formatter.section("Commands"):
             formatter.write_dl(list(lines.items()))
 

@@ -35,7 +35,7 @@ def nearest(
     k: Many = 10,
     json: Json = False,
 ) -> None:
-    """The words nearest to a word or text by cosine (itself left out)."""
+    """Find the words nearest to a word or text by cosine (itself left out)."""
     space = _space(embedder, words)
     _ranked(space.nearest(space.vector(text), k, (text,)), json)
 
@@ -48,7 +48,7 @@ def analogy(
     k: Many = 5,
     json: Json = False,
 ) -> None:
-    """A is to B as C is to which word? The three are left out."""
+    """Find the word that is to C as B is to A. The three are left out."""
     from rung.retrieval.measure.vectors import parse_analogy
 
     a, b, c = parse_analogy(question)
@@ -63,7 +63,7 @@ def evaluate(
     k: Many = 5,
     json: Json = False,
 ) -> None:
-    """The words nearest to a sum of words; those of the sum are left out."""
+    """Find the words nearest to a sum of words; those of the sum are left out."""
     _ranked(_space(embedder, words).evaluate(expression, k), json)
 
 
@@ -74,7 +74,7 @@ def analogies(
     words: Listed = None,
     json: Json = False,
 ) -> None:
-    """How many analogies of a file come out right, first and among five, by section, with 95% intervals."""
+    """Count how many analogies of a file come out right, first and among five, by section, with 95% intervals."""
     from rung.retrieval.measure.vectors import Answered, answer, read_sections
 
     sections = read_sections(file)
@@ -101,7 +101,7 @@ def offsets(
     words: Listed = None,
     json: Json = False,
 ) -> None:
-    """How parallel the offsets of each relation are: their mean cosine, beside that of shuffled pairs."""
+    """Measure how parallel the offsets of each relation are: their mean cosine, beside that of shuffled pairs."""
     from rung.retrieval.measure.vectors import parallel, read_sections
 
     sections = read_sections(file)
@@ -119,7 +119,7 @@ def similarity(
     embedder: Named = "static",
     json: Json = False,
 ) -> None:
-    """Spearman's correlation of cosines with people's scores, with a 95% bootstrap interval."""
+    """Compute Spearman's correlation of cosines with people's scores, with a 95% bootstrap interval."""
     from rung.retrieval.measure.vectors import agree, read_similarity
 
     sets = [(file, read_similarity(file)) for file in files]

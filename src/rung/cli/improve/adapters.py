@@ -27,7 +27,7 @@ Place = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folde
 
 @app.command("show")
 def show(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An adapter.")]) -> None:
-    """What an adapter is, which base it belongs to, and how it is used."""
+    """Show what an adapter is, which base it belongs to, and how it is used."""
     from rung.core.settings import Settings
     from rung.models.adapters import adapters
     from rung.models.adapters.compose import read
@@ -56,7 +56,7 @@ def merge(
         ),
     ] = How.cat,
 ) -> None:
-    """Several LoRA (or several bottleneck) adapters of one base as one: the weighted sum of what they do."""
+    """Merge several LoRA (or several bottleneck) adapters of one base into one: the weighted sum of what they do."""
     from rung.core.errors import InputError
     from rung.models.adapters import compose
 
@@ -71,7 +71,7 @@ def merge(
 
 @app.command("stack")
 def stack(folders: Folders, to: Place) -> None:
-    """Several bottleneck adapters of one base as one: in each layer one behind the other, in the order given."""
+    """Stack several bottleneck adapters of one base into one: in each layer one behind the other, as given."""
     from rung.models.adapters import compose
 
     _tell(compose.stack(folders, to))

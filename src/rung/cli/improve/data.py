@@ -192,7 +192,7 @@ def measure_private(
     ],
     json: Json = False,
 ) -> None:
-    """How much of what is private is found in marked texts: recall and precision by kind, and what was missed."""
+    """Measure how much private text is found in marked texts: recall and precision by kind, and what was missed."""
     from rung.core.codec import encode
     from rung.safety.check import measure, read_check
 
@@ -219,7 +219,7 @@ def profile_rows(
     tokens: Annotated[bool, typer.Option("--tokens/--no-tokens", help="Count tokens.")] = True,
     json: Json = False,
 ) -> None:
-    """What is in rows: labels, kinds of instructions, lengths, variety, what they are about."""
+    """Show what is in rows: labels, kinds of instructions, lengths, variety, what they are about."""
     from rung.data.read import stream
     from rung.data.rows.length import open_counter
     from rung.data.rows.lines import replacing

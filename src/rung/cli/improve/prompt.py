@@ -62,7 +62,7 @@ def save(
 def list_prompts(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, store: StoreUrl = None
 ) -> None:
-    """The saved prompts: newest version, root, and whether the last score was of what they say now (else: stale)."""
+    """List the saved prompts: newest version, root, and whether the last score was of what they say now."""
     from dataclasses import asdict
     from datetime import datetime
     from json import dumps
@@ -165,7 +165,7 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="PROMPT", help="The other; without it: the version before.")] = "",
     store: StoreUrl = None,
 ) -> None:
-    """The lines that differ between two versions, names or files; exit code 1 when there are some."""
+    """Show the lines that differ between two versions, names or files; exit code 1 when there are some."""
     from difflib import unified_diff
 
     from rung.core.errors import InputError

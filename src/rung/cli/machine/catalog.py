@@ -23,7 +23,7 @@ def catalog(context: typer.Context) -> None:
 
 @app.command("list")
 def list_entries() -> None:
-    """The techniques that run today, by section."""
+    """List the techniques that run today, by section."""
     from rung.ladder.view.catalog import entries, sections
 
     width = max(len(entry.name) for entry in entries())
@@ -44,7 +44,7 @@ def show(
     ] = "openvino:smollm2-135m",
     store: Annotated[str | None, typer.Option(help="Store URL (sqlite:///FILE, postgresql://...).")] = None,
 ) -> None:
-    """What a technique is, when it helps, its cost, what was measured; then its example, run."""
+    """Show what a technique is, when it helps, its cost, what was measured; then its example, run."""
     from rung.core.settings import Settings
     from rung.ladder.view.catalog import find, latest, summaries
     from rung.store import open_store

@@ -64,7 +64,7 @@ def list_models() -> None:
     typer.echo()
     _table(("hosted", "library", "key"), hosted)
     typer.echo(
-        "\nAlso: openvino:FILE.gguf, transformers:FOLDER, transformers:owner/name, openai:NAME@http://127.0.0.1:8000/v1, fake:echo"
+        "\nAlso: openvino:FILE.gguf, transformers:FOLDER, transformers:owner/name,\nopenai:NAME@http://127.0.0.1:8000/v1, fake:echo"
     )
     typer.echo(f"Used when none is named: {settings['model']}")
 

@@ -80,7 +80,7 @@ def subscribe(
     late: Annotated[str, typer.Option(help="What of before the box gets: none, last or all.")] = "none",
     store: StoreUrl = None,
 ) -> None:
-    """From now on put what is broadcast on a topic into a box."""
+    """Put what is broadcast from now on on a topic into a box."""
     from typing import get_args
 
     from rung.core.errors import InputError

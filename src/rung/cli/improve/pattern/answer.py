@@ -35,7 +35,7 @@ def react(
     limit: Annotated[int, typer.Option(min=1, help="Steps at most.")] = 6,
     steps: Steps = False,
 ) -> None:
-    """Thought, action, observation until the answer; tools: search over the passages, calculator."""
+    """Alternate thought, action and observation until the answer; tools: search over the passages, calculator."""
     found = read_passages(passages)
     order = Prompt(prompt)
     ask(lambda pool: ReactProgram(pool.model(), passages=found, prompt=order, limit=limit), text, model, steps)
@@ -144,7 +144,7 @@ def recipe(
     ] = None,
     alike: Annotated[float, typer.Option(min=0.01, max=1.0, help="Likeness above which two are the same.")] = 0.5,
 ) -> None:
-    """Steps to a goal; with -n several different ways, ranked by constraints."""
+    """List the steps to a goal; with -n several different ways, ranked by constraints."""
     goal = read_text(text)
 
     async def work(pool: Pool) -> None:

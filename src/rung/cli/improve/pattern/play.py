@@ -33,7 +33,7 @@ def flip(
     ] = None,
     turns: Annotated[int, typer.Option(min=0, help="Questions at most; 0: two a slot.")] = 0,
 ) -> None:
-    """The model asks you until it knows what it needs, then answers; an empty answer ends the questions."""
+    """Let the model ask you until it knows what it needs, then answers; an empty answer ends the questions."""
     slots = [Slot.parse(one) for one in slot]
     pairs = [one.partition("=") for one in fact or ()]
     if wrong := next((name for name, equals, _ in pairs if not equals), None):
