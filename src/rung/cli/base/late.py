@@ -27,7 +27,8 @@ class LateGroup(TyperGroup):
             module, _, attribute = self.late[cmd_name][0].partition(":")
             found = getattr(import_module(f"rung.cli.{module}"), attribute)
             if isinstance(found, typer.Typer):
-                if isinstance(found.info.cls, DefaultPlaceholder):
+                unset: object = found.info.cls
+                if isinstance(unset, DefaultPlaceholder):
                     found.info.cls = LateGroup  # its help shows whole sentences
                 command: Any = typer.main.get_group(found)
             else:
