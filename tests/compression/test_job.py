@@ -31,8 +31,9 @@ def lessons(conversations: Conversations) -> Lessons:
         replace(QUICK, layers=0.5, channels=0.34, teach="teacher"),
         replace(QUICK, bits=4, aware=True, teach="labels"),
         replace(QUICK, sparse="2:4", teach="teacher"),
+        replace(QUICK, channels=0.34, teach="answers"),
     ],
-    ids=["cut", "aware", "sparse"],
+    ids=["cut", "aware", "sparse", "answers"],
 )
 def test_a_file_that_says_what_was_computed(plan: job.Plan, tiny: Base, lessons: Lessons, tmp_path: Path) -> None:
     """The parity gate has opened it in the engine; a second call finds it; what only the making needed is gone."""

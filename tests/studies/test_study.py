@@ -29,6 +29,7 @@ from rung.studies.lab.generative.diffusion import DiffuseDigits
 from rung.studies.lab.generative.gan import AdversarialDigits
 from rung.studies.lab.generative.melody import MakeMelodies
 from rung.studies.lab.generative.pixels import CompareMakers
+from rung.studies.lab.language.gates import Gates
 from rung.studies.lab.language.gradients import GradientCheck
 from rung.studies.lab.language.ladder import LanguageLadder
 from rung.studies.lab.language.toys import Ablations, CopyTest
@@ -116,6 +117,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         ),
         "copy": CopyTest(("lstm",), width=8, steps=2, count=10),
         "heads": Ablations(steps=1, count=10),
+        "gates": Gates("a lamp", "gru", text=text, width=4, steps=2),
         "gd": GradientCheck(steps=10),
         "ablation": Ablate(shots=2, limit=4),
         "factorial": RunFactorial("few-shot=2", limit=4),

@@ -3,15 +3,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rung.core.errors import InputError, ModelError
+from rung.core.settings import Settings
+from rung.core.types import Message, Reply, Request, Sampling
+from rung.models.engine.openvino.model import open_model
 from rung.tuning.batches import MicroBatch
 from rung.tuning.compute.session import Session, states
+from rung.tuning.work import Lessons
 
 CHUNK = 256
 """Tokens whose logits are held at once."""
@@ -59,3 +67,33 @@ def following(teacher: Session, hard: float = 0.1) -> Callable[[Session, MicroBa
         return SoftHead.apply(states(student, batch), taught, heads, targets, hard)
 
     return loss
+
+
+def answered(file: Path, lessons: Lessons, settings: Settings) -> Lessons:
+    """The lessons with what a model answers, greedily, in the place of each conversation's last answer (one that it does not end
+    stays as it was). Raises InputError for lessons without conversations, ModelError when it cannot be asked."""
+    talks = [(id, messages) for id, messages in lessons.conversations if messages[-1].role == "assistant"]
+    if not talks:
+        raise InputError(
+            "texts have no answers that a teacher could write",
+            remedy="give --task TASK, or --teach teacher",
+            code="plan",
+        )
+    # A token has a character at least, so this is never too few for the answers that the rows have.
+    most = min(512, 16 + max(len(messages[-1].content) for _, messages in talks))
+
+    async def ask() -> list[Reply]:
+        model = open_model(str(file), settings)
+        try:
+            return await model.generate([Request(tuple(said[:-1]), Sampling(max_tokens=most)) for _, said in talks])
+        finally:
+            await model.close()
+
+    replies = asyncio.run(ask())
+    if bad := next((reply for reply in replies if reply.finish == "error"), None):
+        raise ModelError(bad.text)
+    own = [
+        (id, (*said[:-1], Message("assistant", reply.text if reply.finish == "stop" else said[-1].content)))
+        for (id, said), reply in zip(talks, replies, strict=True)
+    ]
+    return replace(lessons, conversations=own)

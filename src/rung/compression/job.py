@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rung.compression.calibration import Calibration, calibrate
 from rung.compression.structure import remove
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rung.tuning.compute.rounding import Rounder
     from rung.tuning.compute.session import Session
 
-Teaching = Literal["none", "labels", "teacher"]
+Teaching = Literal["none", "labels", "teacher", "answers"]
 KINDS: Mapping[int, Literal["f16", "q8", "q4"]] = {16: "f16", 8: "q8", 4: "q4"}
 
 
@@ -45,7 +45,8 @@ KINDS: Mapping[int, Literal["f16", "q8", "q4"]] = {16: "f16", 8: "q8", 4: "q4"}
 class Plan:
     """``bits`` of the file's matrices: 16, 8 or 4. ``weigh``: 4-bit blocks by what runs through them, else plainly.
     ``layers``, ``heads``, ``channels``: shares taken out. ``sparse``: a share of zeros, or 2:4. ``aware``: train on the
-    4-bit grid. ``teach``: what training goes by behind the cut, the rows' answers or what the uncut model says of them.
+    4-bit grid. ``teach``: what training goes by behind the cut: the rows' answers (``labels``), what the uncut model says
+    of each of their tokens (``teacher``), or what it answers itself (``answers``; Kim & Rush 2016, arXiv:1606.07947).
     ``tokens`` are read for calibration. The rest is the training's."""
 
     bits: int = 4
@@ -68,8 +69,10 @@ class Plan:
 
         if self.bits not in KINDS:
             raise InputError(f"bits is {self.bits}", remedy="expected 16, 8 or 4", code="plan")
-        if self.teach not in ("none", "labels", "teacher"):
-            raise InputError(f"teach is {self.teach!r}", remedy="expected none, labels or teacher", code="plan")
+        if self.teach not in get_args(Teaching):
+            raise InputError(
+                f"teach is {self.teach!r}", remedy=f"expected one of {', '.join(get_args(Teaching))}", code="plan"
+            )
         if self.aware and (self.bits != 4 or self.teach == "none" or self.sparse):
             raise InputError(
                 "training on the grid is for 4 bits, dense, and learns from labels or a teacher",
@@ -86,15 +89,18 @@ METHODS: Mapping[str, Plan] = {
     "int4": Plan(4),
     "int4-plain": Plan(4, weigh=False),
     "int4-aware": Plan(4, aware=True, teach="teacher"),
+    "int4-control": Plan(4, teach="teacher"),
     "layers": Plan(8, layers=0.25, teach="teacher"),
     "heads": Plan(8, heads=0.34, teach="teacher"),
     "channels": Plan(8, channels=0.25, teach="teacher"),
     "unstructured": Plan(8, sparse="0.5", teach="teacher"),
     "two-four": Plan(8, sparse="2:4", teach="teacher"),
     "distillation": Plan(8, layers=0.5, teach="teacher"),
+    "answers": Plan(8, layers=0.5, teach="answers"),
     "student": Plan(8, layers=0.5, teach="labels"),
 }
-"""Plans by the names that rungs and the command line use. ``student`` is what distillation is compared with."""
+"""Plans by the names that rungs and the command line use. ``student`` is what distillation is compared with, ``int4-control``
+(as many steps in 16 bits, then rounded) what training on the grid is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,7 @@ class _Compression:
         try:
             return self._done() or self._make()
         finally:
-            remove(self.folder, ("base", "base.gguf"))  # made again, should this go on
+            remove(self.folder, ("base", "base.gguf", "teacher.gguf"))  # made again, should this go on
 
     def _done(self) -> Compressed | None:
         try:
@@ -195,6 +201,8 @@ class _Compression:
             from rung.compression.projection import constrain
 
             constrain(student, project)
+        if plan.teach == "answers":
+            self.rows = self._answered(weights)
         trained = self._train(student, teacher if plan.teach == "teacher" else None, base)
         final = export.merge(student)
         if project is not None:
@@ -295,6 +303,19 @@ class _Compression:
             if weights[name].shape[1] % rounding.BLOCK == 0
         }
         return projection.on_grid(grid), grid
+
+    def _answered(self, weights: dict[str, torch.Tensor]) -> list[TokenRow]:
+        """The training rows with the uncut model's own answers."""
+        from rung.compression.distillation import answered
+        from rung.tuning.compute import export
+
+        file = self.source.base.gguf
+        assert file is not None
+        self.watch.progress(Progress("answers", 0, None, "of the uncut model"))
+        if self.source.adapter is not None:
+            file = self.folder / "teacher.gguf"
+            export.save_gguf(weights, self.source.base, file, "f16", name="teacher")
+        return encode_lessons(self.chat, answered(file, self.lessons, Settings()))[0]
 
     def _train(self, student: Session, teacher: Session | None, base: Base) -> Trained | None:
         if self.plan.teach == "none":

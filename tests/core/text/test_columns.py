@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rung.core.text.columns import align
+from rung.core.text.columns import align, fold
 
 
 def test_cells_stand_under_one_another() -> None:
@@ -31,3 +31,9 @@ def test_what_is_too_wide_goes_below_and_no_figure_is_cut() -> None:
 def test_wide_scripts_keep_their_columns() -> None:
     lines = align([["名前", "n"], ["a", "1"]]).splitlines()
     assert lines == ["名前  n", "a     1"]
+
+
+def test_sentences_are_folded_and_columns_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    columns = "a name  " + "9" * 30
+    assert fold(f"one two three four five\n{columns}\n\nsix") == f"one two three four\nfive\n{columns}\n\nsix"

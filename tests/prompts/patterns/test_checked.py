@@ -73,6 +73,22 @@ SETS = [
 ]  # fmt: skip
 
 
+def test_a_brief_is_kept_whole() -> None:
+    """Keywords get sentences of their own where they are asked for, within the bounds on words; else they are left."""
+    rules = instructions(
+        'existence keywords=["tide","Old Mill"]', 'forbidden_words forbidden_words=["ab","easy"]',
+        'number_words relation="at least" num_words=12', 'number_words relation="less than" num_words=30',
+    )  # fmt: skip
+    assert [one.name for one in compile_form(rules, 160).left] == ["existence", "number_words"]
+    compiled = compile_form(rules, 160, keywords=True)
+    assert compiled.left == ()
+    for seed in range(4):
+        text = walk(compiled.form.pattern, seed)
+        assert [str(one) for one in rules if not one.holds(text)] == [], text
+    none = compile_form(instructions("no_comma", 'existence keywords=["a, b"]'), 160, keywords=True)
+    assert [one.name for one in none.left] == ["existence"]
+
+
 @pytest.mark.parametrize("rules", SETS, ids=lambda rules: "+".join(rule.split()[0] for rule in rules))
 def test_what_the_form_allows_follows_what_it_enforces(rules: Sequence[str]) -> None:
     compiled = compile_form(instructions(*rules), 224)

@@ -30,8 +30,8 @@ class CompressOptions:
     )
     method: tuple[str, ...] = option(
         (),
-        "f16, int8, int4, int4-plain, int4-aware, layers, heads, channels, unstructured, two-four, distillation "
-        "or student; may be repeated (default: int8 and int4).",
+        "f16, int8, int4, int4-plain, int4-aware, int4-control, layers, heads, channels, unstructured, two-four, "
+        "distillation, answers or student; may be repeated (default: int8 and int4).",
         metavar="METHOD",
     )
     task: str = option(
@@ -46,7 +46,7 @@ class CompressOptions:
     heads: float = option(0.0, "Share of the groups of heads to take out.", low=0, high=1)
     channels: float = option(0.0, "Share of the feed-forward channels to take out.", low=0, high=1)
     sparse: str = option("", "Zeros: a share, or 2:4.", metavar="SHARE|2:4")
-    teach: str = option("", "What is learnt behind it: none, labels or teacher.", metavar="WHAT")
+    teach: str = option("", "What is learnt behind it: none, labels, teacher or answers.", metavar="WHAT")
     steps: int = option(0, "Steps of that training.", low=0)
     activations: int = option(0, "Also simulate activations of so many bits, naive and calibrated.", low=0, high=8)
     out: Path = option(Path("compressed"), "Where the files go, a folder for each method.", metavar="DIR")

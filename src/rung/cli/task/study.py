@@ -16,7 +16,7 @@ import typer
 from rung import tasks
 from rung.cli.base.options import Json, Limit, ModelName, RunId, StoreUrl, TaskName, expand
 from rung.core.settings import Settings
-from rung.core.text.columns import align
+from rung.core.text.columns import align, fold
 from rung.core.types import Progress, Task
 from rung.ladder.history import read_run
 from rung.ladder.view.live import tell
@@ -32,7 +32,7 @@ def make(
 ) -> None:
     """Make the study and print its table or JSON. ``find``: the subject, and the model that answers where it says
     so."""
-    conduct(study, find, settings, lambda found: study.json(found) if json else study.table(found))
+    conduct(study, find, settings, lambda found: study.json(found) if json else fold(study.table(found)))
 
 
 def conduct(
@@ -119,7 +119,7 @@ def studies(
         rows = [opened.studies.find(id)] if id else opened.studies.newest(limit or 20)
     if id:
         study, found = room.read(rows[0])
-        typer.echo(study.json(found) if json else study.table(found))
+        typer.echo(study.json(found) if json else fold(study.table(found)))
         return
     if json:
         listed = [{"id": row.id, "study": row.name, "subject": row.subject, "created": row.created} for row in rows]

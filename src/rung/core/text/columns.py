@@ -33,6 +33,18 @@ def align(rows: Sequence[Sequence[str]], right: int | None = None, width: int | 
     return "\n\n".join("\n".join(_lines(columns, widths, right, (0, *block))) for block in blocks)
 
 
+def fold(text: str) -> str:
+    """The text with its sentences wrapped at the terminal's width, 80 in a file; lines of columns stay as they are."""
+    room = shutil.get_terminal_size((80, 24)).columns
+    lines = (
+        [line]
+        if _width(line) <= room or " " * GAP in line.strip()
+        else textwrap.wrap(line, room, break_long_words=False)
+        for line in text.split("\n")
+    )
+    return "\n".join(part for one in lines for part in one)
+
+
 def _blocks(widths: list[int], room: int) -> list[list[int]]:
     """Columns after the first, in groups that stand beside it; ``widths`` of those that must be wrapped are
     lessened."""

@@ -6,6 +6,7 @@ LABS: dict[str, tuple[str, str]] = {
     "seq2seq": ("language.translation:Seq2Seq", "Turn words round, and translate, with an encoder and a decoder."),
     "copy": ("language.toys:CopyTest", "See how far back each network remembers."),
     "heads": ("language.toys:Ablations", "Take heads and positions away from attention."),
+    "gates": ("language.gates:Gates", "Show the gates of an LSTM or a GRU while it reads."),
     "attention": ("language.inside:AttentionOf", "Show where the heads of the embedded model look."),
     "trace-forward": ("language.inside:TraceForward", "Follow a text through the embedded model, layer by layer."),
     "sampling": ("language.draws:Decoding", "Prove greedy, beam search, top-k and top-p."),

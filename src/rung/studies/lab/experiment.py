@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
+from rung.core.text.columns import fold
 from rung.studies.study import Study
 
 F = TypeVar("F")
@@ -58,7 +59,7 @@ def explained(kind: type[Experiment[Any]]) -> str:
 
 def page(study: Experiment[Any], found: Any, made: str) -> str:
     """The whole page of an experiment that was made: ``made`` says where and when."""
-    shown = "\n".join(line.rstrip() for line in study.table(found).splitlines())
+    shown = "\n".join(line.rstrip() for line in fold(study.table(found)).splitlines())
     return f"{explained(type(study))}\n## Measured\n\n{made}\n\n```text\n$ {study.command()}\n{shown}\n```\n"
 
 

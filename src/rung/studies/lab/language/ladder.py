@@ -80,7 +80,7 @@ class LanguageLadder(Experiment[Climbed]):
     most: int = option(1_200_000, "Bytes of the text at most.", low=10_000)
     pieces: int = option(600, "Held-out pieces of 64 bytes (read after 64 that are not counted) at most.", low=2)
     width: int = option(192, "Width of the recurrent layers; the transformer has as many numbers as the LSTM.", low=8)
-    steps: int = option(1400, "Training steps of a network, of 16 windows of 128 bytes each.", low=1)
+    steps: int = option(1200, "Training steps of a network, of 16 windows of 128 bytes each.", low=1)
     sample: int = option(160, "Bytes that each model writes.", low=0)
     seed: int = option(0, "Seed of every random choice.")
 

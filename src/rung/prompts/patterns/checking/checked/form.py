@@ -3,8 +3,8 @@
 ``compile_form`` turns instructions of IFEval's kinds (metrics/rules/instructions.py) into one grammar: bullets,
 sections, paragraphs, placeholders, highlights, a title, JSON, a fixed choice, two answers, a repeated request, a
 postscript, an end phrase, quotation marks, case, no comma, forbidden words and letters, and bounds on words and
-sentences. What a grammar can only force into the text where it does not belong (a keyword, a letter so often, a
-language) is left to the model.
+sentences. What a grammar can only force into the text where it does not belong (a letter so often, a language) is
+left to the model; keywords too, unless they are asked for: then each gets a sentence with room before and behind it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ class CompiledForm:
     left: tuple[CheckableInstruction, ...] = ()
 
 
-def compile_form(instructions: Sequence[CheckableInstruction], tokens: int) -> CompiledForm:
-    """One grammar for the instructions that can be enforced in a text of about ``tokens`` tokens.
+def compile_form(instructions: Sequence[CheckableInstruction], tokens: int, *, keywords: bool = False) -> CompiledForm:
+    """One grammar for the instructions that can be enforced in a text of about ``tokens`` tokens; ``keywords``: words
+    that must be in it too.
 
     Where two of them give the text a shape (bullets and sections) the first is enforced, and of two that exclude each
     other too; the rest is left to the model.
     """
-    writer = _Writer(instructions, tokens)
-    return writer.compiled()
+    return _Writer(instructions, tokens, keywords).compiled()
 
 
 class _Writer:
     """Collects the pieces of one grammar. ``room`` is how many characters are left for text of the model's own."""
 
-    def __init__(self, instructions: Sequence[CheckableInstruction], tokens: int) -> None:
+    def __init__(self, instructions: Sequence[CheckableInstruction], tokens: int, keywords: bool) -> None:
         self.given = list(instructions)
+        self.keywords = keywords
         self.kept: list[CheckableInstruction] = []
         kinds = {one.name for one in self.given}
         self.case = "lower" if "english_lowercase" in kinds else "upper" if "english_capital" in kinds else ""
@@ -182,12 +183,25 @@ class _Writer:
             shape = SHAPES[one.name](self, one.options) if one.name in SHAPES else None
             if shape is not None:
                 self.kept.append(one)
+                if one.name == "existence":
+                    self._count_words()
                 return shape
         if (bounded := self._bounded()) is not None:
             return bounded
         # What must come last needs a bound on what comes before it.
         ends = self.tail or any(one.name == "quotation" for one in self.kept)
         return f"{self.free()}{{1,{max(40, self.room)}}}" if ends else f"{self.free()}+"
+
+    def _count_words(self) -> None:
+        """Bounds on the words of a text whose shape is sentences."""
+        for one in self.given:
+            if one.name == "number_words" and not self.lead and not self.tail:
+                bound, more = int(one.options["num_words"]), one.options["relation"] == "at least"
+                if bound < 2 or bound * 1.5 > self.tokens:
+                    continue
+                times = f"{{{bound - 1},}}" if more else f"{{0,{bound - 2}}}"
+                self.rules.append(f"/({_WORD}{{1,20}}{_GAP}{{1,3}}){times}{_WORD}{{1,20}}{_GAP}{{0,3}}/")
+                self.kept.append(one)
 
     def _bounded(self) -> str | None:
         """Free text of a bounded number of words or sentences."""
@@ -321,6 +335,20 @@ def _capitals(writer: _Writer, given: Given) -> str | None:
     return rf"({writer.free()}{{0,{min(120, width)}}}[ \n][A-Z]{{3,12}} ){{{count}}}{writer.free()}{{0,60}}"
 
 
+def _keywords(writer: _Writer, given: Given) -> str | None:
+    words = [writer.literal(str(word).strip()) for word in given["keywords"]]
+    known = [word for word in words if word]
+    width = writer.share(len(words) + 1, 8, 40)
+    if not writer.keywords or width is None or len(known) < len(words):
+        return None
+    said = writer.free(".", "!", "?", "*", lines=False)
+    half = min(width, 160) // 2
+    parts = [
+        rf"{writer.letter()}{said}{{2,{half}}} (?i:{_escaped(word)})([ ,]{said}{{2,{half}}})?[.!?]" for word in known
+    ]
+    return r"[ \n]".join(parts) + rf"([ \n]{writer.letter()}{said}{{10,{2 * half}}}[.!?])?"
+
+
 SHAPES: Mapping[str, Callable[[_Writer, Given], str | None]] = {
     "json_format": _json,
     "constrained_response": _choice,
@@ -332,6 +360,7 @@ SHAPES: Mapping[str, Callable[[_Writer, Given], str | None]] = {
     "number_highlighted_sections": _highlights,
     "number_placeholders": _placeholders,
     "capital_word_frequency": _capitals,
+    "existence": _keywords,
 }
 
 

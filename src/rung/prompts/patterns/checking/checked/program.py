@@ -19,7 +19,7 @@ from rung.prompts.template.prompt import Prompt
 class CheckedProgram(Storable):
     """Answers under instructions that a program can check: those of the input's field ``field`` (JSON; it is not shown
     to the model) and ``rules``, which hold for every input. ``grammar``: compile what can be compiled into the answer's
-    form."""
+    form; ``keywords``: words that must be in it too."""
 
     kind: ClassVar[str] = "checked"
 
@@ -30,13 +30,14 @@ class CheckedProgram(Storable):
     field: str = ""
     rules: tuple[CheckableInstruction, ...] = ()
     grammar: bool = True
+    keywords: bool = False
 
     def compiled(self, input: Input | str) -> CompiledForm:
         """The form that the answer to ``input`` gets. Raises InputError for instructions that cannot be read."""
         value = as_input(input, self.options.fields)
         said = value.get(self.field, "") if self.field else ""
         instructions = (*(read_instructions(said) if said.strip() else ()), *self.rules)
-        return compile_form(instructions, self.options.sampling.max_tokens)
+        return compile_form(instructions, self.options.sampling.max_tokens, keywords=self.keywords)
 
     def messages(self, input: Input | str) -> tuple[Message, ...]:
         """The exact messages that are sent for ``input``."""
@@ -55,7 +56,8 @@ class CheckedRung:
 
     ``field`` names the field of the input that holds them as JSON; it is not shown to the model. ``rules`` hold for
     every
-    input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form.
+    input: ``no_comma``, ``number_bullet_lists num_bullets=3``. ``grammar: false`` asks the same without the form,
+    ``keywords: true`` also writes a sentence around each word that must come.
     """
 
     traits: ClassVar[Traits] = Traits(optional=True)
@@ -63,6 +65,7 @@ class CheckedRung:
     field: str = "instructions"
     rules: tuple[str, ...] = ()
     grammar: bool = True
+    keywords: bool = False
 
     def __post_init__(self) -> None:
         for rule in self.rules:
@@ -85,4 +88,5 @@ class CheckedRung:
             field=self.field if self.field in task.fields else "",
             rules=tuple(parse_instruction(rule) for rule in self.rules),
             grammar=self.grammar,
+            keywords=self.keywords,
         )
