@@ -70,8 +70,9 @@ def following(teacher: Session, hard: float = 0.1) -> Callable[[Session, MicroBa
 
 
 def answered(file: Path, lessons: Lessons, settings: Settings) -> Lessons:
-    """The lessons with what a model answers, greedily, in the place of each conversation's last answer (one that it does not end
-    stays as it was). Raises InputError for lessons without conversations, ModelError when it cannot be asked."""
+    """The lessons with what a model answers, greedily, in the place of each conversation's last answer (one that it
+    does not end stays as it was). Raises InputError for lessons without conversations, ModelError when it
+    cannot be asked."""
     talks = [(id, messages) for id, messages in lessons.conversations if messages[-1].role == "assistant"]
     if not talks:
         raise InputError(

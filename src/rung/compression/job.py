@@ -45,9 +45,9 @@ KINDS: Mapping[int, Literal["f16", "q8", "q4"]] = {16: "f16", 8: "q8", 4: "q4"}
 class Plan:
     """``bits`` of the file's matrices: 16, 8 or 4. ``weigh``: 4-bit blocks by what runs through them, else plainly.
     ``layers``, ``heads``, ``channels``: shares taken out. ``sparse``: a share of zeros, or 2:4. ``aware``: train on the
-    4-bit grid. ``teach``: what training goes by behind the cut: the rows' answers (``labels``), what the uncut model says
-    of each of their tokens (``teacher``), or what it answers itself (``answers``; Kim & Rush 2016, arXiv:1606.07947).
-    ``tokens`` are read for calibration. The rest is the training's."""
+    4-bit grid. ``teach``: what training goes by behind the cut: the rows' answers (``labels``), what the uncut model
+    says of each of their tokens (``teacher``), or what it answers itself (``answers``; Kim & Rush 2016,
+    arXiv:1606.07947). ``tokens`` are read for calibration. The rest is the training's."""
 
     bits: int = 4
     weigh: bool = True
@@ -99,8 +99,8 @@ METHODS: Mapping[str, Plan] = {
     "answers": Plan(8, layers=0.5, teach="answers"),
     "student": Plan(8, layers=0.5, teach="labels"),
 }
-"""Plans by the names that rungs and the command line use. ``student`` is what distillation is compared with, ``int4-control``
-(as many steps in 16 bits, then rounded) what training on the grid is."""
+"""Plans by the names that rungs and the command line use. ``student`` is what distillation is compared with,
+``int4-control`` (as many steps in 16 bits, then rounded) what training on the grid is."""
 
 
 @dataclass(frozen=True, slots=True)

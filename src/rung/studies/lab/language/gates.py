@@ -39,8 +39,8 @@ SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """``gates[gate][place][unit]``, from 0 to 1, while ``symbols`` are read; ``surprise``: bits of each symbol, foreseen from those
-    before it (the first is not). ``bits`` a byte is of the text's held-out end."""
+    """``gates[gate][place][unit]``, from 0 to 1, while ``symbols`` are read; ``surprise``: bits of each symbol,
+    foreseen from those before it (the first is not). ``bits`` a byte is of the text's held-out end."""
 
     kind: str
     symbols: tuple[str, ...]
@@ -58,8 +58,8 @@ class GateRecord:
 
 @dataclass(frozen=True)
 class Gates(Experiment[GateRecord]):
-    """Train an LSTM or a GRU on a text, let it read a sentence, and show its gates at every byte: what it keeps, what it writes,
-    and how long each unit remembers."""
+    """Train an LSTM or a GRU on a text, let it read a sentence, and show its gates at every byte: what it keeps, what
+    it writes, and how long each unit remembers."""
 
     name = "gates"
     records = GateRecord
