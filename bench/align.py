@@ -1,10 +1,13 @@
-"""GRPO and DPO against TRL's on the same model, prompts, pairs and steps: tokens/s, peak memory, reward or held-out accuracy.
+"""GRPO and DPO against TRL's on the same model, prompts, pairs and steps: tokens/s, peak memory, reward or loss; and replies sampled by the
+embedded engine, with an adapter, against generate of transformers.
 
-    python bench/align.py --peer PYTHON_WITH_TRL [--rows FILE.jsonl] [--pairs FILE] [--steps 4] [--variants ours-grpo,trl-grpo,ours-dpo,trl-dpo]
+    python bench/align.py --peer PYTHON_WITH_TRL [--rows FILE.jsonl] [--pairs FILE] [--steps 4]
+        [--variants ours-rollouts,hf-rollouts,ours-grpo,trl-grpo,ours-dpo,trl-dpo]
 
 Rows have "text"; pairs are any that rung data reads. Both sides train LoRA of rank 8 on the upper third of the layers in float32. GRPO: each
 step answers 2 prompts 8 times with at most 24 tokens at temperature 0.8; the reward is the mean of three rules (at most 12 words, one sentence, one
-line). Tokens/s counts sampled tokens for GRPO and the answers' tokens for DPO over the steps, loading and held-out scoring excluded.
+line). Tokens/s counts sampled tokens for GRPO and rollouts (one step to warm up, not counted) and the answers' tokens for DPO over the
+steps, loading and held-out scoring excluded.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="JSON Lines with text and answer, for GRPO")
     parser.add_argument("--pairs", type=Path, help="pairs, for DPO")
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--variants", default="ours-grpo,trl-grpo,ours-dpo,trl-dpo")
+    parser.add_argument("--variants", default="ours-rollouts,hf-rollouts,ours-grpo,trl-grpo,ours-dpo,trl-dpo")
     parser.add_argument("--work", nargs=3, metavar=("VARIANT", "PLAN", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
@@ -142,6 +145,73 @@ def ours_dpo(plan: dict[str, Any]) -> dict[str, Any]:
             "curve": f"loss {updates[0].parts['loss']:.3f} -> {updates[-1].parts['loss']:.3f}"}  # fmt: skip
 
 
+def batches(plan: dict[str, Any]) -> list[list[Any]]:
+    """The prompts of one step more than are counted, each as often as it is answered."""
+    wanted = [plan["prompts"][at % len(plan["prompts"])] for at in range(PROMPTS * (plan["steps"] + 1))]
+    return [[one for one in wanted[at : at + PROMPTS] for _ in range(REPLIES)] for at in range(0, len(wanted), PROMPTS)]
+
+
+def sampled(plan: dict[str, Any], ask: Any) -> dict[str, Any]:
+    """Time ``ask``, which answers the prompts of a step and counts the tokens of the answers."""
+    first, *rest = batches(plan)
+    ask(first)
+    began, cpu = time.perf_counter(), time.process_time()
+    tokens = sum(ask(batch) for batch in rest)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    return {"tokens": tokens, "seconds": seconds, "cpu": cpu, "curve": f"{len(rest)} steps"}
+
+
+def ours_rollouts(plan: dict[str, Any]) -> dict[str, Any]:
+    import asyncio
+
+    from rung.alignment.policies.language import LanguagePolicy
+    from rung.alignment.runs.player import Sampler
+    from rung.core.settings import Settings
+    from rung.core.types import Message, Request, Sampling
+    from rung.tuning.compute.replicas import Replicas
+    from rung.tuning.compute.session import open_session
+    from rung.tuning.trainer.recipe import Recipe
+    from rung.tuning.weights import Base
+
+    base = Base(Path(plan["folder"]), Path(plan["gguf"]), "bench")
+    recipe = Recipe(rank=RANK, alpha=ALPHA, upper=0.34, precision="fp32")
+    with Replicas.of(open_session(base, recipe), recipe) as replicas, asyncio.Runner() as runner:
+        sampler = Sampler(base, LanguagePolicy(replicas, recipe, 0.8), Settings())
+
+        def ask(batch: list[Any]) -> int:
+            requests = [
+                Request(tuple(Message(**turn) for turn in prompt), Sampling(0.8, max_tokens=TOKENS, seed=at, logprobs=True))
+                for at, prompt in enumerate(batch)
+            ]  # fmt: skip
+            return sum(len(reply.ids) for reply in runner.run(sampler.ask(requests)))
+
+        made = sampled(plan, ask)
+        runner.run(sampler.close())
+    return made
+
+
+def hf_rollouts(plan: dict[str, Any]) -> dict[str, Any]:
+    import torch
+    from peft import get_peft_model
+
+    model, tokenizer, lora = trl_model(plan)
+    model = get_peft_model(model, lora).eval()
+    tokenizer.padding_side = "left"
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+
+    def ask(batch: list[Any]) -> int:
+        texts = [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in batch]
+        given = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        with torch.no_grad():
+            out = model.generate(**given, do_sample=True, temperature=0.8, top_k=0, top_p=1.0, max_new_tokens=TOKENS,
+                                 pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+        ended = out[:, given["input_ids"].shape[1] :] == tokenizer.eos_token_id
+        lengths = [row.index(True) + 1 if True in row else len(row) for row in ended.tolist()]
+        return sum(lengths)
+
+    return sampled(plan, ask)
+
+
 def trl_model(plan: dict[str, Any]) -> tuple[Any, Any, Any]:
     import torch
     from peft import LoraConfig
@@ -204,7 +274,14 @@ def trained(trainer: Any, tokens: Any, curve: str) -> dict[str, Any]:
             "curve": f"{curve} {logs[0][curve]:.3f} -> {logs[-1][curve]:.3f}"}  # fmt: skip
 
 
-WORK = {"ours-grpo": ours_grpo, "ours-dpo": ours_dpo, "trl-grpo": trl_grpo, "trl-dpo": trl_dpo}
+WORK = {
+    "ours-rollouts": ours_rollouts,
+    "hf-rollouts": hf_rollouts,
+    "ours-grpo": ours_grpo,
+    "ours-dpo": ours_dpo,
+    "trl-grpo": trl_grpo,
+    "trl-dpo": trl_dpo,
+}
 
 if __name__ == "__main__":
     main()

@@ -49,6 +49,7 @@ async def test_a_deleted_trace_makes_what_descends_from_it_stale(tmp_path: Path)
         }
         (tmp_path / "agent.jsonl").write_text(json.dumps(episode))
         assert write_lineage(tmp_path / "out", [tmp_path / "rows.jsonl", tmp_path / "agent.jsonl"]) == 4
+        assert write_lineage(tmp_path / "later", [], [tmp_path / "out", tmp_path], ["c3"]) == 4
         assert not any(one.gone for one in descendants([tmp_path], store.served.missing))
 
     def status() -> tuple[int, dict[str, list[str]]]:
@@ -56,9 +57,9 @@ async def test_a_deleted_trace_makes_what_descends_from_it_stale(tmp_path: Path)
         return done.returncode, {one["path"]: one["gone"] for one in json.loads(done.stdout)}
 
     assert rung("trace", "delete", "c2", "--store", url, folder=tmp_path).returncode == 0
-    assert status() == (1, {"out": ["c2"], "agent.jsonl": [], "rows.jsonl": ["c2"]})
+    assert status() == (1, {"later": ["c2"], "out": ["c2"], "agent.jsonl": [], "rows.jsonl": ["c2"]})
     assert rung("trace", "delete", "e1", "--store", url, folder=tmp_path).returncode == 0
-    assert status()[1] == {"out": ["c2", "e1"], "agent.jsonl": ["e1"], "rows.jsonl": ["c2"]}
+    assert status()[1] == {"later": ["c2", "e1"], "out": ["c2", "e1"], "agent.jsonl": ["e1"], "rows.jsonl": ["c2"]}
     assert b"words that must go" not in (tmp_path / "rung.db").read_bytes()
     gone = rung("trace", "delete", "c2", "--store", url, folder=tmp_path)
     assert gone.returncode != 0

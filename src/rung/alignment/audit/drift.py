@@ -10,16 +10,19 @@ the mirrored power family, so that texts that grow stranger, and texts that all 
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rung.core.errors import InputError
 from rung.core.protocols import Embedder
+from rung.core.system.files import write_file
 
 NEAR = 3
 """Nearest texts whose mean distance is a text's strangeness."""
@@ -32,8 +35,8 @@ comes. It comes out of what is there, so the whole stays a martingale."""
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """``at``: after how many texts (0: no alarm). ``evidence``: how many to one against "nothing has changed", now and
-    at most. ``strangest``: (rank from 0, strangest, to 1; text)."""
+    """``at``: after how many texts (0: no alarm), ``text`` the one that raised it. ``evidence``: how many to one
+    against "nothing has changed", now and at most. ``strangest``: (rank from 0, strangest, to 1; text)."""
 
     seen: int
     at: int
@@ -41,6 +44,20 @@ class Alarm:
     most: float
     alpha: float
     strangest: tuple[tuple[float, str], ...] = ()
+    text: str = ""
+
+
+def open_job(path: Path, alarm: Alarm) -> bool:
+    """Write what a retraining begins from (``rung cycle`` takes it up where ``path`` is its folder's job.json). False: a version was made
+    for this alarm already. Raises OSError."""
+    said = {"why": "drift", "after": alarm.at, "evidence": alarm.most, "text": alarm.text,
+            "examples": [text for _, text in alarm.strangest]}  # fmt: skip
+    for taken in path.parent.glob(f"*/{path.name}"):
+        known = json.loads(taken.read_text(encoding="utf-8"))
+        if (known.get("after"), known.get("text")) == (alarm.at, alarm.text):
+            return False
+    write_file(path, json.dumps(said, indent=1, ensure_ascii=False).encode())
+    return True
 
 
 class Monitor:
@@ -61,7 +78,7 @@ class Monitor:
         self._ranked = sorted(self._strange([reference[at] for at in order[half:]]).tolist())
         self._capital = np.full(2 * len(POWERS), 1.0 / (2 * len(POWERS)))
         self.seen = self.at = 0
-        self.most = 1.0
+        self.most, self._text = 1.0, ""
         self._strangest: list[tuple[float, str]] = []
 
     @property
@@ -76,7 +93,8 @@ class Monitor:
             for text, strange in zip(part, self._strange(part), strict=True):
                 self._bet(self._rank(float(strange)), text)
                 insort(self._ranked, float(strange))
-        return Alarm(self.seen, self.at, self.evidence, self.most, self.alpha, tuple(sorted(self._strangest)[:5]))
+        strangest = tuple(sorted(self._strangest)[:5])
+        return Alarm(self.seen, self.at, self.evidence, self.most, self.alpha, strangest, self._text)
 
     def _bet(self, p: float, text: str) -> None:
         self.seen += 1
@@ -87,7 +105,7 @@ class Monitor:
         self._capital = (1 - RESTART) * grown + RESTART * whole / len(grown)
         self.most = max(self.most, whole)
         if not self.at and math.log(max(whole, 1e-300)) >= -math.log(self.alpha):
-            self.at = self.seen
+            self.at, self._text = self.seen, text
         self._strangest = sorted([*self._strangest, (p, text)])[:5]
 
     def _rank(self, strange: float) -> float:

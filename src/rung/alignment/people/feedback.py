@@ -56,6 +56,12 @@ def keep(store: Store, rows: Sequence[StoredSignal]) -> None:
             store.served.judge(row.answer, correction=row.text)
 
 
+def said_by(store: Store, person: str) -> list[StoredSignal]:
+    """What one person said and did, under their name or under what a server keeps of it (empty: everybody)."""
+    names = [person, store.subjects.mark(person)] if person else [""]
+    return [row for name in names for row in store.signals.all(person=name)]
+
+
 def review(
     store: Store, id: str, by: str, *, consent: bool | None = None, score: float | None = None, correction: str = ""
 ) -> None:
@@ -122,7 +128,7 @@ def pairs(store: Store, *, person: str = "", margin: float = 0.25) -> list[Recor
     alone said. Each row knows the answers that it comes from."""
     said = read_served(store.served.all())
     by_answer: dict[str, list[StoredSignal]] = {}
-    for row in store.signals.all(person=person):
+    for row in said_by(store, person):
         by_answer.setdefault(row.answer, []).append(row)
     out: list[Record] = []
     asked: dict[tuple[Message, ...], list[tuple[float, ServedAnswer]]] = {}

@@ -132,7 +132,13 @@ class Labelling:
 
 def _record(pair: AnswerPair) -> Record:
     messages = (*pair.messages, Message("assistant", pair.chosen))
-    return Record(pair.id, messages, rejected=pair.rejected, shape="preference", source={"label": "person"})
+    return Record(
+        pair.id,
+        messages,
+        rejected=pair.rejected,
+        shape="preference",
+        source={"label": "person", "served": list(pair.traces)},
+    )
 
 
 def _key(pool: Mapping[str, AnswerPair]) -> str:

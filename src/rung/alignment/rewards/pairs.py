@@ -11,6 +11,7 @@ from rung.core.errors import InputError
 from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.read import read as read_records
+from rung.data.sources.lineage import traces_of
 
 FEWEST = 10
 """Pairs from which something can be learnt and a part held out."""
@@ -18,12 +19,13 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class AnswerPair:
-    """Two answers to the conversation ``messages``; ``chosen`` is the better one."""
+    """Two answers to the conversation ``messages``; ``chosen`` is the better one. ``traces``: the served answers that it comes from."""
 
     id: str
     messages: tuple[Message, ...]
     chosen: str
     rejected: str
+    traces: tuple[str, ...] = ()
 
     @property
     def asked(self) -> str:
@@ -47,7 +49,9 @@ def read_pairs(paths: Sequence[Path]) -> list[AnswerPair]:
         if found.pop(digest([encode(before), rejected, chosen]), None) is not None:
             skipped += 2
             continue
-        found[digest([encode(before), chosen, rejected])] = AnswerPair(f"{place}:{record.id}", before, chosen, rejected)
+        found[digest([encode(before), chosen, rejected])] = AnswerPair(
+            f"{place}:{record.id}", before, chosen, rejected, traces_of(record)
+        )
     if len(found) < FEWEST:
         raise InputError(
             f"{len(found)} pairs teach something ({skipped} are equal, empty or contradict each other), expected {FEWEST} or more"

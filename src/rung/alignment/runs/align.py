@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Example, Score, Task
+from rung.data.sources.lineage import write_lineage
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, paired
 from rung.prompts.template.prompt import Prompt
@@ -101,7 +103,17 @@ def _keep(config: AlignConfig, task: Task | None, done: AlignmentResult) -> Alig
     }
     document = {"format": FORMAT, "aligned": encode(done), "config": said}
     write_file(config.out / "aligned.json", json.dumps(document, indent=1).encode())
+    ids = [one.id for one in task.train] if task else []
+    write_lineage(config.out, config.pairs, _parents(config), (id[7:] for id in ids if id.startswith("served:")))
     return done
+
+
+def _parents(config: AlignConfig) -> list[Path]:
+    """Where lies what goes into a run beside its rows: the weights that it begins with, and learnt rewards."""
+    named = config.model.partition(":")[2].split("@")
+    named += [name.partition(":")[2] for name in (*config.reward, *config.gold) if name.startswith("reward-model:")]
+    found = [Path(name) for name in named if name and Path(name).exists()]
+    return [path if path.is_dir() else path.parent for path in found]
 
 
 def _in_world(config: AlignConfig, resources: Resources, watch: Spectator) -> AlignmentResult:

@@ -150,11 +150,12 @@ class Moderator:
             out.append(max(judged, key=lambda one: (_ORDER.index(one.verdict), one.score - one.threshold)))
         return out
 
-    def decide(self, text: str, person: str = "") -> StoredDecision:
-        """What is decided about a text, as a row to keep; its id is that of the text under this policy."""
-        (one,) = self.judge([text])
-        id = digest([self.key, text])[:16]
-        return StoredDecision(id, self.key, text, one.label, one.score, one.threshold, one.verdict, person)
+    def decide(self, texts: Sequence[str], person: str = "") -> list[StoredDecision]:
+        """What is decided about each text, as a row to keep; its id is that of the text under this policy."""
+        return [
+            StoredDecision(digest([self.key, text])[:16], self.key, text, one.label, one.score, one.threshold, one.verdict, person)
+            for text, one in zip(texts, self.judge(texts), strict=True)
+        ]  # fmt: skip
 
     def _judge(self, name: str, score: float) -> Moderated:
         model = self.labels[name]

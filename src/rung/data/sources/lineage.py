@@ -47,9 +47,11 @@ def traces_of(record: Record) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def write_lineage(folder: Path, data: Sequence[Path]) -> int:
-    """Note beside what was trained on ``data`` which traces its rows come from. How many; none: nothing is written."""
-    found = sorted({id for record in read(data) for id in traces_of(record)})
+def write_lineage(folder: Path, data: Sequence[Path], parents: Iterable[Path] = (), traces: Iterable[str] = ()) -> int:
+    """Note beside what was trained on ``data``, from what lies in the folders ``parents`` (weights, a learnt reward)
+    and on ``traces``, which traces that all comes from. How many; none: nothing is written."""
+    known = {id for record in read(data) for id in traces_of(record)} if data else set()
+    found = sorted(known.union(traces, *map(_traces, parents)))
     if found:
         folder.mkdir(parents=True, exist_ok=True)
         write_file(
@@ -64,10 +66,7 @@ def descendants(paths: Iterable[Path], gone: Callable[[Iterable[str]], set[str]]
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(FILE)):
-                try:
-                    traces = tuple(map(str, json.loads(file.read_text(encoding="utf-8"))["traces"]))
-                except (OSError, ValueError, KeyError, TypeError) as error:
-                    raise InputError(f"cannot read it: {error}", file=file, remedy="tune it again") from None
+                traces = _traces(file.parent)
                 yield Descendant(file.parent, "weights", traces, tuple(sorted(gone(traces))))
             for file in sorted(path.rglob("*.jsonl")):
                 try:
@@ -78,6 +77,17 @@ def descendants(paths: Iterable[Path], gone: Callable[[Iterable[str]], set[str]]
             yield _rows(path, gone)
         else:
             raise InputError(f"there is no {path}", remedy="name a file of rows, or a folder")
+
+
+def _traces(folder: Path) -> tuple[str, ...]:
+    """The traces that what lies in a folder comes from. Raises InputError for a damaged file."""
+    file = folder / FILE
+    if not file.is_file():
+        return ()
+    try:
+        return tuple(map(str, json.loads(file.read_text(encoding="utf-8"))["traces"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read it: {error}", file=file, remedy="train it again") from None
 
 
 def _rows(file: Path, gone: Callable[[Iterable[str]], set[str]]) -> Descendant:

@@ -29,6 +29,7 @@ PATHS: tuple[tuple[str, Verb], ...] = (
     ("/v1/embeddings", "ask"),
     ("/v1/models", "list"),
     ("/v1/feedback", "judge"),
+    ("/v1/appeals", "judge"),
     ("/v1/search", "search"),
     ("/v1/indexes", "search"),
     ("/v1/document", "search"),

@@ -23,10 +23,19 @@ from rung.serving.endpoints.remote.connection import Connections
 from rung.serving.endpoints.remote.remote import RemoteEndpoint
 from rung.serving.gateway.cache import AnswerCache
 from rung.serving.gateway.chain import Apology, Chain, Kept, Link
-from rung.serving.gateway.config import KEPT, REFUSAL, EndpointSpec, GatewaySpec, RouteSpec, read_gateway
+from rung.serving.gateway.config import (
+    KEPT,
+    REFUSAL,
+    EndpointSpec,
+    GatewaySpec,
+    ModerationSpec,
+    RouteSpec,
+    read_gateway,
+)
 from rung.serving.gateway.member import Breaker, RouteMember
 from rung.serving.gateway.route import Route
 from rung.serving.gateway.timeouts import Timeouts
+from rung.serving.quality.moderate import Moderation
 from rung.store import Store
 
 logger = logging.getLogger("rung.serving")
@@ -43,6 +52,7 @@ class Gateway:
     spec: GatewaySpec = field(init=False)
     chains: Mapping[str, Chain] = field(default_factory=dict, init=False)
     cache: AnswerCache = field(init=False)
+    moderation: Moderation | None = field(default=None, init=False)
     _opened: dict[str, Endpoint] = field(default_factory=dict, init=False)
     _members: dict[str, RouteMember] = field(default_factory=dict, init=False)
 
@@ -62,11 +72,20 @@ class Gateway:
             members[mark] = known if known is not None else self._member(name, one, opened[mark])
         by_name = {member.name: member for member in members.values()}
         chains = {id: self._chain(id, spec, by_name, {}) for id in spec.routes}
+        moderation = self._moderation(spec.moderation) if spec.moderation is not None else None
         self.cache.deterministic = frozenset(
             id for id, chain in chains.items() if all(isinstance(m.endpoint, ProgramEndpoint) for m in chain.members)
         )
         self.spec, self.chains, self._opened, self._members = spec, chains, opened, members
+        self.moderation = moderation
         return chains
+
+    def _moderation(self, spec: ModerationSpec) -> Moderation:
+        if self.store is None:
+            raise InputError("moderation needs a store", file=self.file, remedy="name it: --store URL")
+        return Moderation.open(
+            self.beside(spec.policy), self.store, requests=spec.requests, answers=spec.answers, strict=spec.strict
+        )
 
     def _open(self, name: str, spec: EndpointSpec, characters: int) -> Endpoint:
         now = int(time.time())

@@ -8,7 +8,7 @@ Once anything of an answer was given out no other link can take over: the stream
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from rung.serving.access.call import current
 from rung.serving.apis.wire.chat import ChatRequest
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.compute import SHORT, compute
-from rung.serving.endpoints.endpoint import ChatChoice, Piece
+from rung.serving.endpoints.endpoint import ChatChoice, Endpoint, Piece
 from rung.serving.gateway.cache import AnswerCache
 from rung.serving.gateway.member import RouteMember, to_blame
 from rung.serving.gateway.route import Route
@@ -154,3 +154,12 @@ async def _count(member: RouteMember, request: ChatRequest) -> int:
     if sum(len(message.content or "") for message in request.messages) > SHORT and member.endpoint.model is not None:
         return await compute(lambda: member.prompt(request))
     return member.prompt(request)
+
+
+def leaves(endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:
+    """What answers in the end: the endpoints themselves, and those behind chains."""
+    for endpoint in endpoints:
+        if isinstance(endpoint, Chain):
+            yield from leaves(member.endpoint for member in endpoint.members)
+        else:
+            yield endpoint

@@ -146,6 +146,15 @@ class LimitSpec(_Strict):
     grace: Seconds = Limits().grace
 
 
+class ModerationSpec(_Strict):
+    """``policy``: a folder of rung moderate fit. ``strict``: what it is unsure of is held back too."""
+
+    policy: Path
+    requests: bool = True
+    answers: bool = True
+    strict: bool = False
+
+
 class GatewaySpec(_Strict):
     """The whole file. ``keys: issued`` asks everyone for a key that ``rung keys new`` made."""
 
@@ -158,6 +167,8 @@ class GatewaySpec(_Strict):
     subjects: bool = False
     search: list[str] = []
     embedders: dict[str, str] = {}
+    moderation: ModerationSpec | None = None
+    styles: Path | None = None
 
 
 def read_gateway(file: Path) -> GatewaySpec:
@@ -216,7 +227,7 @@ def _known(location: tuple[str | int, ...]) -> list[str]:
     """The keys that are known where a location lies."""
     kinds: dict[str, type[BaseModel]] = {
         "endpoints": EndpointSpec, "routes": RouteSpec, "tenants": TenantSpec, "limits": LimitSpec,
-        "timeouts": TimeoutSpec, "breaker": BreakerSpec, "price": PriceSpec,
+        "moderation": ModerationSpec, "timeouts": TimeoutSpec, "breaker": BreakerSpec, "price": PriceSpec,
     }  # fmt: skip
     inner = [kinds[part] for part in location[:-1] if isinstance(part, str) and part in kinds]
     kind = inner[-1] if inner else GatewaySpec

@@ -63,6 +63,21 @@ class ServePlan:
         "Put one question to this share of callers (0 to 1): their client shows it, /v1/feedback takes the answer.",
     )
     question: str = option("Did this answer help you?", "The question of --survey.")
+    moderate: Path | None = option(
+        None,
+        "Hold back requests and answers that this fitted policy blocks, and queue what is unsure (rung moderate).",
+        flags=("--moderate",),
+        metavar="FOLDER",
+    )
+    styles: Path | None = option(
+        None,
+        "Answer each `user` in the style of this file that their ratings speak for (needs --record --subjects).",
+        metavar="FILE",
+    )
+    drift: Path | None = option(
+        None, "Watch recorded requests for drift from these texts (rung drift); an alarm is in the log.", metavar="FILE"
+    )
+    job: Path | None = option(None, "What --drift writes on an alarm: FOLDER/job.json of a rung cycle.", metavar="FILE")
     record_days: int | None = option(None, "Record, and delete what is older than this many days.", low=1)
     store: str | None = option(
         None, "Store URL: the runs of --check, the scores of --split, what --record keeps.", metavar="URL"
@@ -110,6 +125,7 @@ class ServePlan:
             or self.issued_keys
             or self.batches
             or self.subjects
+            or self.moderate is not None
             or self.release is not None
             or self.graphql
         )

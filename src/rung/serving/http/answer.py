@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.member import RouteMember
 from rung.serving.quality.ab import Assignment
+from rung.serving.quality.style import PersonalStyles
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -48,6 +49,7 @@ class ChatAnswer:
         self, app: ChatApp, endpoint: Endpoint, asked: ChatRequest, dialect: Dialect, turn: Assignment | None = None
     ) -> None:
         self.turn, self.recorder, self.survey, self.queue = turn, app.recorder, app.survey, app.queue
+        self.moderation, self.styles, self.style = app.offer.moderation, app.styles, ""
         self.endpoint, self.asked, self.dialect = endpoint, asked, dialect
         self.id = dialect.id
         self.started = False
@@ -97,6 +99,8 @@ class ChatAnswer:
                 if call.purse is not None and (no := await call.purse.enter()) is not None:
                     raise no
                 async with self.queue.turn():
+                    if self.styles is not None and call.subject:
+                        await self._choose_style(self.styles, call.subject)
                     if call.purse is not None and not isinstance(self.endpoint, Chain):
                         await self._hold(call.purse)
                     await (self._stream if self.asked.stream else self._whole)(scope, send, used)
@@ -136,8 +140,20 @@ class ChatAnswer:
         if (no := await purse.hold(member.estimate(member.prompt(self.asked), self.asked))) is not None:
             raise no
 
+    async def _choose_style(self, styles: PersonalStyles, person: str) -> None:
+        """Ask in the style that is chosen for the person. It is in the store before the answer's id is known to anybody."""
+        self.style = await styles.choose(person, self.endpoint)
+        if self.style:
+            self.asked = styles.ask(self.asked, self.style)
+            await styles.note(self.id, self.style, person)
+
+    def _reply(self, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
+        if self.moderation is not None:
+            return self.moderation.reply(self.endpoint, self.asked, live=live)
+        return self.endpoint.reply(self.asked, live=live)
+
     async def _whole(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
-        async with aclosing(self.endpoint.reply(self.asked, live=False)) as events:
+        async with aclosing(self._reply(live=False)) as events:
             choices = [event async for event in events if isinstance(event, ChatChoice)]
         usage = self._usage(scope, choices, used())
         body = self.dialect.whole(choices, usage, _extension(choices, usage))
@@ -155,7 +171,7 @@ class ChatAnswer:
     async def _stream(self, scope: Scope, send: Send, used: Callable[[], Usage]) -> None:
         choices: list[ChatChoice] = []
         named: set[int] = set()
-        async with aclosing(self.endpoint.reply(self.asked, live=True)) as events:
+        async with aclosing(self._reply(live=True)) as events:
             async for event in events:
                 out = b""
                 if not self.started:
@@ -196,7 +212,8 @@ class ChatAnswer:
         """Headers that say which way the request went."""
         call: RequestCall = scope["rung.call"]
         asks = self.survey.headers(self.id) if self.survey is not None else ()
-        return [*call.headers(), *(self.turn.headers if self.turn is not None else ()), *asks]
+        styled = PersonalStyles.headers(self.style)
+        return [*call.headers(), *(self.turn.headers if self.turn is not None else ()), *asks, *styled]
 
     def _usage(self, scope: Scope, choices: Sequence[ChatChoice], metered: Usage) -> Usage:
         """What the meter saw at the models (inner calls too), else what the answer itself says."""

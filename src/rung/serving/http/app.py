@@ -22,14 +22,17 @@ from rung.serving.apis.batches.batches import BatchRunner
 from rung.serving.apis.wire.messages import MessagesDialect, messages_error, read_messages
 from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
-from rung.serving.gateway.chain import Chain
+from rung.serving.gateway.chain import leaves
 from rung.serving.http.chat import ChatApp, Offer, ask_inside
 from rung.serving.http.guard import Observers, RequestGuard
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.http.status import status_apps
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
+from rung.serving.quality.drift import DriftWatch
+from rung.serving.quality.moderate import Moderation
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.style import PersonalStyles
 from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store
 
@@ -68,7 +71,8 @@ class Served:
     ``indexes`` are collections for the search page and ``/v1/search``; the caller closes them. ``ab_tests`` are tests
     between endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at
     ``/metrics``, ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
-    ``survey`` is a question that some answers carry. ``mcp``: everything is offered as tools at ``/mcp``, too;
+    ``survey`` is a question that some answers carry; ``moderation`` judges what is asked and answered, ``styles`` are
+    how each person is answered, ``drift`` watches what is asked. ``mcp``: everything is offered as tools at ``/mcp``, too;
     ``graphql``: at ``/graphql``, with what the store holds.
     ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
     """
@@ -84,6 +88,9 @@ class Served:
     spans: Spans | None = None
     content: bool = False
     survey: AnswerSurvey | None = None
+    moderation: Moderation | None = None
+    styles: PersonalStyles | None = None
+    drift: DriftWatch | None = None
     mcp: bool = False
     graphql: bool = False
     subject: Callable[[str], str] = lambda user: ""
@@ -92,7 +99,7 @@ class Served:
 
     def offer(self) -> Offer:
         """Raises InputError when two endpoints have one id."""
-        found = Offer(tests={test.id: test for test in self.ab_tests})
+        found = Offer(tests={test.id: test for test in self.ab_tests}, moderation=self.moderation)
         for endpoint in self.endpoints:
             found.add({endpoint.id: endpoint})
         return found
@@ -106,7 +113,9 @@ class ServerApp:
         self.served, self._warms_up = served, warm_up
         self.rung = State(RequestQueue(served.limits), served.offer())
         self._door = served.door or Door(served.keys)
-        chat = ChatApp(self.rung.offer, self.rung.queue, served.recorder, clock, served.subject, survey=served.survey)
+        chat = ChatApp(
+            self.rung.offer, self.rung.queue, served.recorder, clock, served.subject, survey=served.survey, styles=served.styles
+        )  # fmt: skip
         messages = replace(
             chat, path="/v1/messages", read=read_messages, dialect=MessagesDialect, refusal=messages_error
         )
@@ -145,6 +154,7 @@ class ServerApp:
         tasks += [asyncio.create_task(served.recorder.tidy())] if served.recorder is not None else []
         tasks += [asyncio.create_task(self._door.budgets.keep())] if self._door.budgets is not None else []
         tasks += [asyncio.create_task(served.spans.keep())] if served.spans is not None else []
+        tasks += [asyncio.create_task(served.drift.keep())] if served.drift is not None else []
         tasks += [asyncio.create_task(self._runner.run())] if self._runner is not None else []
         try:
             yield
@@ -206,7 +216,7 @@ async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, s
     """One token from each local model and one search of each index, so that the first caller does not wait for files to
     load. Hosted models cost money."""
     models: dict[str, Model] = {}
-    for endpoint in _leaves(endpoints):
+    for endpoint in leaves(endpoints):
         if endpoint.model is not None and endpoint.model.capabilities.local:
             models[hide_paths(endpoint.model.name)] = endpoint.model
     state.warm.update(models)
@@ -227,11 +237,3 @@ async def _warm_up(endpoints: Iterable[Endpoint], indexes: Collections | None, s
             logger.exception("cannot open %s", name)
             state.broken[name] = error.code if isinstance(error, RungError) else type(error).__name__
         state.warm.discard(name)
-
-
-def _leaves(endpoints: Iterable[Endpoint]) -> Iterable[Endpoint]:
-    for endpoint in endpoints:
-        if isinstance(endpoint, Chain):
-            yield from _leaves(member.endpoint for member in endpoint.members)
-        else:
-            yield endpoint

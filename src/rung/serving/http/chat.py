@@ -20,7 +20,9 @@ from rung.serving.endpoints.remote.stream import StreamReader
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.quality.ab import ABTest, Assignment
+from rung.serving.quality.moderate import Moderation
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.style import PersonalStyles
 from rung.serving.quality.survey import AnswerSurvey
 
 if TYPE_CHECKING:
@@ -31,10 +33,11 @@ MakeDialect = Callable[[str, int, Endpoint, ChatRequest], Dialect]
 
 @dataclass
 class Offer:
-    """What can be asked, by id. It is replaced as a whole when a gateway's file is read again."""
+    """What can be asked, by id, and how it is moderated. It is replaced as a whole when a gateway's file is read again."""
 
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     tests: Mapping[str, ABTest] = field(default_factory=dict)
+    moderation: Moderation | None = None
 
     @property
     def created(self) -> dict[str, int]:
@@ -91,6 +94,7 @@ class ChatApp:
     dialect: MakeDialect = OpenaiDialect
     refusal: Callable[[Refused], dict[str, Any]] = Refused.body
     survey: AnswerSurvey | None = None
+    styles: PersonalStyles | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["rung.path"] = self.path

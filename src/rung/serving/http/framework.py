@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from rung.core import __version__
 from rung.core.errors import StoreError
+from rung.serving.apis.appeals import add_appeals
 from rung.serving.apis.batches.addresses import add_batches
 from rung.serving.apis.batches.batches import BatchRunner
 from rung.serving.apis.batches.files import add_files
@@ -47,6 +48,8 @@ def make_framework(
     if served.store is not None and runner is not None:
         add_files(app, served.store)
         add_batches(app, runner, served.limits)
+    if (decided := served.moderation.store if served.moderation is not None else served.store) is not None:
+        add_appeals(app, decided, served.limits)
     _add_status(app, quick, served, state.offer)
     app.add_exception_handler(Refused, on_refused)
     app.add_exception_handler(HTTPException, on_http)

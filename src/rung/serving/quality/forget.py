@@ -34,6 +34,7 @@ class Receipt:
             f"{found.responses:6}  kept answers {verb}",
             f"{found.results:6}  results of batches {verb}",
             f"{found.signals:6}  things said of answers {verb} (by them, or of theirs)",
+            f"{found.decisions:6}  decisions of moderation about their texts {verb}",
             f"{self.remembered:6}  things that agents remember {verb}, with the person's episodes",
         ]
         out += [f"{count:6}  training rows {verb} in {path}" for path, count in self.rows]

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from rung.store.engine.database import StoreDatabase
 from rung.store.engine.values import plain
 from rung.store.gateway.results import results
+from rung.store.people.decisions import decisions
 from rung.store.people.served import served
-from rung.store.people.signals import signals
+from rung.store.people.signals import signals, withdraw
 from rung.store.tables.caches import responses
 
 _SCOPE = "subjects"
@@ -23,17 +24,18 @@ _SCOPE = "subjects"
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was (or would be) deleted: ids of served requests, numbers of kept answers, of results and of what was said
-    of answers."""
+    """What was (or would be) deleted: ids of served requests, numbers of kept answers, of results, of what was said
+    of answers, and of what moderation decided about texts."""
 
     served: tuple[str, ...] = ()
     responses: int = 0
     results: int = 0
     signals: int = 0
+    decisions: int = 0
 
     @property
     def total(self) -> int:
-        return len(self.served) + self.responses + self.results + self.signals
+        return len(self.served) + self.responses + self.results + self.signals + self.decisions
 
     def __bool__(self) -> bool:
         return self.total > 0
@@ -66,14 +68,18 @@ class SubjectTable:
                 link.execute(sa.select(sa.func.count()).select_from(table).where(table.c.subject == mark)).scalar_one()
                 for table in tables
             ]
+            names = [mark, plain(subject)]
             # What others said of the answers goes with them: it quotes them.
-            said = sa.or_(signals.c.person.in_([mark, plain(subject)]), signals.c.answer.in_(ids))
+            said = sa.or_(signals.c.person.in_(names), signals.c.answer.in_(ids))
             heard = link.execute(sa.select(sa.func.count()).select_from(signals).where(said)).scalar_one()
+            judged = decisions.c.person.in_(names)
+            ruled = link.execute(sa.select(sa.func.count()).select_from(decisions).where(judged)).scalar_one()
             if not dry:
-                link.execute(sa.delete(signals).where(said))
+                withdraw(link, said)
+                link.execute(sa.delete(decisions).where(judged))
             for table in tables if not dry else ():
                 link.execute(sa.delete(table).where(table.c.subject == mark))
-            return Forgotten(ids, counts[1], counts[2], heard)
+            return Forgotten(ids, counts[1], counts[2], heard, ruled)
 
         return self._database.read(work) if dry else self._database.erase(work, vacuum=True)
 

@@ -103,11 +103,6 @@ class DecisionTable:
         """Note how a person rules, once; False: there is no such decision, or somebody has ruled already."""
         return self._update(id, {"ruling": ruling, "by": plain(by), "why": plain(why), "ruled": time.time()})
 
-    def forget(self, person: str) -> int:
-        """Delete all decisions about one person's texts, in SQLite from the file's free pages too; how many."""
-        statement = sa.delete(decisions).where(decisions.c.person == plain(person))
-        return self._database.erase(lambda link: link.execute(statement).rowcount) if person else 0
-
     def _update(self, id: str, values: dict[str, Any]) -> bool:
         unruled = sa.and_(decisions.c.id == plain(id), decisions.c.ruling == "")
         statement = sa.update(decisions).where(unruled).values(values)

@@ -92,9 +92,9 @@ class ServedTable:
 
         return self._database.write(update)
 
-    def all(self, model: str = "") -> Iterator[StoredServed]:
-        """Served requests in order of time, of one model id or all, read in chunks."""
-        after: tuple[float, str] | None = None
+    def all(self, model: str = "", after: tuple[float, str] | None = None) -> Iterator[StoredServed]:
+        """Served requests in order of time, of one model id or all, read in chunks; with ``after`` (created, id) those
+        behind that one."""
         while True:
             query = sa.select(*served.columns).order_by(served.c.created, served.c.id).limit(_CHUNK)
             if model:

@@ -12,6 +12,7 @@ from sqlalchemy import Column, Double, Index, Table, Text
 
 from rung.store.engine.database import StoreDatabase, metadata, serial
 from rung.store.engine.values import plain
+from rung.store.people.served import served
 
 signals = Table(
     "signals",
@@ -70,8 +71,25 @@ class SignalTable:
             query = query.where(signals.c.person == plain(person))
         return [StoredSignal(**row._mapping) for row in self._database.rows(query)]
 
-    def forget(self, person: str) -> int:
-        """Delete all of one person, in SQLite also from the file's free pages. How many rows."""
+    def forget(self, *names: str) -> int:
+        """Delete all of one person, by any of their ``names``, in SQLite also from the file's free pages. How many
+        rows."""
+        mine = signals.c.person.in_([plain(name) for name in names])
+        return self._database.erase(lambda link: withdraw(link, mine))
 
-        statement = sa.delete(signals).where(signals.c.person == plain(person))
-        return self._database.erase(lambda link: link.execute(statement).rowcount)
+
+def withdraw(link: sa.Connection, said: sa.ColumnElement[bool]) -> int:
+    """Delete the rows for which ``said`` holds; the score and the correction of an answer that they gave are again what
+    others said of it before, or nothing. How many rows."""
+    columns = {"rating": ("score", signals.c.value), "edit": ("correction", signals.c.text),
+               "demonstration": ("correction", signals.c.text)}  # fmt: skip
+    query = sa.select(signals.c.answer, signals.c.kind).where(said, signals.c.kind.in_(columns)).distinct()
+    touched = link.execute(query).all()
+    gone = link.execute(sa.delete(signals).where(said)).rowcount
+    for answer, kind in touched:
+        name, value = columns[kind]
+        kinds = [other for other, (place, _) in columns.items() if place == name]
+        left = sa.select(value).where(signals.c.answer == answer, signals.c.kind.in_(kinds))
+        last = left.order_by(signals.c.created.desc(), signals.c.id.desc()).limit(1)
+        link.execute(sa.update(served).where(served.c.id == answer).values({name: link.execute(last).scalar()}))
+    return gone

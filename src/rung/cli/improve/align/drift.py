@@ -38,9 +38,7 @@ def drift(
     store: StoreUrl = None,
 ) -> None:
     """Bet, text by text, against "nothing has changed". Exit code 1 on an alarm."""
-    import json
-
-    from rung.alignment.audit.drift import Monitor
+    from rung.alignment.audit.drift import Monitor, open_job
     from rung.safety.filter import read_texts
 
     texts = read_texts(new) if new is not None else _served(store, answers=how.answers)
@@ -60,9 +58,8 @@ def drift(
     for rank, text in found.strangest:
         typer.echo(f"  {rank:.4f}  {text[:70]!r}")
     if how.job:
-        said = {"why": "drift", "after": found.at, "evidence": found.most, "examples": [t for _, t in found.strangest]}
-        Path(how.job).write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
-        typer.echo(f"a job to retrain is open in {how.job}")
+        opened = open_job(Path(how.job), found)
+        typer.echo(f"a job to retrain is open in {how.job}" if opened else "a version was made for this alarm already")
     raise typer.Exit(1)
 
 

@@ -55,6 +55,7 @@ def fit(
     from rung.alignment.rewards.model import fit_reward
     from rung.alignment.rewards.pairs import read_pairs
     from rung.core.codec import encode
+    from rung.data.sources.lineage import write_lineage
 
     found = read_pairs(pairs)
     pool = Pool(Settings())
@@ -64,6 +65,7 @@ def fit(
     finally:
         asyncio.run(pool.close())
     model.save(to)
+    write_lineage(to, pairs)
     typer.echo(codec.dumps(encode(report), indent=2) if json else tell(report, to))
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rung.core.errors import InputError, RungError
 from rung.core.settings import Settings
+from rung.core.system.files import under
 from rung.models import Pool
 from rung.models.providers.access import check_url
 from rung.serving.access.budget import Budgets
@@ -41,7 +42,10 @@ from rung.serving.http.process.worker import PARENT, tell_ready, watch_parent
 from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
+from rung.serving.quality.drift import DriftWatch
+from rung.serving.quality.moderate import Moderation
 from rung.serving.quality.record import Recorder
+from rung.serving.quality.style import PersonalStyles
 from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store, open_store
 
@@ -124,9 +128,8 @@ async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[
         metrics = Metrics() if plan.metrics else None
         served = Served(endpoints, keys, plan.limits, indexes, ab_tests, recorder, door, metrics)
         embedders = {name: name for name in plan.embedder} | (gateway.spec.embedders if gateway is not None else {})
-        served = _with_plan(
-            replace(served, embedders={id: pool.embedder(name) for id, name in embedders.items()}), plan, store
-        )
+        served = replace(served, embedders={id: pool.embedder(name) for id, name in embedders.items()})
+        served = _with_people(_with_plan(served, plan, store), plan, store, gateway, pool)
         app = make_app(served)
         if plan.check:
             from rung.serving.http.process.check import check_served
@@ -186,6 +189,26 @@ def _with_plan(served: Served, plan: ServePlan, store: Store | None) -> Served:
     )
 
 
+def _with_people(served: Served, plan: ServePlan, store: Store | None, gateway: Gateway | None, pool: Pool) -> Served:
+    """What is served, moderated, in each person's style and watched for drift where the plan asks for it. Raises InputError for what
+    cannot be."""
+    if (plan.styles is not None and not (plan.records and plan.subjects)) or (
+        plan.drift is not None and not plan.records
+    ):
+        what, needed = ("--drift", "--record") if plan.drift is not None else ("--styles", "--record --subjects")
+        raise InputError(f"{what} looks at what was recorded, and that is not kept", remedy=f"add {needed}")
+    if plan.job is not None and plan.drift is None:
+        raise InputError("--job is what --drift writes", remedy="add --drift FILE")
+    moderation, styles, drift = gateway.moderation if gateway is not None else None, None, None
+    if store is not None and plan.moderate is not None:
+        moderation = Moderation.open(plan.moderate, store)
+    if store is not None and plan.styles is not None:
+        styles = PersonalStyles.open(plan.styles, store)
+    if store is not None and plan.drift is not None:
+        drift = DriftWatch.open(plan.drift, pool, store, plan.job)
+    return replace(served, moderation=moderation, styles=styles, drift=drift)
+
+
 def _folders(plan: ServePlan, gateway: Gateway | None) -> list[Path]:
     """All folders of programs and adapters that are to be served."""
     found = [folder for _, folder in map(_named, plan.folders)]
@@ -218,6 +241,7 @@ def _with_spec(plan: ServePlan, spec: GatewaySpec) -> ServePlan:
         record_days=plan.record_days or spec.record,
         subjects=plan.subjects or spec.subjects,
         search=tuple(dict.fromkeys([*plan.search, *spec.search])),
+        styles=plan.styles or (under(plan.config.parent, str(spec.styles)) if plan.config and spec.styles else None),
     )
 
 
@@ -234,6 +258,8 @@ def _read_again_on_signal(gateway: Gateway, offer: Offer, others: Sequence[Endpo
             logger.error("the gateway stays as it was: %s", error.message)
             return
         offer.endpoints = found.endpoints
+        if gateway.spec.moderation is not None:
+            offer.moderation = gateway.moderation
         logger.info("read %s again: %s", gateway.file, ", ".join(chains))
 
     if hasattr(signal, "SIGHUP"):
@@ -262,6 +288,12 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
         yield (
             f"RECORDING what is asked and answered, in {served.recorder.store.url}, {kept}; never keys, headers, or who asked "
             "(personal data in the texts is kept as it is: tell your callers)"
+        )
+    if served.moderation is not None:
+        what = [name for name in ("requests", "answers") if getattr(served.moderation, name)]
+        yield (
+            f"MODERATING {' and '.join(what) or 'nothing'} by policy {served.moderation.moderator.key}; texts that it blocks or is unsure "
+            f"of are kept in {served.moderation.store.url}: rung moderate queue"
         )
     if served.endpoints:
         yield f"chat page: {url.removesuffix('/v1')}/chat"

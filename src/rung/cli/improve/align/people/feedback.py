@@ -50,8 +50,10 @@ def add(
 @app.command(name="list")
 def show(person: Person = "", store: StoreUrl = None) -> None:
     """List feedback, oldest first."""
+    from rung.alignment.people.feedback import said_by
+
     with _open(store) as opened:
-        rows = opened.signals.all(person=person)
+        rows = said_by(opened, person)
     shown = [["answer", "kind", "value", "person", "text"]]
     shown += [[row.answer, row.kind, f"{row.value:g}", row.person, row.text[:60]] for row in rows]
     typer.echo(align(shown) if rows else "there is no feedback yet")
@@ -64,7 +66,7 @@ def delete(
 ) -> None:
     """Delete what one person said and did, from the file's free pages too."""
     with _open(store) as opened:
-        gone = opened.signals.forget(person)
+        gone = opened.signals.forget(person, opened.subjects.mark(person)) if person.strip() else 0
     typer.echo(
         f"{gone} rows of {person} are deleted; models that were aligned to them stay as they are: rung data status"
     )
@@ -83,8 +85,11 @@ def pairs(
 
     with _open(store) as opened:
         found = feedback.pairs(opened, person=person)
+        people = {row.person for row in feedback.said_by(opened, person) if row.kind in feedback.EXPLICIT}
     feedback.write(found, to)
     typer.echo(f"{len(found)} pairs, each with the ids of its answers, in {to}: rung align with pairs: {to}")
+    if len(people) == 1 and not person:
+        typer.echo(f"all that was said is of {next(iter(people)) or 'nobody named'}: one person's taste", err=True)
 
 
 @app.command()

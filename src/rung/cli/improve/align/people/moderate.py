@@ -94,13 +94,13 @@ def check(
         raise InputError("there is no text to decide about", remedy='rung moderate check FOLDER "a text"')
     moderator = Moderator.load(folder)
     with _open(store) as opened:
-        rows = [_decide(opened, moderator.decide(text, person)) for text in given]
+        rows = [_keep(opened, row) for row in moderator.decide(given, person)]
     typer.echo(codec.dumps([encode(row) for row in rows], indent=2, ensure_ascii=False) if json else _table(rows))
     if any(row.now == "blocked" for row in rows):
         raise typer.Exit(1)
 
 
-def _decide(store: Store, row: StoredDecision) -> StoredDecision:
+def _keep(store: Store, row: StoredDecision) -> StoredDecision:
     """The decision, or the one that there is about the same text under the same policy."""
     store.decisions.add(row)
     return store.decisions.find(row.id) or row
@@ -168,23 +168,11 @@ def rule(
         raise InputError("a ruling needs a reason", remedy="--reason WHY")
     with _open(store) as opened:
         row = _known(opened, id)
-        if row.person and row.person == by:
+        if row.person in (by, opened.subjects.mark(by)):
             raise InputError(f"{by} cannot rule on a text of their own", remedy="ask somebody else", code="own")
         if not opened.decisions.rule(id, ruling, by, reason):
             raise InputError(f"somebody has ruled on {id} already", remedy="rung moderate queue --all", code="ruled")
     typer.echo(f"{by}: {id} is {ruling} (it was {row.verdict})")
-
-
-@app.command()
-def forget(
-    person: Annotated[str, typer.Argument(metavar="PERSON", help="Whose texts go.")], store: StoreUrl = None
-) -> None:
-    """Delete all decisions about one person's texts."""
-    with _open(store) as opened:
-        gone = opened.decisions.forget(person)
-    typer.echo(f"{gone} decisions about texts of {person} are deleted")
-    if not gone:
-        raise typer.Exit(1)
 
 
 def _known(store: Store, id: str) -> StoredDecision:

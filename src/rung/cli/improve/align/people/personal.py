@@ -74,14 +74,15 @@ def ask(
 
 @app.command()
 def show(styles: Styles, person: Person, store: StoreUrl = None) -> None:
-    """Show what is known of one person's preferences. Delete it with: rung feedback delete PERSON."""
+    """Show what is known of one person's preferences, asked here or over HTTP. Delete it with: rung forget --subject PERSON."""
+    from rung.alignment.people.feedback import said_by
     from rung.alignment.people.personal import read_styles, table
 
     known = read_styles(styles)
     if not person.strip():
         raise InputError("whose preference?", remedy="--person NAME", code="nobody")
     with _open(store) as opened:
-        typer.echo(align(table(known, opened.signals.all(person=person))))
+        typer.echo(align(table(known, said_by(opened, person))))
 
 
 @app.command()
