@@ -24,8 +24,9 @@ SETTLED = 5.0
 
 @dataclass
 class DriftWatch:
-    """Takes what was recorded in ``store``, oldest first, every ``seconds``, until an alarm: then ``job`` is written. A server that begins
-    again takes all that is recorded again, so that its probability of a false alarm is that of one watch."""
+    """Takes what was recorded in ``store``, oldest first, every ``seconds``, until an alarm: then ``job`` is written. A
+    server that begins again takes all that is recorded again, so that its probability of a false alarm is that of one
+    watch."""
 
     monitor: Monitor
     store: Store
@@ -66,8 +67,9 @@ class DriftWatch:
         if not found.at:
             return False
         opened = self.job is not None and open_job(self.job, found)
+        said = f"a job to retrain is open in {self.job}" if opened else "no job is opened"
         logger.error(
             "what is asked has drifted: alarm after %d requests, %.3g to 1; %s; such as %r",
-            found.at, found.most, f"a job to retrain is open in {self.job}" if opened else "no job is opened", found.strangest[0][1][:100],
+            found.at, found.most, said, found.strangest[0][1][:100],
         )  # fmt: skip
         return True

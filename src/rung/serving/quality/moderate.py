@@ -1,7 +1,8 @@
 """Moderation of what is asked and answered, by a fitted policy (``rung moderate fit``).
 
-A text that the policy blocks is held back, and the caller told which label it fell under and how to object; one that it is unsure of
-passes unless that is refused too. Either is kept, and waits for a person (``rung moderate queue``); what a person ruled holds from then on.
+A text that the policy blocks is held back, and the caller told which label it fell under and how to object; one that
+it is unsure of passes unless that is refused too. Either is kept, and waits for a person (``rung moderate queue``);
+what a person ruled holds from then on.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Moderation:
-    """``requests``: what users and tools say in them is judged, one text at a time, before anything is asked. ``answers``: an answer is
-    given out when the whole of it was judged, a streamed one too. ``strict``: what lies between the thresholds is held back until a
-    person has ruled on it."""
+    """``requests``: what users and tools say in them is judged, one text at a time, before anything is asked.
+    ``answers``: an answer is given out when the whole of it was judged, a streamed one too. ``strict``: what lies
+    between the thresholds is held back until a person has ruled on it."""
 
     moderator: Moderator
     store: Store
@@ -49,8 +50,8 @@ class Moderation:
     async def reply(
         self, endpoint: Endpoint, request: ChatRequest, *, live: bool
     ) -> AsyncGenerator[Piece | ChatChoice]:
-        """What ``endpoint`` replies. Raises Refused (400, content_filter) for a request that is held back; an answer that is held back
-        is a choice with the finish "filtered"."""
+        """What ``endpoint`` replies. Raises Refused (400, content_filter) for a request that is held back; an answer
+        that is held back is a choice with the finish "filtered"."""
         if self.requests and (held := await self._held(_said(request))):
             raise Refused(400, _sorry("this request", held), code="content_filter", param="messages", again=False)
         async with aclosing(endpoint.reply(request, live=live and not self.answers)) as events:
@@ -79,8 +80,8 @@ class Moderation:
 
 
 def _said(request: ChatRequest) -> list[str]:
-    """The texts of a request that came from its user and from tools. (A long conversation is not judged more harshly: a text that has
-    passed once passes again.)"""
+    """The texts of a request that came from its user and from tools. (A long conversation is not judged more harshly:
+    a text that has passed once passes again.)"""
     texts = [one.content or "" for one in request.messages if one.role in ("user", "tool")]
     texts += [text_of(request.input) if isinstance(request.input, dict) else request.input or ""]
     return [text for text in dict.fromkeys(texts) if text.strip()]

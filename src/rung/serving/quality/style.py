@@ -17,8 +17,8 @@ from rung.store import Store, StoredSignal
 
 @dataclass(frozen=True, slots=True)
 class PersonalStyles:
-    """``styles``: names, and what the model is told. Who asks is what the server keeps of a request's ``user``; ratings come by
-    /v1/feedback with the same ``user``."""
+    """``styles``: names, and what the model is told. Who asks is what the server keeps of a request's ``user``; ratings
+    come by /v1/feedback with the same ``user``."""
 
     styles: Mapping[str, str]
     store: Store

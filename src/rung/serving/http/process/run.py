@@ -190,8 +190,8 @@ def _with_plan(served: Served, plan: ServePlan, store: Store | None) -> Served:
 
 
 def _with_people(served: Served, plan: ServePlan, store: Store | None, gateway: Gateway | None, pool: Pool) -> Served:
-    """What is served, moderated, in each person's style and watched for drift where the plan asks for it. Raises InputError for what
-    cannot be."""
+    """What is served, moderated, in each person's style and watched for drift where the plan asks for it. Raises
+    InputError for what cannot be."""
     if (plan.styles is not None and not (plan.records and plan.subjects)) or (
         plan.drift is not None and not plan.records
     ):
@@ -292,8 +292,8 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
     if served.moderation is not None:
         what = [name for name in ("requests", "answers") if getattr(served.moderation, name)]
         yield (
-            f"MODERATING {' and '.join(what) or 'nothing'} by policy {served.moderation.moderator.key}; texts that it blocks or is unsure "
-            f"of are kept in {served.moderation.store.url}: rung moderate queue"
+            f"MODERATING {' and '.join(what) or 'nothing'} by policy {served.moderation.moderator.key}; texts that it "
+            f"blocks or is unsure of are kept in {served.moderation.store.url}: rung moderate queue"
         )
     if served.endpoints:
         yield f"chat page: {url.removesuffix('/v1')}/chat"
