@@ -48,8 +48,8 @@ class Alarm:
 
 
 def open_job(path: Path, alarm: Alarm) -> bool:
-    """Write what a retraining begins from (``rung cycle`` takes it up where ``path`` is its folder's job.json). False: a version was made
-    for this alarm already. Raises OSError."""
+    """Write what a retraining begins from (``rung cycle`` takes it up where ``path`` is its folder's job.json). False:
+    a version was made for this alarm already. Raises OSError."""
     said = {"why": "drift", "after": alarm.at, "evidence": alarm.most, "text": alarm.text,
             "examples": [text for _, text in alarm.strangest]}  # fmt: skip
     for taken in path.parent.glob(f"*/{path.name}"):

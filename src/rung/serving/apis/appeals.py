@@ -1,4 +1,4 @@
-"""POST /v1/appeals and GET /v1/appeals/ID: somebody objects to what moderation decided, and learns how a person has ruled."""
+"""POST /v1/appeals and GET /v1/appeals/ID: object to what moderation decided, and learn how a person has ruled."""
 
 from __future__ import annotations
 

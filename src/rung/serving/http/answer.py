@@ -141,7 +141,7 @@ class ChatAnswer:
             raise no
 
     async def _choose_style(self, styles: PersonalStyles, person: str) -> None:
-        """Ask in the style that is chosen for the person. It is in the store before the answer's id is known to anybody."""
+        """Ask in the style that is chosen for the person; it is kept before the answer's id is known to anybody."""
         self.style = await styles.choose(person, self.endpoint)
         if self.style:
             self.asked = styles.ask(self.asked, self.style)

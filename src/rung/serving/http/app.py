@@ -72,8 +72,8 @@ class Served:
     between endpoints, each under an id of its own; ``recorder`` keeps requests and answers. ``metrics`` are shown at
     ``/metrics``, ``spans`` sent to a collector; ``content``: the JSON log has what was asked and answered.
     ``survey`` is a question that some answers carry; ``moderation`` judges what is asked and answered, ``styles`` are
-    how each person is answered, ``drift`` watches what is asked. ``mcp``: everything is offered as tools at ``/mcp``, too;
-    ``graphql``: at ``/graphql``, with what the store holds.
+    how each person is answered, ``drift`` watches what is asked. ``mcp``: everything is offered as tools at ``/mcp``,
+    too; ``graphql``: at ``/graphql``, with what the store holds.
     ``subject`` makes of a request's ``user`` what is kept of it. With a ``store`` there are files and batches.
     """
 

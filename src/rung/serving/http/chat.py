@@ -33,7 +33,7 @@ MakeDialect = Callable[[str, int, Endpoint, ChatRequest], Dialect]
 
 @dataclass
 class Offer:
-    """What can be asked, by id, and how it is moderated. It is replaced as a whole when a gateway's file is read again."""
+    """What can be asked, by id, and how it is moderated; replaced as a whole when a gateway's file is read again."""
 
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     tests: Mapping[str, ABTest] = field(default_factory=dict)

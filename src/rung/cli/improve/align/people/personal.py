@@ -74,7 +74,10 @@ def ask(
 
 @app.command()
 def show(styles: Styles, person: Person, store: StoreUrl = None) -> None:
-    """Show what is known of one person's preferences, asked here or over HTTP. Delete it with: rung forget --subject PERSON."""
+    """Show what is known of one person's preferences, asked here or over HTTP.
+
+    Delete it with: rung forget --subject PERSON.
+    """
     from rung.alignment.people.feedback import said_by
     from rung.alignment.people.personal import read_styles, table
 
