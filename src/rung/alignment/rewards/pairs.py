@@ -19,8 +19,8 @@ FEWEST = 10
 
 @dataclass(frozen=True, slots=True)
 class AnswerPair:
-    """Two answers to the conversation ``messages``; ``chosen`` is the better one. ``traces``: the served answers that it
-    comes from."""
+    """Two answers to the conversation ``messages``; ``chosen`` is the better one. ``traces``: the served answers that
+    it comes from."""
 
     id: str
     messages: tuple[Message, ...]
