@@ -76,6 +76,11 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(name: str, tmp_path: Path) 
     assert torch.equal(again.policy.vector, whole.policy.vector)
     assert untimed(resumed) == untimed(course)
 
+    make(METHODS[name](), pace=replace(pace, steps=5)).run(store(tmp_path / "short"))
+    longer = make(METHODS[name](), pace=pace)
+    assert longer.run(store(tmp_path / "short")).resumed == 5
+    assert torch.equal(longer.policy.vector, whole.policy.vector)
+
 
 def test_a_reward_that_is_always_the_same_ends_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FitError) as caught:

@@ -38,9 +38,11 @@ class Watchman:
     looked: int = 0
     _begun: Signs | None = field(default=None, repr=False)
 
-    def begin(self, before: Sequence[float]) -> None:
-        """Gold of the frozen sample before anything was learnt."""
+    def begin(self, before: Sequence[float], seen: Sequence[Update] = ()) -> None:
+        """Gold of the frozen sample before anything was learnt, and the updates that a run which was killed had seen."""
         self.before = before
+        self.first = seen[0].reward if seen else None
+        self.looked = sum(update.gold is not None for update in seen)
 
     def look(self, update: Update, batch: Batch, gold: Sequence[float]) -> str:
         """Why to stop, as a sentence; empty: go on."""

@@ -36,7 +36,7 @@ REMEDY = "raise temperature, choose a reward that gives partial credit, or fine-
 class Auditor(Protocol):
     """Looks at what is learnt while it is; a sentence means: stop."""
 
-    def begin(self, before: Sequence[float]) -> None: ...
+    def begin(self, before: Sequence[float], seen: Sequence[Update]) -> None: ...
     def look(self, update: Update, batch: Batch, gold: Sequence[float]) -> str: ...
     def well(self, gold: Sequence[float]) -> bool:
         """Whether an alarm may go back to what gold was measured of."""
@@ -100,11 +100,13 @@ class Learner:
     async def _run(self, store: Checkpoints[Course], watch: Spectator) -> Course:
         state, note = store.restore(self.tensors)
         self.policy.set(self.policy.vector.clone())
-        state = replace(state, total=self.pace.steps, resumed=state.step)
+        longer = not state.flagged and state.step == state.total < self.pace.steps  # it was done, and more is asked for
+        stopped = "" if longer else state.stopped
+        state = replace(state, total=self.pace.steps, resumed=state.step, stopped=stopped)
         if not state.step:
             state = replace(state, before=tuple(await self.player.gold()))
         if self.auditor is not None:
-            self.auditor.begin(state.before)
+            self.auditor.begin(state.before, state.updates)
         while not state.stopped:
             watch.check(state)
             state = await self._advance(state)
