@@ -39,6 +39,10 @@ def test_only_what_was_approved_as_it_is_may_be_served(folder: Path, tmp_path: P
         assert ask() == "unapproved"
         (folder / "release.yaml").unlink()
         assert ask() == ""
+        (tmp_path / "release.yaml").write_text("approvals: 1\n")
+        assert ask() == ""
+        (tmp_path / "lineage.json").write_text("{}")  # the folder is the program of a cycle's version
+        assert ask() == "unapproved"
 
 
 def test_what_was_trained_on_erased_rows_is_refused(folder: Path) -> None:

@@ -39,7 +39,8 @@ class Watchman:
     _begun: Signs | None = field(default=None, repr=False)
 
     def begin(self, before: Sequence[float], seen: Sequence[Update] = ()) -> None:
-        """Gold of the frozen sample before anything was learnt, and the updates that a run which was killed had seen."""
+        """Gold of the frozen sample before anything was learnt, and the updates that a run had seen before it was
+        killed."""
         self.before = before
         self.first = seen[0].reward if seen else None
         self.looked = sum(update.gold is not None for update in seen)

@@ -24,13 +24,12 @@ STALE = "stale.json"
 
 
 def refuse_unapproved(folders: Iterable[Path], guidelines: Path | None, store: Callable[[], Store]) -> None:
-    """Raise InputError for the first folder that ``guidelines`` (else those in the folder itself; without any it is not
-    asked) do not
+    """Raise InputError for the first folder that ``guidelines`` (else its own; without any it is not asked) do not
     allow: a gate fails, or too few people have approved of its content as it is now."""
     if guidelines is not None:
         _guidelines(guidelines)  # also where there is no folder to ask for
     for folder in folders:
-        found = guidelines or (folder / GUIDELINES if (folder / GUIDELINES).is_file() else None)
+        found = guidelines or _own(folder)
         if found is None:
             continue
         from rung.alignment.values.release import check
@@ -49,6 +48,14 @@ def refuse_unapproved(folders: Iterable[Path], guidelines: Path | None, store: C
             remedy=f"see: rung release check {folder} --guidelines {found}; then: rung release approve {folder} --by NAME",
             code="unapproved",
         )
+
+
+def _own(folder: Path) -> Path | None:
+    """The guidelines in a folder, or those of the version of a cycle (work/cycle.py) whose program it is."""
+    if (folder / GUIDELINES).is_file():
+        return folder / GUIDELINES
+    version = folder.resolve().parent
+    return version / GUIDELINES if all((version / name).is_file() for name in (GUIDELINES, "lineage.json")) else None
 
 
 def _guidelines(path: Path) -> Guidelines:

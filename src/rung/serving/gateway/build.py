@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,11 +43,13 @@ logger = logging.getLogger("rung.serving")
 
 @dataclass
 class Gateway:
-    """An open gateway. ``chains`` are what callers ask for; ``read`` takes the file again."""
+    """An open gateway. ``chains`` are what callers ask for; ``read`` takes the file again. ``admit`` raises InputError
+    for folders that may not be served."""
 
     file: Path
     pool: Pool
     store: Store | None
+    admit: Callable[[Sequence[Path]], None] = lambda folders: None
     connections: Connections = field(default_factory=Connections)
     spec: GatewaySpec = field(init=False)
     chains: Mapping[str, Chain] = field(default_factory=dict, init=False)
@@ -63,10 +65,11 @@ class Gateway:
         """Read the file and open what is new in it. Raises RungError, and then everything is as it was. Endpoints that
         stay keep what is known of them: how busy they are, and whether they have failed."""
         spec = read_gateway(self.file)
+        self.admit(self._folders(spec))
         opened: dict[str, Endpoint] = {}
         members: dict[str, RouteMember] = {}
         for name, one in spec.endpoints.items():
-            mark = canonical([name, one.model_dump(mode="json")])
+            mark = self._mark(name, one)
             opened[mark] = self._opened.get(mark) or self._open(name, one, spec.limits.characters)
             known = self._members.get(mark)
             members[mark] = known if known is not None else self._member(name, one, opened[mark])
@@ -79,6 +82,20 @@ class Gateway:
         self.spec, self.chains, self._opened, self._members = spec, chains, opened, members
         self.moderation = moderation
         return chains
+
+    def _folders(self, spec: GatewaySpec) -> list[Path]:
+        """The folders of programs and adapters that are to be served."""
+        specs = spec.endpoints.values()
+        found = [self.beside(one.program) for one in specs if one.program is not None]
+        return [*found, *filter(None, (adapter_of(one.model) for one in specs if one.model is not None))]
+
+    def _mark(self, name: str, spec: EndpointSpec) -> str:
+        """What makes an endpoint the same when the file is read again: of a program also where its folder really is (a
+        cycle's ``current`` is a link), and when it was written."""
+        folder = self.beside(spec.program).resolve() if spec.program is not None else None
+        file = folder / "program.json" if folder is not None else None
+        made = file.stat().st_mtime_ns if file is not None and file.is_file() else 0
+        return canonical([name, spec.model_dump(mode="json"), str(folder), made])
 
     def _moderation(self, spec: ModerationSpec) -> Moderation:
         if self.store is None:
@@ -165,6 +182,12 @@ class Gateway:
                     file=self.file,
                     remedy="leave out cache and cached",
                 )
+
+
+def adapter_of(model: str) -> Path | None:
+    """The folder of the adapter in a model's name (provider:name@DIR); None: there is none."""
+    _, at, folder = model.partition("@")
+    return Path(folder) if at and Path(folder).is_dir() else None
 
 
 def _route(members: list[RouteMember], spec: RouteSpec) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -29,7 +30,7 @@ from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.endpoints.program import EPISODES, ProgramEndpoint, trail_of
-from rung.serving.gateway.build import Gateway
+from rung.serving.gateway.build import Gateway, adapter_of
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.config import GatewaySpec, read_gateway
 from rung.serving.gateway.plan import ServePlan
@@ -90,20 +91,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:  # noqa: C901
+async def _serve(plan: ServePlan, settings: Settings, keys: Keys, say: Callable[[str], None]) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(Pool(settings))
         store = stack.enter_context(open_store(settings.store_url)) if plan.stores else None
+        ledger = functools.cache(lambda: store or stack.enter_context(open_store(settings.store_url)))
+        admit = functools.partial(_refuse, plan.release, plan.accept_stale, ledger)
         gateway = None
         if plan.config is not None:
-            gateway = Gateway(plan.config, pool, store)
+            gateway = Gateway(plan.config, pool, store, admit)
             gateway.read()
             stack.push_async_callback(gateway.connections.close)
             plan = _with_spec(plan, gateway.spec)
-        checked = _folders(plan, gateway)
-        if not plan.accept_stale:
-            refuse_stale(checked)
-        refuse_unapproved(checked, plan.release, lambda: store or stack.enter_context(open_store(settings.store_url)))
+        admit(_folders(plan))
         door = make_door(keys, store, gateway.spec if gateway is not None else None, plan)
         bound = (
             take_over(plan.fd)
@@ -209,17 +209,18 @@ def _with_people(served: Served, plan: ServePlan, store: Store | None, gateway: 
     return replace(served, moderation=moderation, styles=styles, drift=drift)
 
 
-def _folders(plan: ServePlan, gateway: Gateway | None) -> list[Path]:
-    """All folders of programs and adapters that are to be served."""
+def _refuse(release: Path | None, stale: bool, ledger: Callable[[], Store], folders: Sequence[Path]) -> None:
+    """Raise InputError where one of the folders may not be served."""
+    if not stale:
+        refuse_stale(folders)
+    refuse_unapproved(folders, release, ledger)
+
+
+def _folders(plan: ServePlan) -> list[Path]:
+    """The folders of programs and adapters that are to be served, but for a gateway's."""
     found = [folder for _, folder in map(_named, plan.folders)]
     found += [Path(given.partition("=")[2]) for given in plan.adapter]
-    models = list(plan.model)
-    for spec in gateway.spec.endpoints.values() if gateway is not None else ():
-        found += [gateway.beside(path) for path in (spec.program,) if path is not None] if gateway is not None else []
-        models += [spec.model] if spec.model is not None else []
-    return found + [
-        Path(name.partition("@")[2]) for name in models if "@" in name and Path(name.partition("@")[2]).is_dir()
-    ]
+    return [*found, *filter(None, map(adapter_of, plan.model))]
 
 
 def make_door(keys: Keys, store: Store | None, spec: GatewaySpec | None, plan: ServePlan) -> Door:
