@@ -100,7 +100,7 @@ class ChatAnswer:
                     raise no
                 async with self.queue.turn():
                     if self.styles is not None and call.subject:
-                        await self._choose_style(self.styles, call.subject)
+                        await self._choose_style(self.styles, call)
                     if call.purse is not None and not isinstance(self.endpoint, Chain):
                         await self._hold(call.purse)
                     await (self._stream if self.asked.stream else self._whole)(scope, send, used)
@@ -140,12 +140,11 @@ class ChatAnswer:
         if (no := await purse.hold(member.estimate(member.prompt(self.asked), self.asked))) is not None:
             raise no
 
-    async def _choose_style(self, styles: PersonalStyles, person: str) -> None:
-        """Ask in the style that is chosen for the person; it is kept before the answer's id is known to anybody."""
-        self.style = await styles.choose(person, self.endpoint)
+    async def _choose_style(self, styles: PersonalStyles, call: RequestCall) -> None:
+        """Ask in the style that is chosen for the person."""
+        self.style = await styles.choose(call.subject, self.endpoint)
         if self.style:
             self.asked = styles.ask(self.asked, self.style)
-            await styles.note(self.id, self.style, person)
 
     def _reply(self, *, live: bool) -> AsyncGenerator[Piece | ChatChoice]:
         if self.moderation is not None:
@@ -157,7 +156,7 @@ class ChatAnswer:
             choices = [event async for event in events if isinstance(event, ChatChoice)]
         usage = self._usage(scope, choices, used())
         body = self.dialect.whole(choices, usage, _extension(choices, usage))
-        await self._note()
+        await self._note(scope["rung.call"])
         self.started = True
         headers = [
             (b"content-type", b"application/json"),
@@ -175,7 +174,7 @@ class ChatAnswer:
             async for event in events:
                 out = b""
                 if not self.started:
-                    await self._note()
+                    await self._note(scope["rung.call"])
                     self.started = True
                     scope["rung.first"] = time.perf_counter() - self.begun_at
                     headers = [
@@ -203,10 +202,12 @@ class ChatAnswer:
         if self.recorder is not None:
             self.recorder.note(self.id, self.endpoint, self.asked, choices)
 
-    async def _note(self) -> None:
-        """An answer of an A/B test is in the store before its id is known to anybody."""
+    async def _note(self, call: RequestCall) -> None:
+        """The arm of an A/B test and the style are in the store before the answer's id is known to anybody."""
         if self.turn is not None:
             await self.turn.note(self.id)
+        if self.styles is not None and self.style:
+            await self.styles.note(self.id, self.style, call.subject)
 
     def _way(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Headers that say which way the request went."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.serving.access.call import RequestCall, enter, new_id
+from rung.serving.access.moderation import Moderation
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
@@ -20,7 +21,6 @@ from rung.serving.endpoints.remote.stream import StreamReader
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.quality.ab import ABTest, Assignment
-from rung.serving.quality.moderate import Moderation
 from rung.serving.quality.record import Recorder
 from rung.serving.quality.style import PersonalStyles
 from rung.serving.quality.survey import AnswerSurvey

@@ -25,6 +25,7 @@ from rung.serving.access.budget import Budgets
 from rung.serving.access.door import Door
 from rung.serving.access.issue import Keyring
 from rung.serving.access.keys import Keys, read_keys
+from rung.serving.access.moderation import Moderation
 from rung.serving.access.release import refuse_stale, refuse_unapproved
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
@@ -40,11 +41,10 @@ from rung.serving.http.limits import Limits
 from rung.serving.http.process.server import Server, address, listen, take_over
 from rung.serving.http.process.supervisor import Supervisor, command_again
 from rung.serving.http.process.worker import PARENT, tell_ready, watch_parent
+from rung.serving.observe.drift import DriftWatch
 from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
-from rung.serving.quality.drift import DriftWatch
-from rung.serving.quality.moderate import Moderation
 from rung.serving.quality.record import Recorder
 from rung.serving.quality.style import PersonalStyles
 from rung.serving.quality.survey import AnswerSurvey
