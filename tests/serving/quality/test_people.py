@@ -17,14 +17,14 @@ from rung.alignment.people.personal import STYLE, style_for
 from rung.alignment.values.moderation import LabelModel, Moderator
 from rung.models.providers.fake import Fake
 from rung.safety.filter import TrainedFilter
-from rung.serving.access.moderation import Moderation
 from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
 from rung.serving.http.process.server import address, listen, running
 from rung.serving.observe import drift
 from rung.serving.quality.forget import forget_subject
+from rung.serving.quality.people.moderation import Moderation
+from rung.serving.quality.people.style import PersonalStyles
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.style import PersonalStyles
 from rung.store import Store, StoredSignal
 from tests.alignment.words import Words
 from tests.serving.loopback import bare, endpoint, program

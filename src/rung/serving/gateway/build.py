@@ -15,7 +15,6 @@ from rung.core.errors import InputError
 from rung.models import Pool, prices
 from rung.models.prices import Price
 from rung.models.providers.access import check_url, named_key, refuse_plain
-from rung.serving.access.moderation import Moderation
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_agent, open_folder
 from rung.serving.endpoints.model import ModelEndpoint
@@ -36,6 +35,7 @@ from rung.serving.gateway.config import (
 from rung.serving.gateway.member import Breaker, RouteMember
 from rung.serving.gateway.route import Route
 from rung.serving.gateway.timeouts import Timeouts
+from rung.serving.quality.people.moderation import Moderation
 from rung.store import Store
 
 logger = logging.getLogger("rung.serving")

@@ -24,7 +24,7 @@ from rung.serving.endpoints.refusal import refusal
 from rung.serving.gateway.chain import Chain
 from rung.serving.gateway.member import RouteMember
 from rung.serving.quality.ab import Assignment
-from rung.serving.quality.style import PersonalStyles
+from rung.serving.quality.people.style import PersonalStyles
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

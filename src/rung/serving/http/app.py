@@ -18,7 +18,6 @@ from rung.core.types import Request as ModelRequest
 from rung.serving.access.call import RequestCall
 from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
-from rung.serving.access.moderation import Moderation
 from rung.serving.apis.batches.batches import BatchRunner
 from rung.serving.apis.wire.messages import MessagesDialect, messages_error, read_messages
 from rung.serving.apis.wire.refused import hide_paths
@@ -31,9 +30,10 @@ from rung.serving.http.status import status_apps
 from rung.serving.observe.drift import DriftWatch
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
+from rung.serving.quality.people.moderation import Moderation
+from rung.serving.quality.people.style import PersonalStyles
+from rung.serving.quality.people.survey import AnswerSurvey
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.style import PersonalStyles
-from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store
 
 if TYPE_CHECKING:

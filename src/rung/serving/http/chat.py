@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.serving.access.call import RequestCall, enter, new_id
-from rung.serving.access.moderation import Moderation
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
@@ -21,9 +20,10 @@ from rung.serving.endpoints.remote.stream import StreamReader
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.quality.ab import ABTest, Assignment
+from rung.serving.quality.people.moderation import Moderation
+from rung.serving.quality.people.style import PersonalStyles
+from rung.serving.quality.people.survey import AnswerSurvey
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.style import PersonalStyles
-from rung.serving.quality.survey import AnswerSurvey
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

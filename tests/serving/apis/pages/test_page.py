@@ -15,8 +15,8 @@ from rung.serving.endpoints.endpoint import ChatChoice, Piece
 from rung.serving.http.app import Served, make_app
 from rung.serving.http.limits import Limits
 from rung.serving.http.process.server import address, listen, running
+from rung.serving.quality.people.survey import AnswerSurvey
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store, open_store
 from tests.serving.browser import Browser, chromium
 

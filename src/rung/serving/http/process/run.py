@@ -25,7 +25,6 @@ from rung.serving.access.budget import Budgets
 from rung.serving.access.door import Door
 from rung.serving.access.issue import Keyring
 from rung.serving.access.keys import Keys, read_keys
-from rung.serving.access.moderation import Moderation
 from rung.serving.access.release import refuse_stale, refuse_unapproved
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.endpoints.local import Opened, open_folder
@@ -45,9 +44,10 @@ from rung.serving.observe.drift import DriftWatch
 from rung.serving.observe.log import start_log
 from rung.serving.observe.metrics import Metrics
 from rung.serving.quality.ab import ABTest
+from rung.serving.quality.people.moderation import Moderation
+from rung.serving.quality.people.style import PersonalStyles
+from rung.serving.quality.people.survey import AnswerSurvey
 from rung.serving.quality.record import Recorder
-from rung.serving.quality.style import PersonalStyles
-from rung.serving.quality.survey import AnswerSurvey
 from rung.store import Store, open_store
 
 if TYPE_CHECKING:
