@@ -31,39 +31,39 @@ from rung.store import open_store  # noqa: E402
 def measure(name: str, url: str, messages: int, kills: int, folder: Path) -> str:
     """Send, kill, wait, count: one line."""
     asked = [(f"m{at}", json.dumps({"text": f"question {at}"}).encode()) for at in range(messages)]
-    workers = brokers.Workers(folder, url, "asks", "--running", "16")
-    process = workers.start()
-    begun, killed = time.monotonic(), 0
-    with open_store(f"sqlite:///{folder / '.rung' / 'rung.db'}") as store:
-        scope = f"worker:{url.replace('guest:guest@', '')}/asks"
+    with brokers.Workers(folder, url, "asks", "--running", "16") as workers:
+        process = workers.start()
+        begun, killed = time.monotonic(), 0
+        with open_store(f"sqlite:///{folder / '.rung' / 'rung.db'}") as store:
+            scope = f"worker:{url.replace('guest:guest@', '')}/asks"
 
-        def answered() -> int:
-            total, failed = store.results.count(scope)
-            return total - failed
+            def answered() -> int:
+                total, failed = store.results.count(scope)
+                return total - failed
 
+            if name == "rabbitmq":
+                while b"answers" not in (folder / "log").read_bytes():
+                    time.sleep(0.1)
+                asyncio.run(brokers.rabbit_send(url, "asks", [(id, body, 0) for id, body in asked]))
+            else:
+                brokers.kafka_send(url, "asks", asked)
+            while answered() < messages and time.monotonic() - begun < 600:
+                if killed < kills and answered() >= messages * (killed + 1) // (kills + 1):
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    killed += 1
+                    process = workers.start()
+                time.sleep(0.02)
+            seconds = time.monotonic() - begun
+            kept = answered()
+        time.sleep(1)
         if name == "rabbitmq":
-            while b"answers" not in (folder / "log").read_bytes():
-                time.sleep(0.1)
-            asyncio.run(brokers.rabbit_send(url, "asks", [(id, body, 0) for id, body in asked]))
+            found = asyncio.run(brokers.rabbit_answers(url, "asks.answers", messages, 30))
         else:
-            brokers.kafka_send(url, "asks", asked)
-        while answered() < messages and time.monotonic() - begun < 600:
-            if killed < kills and answered() >= messages * (killed + 1) // (kills + 1):
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
-                process = workers.start()
-            time.sleep(0.02)
-        seconds = time.monotonic() - begun
-        kept = answered()
-    time.sleep(1)
-    if name == "rabbitmq":
-        found = asyncio.run(brokers.rabbit_answers(url, "asks.answers", messages, 30))
-    else:
-        rows = brokers.KafkaReader(url, "asks.answers").read(10 * messages, 5)
-        found = Counter(id for id, _, _ in rows)
-    process.terminate()
-    process.wait(60)
+            rows = brokers.KafkaReader(url, "asks.answers").read(10 * messages, 5)
+            found = Counter(id for id, _, _ in rows)
+        process.terminate()
+        process.wait(60)
     return (
         f"{name}: {messages:,} messages, {killed} kills: {len(found):,} answered, {kept:,} answers in the store, "
         f"{sum(found.values()) - len(found)} sent twice, {seconds:.1f} s"

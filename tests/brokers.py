@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from rung.core.parts import program as programs
 from tests.serving.loopback import program
@@ -130,17 +130,27 @@ def save_echo(folder: Path) -> Path:
 
 
 class Workers:
-    """Processes of ``rung worker`` on one queue, in ``folder``."""
+    """Processes of ``rung worker`` on one queue, in ``folder``; those that still run at the end of the context are killed."""
 
     def __init__(self, folder: Path, broker: str, queue: str, *words: str) -> None:
         self.folder = folder
         self.command = [sys.executable, "-m", "rung", "worker", queue, "echo", "--broker", broker, *words]
+        self._begun: list[subprocess.Popen[bytes]] = []
         save_echo(folder / "echo")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._begun:
+            process.kill()
+            process.wait(30)
 
     def start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "RUNG_MODEL": "fake:echo"}
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(self.command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            self._begun.append(subprocess.Popen(self.command, cwd=self.folder, env=environment, stdout=log, stderr=log))
+        return self._begun[-1]
 
 
 async def rabbit_answers(url: str, queue: str, count: int, seconds: float, until: str = "") -> Counter[str]:

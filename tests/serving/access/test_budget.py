@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,46 @@ async def test_a_window_ends_and_another_begins(store: Store) -> None:
     store.spending.settle(account.changes(all=True))
     used = store.spending.used([account.name])
     assert used[account.name, 960] == 1.0
+
+
+async def test_who_leaves_while_a_slice_is_leased_leaves_it_to_the_others(store: Store) -> None:
+    account = Account("key/k", read_limit("tokens", "100/total"), store)
+    taking = [asyncio.create_task(account.take(5.0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in taking[:2]:
+        task.cancel()
+    assert await taking[2]
+    account.give(0, 5.0, 5.0)
+    store.spending.settle(account.changes(all=True))
+    assert total(store) == (5.0, 0.0)
+
+
+async def test_a_request_at_the_turn_of_a_window_is_counted_in_the_new_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, lease = [1019.0], store.spending.lease
+    account = Account("key/k", SpendingLimit("requests", 2, 60), store, clock=lambda: now[0])
+
+    def late(*given: Any) -> float:
+        if now[0] < 1020:  # while the store is asked another request looks at the clock
+            now[0] = 1021.0
+            account.spend(0.0)
+        return lease(*given)
+
+    monkeypatch.setattr(store.spending, "lease", late)
+    assert await account.take(1)
+    assert account.window == 1020
+    store.spending.settle(account.changes(all=True))
+    assert total(store) == (0.0, 1.0)
+
+
+async def test_what_was_never_set_aside_counts_in_the_window_at_hand(store: Store) -> None:
+    budgets = Budgets(store)
+    purse = budgets.purse("", "k", [], [read_limit("tokens", "100/total")])
+    assert purse is not None
+    purse.settle(Usage(prompt_tokens=7))
+    await budgets.flush(all=True)
+    assert store.spending.used(["key/k:tokens:0"]) == {("key/k:tokens:0", 0): 7.0}
 
 
 async def test_what_a_dead_process_held_is_free_again(store: Store) -> None:

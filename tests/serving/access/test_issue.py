@@ -69,6 +69,14 @@ async def test_an_expired_key_is_no_key(store: Store) -> None:
         )
 
 
+def test_a_key_that_is_revoked_while_it_is_rotated_has_no_heir(store: Store) -> None:
+    _, kept = issue(store, "acme")
+    store.keys.revoke(kept.id)
+    with pytest.raises(InputError):
+        rotate(store, kept, overlap=60)  # as it was read before it was revoked
+    assert [key.id for key in store.keys.all()] == [kept.id]
+
+
 def test_bad_tenants_roles_and_limits_are_refused(store: Store) -> None:
     for tenant, role in (("", "caller"), ("a b", "caller"), ("x" * 81, "caller"), ("acme", "king")):
         with pytest.raises(InputError):

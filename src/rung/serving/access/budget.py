@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from rung.core.errors import RungError
 from rung.core.types import Usage
@@ -49,28 +48,34 @@ class Account:
     async def take(self, amount: float) -> bool:
         """Set ``amount`` aside; False: there is not that much left in this window."""
         self._roll()
-        if self._grab(amount):
-            return True
-        if self.clock() < self._exhausted_until or amount > self.limit.amount:
-            return False
+        while not self._grab(amount):
+            if self.clock() < self._exhausted_until or amount > self.limit.amount:
+                return False
+            # Whoever leaves meanwhile must not take along what the store has written down as leased.
+            await asyncio.shield(asyncio.create_task(self._lease(amount)))
+            self._roll()
+        return True
+
+    async def _lease(self, amount: float) -> None:
+        """Lease what ``amount`` needs; where there is not that much left, that is remembered."""
         async with self._lock:
             self._roll()
-            if self._grab(amount):
-                return True
-            if self.clock() < self._exhausted_until:
-                return False
-            window = self.window
-            least = amount - self.free
+            window, least = self.window, amount - self.free
+            if least <= 0 or self.clock() < self._exhausted_until:
+                return
             most = max(least, self.limit.amount * SLICE)
             got = await asyncio.to_thread(self.store.spending.lease, self.name, window, self.limit.amount, least, most)
-            if window != self.window:
+            if window != self.window:  # another one has begun: what was leased is of the old one
                 self._stale.append((self.name, window, 0.0, -got))
-                return False
+                return
             self.free += got
-            if self._grab(amount):
-                return True
-            self._exhausted_until = self.clock() + SPENT
-            return False
+            if not got:
+                self._exhausted_until = self.clock() + SPENT
+
+    def spend(self, amount: float) -> None:
+        """Note what was used without having been set aside."""
+        self._roll()
+        self.give(self.window, 0.0, amount)
 
     def give(self, window: int, held: float, used: float) -> None:
         """What was set aside in ``window`` was used to this amount (more, where an estimate was too low)."""
@@ -143,7 +148,7 @@ class Purse:
             account.give(window, held, spent[account.limit.unit])
         for account in self.accounts:  # what was used although nothing could be set aside (a link that failed later)
             if id(account) not in given and account.limit.unit != "requests" and spent[account.limit.unit]:
-                account.give(account.window, 0.0, spent[account.limit.unit])
+                account.spend(spent[account.limit.unit])
         self._held = []
 
     async def _take(self, usage: Usage, requests: float, units: Sequence[str]) -> Refused | None:
@@ -232,11 +237,5 @@ class Budgets:
             await asyncio.to_thread(self.store.spending.settle, changes)
         except RungError as error:
             logger.error("what was spent could not be written down: %s", error.message)
-            with suppress(KeyError):
-                for change in changes:
-                    self._back(change)
-
-    def _back(self, change: tuple[str, int, float, float]) -> None:
-        for account in self._accounts.values():
-            if account.name == change[0]:
-                account._stale.append(change)
+            for change in changes:  # an account whose limit was changed has its name twice
+                next(one for one in self._accounts.values() if one.name == change[0])._stale.append(change)

@@ -38,8 +38,8 @@ class RequestCall:
 
     ``served_by`` is the endpoint that answered, ``degraded`` why it was not the first choice (empty: it was), ``cache``
     is "hit" for a kept answer and "miss" where one was looked for; ``saved`` is what the kept answer had cost.
-    ``tries`` says which endpoints failed before, and how. ``spent`` is what the calls of failed links cost beyond what
-    the meter saw.
+    ``tries`` says which endpoints failed before, and how. ``trace`` names its span, where spans are made: trace,
+    parent, own.
     """
 
     caller: Caller = NOBODY
@@ -50,6 +50,7 @@ class RequestCall:
     cache: str = ""
     saved: Usage | None = None
     tries: list[str] = field(default_factory=list)
+    trace: tuple[str, str, str] | None = None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the reply says of the way it went."""

@@ -71,27 +71,27 @@ def issue(store: Store, tenant: str, role: str = "developer", scope: Scope = Sco
         )
     if role not in ROLES:
         raise InputError(f"there is no role {role!r}", remedy=f"roles: {', '.join(ROLES)}")
-    return _make(store, StoredKey("", "", tenant, role, scope.text(), note, "", time.time(), expires, None))
+    made, stored = _make(StoredKey("", "", tenant, role, scope.text(), note, "", time.time(), expires, None))
+    store.keys.put(stored)
+    return made, stored
 
 
 def rotate(store: Store, key: StoredKey, overlap: float) -> tuple[str, StoredKey]:
     """A key in the place of another, with its tenant, role and scope; the old one goes on for ``overlap`` seconds."""
     now = time.time()
-    if not key.valid(now):
+    made, stored = _make(replace(key, replaces=key.id, created=now, revoked=None))
+    if not key.valid(now) or not store.keys.replace(stored, now + overlap):
         raise InputError(
             f"the key {key.id} is not valid any more", remedy=f"make a new one: rung keys new --tenant {key.tenant}"
         )
-    made = _make(store, replace(key, replaces=key.id, created=now, revoked=None))
-    store.keys.revoke(key.id, now + overlap)
-    return made
+    return made, stored
 
 
-def _make(store: Store, like: StoredKey) -> tuple[str, StoredKey]:
+def _make(like: StoredKey) -> tuple[str, StoredKey]:
+    """A new key, and what is kept of it."""
     id = secrets.token_hex(6)
     key = f"rung_{id}_{secrets.token_urlsafe(32)}"
-    stored = replace(like, id=id, hash=hash_key(key))
-    store.keys.put(stored)
-    return key, stored
+    return key, replace(like, id=id, hash=hash_key(key))
 
 
 def limits_of(given: Mapping[str, Sequence[str]]) -> tuple[SpendingLimit, ...]:

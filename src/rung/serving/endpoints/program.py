@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,26 +104,31 @@ class ProgramEndpoint:
         return (Message("user", text_of(value)),)
 
     def _input(self, request: ChatRequest) -> Input:
-        fields = self.opened.fields
-        value: Any = request.input
-        param = "input"
-        if value is None:
-            param = "messages"
-            last = next((message for message in reversed(request.messages) if message.role == "user"), None)
-            if last is None or last.content is None:
-                raise Refused(400, "messages: expected a user message with a content", param=param)
-            value = last.content
-            if len(fields) > 1:
-                with suppress(ValueError, RecursionError):
-                    value = json.loads(value)
-        try:
-            found = as_fields(value, fields)
-        except InputError as error:
-            raise Refused(400, f"{param}: {error.message}; {error.remedy}", param=param, code="invalid_input") from None
+        found = read_input(request, self.opened.fields)
         if (length := size(found)) > self.characters:
+            param = "messages" if request.input is None else "input"
             said = f"{param}: the input has {length:,} characters; a program takes {self.characters:,} at most here"
             raise Refused(400, said, param=param, code="string_above_max_length", again=False)
         return found
+
+
+def read_input(request: ChatRequest, fields: Sequence[str]) -> Input:
+    """A program's input: the request's ``input``, else its last user message (JSON, for several fields). Raises Refused."""
+    value: Any = request.input
+    param = "input"
+    if value is None:
+        param = "messages"
+        last = next((message for message in reversed(request.messages) if message.role == "user"), None)
+        if last is None or last.content is None:
+            raise Refused(400, "messages: expected a user message with a content", param=param)
+        value = last.content
+        if len(fields) > 1:
+            with suppress(ValueError, RecursionError):
+                value = json.loads(value)
+    try:
+        return as_fields(value, fields)
+    except InputError as error:
+        raise Refused(400, f"{param}: {error.message}; {error.remedy}", param=param, code="invalid_input") from None
 
 
 def _text(answer: Answer) -> str:

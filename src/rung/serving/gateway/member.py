@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -47,7 +48,9 @@ class RouteMember:
     opens_at: float = 0.0
     rests_until: float = 0.0
     probing: bool = False
-    completions: list[int] = field(default_factory=list)
+    completions: deque[int] = field(default_factory=lambda: deque(maxlen=200))
+    _usual: int = 0
+    _noted: int = 0
 
     @property
     def open(self) -> bool:
@@ -77,7 +80,14 @@ class RouteMember:
             self.failures = 0
             self.seconds = seconds if not self.seconds else (1 - WEIGHT) * self.seconds + WEIGHT * seconds
             if completion:
-                self.completions = [*self.completions[-199:], completion]
+                self._note(completion)
+
+    def _note(self, completion: int) -> None:
+        """Remember how long an answer was; every 20 answers, what 95 of 100 stayed within."""
+        self.completions.append(completion)
+        self._noted += 1
+        if self._noted % 20 == 0:
+            self._usual = sorted(self.completions)[int(0.95 * len(self.completions))]
 
     def prompt(self, request: ChatRequest) -> int:
         """Tokens of the prompt: by the model's own count, else as one token for three bytes, which is more than most
@@ -95,8 +105,8 @@ class RouteMember:
     def estimate(self, prompt: int, request: ChatRequest) -> Usage:
         """What an answer will use at most: the limit that was set, or what 95 of 100 answers stayed within so far."""
         limit = request.max_completion_tokens or request.max_tokens or MAX_TOKENS
-        if len(self.completions) >= 20:
-            limit = min(limit, sorted(self.completions)[int(0.95 * len(self.completions))])
+        if self._usual:
+            limit = min(limit, self._usual)
         usage = Usage(prompt_tokens=prompt, completion_tokens=limit * (request.n or 1))
         return usage if self.price is None else Usage(1, prompt, usage.completion_tokens, money=self.price.money(usage))
 

@@ -23,12 +23,14 @@ from rung.serving.apis.wire.messages import MessagesDialect, messages_error, rea
 from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.chain import leaves
-from rung.serving.http.chat import ChatApp, Offer, ask_inside
-from rung.serving.http.guard import Observers, RequestGuard
+from rung.serving.http.chat import ChatApp, Offer
+from rung.serving.http.guard import RequestGuard
+from rung.serving.http.inside import InsideClient
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.http.status import status_apps
 from rung.serving.observe.drift import DriftWatch
 from rung.serving.observe.metrics import Metrics
+from rung.serving.observe.observers import Observers
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.people.moderation import Moderation
 from rung.serving.quality.people.style import PersonalStyles
@@ -125,15 +127,18 @@ class ServerApp:
             from rung.serving.apis.embeddings import EmbeddingsApp
 
             self._quick["POST", "/v1/embeddings"] = EmbeddingsApp(served.embedders, self.rung.queue)
-        self._mcp = self._tools() if served.mcp else None
+        observers = Observers(log, served.content, served.metrics, served.spans)
+        inside = {
+            path: InsideClient(app, path, observers) for (method, path), app in self._quick.items() if method == "POST"
+        }
+        self._mcp = self._tools(inside[chat.path]) if served.mcp else None
         if served.graphql:
             from rung.serving.apis.graph.graph import GraphApp
 
-            self._quick["POST", GraphApp.path] = GraphApp(served.store, chat)
-        self._runner = self._batches()
+            self._quick["POST", GraphApp.path] = GraphApp(served.store, inside[chat.path], served.limits)
+        self._runner = self._batches(inside)
         self._framework: FastAPI | None = None
         self._making = asyncio.Lock()
-        observers = Observers(log, served.content, served.metrics, served.spans)
         self._guard = RequestGuard(self._slow, self._door, self._quick, observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,27 +185,23 @@ class ServerApp:
         app = self._framework or await self.framework()
         await app(scope, receive, send)
 
-    def _tools(self) -> McpApp:
+    def _tools(self, chat: InsideClient) -> McpApp:
         """What is served, as tools."""
         from rung.serving.apis.mcp import McpApp
 
-        path = "/v1/chat/completions"
-        made = McpApp(self.rung.offer, lambda body, call: ask_inside(self._quick["POST", path], path, body, call))
+        made = McpApp(self.rung.offer, chat.ask)
         self._quick |= {(method, made.path): made for method in ("GET", "POST", "DELETE")}
         return made
 
-    def _batches(self) -> BatchRunner | None:
+    def _batches(self, inside: Mapping[str, InsideClient]) -> BatchRunner | None:
         """What works off batches, where there is a store."""
         if self.served.store is None:
             return None
-        quick = {
-            path: app for (method, path), app in self._quick.items() if method == "POST" and path.startswith("/v1/")
-        }
 
-        async def inside(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
-            return await ask_inside(quick[path], path, body, call)
+        async def ask(path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
+            return await inside[path].ask(body, call)
 
-        return BatchRunner(self.served.store, inside, self.rung.queue, list(quick), self._door.call_for)
+        return BatchRunner(self.served.store, ask, self.rung.queue, list(inside), self._door.call_for)
 
 
 def make_app(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
-from rung.serving.access.call import RequestCall, enter, new_id
+from rung.serving.access.call import RequestCall, new_id
 from rung.serving.apis.wire.chat import ChatRequest, read_chat
 from rung.serving.apis.wire.dialect import Dialect, OpenaiDialect
 from rung.serving.apis.wire.refused import Refused
-from rung.serving.apis.wire.send import send_json, send_refused
-from rung.serving.endpoints.endpoint import Endpoint, Piece
-from rung.serving.endpoints.remote.stream import StreamReader
+from rung.serving.apis.wire.send import send_json
+from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.http.answer import ChatAnswer
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.quality.ab import ABTest, Assignment
@@ -26,7 +24,7 @@ from rung.serving.quality.people.survey import AnswerSurvey
 from rung.serving.quality.record import Recorder
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 MakeDialect = Callable[[str, int, Endpoint, ChatRequest], Dialect]
 
@@ -118,78 +116,6 @@ class ChatApp:
             scope["rung.call"].subject = self.subject(asked.user)
         made = self.dialect(new_id("chatcmpl-"), int(self.clock()), endpoint, asked)
         return ChatAnswer(self, endpoint, asked, made, turn)
-
-
-async def ask_inside(app: ASGIApp, path: str, body: bytes, call: RequestCall) -> tuple[int, dict[str, Any]]:
-    """Ask an application of this server from inside it: the status, and the answer's JSON."""
-    status, parts = 500, []
-
-    async def send(event: Any) -> None:
-        nonlocal status
-        status = event.get("status", status)
-        parts.append(event.get("body", b""))
-
-    await asyncio.create_task(_inside(app, path, body, call, send))
-    found: dict[str, Any] = json.loads(b"".join(parts))
-    return status, found
-
-
-async def ask_streaming(
-    app: ASGIApp, path: str, body: bytes, call: RequestCall
-) -> AsyncGenerator[Piece | dict[str, Any]]:
-    """Ask for a stream from inside: its pieces, or the error's object. Closed before its end, it ends the work."""
-    waiting: asyncio.Queue[bytes | None] = asyncio.Queue(64)
-    status = 500
-
-    async def send(event: Any) -> None:
-        nonlocal status
-        status = event.get("status", status)
-        if event.get("body"):
-            await waiting.put(event["body"])
-
-    async def run() -> None:
-        try:
-            await _inside(app, path, body, call, send)
-        finally:
-            await waiting.put(None)
-
-    task, reader = asyncio.create_task(run()), StreamReader()
-    try:
-        while (part := await waiting.get()) is not None:
-            if status != 200:
-                yield json.loads(part)
-                return
-            try:
-                for piece in reader.feed(part):
-                    yield piece
-            except Refused as refused:  # the stream's own error event
-                yield refused.body()
-                return
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _inside(app: ASGIApp, path: str, body: bytes, call: RequestCall, send: Send) -> None:
-    scope: dict[str, Any] = {
-        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-        "headers": [(b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http",
-        "rung.call": call, "rung.id": new_id("req-", 8),
-    }  # fmt: skip
-    asked = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:
-            await asyncio.Event().wait()
-        asked = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    enter(call)
-    try:
-        await app(scope, receive, send)
-    except Refused as refused:
-        await send_refused(send, refused)
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:

@@ -76,6 +76,13 @@ class Spans:
         self._waiting: deque[RequestFacts] = deque()
         self._connections = Connections()
 
+    def trace(
+        self, headers: Iterable[tuple[bytes, bytes]], within: tuple[str, str, str] | None
+    ) -> tuple[str, str, str]:
+        """Trace, parent and id of a new span: in ``within``, or in what a caller names."""
+        trace, parent = (within[0], within[2]) if within is not None else _parent(headers)
+        return trace, parent, secrets.token_hex(8)
+
     def request(self, scope: Scope, path: str, status: int, seconds: float) -> None:
         """Note a request that is over."""
         if len(self._waiting) >= QUEUE:
@@ -134,7 +141,7 @@ def export(batch: Sequence[RequestFacts], *, content: bool = False) -> dict[str,
 def _spans(facts: RequestFacts, content: bool) -> Iterable[dict[str, Any]]:
     scope = facts.scope
     call: RequestCall | None = scope.get("rung.call")
-    trace, parent = _parent(scope.get("headers", ()))
+    trace, parent, own = scope.get("rung.trace") or (*_parent(scope.get("headers", ())), secrets.token_hex(8))
     code, model = str(scope.get("rung.code") or ""), str(scope.get("rung.model") or "")
     when = (facts.began, facts.began + facts.seconds)
     about: dict[str, Any] = {
@@ -147,12 +154,12 @@ def _spans(facts: RequestFacts, content: bool) -> Iterable[dict[str, Any]]:
         said = {"rung.tenant": call.caller.tenant, "rung.key": call.caller.key, "rung.degraded": call.degraded,
                 "rung.cache": call.cache, "rung.tried": "; ".join(call.tries)}  # fmt: skip
         about |= {name: value for name, value in said.items() if value}
-    whole = _made(trace, parent, f"{scope['method']} {facts.path}", when, about, 2)
+    whole = _made((trace, parent, own), f"{scope['method']} {facts.path}", when, about, 2)
     yield _failed(whole, code, facts.status)
     if model:
         inner = _asked(scope, model, call, content)
         name = f"{inner['gen_ai.operation.name']} {model}"
-        yield _failed(_made(trace, whole["spanId"], name, when, inner, 3), code, facts.status)
+        yield _failed(_made((trace, own, secrets.token_hex(8)), name, when, inner, 3), code, facts.status)
 
 
 def _asked(scope: Scope, model: str, call: RequestCall | None, content: bool) -> dict[str, Any]:
@@ -193,10 +200,10 @@ def _messages(turns: Iterable[tuple[str, str]]) -> str:
 
 
 def _made(
-    trace: str, parent: str, name: str, when: tuple[float, float], about: dict[str, Any], kind: int
+    ids: tuple[str, str, str], name: str, when: tuple[float, float], about: dict[str, Any], kind: int
 ) -> dict[str, Any]:
-    """Kinds: 2 a server's, 3 a client's."""
-    return {**span(trace, secrets.token_hex(8), parent, name, when, about), "kind": kind}
+    """``ids``: trace, parent, own. Kinds: 2 a server's, 3 a client's."""
+    return {**span(ids[0], ids[2], ids[1], name, when, about), "kind": kind}
 
 
 def _failed(made: dict[str, Any], code: str, status: int) -> dict[str, Any]:

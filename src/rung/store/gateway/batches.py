@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -115,11 +116,17 @@ class BatchTable:
         self._database = database
 
     def put(self, batch: StoredBatch) -> None:
-        """Keep a batch, new or changed."""
+        """Keep a new batch."""
         values = {name: getattr(batch, name) for name in StoredBatch.__slots__}
         values |= {"tenant": plain(batch.tenant), "payload": json_text(batch.payload), "changed": time.time()}
-        columns = ("status", "payload", "owner", "changed")
-        self._database.execute(self._database.upsert(batches, columns).values(values))
+        self._database.execute(sa.insert(batches).values(values))
+
+    def change(self, batch: StoredBatch, before: Collection[str]) -> bool:
+        """Keep a batch's new status and payload, where its status is one of ``before``; False: it is not (its caller
+        has ended it meanwhile, or it is over), and nothing is changed."""
+        place = sa.and_(batches.c.id == batch.id, batches.c.status.in_(before))
+        values = {"status": batch.status, "payload": json_text(batch.payload), "changed": time.time()}
+        return self._database.execute(sa.update(batches).where(place).values(values)) > 0
 
     def get(self, id: str, tenant: str | None = None) -> StoredBatch | None:
         """The batch of that id, where it is the tenant's (None: whoever's)."""
@@ -139,6 +146,7 @@ class BatchTable:
         return [StoredBatch(**row._mapping) for row in self._database.rows(query)]
 
     def claim(self, batch: StoredBatch, owner: str) -> bool:
-        """Take a batch over from the owner that it has; False: another process was quicker."""
+        """Take a batch over from the owner that it has (``owner`` empty: leave it to whoever comes); False: another
+        process was quicker."""
         place = sa.and_(batches.c.id == batch.id, batches.c.owner == batch.owner, batches.c.status == batch.status)
         return self._database.execute(sa.update(batches).where(place).values(owner=owner, changed=time.time())) > 0

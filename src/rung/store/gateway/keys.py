@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Double, Index, Table, Text
@@ -60,9 +61,22 @@ class KeyTable:
 
     def put(self, key: StoredKey) -> None:
         """Keep a new key."""
-        values = {name: getattr(key, name) for name in StoredKey.__slots__}
-        values |= {"tenant": plain(key.tenant), "note": plain(key.note), "scope": json_text(key.scope)}
-        self._database.execute(sa.insert(keys).values(values))
+        self._database.execute(_insert(key))
+
+    def replace(self, key: StoredKey, end: float) -> bool:
+        """Keep a key in the place of the one that it ``replaces``, which goes on until ``end``. False, and nothing is
+        kept, where that one is not valid any more: somebody may revoke it at this moment."""
+        valid = sa.or_(keys.c.revoked.is_(None), keys.c.revoked > key.created)
+        old = sa.and_(keys.c.id == plain(key.replaces), valid)
+
+        def work(link: sa.Connection) -> bool:
+            ends = sa.update(keys).where(old).values(revoked=_earlier(end))
+            if cast("sa.CursorResult[Any]", link.execute(ends)).rowcount == 0:
+                return False
+            link.execute(_insert(key))
+            return True
+
+        return self._database.write(work)
 
     def get(self, id: str) -> StoredKey | None:
         """The key of that id, revoked or not."""
@@ -83,5 +97,14 @@ class KeyTable:
     def revoke(self, id: str, at: float | None = None) -> bool:
         """End a key, now or at the time ``at``; an earlier end stays. Whether there is such a key."""
         at = time.time() if at is None else at
-        earlier = sa.case((keys.c.revoked < at, keys.c.revoked), else_=at)
-        return self._database.execute(sa.update(keys).where(keys.c.id == plain(id)).values(revoked=earlier)) > 0
+        return self._database.execute(sa.update(keys).where(keys.c.id == plain(id)).values(revoked=_earlier(at))) > 0
+
+
+def _earlier(at: float) -> sa.Case[Any]:
+    return sa.case((keys.c.revoked < at, keys.c.revoked), else_=at)
+
+
+def _insert(key: StoredKey) -> sa.Insert:
+    values = {name: getattr(key, name) for name in StoredKey.__slots__}
+    values |= {"tenant": plain(key.tenant), "note": plain(key.note), "scope": json_text(key.scope)}
+    return sa.insert(keys).values(values)

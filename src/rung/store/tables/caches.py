@@ -119,10 +119,10 @@ class ResponseTable:
         now = time.time()
         newest = {
             key: {"key": key, "payload": text, "hits": 0, "created": now, "used": now, "subject": subject}
-            for key, text, subject in sorted(rows)
+            for key, text, subject in rows
         }
         statement = self._database.upsert(responses, ("payload", "created", "used", "subject"))
-        link.execute(statement, list(newest.values()))
+        link.execute(statement, [newest[key] for key in sorted(newest)])
 
     def _write_hits(self, link: sa.Connection, rows: list[str]) -> None:
         now = time.time()

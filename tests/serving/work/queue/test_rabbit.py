@@ -29,36 +29,36 @@ def rabbit() -> Iterator[brokers.Rabbit]:
 
 def test_killed_workers_leave_every_message_with_one_answer(rabbit: brokers.Rabbit, tmp_path: Path) -> None:
     """Also priorities, what cannot be answered, and a broker that is restarted midway."""
-    workers = brokers.Workers(tmp_path, rabbit.url, "asks", "--running", "4")
-    asked = [(f"m{at}", json.dumps(f"q {at}").encode(), 0) for at in range(120)]
-    first = workers.start()
-    log = tmp_path / "log"
-    deadline = time.monotonic() + 60
-    while b"answers amqp" not in log.read_bytes() and time.monotonic() < deadline:
+    with brokers.Workers(tmp_path, rabbit.url, "asks", "--running", "4") as workers:
+        asked = [(f"m{at}", json.dumps(f"q {at}").encode(), 0) for at in range(120)]
+        first = workers.start()
+        log = tmp_path / "log"
+        deadline = time.monotonic() + 60
+        while b"answers amqp" not in log.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        asyncio.run(brokers.rabbit_send(rabbit.url, "asks", asked))
         time.sleep(0.05)
-    time.sleep(0.5)
-    asyncio.run(brokers.rabbit_send(rabbit.url, "asks", asked))
-    time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    asyncio.run(brokers.rabbit_send(rabbit.url, "asks", [("poison", b"{", 0), ("", b"", 9)]))
-    second = workers.start()
-    found = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.answers", 120, 60))
-    assert set(found) == {id for id, _, _ in asked}
-    dead = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.dead", 2, 20))
-    assert len(dead) == 2
-    assert "poison" in dead  # the other was given an id by the sender's library
-    rabbit.stop()
-    rabbit.start()
-    while b"is lost" not in log.read_bytes() and time.monotonic() < deadline + 60:
-        time.sleep(0.05)
-    asyncio.run(brokers.rabbit_send(rabbit.url, "asks", [("later", b'"here again"', 0)]))
-    # What was in hand when the broker stopped is answered from the store and may be sent a second time.
-    again = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.answers", 1, 60, until="later"))
-    assert "later" in again
-    assert set(again) <= {"later", *(id for id, _, _ in asked)}
-    second.terminate()
-    assert second.wait(30) == 0
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        asyncio.run(brokers.rabbit_send(rabbit.url, "asks", [("poison", b"{", 0), ("", b"", 9)]))
+        second = workers.start()
+        found = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.answers", 120, 60))
+        assert set(found) == {id for id, _, _ in asked}
+        dead = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.dead", 2, 20))
+        assert len(dead) == 2
+        assert "poison" in dead  # the other was given an id by the sender's library
+        rabbit.stop()
+        rabbit.start()
+        while b"is lost" not in log.read_bytes() and time.monotonic() < deadline + 60:
+            time.sleep(0.05)
+        asyncio.run(brokers.rabbit_send(rabbit.url, "asks", [("later", b'"here again"', 0)]))
+        # What was in hand when the broker stopped is answered from the store and may be sent a second time.
+        again = asyncio.run(brokers.rabbit_answers(rabbit.url, "asks.answers", 1, 60, until="later"))
+        assert "later" in again
+        assert set(again) <= {"later", *(id for id, _, _ in asked)}
+        second.terminate()
+        assert second.wait(30) == 0
 
 
 def test_high_priority_goes_first_and_no_more_is_taken_than_is_in_hand(rabbit: brokers.Rabbit, tmp_path: Path) -> None:

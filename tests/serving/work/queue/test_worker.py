@@ -16,8 +16,8 @@ from rung.models.providers.fake import Fake
 from rung.models.wrap import MeteredModel
 from rung.serving.endpoints.local import Opened
 from rung.serving.work.queue.broker import BrokerError, DeadLetter, QueueAddress, QueueDelivery
-from rung.serving.work.queue.worker import QueueWorker, WorkerLimits, read_message
-from rung.store import Store, open_store
+from rung.serving.work.queue.worker import QueueQuestion, QueueWorker, WorkerLimits, read_message
+from rung.store import Store, StoredResult, open_store
 from tests.serving.loopback import program
 
 
@@ -176,9 +176,64 @@ async def test_stopping_finishes_what_is_in_hand(store: Store) -> None:
 
 
 def test_a_message_names_itself_and_its_input() -> None:
-    assert read_message(b'{"id": 7, "input": "x"}', ("text",), 100) == ("7", {"text": "x"})
-    assert read_message(b'{"a": "1", "b": "2", "more": 3}', ("a", "b"), 100) == ("", {"a": "1", "b": "2"})
-    assert read_message(b'{"input": "x", "id": "y"}', ("input",), 100) == ("", {"input": "x"})
+    assert read_message(b'{"id": 7, "input": "x"}', ("text",), 100) == QueueQuestion({"text": "x"}, "7")
+    assert read_message(b'{"a": "1", "b": "2", "more": 3}', ("a", "b"), 100) == QueueQuestion({"a": "1", "b": "2"})
+    assert read_message(b'{"input": "x", "id": "y"}', ("input",), 100) == QueueQuestion({"input": "x"})
+    assert read_message(b'{"messages": "x", "id": "y"}', ("messages",), 100) == QueueQuestion({"messages": "x"})
+
+
+def test_a_message_may_be_the_body_of_a_chat_request() -> None:
+    turns = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "1"},
+        {"role": "user", "content": "2"},
+    ]
+    body = {"id": "q", "model": "any", "user": "ann", "messages": turns, "stream": True}
+    found = read_message(json.dumps(body).encode(), ("text",), 1000)
+    assert (found.input, found.id, found.user) == ({"text": "2"}, "q", "ann")
+    assert [(turn.role, turn.content) for turn in found.turns] == [(one["role"], one["content"]) for one in turns]
+    both = read_message(
+        json.dumps({"messages": [{"role": "user", "content": '{"a": "1", "b": "2"}'}]}).encode(), ("a", "b"), 99
+    )
+    assert both.input == {"a": "1", "b": "2"}
+    for wrong in (
+        [],
+        "x",
+        [{"role": "user"}],
+        [{"role": "king", "content": "x"}],
+        [{"role": "user", "content": "\ud800"}],
+    ):
+        with pytest.raises(InputError) as refused:
+            read_message(json.dumps({"messages": wrong}).encode(), ("text",), 1000)
+        assert refused.value.code in ("input", "json")
+
+
+async def test_messages_of_one_id_that_come_at_once_ask_the_program_once(store: Store) -> None:
+    model = Fake(latency=0.02)
+    broker = MemoryBroker([("a", say("one"), False), ("a", say("one"), False), ("b", say("two"), False)])
+    report = await worker(broker, store, model).run(most=3)
+    assert (report.answered, report.kept, len(model.calls)) == (2, 1, 2)
+    assert [row["output"] for id, row in broker.answers if id == "a"] == ["one", "one"]
+
+
+async def test_what_another_worker_answered_meanwhile_is_not_buried(store: Store) -> None:
+    class Failing(Fake):
+        async def generate(self, requests):  # type: ignore[no-untyped-def]
+            await store.results.put([StoredResult("worker:test", "a", '{"id": "a", "output": "theirs"}')])
+            raise ServerError("busy")
+
+    broker = MemoryBroker([("a", say("one"), True)])
+    report = await worker(broker, store, Failing(), tries=1).run(most=1)
+    assert (report.dead, broker.answers) == (0, [("a", {"id": "a", "output": "theirs"})])
+
+
+async def test_all_answers_to_somebody_can_be_forgotten(store: Store) -> None:
+    broker = MemoryBroker([(id, json.dumps({"input": "x", "user": id}).encode(), False) for id in ("ann", "bob")])
+    job = worker(broker, store)
+    job.subject = store.subjects.mark
+    await job.run(most=2)
+    assert store.subjects.forget("ann").results == 1
+    assert set(store.results.get("worker:test", ["ann", "bob"])) == {"bob"}
 
 
 @pytest.mark.parametrize(

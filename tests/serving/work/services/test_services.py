@@ -82,6 +82,8 @@ if name == "run":
     print("done"); raise SystemExit(0)
 if "broken" in words:
     print("rung: no such program"); raise SystemExit(2)
+while "held" in words and not os.path.exists("go"):
+    time.sleep(0.01)
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 with open("order", "a") as order:
@@ -185,6 +187,24 @@ def test_what_is_killed_comes_back_and_a_restart_loses_no_connection(tmp_path: P
     with pytest.raises(InputError) as gone:
         send_command(path, {"do": "status"})
     assert gone.value.code == "not-running"
+
+
+def test_while_one_is_restarted_the_others_are_looked_after(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    with running(tmp_path, "services:\n  a: {run: serve a held}\n  b: {run: worker b}") as (path, supervisor, failed):
+        until(lambda: len(rows(path)) == 2 and all(row["state"] == "ready" for row in rows(path).values()))
+        (tmp_path / "go").unlink()
+        first = rows(path)
+        asking = threading.Thread(target=send_command, args=(path, {"do": "restart", "service": "a"}))
+        asking.start()
+        until(lambda: supervisor._busy)
+        os.kill(first["b.1"]["pid"], signal.SIGKILL)
+        until(lambda: rows(path)["b.1"]["pid"] not in (None, first["b.1"]["pid"]))
+        assert supervisor._busy  # what is restarted is not ready yet
+        (tmp_path / "go").touch()
+        asking.join()
+        assert rows(path)["a.1"]["pid"] != first["a.1"]["pid"]
+    assert failed == []
 
 
 def test_a_service_that_cannot_begin_ends_them_all_with_its_sentence(tmp_path: Path) -> None:

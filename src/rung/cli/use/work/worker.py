@@ -28,6 +28,11 @@ class WorkerOptions:
     deliveries: int = option(5, "How often a message may come before it counts as what kills the worker.", low=1)
     deadline: float = option(120.0, "Seconds that an answer may take.", low=0.1)
     body: int = option(2**20, "Bytes of a message at most.", low=16)
+    subjects: bool = option(
+        False,
+        "Keep with each answer a keyed hash of the message's `user`, so that all of somebody can be found by: rung forget.",
+        flags=("--subjects",),
+    )
     group: str = option("rung", "The consumer group (Kafka).", metavar="NAME")
     reset: str = option(
         "", "Where to go on when the group's place is gone: earliest or latest (Kafka).", metavar="PLACE"
@@ -39,7 +44,7 @@ class WorkerOptions:
 def worker(options: WorkerOptions, store: StoreUrl = None) -> None:
     """Answer messages of a queue, each once, also over kill -9; ends on SIGTERM with what is in hand answered.
 
-    A message is JSON: a text, an object of the program's fields, or {"id": ..., "input": ...}.
+    A message is JSON: a text, an object of the program's fields, {"id": ..., "input": ...}, or a chat request's body.
     """
     from rung.core.errors import InputError
     from rung.core.settings import Settings
@@ -75,6 +80,8 @@ def worker(options: WorkerOptions, store: StoreUrl = None) -> None:
                 job = QueueWorker(
                     broker, opened, kept, f"worker:{address.name}", limits, lambda line: typer.echo(line, err=True)
                 )
+                if options.subjects:
+                    job.subject = kept.subjects.mark
                 for one in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(one, job.stop)
                 typer.echo(

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from pydantic import Field
 
-from rung.serving.apis.batches.batches import OPEN, BatchRunner, counts
+from rung.serving.apis.batches.batches import STOPPABLE, BatchRunner, counts
 from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.http.chat import read_body
@@ -79,12 +79,13 @@ def add_batches(app: FastAPI, runner: BatchRunner, limits: Limits) -> None:
     async def cancel(request: Request, id: str) -> dict[str, Any]:
         """End a batch; what was answered is kept."""
         batch = await _find(store, request, id)
-        if batch.status not in OPEN:
-            raise Refused(409, f"the batch is {batch.status}", code="batch_over", again=False)
         payload = {**json.loads(batch.payload), "status": "cancelling", "cancelling_at": int(time.time())}
-        batch = replace(batch, status="cancelling", payload=json.dumps(payload))
-        await asyncio.to_thread(store.batches.put, batch)
-        return _wire(batch)
+        ended = replace(batch, status="cancelling", payload=json.dumps(payload))
+        if not await asyncio.to_thread(store.batches.change, ended, STOPPABLE):
+            ended = await _find(store, request, id)
+            if ended.status != "cancelling":
+                raise Refused(409, f"the batch is {ended.status}", code="batch_over", again=False)
+        return _wire(ended)
 
 
 async def _find(store: Store, request: Request, id: str) -> StoredBatch:

@@ -39,6 +39,17 @@ TRIES = 3
 
 OPEN = ("validating", "in_progress", "finalizing", "cancelling")
 
+STOPPABLE = ("validating", "in_progress")
+"""What its caller may still end."""
+
+BEFORE = {
+    "in_progress": STOPPABLE,
+    "finalizing": ("in_progress",),
+    "completed": ("finalizing",),
+    "cancelled": ("cancelling",),
+}
+"""What a status may follow: whoever ends a batch does so at any moment, in any process."""
+
 Inside = Callable[[str, bytes, RequestCall], Awaitable[tuple[int, dict[str, Any]]]]
 """Asks an address of this server: (path, body, call) -> status and answer."""
 
@@ -77,6 +88,9 @@ class BatchRunner:
                     self.start(replace(batch, owner=self.owner))
 
     def start(self, batch: StoredBatch) -> None:
+        """Work on a batch, if nobody in this process does."""
+        if batch.id in self._running:
+            return
         task = self._running[batch.id] = asyncio.create_task(self._work(batch))
         task.add_done_callback(lambda _: self._running.pop(batch.id, None))
 
@@ -86,7 +100,9 @@ class BatchRunner:
         except RungError as error:
             logger.error("batch %s waits: %s", batch.id, error.message)
             with suppress(RungError):
-                await self._save(batch, batch.status, owner="")
+                now = await asyncio.to_thread(self.store.batches.get, batch.id)
+                if now is not None and now.owner == self.owner:
+                    await asyncio.to_thread(self.store.batches.claim, now, "")
         except Exception:
             logger.exception("batch %s failed", batch.id)
             errors = {
@@ -103,35 +119,32 @@ class BatchRunner:
             told = {"object": "list", "data": errors}
             await self._save(batch, "failed", errors=told, failed_at=int(time.time()))
             return
-        batch = await self._save(
-            batch, "in_progress", in_progress_at=int(time.time()), request_counts=counts(len(lines))
-        )
-        done = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
-        todo = [line for line in lines if line.custom_id not in done or done[line.custom_id].failed]
-        cancelled = await self._ask_all(batch, todo, len(lines))
-        batch = await self._save(batch, "finalizing", finalizing_at=int(time.time()))
-        await self._finish(batch, lines, cancelled)
+        if batch.status in STOPPABLE:
+            now = {"in_progress_at": int(time.time()), "request_counts": counts(len(lines))}
+            batch = await self._save(batch, "in_progress", **now)
+        if batch.status == "in_progress":
+            done = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
+            todo = [line for line in lines if line.custom_id not in done or done[line.custom_id].failed]
+            batch = await self._ask_all(batch, todo, len(lines))
+            batch = await self._save(batch, "finalizing", finalizing_at=int(time.time()))
+        await self._finish(batch, lines)
 
-    async def _ask_all(self, batch: StoredBatch, lines: Sequence[BatchLine], total: int) -> bool:
-        """Ask what is left, some at a time. Whether the batch was cancelled meanwhile."""
+    async def _ask_all(self, batch: StoredBatch, lines: Sequence[BatchLine], total: int) -> StoredBatch:
+        """Ask what is left, some at a time, until the batch is cancelled. The batch as it is then."""
         waiting = asyncio.Queue[BatchLine]()
         for line in lines:
             waiting.put_nowait(line)
-        cancelled = False
 
         async def worker() -> None:
-            while not waiting.empty() and not cancelled:
+            while not waiting.empty() and batch.status == "in_progress":
                 await self._ask(batch, waiting.get_nowait())
 
         async def watch() -> None:
-            nonlocal cancelled, batch
-            while not cancelled:
+            nonlocal batch
+            while batch.status == "in_progress":
                 await asyncio.sleep(1)
-                now = await asyncio.to_thread(self.store.batches.get, batch.id)
-                cancelled = now is None or now.status == "cancelling"
-                if now is not None and not cancelled:
-                    done = await asyncio.to_thread(self.store.results.count, batch.id)
-                    batch = await self._save(batch, "in_progress", request_counts=counts(total, *done))
+                done = await asyncio.to_thread(self.store.results.count, batch.id)
+                batch = await self._save(batch, "in_progress", request_counts=counts(total, *done))
 
         watching = asyncio.create_task(watch())
         try:
@@ -140,7 +153,7 @@ class BatchRunner:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-        return cancelled
+        return batch
 
     async def _ask(self, batch: StoredBatch, line: BatchLine) -> None:
         shown = json.loads(batch.payload)
@@ -166,7 +179,7 @@ class BatchRunner:
         while self.queue.running > self.queue.limits.running * SHARE or self.queue.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def _finish(self, batch: StoredBatch, lines: Sequence[BatchLine], cancelled: bool) -> None:
+    async def _finish(self, batch: StoredBatch, lines: Sequence[BatchLine]) -> None:
         found = await asyncio.to_thread(self.store.results.get, batch.id, [line.custom_id for line in lines])
         parts: dict[bool, list[str]] = {False: [], True: []}
         for line in lines:
@@ -195,15 +208,17 @@ class BatchRunner:
                 await asyncio.to_thread(self.store.files.put, file, text)
                 named[f"{name}_file_id"] = file.id
         counted = counts(len(lines), len(parts[False]) + len(parts[True]), len(parts[True]))
-        status = "cancelled" if cancelled else "completed"
+        status = "cancelled" if batch.status == "cancelling" else "completed"
         named[f"{status}_at"] = int(time.time())
-        await self._save(batch, status, None, request_counts=counted, **named)
+        await self._save(batch, status, request_counts=counted, **named)
 
-    async def _save(self, batch: StoredBatch, status: str, owner: str | None = None, **changes: Any) -> StoredBatch:
+    async def _save(self, batch: StoredBatch, status: str, **changes: Any) -> StoredBatch:
+        """The batch with a new status, or as it is where that may not follow."""
         shown = {**json.loads(batch.payload), "status": status, **changes}
-        saved = replace(batch, status=status, payload=json.dumps(shown), owner=batch.owner if owner is None else owner)
-        await asyncio.to_thread(self.store.batches.put, saved)
-        return saved
+        saved = replace(batch, status=status, payload=json.dumps(shown))
+        if await asyncio.to_thread(self.store.batches.change, saved, BEFORE.get(status, OPEN)):
+            return saved
+        return await asyncio.to_thread(self.store.batches.get, batch.id) or batch
 
 
 def counts(total: int, done: int = 0, failed: int = 0) -> dict[str, int]:

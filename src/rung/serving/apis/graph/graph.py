@@ -14,7 +14,9 @@ from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.apis.wire.reply import to_bytes
 from rung.serving.apis.wire.send import send_bytes, send_refused
-from rung.serving.http.chat import ChatApp, ask_inside, ask_streaming, read_body
+from rung.serving.http.chat import read_body
+from rung.serving.http.inside import InsideClient
+from rung.serving.http.limits import Limits
 from rung.store import Store
 
 if TYPE_CHECKING:
@@ -33,34 +35,29 @@ class GraphRequest(Readable):
 
 
 class GraphApp:
-    """The application at /graphql over a store and the chat application of this server."""
+    """The application at /graphql over a store and this server's own chat address."""
 
     path = "/graphql"
 
-    def __init__(self, store: Store | None, chat: ChatApp) -> None:
-        self._store, self._chat = store, chat
+    def __init__(self, store: Store | None, chat: InsideClient, limits: Limits) -> None:
+        self._store, self._chat, self._limits = store, chat, limits
         self._schema = make_schema()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["rung.path"] = self.path
         try:
-            asked = parse_body(GraphRequest, await read_body(receive, self._chat.queue.limits))
+            asked = parse_body(GraphRequest, await read_body(receive, self._limits))
         except Refused as refused:
             scope["rung.code"] = refused.code
             await send_refused(send, refused)
             return
-        context = GraphContext(
-            self._store,
-            scope["rung.call"],
-            lambda body, call: ask_inside(self._chat, self._chat.path, body, call),
-            lambda body, call: ask_streaming(self._chat, self._chat.path, body, call),
-        )
+        context = GraphContext(self._store, scope["rung.call"], self._chat.ask, self._chat.stream)
         named: dict[str, Any] = {
             "variable_values": asked.variables, "context_value": context, "operation_name": asked.operationName
         }  # fmt: skip
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
         try:
-            async with asyncio.timeout(self._chat.queue.limits.deadline):
+            async with asyncio.timeout(self._limits.deadline):
                 if b"text/event-stream" in accept:
                     await self._subscribe(asked.query, named, receive, send)
                 else:

@@ -23,8 +23,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from rung.core.errors import InputError
 from rung.metrics.statistics.rating import Verdict
 from rung.serving.access.door import Door
-from rung.serving.http.guard import Observers, RequestGuard
+from rung.serving.http.guard import RequestGuard
 from rung.serving.http.process.server import address, is_loopback, listen
+from rung.serving.observe.observers import Observers
 from rung.store import Store, StoredRating
 from rung.studies.runs.rating import Questions, RatedPair
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from rung.core.types import Usage
@@ -43,7 +44,10 @@ class OpenaiDialect:
         self.fingerprint = "rung-" + endpoint.fingerprint[:16]
         options = asked.stream_options
         self.counted = options is not None and bool(options.include_usage)
-        self.chunks = Chunks(id, created, self.model, self.fingerprint, self.counted)
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        return Chunks(self.id, self.created, self.model, self.fingerprint, self.counted)
 
     def begin(self, index: int) -> bytes:
         return self.chunks.delta(index, '{"role":"assistant","content":""}')

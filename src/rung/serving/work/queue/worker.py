@@ -10,20 +10,25 @@ so does what was delivered again and again without an answer: it may be what kil
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from rung.core.codec import digest, encode
 from rung.core.errors import InputError, StoreError
 from rung.core.parts import program as programs
-from rung.core.types import Answer, Failure, Input
-from rung.core.types.trail import ToolCaller, calling
+from rung.core.protocols import Conversing
+from rung.core.types import Answer, Failure, Input, Message
+from rung.core.types.trail import ToolCaller, calling, recording
+from rung.serving.apis.wire.chat import ChatRequest, parse_body
+from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.local import Opened, as_fields
-from rung.serving.endpoints.program import trail_of
+from rung.serving.endpoints.program import read_input, trail_of
 from rung.serving.work.queue.broker import BrokerError, DeadLetter, QueueBroker, QueueDelivery
 from rung.store import Store, StoredResult
 
@@ -64,9 +69,20 @@ class WorkerReport:
         )
 
 
-def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> tuple[str, Input]:
-    """The id (empty: none) and the input of a message: JSON, a text or an object of the program's fields, or
-    ``{"id": ..., "input": ...}``. Raises InputError (codes empty, too-large, json, input)."""
+@dataclass(frozen=True, slots=True)
+class QueueQuestion:
+    """What a message asks. ``id`` is the sender's name for it, ``user`` whom it is about (both empty: not said); ``turns`` are the
+    conversation that it is the end of."""
+
+    input: Input
+    id: str = ""
+    user: str = ""
+    turns: tuple[Message, ...] = ()
+
+
+def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> QueueQuestion:
+    """A message: JSON, a text or an object of the program's fields, ``{"id", "input", "user"}``, or a chat request's body
+    (``messages``) with an ``id``. Raises InputError (codes empty, too-large, json, input)."""
     if not body:
         raise InputError("the message is empty", remedy="send JSON", code="empty")
     if len(body) > most:
@@ -77,22 +93,39 @@ def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> tupl
         value: Any = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InputError(f"the message is not valid JSON: {error}", remedy="send JSON in UTF-8", code="json") from None
-    id = ""
-    if isinstance(value, dict) and "input" in value and "input" not in fields:
+    turns: tuple[Message, ...] = ()
+    id = user = ""
+    if isinstance(value, dict) and {"input", "messages"} & value.keys() - set(fields):
         given = value.get("id")
-        id = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
-        value = value["input"]
-    found = as_fields(value, fields)
+        id = str(given)[:512] if isinstance(given, str | int) and not isinstance(given, bool) else ""
+        user = value["user"] if isinstance(value.get("user"), str) else ""
+        if "input" in value.keys() - set(fields):
+            found = as_fields(value["input"], fields)
+        else:
+            found, turns = _read_chat(value, fields)
+    else:
+        found = as_fields(value, fields)
     try:
         json.dumps(dict(found), ensure_ascii=False).encode()
+        "".join([id, user, *(turn.content for turn in turns)]).encode()
     except UnicodeEncodeError:
         raise InputError("the message holds half a character (a lone surrogate)", code="json") from None
-    return id[:512], found
+    return QueueQuestion(found, id, user, turns)
+
+
+def _read_chat(value: dict[str, Any], fields: tuple[str, ...]) -> tuple[Input, tuple[Message, ...]]:
+    """Input and conversation of a chat request's body; whom it asks, and how the answer is to be sent, is settled by the queue."""
+    try:
+        asked = parse_body(ChatRequest, json.dumps({**value, "model": "-"}).encode())
+        return read_input(asked, fields), tuple(turn.message() for turn in asked.messages)
+    except Refused as refused:
+        raise InputError(refused.message, remedy="send the body of a chat request", code="input") from None
 
 
 @dataclass
 class QueueWorker:
-    """Answers what comes from ``broker`` with ``opened``. ``scope`` names the queue in the store's results."""
+    """Answers what comes from ``broker`` with ``opened``. ``scope`` names the queue in the store's results, ``subject`` makes of a
+    message's ``user`` what is kept of it."""
 
     broker: QueueBroker
     opened: Opened
@@ -100,9 +133,11 @@ class QueueWorker:
     scope: str
     limits: WorkerLimits = WorkerLimits()
     say: Callable[[str], None] = lambda line: None
+    subject: Callable[[str], str] = lambda user: ""
     report: WorkerReport = field(default_factory=WorkerReport)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _fault: StoreError | None = None
+    _in_hand: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def stop(self) -> None:
         """Take no more messages; what is in hand is finished."""
@@ -170,12 +205,18 @@ class QueueWorker:
 
     async def _answer(self, delivery: QueueDelivery) -> None:
         try:
-            named, asked = read_message(delivery.body, self.opened.fields, self.limits.body)
+            asked = read_message(delivery.body, self.opened.fields, self.limits.body)
         except InputError as error:
             await self._bury(delivery, DeadLetter(error.code, error.message, 1))
             return
         # A message without an id is its words: answered again once another program answers.
-        id = delivery.id or named or digest([self.opened.fingerprint, dict(asked)])
+        words = [self.opened.fingerprint, dict(asked.input), *([encode(asked.turns)] if len(asked.turns) > 1 else [])]
+        id = delivery.id or asked.id or digest(words)
+        async with self._in_hand.setdefault(id, asyncio.Lock()):  # a message that came twice at once is asked once
+            await self._settle(delivery, id, asked)
+
+    async def _settle(self, delivery: QueueDelivery, id: str, asked: QueueQuestion) -> None:
+        """Answer a message, with what was answered before where there is that; or bury it."""
         row = await self._find(id)
         if row is not None and not row.failed:
             self.report.kept += 1
@@ -192,25 +233,32 @@ class QueueWorker:
         answer = await self._ask(id, asked)
         if answer.failure is not None:
             await self._note(id, 0)
+        else:
+            subject = self.subject(asked.user) if asked.user else ""
+            await self.store.results.put([StoredResult(self.scope, id, _payload(id, answer), subject=subject)])
+        kept = await self._find(id)  # another worker's, where the message was taken from this one meanwhile
+        if answer.failure is not None and (kept is None or kept.failed):
             code = answer.failure.code or answer.failure.where
             await self._bury(delivery, DeadLetter(code, answer.failure.message, attempts))
             return
-        await self.store.results.put([StoredResult(self.scope, id, _payload(id, answer))])
-        kept = await self._find(id)  # another worker's, where the message was taken from this one meanwhile
         assert kept is not None
         self.report.answered += 1
         await self._send(delivery, id, kept.payload)
 
-    async def _ask(self, id: str, asked: Input) -> Answer:
+    async def _ask(self, id: str, asked: QueueQuestion) -> Answer:
         """The program's answer, within the deadline. A model that fails is asked again; an agent goes on in the episode
         that the message's id names."""
-        trail = trail_of(self.opened, self.store)
+        trail, program = trail_of(self.opened, self.store), self.opened.program
 
         async def once() -> Answer:
             if trail is None:
-                return await programs.attempt(self.opened.program, asked)
+                return await programs.attempt(program, asked.input)
+            if asked.turns and isinstance(program, Conversing) and program.converses:
+                with recording(trail):
+                    goes_on = functools.partial(program.converse, asked.turns, owner=asked.user)
+                    return await programs.attempt(lambda _: goes_on(), asked.input)
             with calling(ToolCaller(trail, "", f"{self.scope}/{id}")):
-                return await programs.attempt(self.opened.program, asked)
+                return await programs.attempt(program, asked.input)
 
         answer = Answer(None, failure=Failure("model", "it was never asked"))
         try:

@@ -83,6 +83,7 @@ class ServiceSupervisor:
     _wanted: set[int] = field(default_factory=set)
     _stop: bool = False
     _busy: bool = False
+    _beginning: str = ""
 
     def run(self, bind: Callable[[ServiceSpec], socket.socket]) -> None:
         """Until SIGTERM, SIGINT or ``stop``. ``bind`` makes the socket of a service that serves. Raises InputError for
@@ -96,6 +97,7 @@ class ServiceSupervisor:
                 if one.verb == "serve":
                     self._sockets[name] = bind(one)
             for name in self.spec.order:
+                self._beginning = name
                 self.processes[name] = [ServiceProcess(name, at + 1) for at in range(self.spec.services[name].count)]
                 for process in self.processes[name]:
                     self._begin(process)
@@ -109,10 +111,12 @@ class ServiceSupervisor:
                             code="not-ready",
                         )
                 self.say(f"{name} is ready" + (f" at {address(self._sockets[name])}" if name in self._sockets else ""))
+            self._beginning = ""
             while not self._ending:
                 self._turn()
                 time.sleep(TICK)
         finally:
+            self._stop = True  # nothing is begun again from here on
             for name in reversed(self.spec.order):
                 self._end(self.processes.get(name, ()))
             for bound in self._sockets.values():
@@ -126,10 +130,14 @@ class ServiceSupervisor:
         return self._stop or bool(self._wanted)
 
     def _turn(self) -> None:
-        """Look after everything once."""
+        """Look after everything once, but for a service that is only now begun; after nothing at the end."""
+        if self._ending:
+            return
         self.control.turn(self._answer)
         for process in self._all():
             one = self.spec.services[process.service]
+            if process.state == "ended" or process.service == self._beginning:
+                continue
             if process.process is None:
                 if process.at and time.monotonic() >= process.at:
                     self._begin(process)
@@ -176,7 +184,7 @@ class ServiceSupervisor:
             return bool(selector.select(0)) and os.read(process.pipe, 16) == b"ready\n"
 
     def _await(self, process: ServiceProcess) -> bool:
-        """Whether a process becomes ready in its time; one that has ended well already was."""
+        """Whether a process becomes ready in its time; one that has ended well already was. The others are looked after meanwhile."""
         one = self.spec.services[process.service]
         deadline = time.monotonic() + one.start
         while time.monotonic() < deadline and not self._ending:
@@ -186,7 +194,7 @@ class ServiceSupervisor:
                 return True
             if process.process.poll() is not None:
                 return process.process.returncode == 0 and one.every is not None
-            self.control.turn(self._answer)
+            self._turn()
             time.sleep(TICK)
         return False
 
@@ -223,7 +231,8 @@ class ServiceSupervisor:
             finally:
                 self._busy = False
             if failed:
-                return {"error": f"{failed[0]} did not become ready: the old one stays", "remedy": f"see {self.logs}"}
+                stays = "it is tried again" if self._sole(name) else "the old one stays"
+                return {"error": f"{failed[0]} did not become ready: {stays}", "remedy": f"see {self.logs}"}
         return {"services": [process.row() for process in self._all()]}
 
     def _restart(self, old: ServiceProcess) -> bool:
@@ -231,32 +240,41 @@ class ServiceSupervisor:
         ready."""
         row = self.processes[old.service]
         new = ServiceProcess(old.service, old.number, restarts=old.restarts + 1)
-        if self.spec.services[old.service].verb in SOLE:
+        if self._sole(old.service):
             self._end([old])
         self._begin(new)
         if not self._await(new):
             self._end([new])
+            if self._sole(old.service):
+                row[row.index(old)] = new
+                new.state, new.at, new.failures = "failed", time.monotonic() + 1.0, 1
             return False
         row[row.index(old)] = new
         self._end([old])
         return True
 
+    def _sole(self, service: str) -> bool:
+        """Whether two of it must not be at work at once."""
+        return self.spec.services[service].verb in SOLE
+
     def _end(self, processes: Sequence[ServiceProcess]) -> None:
-        """Tell processes to go, and wait; those that do not are killed."""
+        """Tell processes to go, and wait, looking after the others meanwhile; those that do not go are killed."""
         for one in processes:
+            one.state = "ended"
             if one.process is not None and one.process.poll() is None:
                 one.process.terminate()
         for one in processes:
             if one.process is None:
                 continue
-            try:
-                one.process.wait(self.spec.services[one.service].grace)
-            except subprocess.TimeoutExpired:
+            deadline = time.monotonic() + self.spec.services[one.service].grace
+            while one.process.poll() is None and time.monotonic() < deadline:
+                self._turn()
+                time.sleep(TICK)
+            if one.process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(one.process.pid, signal.SIGKILL)
                 one.process.wait()
             self._bury(one)
-            one.state = "ended"
 
     def _bury(self, process: ServiceProcess) -> None:
         if process.pipe >= 0:
