@@ -27,7 +27,7 @@ class Timeouts:
     whole: float = 120.0
 
 
-class Alarm:
+class PieceTimer:
     """Cancels the task that waits, when nothing has come in time. It is one timer however often it is wound: a stream waits for
     every piece (``asyncio.timeout`` makes a timer each time)."""
 
@@ -84,7 +84,7 @@ class AnswerStream:
         self, member: RouteMember, events: AsyncGenerator[Piece | ChatChoice], limits: Timeouts, *, live: bool
     ) -> None:
         self._member, self._events, self._limits, self._live = member, events, limits, live
-        self._alarm = Alarm()
+        self._alarm = PieceTimer()
         self._started = time.perf_counter()
         self._completion = 0
         self._closed = False

@@ -19,13 +19,13 @@ from rung.serving.access.call import RequestCall
 from rung.serving.access.door import Door
 from rung.serving.access.keys import Keys
 from rung.serving.apis.batches.batches import BatchRunner
+from rung.serving.apis.inside import InsideClient
 from rung.serving.apis.wire.messages import MessagesDialect, messages_error, read_messages
 from rung.serving.apis.wire.refused import hide_paths
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.gateway.chain import leaves
 from rung.serving.http.chat import ChatApp, Offer
 from rung.serving.http.guard import RequestGuard
-from rung.serving.http.inside import InsideClient
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.http.status import status_apps
 from rung.serving.observe.drift import DriftWatch

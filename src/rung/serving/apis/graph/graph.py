@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from rung.serving.apis.graph.schema import GraphContext, make_schema
+from rung.serving.apis.inside import InsideClient
 from rung.serving.apis.wire.chat import Readable, parse_body
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.apis.wire.reply import to_bytes
 from rung.serving.apis.wire.send import send_bytes, send_refused
 from rung.serving.http.chat import read_body
-from rung.serving.http.inside import InsideClient
 from rung.serving.http.limits import Limits
 from rung.store import Store
 

@@ -5,9 +5,9 @@ from contextlib import aclosing
 
 from rung.models.providers.fake import Fake
 from rung.serving.access.call import RequestCall
+from rung.serving.apis.inside import InsideClient
 from rung.serving.endpoints.endpoint import Piece
 from rung.serving.http.chat import ChatApp, Offer
-from rung.serving.http.inside import InsideClient
 from rung.serving.http.limits import Limits, RequestQueue
 from rung.serving.observe.metrics import Metrics
 from rung.serving.observe.observers import Observers
