@@ -1,4 +1,5 @@
-"""An address of this server, asked from inside it by batches, tools and GraphQL: a request like any other, counted and traced."""
+"""An address of this server, asked from inside it by batches, tools and GraphQL: a request like any other, counted and
+traced."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ class ProgramEndpoint:
 
 
 def read_input(request: ChatRequest, fields: Sequence[str]) -> Input:
-    """A program's input: the request's ``input``, else its last user message (JSON, for several fields). Raises Refused."""
+    """A program's input: the request's ``input``, else its last user message (JSON, for several fields). Raises
+    Refused."""
     value: Any = request.input
     param = "input"
     if value is None:

@@ -28,8 +28,8 @@ class Timeouts:
 
 
 class PieceTimer:
-    """Cancels the task that waits, when nothing has come in time. It is one timer however often it is wound: a stream waits for
-    every piece (``asyncio.timeout`` makes a timer each time)."""
+    """Cancels the task that waits, when nothing has come in time. It is one timer however often it is wound: a stream
+    waits for every piece (``asyncio.timeout`` makes a timer each time)."""
 
     __slots__ = ("_at", "_cancelling", "_handle", "_loop", "_rang", "_task")
 

@@ -23,8 +23,7 @@ logger = logging.getLogger("rung.serving")
 
 class RequestGuard:
     """Every scope but the application's own start and end passes here: HTTP and websockets alike. One line of access
-    log a
-    request: no contents, no keys, no query.
+    log a request: no contents, no keys, no query.
 
     ``quick`` are addresses (method and path) that are answered without the framework behind.
     """

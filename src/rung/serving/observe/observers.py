@@ -20,7 +20,8 @@ access = logging.getLogger("rung.access")
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Who is told: the access log (with ``content``: what was asked and answered, too, in its JSON form), metrics, spans."""
+    """Who is told: the access log (with ``content``: what was asked and answered, too, in its JSON form), metrics,
+    spans."""
 
     log: bool = True
     content: bool = False
@@ -28,7 +29,8 @@ class Observers:
     spans: Spans | None = None
 
     def begin(self, scope: Scope, call: RequestCall, within: RequestCall | None = None) -> None:
-        """A request of ``call`` begins, inside of another one's where ``within`` is given: then its span stands in that one's."""
+        """A request of ``call`` begins, inside of another one's where ``within`` is given: then its span stands in that
+        one's."""
         scope["rung.call"] = call
         if self.spans is not None:
             scope["rung.trace"] = call.trace = self.spans.trace(scope["headers"], within.trace if within else None)

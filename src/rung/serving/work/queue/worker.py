@@ -71,8 +71,8 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class QueueQuestion:
-    """What a message asks. ``id`` is the sender's name for it, ``user`` whom it is about (both empty: not said); ``turns`` are the
-    conversation that it is the end of."""
+    """What a message asks. ``id`` is the sender's name for it, ``user`` whom it is about (both empty: not said);
+    ``turns`` are the conversation that it is the end of."""
 
     input: Input
     id: str = ""
@@ -81,8 +81,8 @@ class QueueQuestion:
 
 
 def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> QueueQuestion:
-    """A message: JSON, a text or an object of the program's fields, ``{"id", "input", "user"}``, or a chat request's body
-    (``messages``) with an ``id``. Raises InputError (codes empty, too-large, json, input)."""
+    """A message: JSON, a text or an object of the program's fields, ``{"id", "input", "user"}``, or a chat request's
+    body (``messages``) with an ``id``. Raises InputError (codes empty, too-large, json, input)."""
     if not body:
         raise InputError("the message is empty", remedy="send JSON", code="empty")
     if len(body) > most:
@@ -114,7 +114,8 @@ def read_message(body: bytes | None, fields: tuple[str, ...], most: int) -> Queu
 
 
 def _read_chat(value: dict[str, Any], fields: tuple[str, ...]) -> tuple[Input, tuple[Message, ...]]:
-    """Input and conversation of a chat request's body; whom it asks, and how the answer is to be sent, is settled by the queue."""
+    """Input and conversation of a chat request's body; whom it asks, and how the answer is to be sent, is settled by
+    the queue."""
     try:
         asked = parse_body(ChatRequest, json.dumps({**value, "model": "-"}).encode())
         return read_input(asked, fields), tuple(turn.message() for turn in asked.messages)
@@ -124,8 +125,8 @@ def _read_chat(value: dict[str, Any], fields: tuple[str, ...]) -> tuple[Input, t
 
 @dataclass
 class QueueWorker:
-    """Answers what comes from ``broker`` with ``opened``. ``scope`` names the queue in the store's results, ``subject`` makes of a
-    message's ``user`` what is kept of it."""
+    """Answers what comes from ``broker`` with ``opened``. ``scope`` names the queue in the store's results, ``subject``
+    makes of a message's ``user`` what is kept of it."""
 
     broker: QueueBroker
     opened: Opened

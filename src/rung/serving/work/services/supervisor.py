@@ -184,7 +184,8 @@ class ServiceSupervisor:
             return bool(selector.select(0)) and os.read(process.pipe, 16) == b"ready\n"
 
     def _await(self, process: ServiceProcess) -> bool:
-        """Whether a process becomes ready in its time; one that has ended well already was. The others are looked after meanwhile."""
+        """Whether a process becomes ready in its time; one that has ended well already was. The others are looked after
+        meanwhile."""
         one = self.spec.services[process.service]
         deadline = time.monotonic() + one.start
         while time.monotonic() < deadline and not self._ending:
