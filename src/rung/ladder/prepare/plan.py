@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from rung.core.parts import registry
@@ -62,5 +63,7 @@ def about(rung: Rung) -> str:
 
 
 def alone(task: Task, title: str) -> str:
-    """What to type to climb one rung by itself."""
-    return f"rung climb {task.path or task.name} --rung {title.partition('@')[0]}"
+    """What to type to climb one rung by itself; a built-in task is named by its name, which fits into a table."""
+    built_in = task.name in registry.table("pack") and str(registry.load("pack", task.name)) == task.path
+    where = task.name if built_in or not task.path else shlex.quote(task.path)
+    return f"rung climb {where} --rung {title.partition('@')[0]}"
