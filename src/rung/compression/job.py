@@ -3,7 +3,6 @@ out."""
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from rung.core.codec import decode, digest, encode
 from rung.core.errors import InputError
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system import memory
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Progress, Usage
@@ -235,7 +235,7 @@ class _Compression:
             self._notes(),
         )
         del teacher, student, weights, final
-        gc.collect()
+        memory.release()
         return self._keep(done, target)
 
     def _open(self) -> Session:

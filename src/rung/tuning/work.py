@@ -4,7 +4,6 @@ done."""
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from rung.core.codec import decode, encode
 from rung.core.errors import FitError, InputError
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
+from rung.core.system import memory
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Message, Progress
@@ -235,7 +235,7 @@ class Tuning:
                 self._compare(session, missing, unchecked, checked)
             finally:
                 del session
-                gc.collect()
+                memory.release()
                 torch.cuda.empty_cache()
         mine: dict[Export, ExportParity] = {kind: checked[kind] for kind in self.order.exports if kind in checked}
         parity.demand({self.files[kind]: found for kind, found in mine.items()})
@@ -262,6 +262,7 @@ class Tuning:
         began = time.perf_counter()
         trained = train(session, self.rows, self.dev, self.recipe, folder, watch)
         self.training = time.perf_counter() - began
+        memory.release()
         if self.world.rank == 0:
             kind, own = self._own
             if kind == "folder":
@@ -300,6 +301,8 @@ class Tuning:
             if kind != "adapter":
                 export.save_merged(kind, merged, session, target, name=self.order.name, rows=self.rows)
             _mark(target)
+        del merged
+        memory.release()
 
     def _compare(
         self, session: Session, missing: Sequence[Export], unchecked: Sequence[Export], checked: dict[str, ExportParity]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
 from rung.core.settings import Settings
+from rung.core.system import memory
 from rung.core.system.files import write_file
 from rung.core.system.machine import machine
 from rung.core.types import Message, Reply, Request, Sampling
@@ -137,6 +138,7 @@ class Reference:
             with session.computed_in(torch.bfloat16):
                 rounded = self._all_logprobs()
             self.rounding = Rounding(*_distance(self._known, rounded))
+        memory.release()
 
     def _all_logprobs(self) -> list[list[float]]:
         import torch

@@ -1,0 +1,31 @@
+"""Freed memory goes back to the system."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rung.core.system import memory
+
+HOARD = """
+import os
+from rung.core.system.memory import release
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+blocks = [b"x" * 65_536 for _ in range(2_000)]
+last = b"x" * 65_536  # keeps the C library from giving back what lies below it
+del blocks
+before = resident()
+release()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(memory._trim() is None, reason="only glibc can be told to give memory back")
+def test_what_was_freed_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HOARD], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100
