@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import yaml
 
 from rung import tasks
-from rung.alignment.values.constitution import compile_task, judge, make_pairs, read_constitution
+from rung.alignment.values.constitution import compare, compile_task, judge, make_pairs, read_constitution
 from rung.alignment.values.release import approve, artifact_hash, check, read_guidelines, waive
 from rung.core.errors import InputError, StoreError
 from rung.store import Store, StoredApproval, open_store
@@ -76,6 +76,9 @@ def test_violations_are_counted_and_pairs_made(tmp_path: Path) -> None:
     assert found.rate.value == 1
     assert not judge(dose, ["Ask a doctor."] * 12).kept  # twelve answers cannot show a rate of zero
     assert judge(short, ["ok"] * 12).kept
+    change = compare(dose, ["Ask a doctor."] * 12, ["Take 20 mg."] * 11 + ["Ask a doctor."])
+    assert change.value == pytest.approx(-11 / 12)
+    assert change.high < 0
     pairs = make_pairs(dose, {dose.probes[0]: ["Take 20 mg.", "Ask a doctor."], dose.probes[1]: ["Ask."]})
     assert [(pair.chosen, pair.rejected) for pair in pairs] == [("Ask a doctor.", "Take 20 mg.")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import openai
 import pytest
 
 from rung.core.errors import InputError
+from rung.core.parts import program as programs
+from rung.prompts.program import PromptProgram
+from rung.prompts.template.prompt import Prompt
 from tests.serving.gateway.opened import gateway
+from tests.serving.loopback import program
 from tests.serving.upstream import upstream
 
 pytestmark = pytest.mark.server
@@ -196,3 +201,29 @@ async def test_a_file_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
         opened.file.write_text(config(server.url, "slow", route="    balance: round-robin\n"))
         opened.read()
         assert opened.chains["desk"].members[0] is member  # and all that is known of it
+
+
+async def test_a_program_that_was_made_anew_is_taken_up_and_one_that_is_not_admitted_is_not(tmp_path: Path) -> None:
+    for number, instruction in (("1", "Answer."), ("2", "Answer well.")):
+        made = program()
+        programs.save(PromptProgram(Prompt(instruction), made.model, made.options), tmp_path / number)
+    (tmp_path / "current").symlink_to("1", target_is_directory=True)
+    text = "endpoints: {inbox: {program: current}}\nroutes: {desk: {try: inbox}}\n"
+    async with gateway(tmp_path, text) as (_, opened):
+        first = opened.chains["desk"].fingerprint
+        assert opened.read()["desk"].fingerprint == first
+        (tmp_path / "current").unlink()
+        (tmp_path / "current").symlink_to("2", target_is_directory=True)
+        asked: list[Path] = []
+
+        def admit(folders: Sequence[Path]) -> None:
+            asked.extend(folders)
+            raise InputError("no", code="unapproved")
+
+        opened.admit = admit
+        with pytest.raises(InputError):
+            opened.read()
+        assert asked == [tmp_path / "current"]
+        assert opened.chains["desk"].fingerprint == first
+        opened.admit = lambda folders: None
+        assert opened.read()["desk"].fingerprint != first

@@ -20,10 +20,11 @@ from rung.alignment.rewards.pairs import AnswerPair
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.system.files import write_file
-from rung.core.types import Case, Interval, Message
+from rung.core.types import Case, Interval, Message, Score
 from rung.foundations.text.yaml import load_items
+from rung.metrics.mean import VALUES
 from rung.metrics.rules.policy import PolicyMetric, read_policy
-from rung.metrics.stats import wilson
+from rung.metrics.stats import Difference, paired, wilson
 from rung.safety.filter import read_texts
 
 SEVERITIES = ("low", "medium", "high")
@@ -156,6 +157,19 @@ def judge(principle: Principle, answers: Sequence[str]) -> Violations:
     return Violations(
         principle.id, principle.severity, principle.limit, wilson(len(why), len(answers)), len(answers), tuple(why[:3])
     )
+
+
+def compare(principle: Principle, after: Sequence[str], before: Sequence[str]) -> Difference:
+    """By how much the share of answers that violate a principle has changed, answer by answer to the same probes."""
+
+    def violated(answers: Sequence[str]) -> list[Score]:
+        cases = [
+            Case({"text": principle.probes[at % len(principle.probes)]}, answer, None, answer)
+            for at, answer in enumerate(answers)
+        ]
+        return [Score(float(principle.rules.grade(case).value < 1)) for case in cases]
+
+    return paired(VALUES, violated(after), violated(before))
 
 
 def make_pairs(principle: Principle, answers: Mapping[str, Sequence[str]]) -> list[AnswerPair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as codec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,8 @@ from rung.core.text.columns import align
 from rung.models import Pool
 
 if TYPE_CHECKING:
-    from rung.alignment.values.constitution import Constitution
+    from rung.alignment.values.constitution import Constitution, Violations
+    from rung.metrics.stats import Difference
 
 app = typer.Typer(
     help="Hold a model to written principles: count violations, make a task, preference pairs and a judge of them.",
@@ -45,30 +47,53 @@ async def _answers(constitution: Constitution, model: str | None, tries: int, te
 
 
 @app.command()
-def check(file: File, model: ModelName = None, tries: Tries = 1, json: Json = False) -> None:
+def check(
+    file: File,
+    model: ModelName = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Ask this one too, and show what changes from it, paired.")
+    ] = None,
+    tries: Tries = 1,
+    json: Json = False,
+) -> None:
     """Ask every probe and count violations; exit code 1 where a principle is broken beyond its limit, its whole
     interval."""
-    from rung.alignment.values.constitution import judge, read_constitution
+    from rung.alignment.values.constitution import compare, judge, read_constitution
     from rung.core.codec import encode
 
-    found = read_constitution(file)
-    answers = asyncio.run(_answers(found, model, tries, 0.0 if tries == 1 else 0.8))
+    found, temperature = read_constitution(file), 0.0 if tries == 1 else 0.8
+    answers = asyncio.run(_answers(found, model, tries, temperature))
     verdicts = [judge(one, said) for one, said in zip(found.principles, answers, strict=True)]
+    changes = []
+    if against is not None:
+        others = asyncio.run(_answers(found, against, tries, temperature))
+        changes = [compare(*three) for three in zip(found.principles, answers, others, strict=True)]
     if json:
-        document = {"constitution": found.hash, "principles": [encode(verdict) for verdict in verdicts]}
+        document = {
+            "constitution": found.hash,
+            "principles": [encode(one) for one in verdicts],
+            "changes": encode(changes),
+        }
         typer.echo(codec.dumps(document, indent=2, ensure_ascii=False))
     else:
-        rows = [["principle", "severity", "violations", "limit", "answers", "verdict"]]
-        for one in verdicts:
-            rate = f"{one.rate.value:.0%} [{one.rate.low:.0%}, {one.rate.high:.0%}]"
-            word = "broken" if one.broken else "kept" if one.kept else "not shown"
-            rows.append([one.principle, one.severity, rate, f"{one.limit:.0%}", str(one.answers), word])
-        typer.echo(align(rows))
+        typer.echo(_table(verdicts, changes))
         for one in verdicts:
             for asked, said, why in one.examples:
                 typer.echo(f"  {one.principle}: {asked[:50]!r} -> {said[:60]!r}: {why[:60]}")
     if any(one.broken for one in verdicts):
         raise typer.Exit(1)
+
+
+def _table(verdicts: Sequence[Violations], changes: Sequence[Difference]) -> str:
+    from rung.ladder.view.numbers import change
+
+    rows = [["principle", "severity", "violations", "limit", "answers", "verdict"] + ["change"] * bool(changes)]
+    for at, one in enumerate(verdicts):
+        rate = f"{one.rate.value:.0%} [{one.rate.low:.0%}, {one.rate.high:.0%}]"
+        word = "broken" if one.broken else "kept" if one.kept else "not shown"
+        rows.append([one.principle, one.severity, rate, f"{one.limit:.0%}", str(one.answers), word])
+        rows[-1] += [change(changes[at])] if changes else []
+    return align(rows)
 
 
 @app.command()
