@@ -54,6 +54,9 @@ def test_corrections_and_ratings_become_pairs_that_know_their_answers(store: Sto
     assert {(one.answer, one.rejected) for one in found} == {("On the shelf.", "no idea"), ("about ten euros", "ten")}
     assert sorted(found[1].source["served"]) == ["a2", "a3"]
     assert [one.rejected for one in feedback.pairs(store, person="ann")] == ["no idea"]
+    feedback.review(store, "a1", "ann", consent=False)
+    assert feedback.pairs(store, person="ann") == []
+    feedback.review(store, "a1", "ann", consent=True)
 
     feedback.write(found, tmp_path / "pairs.jsonl")
     (whole,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
@@ -61,7 +64,7 @@ def test_corrections_and_ratings_become_pairs_that_know_their_answers(store: Sto
     store.served.forget(before=2e10)
     (stale,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
     assert stale.gone == ("a1", "a2", "a3")
-    assert store.signals.forget("ann") == 2
+    assert store.signals.forget("ann") == 6
     assert [row.person for row in store.signals.all()] == ["bob"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rung.alignment.people.feedback import review
 from rung.alignment.values.release import approve, read_guidelines
 from rung.core.errors import InputError
 from rung.core.settings import Settings
@@ -100,7 +101,8 @@ async def test_from_served_answers_to_the_next_version_and_back(
     state = await go(folder, task, store, settings)
     assert state.note
     first = read_versions(folder, store)[0].program
-    await serve(store, first, 40)
+    await serve(store, first, 41)
+    review(store, "a40", "ann", consent=False)
     store.served.judge("x0", correction="nonsense")  # no label of the task
     state = await go(folder, task, store, settings)
     assert (state.number, state.served, state.lessons) == (2, False, 40)

@@ -15,7 +15,7 @@ from rung.core.parts.problem import Problems
 from rung.core.types import Message
 from rung.data.rows import lines
 from rung.data.rows.records import Record
-from rung.data.sources.traces import CONSENT, REVIEW
+from rung.data.sources.traces import CONSENT, REVIEW, allowed, read_reviews
 from rung.documents.tables import rows as tables
 from rung.store import Store, StoredServed, StoredSignal
 
@@ -125,8 +125,8 @@ def read_served(rows: Iterable[StoredServed]) -> list[ServedAnswer]:
 def pairs(store: Store, *, person: str = "", margin: float = 0.25) -> list[Record]:
     """Preference pairs of what people said: a correction is better than the answer that it corrects; of two answers to
     the same messages the one whose mean rating is higher by ``margin`` is better. With ``person``, by what that one
-    alone said. Each row knows the answers that it comes from."""
-    said = read_served(store.served.all())
+    alone said. Each row knows the answers that it comes from; those that must not be learnt from are left out."""
+    said = read_served(allowed(store.served.all(), read_reviews(store.signals.all()), Problems()))
     by_answer: dict[str, list[StoredSignal]] = {}
     for row in said_by(store, person):
         by_answer.setdefault(row.answer, []).append(row)

@@ -32,6 +32,7 @@ from rung.core.parts.problem import Problems
 from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.types import Example, Task
+from rung.data.sources.traces import allowed, read_reviews
 from rung.ladder.climb import Climber
 from rung.ladder.history import read_run
 from rung.ladder.measure.evaluate import Evaluator
@@ -140,7 +141,8 @@ class Cycle:
         return int(current.resolve().parent.name) + 1
 
     def _lessons(self, task: Task, problems: Problems) -> list[Lesson]:
-        return learn_from(self.store.served.all(self.plan.served), task, problems)
+        reviews = read_reviews(self.store.signals.all())
+        return learn_from(allowed(self.store.served.all(self.plan.served), reviews, problems), task, problems)
 
     def _idle(self, number: int, lessons: Sequence[Lesson]) -> str:
         """Why there is nothing to do; empty: there is."""
