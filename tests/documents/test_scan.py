@@ -147,3 +147,16 @@ def test_a_watched_folder_tells_what_changed(tmp_path: Path) -> None:
         stop.set()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def test_files_that_no_reader_knows_are_counted(tmp_path: Path) -> None:
+    for name in ("a.md", "b.bin", "c.BIN", "d.xyz", "e"):
+        (tmp_path / name).write_text("text")
+    told: list[Problem] = []
+    assert [source.path.name for source in scan(tmp_path, troubles=told)] == ["a.md"]
+    (one,) = told
+    assert (one.code, one.level) == ("no-reader", "warning")
+    assert one.message == "4 files have names that no reader knows: .bin 2, .xyz 1, e 1"
+    told.clear()
+    scan(tmp_path, include=["*.md", "*.xyz"], troubles=told)
+    assert told[0].message.startswith("3 files")

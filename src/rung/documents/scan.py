@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def scan(
     """The files under ``paths`` that a reader knows, by name; nothing is opened.
 
     ``include`` and ``exclude`` are patterns (``*.md``, ``drafts/*``; ``*`` also crosses folders) over the path within
-    the given folder. Hidden files and folders, caches and links that lead out of the folder are left out (links: told
-    in ``troubles``). A file that is named itself is always taken, as plain text when no reader knows its name.
+    the given folder. Hidden files and folders, caches and links that lead out of the folder are left out; links, and
+    how many files no reader knows, are told in ``troubles``. A file that is named itself is always taken, as plain text
+    when no reader knows its name.
 
     An id is the root's name and the path within the root, with ``/``. Roots are the given folders and files; ``roots``
     has the name of each that was ever given, by its real path, and gets those that are new: a root keeps its name, two
@@ -50,6 +52,7 @@ def scan(
     wanted, unwanted = _matcher(include), _matcher(exclude)
     told: list[Problem] = [] if troubles is None else troubles
     found: dict[str, Source] = {}
+    foreign: Counter[str] = Counter()
     for path in dict.fromkeys(given):
         real = os.path.realpath(path)
         if not path.is_dir():
@@ -59,6 +62,7 @@ def scan(
         for file, inner, stat in _walk(path, known, told):
             kind = kind_of(file) or ("text" if _PLAIN.fullmatch(file.name) else None)
             if kind is None and not (include and wanted(inner)):
+                foreign[file.suffix.lower() or file.name] += 1
                 continue
             if (include and not wanted(inner)) or (exclude and unwanted(inner)):
                 continue
@@ -71,7 +75,21 @@ def scan(
             f"{shown} holds no file that can be read",
             remedy="put text, Markdown, HTML, PDF, DOCX, CSV, JSONL or source files there, or name others with include",
         )
+    if foreign:
+        told.append(_tell(foreign))
     return sorted(found.values(), key=lambda source: source.id)
+
+
+def _tell(foreign: Counter[str]) -> Problem:
+    """What was passed over because no reader knows its name."""
+    count, shown = foreign.total(), ", ".join(f"{name} {n:,}" for name, n in foreign.most_common(5))
+    return Problem(
+        f"{count:,} {'file has a name' if count == 1 else 'files have names'} that no reader knows: {shown}"
+        + (", ..." if len(foreign) > 5 else ""),
+        "those that are text are read where --include names them",
+        level="warning",
+        code="no-reader",
+    )
 
 
 def identify(place: str, roots: MutableMapping[str, str]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from rung.core.errors import MissingExtra
+from rung.core.errors import InputError, MissingExtra
+from rung.core.system import extras
 from rung.core.system.extras import require
 
 
@@ -51,3 +53,19 @@ def test_an_error_of_another_kind_is_let_through(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(RuntimeError, match="bang"):
         require("explodes", "tuning", "training")
+
+
+def test_what_would_crash_behind_another_package_is_loaded_before_it_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("early_bird", "late_bird"):
+        (tmp_path / f"{name}.py").write_text("")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(extras, "FIRST", {"late_bird": "early_bird"})
+    require("late_bird", "any", "this")
+    assert [name for name in sys.modules if name.endswith("_bird")] == ["early_bird", "late_bird"]
+    monkeypatch.delitem(sys.modules, "early_bird")
+    with pytest.raises(InputError) as caught:
+        require("early_bird", "any", "this")
+    assert caught.value.code == "import-order"

@@ -146,7 +146,7 @@ def _report(collection: Collection, built: Built) -> None:
     for what, problems, most in (("left out ", built.failures, 20), ("note: ", built.notes, 10)):
         for problem in problems[:most]:
             where = problem.file + (f":{problem.line}" if problem.line else "")
-            typer.echo(f"{what}{where}: {problem.message}", err=True)
+            typer.echo(f"{what}{where}{': ' if where else ''}{problem.message}", err=True)
         if len(problems) > most:
             typer.echo(f"{what}{len(problems) - most} more", err=True)
     done = built.added + built.updated

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,8 +42,6 @@ class HnswEngine:
     forgets = True
 
     def __init__(self, options: HnswOptions, dimensions: int) -> None:
-        with suppress(ImportError):  # first: a process that loads it after usearch dies by a segmentation fault
-            import_module("openvino_genai")
         self._usearch = require("usearch.index", "hnsw", "the index hnsw")
         self.options = options
         self.dimensions = dimensions
