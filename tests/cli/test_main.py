@@ -51,6 +51,17 @@ def test_mistakes_are_one_message_that_says_what_to_type(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rung", "config"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "rung: cannot write the output: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
 def test_config_names_the_winner(tmp_path: Path) -> None:
     (tmp_path / "rung.toml").write_text('model = "fake:slow"\nport = 9000\n')
     done = rung("config", folder=tmp_path, RUNG_MODEL="fake:echo")

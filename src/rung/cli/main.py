@@ -5,6 +5,7 @@ A verb's module is imported when it is called: ``rung --help`` reads the table b
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -144,6 +145,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        typer.echo(f"rung: cannot write {error.filename or 'the output'}: {error.strerror}", err=True)
+        typer.echo("  → free some disk space and type the same again; what was answered is kept", err=True)
+        os._exit(1)  # what is left in the output's buffer cannot be written either
 
 
 if __name__ == "__main__":

@@ -46,3 +46,8 @@ def test_a_run_its_rung_and_one_example(tmp_path: Path, monkeypatch: pytest.Monk
     shown("last", "--report", "out.html")
     assert closed == 4
     assert (tmp_path / "out.html").stat().st_size > 10_000
+    for words in (("runs", "--json"), ("runs", "--looks", "--json"), ("diff", "last", "last", "--json")):
+        done = CliRunner().invoke(app, list(words))
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.output)
+        assert (found["first"]["id"] if words[0] == "diff" else found[0].get("id") or found[0]["run"]) in shown("last")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rung.cli.base.options import Json
+
 if TYPE_CHECKING:
     from rung.core.settings import Settings
 
@@ -21,9 +23,10 @@ def models(context: typer.Context) -> None:
 
 
 @app.command("list")
-def list_models() -> None:
+def list_models(json: Json = False) -> None:
     """Say which models can be used here: local weights, and hosted providers with the state of their key."""
     import os
+    from json import dumps
 
     from rung.core.settings import Settings
     from rung.models import hub
@@ -50,7 +53,7 @@ def list_models() -> None:
         for name, path in pulled.items()
         if name not in hub.CATALOGUE
     ]
-    _table(("local", "kind", "size", "computes in", "state", "about"), rows)
+    local, remote = ("local", "kind", "size", "computes in", "state", "about"), ("hosted", "library", "key")
     hosted = []
     for kind in (OpenaiModel, AnthropicModel, GoogleModel):
         vendor = kind.vendor
@@ -61,8 +64,14 @@ def list_models() -> None:
                 "key set" if any(map(os.environ.get, vendor.keys)) else f"no key: export {vendor.keys[0]}=...",
             )
         )
+    if json:
+        shown = {"models": [dict(zip(local, row, strict=True)) for row in rows]}
+        shown["hosted"] = [dict(zip(remote, row, strict=True)) for row in hosted]
+        typer.echo(dumps({**shown, "default": settings["model"]}, indent=2))
+        return
+    _table(local, rows)
     typer.echo()
-    _table(("hosted", "library", "key"), hosted)
+    _table(remote, hosted)
     typer.echo(
         "\nAlso: openvino:FILE.gguf, transformers:FOLDER, transformers:owner/name,\nopenai:NAME@http://127.0.0.1:8000/v1, fake:echo"
     )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rung.cli.base.options import Json
+
 if TYPE_CHECKING:
     from rung.store import Store
 
@@ -15,11 +17,15 @@ def runs(
     looks: Annotated[
         bool, typer.Option("--looks", help="Each look at test results instead: when, who, what, which program.")
     ] = False,
+    json: Json = False,
     store: Annotated[str | None, typer.Option(help="Store URL.")] = None,
 ) -> None:
     """List runs, newest first."""
+    from json import dumps
+
     from rich.console import Console
 
+    from rung.core.codec import encode
     from rung.core.settings import Settings
     from rung.ladder.history import read_runs
     from rung.ladder.view.numbers import quality, seconds
@@ -28,9 +34,12 @@ def runs(
 
     with open_store(Settings({"store": store}).store_url) as opened:
         if looks:
-            _looks(opened, limit)
+            _looks(opened, limit, json)
             return
         records = read_runs(opened, limit)
+    if json:
+        typer.echo(dumps([encode(run) for run in records], indent=2))
+        return
     if not records:
         typer.echo("no runs yet; type: rung climb support-intent")
         return
@@ -44,8 +53,9 @@ def runs(
     Console().print(table(rows))
 
 
-def _looks(store: Store, limit: int) -> None:
+def _looks(store: Store, limit: int, json: bool) -> None:
     from datetime import datetime
+    from json import dumps
 
     from rich.console import Console
 
@@ -59,4 +69,7 @@ def _looks(store: Store, limit: int) -> None:
             numbers[look.run] = str(count(store, look.run).number or "")
         when = datetime.fromtimestamp(look.created).astimezone().isoformat(" ", "seconds")
         rows.append([when, look.task, look.what, look.run, numbers[look.run], look.program[:12], look.who])
+    if json:
+        typer.echo(dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]], indent=2))
+        return
     Console().print(table(rows))
