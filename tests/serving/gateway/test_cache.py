@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from rung.serving.access.call import RequestCall, enter
 from rung.serving.access.issue import issue
 from rung.serving.apis.wire.chat import ChatRequest
+from rung.serving.endpoints.endpoint import ChatChoice
 from rung.serving.gateway.cache import AnswerCache
+from rung.store import open_store
 from tests.serving.gateway.opened import gateway
 from tests.serving.upstream import upstream
 
@@ -43,7 +46,7 @@ async def test_the_same_question_is_asked_once_and_streams_alike(tmp_path: Path)
             options: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
             replies.append(await http.post("/chat/completions", json=asked(stream=stream, **options)))
             await opened.cache.store.settle()  # type: ignore[union-attr]
-            opened.cache.forget()  # what is in memory is in the store too
+            opened.cache._memory.clear()  # what is in memory is in the store too
         assert [reply.headers["x-rung-cache"] for reply in replies] == ["miss", "hit", "hit"]
         assert {text_of(reply, at != 1) for at, reply in enumerate(replies)} == {"said: hello there"}
         assert replies[1].json()["usage"]["total_tokens"] == 0
@@ -130,3 +133,25 @@ def test_near_misses_have_keys_of_their_own() -> None:
         )
         == 2
     )
+
+
+def test_short_answers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.serving.gateway.cache.BYTES", 10_000)
+    cache = AnswerCache(None)
+    for at in range(50):
+        cache.keep(f"key {at}", [ChatChoice(0, "x")])
+    assert 5 <= len(cache._memory) <= 10
+    assert list(cache._memory)[-1] == "key 49"
+
+
+async def test_what_somebody_was_answered_is_gone_with_them_from_a_server_at_work(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path / 'rung.db'}") as store:
+        cache = AnswerCache(store)
+        enter(RequestCall(subject=store.subjects.mark("ann")))
+        cache.keep("key", [ChatChoice(0, "hers")])
+        await store.settle()
+        for one in (cache, AnswerCache(store)):  # of this process, and of another one
+            assert await one.find("key") == [ChatChoice(0, "hers")]
+            assert not one._memory
+        assert store.subjects.forget("ann").responses == 1
+        assert await cache.find("key") is None

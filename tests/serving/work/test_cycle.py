@@ -13,6 +13,7 @@ from rung.alignment.people.feedback import review
 from rung.alignment.values.release import approve, read_guidelines
 from rung.core.errors import InputError
 from rung.core.settings import Settings
+from rung.core.system.lock import file_lock
 from rung.serving.work.cycle import CURRENT, JOB, PROGRAM, RELEASE, Cycle, CycleState, open_cycle, read_lessons
 from rung.serving.work.lineage import read_versions, trace
 from rung.store import Store
@@ -137,7 +138,14 @@ async def test_a_job_to_retrain_makes_a_version_of_less_and_is_kept_with_it(
     await go(folder, task, store, settings)
     await serve(store, "p", 3)
     assert (await go(folder, task, store, settings)).note
-    (folder / JOB).write_text(json.dumps({"why": "drift"}))
+    (folder / "2").mkdir()
+    (folder / "2" / JOB).write_text(json.dumps({"why": "drift"}))
+    cycle = Cycle(folder, open_cycle(folder, {}), store, settings)
+    assert "job to retrain" in cycle._idle(2, [])  # a process was killed before the lessons were there
+    (folder / "2" / JOB).replace(folder / JOB)
+    with file_lock(folder / ".lock", lambda _: None), pytest.raises(InputError) as busy:
+        await go(folder, task, store, settings)
+    assert busy.value.code == "cycle-busy"
     state = await go(folder, task, store, settings)
     assert (state.number, state.lessons) == (2, 3)
     assert not (folder / JOB).exists()

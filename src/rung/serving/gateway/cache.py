@@ -24,8 +24,11 @@ from rung.store import Store
 
 logger = logging.getLogger("rung.serving")
 
-BYTES = 32 * 2**20
-"""Of answers kept in memory; the store has them all."""
+BYTES = 8 * 2**20
+"""Of answers kept in memory; the store has them all, and finds one in microseconds."""
+
+EACH = 1000
+"""Bytes that a kept answer takes beside its text."""
 
 
 class Flight:
@@ -88,7 +91,7 @@ class AnswerCache:
                 return None
             document = orjson.loads(text)
             made = [decode(ChatChoice, one) for one in document["choices"]]
-            found = self._remember(key, float(document["at"]), made, len(text))
+            found = self._remember(key, float(document["at"]), made, len(text), about=bool(document.get("about")))
         if found is None or (age and found[0] < time.time() - age):
             return None
         return found[1]
@@ -105,17 +108,23 @@ class AnswerCache:
         return Flight(self, key, made)
 
     def keep(self, key: str, made: list[ChatChoice]) -> None:
-        now = time.time()
+        now, subject = time.time(), current().subject
         plain: Any = encode(made) if any(choice.logprobs for choice in made) else made  # infinities are texts there
         try:
-            text = orjson.dumps({"at": now, "choices": plain}, default=dict).decode()
+            text = orjson.dumps({"at": now, "choices": plain, "about": bool(subject)}, default=dict).decode()
         except TypeError:  # half a surrogate pair cannot be written
             return
-        self._remember(key, now, made, len(text))
+        self._remember(key, now, made, len(text), about=bool(subject))
         if self.store is not None:
-            self.store.responses.keep(key, text, current().subject)
+            self.store.responses.keep(key, text, subject)
 
-    def _remember(self, key: str, at: float, made: list[ChatChoice], size: int) -> tuple[float, list[ChatChoice], int]:
+    def _remember(
+        self, key: str, at: float, made: list[ChatChoice], size: int, *, about: bool
+    ) -> tuple[float, list[ChatChoice], int]:
+        """Hold an answer in memory, unless it is ``about`` somebody, who may be forgotten in the store at any time."""
+        if about:
+            return at, made, size
+        size += EACH
         if (old := self._memory.pop(key, None)) is not None:
             self._size -= old[2]
         self._memory[key] = found = (at, made, size)
@@ -124,8 +133,3 @@ class AnswerCache:
             _, (_, _, gone) = self._memory.popitem(last=False)
             self._size -= gone
         return found
-
-    def forget(self) -> None:
-        """Drop what is in memory (the store was changed from outside)."""
-        self._memory.clear()
-        self._size = 0

@@ -32,7 +32,7 @@ class Receipt:
         out = [
             f"{len(found.served):6}  served requests {verb}, with their scores and corrections",
             f"{found.responses:6}  kept answers {verb}",
-            f"{found.results:6}  results of batches {verb}",
+            f"{found.results:6}  results of batches, messages and tables {verb}",
             f"{found.signals:6}  things said of answers {verb} (by them, or of theirs)",
             f"{found.decisions:6}  decisions of moderation about their texts {verb}",
             f"{self.remembered:6}  things that agents remember {verb}, with the person's episodes",

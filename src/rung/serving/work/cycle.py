@@ -31,6 +31,7 @@ from rung.core.parts import program as programs
 from rung.core.parts.problem import Problems
 from rung.core.settings import Settings
 from rung.core.system.files import write_file
+from rung.core.system.lock import file_lock
 from rung.core.types import Example, Task
 from rung.data.sources.traces import allowed, read_reviews
 from rung.ladder.climb import Climber
@@ -102,7 +103,17 @@ class Cycle:
     say: Callable[[str], None] = lambda _: None
 
     async def advance(self) -> CycleState:
-        """Go on from where the files say it is, as far as a person's approval. Raises InputError as its parts do."""
+        """Go on from where the files say it is, as far as a person's approval. Raises InputError as its parts do, and
+        (code cycle-busy) while another process does so."""
+
+        def busy(_: float) -> None:
+            said = f"another process is at work on {self.folder}"
+            raise InputError(said, remedy="wait for it, then type it again", code="cycle-busy")
+
+        with file_lock(self.folder / ".lock", busy):
+            return await self._advance()
+
+    async def _advance(self) -> CycleState:
         number = self._number()
         at = self.folder / str(number)
         problems = Problems()
@@ -148,7 +159,8 @@ class Cycle:
         """Why there is nothing to do; empty: there is."""
         known = {lesson.served for lesson in read_lessons(self.folder / str(number - 1))}
         fresh = [lesson for lesson in lessons if lesson.served not in known]
-        job = (self.folder / JOB).exists()
+        # It goes to its version before the lessons do: a process that was killed between left it there.
+        job = (self.folder / JOB).exists() or (self.folder / str(number) / JOB).exists()
         if len(fresh) >= (1 if job else FEWEST):
             return ""
         needed = "a job to retrain is open, and nobody has" if job else f"of {FEWEST} new answers people have"

@@ -169,9 +169,12 @@ class ChatRequest(Readable):
         endpoint."""
         if any(getattr(self, name) is not None for name in without):
             return self._made(_CARRIAGE.union(without))
-        if not self._wire:
-            self._wire = self._made(_CARRIAGE)
-        return self._wire
+        kept = self.__pydantic_private__  # to ask for the attribute costs as much as half of making it
+        assert kept is not None
+        if not kept["_wire"]:
+            kept["_wire"] = self._made(_CARRIAGE)
+        made: bytes = kept["_wire"]
+        return made
 
     def _made(self, exclude: set[str]) -> bytes:
         return self.__pydantic_serializer__.to_json(self, exclude_none=True, by_alias=True, exclude=exclude)

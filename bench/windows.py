@@ -1,0 +1,106 @@
+"""A stream of rows over Kafka, slower and faster than it can be read: lag, memory, and whether every row is counted.
+
+    python bench/windows.py [--rows 100000] [--seconds 10]
+
+The broker is librdkafka's mock cluster over TCP (KAFKA_URL: a real one). First ``--rows`` rows wait and are read at once: that is the
+capacity. Then rows come at 0.6 times that rate, then at 1.2 times (R and 2R). Lag is what ``rung stream`` says of itself, once a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests import brokers  # noqa: E402
+
+
+def send(producer: Producer, topic: str, rate: float, seconds: float) -> int:
+    """Rows at a steady rate, each with the time at which it was sent."""
+    began, sent = time.time(), 0
+    while (gone := time.time() - began) < seconds:
+        for _ in range(int(gone * rate) - sent):
+            producer.produce(topic, json.dumps({"time": time.time(), "label": "ab"[sent % 2]}).encode())
+            sent += 1
+        producer.poll(0.01)
+    producer.flush(30)
+    return sent
+
+
+def measure(url: str, topic: str, sent: int, rate: float, seconds: float) -> tuple[float, str]:
+    """Read ``sent`` rows that wait, or those that come meanwhile. Rows a second, and a line."""
+    producer = Producer({"bootstrap.servers": url.partition("//")[2], "linger.ms": 5})
+    command = [sys.executable, "-m", "rung", "stream", topic, "--broker", url, "--window", "1s", "--late", "1s",
+               "--by", "label", "--every", "1", "--lag", "3s"]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        error = Path(folder, "err")
+        with error.open("wb") as err, Path(folder, "out").open("wb") as out:
+            job = subprocess.Popen(
+                command, stdout=out, stderr=err, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
+            )
+        try:
+            sizes: list[float] = []
+            if rate:
+                while not rows(error.read_text()):
+                    time.sleep(0.1)
+                sent = send(producer, topic, rate, seconds)
+            began, begun = time.monotonic(), 0.0
+            while (read := rows(error.read_text())) < sent and time.monotonic() - began < 120:
+                begun = begun or (time.monotonic() if read else 0.0)
+                sizes.append(int(Path(f"/proc/{job.pid}/statm").read_text().split()[1]) * 4096 / 2**20)
+                time.sleep(0.2)
+            used = sum(map(int, Path(f"/proc/{job.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
+        finally:
+            job.kill()
+            job.wait()
+        text = error.read_text()
+        lags = [float(found.replace(",", "")) for found in re.findall(r"lag ([\d.,]+) s", text)]
+        took = time.monotonic() - began
+        said = f"{rows(text):,} of {sent:,} rows read, largest lag {max(lags, default=0):.1f} s, BEHIND said {text.count('BEHIND')} times"
+        return (
+            sent / took,
+            f"{said}, {max(sizes, default=0):.0f} MB at most, {used:.1f} s of CPU, {took:.1f} s after the last was sent",
+        )
+
+
+def rows(text: str) -> int:
+    """How many rows were read, by what was said last."""
+    found = re.findall(r"([\d,]+) rows, [\d,]+ windows", text)
+    return int(found[-1].replace(",", "")) if found else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=10)
+    given = parser.parse_args()
+    with brokers.kafka() as url:
+        producer = Producer({"bootstrap.servers": url.partition("//")[2], "linger.ms": 5})
+        now = time.time()
+        for at in range(given.rows):
+            producer.produce("waiting", json.dumps({"time": now + at / 1000, "label": "ab"[at % 2]}).encode())
+            if at % 1000 == 0:
+                producer.poll(0)
+        producer.flush(60)
+        capacity, said = measure(url, "waiting", given.rows, 0.0, 0.0)
+        print(f"waiting: {capacity:,.0f} rows a second with start; {said}", flush=True)
+        for share in (0.6, 1.2):
+            topic = f"at-{share}"
+            brokers.kafka_send(url, topic, [("", json.dumps({"time": time.time()}).encode())])
+            _, said = measure(url, topic, 0, capacity * share, given.seconds)
+            print(f"at {capacity * share:,.0f} rows a second: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
