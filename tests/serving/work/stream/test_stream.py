@@ -141,6 +141,20 @@ async def test_a_process_that_goes_on_gives_out_what_one_would_have_alone() -> N
     assert report.late == 0
 
 
+async def test_of_rows_that_came_together_none_makes_another_partitions_late() -> None:
+    class Together(MemorySource):
+        async def pieces(self) -> AsyncGenerator[Sequence[StreamRow]]:
+            yield [StreamRow(b'{"time": %d}' % at, "", part, at) for part in (0, 1) for at in range(40)]
+
+        def behind(self) -> Mapping[int, int]:
+            return {0: 0, 1: 0}
+
+    out: list[str] = []
+    report = await StreamJob(Together([]), StreamWindows(10), out.append, lambda line: None).run()
+    assert (report.rows, report.late) == (80, 0)
+    assert [json.loads(line)["count"] for line in out] == [20] * 4
+
+
 async def test_rows_that_are_wrong_are_told_and_the_rest_counted() -> None:
     read, write = os.pipe()
     lines = [

@@ -96,9 +96,11 @@ class StreamJob:
     async def _take(self, piece: Sequence[StreamRow]) -> None:
         """Count a piece, and give out what it closes."""
         self.windows.closed = max(self.windows.closed, self.source.closed)
-        behind = self.source.behind() or {}
-        self.windows.waiting = frozenset(one for one, rows in behind.items() if rows)
+        unread = frozenset(one for one, rows in (self.source.behind() or {}).items() if rows)
+        # What is in the piece is not counted yet: the rows of one partition must not make those behind them late.
+        self.windows.waiting = unread.union(row.partition for row in piece)
         await self._count(piece)
+        self.windows.waiting = unread
         await self._give(list(self.windows.close()))
         self._tell()
 
