@@ -103,7 +103,7 @@ class Sizes(Study[None, list[SizeRow]]):
         metric = load_metric(task.metrics[0], lab.resources) if task else None
         rows, scores = [], []
         for done, place in enumerate(self.model):
-            lab.progress(Progress(self.name, done, len(self.model), Path(place).name))
+            lab.progress(Progress(self.name, done, len(self.model), _title(place)))
             program = _program(place, task, lab)
             name = program.model.name if program.model else ""
             here = name.startswith("openvino:")  # nothing is known of what others take
