@@ -296,6 +296,9 @@ def _announce(served: Served, opened: Sequence[Opened], plan: ServePlan, url: st
             f"MODERATING {' and '.join(what) or 'nothing'} by policy {served.moderation.moderator.key}; texts that it "
             f"blocks or is unsure of are kept in {served.moderation.store.url}: rung moderate queue"
         )
+    if served.drift is not None:
+        alpha = served.drift.monitor.alpha
+        yield f"watching what is asked for drift (a false alarm with probability {alpha:g} at most); an alarm is in this log"
     if served.endpoints:
         yield f"chat page: {url.removesuffix('/v1')}/chat"
     yield f"serving at {url}" + (
