@@ -113,7 +113,7 @@ def bounded() -> Iterator[None]:
 
 
 def _stopped() -> FitError:
-    return FitError("the tuning was stopped", remedy="run the same command again to go on", code="stopped")
+    return FitError("this was stopped", remedy="run the same command again to go on", code="stopped")
 
 
 def tune(base: Base, lessons: Lessons, recipe: Recipe, order: Order, watch: Watch = UNWATCHED) -> Tuned:

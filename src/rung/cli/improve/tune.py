@@ -206,7 +206,7 @@ def answering_signals(run: Callable[[threading.Event], R], line: Line) -> R:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        error = FitError("the tuning was stopped; what is done is kept", remedy="run the same command again to go on")
+        error = FitError("this was stopped; what is done is kept", remedy="run the same command again to go on")
         typer.echo(f"rung: {error}", err=True)
         sys.stdout.flush()
         sys.stderr.flush()
