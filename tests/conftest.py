@@ -5,8 +5,11 @@ Weights that were pulled before (``rung models pull``) are linked into the tests
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +21,8 @@ import pytest
 from typer.main import get_command
 
 from rung.core.settings import Settings
-from rung.models import Pool
+from rung.models import Pool, open_model
+from rung.models.wrap import MeteredModel
 from rung.store import Store, open_store
 
 # A few random inputs, the same in every run, so that a run fails for what was changed and not by chance. To look for more:
@@ -26,6 +30,9 @@ from rung.store import Store, open_store
 hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None, max_examples=25)
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True, max_examples=300)
 hypothesis.settings.load_profile("fixed")
+
+# Hundreds of modules stay for ever: to look through them for garbage while they are imported is a quarter of the time.
+gc.disable()
 
 # One thread computes the tests' tiny models. Several only wait for each other, and OpenMP's wait by spinning: on two busy cores
 # three times the CPU. Said before torch is imported, and to the processes that tests start.
@@ -135,24 +142,53 @@ def pool(settings: Settings) -> Pool:
     return Pool(settings, default="fake:echo")
 
 
-_SLOW = frozenset(
-    """cli/machine/test_catalog documents/tables/test_rows ladder/test_patterns ladder/view/test_report metrics/statistics/test_choice models/providers/test_hosted models/test_embedders models/test_hub
-    retrieval/collection/test_collection retrieval/index/test_index retrieval/keyword/test_keyword retrieval/test_filter retrieval/test_linear
-    store/test_failure store/test_store studies/test_study tuning/test_beside tuning/test_job tuning/test_loop tuning/test_parity tuning/test_precision
-    tuning/test_tune""".split()  # noqa: SIM905
-)
-"""Files that take seconds as a whole (a process for each test, a small training, an index for each backend)."""
+_SLOW = {
+    line.split()[1]: float(line.split()[0])
+    for line in (Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()
+}
+"""Files that take seconds as a whole (a process for each test, a small training, an index for each backend), and how many:
+waits count, too. ``pytest -n 0 --durations 0 -vv`` says it of one."""
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).as_posix()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: tests of servers and of killed processes wait."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or cores + 1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, files that hold nothing else are not imported."""
+    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    whole = re.search(r"^pytestmark = .*mark\.(model|server|slow)", collection_path.read_text("utf-8"), re.MULTILINE)
+    return True if whole or _name(collection_path) in _SLOW else None
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[MeteredModel]:
+    """The embedded model, for tests that only ask it: to open it takes seconds."""
+    opened = open_model("openvino:smollm2-135m")
+    yield opened
+    asyncio.run(opened.close())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).with_suffix("").as_posix() in _SLOW:
+        if _name(item.path) in _SLOW:
             item.add_marker(pytest.mark.slow)
-    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
-    # Files with slow tests begin, so that no core ends alone with one.
-    items.sort(key=lambda item: item.path not in slow)
+    # The longest files begin, so that no core ends alone with one.
+    items.sort(key=lambda item: -_SLOW.get(_name(item.path), 0.0))
     if (_REAL_CACHE / "models" / "smollm2-135m").is_dir():
         return
     absent = pytest.mark.skip(reason="the embedded model is not on this machine; type: rung models pull")

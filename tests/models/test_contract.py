@@ -63,7 +63,10 @@ def provider(
 
 
 @pytest.fixture
-async def model(provider: Provider) -> AsyncIterator[MeteredModel]:
+async def model(provider: Provider, request: pytest.FixtureRequest) -> AsyncIterator[MeteredModel]:
+    if provider.name == "openvino":
+        yield request.getfixturevalue("embedded")
+        return
     opened = provider.open()
     yield opened
     await opened.close()

@@ -184,8 +184,11 @@ async def test_every_study_keeps_the_contract(name: str, task: Task, lab: Lab, p
     if name != "eval":  # of one model only, as its verb says
         json.loads(study.json(found))
     asked = models(pool)
+    if name in LABS:  # no model is asked, and it would take as long again
+        assert asked == 0
+        return
     repeated = await study.run(about, lab)
-    assert study.table(repeated) == shown or name in (*LABS, "curve", "oracle")  # what it took is a time
+    assert study.table(repeated) == shown or name in ("curve", "oracle")  # what it took is a time
     if name != "eval":  # opens models of its own
         assert models(pool) == asked, "a second time everything comes from the journal"
     assert [row.name for row in lab.store.studies.newest(2)] == [name, name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from rung.alignment.methods.names import METHODS
@@ -17,8 +16,7 @@ from rung.core.system.threads import run_stoppable
 from rung.core.types import FitForecast, Progress, Task, Usage
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
-from rung.tuning.checks import privacy
-from rung.tuning.tune import NEEDED
+from rung.tuning.tune import untrainable
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,7 @@ class AlignRung:
         return Traits(tuned=True, optional=True)
 
     def obstacle(self, task: Task, resources: Resources) -> str:
-        if not task.train:
-            return "the task has no train split"
-        if missing := [name for name in NEEDED if find_spec(name) is None]:
-            return f"alignment needs {', '.join(missing)} (pip install 'rung[tuning]')"
-        model = resources.model().name
-        if not model.startswith("openvino:"):
-            return f"only models of the embedded engine can be aligned and run again, and {model} is not one"
-        if task.private is not None and (
-            why := privacy.refuse(privacy.examples((*task.train, *task.dev)), task.private)
-        ):
-            return f"not trained: {why}"
-        return ""
+        return untrainable(task, resources, "alignment", "aligned")
 
     def forecast(self, task: Task, resources: Resources) -> FitForecast:
         """Tokens of all answers at their longest, and of the prompts that they are given to; the time is not known

@@ -25,11 +25,26 @@ if TYPE_CHECKING:
     from rung.tuning.work import Export, Lessons, Tuned
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
+
 EXPORTS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
 STRETCHES = 200
 """Means of which a curve of losses is drawn at most."""
 DEV_ROWS = 200
 """Dev checks look at no more rows than this: enough to rank steps by loss, and a check stays short."""
+
+
+def untrainable(task: Task, resources: Resources, what: str, done: str) -> str:
+    """Why weights cannot be trained on a task: its rows, a package or a model that is missing, what is private."""
+    if not task.train:
+        return "the task has no train split"
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        return f"{what} needs {', '.join(missing)} (pip install 'rung[tuning]')"
+    model = resources.model().name
+    if not model.startswith("openvino:"):
+        return f"only models of the embedded engine can be {done} and run again, and {model} is not one"
+    if task.private is not None and (why := privacy.refuse(privacy.examples((*task.train, *task.dev)), task.private)):
+        return f"not trained: {why}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -94,20 +109,9 @@ class Tune:
         return Recipe(seed=seed, **{name: getattr(self, name) for name in names - {"seed"}})
 
     def obstacle(self, task: Task, resources: Resources) -> str:
-        if not task.train:
-            return "the task has no train split"
-        if len({show(example.reference) for example in task.train}) < 2:
+        if task.train and len({show(example.reference) for example in task.train}) < 2:
             return "every training example has the same answer"
-        if missing := [name for name in NEEDED if find_spec(name) is None]:
-            return f"fine-tuning needs {', '.join(missing)} (pip install 'rung[tuning]')"
-        model = resources.model().name
-        if not model.startswith("openvino:"):
-            return f"only models of the embedded engine can be tuned and run again, and {model} is not one"
-        if task.private is not None and (
-            why := privacy.refuse(privacy.examples((*task.train, *task.dev)), task.private)
-        ):
-            return f"not trained: {why}"
-        return ""
+        return untrainable(task, resources, "fine-tuning", "tuned")
 
     def settle(self) -> Tune:
         """The same rung with what depends on the machine decided."""

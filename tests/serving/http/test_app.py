@@ -16,7 +16,7 @@ from rung.core.errors import AuthError, InputError, ModelError, RateLimited, Ser
 from rung.core.types import Answer, Failure, Reply, Request, ResponseFormat
 from rung.models import Pool
 from rung.models.providers.fake import Fake
-from rung.models.wrap import wrap
+from rung.models.wrap import MeteredModel, wrap
 from rung.serving.access.keys import Keys, hash_key
 from rung.serving.endpoints.model import ModelEndpoint
 from rung.serving.http.app import Served, make_app
@@ -540,23 +540,18 @@ async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.model
-async def test_the_embedded_model_behind_the_official_client() -> None:
-    pool = Pool()
-    model = pool.model()
-    made = endpoint(program(model, ResponseFormat("labels", labels=LABELS)), "intent")
-    try:
-        async with serving(made, ModelEndpoint(model, 0)) as url, client(url) as api:
-            said = await api.chat.completions.create(model="rung/intent", messages=HI)
-            assert said.choices[0].message.content in LABELS
-            whole = await api.chat.completions.create(model=model.name, messages=HI, temperature=0, max_tokens=12)
-            text = ""
-            async for chunk in await api.chat.completions.create(
-                model=model.name, messages=HI, temperature=0, max_tokens=12, stream=True
-            ):
-                text += chunk.choices[0].delta.content or ""
-            assert text == whole.choices[0].message.content
-            assert text.strip()
-            assert whole.usage is not None
-            assert 0 < whole.usage.completion_tokens <= 12
-    finally:
-        await pool.close()
+async def test_the_embedded_model_behind_the_official_client(embedded: MeteredModel) -> None:
+    made = endpoint(program(embedded, ResponseFormat("labels", labels=LABELS)), "intent")
+    async with serving(made, ModelEndpoint(embedded, 0)) as url, client(url) as api:
+        said = await api.chat.completions.create(model="rung/intent", messages=HI)
+        assert said.choices[0].message.content in LABELS
+        whole = await api.chat.completions.create(model=embedded.name, messages=HI, temperature=0, max_tokens=12)
+        text = ""
+        async for chunk in await api.chat.completions.create(
+            model=embedded.name, messages=HI, temperature=0, max_tokens=12, stream=True
+        ):
+            text += chunk.choices[0].delta.content or ""
+        assert text == whole.choices[0].message.content
+        assert text.strip()
+        assert whole.usage is not None
+        assert 0 < whole.usage.completion_tokens <= 12

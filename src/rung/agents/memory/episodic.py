@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rung.agents.loop.view import Pending, View
-from rung.agents.memory.memory import ranked
+from rung.agents.memory.memory import recalled
 from rung.core.codec import digest, encode
 from rung.core.types.memory import MemoryItem
 
@@ -45,9 +45,8 @@ class EpisodicMemory:
         if self.frozen:
             return [dict(case) for case in self.given]
         kept = [item for item in items if item.kind == "episode"]
-        near = ranked(request, [item.text for item in kept])
-        order = [*near, *(at for at in reversed(range(len(kept))) if at not in near)][: self.most]
-        return [{**lesson(kept[at].text, kept[at].data), "source": kept[at].source} for at in sorted(order)]
+        chosen = recalled(request, [item.text for item in kept], self.most)
+        return [{**lesson(kept[at].text, kept[at].data), "source": kept[at].source} for at in chosen]
 
     def keep(self, view: View, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Nothing besides the episode itself."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rung.agents.loop.view import View
-from rung.agents.memory.memory import ranked
+from rung.agents.memory.memory import recalled
 from rung.core.codec import digest
 from rung.core.errors import InputError
 from rung.core.types.memory import MemoryItem
@@ -70,9 +70,8 @@ class FactMemory:
 
     def retrieve(self, items: Sequence[MemoryItem], request: str) -> list[dict[str, Any]]:
         facts = [item for item in items if item.kind == "fact"]
-        near = ranked(request, [item.text for item in facts])
-        order = [*near, *(at for at in reversed(range(len(facts))) if at not in near)][: self.most]
-        return [{"text": f"The user said: {facts[at].text}", "source": facts[at].source} for at in sorted(order)]
+        chosen = recalled(request, [item.text for item in facts], self.most)
+        return [{"text": f"The user said: {facts[at].text}", "source": facts[at].source} for at in chosen]
 
     def keep(self, view: View, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Nothing for the agent: what is kept is the user's."""

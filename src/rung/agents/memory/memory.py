@@ -50,3 +50,9 @@ def ranked(query: str, texts: Sequence[str]) -> list[int]:
     index = KeywordIndex()
     index.add([str(at) for at in range(len(texts))], list(texts))
     return [int(id) for id, _ in index.search(query, len(texts))]
+
+
+def recalled(query: str, texts: Sequence[str], most: int) -> list[int]:
+    """The places of at most ``most`` texts, in their order: those near the query, then the latest."""
+    near = ranked(query, texts)
+    return sorted([*near, *(at for at in reversed(range(len(texts))) if at not in near)][:most])

@@ -8,10 +8,10 @@ import pytest
 
 from rung.core.errors import InputError
 from rung.core.parts import program as programs
-from rung.core.settings import Settings
 from rung.core.types import Request, ResponseFormat, Sampling
-from rung.models import Pool, hub, open_model
+from rung.models import Pool
 from rung.models.providers.fake import CAPABILITIES, Fake
+from rung.models.wrap import MeteredModel
 from rung.prompts.patterns.lookup.react import React, ReactProgram, grammar, read_move, trace
 from rung.prompts.program import Options
 from rung.prompts.template.prompt import Prompt
@@ -150,16 +150,10 @@ def test_bad_limit() -> None:
 
 @pytest.mark.model
 @pytest.mark.slow
-async def test_every_step_of_the_embedded_model_parses() -> None:
-    if not hub.present("smollm2-135m", Settings().cache):
-        pytest.skip("the weights are not here; type: rung models pull smollm2-135m")
-    model = open_model("openvino:smollm2-135m")
-    try:
-        options = Options(sampling=Sampling(max_tokens=8, temperature=1.0))
-        program = ReactProgram(model, passages=PASSAGES, options=options, limit=2)
-        traces = [trace(await program(question)) for question in ("Who invented the lamp?", "What is 3 * 4?")]
-    finally:
-        await model.close()
+async def test_every_step_of_the_embedded_model_parses(embedded: MeteredModel) -> None:
+    options = Options(sampling=Sampling(max_tokens=8, temperature=1.0))
+    program = ReactProgram(embedded, passages=PASSAGES, options=options, limit=2)
+    traces = [trace(await program(question)) for question in ("Who invented the lamp?", "What is 3 * 4?")]
     assert sum(item.steps for item in traces) >= 2
     assert all(item.parsed == item.steps for item in traces)
 

@@ -104,8 +104,3 @@ class ModelWire(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "rung"
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelWire]
