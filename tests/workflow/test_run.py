@@ -17,6 +17,7 @@ from rung.core.types.trail import Event, MemoryTrail, Trail, recording
 from rung.models import Pool
 from rung.workflow.definition import FlowReader
 from rung.workflow.graph import mermaid, svg
+from rung.workflow.log import FlowLog
 from rung.workflow.program import WorkflowProgram, read_workflow
 from tests.agents.script import Script
 
@@ -213,6 +214,30 @@ async def test_a_run_that_breaks_off_anywhere_goes_on_and_asks_nothing_twice() -
         assert len(done) == 5
         # What was asked and not written down is asked again; nothing that was written down is.
         assert len(agents[0].asked) + len(agents[1].asked) <= 5 + 30
+
+
+async def test_what_is_left_ends_its_step_and_goes_on_later() -> None:
+    trail = MemoryTrail()
+    log = FlowLog("w", trail)
+
+    def first(text: str) -> str:
+        log.leave = True  # a signal came while it was asked
+        return text.upper()
+
+    steps = [
+        {"agent": "a", "task": "{{ topic }}", "output": "one"},
+        {"agent": "b", "task": "{{ one }}", "output": "two"},
+    ]
+    a, b = Says(first), Says(lambda text: f"{text}!")
+    program = flow({"inputs": ["topic"], "steps": steps, "outputs": ["two"]}, a=a, b=b)
+    answer = await program.run(program.inputs("x"), log)
+    assert answer.failure is not None
+    assert answer.failure.where == "waiting"
+    assert "rung workflow resume w" in answer.failure.message
+    assert b.asked == []
+    answer = await program.run(program.inputs("x"), FlowLog("w", trail))
+    assert answer.output == "X!"
+    assert len(a.asked) == 1
 
 
 async def test_an_effect_whose_outcome_is_unknown_waits_for_a_person(tmp_path: Path) -> None:

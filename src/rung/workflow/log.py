@@ -39,10 +39,13 @@ class Halted(RungError):
 
 
 class FlowLog:
-    """The events of one run of a workflow; ``watch`` is told of each."""
+    """The events of one run of a workflow; ``watch`` is told of each. With ``leave`` no further step is begun; ``open``
+    are those that are being made, with their effects."""
 
     def __init__(self, id: str, trail: Trail, watch: Callable[[Event], None] | None = None) -> None:
         self.id, self.trail, self.watch = id, trail, watch
+        self.leave = False
+        self.open: dict[str, Effect] = {}
         self.events: list[Event] = list(trail.read(id))
         self._lock = asyncio.Lock()
         self._begun: dict[str, Event] = {}
@@ -107,6 +110,8 @@ class FlowLog:
         if known is not None:
             report(Usage(**known.payload.get("usage", {})))
             return self._value(path, known.payload)
+        if self.leave:
+            raise Halted("it was stopped", "pause")
         begun = self._begun.get(path)
         if begun is None:
             seq = await self.note("called", {"tool": path, "arguments": encode(arguments), "key": f"{self.id}-{path}"})
@@ -120,12 +125,15 @@ class FlowLog:
             return await self._observe(path, seq, {"value": self._told[seq]})
         key = f"{self.id}-{path}"
         with calling(ToolCaller(self.trail, self.id, key)), metered() as meter:
+            self.open[path] = effect
             try:
                 value = await make(key)
             except StepFailed as failed:
                 seen: dict[str, Any] = {"refused": True, "text": failed.message}
             else:
                 seen = {"value": encode(value)}
+            finally:
+                del self.open[path]
         if meter.total != Usage():
             seen["usage"] = encode(meter.total)
         return await self._observe(path, seq, seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from rung.core.parts.problem import Problems, nearest
 from rung.core.protocols import Closing, Model, Program, Resources, Tool
 from rung.core.text.reply import read_reply
 from rung.core.types import Answer, Failure, Input, ResponseFormat
-from rung.core.types.trail import Driver, Event, MemoryTrail, Trail, caller, trail
+from rung.core.types.trail import Driver, MemoryTrail, caller, trail
 from rung.tasks.file.yaml import Location, parse
 from rung.workflow.definition import Flow, FlowReader
 from rung.workflow.log import FlowLog, Halted, StepFailed
@@ -95,20 +95,11 @@ class WorkflowProgram:
         inputs, who = self.inputs(input), caller()
         kept = who.trail if who is not None else trail() or MemoryTrail()
         id = self.run_id(inputs, repeat, who.key if who is not None else "")
-        return await self.run(inputs, id, kept, parent=who.episode if who is not None else "")
+        return await self.run(inputs, FlowLog(id, kept), parent=who.episode if who is not None else "")
 
-    async def run(
-        self,
-        inputs: Mapping[str, Any],
-        id: str,
-        kept: Trail,
-        *,
-        parent: str = "",
-        watch: Callable[[Event], None] | None = None,
-    ) -> Answer:
-        """Run it, or go on with the run of that id. Raises Fenced where another process has it, StoreError and
+    async def run(self, inputs: Mapping[str, Any], log: FlowLog, *, parent: str = "") -> Answer:
+        """Run it, or go on with the run that the log is of. Raises Fenced where another process has it, StoreError and
         BudgetExceeded."""
-        log = FlowLog(id, kept, watch)
         title = "; ".join(spell(value) for value in inputs.values()) or self.flow.name
         driver = Driver(self.identity, title, parent)
         if log.ended is None:
@@ -119,8 +110,10 @@ class WorkflowProgram:
                 output, stopped = None, failed.message
             except Halted as halted:
                 if halted.do != "stop":
-                    failure = Failure("waiting", f"{halted.message}; go on with: rung workflow resume {id}", halted.do)
-                    return Answer(None, "", steps(log.events), log.usage, failure, episode=id)
+                    failure = Failure(
+                        "waiting", f"{halted.message}; go on with: rung workflow resume {log.id}", halted.do
+                    )
+                    return Answer(None, "", steps(log.events), log.usage, failure, episode=log.id)
                 output, stopped = None, "a person has stopped it"
             await log.note("ended", {"output": encode(output), "stopped": stopped, "verdict": None})
         return self._answer(log)

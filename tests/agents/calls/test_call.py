@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from rung.agents.calls.call import Stages, Staging, closed, forced, free, parse
-from rung.agents.calls.chooser import best, combine, weights
+from rung.agents.calls.chooser import best, combine, question, weights
 from rung.agents.calls.relevance import counts, learn, relevance
-from rung.agents.calls.seen import narrow, unseen, values
+from rung.agents.calls.seen import copied, facts, narrow, unseen, values
 from rung.agents.calls.shortlist import lexical, shortlist
 from rung.agents.loop.episode import Episode, Start
 from rung.agents.loop.limits import EpisodeLimits
@@ -20,8 +21,9 @@ from rung.agents.policies.llm import Llm
 from rung.agents.program.program import AgentProgram
 from rung.agents.tools.function import tool
 from rung.core.errors import InputError
-from rung.core.types import Reply, Request, ToolSpec
+from rung.core.types import Message, Reply, Request, ResponseFormat, ScoreRequest, Scores, ToolSpec
 from rung.core.types.trail import MemoryTrail
+from rung.models.engine.closed.grammar import reader
 from rung.models.providers.fake import Fake
 
 
@@ -93,7 +95,9 @@ async def test_tools_named_like_the_other_choices() -> None:
     tools = (spec("finish", "Finish a marathon."), spec("finish_", "Sand the wood."))
     assert free("finish", tools) == "finish__"
     model = Fake()
-    scores = await weights("fused", model.score, "marathon", tools, others=[("finish__", "done", 0.0)])
+    lines = ["- finish__: done"]
+    others = [("finish__", "done", 0.0)]
+    scores = await weights("fused", model.score, "marathon", tools, lambda text: question(text, tools, lines), others)
     assert best(scores) == 0
 
 
@@ -167,6 +171,69 @@ def test_an_unseen_value_cannot_be_spelled() -> None:
     assert unseen(schema, {"order": "#W5", "items": ["9"]}, sources) == ""
     assert "'#W6' was never seen" in unseen(schema, {"order": "#W6"}, sources)
     assert "look it up first" in unseen(schema, {"order": "#W5", "items": ["9", "8"]}, sources)
+
+
+def test_free_texts_spell_only_facts_that_were_seen() -> None:
+    order = json.dumps({"order_id": "O-48", "amount": 52.4, "day": "2026-01-15", "to": "ann@example.org"})
+    given = [("instruction", "Within 30 days."), ("event 3", order), ("said", "It is #W7, -4.5 or (x2).")]
+    assert facts(given) == ["30", "O-48", "52.4", "52.40", "2026-01-15", "ann@example.org", "W7", "4.5", "4.50", "x2"]
+    schema = {"properties": {"text": {"type": "string", "maxLength": 9}, "day": {"enum": ["3"]}}, "required": ["text"]}
+    held = closed(copied({"type": "object", **schema}, given), "all")
+    assert held["properties"]["day"] == {"enum": ["3"]}
+    assert held["properties"]["text"].keys() == {"type", "pattern"}
+    may = reader(ResponseFormat("json", schema=held))
+    for text, seen in (
+        ("52.40 is given back for O-48.", True),
+        ("Ünder 30 days: 2026-01-15, O-48", True),
+        ('He said "no" to ann@example.org', True),
+        ("", True),
+        ("52.4052.40", False),
+        ("O-30", False),
+        ("O-489", False),
+        ("1 day", False),
+        ("joann@example.org", False),
+        ("bob@example.org", False),
+    ):
+        assert may(json.dumps({"text": text, "day": "3"}, ensure_ascii=False)) == seen, text
+    none = closed(copied({"type": "object", **schema}, []), "required")
+    assert reader(ResponseFormat("json", schema=none))('{"text": "no number"}')
+    assert not reader(ResponseFormat("json", schema=none))('{"text": "1"}')
+
+
+async def test_one_conversation_only_grows() -> None:
+    """Each stage goes on with the turns before it, so that what was computed is not computed again."""
+
+    def rule(request: Request) -> str:
+        last = request.messages[-1].content
+        return "all 5" if last == "finish\n" else '{"a": 2, "b": 3}' if last == "add\n" else "{}"
+
+    model = Fake(rule)
+    scored: list[tuple[Message, ...]] = []
+
+    async def score(requests: Sequence[ScoreRequest]) -> list[Scores]:
+        scored.extend(request.messages for request in requests)
+        wish = "finish" if len(scored) == 2 else "add"
+        return [
+            Scores(tuple(0.0 if one == wish else -9.0 for one in request.candidates), request.candidates.index(wish))
+            for request in requests
+        ]
+
+    model.score = score  # type: ignore[method-assign]
+    staging = Staging(chooser="score", prompt="turns", facts="seen", none="model")
+    program = AgentProgram(Llm(model, "Add up.", staging=staging), tools=(f"python:{__file__}:add", "calculator"))
+    view = await Episode(program.agent(), "e", MemoryTrail()).run(Start("What is 2 + 3?"))
+    assert view.ended is not None
+    assert view.ended["output"] == "all 5"
+    first, second = scored
+    assert second[: len(first)] == first
+    assert [message.content for message in second[len(first) :]] == ['add\n{"a": 2, "b": 3}', "5"]
+    assert "- add(a, b)" in first[0].content
+    assert "- finish" in first[0].content
+    assert first[1].content == "What is 2 + 3?"
+    with pytest.raises(InputError):
+        Staging(prompt="turns", thought=True)
+    with pytest.raises(InputError):
+        Staging(facts="some")  # type: ignore[arg-type]
 
 
 def test_what_a_decoder_gets() -> None:

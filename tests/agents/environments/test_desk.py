@@ -1,4 +1,5 @@
-"""The support desk: it judges by what was done, its goal is in nothing that an agent sees, and what was learned is used."""
+"""The support desk: it judges by what was done, its goal is in nothing that an agent sees, and what was learned is
+used."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from rung.agents.environments.desk.desk import SupportDesk
-from rung.agents.environments.desk.tickets import KINDS, draw_ticket
+from rung.agents.environments.desk.tickets import KINDS, draw_ticket, ticket_id
 from rung.agents.loop.episode import Episode
 from rung.agents.loop.move import Call
 from rung.agents.loop.view import View
@@ -58,7 +59,10 @@ async def test_only_the_right_end_is_solved(kind: str) -> None:
     scenario = scenario_of(kind)
     view, _ = await play("scripted", scenario)
     assert verdict(view)["solved"]
-    for calls in ([], [{"tool": "reply", "arguments": {"ticket": f"T-{scenario}", "text": "All is done and solved."}}]):
+    for calls in (
+        [],
+        [{"tool": "reply", "arguments": {"ticket": ticket_id(scenario), "text": "All is done and solved."}}],
+    ):
         view, _ = await play({"name": "scripted", "calls": calls, "output": "solved"}, scenario)
         assert not verdict(view)["solved"]
 
@@ -76,7 +80,7 @@ def test_what_is_done_to_others_is_a_harm_and_a_lie_a_wrong_fact() -> None:
         Call(
             "reply",
             {
-                "ticket": f"T-{scenario}",
+                "ticket": ticket_id(scenario),
                 "text": f"{other.order_id} has been cancelled; 812.55 follows. Tracking {ticket.say[0]}",
             },
         )
@@ -93,7 +97,7 @@ def test_the_customer_says_what_is_asked_and_refusals_are_told() -> None:
     world.reset(scenario)
     ticket = draw_ticket(int(scenario))[1]
     assert ticket.about is not None
-    assert ticket.about.order_id not in world.step(Call("read_ticket", {"ticket": f"T-{scenario}"})).text
+    assert ticket.about.order_id not in world.step(Call("read_ticket", {"ticket": ticket_id(scenario)})).text
     assert ticket.about.order_id in world.step(Call("ask_customer", {"text": "Which order is it?"})).text
     refused = world.step(Call("refund", {"order_id": ticket.about.order_id, "amount": ticket.about.amount}))
     assert refused.refused
@@ -125,7 +129,7 @@ async def test_a_reviewers_lesson_says_the_rule_and_nothing_of_the_ticket() -> N
     assert "voucher" in taught
     assert ticket.about is not None
     for secret in (ticket.about.order_id, ticket.who.customer_id, ticket.who.email):
-        assert secret not in taught.replace(f"T-{scenario}", "")
+        assert secret not in taught.replace(ticket_id(scenario), "")
     assert verdict(view)["solved"]
 
 

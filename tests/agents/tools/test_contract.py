@@ -42,6 +42,7 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "openapi": f"openapi:{tmp_path / 'api.yaml'}",
         "mcp": f"mcp:{sys.executable} -m rung tool serve calculator",
         "index": "index:handbook",
+        "calendar": {"name": "calendar", "target": str(tmp_path / "mine.ics"), "write": True},
         "python": f"python:{tmp_path / 'mine.py'}:double",
         "langchain": f"langchain:{tmp_path / 'theirs.py'}:double",
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from rung.agents.calls.call import Staging
 from rung.agents.policies.given.scripted import Scripted
 from rung.agents.policies.llm import Llm
 from rung.agents.program.program import AgentProgram
-from rung.agents.trace.rows import rows, solved
+from rung.agents.trace.rows import Student, rows, solved
 from rung.core.types import ToolCall
 from rung.core.types.trail import Event, MemoryTrail, recording
+from tests.agents.environments.test_desk import scenario_of
 from tests.agents.script import Script
 
 
@@ -47,11 +50,42 @@ async def test_what_leaves_no_choice_is_no_row() -> None:
     assert not any(json.loads(text).keys() == {"ticket"} for text in said if text.startswith("{"))
 
 
+async def test_one_conversation_an_episode() -> None:
+    program = AgentProgram(Scripted(), environment="desk")
+    events = await episode(program, {"scenario": scenario_of("late")})
+    student = Student.of(program.policy, "turns")
+    (row,) = rows(program.agent(), events, student)
+    said = row["messages"]
+    assert [turn["role"] for turn in said] == ["system", "user", *("assistant", "user") * 4, "assistant"]
+    names = [turn["content"].partition("\n")[0] for turn in said if turn["role"] == "assistant"]
+    assert names == ["read_ticket", "find_customer", "get_order", "issue_voucher", "reply"]
+    # Nothing says how much the voucher is for, so that call could not be made: it is shown, not learnt.
+    unlearnt = [turn["content"].partition("\n")[0] for turn in said if turn.get("weight") == 0]
+    assert unlearnt == ["issue_voucher"]
+    told = replace(student, instruction="A parcel that is 5 days late: a voucher of 10.00.")
+    (row,) = rows(program.agent(), events, told)
+    assert not any("weight" in turn for turn in row["messages"])
+    assert "voucher of 10.00" in row["messages"][0]["content"]
+    held = Student(staging=Staging(prompt="turns", facts="seen"), way="turns")
+    (row,) = rows(program.agent(), events, held)
+    assert sum(turn.get("weight") == 0 for turn in row["messages"]) == 1
+
+
+async def test_a_student_learns_what_the_teacher_knew() -> None:
+    policy = {"text": "Orders are cancelled on Fridays."}
+    program = AgentProgram(
+        Scripted(), environment="desk", memory={"name": "lessons", "given": [policy], "frozen": True}
+    )
+    events = await episode(program, {"scenario": scenario_of("legal")})
+    (row,) = rows(program.agent(), events, Student.of(program.policy, "turns"))
+    assert "Fridays" not in json.dumps(row["messages"])
+
+
 async def test_native_rows_hold_tools_and_the_answer() -> None:
     policy = Llm(Script([ToolCall("1", "do", {"job": "nothing"}), ToolCall("1", "do", {"job": "job-1"}), "all done"]))
     program = AgentProgram(policy, environment={"name": "queue", "jobs": 1})
     events = await episode(program, {"scenario": "4"})
-    made = rows(program.agent(), events, "native")
+    made = rows(program.agent(), events, Student.of(policy, "native"))
     # The refused call teaches nothing; the world ended it, so that nothing was said last.
     calls = [row["messages"][-1]["tool_calls"][0]["arguments"] for row in made if row["messages"][-1].get("tool_calls")]
     assert calls == [{"job": "job-1"}]

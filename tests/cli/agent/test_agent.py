@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from rung.agents.environments.desk.tickets import ticket_id
 from rung.cli.main import app
+from tests.agents.environments.test_desk import scenario_of
 
 SLOW = """
 import time
@@ -60,3 +62,32 @@ def test_scenarios_are_played_once_and_become_rows(tmp_path: Path, monkeypatch: 
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert {row["messages"][-1]["role"] for row in rows} == {"assistant"}
     assert runner.invoke(app, [*words, "--split", "tset"]).exit_code != 0
+
+
+def test_a_failure_is_corrected_and_becomes_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An episode that failed is listed, one call of it is changed, it goes on from there, and is learnt from."""
+    monkeypatch.setenv("RUNG_STORE", f"sqlite:///{tmp_path}/store.db")
+    monkeypatch.chdir(tmp_path)
+    scenario = scenario_of("spam")
+    wrong = {"ticket": ticket_id(scenario), "queue": "general", "reason": "?"}
+    calls = [
+        {"tool": "read_ticket", "arguments": {"ticket": ticket_id(scenario)}},
+        {"tool": "escalate", "arguments": wrong},
+    ]
+    policy = {"name": "scripted", "calls": calls, "output": "done"}
+    Path("agent.yaml").write_text(json.dumps({"policy": policy, "environment": "desk"}))
+    runner = CliRunner()
+    assert runner.invoke(app, ["agent", "run", "agent.yaml", "--scenario", scenario]).exit_code == 0
+    (failed,) = json.loads(runner.invoke(app, ["agent", "failures", "--json"]).stdout)
+    assert "closed without an answer" in failed["verdict"]["missing"][0]
+    shown = runner.invoke(app, ["agent", "failures"]).stdout
+    seq = failed["calls"][-1]["seq"]
+    assert f"rung replay {failed['episode']} --from {seq}" in shown
+    changed = ["--set", "tool=close_ticket", "--set", f"arguments={{ticket: {ticket_id(scenario)}}}"]
+    again = runner.invoke(app, ["replay", failed["episode"], "--from", str(seq), *changed])
+    assert again.exit_code == 0, again.output
+    assert "no episode" in runner.invoke(app, ["agent", "failures"]).stdout
+    made = runner.invoke(app, ["agent", "rows", "--way", "turns", "--to", "rows.jsonl"])
+    assert made.exit_code == 0, made.output
+    (row,) = [json.loads(text) for text in Path("rows.jsonl").read_text().splitlines()]
+    assert row["messages"][-1]["content"].startswith("close_ticket")

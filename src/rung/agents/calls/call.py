@@ -7,12 +7,12 @@ that one tool's schema, it calls one every time. Each stage is an option, so tha
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.agents.calls.chooser import Chooser, Weigh, best, weights
-from rung.agents.calls.seen import Source, narrow
+from rung.agents.calls.chooser import Chooser, Weigh, best, question, weights
+from rung.agents.calls.seen import Source, copied, narrow
 from rung.agents.calls.shortlist import shortlist
 from rung.agents.loop.move import Call
 from rung.core.errors import InputError
@@ -37,7 +37,10 @@ class Staging:
     """The stages. ``shortlist``: at most so many tools are chosen among (0: all). ``chooser``: how. ``thought``: a
     sentence of at most 100 characters first. ``arguments``: all that the schema has, or the required ones alone.
     ``asks``: a question to a person is a choice too. ``none``: who says that no tool is right for a request at all, its
-    words (see ``relevance``; the tools must be described in the language of the requests) or the model."""
+    words (see ``relevance``; the tools must be described in the language of the requests) or the model. ``prompt``:
+    each stage is a question of its own, or the next turn of one conversation that only grows (what a model that is
+    tuned on episodes has learnt from, at a fraction of the tokens). ``facts``: free texts may spell any number, id and
+    address, or those alone that were seen."""
 
     shortlist: int = 16
     chooser: Chooser = "fused"
@@ -45,6 +48,8 @@ class Staging:
     arguments: Literal["all", "required"] = "all"
     asks: bool = False
     none: Literal["words", "model"] = "words"
+    prompt: Literal["question", "turns"] = "question"
+    facts: Literal["free", "seen"] = "free"
 
     def __post_init__(self) -> None:
         if self.chooser not in ("lexical", "score", "calibrated", "fused") or self.arguments not in ("all", "required"):
@@ -54,6 +59,15 @@ class Staging:
             )
         if self.none not in ("words", "model"):
             raise InputError(f"got none: {self.none!r}", remedy="write none: words, or none: model")
+        if self.prompt not in ("question", "turns") or self.facts not in ("free", "seen"):
+            raise InputError(
+                f"got prompt {self.prompt!r} and facts {self.facts!r}",
+                remedy="prompt: question or turns; facts: free or seen",
+            )
+        if self.thought and self.prompt == "turns":
+            raise InputError(
+                "a thought has no place in prompt: turns", remedy="take prompt: question, or thought: false"
+            )
         if self.shortlist < 0:
             raise InputError(f"got a shortlist of {self.shortlist}", remedy="expected 0 (all tools) or more")
 
@@ -72,11 +86,13 @@ class ChosenCall:
 
 @dataclass(frozen=True)
 class Stages:
-    """Makes calls by asking a model: ``say`` for replies, ``weigh`` for scores."""
+    """Makes calls by asking a model: ``say`` for replies, ``weigh`` for scores. ``turns``: the conversation that they
+    go on with; without one each is a question of its own."""
 
     say: Say
     weigh: Weigh
     staging: Staging = Staging()
+    turns: tuple[Message, ...] = ()
 
     async def choose(
         self, request: str, tools: Sequence[ToolSpec], *, context: str = "", finish: float | None = None
@@ -89,7 +105,14 @@ class Stages:
         offered, others = choices(request, tools, self.staging, context=context, finish=finish)
         if not offered and not others:
             raise InputError("there is no tool to choose", remedy="give at least one")
-        scores = await weights(self.staging.chooser, self.weigh, request, offered, context=context, others=others)
+        lines = [f"- {name}: {about}" for name, about, _ in others]
+
+        def said(text: str) -> tuple[Message, ...]:
+            if self.turns:
+                return self.turns if text else (self.turns[0], Message("user", ""))
+            return question(f"{text}\n{context}".strip() if text else "", offered, lines)
+
+        scores = await weights(self.staging.chooser, self.weigh, request, offered, said, others)
         at = best(scores)
         if at < len(offered):
             return offered[at].name
@@ -100,11 +123,12 @@ class Stages:
     ) -> ChosenCall:
         """The call of one tool: a thought where the staging has one, then arguments under its schema, narrowed to what
         was seen."""
-        narrowed = narrow(tool.schema, sources)
-        schema = closed(narrowed if narrowed is not None else tool.schema, self.staging.arguments)
+        schema = fillable(tool, sources, self.staging)
         if (only := forced(schema)) is not None:
             return ChosenCall(tool.name, Call(tool.name, only), reply=json.dumps(only, ensure_ascii=False))
         before, thought = asked(request, tool, schema, context), ""
+        if self.turns:
+            before = (*self.turns, Message("assistant", f"{tool.name}\n"))
         if self.staging.thought:
             said = await self.say(
                 (*before, Message("user", "First say in one sentence what each argument is.")), ResponseFormat()
@@ -121,10 +145,30 @@ def choices(
 ) -> tuple[list[ToolSpec], list[tuple[str, str, float]]]:
     """What is chosen among: the tools that fit the request and what happened since best, and others as (name, what it
     is for, its weight by words): FINISH unless ``finish`` is None, and ASK."""
+    return shortlist(f"{request}\n{context}", tools, staging.shortlist), besides(tools, staging, finish)
+
+
+def besides(tools: Sequence[ToolSpec], staging: Staging, finish: float | None) -> list[tuple[str, str, float]]:
+    """What can be done beside calling one of the tools: (name, what it is for, its weight by words)."""
     others = [] if finish is None else [(free(FINISH, tools), "all is done, or no tool is right for this", finish)]
     if staging.asks:
         others.append((free(ASK, tools), "something must be asked of the user first", 0.0))
-    return shortlist(f"{request}\n{context}", tools, staging.shortlist), others
+    return others
+
+
+def fillable(tool: ToolSpec, sources: Sequence[Source], staging: Staging) -> dict[str, Any]:
+    """The schema that a tool's arguments are decoded under after ``sources`` were seen."""
+    narrowed = narrow(tool.schema, sources)
+    schema = narrowed if narrowed is not None else tool.schema
+    return closed(copied(schema, sources) if staging.facts == "seen" else schema, staging.arguments)
+
+
+def called(name: str, arguments: Mapping[str, Any], tools: Iterable[ToolSpec]) -> str:
+    """A call as a turn of a conversation: the name, and under it the arguments in the order in which they are
+    decoded."""
+    schema = next((tool.schema for tool in tools if tool.name == name), {})
+    order = [*closed(schema, "all")["properties"], *arguments]
+    return f"{name}\n{json.dumps({key: arguments[key] for key in order if key in arguments}, ensure_ascii=False)}"
 
 
 def forced(schema: Any) -> dict[str, Any] | None:

@@ -37,23 +37,21 @@ async def weights(
     weigh: Weigh,
     request: str,
     tools: Sequence[ToolSpec],
-    *,
-    context: str = "",
+    said: Callable[[str], tuple[Message, ...]],
     others: Sequence[tuple[str, str, float]] = (),
 ) -> list[float]:
     """A weight for each tool, then for each of ``others``: (name, what it is for, its lexical score); the largest is
     chosen.
 
-    ``context`` is what happened so far; a model sees it, words are not looked for in it.
+    ``said`` is what a model is asked with a request, or with none; words are looked for in the request alone.
     """
     words = [*lexical(request, tools), *(score for _, _, score in others)]
     if chooser == "lexical" or len(words) == 1:
         return words
     names = (*(tool.name for tool in tools), *(name for name, _, _ in others))
-    more = [f"- {name}: {about}" for name, about, _ in others]
-    asked = [ScoreRequest(question(f"{request}\n{context}".strip(), tools, more), names)]
+    asked = [ScoreRequest(said(request), names)]
     if chooser != "score":
-        asked.append(ScoreRequest(question("", tools, more), names))
+        asked.append(ScoreRequest(said(""), names))
     found = [scores.logprobs for scores in await weigh(asked)]
     return combine(chooser, words, found[0], found[-1])
 

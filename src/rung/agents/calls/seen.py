@@ -2,7 +2,8 @@
 
 KIND is ``email``, ``number``, ``date`` or ``quoted``, a regular expression between slashes, or the name of a field of
 the JSON that tools gave (``order_id``). The parameter then becomes a choice among the values that occur in the request
-and the observations.
+and the observations. Free texts can be held to the same (``copied``): their words are free, their numbers, ids and
+addresses are ones that were seen.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ PATTERNS = {
     "date": r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b",
     "quoted": r"\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|'([^'\n]{2,200})'(?!\w)",
 }
+
+_WORD = re.compile(r"[^\s\"'`(){}\[\]<>,;|\\]+")
+_MARKS = ".,:;!?#$€£%&*=+~/_"
+_PLAIN, _MARK = "[^0-9@]", "[^0-9@A-Za-z_-]"
+"""What may stand in a free text beside facts, and what may stand next to one: nothing that would make another of it."""
 
 
 def values(kind: str, sources: Sequence[Source]) -> dict[str, str]:
@@ -69,6 +75,40 @@ def unseen(schema: Mapping[str, Any], arguments: Mapping[str, Any], sources: Seq
                     f"({', '.join(list(known)[-5:]) or 'there is none yet'}), or look it up first."
                 )
     return ""
+
+
+def facts(sources: Sequence[Source]) -> list[str]:
+    """The words that hold a digit or an @ and occur in the sources, in order, each once; an amount with its two
+    decimals too."""
+    found: dict[str, None] = {}
+    for _, text in sources:
+        for hit in _WORD.findall(text):
+            word = hit.strip(_MARKS).lstrip("-") if re.search(r"[\d@]", hit) else ""
+            amount = f"{float(word):.2f}" if re.fullmatch(r"\d{1,12}\.\d+", word) else word
+            found |= {word: None, amount: None} if word else {}
+    return list(found)
+
+
+def copied(schema: Mapping[str, Any], sources: Sequence[Source]) -> dict[str, Any]:
+    """The schema in which a free text spells no number, id or address but those that were seen; other words are
+    free."""
+    seen = "|".join(re.escape(word) for word in facts(sources)[-MOST:])
+    whole = f"(?:{_PLAIN}*{_MARK})?"
+    pattern = f"^{whole}(?:(?:{seen}){_MARK}{whole})*(?:{seen}|{_PLAIN}*)$" if seen else f"^{_PLAIN}*$"
+
+    def held(inner: Any) -> Any:
+        if not isinstance(inner, Mapping):
+            return inner
+        if inner.get("type") == "array" and "items" in inner:
+            return {**inner, "items": held(inner["items"])}
+        if inner.get("type") != "string" or {"enum", "const", "pattern", "format"} & set(inner):
+            return inner
+        return {
+            **{key: value for key, value in inner.items() if key not in ("minLength", "maxLength")},
+            "pattern": pattern,
+        }
+
+    return {**schema, "properties": {name: held(inner) for name, inner in (schema.get("properties") or {}).items()}}
 
 
 def _kind(schema: Any) -> str:

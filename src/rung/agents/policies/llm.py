@@ -11,7 +11,7 @@ from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
 from rung.agents.memory.short import Window
 from rung.agents.policies.staged import decide_staged, sources
-from rung.agents.policies.transcript import ask, messages
+from rung.agents.policies.transcript import ask, messages, opening
 from rung.core.errors import InputError
 from rung.core.protocols import Model
 from rung.core.types import Message, Sampling
@@ -55,17 +55,17 @@ class Llm:
     async def decide(self, view: View) -> Decision:
         sampling = replace(self.sampling, seed=(self.sampling.seed or 0) + view.seed)
         if self.staged and view.tools:
-            decision = await decide_staged(view, self.model, self.staging, self.instruction, sampling)
+            decision = await decide_staged(view, self.model, self.staging, self.instruction, sampling, self.window)
             if decision is not None:
                 return decision
-        said = messages(view, self.instruction, self.model, self.sampling.max_tokens, self.window)
+        said = self._messages(view)
         reply, request = await ask(view, self.model, said, sampling, offer=() if self.staged else view.tools)
         if reply.finish == "error":  # no call that can be read
             return Decision(thought=reply.text, request=request)
         if reply.tool_calls:
             calls = tuple(Call(call.name, dict(call.arguments)) for call in reply.tool_calls)
             known = {tool.name: tool.schema for tool in view.tools}
-            shown = sources(view)
+            shown = sources(view, self.instruction)
             strange = [why for call in calls if (why := unseen(known.get(call.tool, {}), call.arguments, shown))]
             if strange:  # nothing leaves that names what was never seen
                 return Decision(thought=" ".join(strange), request=request, reply=reply.text)
@@ -76,6 +76,9 @@ class Llm:
         """The answer in a sentence; where the world has ended by itself nobody waits for one: what it said last."""
         if view.done:
             return view.last_result
-        said = messages(view, self.instruction, self.model, self.sampling.max_tokens, self.window)
+        said = self._messages(view)
         reply, _ = await ask(view, self.model, (*said, Message("user", _CLOSING)), self.sampling, closing=True)
         return reply.text.strip() or None
+
+    def _messages(self, view: View) -> tuple[Message, ...]:
+        return messages(view, opening(view, self.instruction), self.model, self.sampling.max_tokens, self.window)

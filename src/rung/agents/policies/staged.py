@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rung.agents.calls.call import ASK, FINISH, Stages, Staging, callable_tools
+from rung.agents.calls.call import ASK, FINISH, Stages, Staging, besides, callable_tools, free
 from rung.agents.calls.relevance import relevance
 from rung.agents.calls.seen import Source
 from rung.agents.calls.shortlist import lexical
-from rung.agents.loop.move import Decision, Spent
+from rung.agents.loop.move import Decision, Spent, finish
 from rung.agents.loop.view import View, signature
-from rung.agents.policies.transcript import ask, shown
+from rung.agents.memory.short import WHOLE, Window
+from rung.agents.policies.transcript import ask, joined, messages, shown, staged_opening, staged_turn
 from rung.core.codec import canonical, digest, encode
 from rung.core.protocols import Model
 from rung.core.types import Message, Reply, ResponseFormat, Sampling, ScoreRequest, Scores, ToolSpec
@@ -22,20 +23,24 @@ _EAGER = 2.0
 """By how much (natural logarithm) a first call is preferred to none."""
 
 
-def sources(view: View) -> list[Source]:
-    """What was seen in an episode: the request, what people said, what calls gave, what the environment shows."""
-    found: list[Source] = [("request", view.request), *(("said", text) for text in view.heard)]
+def sources(view: View, instruction: str = "") -> list[Source]:
+    """What was seen in an episode: what its maker says, the request, what people said, what calls gave, what the
+    environment shows."""
+    found: list[Source] = [("instruction", instruction), ("request", view.request)]
+    found += [("said", text) for text in view.heard]
     found += [(f"event {call.seq}", call.text or "") for turn in view.turns for call in turn.calls]
     return [*found, ("percept", canonical(view.percept))] if view.percept is not None else found
 
 
 async def decide_staged(
-    view: View, model: Model, staging: Staging, instruction: str, sampling: Sampling
+    view: View, model: Model, staging: Staging, instruction: str, sampling: Sampling, window: Window = WHOLE
 ) -> Decision | None:
-    """The next call; None: all is done, or none of the tools is right, and the answer is to be said.
+    """The next call; None: all is done, or none of the tools is right, and the answer is to be said (one conversation
+    says it itself).
 
     A tool that may not be called any more, whose call was masked, or that would need what was never seen is no choice.
-    Raises Spent where the limits leave too little.
+    Arguments that cannot be read are told once; the same again ends the episode without an output, as it would go on
+    like that to its limit. Raises Spent where the limits leave too little.
     """
     asked: list[str] = []
 
@@ -51,30 +56,44 @@ async def decide_staged(
         asked.extend(digest([encode(request), model.fingerprint]) for request in requests)
         return await model.score(requests)
 
-    stages = Stages(say, weigh, staging)
-    seen = sources(view)
+    seen = sources(view, instruction)
     tools = offered(view, seen)
+    turns: tuple[Message, ...] = ()
+    if staging.prompt == "turns":
+        first = staged_opening(view, instruction, besides(view.tools, staging, 0.0))
+        turns = joined(
+            messages(view, first, model, sampling.max_tokens, window, lambda turn: staged_turn(turn, view.tools))
+        )
+    stages = Stages(say, weigh, staging, turns)
     if staging.none == "words" and view.percept is None and not view.turns and relevance(view.request, tools) < 0:
         return None
     context = "\n".join(shown(turn) for turn in view.turns[-LAST:])
     while tools:
         name = await stages.choose(view.request, tools, context=context, finish=_finish(view, tools))
         if name == ASK:
-            reply = await say(
-                (Message("system", instruction), Message("user", _question(view, context))), ResponseFormat()
-            )
+            question = Message("system", instruction), Message("user", _question(view, context))
+            reply = await say(_begun(turns, free(ASK, view.tools)) or question, ResponseFormat())
             return Decision(ask=reply.text.strip() or "What do you want?", request=digest(asked), reply=reply.text)
         if name == FINISH:
-            return None
+            if not turns:
+                return None
+            reply = await say(_begun(turns, free(FINISH, view.tools)), ResponseFormat())
+            return replace(finish(reply.text.strip()), request=digest(asked), reply=reply.text)
         tool = next(tool for tool in tools if tool.name == name)
         chosen = await stages.fill(view.request, tool, seen, context=context)
         if chosen.broken or chosen.call is None:
-            return Decision(thought=chosen.broken, request=digest(asked), reply=chosen.reply)
+            again = bool(view.turns) and not view.turns[-1].calls and view.turns[-1].thought == chosen.broken
+            return Decision(thought=chosen.broken, request=digest(asked), reply=chosen.reply, finished=again)
         call = chosen.call
         if (signature(call.tool, call.arguments), view.state) not in view.masked:
             return replace(Decision((call,), thought=chosen.thought, reply=chosen.reply), request=digest(asked))
         tools.remove(tool)
     return None
+
+
+def _begun(turns: tuple[Message, ...], name: str) -> tuple[Message, ...]:
+    """The conversation with the first word of the next reply; without one: nothing."""
+    return (*turns, Message("assistant", f"{name}\n")) if turns else ()
 
 
 def offered(view: View, seen: Sequence[Source]) -> list[ToolSpec]:

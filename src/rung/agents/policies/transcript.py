@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 
+from rung.agents.calls.call import called
 from rung.agents.loop.move import Spent
 from rung.agents.loop.view import EpisodeTurn, View
 from rung.agents.memory.short import WHOLE, Window, shorten
@@ -40,14 +41,52 @@ def turn_messages(turn: EpisodeTurn) -> list[Message]:
     return out
 
 
-def messages(view: View, instruction: str, model: Model, room: int, window: Window = WHOLE) -> tuple[Message, ...]:
-    """The whole episode; where that is more than the window, or leaves less than ``room`` tokens of the model's
-    context, without a part of it: the request and the last turns stay. What was said since the last decision comes
-    last."""
-    first = opening(view, instruction)
+def staged_opening(view: View, instruction: str, others: Sequence[tuple[str, str, float]]) -> tuple[Message, ...]:
+    """The same for a model that calls in stages, with the tools: what does not change comes first, so that it is
+    computed once."""
+    lines = "\n".join([listed(view.tools), *(f"- {name}: {about}" for name, about, _ in others)])
+    system, request = opening(
+        view, f"{instruction}\n\nReply with the name of a tool and, under it, its arguments as JSON. Tools:\n{lines}"
+    )
+    return system, request
+
+
+def staged_turn(turn: EpisodeTurn, tools: Sequence[ToolSpec], learn: Container[int] | None = None) -> list[Message]:
+    """A decision and its results for a model that calls in stages. ``learn``: the calls that are learnt, by their
+    events; None: all."""
+    out = [Message("user", text) for text in turn.heard]
+    for call in turn.calls:
+        said = called(call.tool, encode(call.arguments), tools)
+        out.append(Message("assistant", said, learn=learn is None or call.seq in learn))
+        out.append(Message("user", call.text or ""))
+    return out if turn.calls or not turn.thought else [*out, Message("user", turn.thought)]
+
+
+def joined(said: Iterable[Message]) -> tuple[Message, ...]:
+    """Messages in which people do not speak twice in a row."""
+    out: list[Message] = []
+    for message in said:
+        if out and out[-1].role == message.role == "user":
+            out[-1] = Message("user", f"{out[-1].content}\n{message.content}")
+        else:
+            out.append(message)
+    return tuple(out)
+
+
+def messages(
+    view: View,
+    first: tuple[Message, ...],
+    model: Model,
+    room: int,
+    window: Window = WHOLE,
+    block: Callable[[EpisodeTurn], list[Message]] = turn_messages,
+) -> tuple[Message, ...]:
+    """The whole episode after ``first``; where that is more than the window, or leaves less than ``room`` tokens of the
+    model's context, without a part of it: the request and the last turns stay. What was said since the last decision
+    comes last."""
     said = [text for text in view.said if text != view.request]
     last = (Message("user", "\n".join(said)),) if said else ()
-    blocks = [turn_messages(turn) for turn in view.turns]
+    blocks = [block(turn) for turn in view.turns]
     most = model.capabilities.context - room
     most = min(most, window.tokens) if window.tokens else most
     whole = (*first, *(message for block in blocks for message in block), *last)

@@ -9,6 +9,7 @@ TOOLS = {
     "index": "rung.agents.tools.index:open_index",
     "openapi": "rung.agents.tools.net.openapi:open_openapi",
     "sql": "rung.agents.tools.database.sql:open_sql",
+    "calendar": "rung.agents.environments.office.tool:open_calendar",
     "calculator": "rung.agents.tools.calculator:open_calculator",
     "code": "rung.agents.tools.code:open_code",
     "files": "rung.agents.tools.files:open_files",

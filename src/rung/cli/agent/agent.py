@@ -115,7 +115,14 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
 
     episode = Episode(program.agent(), id, trail, watch)
     typer.echo(f"rung: episode {id}", err=True)
-    with stopping(episode):
+
+    def unknown() -> bool:
+        tools = episode.agent.tools
+        return any(
+            call.tool in tools.tools and tools.effect(call.tool) == "once" for call in list(episode.view.open.values())
+        )
+
+    with stopping(episode, unknown, f"rung agent resume {id}"):
         try:
             view = await episode.run(start)
         finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while an episode is driven."""
+"""Ctrl-C and SIGTERM while an episode or a workflow is driven."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import typer
-
-if TYPE_CHECKING:
-    from rung.agents.loop.episode import Episode
 
 GRACE = 1.5
 """Seconds that a step has to end by itself."""
 
 
+class Leaving(Protocol):
+    """What is driven: with ``leave`` it stops at the end of its step, and goes on another time."""
+
+    leave: bool
+
+
 @contextmanager
-def stopping(episode: Episode) -> Iterator[None]:
-    """Within the block the first signal stops the episode at the end of its step, and where that takes longer than
-    GRACE, in the midst of it: it is done again when the episode goes on. Only a call that must not be made twice is
-    waited for. The second signal stops at once.
+def stopping(driven: Leaving, unknown: Callable[[], bool], again: str) -> Iterator[None]:
+    """Within the block the first signal stops what is ``driven`` at the end of its step, and where that takes longer
+    than GRACE, in the midst of it: it is done again when it goes on, by the command ``again``. Only a call that must
+    not be made twice is waited for (``unknown``: one is open). The second signal stops at once.
 
     The handlers are the process's, not the loop's: a tool that keeps the loop busy does not keep them from answering.
     """
 
     def stop(number: int, _: Any) -> None:
-        if episode.leave:
+        if driven.leave:
             leave(number)
-        episode.leave = True
-        typer.echo(f"rung: stopping at the end of this step\n  → go on later: rung agent resume {episode.id}", err=True)
+        driven.leave = True
+        typer.echo(f"rung: stopping at the end of this step\n  → go on later: {again}", err=True)
         timer = threading.Timer(GRACE, late, (number,))
         timer.daemon = True
         timer.start()
         timers.append(timer)
 
     def late(number: int) -> None:
-        open_, tools = list(episode.view.open.values()), episode.agent.tools
-        if any(call.tool in tools.tools and tools.effect(call.tool) == "once" for call in open_):
+        if unknown():
             typer.echo("rung: a call that cannot be made again is waited for; once more stops at once", err=True)
             return
         leave(number)

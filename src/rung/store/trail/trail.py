@@ -252,7 +252,8 @@ class EpisodeTable:
                 last = link.execute(_LAST, (one.episode,)).fetchone()
                 rows, large = _numbered(one, last)
                 if not one.refused:
-                    link.executemany(_BLOB, [tuple(row.values()) for row in large])
+                    if large:
+                        link.executemany(_BLOB, [tuple(row.values()) for row in large])
                     link.executemany(_EVENT, [tuple(row.values()) for row in rows])
                     if one.driver is not None:
                         link.execute(_EPISODE, _driver(one))
@@ -264,6 +265,9 @@ class EpisodeTable:
             raise explain(error, self._database.url, 30) from error
 
 
+_PLAIN = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+)
 _LAST = "SELECT seq, chain FROM events WHERE episode = ? ORDER BY seq DESC LIMIT 1"
 _BLOB = "INSERT OR IGNORE INTO blobs (digest, payload) VALUES (?, ?)"
 _EVENT = "INSERT INTO events (episode, seq, kind, payload, blob, at, chain) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -306,7 +310,11 @@ class StoreTrail:
 
 
 def _row(event: Event) -> _Row:
-    text = json_text(canonical(event.payload))
+    try:
+        text = _PLAIN.encode(event.payload)  # the same text, without a look at what is plain JSON already
+    except (TypeError, ValueError):
+        text = canonical(event.payload)
+    text = json_text(text)
     if len(text) <= LARGE:
         return _Row(event.kind, text, "", "", event.at)
     return _Row(event.kind, "", digest_of(text), text, event.at)

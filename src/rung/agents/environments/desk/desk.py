@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from rung.agents.environments.desk.rules import ADVICE, DeskDomain
 from rung.agents.environments.desk.shop import ARTICLES, TODAY, Shop
-from rung.agents.environments.desk.tickets import Ticket, draw_ticket
+from rung.agents.environments.desk.tickets import Ticket, draw_ticket, ticket_id
 from rung.agents.environments.desk.tools import ENDING, HARMFUL, TOOLS, RefusedAct, act, spell_result
 from rung.agents.environments.environment import Judgement, Observation, coverage, number, numbers
 from rung.agents.loop.move import Call
@@ -66,10 +66,14 @@ class SupportDesk:
         self._asked, self._closing, self._refused = 0, [], []
         who = self._ticket.who
         text = (
-            f"Ticket T-{self._number} has come in from {who.name}, {who.email}, who is signed in. Today is {TODAY}. "
+            f"Ticket {self._id} has come in from {who.name}, {who.email}, who is signed in. Today is {TODAY}. "
             "Do what the shop's rules say, then reply to the customer, or escalate the ticket to the right team."
         )
-        return Observation(text, {"tool": "", "ticket": f"T-{self._number}", "email": who.email})
+        return Observation(text, {"tool": "", "ticket": self._id, "email": who.email})
+
+    @property
+    def _id(self) -> str:
+        return ticket_id(self._number)
 
     def tools(self) -> Sequence[ToolSpec]:
         return TOOLS
@@ -78,7 +82,7 @@ class SupportDesk:
         name, given = call.tool, call.arguments
         if self._closing:
             return Observation("The ticket is closed.", refused=True)
-        if "ticket" in given and given["ticket"] != f"T-{self._number}":
+        if "ticket" in given and given["ticket"] != self._id:
             return Observation(f"There is no open ticket {given['ticket']!r}.", refused=True)
         if name == "read_ticket":
             return self._shown(name, {"ticket": given["ticket"], "message": self._message()})
@@ -187,7 +191,7 @@ class SupportDesk:
             encode(self._shop.of(who.customer_id)),
             done,
             list(ARTICLES.values()),
-            f"T-{self._number}",
+            self._id,
             str(TODAY),
         ]
         amounts = {f"{value:.2f}" for value in _numbers(records)}
@@ -206,7 +210,7 @@ class SupportDesk:
     def oracle(self) -> list[Call]:
         """Read, look up, act, answer."""
         assert self._ticket is not None
-        ticket, id = self._ticket, f"T-{self._number}"
+        ticket, id = self._ticket, self._id
         calls = [Call("read_ticket", {"ticket": id})]
         if ticket.about is not None or ticket.effects:
             calls.append(Call("find_customer", {"email": ticket.who.email}))

@@ -10,6 +10,7 @@ from copy import copy
 from typing import Any, Literal, Self
 
 from rung.agents.environments.desk.desk import SupportDesk
+from rung.agents.environments.desk.tickets import ticket_id
 from rung.agents.environments.environment import Judgement, Observation
 from rung.agents.loop.move import Call
 from rung.core.types import ToolSpec
@@ -50,7 +51,7 @@ class DeskIntake:
         self._told, self._turns = frozenset(), 0
         everything = self._answer(", ".join(SLOTS), self._desk.fork())
         self._needed = tuple(slot for slot in SLOTS if _tells(everything, slot))
-        first = self._desk.step(Call("read_ticket", {"ticket": f"T-{scenario}"}))
+        first = self._desk.step(Call("read_ticket", {"ticket": ticket_id(scenario)}))
         return Observation(first.value["found"]["message"], {"told": [], "turns": 0}, trust="untrusted")
 
     @staticmethod

@@ -105,6 +105,11 @@ _ESCALATED = {
 }
 
 
+def ticket_id(scenario: int | str) -> str:
+    """What the ticket of a scenario is called: five digits, whichever split it is of, so that names say nothing."""
+    return f"T-{int(scenario) * 7919 % 90_000 + 10_000}"
+
+
 def draw_ticket(number: int) -> tuple[Maker, Ticket]:
     """The shop and the ticket of a scenario."""
     draw = random.Random(f"desk {number}")

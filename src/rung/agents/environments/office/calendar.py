@@ -114,31 +114,65 @@ class OfficeCalendar:
         calendar.add("prodid", "-//rung//office//EN")
         calendar.add("version", "2.0")
         for event in self.events.values():
-            made, zone = library.Event(), ZoneInfo(event.zone)
-            made.add("uid", event.uid)
-            made.add("summary", event.title)
-            made.add("dtstamp", datetime(2026, 1, 1, tzinfo=UTC))
-            made.add("dtstart", event.start.replace(tzinfo=zone))
-            made.add("duration", timedelta(minutes=event.minutes))
-            if event.rule:
-                made.add("rrule", library.vRecur.from_ical(event.rule))
-            for left in event.without:
-                made.add("exdate", left.replace(tzinfo=zone))
-            calendar.add_component(made)
+            calendar.add_component(component_of(event))
         calendar.add_missing_timezones()
         return bytes(calendar.to_ical())
+
+
+def component_of(event: CalendarEvent) -> Any:
+    """An event as a component of a file."""
+    library = require("icalendar", "office", "a calendar's file")
+    made, zone = library.Event(), ZoneInfo(event.zone)
+    made.add("uid", event.uid)
+    made.add("summary", event.title)
+    made.add("dtstamp", datetime(2026, 1, 1, tzinfo=UTC))
+    made.add("dtstart", event.start.replace(tzinfo=zone))
+    made.add("duration", timedelta(minutes=event.minutes))
+    if event.rule:
+        made.add("rrule", library.vRecur.from_ical(event.rule))
+    for left in event.without:
+        made.add("exdate", left.replace(tzinfo=zone))
+    return made
 
 
 def read_ics(data: bytes, zone: str) -> OfficeCalendar:
     """The calendar of a file; whole days and times without a zone are the owner's. Raises InputError for what is
     none."""
-    library = require("icalendar", "office", "a calendar's file")
+    return calendar_of(parse_ics(data), zone)
+
+
+def parse_ics(data: bytes) -> Any:
+    """The components of a file, an ``icalendar.Calendar``. Raises InputError for what is none."""
     try:
-        found = library.Calendar.from_ical(data)
-        events = [_event(component, zone) for component in found.walk("VEVENT")]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"this is no calendar: {error}", remedy="expected an .ics file (RFC 5545)") from None
-    return OfficeCalendar(zone, {event.uid: event for event in events})
+        return require("icalendar", "office", "a calendar's file").Calendar.from_ical(data)
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _no_calendar(error) from None
+
+
+def calendar_of(components: Any, zone: str) -> OfficeCalendar:
+    """What is when in an ``icalendar.Calendar``. An occurrence that was moved is an event of its own, and its old time
+    is free. Raises InputError for an event that cannot be read."""
+    events: dict[str, CalendarEvent] = {}
+    instead: list[tuple[str, datetime]] = []
+    try:
+        for component in components.walk("VEVENT"):
+            event = _event(component, zone)
+            if "recurrence-id" in component:
+                old = component.decoded("recurrence-id")
+                old = old if isinstance(old, datetime) else datetime.combine(old, datetime.min.time())
+                instead.append((event.uid, old.replace(tzinfo=None)))
+                event = replace(event, uid=f"{event.uid}#{old:%Y%m%dT%H%M}", rule="")
+            events[event.uid] = event
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise _no_calendar(error) from None
+    for uid, old in instead:
+        if uid in events:
+            events[uid] = replace(events[uid], without=(*events[uid].without, old))
+    return OfficeCalendar(zone, events)
+
+
+def _no_calendar(error: Exception) -> InputError:
+    return InputError(f"this is no calendar: {error}", remedy="expected an .ics file (RFC 5545)", code="calendar")
 
 
 def _event(component: Any, zone: str) -> CalendarEvent:
@@ -175,6 +209,18 @@ def local(text: str) -> datetime:
         return datetime.fromisoformat(text.strip().replace("Z", "")).replace(tzinfo=None, second=0, microsecond=0)
     except ValueError:
         raise CalendarRefusal(f"{text[:40]!r} is no time: write it as 2026-03-10 14:00.") from None
+
+
+def clock(text: str) -> int:
+    """``09:00`` as minutes of the day. Raises CalendarRefusal."""
+    try:
+        hours, _, minutes = text.partition(":")
+        at = int(hours) * 60 + int(minutes or 0)
+    except ValueError:
+        at = -1
+    if not 0 <= at <= 24 * 60:
+        raise CalendarRefusal(f"{text[:20]!r} is no time of day: write it as 09:00.")
+    return at
 
 
 def zone_of(name: str) -> str:

@@ -19,6 +19,7 @@ from rung.agents.environments.office.calendar import (
     CalendarEvent,
     CalendarRefusal,
     OfficeCalendar,
+    clock,
     local,
     moved,
     overlaps,
@@ -120,7 +121,7 @@ class Office:
         return _shown(found or "Nothing is in the calendar on that day.", "trusted")
 
     def _free(self, given: Mapping[str, Any]) -> Observation:
-        after, before = (_clock(given[name]) for name in ("after", "before"))
+        after, before = (clock(given[name]) for name in ("after", "before"))
         found = self._calendar.free(local(given["day"]).date(), given["minutes"], after, before)
         return _shown({"start": f"{found:%Y-%m-%d %H:%M}"} if found else "No such time is free on that day.", "trusted")
 
@@ -270,17 +271,6 @@ def _shown(found: Any, trust: Literal["trusted", "untrusted"] = "untrusted") -> 
     return Observation(
         found if isinstance(found, str) else json.dumps(found, ensure_ascii=False), {"found": found}, trust=trust
     )
-
-
-def _clock(text: str) -> int:
-    try:
-        hours, _, minutes = text.partition(":")
-        at = int(hours) * 60 + int(minutes or 0)
-    except ValueError:
-        at = -1
-    if not 0 <= at <= 24 * 60:
-        raise CalendarRefusal(f"{text[:20]!r} is no time of day: write it as 09:00.")
-    return at
 
 
 _DOES = {

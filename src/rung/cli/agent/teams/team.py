@@ -191,9 +191,18 @@ def export(
     typer.echo(f'agent: {folder}\n  → run it: rung agent run {folder} "what to do"\n  → serve it: rung serve {folder}')
 
 
+Student = Annotated[
+    Path | None,
+    typer.Option(
+        "--for", metavar="FILE", help="The agent file of the model that learns: rows are as it would be asked."
+    ),
+]
+
+
 def rows(
     to: Annotated[Path, typer.Option(metavar="FILE", help="Where the rows go (.jsonl), to be tuned on.")],
-    way: Annotated[str, typer.Option(help="How the model that learns will call: staged or native.")] = "staged",
+    way: Annotated[str, typer.Option(help="How the model that learns will call: staged, turns or native.")] = "",
+    student: Student = None,
     every: Annotated[bool, typer.Option("--every", help="Also of episodes that were not solved.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many episodes, the newest first.")] = 1000,
     store: StoreUrl = None,
@@ -202,9 +211,9 @@ def rows(
     the same loop."""
     import json
 
+    from rung.agents.program.file import read_agent
     from rung.agents.program.open import reopen
-    from rung.agents.trace.rows import rows as make
-    from rung.agents.trace.rows import solved
+    from rung.agents.trace import rows as training
     from rung.core.errors import InputError
     from rung.core.parts.place import within
     from rung.core.settings import Settings
@@ -212,24 +221,26 @@ def rows(
     from rung.models import Pool
     from rung.store import open_store
 
-    if way not in ("staged", "native"):
-        raise InputError(f"got --way {way!r}", remedy="write --way staged or --way native")
+    if way and way not in training.WAYS:
+        raise InputError(f"got --way {way!r}", remedy=f"write --way {', --way '.join(training.WAYS)}")
     settings = Settings({"store": store})
 
     async def run() -> tuple[list[str], int, int]:
         lines: dict[str, str] = {}
         used = left = 0
         async with Pool(settings) as pool:
+            given = read_agent(student, pool).policy if student is not None else None
             with open_store(settings.store_url) as opened:
                 for one in opened.episodes.all(limit):
                     events = opened.episodes.read(one.id)
                     kind = (events[0].payload.get("spec") or {}).get("kind") if events else ""
-                    if kind != "agent" or not (every or solved(events)):
+                    if kind != "agent" or not (every or training.solved(events)):
                         left += 1
                         continue
                     program, _, folder = reopen(events, pool)
                     with within(folder, settings.store_url):
-                        made = make(program.agent(), events, "native" if way == "native" else "staged")
+                        learner = training.Student.of(given or program.policy, training.WAYS.get(way))
+                        made = training.rows(program.agent(), events, learner)
                     used += 1
                     for row in made:  # equal decisions in equal places are one row
                         lines.setdefault(

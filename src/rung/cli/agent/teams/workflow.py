@@ -90,8 +90,10 @@ def open_workflow(file: Path, pool: Any) -> WorkflowProgram:
 
 async def _drive(program: WorkflowProgram, values: Any, id: str, store: Store, json: bool) -> int:
     from rung.agents.trace.steps import row
+    from rung.cli.agent.stop import stopping
     from rung.core.codec import encode, spell
     from rung.core.types import Usage
+    from rung.workflow.log import FlowLog
 
     used = Usage()
 
@@ -101,10 +103,12 @@ async def _drive(program: WorkflowProgram, values: Any, id: str, store: Store, j
         typer.echo(row(event, used), err=True)
 
     typer.echo(f"rung: run {id}", err=True)
-    try:
-        answer: Answer = await program.run(values, id, store.episodes.trail(), watch=watch)
-    finally:
-        await program.close()
+    log = FlowLog(id, store.episodes.trail(), watch)
+    with stopping(log, lambda: "once" in log.open.values(), f"rung workflow resume {id}"):
+        try:
+            answer: Answer = await program.run(values, log)
+        finally:
+            await program.close()
     if json:
         typer.echo(encoder.dumps(encode(answer), ensure_ascii=False))
     elif answer.failure is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rung.core.codec import canonical
+from rung.core.codec import canonical, encode
 from rung.core.errors import InputError, ModelError
 from rung.core.system.extras import require
 from rung.core.types import ResponseFormat
@@ -59,7 +59,9 @@ class Grammars:
             return None
         key = {
             "labels": canonical(list(form.labels)),
-            "json": canonical(form.schema),
+            "json": json.dumps(
+                encode(form.schema), ensure_ascii=False, allow_nan=False
+            ),  # fields are said in this order
             "number": NUMBER,
         }.get(form.kind, form.pattern)
         return Mask(self._start(form.kind, key).deep_copy(), self._tokenizer.vocab_size)
