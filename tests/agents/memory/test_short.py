@@ -6,7 +6,7 @@ import pytest
 
 from rung.agents.loop.view import EpisodeTurn, Pending, View
 from rung.agents.memory.short import Keeping, Window, shorten
-from rung.agents.policies.transcript import messages
+from rung.agents.policies.transcript import messages, opening
 from rung.core.errors import InputError
 from tests.agents.script import Script
 
@@ -30,7 +30,7 @@ def test_fifty_turns_stay_within_the_window(keep: Keeping) -> None:
             turn(at, heard, f"Item {at} has been in the catalogue since then, it costs {at}.50 and is sold in boxes.")
         )
         view.said = ["Which colour do I like best?"]
-        given = messages(view, "Answer.", model, 100, Window(600, keep))
+        given = messages(view, opening(view, "Answer."), model, 100, Window(600, keep))
         assert model.count(given) <= 600
         assert given[1].content == "Help me with my order."
         assert given[-1].content == "Which colour do I like best?"
