@@ -138,6 +138,13 @@ def test_nothing_branches_on_the_words_of_a_message() -> None:
     assert readers() == []
 
 
+def test_the_slow_files_are_there_and_the_longest_comes_first() -> None:
+    lines = (Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()
+    seconds = [float(line.split()[0]) for line in lines]
+    assert seconds == sorted(seconds, reverse=True)
+    assert [line for line in lines if not (Path(__file__).parent / line.split()[1]).is_file()] == []
+
+
 def test_the_caps_see_what_they_should() -> None:
     tree = ast.parse(
         "class A:\n def f(self, a, b, *, c): ...\nif error.message == 'x': pass\nif 'x' in str(error): pass"
