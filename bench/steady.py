@@ -139,23 +139,30 @@ class Backends:
         return sum(int(json.loads(got)["choices"][0]["message"]["content"]) for _, _, got, _ in told)
 
 
-def soak(seconds: int) -> None:
-    """Requests and streams at a steady rate: what memory and open files do."""
+def soak(seconds: int, rounds: int) -> None:
+    """Requests and streams at a steady rate, then requests as fast as it goes: what memory and open files do."""
     backend, port, _ = start(sys.executable, "-c", BACKEND)
     rows: list[tuple[int, float, int]] = []
     with tempfile.TemporaryDirectory() as folder, gateway(port, folder, CONFIG) as (mine, pid, key, _):
+
+        def note() -> None:
+            rows.append((done, rss(pid), len(os.listdir(f"/proc/{pid}/fd"))))
+            print(f"{done:7,} requests, {rows[-1][1]:.1f} MB, {rows[-1][2]} open files", flush=True)
+
         done, ends, began = 0, time.monotonic() + seconds, cpu(pid)
         while time.monotonic() < ends:
             for stream, rate in ((False, 250.0), (True, 20.0)):
                 done += len(asyncio.run(Client(mine, key, stream).paced(rate, 4)))
-            rows.append((done, rss(pid), len(os.listdir(f"/proc/{pid}/fd"))))
-            print(f"{done:7,} requests, {rows[-1][1]:.1f} MB, {rows[-1][2]} open files", flush=True)
+            note()
+        for _ in range(rounds):
+            done += len(asyncio.run(Client(mine, key, False).closed(8000, 16))[1])
+            note()
         used = cpu(pid) - began
     backend.terminate()
     later = rows[len(rows) // 2 :]
     slope = statistics.linear_regression([row[0] for row in later], [row[1] for row in later]).slope
     print(
-        f"soak: {done:,} requests in {seconds} s, {slope * 10_000:+.2f} MB per 10,000 in the second half, "
+        f"soak: {done:,} requests, {slope * 10_000:+.2f} MB per 10,000 in the second half, "
         f"{later[-1][2] - later[0][2]:+d} open files, {used:.0f} s of CPU"
     )
 
@@ -325,12 +332,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["soak", "misses", "faults", "balance", "batches"])
     parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--requests", type=int, default=2000)
     given = parser.parse_args()
     print(subprocess.run([sys.executable, "--version"], capture_output=True, text=True, check=True).stdout.strip())
     if given.what == "soak":
-        soak(given.seconds)
+        soak(given.seconds, given.rounds)
     elif given.what == "misses":
         misses(given.texts, 10_000)
     elif given.what == "faults":
