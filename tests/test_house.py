@@ -23,6 +23,7 @@ LISTED = Path(__file__).parent / "exceptions.yaml"
 CAPS = {"file": 400, "function": 60, "class": 250, "parameters": 6, "nouns": 8}
 """Lines of a file, of a function, of a class; parameters of a function; Python files and sub-rooms of one folder."""
 
+BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 TEXTS = ("message", "remedy", "text")
 WORDS = ("not in", "in")
 
@@ -39,7 +40,7 @@ def trees() -> dict[str, ast.Module]:
 
 
 def definitions(tree: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.AST]]:
-    for node in ast.iter_child_nodes(tree):
+    for node in (node for body in BODIES for node in getattr(tree, body, ())):  # expressions define nothing
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{inside}.{node.name}" if inside else node.name
             yield name, node
@@ -58,6 +59,7 @@ def arity(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len(names) - (bool(names) and names[0] in ("self", "cls"))
 
 
+@cache
 def oversized() -> Found:
     """What is over a cap, by kind and place."""
     found: Found = defaultdict(dict)
