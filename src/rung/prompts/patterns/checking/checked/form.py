@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rung.core.types import ResponseFormat
-from rung.metrics.rules.instructions import CHOICES, CheckableInstruction
+from rung.metrics.rules.instructions import CHOICES, CheckableInstruction, count_words
 
 _WORD = "[A-Za-z0-9_]"
 _GAP = "[^A-Za-z0-9_]"
@@ -183,8 +183,6 @@ class _Writer:
             shape = SHAPES[one.name](self, one.options) if one.name in SHAPES else None
             if shape is not None:
                 self.kept.append(one)
-                if one.name == "existence":
-                    self._count_words()
                 return shape
         if (bounded := self._bounded()) is not None:
             return bounded
@@ -192,16 +190,18 @@ class _Writer:
         ends = self.tail or any(one.name == "quotation" for one in self.kept)
         return f"{self.free()}{{1,{max(40, self.room)}}}" if ends else f"{self.free()}+"
 
-    def _count_words(self) -> None:
-        """Bounds on the words of a text whose shape is sentences."""
+    def words_of(self, count: int) -> tuple[int, int]:
+        """How many words a text of ``count`` sentences may have, least and most; the bounds that say so are kept."""
+        least, most = 6 * count, min(25 * count, self.tokens * 5 // 8)
         for one in self.given:
             if one.name == "number_words" and not self.lead and not self.tail:
-                bound, more = int(one.options["num_words"]), one.options["relation"] == "at least"
-                if bound < 2 or bound * 1.5 > self.tokens:
-                    continue
-                times = f"{{{bound - 1},}}" if more else f"{{0,{bound - 2}}}"
-                self.rules.append(f"/({_WORD}{{1,20}}{_GAP}{{1,3}}){times}{_WORD}{{1,20}}{_GAP}{{0,3}}/")
+                bound = int(one.options["num_words"])
+                if one.options["relation"] == "at least":
+                    least = bound
+                else:
+                    most = min(most, bound - 1)
                 self.kept.append(one)
+        return least, most
 
     def _bounded(self) -> str | None:
         """Free text of a bounded number of words or sentences."""
@@ -336,17 +336,24 @@ def _capitals(writer: _Writer, given: Given) -> str | None:
 
 
 def _keywords(writer: _Writer, given: Given) -> str | None:
-    words = [writer.literal(str(word).strip()) for word in given["keywords"]]
-    known = [word for word in words if word]
-    width = writer.share(len(words) + 1, 8, 40)
-    if not writer.keywords or width is None or len(known) < len(words):
+    """A sentence around each word; the words of a text are spread evenly over its sentences."""
+    known = [text for word in given["keywords"] if (text := writer.literal(str(word).strip()))]
+    if not writer.keywords or not known or len(known) < len(given["keywords"]):
         return None
-    said = writer.free(".", "!", "?", "*", lines=False)
-    half = min(width, 160) // 2
-    parts = [
-        rf"{writer.letter()}{said}{{2,{half}}} (?i:{_escaped(word)})([ ,]{said}{{2,{half}}})?[.!?]" for word in known
-    ]
-    return r"[ \n]".join(parts) + rf"([ \n]{writer.letter()}{said}{{10,{2 * half}}}[.!?])?"
+    before = len(writer.kept)
+    low, high = writer.words_of(len(known))
+    word, gap = f"{writer.letter()}{{1,16}}", " " if "," in writer.excluded else ",? "
+    sentences = []
+    for text in known:
+        own = count_words(text)
+        least, most = max(2, -(-low // len(known)) - own), high // len(known) - own
+        if most < least:
+            del writer.kept[before:]
+            return None
+        first, wide = (least + 1) // 2, max((least + 1) // 2, most // 2)
+        ends = rf"({gap}{word}){{{least - first},{most - wide}}}[.!?]"
+        sentences.append(rf"({word}{gap}){{{first},{wide}}}(?i:{_escaped(text)}){ends}")
+    return r"[ \n]".join(sentences)
 
 
 SHAPES: Mapping[str, Callable[[_Writer, Given], str | None]] = {
