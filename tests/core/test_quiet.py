@@ -112,7 +112,7 @@ def test_what_we_import_and_run_reaches_nobody(tmp_path: Path) -> None:
     lines = [
         "run -m openvino:smollm2-135m -p Hello --max-tokens 2",
         "init mine",
-        "climb mine --rung zero-shot --limit 2 --quiet",
+        "climb mine --rung rules --rung zero-shot --limit 6 --quiet",
         "tune tune.yaml --no-preflight --no-parity -q",
         "index build note.md --to notes",
         "search notes late",
