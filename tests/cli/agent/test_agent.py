@@ -32,6 +32,7 @@ tools: ["python:slow.py:nap"]
 """
 
 
+@pytest.mark.slow
 def test_a_signal_within_a_long_step_is_answered_with_what_to_type(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "agent.yaml").write_text(AGENT)

@@ -30,6 +30,7 @@ def is_alive(process: int) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.slow
 def test_a_worker_ends_when_the_process_that_asked_is_killed() -> None:
     asker = subprocess.Popen([sys.executable, "-c", ASKER], stdout=subprocess.PIPE, text=True)
     assert asker.stdout is not None

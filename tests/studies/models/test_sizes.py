@@ -37,6 +37,7 @@ def test_differences_weigh_tokens_and_are_paired() -> None:
     assert 2.0 <= dearer.low <= 2.05 <= dearer.high <= 2.1
 
 
+@pytest.mark.slow
 def test_a_model_is_weighed_in_its_own_process(tmp_path: Path, settings: Settings) -> None:
     file = write_gguf(tmp_path / "tiny.gguf")
     found = weigh(f"openvino:{file}", ["the cat sat on the mat", "the dog"], settings)
