@@ -3,7 +3,7 @@
     python bench/tutorial.py docs/tutorial.md
 
 Console blocks hold lines that begin with "$ "; the lines below them are replaced. A YAML block whose first line is
-``# file: PATH`` is written there first. Outputs longer than 30 lines are cut with a line that says so.
+``# file: PATH`` is written there first. Outputs longer than 40 lines are cut with a line that says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LONGEST = 30
+LONGEST = 40
 
 
 def files(page: str) -> dict[str, str]:
