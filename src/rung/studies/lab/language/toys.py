@@ -74,13 +74,13 @@ class CopyDistance:
 
 
 def recall(far: int) -> Draw:
-    """A symbol, then ``far`` others of another set, then a sign: which symbol was it? (a batch is of one distance, up
-    to ``far`` where it is below 0)"""
+    """A symbol, then ``far`` others of the same set, then a sign: which symbol was the first? (a batch is of one
+    distance, up to ``far`` where it is below 0) Others of another set are easy to tell from it: any network does."""
 
     def draw(rng: np.random.Generator, rows: int) -> Batch:
         length = int(rng.integers(1, -far + 1)) if far < 0 else far
         first = rng.integers(0, SYMBOLS, rows)
-        noise = rng.integers(SYMBOLS, 2 * SYMBOLS, (rows, length))
+        noise = rng.integers(0, SYMBOLS, (rows, length))
         return np.concatenate([first[:, None], noise, np.full((rows, 1), 2 * SYMBOLS)], 1), first
 
     return draw
