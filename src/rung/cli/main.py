@@ -5,7 +5,6 @@ A verb's module is imported when it is called: ``rung --help`` reads the table b
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -146,7 +145,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        from rung.core.system.files import FULL
+
+        if error.errno not in FULL:
             raise
         typer.echo(f"rung: cannot write {error.filename or 'the output'}: {error.strerror}", err=True)
         typer.echo("  → free some disk space and type the same again; what was answered is kept", err=True)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rung.core.errors import InputError, ModelError
+from rung.core.errors import InputError
 from rung.core.settings import Settings
-from rung.core.types import Message, Reply, Request, Sampling
+from rung.core.types import Message, Reply
 from rung.models.engine.openvino.model import open_model
 from rung.tuning.batches import MicroBatch
+from rung.tuning.checks.parity import answers
 from rung.tuning.compute.session import Session, states
 from rung.tuning.work import Lessons
 
@@ -86,13 +87,11 @@ def answered(file: Path, lessons: Lessons, settings: Settings) -> Lessons:
     async def ask() -> list[Reply]:
         model = open_model(str(file), settings)
         try:
-            return await model.generate([Request(tuple(said[:-1]), Sampling(max_tokens=most)) for _, said in talks])
+            return await answers(model, [said[:-1] for _, said in talks], most)
         finally:
             await model.close()
 
     replies = asyncio.run(ask())
-    if bad := next((reply for reply in replies if reply.finish == "error"), None):
-        raise ModelError(bad.text)
     own = [
         (id, (*said[:-1], Message("assistant", reply.text if reply.finish == "stop" else said[-1].content)))
         for (id, said), reply in zip(talks, replies, strict=True)

@@ -18,8 +18,9 @@ from rung.core.errors import BudgetExceeded, MissingExtra, RungError
 from rung.core.parts.meter import metered
 from rung.core.parts.place import beside
 from rung.core.parts.rung import make_rung
-from rung.core.protocols import Computing, Resident, Resources, Rung, Trainable
+from rung.core.protocols import Computing, Resources, Rung, Trainable
 from rung.core.settings import Settings
+from rung.core.system import memory
 from rung.core.system.machine import machine
 from rung.core.system.threads import detached
 from rung.core.types import Result, Task
@@ -199,12 +200,12 @@ class Climber:
             if obstacle := rung.obstacle(self.task, using) or await self._too_long(attempt, rung, using, answering):
                 return replace(blank, reason=obstacle), []
             if rung.traits.tuned:
-                _rest(using.model())  # a training needs the memory more
+                memory.rest(using.model())  # a training needs the memory more
             fitted = await self._fit(attempt, rung, using, answering.evaluator)
             with watching(peak):
                 status, reason = await answering(attempt, fitted.program, results)
             if rung.traits.tuned:
-                _rest(fitted.program.model)  # weights that no other rung asks
+                memory.rest(fitted.program.model)  # weights that no other rung asks
         except BudgetExceeded as error:
             status, reason = "budget", error.message
         except MissingExtra as error:
@@ -264,8 +265,3 @@ class Climber:
         tell = partial(self.observer.fitting, attempt.title)
         given = FitResources(self.store, using, evaluator.fitting, self.settings.home, tell)
         return await fit(self._request(attempt, rung, using), given)
-
-
-def _rest(model: object) -> None:
-    if isinstance(model, Resident):
-        model.rest()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rung.tuning.work import Export, Lessons, Tuned
 
 NEEDED = ("torch", "transformers", "peft", "gguf")
-
 EXPORTS: dict[str, Export] = {"f16": "f16", "q8": "q8", "q4": "q4"}
 STRETCHES = 200
 """Means of which a curve of losses is drawn at most."""

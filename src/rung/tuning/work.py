@@ -17,7 +17,7 @@ from rung.core.errors import FitError, InputError
 from rung.core.parts.program import file_hash
 from rung.core.settings import Settings
 from rung.core.system import memory
-from rung.core.system.files import write_file
+from rung.core.system.files import FULL, write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Message, Progress
 from rung.tuning.compute.precision import settle
@@ -104,7 +104,7 @@ def bounded() -> Iterator[None]:
             code="out-of-memory",
         ) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (*FULL, errno.EROFS, errno.EACCES):
             raise
         raise FitError(
             f"cannot write {error.filename or 'the tuning'}: {error.strerror}",

@@ -86,7 +86,7 @@ def rows(agent: Agent, events: Sequence[Event], student: Student | None = None) 
                 learn |= {
                     seq
                     for seq, call in zip(following, move.calls, strict=False)
-                    if good and _spelled(log.view, call, student)
+                    if good and _schema(log.view, call, student) is not None
                 }
                 output = move.output if move.finished and not log.view.done else output
             elif good:
@@ -126,12 +126,13 @@ def _conversation(view: View, student: Student, learn: Container[int], output: A
     return joined(said[: last + 1])
 
 
-def _spelled(view: View, call: Call, student: Student) -> bool:
-    """Whether the student could make a call by what had been seen."""
+def _schema(view: View, call: Call, student: Student) -> dict[str, Any] | None:
+    """The schema under which the student spells a call's arguments; None where it could not by what had been seen."""
     tool, seen = next((tool for tool in view.tools if tool.name == call.tool), None), sources(view, student.instruction)
     if tool is None or narrow(tool.schema, seen) is None:
-        return False
-    return bool(Draft202012Validator(fillable(tool, seen, student.staging)).is_valid(encode(call.arguments)))
+        return None
+    schema = fillable(tool, seen, student.staging)
+    return schema if Draft202012Validator(schema).is_valid(encode(call.arguments)) else None
 
 
 def _shown(
@@ -167,10 +168,8 @@ def _staged(view: View, move: Decision, student: Student) -> Iterator[tuple[list
         )
         yield [*said, Message("assistant", names[0])], {}
     for call in move.calls:
-        if not _spelled(view, call, student):
-            continue
-        schema = fillable(known[call.tool], seen, staging)
-        if forced(schema) is not None:
+        schema = _schema(view, call, student)
+        if schema is None or forced(schema) is not None:
             continue
         ordered = {name: encode(call.arguments[name]) for name in schema["properties"] if name in call.arguments}
         text = json.dumps(ordered, ensure_ascii=False)

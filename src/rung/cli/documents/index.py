@@ -18,7 +18,7 @@ from rung.core.errors import InputError, RungError
 from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
 from rung.core.system.extras import require
-from rung.core.text.columns import align
+from rung.core.text.columns import align, records
 from rung.core.types import Progress
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.folders import find, locate, names
@@ -303,8 +303,8 @@ def evaluate(
         typer.echo("\r\033[K", nl=False, err=True)
     lines = measure.table(rows)
     if json:
-        found = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
-        typer.echo(encoder.dumps({"name": judged.name, "queries": len(judged.queries), "rows": found}, indent=2))
+        found = {"name": judged.name, "queries": len(judged.queries), "rows": records(lines)}
+        typer.echo(encoder.dumps(found, indent=2))
         return
     missing = f", {judged.unknown} judgements of documents that are not there" if judged.unknown else ""
     typer.echo(f"{judged.name}: {len(judged.documents):,} documents, {len(judged.queries)} queries{missing}")

@@ -29,6 +29,7 @@ def list_models(json: Json = False) -> None:
     from json import dumps
 
     from rung.core.settings import Settings
+    from rung.core.text.columns import records
     from rung.models import hub
     from rung.models.providers.anthropic import AnthropicModel
     from rung.models.providers.google import GoogleModel
@@ -65,9 +66,8 @@ def list_models(json: Json = False) -> None:
             )
         )
     if json:
-        shown = {"models": [dict(zip(local, row, strict=True)) for row in rows]}
-        shown["hosted"] = [dict(zip(remote, row, strict=True)) for row in hosted]
-        typer.echo(dumps({**shown, "default": settings["model"]}, indent=2))
+        shown = {"models": records([local, *rows]), "hosted": records([remote, *hosted]), "default": settings["model"]}
+        typer.echo(dumps(shown, indent=2))
         return
     _table(local, rows)
     typer.echo()

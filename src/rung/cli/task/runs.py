@@ -59,6 +59,7 @@ def _looks(store: Store, limit: int, json: bool) -> None:
 
     from rich.console import Console
 
+    from rung.core.text.columns import records
     from rung.ladder.measure.looks import count
     from rung.ladder.view.table import table
 
@@ -70,6 +71,6 @@ def _looks(store: Store, limit: int, json: bool) -> None:
         when = datetime.fromtimestamp(look.created).astimezone().isoformat(" ", "seconds")
         rows.append([when, look.task, look.what, look.run, numbers[look.run], look.program[:12], look.who])
     if json:
-        typer.echo(dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]], indent=2))
+        typer.echo(dumps(records(rows), indent=2))
         return
     Console().print(table(rows))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rung.core.errors import FetchError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 """What the systems say of a folder that may not be written to."""
 
@@ -64,7 +65,7 @@ def cache_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise disk_full(where) from None
         raise FetchError(
             f"cannot write to {where}: {error.strerror}",

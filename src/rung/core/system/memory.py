@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from typing import Any
 
+from rung.core.protocols import Resident
+
 
 def release() -> None:
     """Collect what nothing refers to, and give freed memory back. The C library keeps what it may use again: half a
@@ -15,6 +17,12 @@ def release() -> None:
     gc.collect()
     if (trim := _trim()) is not None:
         trim(0)
+
+
+def rest(model: object) -> None:
+    """Let a model that holds memory give it back until it is next asked; nothing is done to others."""
+    if isinstance(model, Resident):
+        model.rest()
 
 
 @cache

@@ -33,6 +33,11 @@ def align(rows: Sequence[Sequence[str]], right: int | None = None, width: int | 
     return "\n\n".join("\n".join(_lines(columns, widths, right, (0, *block))) for block in blocks)
 
 
+def records(rows: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """The rows of a table by the names in its first row, for JSON."""
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
 def fold(text: str) -> str:
     """The text with its sentences wrapped at the terminal's width, 80 in a file; lines of columns stay as they are."""
     room = shutil.get_terminal_size((80, 24)).columns

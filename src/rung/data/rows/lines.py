@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from rung.core.codec import encode
 from rung.core.errors import InputError
-from rung.core.system.files import atomic_write
+from rung.core.system.files import FULL, atomic_write
 from rung.core.types import Message
 from rung.data.rows.records import Record, RowError
 from rung.data.rows.turns import read_tools, write_tools
@@ -110,7 +110,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in (*FULL, errno.EFBIG):
             raise InputError(
                 "the disk is full: the file is as it was before",
                 file=path,

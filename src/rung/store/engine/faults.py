@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sqlite3
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from rung.core.errors import StoreError
+from rung.core.system.files import FULL
 from rung.store.engine.address import NAME, shown
 from rung.store.engine.cipher import is_plain, read_key
 
@@ -86,7 +86,7 @@ def _locked(error: BaseException) -> bool:
 
 def _cramped(cause: BaseException, primary: int | None, url: URL) -> bool:
     """Whether an I/O error came of a full disk: SQLite cannot always tell (its shared-memory file, say)."""
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(cause, OSError) and cause.errno in FULL:
         return True
     if primary not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return False

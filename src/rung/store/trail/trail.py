@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 
-from rung.core.codec import canonical
+from rung.core.codec import canonical_of_plain
 from rung.core.errors import InputError, StoreError
 from rung.core.types.trail import Driver, Event, Fenced, Kind
 from rung.store.engine import process
@@ -265,9 +265,6 @@ class EpisodeTable:
             raise explain(error, self._database.url, 30) from error
 
 
-_PLAIN = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-)
 _LAST = "SELECT seq, chain FROM events WHERE episode = ? ORDER BY seq DESC LIMIT 1"
 _BLOB = "INSERT OR IGNORE INTO blobs (digest, payload) VALUES (?, ?)"
 _EVENT = "INSERT INTO events (episode, seq, kind, payload, blob, at, chain) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -310,11 +307,7 @@ class StoreTrail:
 
 
 def _row(event: Event) -> _Row:
-    try:
-        text = _PLAIN.encode(event.payload)  # the same text, without a look at what is plain JSON already
-    except (TypeError, ValueError):
-        text = canonical(event.payload)
-    text = json_text(text)
+    text = json_text(canonical_of_plain(event.payload))
     if len(text) <= LARGE:
         return _Row(event.kind, text, "", "", event.at)
     return _Row(event.kind, "", digest_of(text), text, event.at)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from rung.core.codec import encode
+from rung.core.errors import InputError
+from rung.core.system.files import write_file
 from rung.core.text.columns import fold
 from rung.studies.study import Study
 
@@ -41,6 +46,24 @@ class Experiment(Study[None, F]):
                     names = flags[0].split("/")
                     words += [names[0 if one else -1]] if isinstance(one, bool) else [names[0], str(one)]
         return shlex.join(words)
+
+
+def demand_kind(to: Path | None) -> None:
+    """Raise InputError for a file that ``draw`` cannot write."""
+    if to is not None and to.suffix not in (".html", ".json"):
+        raise InputError(f"got --to {to}", remedy="name a file that ends in .html or .json")
+
+
+def draw(found: F, to: Path | None, picture: Callable[[F], str]) -> None:
+    """Write records to a file, as JSON or as the page that ``picture`` makes of them. Raises InputError where it cannot
+    be written."""
+    if to is None:
+        return
+    body = json.dumps(encode(found)) if to.suffix == ".json" else picture(found)
+    try:
+        write_file(to, body.encode())
+    except OSError as error:
+        raise InputError(f"cannot write it: {error.strerror}", file=to, remedy="name a file") from None
 
 
 def explained(kind: type[Experiment[Any]]) -> str:

@@ -22,7 +22,7 @@ from rung.core.codec import decode, encode
 from rung.core.errors import InputError, ModelError
 from rung.core.parts import program as programs
 from rung.core.parts.option import argument, option
-from rung.core.protocols import Metric, Program, Resident
+from rung.core.protocols import Metric, Program
 from rung.core.settings import Settings
 from rung.core.system import memory
 from rung.core.text.columns import align
@@ -111,10 +111,8 @@ class Sizes(Study[None, list[SizeRow]]):
             found = await asyncio.to_thread(weigh, name, texts, lab.settings) if here else Weighed()
             rows.append(SizeRow(_title(place), found))
             scores.append(await self._scores(program, task, metric, lab) if task and metric else [])
-            model: object = program.model
-            if isinstance(model, Resident):  # the next one needs the memory
-                model.rest()
-                memory.release()
+            memory.rest(program.model)  # the next one needs it
+            memory.release()
         compared = [self._compared(row, at, rows, scores, metric) for at, row in enumerate(rows)]
         return marked(compared, metric is None or metric.higher_is_better)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rung.core.codec import decode, encode
 from rung.core.errors import MissingExtra, ModelError, ParityError, RungError
+from rung.core.protocols import Model
 from rung.core.settings import Settings
 from rung.core.system import memory
 from rung.core.system.files import write_file
@@ -235,16 +236,21 @@ def _distance(known: Sequence[Sequence[float]], found: Sequence[Sequence[float]]
     return change, math.fsum(abs(before - after) for before, after in pairs) / len(pairs)
 
 
+async def answers(model: Model, asked: Sequence[Sequence[Message]], most: int) -> list[Reply]:
+    """What a model answers greedily, in ``most`` tokens at most. Raises ModelError where it could not."""
+    replies = await model.generate([Request(tuple(messages), Sampling(max_tokens=most)) for messages in asked])
+    if bad := next((reply for reply in replies if reply.finish == "error"), None):
+        raise ModelError(bad.text)
+    return replies
+
+
 async def _ask(name: str, talks: Sequence[Talk], settings: Settings) -> tuple[list[tuple[float, ...]], list[Reply]]:
     provider, _, place = name.partition(":")
     model = (openvino if provider == "openvino" else transformers).open_model(place, settings)
     try:
         found = await model.recall(talks)
         asked = [messages for messages, _ in talks if messages][:ASKED]
-        replies = await model.generate([Request(tuple(messages), Sampling(max_tokens=LENGTH)) for messages in asked])
-        if bad := next((reply for reply in replies if reply.finish == "error"), None):
-            raise ModelError(bad.text)
-        return found, replies
+        return found, await answers(model, asked, LENGTH)
     finally:
         await model.close()
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rung.core.codec import encode
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
-from rung.core.system.files import write_file
 from rung.core.system.threads import run_stoppable
 from rung.core.text.columns import align
 from rung.core.types import Progress
@@ -22,7 +20,7 @@ from rung.foundations.language import Tensor, tensors
 from rung.foundations.language.recurrent import RecurrentModel
 from rung.foundations.language.training import TrainingPlan, cross_entropy, fit, one_thread, windows
 from rung.studies.lab.corpus import corpus
-from rung.studies.lab.experiment import Experiment
+from rung.studies.lab.experiment import Experiment, demand_kind, draw
 from rung.studies.lab.language.ladder import RATES, bits
 from rung.studies.study import Lab
 
@@ -78,20 +76,14 @@ class Gates(Experiment[GateRecord]):
         """Raises InputError for an unknown network, an empty or a long sentence, and for a file of another kind."""
         if self.kind not in KEEPING:
             raise InputError(f"{self.kind!r} has no gates here", remedy=f"choose {' or '.join(KEEPING)}", code="model")
-        if self.to is not None and self.to.suffix not in (".html", ".json"):
-            raise InputError(f"got --to {self.to}", remedy="name a file that ends in .html or .json")
+        demand_kind(self.to)
         data = self.sentence.encode("utf-8", "replace")
         if not 2 <= len(data) <= MOST:
             raise InputError(
                 f"the sentence has {len(data)} bytes, expected 2 to {MOST}", remedy="give another one", code="length"
             )
         found = await run_stoppable(lambda stop: self._read(data, lab, stop))
-        if self.to is not None:
-            body = json.dumps(encode(found)) if self.to.suffix == ".json" else picture(found)
-            try:
-                write_file(self.to, body.encode())
-            except OSError as error:
-                raise InputError(f"cannot write it: {error.strerror}", file=self.to, remedy="name a file") from None
+        draw(found, self.to, picture)
         return found
 
     def _read(self, data: bytes, lab: Lab, stop: threading.Event) -> GateRecord:

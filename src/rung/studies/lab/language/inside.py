@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.core.codec import encode
-from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
-from rung.core.system.files import write_file
 from rung.core.text.columns import align
 from rung.foundations.language import tensors
-from rung.studies.lab.experiment import Experiment
+from rung.studies.lab.experiment import Experiment, demand_kind, draw
 from rung.studies.lab.language.embedded import DEFAULT, EmbeddedDecoder
 from rung.studies.study import Lab
 
@@ -56,15 +53,9 @@ class AttentionOf(Experiment[AttentionMaps]):
 
     async def measure(self, subject: None, lab: Lab) -> AttentionMaps:
         """Raises InputError for an empty or long text, and for a file of another kind."""
-        if self.to is not None and self.to.suffix not in (".html", ".json"):
-            raise InputError(f"got --to {self.to}", remedy="name a file that ends in .html or .json")
+        demand_kind(self.to)
         found = await asyncio.to_thread(self._look, lab)
-        if self.to is not None:
-            body = json.dumps(encode(found)) if self.to.suffix == ".json" else picture(found)
-            try:
-                write_file(self.to, body.encode())
-            except OSError as error:
-                raise InputError(f"cannot write it: {error.strerror}", file=self.to, remedy="name a file") from None
+        draw(found, self.to, picture)
         return found
 
     def _look(self, lab: Lab) -> AttentionMaps:
