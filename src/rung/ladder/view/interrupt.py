@@ -18,13 +18,14 @@ class Interrupts:
     """Handlers on the running event loop, from ``__init__`` until ``close``.
 
     At a terminal Ctrl-C asks what is meant, on ``say``, while the work goes on (``paused`` is told, so that nothing
-    draws over it); elsewhere it stops, as SIGTERM always does. Where a shell started the process in the background
-    SIGINT is ignored, and stays so.
+    draws over it); elsewhere it stops, as SIGTERM always does. Once more while it stops ends the process at once: a
+    library may be busy in a thread, and the store is whole at any moment. Where a shell started the process in the
+    background SIGINT is ignored, and stays so.
     """
 
     def __init__(self, control: Control, say: Callable[[str], None], paused: Callable[[bool], None]) -> None:
         self._control, self._say, self._paused = control, say, paused
-        self._asking = False
+        self._asking = self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._signals = [signal.SIGTERM]
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -46,6 +47,10 @@ class Interrupts:
 
     def _stop(self) -> None:
         self._answered()
+        if self._stopping:
+            self._say("stopped at once; what was answered is kept, and the same command goes on from here")
+            os._exit(130)
+        self._stopping = True
         self._say("stopping ...")
         self._control.stop()
 
