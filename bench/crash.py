@@ -57,13 +57,12 @@ def write(url: str, program: str) -> None:
     asyncio.run(main())
 
 
-def kill_once(url: str, program: str, chance: random.Random) -> set[str]:
-    """Run a child, kill it at a random point, return the keys it had acknowledged."""
+def kill_once(url: str, program: str, chance: random.Random, early: bool) -> set[str]:
+    """Run a child, kill it at a random point (``early``: maybe while it starts), return the keys it had acknowledged."""
     child = subprocess.Popen(
         [sys.executable, __file__, "--write", program, "--url", url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert child.stdout is not None
-    early = chance.random() < 0.2
     seen = b""
     end = time.monotonic() + (chance.uniform(0.2, 1.2) if early else 60)
     while (left := end - time.monotonic()) > 0:
@@ -99,7 +98,8 @@ def main() -> int:
         url = options.url or f"sqlite:///{Path(folder) / 'crash.db'}"
         for kill in range(options.kills):
             program = f"{seed}-{kill}"
-            acked[program] = kill_once(url, program, chance)
+            early = kill > 0 and chance.random() < 0.2  # never the first: of nothing acknowledged, nothing can be lost
+            acked[program] = kill_once(url, program, chance, early)
             mute += not acked[program]
             with open_store(url) as store:
                 for name, examples in acked.items():

@@ -112,37 +112,36 @@ def test_watching_nothing_is_told(tmp_path: Path) -> None:
 
 
 def test_a_watched_folder_tells_what_changed(tmp_path: Path) -> None:
-    make(tmp_path, "docs/a.md", "docs/b.md")
-    stop, seen, ready = threading.Event(), list[Change](), threading.Event()
+    docs = tmp_path / "docs"
+    make(tmp_path, "docs/a.md", "docs/b.md", "docs/same.md")
+    stop, seen = threading.Event(), list[Change]()
+    known = scan([docs])  # what changes before the system watches is told too
 
     def work() -> None:
-        ready.set()
-        for change in watch([tmp_path / "docs"], stop=stop):
+        for change in watch([docs], stop=stop, known=known):
             seen.append(change)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    ready.wait(5)
-    time.sleep(0.5)  # until the system watches
 
-    def until(count: int) -> None:
+    def until(changed: set[str], gone: set[str]) -> None:
+        """Waits for all of these and allows nothing else: a system may tell of one change in two pieces."""
         deadline = time.monotonic() + 15
-        while len(seen) < count and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            told = {source.id for change in seen for source in change.changed}
+            lost = {id for change in seen for id in change.gone}
+            assert told <= changed and lost <= gone
+            if (told, lost) == (changed, gone):
+                return
             time.sleep(0.02)
-        assert len(seen) >= count
+        pytest.fail(f"{changed} and {gone} wanted, {seen} told")
 
     try:
-        (tmp_path / "docs" / "a.md").write_text("changed text")
-        (tmp_path / "docs" / "b.md").unlink()
-        until(1)
-        changed = {source.id for change in seen for source in change.changed}
-        gone = {id for change in seen for id in change.gone}
-        assert changed == {"docs/a.md"}
-        assert gone <= {"docs/b.md"}
-        count = len(seen)
+        (docs / "a.md").write_text("changed text")
+        (docs / "b.md").unlink()
+        until({"docs/a.md"}, {"docs/b.md"})
         make(tmp_path, "docs/new/c.md")
-        until(count + 1)
-        assert {source.id for change in seen[count:] for source in change.changed} == {"docs/new/c.md"}
+        until({"docs/a.md", "docs/new/c.md"}, {"docs/b.md"})
     finally:
         stop.set()
         thread.join(10)
