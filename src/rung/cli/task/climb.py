@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
-from rung import front, tasks
 from rung.cli.base.options import ModelNames, StoreUrl, TaskName
 from rung.core.parts.option import option
-from rung.core.settings import Settings
 from rung.core.types import Budget
-from rung.ladder.prepare.estimate import estimate
-from rung.ladder.records import RunRecord
-from rung.ladder.view.live import Display
-from rung.ladder.view.table import table, whole
+
+if TYPE_CHECKING:
+    from rung.ladder.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,14 @@ class Climbing:
 
 def climb(task: TaskName, how: Climbing, budget: Budget, model: ModelNames = None, store: StoreUrl = None) -> None:
     """Climb a task: try every technique on it, measure each with one ruler, recommend the cheapest good enough."""
+    from rich.console import Console
+
+    from rung import front, tasks
+    from rung.core.settings import Settings
+    from rung.ladder.prepare.estimate import estimate
+    from rung.ladder.view.live import Display
+    from rung.ladder.view.table import table, whole
+
     console = Console()
     settings = Settings({"store": store})
     loaded = tasks.load(task, models=model, rungs=how.rung or None)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from rung.cli.base import session
 from rung.cli.base.options import RunId, StoreUrl
 from rung.core.codec import canonical
 from rung.core.errors import InputError
 from rung.core.parts.option import option
-from rung.core.settings import Settings
-from rung.ladder.history import read_results, read_run
-from rung.ladder.view.report import write_report
-from rung.ladder.view.table import one_example, results_table, whole
-from rung.models import Pool
-from rung.store import Store, open_store
+
+if TYPE_CHECKING:
+    from rung.models import Pool
+    from rung.store import Store
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,15 @@ def show(
     store: StoreUrl = None,
 ) -> None:
     """Show a run; with a rung its examples; with an example exactly what was sent and what came back."""
+    from rich.console import Console
+
+    from rung.cli.base import session
+    from rung.core.settings import Settings
+    from rung.ladder.history import read_results, read_run
+    from rung.ladder.view.report import write_report
+    from rung.ladder.view.table import one_example, results_table, whole
+    from rung.store import open_store
+
     console, settings = Console(), Settings({"store": store})
     if not rung and shown.report is None:
         with open_store(settings.store_url) as opened:

@@ -10,9 +10,6 @@ import typer
 
 from rung.cli.base.options import RunId, StoreUrl
 from rung.core.errors import InputError
-from rung.core.settings import Settings
-from rung.serving.quality.promote import promote
-from rung.store import open_store
 
 
 def export(
@@ -29,6 +26,10 @@ def export(
     store: StoreUrl = None,
 ) -> None:
     """Write the recommended rung's program (or the named one's) to a folder that `rung run` and `rung serve` take."""
+    from rung.core.settings import Settings
+    from rung.serving.quality.promote import promote
+    from rung.store import open_store
+
     if len(where) > 2:
         raise InputError(
             f"got {len(where) + 1} arguments, expected RUN [RUNG] DIR", remedy="rung export last my-program"
