@@ -1,6 +1,6 @@
 """Four-bit blocks, plain and weighed by what runs through them, beside llama.cpp's own, on one text.
 
-    python bench/compress.py test.txt.gz --calibrate valid.txt.gz [--adapter FOLDER] [--peer FOLDER] [--tokens 16384]
+    python bench/compress.py test.txt.gz --calibrate valid.txt.gz [--adapter FOLDER] [--peer FOLDER] [--tokens 16384] [--seed 0]
 
 Each matrix of the decoder is rounded and opened again, embeddings and head are Q8_0 in all, and the loss of every token of the text is
 computed by the same float32 (--precision bf16: bfloat16) code; differences are paired by rows of 512 tokens. FOLDER of --peer holds an
@@ -33,11 +33,15 @@ Q4 = gguf.GGMLQuantizationType.Q4_0
 Round = Callable[[str, rounding.Matrix], rounding.Matrix]
 
 
-def read(chat: Chat, path: Path, tokens: int) -> list[TokenRow]:
+def read(chat: Chat, path: Path, tokens: int, seed: int) -> list[TokenRow]:
+    """Rows of so many tokens: a text's first ones, or, with a seed that is not 0, some of all of them."""
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     rows, count = [], 0
-    for row in texts(chat, [(path.name, text[: tokens * 8])], 512):
+    found = list(texts(chat, [(path.name, text if seed else text[: tokens * 8])], 512))
+    if seed:
+        np.random.default_rng(seed).shuffle(found)  # type: ignore[arg-type]
+    for row in found:
         if count >= tokens:
             break
         rows.append(row)
@@ -77,6 +81,7 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--tokens", type=int, default=16384)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -85,9 +90,9 @@ def main() -> None:
     session = open_session(base, Recipe(precision=asked.precision))
     if asked.adapter:
         export.load_adapter(session, asked.adapter)
-    rows = read(chat, asked.text, asked.tokens)
+    rows = read(chat, asked.text, asked.tokens, asked.seed)
     began = time.process_time()
-    calibration = read(chat, asked.calibrate, rounding.CALIBRATION)
+    calibration = read(chat, asked.calibrate, rounding.CALIBRATION, asked.seed)
     squares = rounding.measure(session, calibration)
     spent = time.process_time() - began
     weights = {name: tensor.numpy() for name, tensor in export.merge(session).items()}
@@ -108,6 +113,7 @@ def main() -> None:
         kinds["llama.cpp, same importance"] = lambda name, w: peer(w, squares[name])
     lines = [["Q4_0", "loss a token", f"to {asked.precision}", "rounding, CPU s"]]
     lines.append(["", f"{np.concatenate(first).mean():.4f}", "", ""])
+    done: list[np.ndarray] = []
     for title, rounded in kinds.items():
         began = time.process_time()
         for name in squares:
@@ -117,8 +123,15 @@ def main() -> None:
         gaps = np.array([(a - b).mean() for a, b in zip(found, first, strict=True)])
         half = 1.96 * gaps.std(ddof=1) / np.sqrt(len(gaps))
         lines.append([title, f"{np.concatenate(found).mean():.4f}", f"{gaps.mean():+.4f} ± {half:.4f}", f"{took:.1f}"])
+        print(title, *lines[-1][1:], flush=True)
+        done.append(gaps)
     read_tokens = sum(map(len, calibration))
     print(align(lines))
+    if asked.peer:
+        gaps = done[1] - done[2]
+        print(
+            f"weighed by inputs to llama.cpp's: {gaps.mean():+.4f} ± {1.96 * gaps.std(ddof=1) / len(gaps) ** 0.5:.4f}"
+        )
     print(f"{sum(map(len, first)):,} tokens in {len(rows)} rows; calibrated on {read_tokens:,} in {spent:.1f} CPU s")
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, ModelError
 from rung.core.settings import Settings
 from rung.core.types import Interval
-from rung.studies.models.sizes import SizeRow, Weighed, marked, nats, weigh
+from rung.studies.models import sizes
+from rung.studies.models.sizes import SizeRow, Sizes, Weighed, marked, nats, weigh
+from rung.studies.study import Lab
 from tests.tuning.conftest import write_gguf
 
 
@@ -35,6 +38,30 @@ def test_differences_weigh_tokens_and_are_paired() -> None:
     dearer = nats(tuple((total + 20 + at % 2, n) for at, (total, n) in enumerate(first)), first)
     assert dearer.value == pytest.approx(2.05)
     assert 2.0 <= dearer.low <= 2.05 <= dearer.high <= 2.1
+
+
+async def test_a_study_that_was_stopped_weighs_what_is_left(
+    tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write_gguf(tmp_path / f"{at}.gguf", seed=at) for at in range(2)]
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 200, encoding="utf-8")
+    asked: list[str] = []
+
+    def measured(name: str, texts: Sequence[str], settings: Settings) -> Weighed:
+        asked.append(name)
+        if len(asked) == 2:
+            raise ModelError("its process was killed")
+        return Weighed(1, losses=tuple((1.0, 2) for _ in texts))
+
+    monkeypatch.setattr(sizes, "weigh", measured)
+    study = Sizes(tuple(map(str, files)), text=str(tmp_path / "text.txt"))
+    with pytest.raises(ModelError):
+        await study.measure(None, lab)
+    assert [row.loss for row in await study.measure(None, lab)] == [0.5, 0.5]
+    one, other = (f"openvino:{file}" for file in files)
+    assert asked == [one, other, other]
+    await study.measure(None, lab)  # a study that ended keeps nothing
+    assert asked[3:] == [one, other]
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rung.core.protocols import Resident
@@ -23,6 +25,18 @@ def rest(model: object) -> None:
     """Let a model that holds memory give it back until it is next asked; nothing is done to others."""
     if isinstance(model, Resident):
         model.rest()
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process so far. Linux counts what a process takes over from the one that started it
+    in getrusage's figure, so its own is read there, see proc_pid_status(5)."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @cache

@@ -7,24 +7,25 @@ import asyncio
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from rung import tasks
-from rung.core.codec import decode, encode
+from rung.core.codec import canonical, decode, digest, encode
 from rung.core.errors import InputError, ModelError
 from rung.core.parts import program as programs
 from rung.core.parts.option import argument, option
-from rung.core.protocols import Metric, Program
+from rung.core.protocols import Metric, Model, Program
 from rung.core.settings import Settings
 from rung.core.system import memory
+from rung.core.system.files import write_file
 from rung.core.text.columns import align
 from rung.core.types import Interval, Message, Progress, Request, Sampling, Score, Task
 from rung.documents import read as read_document
@@ -102,18 +103,21 @@ class Sizes(Study[None, list[SizeRow]]):
         texts = _pieces(Path(self.text), self.pieces) if self.text else []
         task = tasks.load(self.task) if self.task else None
         metric = load_metric(task.metrics[0], lab.resources) if task else None
-        rows, scores = [], []
+        rows, scores, kept = [], [], []
         for done, place in enumerate(self.model):
             lab.progress(Progress(self.name, done, len(self.model), _title(place)))
             program = _program(place, task, lab)
-            name = program.model.name if program.model else ""
-            here = name.startswith("openvino:")  # nothing is known of what others take
-            found = await asyncio.to_thread(weigh, name, texts, lab.settings) if here else Weighed()
+            found = Weighed()
+            if program.model and program.model.name.startswith("openvino:"):  # nothing is known of what others take
+                kept.append(_kept(program.model, texts, lab.settings))
+                found = await asyncio.to_thread(_weighed, kept[-1], program.model.name, texts, lab.settings)
             rows.append(SizeRow(_title(place), found))
             scores.append(await self._scores(program, task, metric, lab) if task and metric else [])
             memory.rest(program.model)  # the next one needs it
             memory.release()
         compared = [self._compared(row, at, rows, scores, metric) for at, row in enumerate(rows)]
+        for file in kept:
+            file.unlink(missing_ok=True)
         return marked(compared, metric is None or metric.higher_is_better)
 
     async def _scores(self, program: Program, task: Task, metric: Metric, lab: Lab) -> list[Score]:
@@ -202,6 +206,22 @@ def marked(rows: Sequence[SizeRow], higher: bool = True) -> list[SizeRow]:
     return out
 
 
+def _kept(model: Model, texts: Sequence[str], settings: Settings) -> Path:
+    """Where a study that is stopped leaves what a model took; one that ends removes it, for the next measures anew."""
+    return settings.cache / "sizes" / f"{digest([model.fingerprint, list(texts)])}.json"
+
+
+def _weighed(kept: Path, name: str, texts: Sequence[str], settings: Settings) -> Weighed:
+    try:
+        return decode(Weighed, json.loads(kept.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # not weighed yet, or by another version
+        found = weigh(name, texts, settings)
+        with suppress(OSError):  # what cannot be kept is measured again
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_file(kept, canonical(found).encode())
+        return found
+
+
 def weigh(name: str, texts: Sequence[str], settings: Settings) -> Weighed:
     """What a model takes. Raises InputError for a model that is not the embedded engine's, ModelError when its process
     fails."""
@@ -252,7 +272,7 @@ async def _weigh(name: str, texts: Sequence[str]) -> Weighed:
     replies = await model.generate(requests)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     new = sum(reply.usage.completion_tokens for reply in replies) or 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = memory.peak_memory()
     losses = (
         [(-sum(found), len(found)) for found in await model.recall([((), text) for text in texts])] if texts else []
     )

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from rung.core.errors import FitError
 from rung.core.settings import Settings
+from rung.core.system.memory import peak_memory
 from rung.core.types import Message
 from rung.models.engine.files import gguf
 from rung.models.engine.openvino.engine import graph_folder
@@ -22,7 +23,6 @@ from rung.tuning.compute.precision import settle
 from rung.tuning.compute.session import Session, losses
 from rung.tuning.trainer.optimizer import adamw
 from rung.tuning.trainer.recipe import RATES, Recipe
-from rung.tuning.trainer.state import peak_memory
 from rung.tuning.weights import Base
 
 BY_HEART = 128

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from rung.core.system.memory import peak_memory
 from rung.core.types import Progress, Usage
 
 
@@ -99,12 +98,6 @@ class Clock:
             said += f", dev {now.checks[-1].loss:.3f}"
         said += f", {speed:,.0f} tokens/s, {now.seconds:,.0f} s so far, {left:,.0f} s left"
         return Progress("train", now.step, now.total, f"{said}; {note}" if note else said, now.usage)
-
-
-def peak_memory() -> int:
-    """Peak resident bytes of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "Failed to allocate")
