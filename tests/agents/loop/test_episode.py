@@ -15,6 +15,7 @@ from rung.agents.loop.move import Call, Decision, act, finish
 from rung.agents.loop.toolset import Toolset
 from rung.agents.loop.view import View
 from rung.agents.tools.function import tool
+from rung.agents.trace.replay import replay
 from rung.core.errors import BudgetExceeded, InputError, ServerError
 from rung.core.parts.meter import metered, report
 from rung.core.protocols import Effect
@@ -194,7 +195,7 @@ async def test_seconds_are_a_stopwatch_s_and_go_on_over_a_resume(monkeypatch: py
     monkeypatch.setattr("rung.agents.loop.log.time.time", jump)
     monkeypatch.setattr("rung.agents.loop.log.time.monotonic", lambda: stopwatch[0])
     agent = Agent(Follow(work), world.tools(), limits=EpisodeLimits(seconds=5.0))
-    first = Episode(agent, "e", trail, lambda event: setattr(first, "leave", event.seq > 8))
+    first = Episode(agent, "e", trail, lambda event: setattr(first, "leave", first.view.steps > 2))
     view = await first.run(Start("go"))
     assert view.ended is None
     assert view.seconds == 3.0
@@ -206,6 +207,29 @@ async def test_seconds_are_a_stopwatch_s_and_go_on_over_a_resume(monkeypatch: py
     assert view.ended["stopped"] == "seconds"
     assert view.seconds == 5.0
     assert len(world.entries) == 5
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+async def test_stamps_follow_a_clock_that_is_set_and_the_span_is_no_work(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    clock, stopwatch = [1e9], [0.0]
+
+    def work(view: View) -> Decision:
+        stopwatch[0] += 1.0
+        clock[0] += 1.0 + (jump if view.steps == 2 else 0.0)
+        return act("post", text=f"entry {view.steps}") if view.steps < 4 else finish("done")
+
+    monkeypatch.setattr("rung.agents.loop.log.time.time", lambda: clock[0])
+    monkeypatch.setattr("rung.agents.loop.log.time.monotonic", lambda: stopwatch[0])
+    trail, world = MemoryTrail(), World()
+    agent = Agent(Follow(work), world.tools())
+    view = await Episode(agent, "e", trail).run(Start("go"))
+    events = trail.read("e")
+    assert [event.payload for event in events if event.kind == "resumed"] == [{"clock": jump}]
+    assert abs(events[-1].at - clock[0]) < 1
+    assert view.seconds == 5.0
+    assert await replay(agent, events) is None
 
 
 @pytest.mark.parametrize("limits", [{"steps": 3}, {"tokens": 300, "reserve": 50}, {"money": 0.25}, {"seconds": 0.0}])

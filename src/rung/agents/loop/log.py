@@ -18,6 +18,9 @@ from rung.core.codec import digest
 from rung.core.errors import InputError, StoreError
 from rung.core.types.trail import Driver, Event, Fenced, Kind, Trail
 
+JUMP = 5.0
+"""Seconds by which the machine's clock may leave the stopwatch before it counts as set anew."""
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -78,7 +81,7 @@ class EpisodeLog:
                 self.note("learned", {"evidence": evidence, "memory": item.id, "note": f"kept as a {item.kind}"})
 
     def now(self) -> float:
-        """Unix seconds; within one process they go on as a stopwatch does, whatever becomes of the clock."""
+        """Unix seconds; between two settings of the machine's clock they go on as a stopwatch does."""
         return self._zero + time.monotonic()
 
     def note(self, kind: Kind, payload: Mapping[str, Any]) -> int:
@@ -94,8 +97,17 @@ class EpisodeLog:
     async def commit(self, driver: Driver | None = None) -> None:
         """All noted events are in the trail. Raises Fenced where somebody else has gone on."""
         if self.pending:
+            self._follow_clock()
             await self.trail.append(self.pending, driver, self.letters)
             self.pending, self.letters = [], []
+
+    def _follow_clock(self) -> None:
+        """Where the machine's clock was set, stamps go on by it: else an episode at work looks stalled for as long as
+        the clock was set forward. The event says by how much, and that span is no work."""
+        jump = time.time() - time.monotonic() - self._zero
+        if abs(jump) > JUMP and self.view.ended is None:
+            self._zero += jump
+            self.note("resumed", {"clock": round(jump, 3)})
 
     async def resume(self, events: list[Event], driver: Driver) -> None:
         """Fold a trail in, bring the environment to where it was by the calls that it answered, and say that this
@@ -142,7 +154,7 @@ class EpisodeLog:
         watch, self.watch = self.watch, None
         ending = any(event.kind == "ended" for event in before)
         for event in before:
-            if event.kind in ("observed", "warned") or (event.kind == "learned" and not ending):
+            if event.kind in ("observed", "warned", "resumed") or (event.kind == "learned" and not ending):
                 self.note(event.kind, event.payload)
             elif event.kind == "said":
                 kept = ("thought", "usage", "reply", "request")

@@ -65,6 +65,8 @@ def line(event: Event) -> str:
         return f"{said['do']} event {said['call']}, by {said.get('by', '')}{why}"
     if event.kind == "steered":
         return f"{said['do']} {said.get('text', '')}".strip()
+    if event.kind == "resumed":
+        return f"the clock was set by {said['clock']:+,.0f} s" if "clock" in said else ""
     if event.kind == "ended":
         verdict = said.get("verdict")
         solved = "" if verdict is None else f" | {judged(verdict)}"

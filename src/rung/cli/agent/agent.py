@@ -272,7 +272,7 @@ def list_episodes(
         for title in ("episode", "state", "steps", "last", "flag", "what"):
             made.add_column(title, no_wrap=title != "what")
         for one in opened.episodes.all(limit):
-            age = time.time() - one.changed
+            age = max(0.0, time.time() - one.changed)
             ended = one.last.payload.get("stopped", "") if one.last is not None and one.last.kind == "ended" else ""
             flag = (
                 "stalled"
