@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -45,8 +46,9 @@ def simulate(
     return [first, second, third, fourth], squares
 
 
-def z_test(a_n: Table, a: Table, b_n: Table, b: Table, squares: Table) -> Table:
+def z_test(sums: Sequence[Table], squares: Table) -> Table:
     """|z| of two means with their pooled variance (of proportions, where scores are 0 or 1); 0 before both have ten scores."""
+    a_n, a, b_n, b = sums
     pooled = (a + b) / np.maximum(a_n + b_n, 1)
     variance = squares / np.maximum(a_n + b_n, 1) - pooled**2
     spread = np.sqrt(np.maximum(variance * (1 / np.maximum(a_n, 1) + 1 / np.maximum(b_n, 1)), 1e-300))
@@ -81,7 +83,7 @@ def main() -> None:
     ):
         sums, squares = simulate(kind, p, 0.0, share, runs, scores, seed=1)
         ever = int((paths(*sums) >= bound).any(axis=1).sum())
-        z = z_test(*sums, squares)
+        z = z_test(sums, squares)
         span = wilson(ever, runs)
         often, once = (z > z_bound).any(axis=1).mean(), (z[:, -1] > z_bound).mean()
         print(

@@ -65,8 +65,8 @@ async def measure(path: Path, merged: Path, loras: Sequence[lora.Lora], options:
     cache = Settings().cache
     plain, one, four, whole = (
         Engine(path, cache, 0),
-        Engine(path, cache, 0, lora.Shelf()),
-        Engine(path, cache, 0, lora.Shelf()),
+        Engine(path, cache, 0, lora.AdapterSlots()),
+        Engine(path, cache, 0, lora.AdapterSlots()),
         Engine(merged, cache, 0),
     )
     beside = [OpenvinoModel(f"four{number}", four, item) for number, item in enumerate(loras)]

@@ -26,11 +26,15 @@ from typing import Any
 
 RANK, ALPHA, RATE, PROMPTS, REPLIES, TOKENS = 8, 16, 1e-3, 2, 8, 24
 DPO_RATE, DPO_BATCH = 2e-4, 4
-RULES = {"short": {"words": 12}, "one": {"must": r"\A[^.!?]*[.!?]\s*\Z"}, "line": {"never": r"\n"}}
+RULES: dict[str, dict[str, Any]] = {
+    "short": {"words": 12},
+    "one": {"must": r"\A[^.!?]*[.!?]\s*\Z"},
+    "line": {"never": r"\n"},
+}
 
 
 def reward(text: str) -> float:
-    kept = [len(text.split()) <= 12, re.search(RULES["one"]["must"], text) is not None, "\n" not in text]  # type: ignore[call-overload]
+    kept = [len(text.split()) <= 12, re.search(RULES["one"]["must"], text) is not None, "\n" not in text]
     return sum(kept) / 3
 
 

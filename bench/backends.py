@@ -88,7 +88,8 @@ def embedded(rows: int, cache: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
             at += len(lot)
         out.flush()
         path.with_suffix(".part").rename(path)
-    return np.load(path, mmap_mode="r")
+    loaded: np.ndarray[Any, np.dtype[np.float32]] = np.load(path, mmap_mode="r")
+    return loaded
 
 
 # ---------------------------------------------------------------- ratio
@@ -202,7 +203,7 @@ def recall(index: Any, queries: Any, rows: Any, truth: Any, k: int = K) -> float
         for line, hits in enumerate(found)
         for name, _ in hits
     )
-    return good / (k * len(queries))
+    return float(good / (k * len(queries)))
 
 
 def paced(work: Callable[[], Any], seconds: float) -> float:
@@ -362,7 +363,7 @@ def search(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.bare:
         import faiss
 
-        used = faiss.read_index(str(arguments.folder / "bare.faiss"))
+        used: Any = faiss.read_index(str(arguments.folder / "bare.faiss"))
         used.hnsw.efSearch = arguments.ef
         faiss.omp_set_num_threads(1)
         used.search(queries[:1], K)
@@ -376,7 +377,8 @@ def search(arguments: argparse.Namespace) -> dict[str, Any]:
         times = timed(lambda query: used.search(query, K), queries)
         faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
         batch = max(QUERIES * paced(lambda: used.search(queries, K), 1.0) for _ in range(3))
-        filtered = changed = {}
+        filtered: dict[str, float] = {}
+        changed: dict[str, float] = {}
     else:
         index = open_index(join(arguments.spec, arguments.option), arguments.folder, vectors.shape[1])
         index.search(queries[:1], K)

@@ -40,7 +40,7 @@ def read(chat: Chat, path: Path, tokens: int, seed: int) -> list[TokenRow]:
     rows, count = [], 0
     found = list(texts(chat, [(path.name, text if seed else text[: tokens * 8])], 512))
     if seed:
-        np.random.default_rng(seed).shuffle(found)  # type: ignore[arg-type]
+        np.random.default_rng(seed).shuffle(found)
     for row in found:
         if count >= tokens:
             break

@@ -180,13 +180,13 @@ def main() -> None:
     from rung.core.types import Sampling
     from rung.models import hub
     from rung.models.engine.decode import Decode, Words
-    from rung.models.engine.openvino.engine import Engine
+    from rung.models.engine.openvino.engine import Engine, choose_precision
 
     settings = Settings()
     threads = given.threads or len(os.sched_getaffinity(0))
     path = hub.locate(given.model, settings.cache)
     peers = [Peer("llama", given.llama, path, threads), Peer("transformers", given.transformers, path, threads)]
-    engine = Engine(path, settings.cache, threads)
+    engine = Engine(path, settings.cache, threads, precision=choose_precision(str(settings["precision"]), machine()))
     engine.load()
     endless = Words(engine.words.pieces, frozenset())
     limits = genai.SchedulerConfig()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Container
+from functools import partial
 
 from rung.core.settings import Settings
 from rung.core.types import Result, Score
@@ -37,6 +39,11 @@ def judged(result: Result, way: Way) -> list[tuple[CheckableInstruction, bool]]:
     if result.answer.failure is not None:
         return [(one, False) for one in instructions]
     return list(zip(instructions, verdicts(str(result.answer.output), instructions, way), strict=True))
+
+
+def belongs(group: str, kept: Container[CheckableInstruction], one: CheckableInstruction) -> bool:
+    """Whether an instruction is of the group: all, those that the form enforces, those that are left to the model."""
+    return group == "all" or (one in kept) == (group == "enforced")
 
 
 def spell(value: object) -> str:
@@ -81,14 +88,7 @@ def main() -> None:
     for way in ("strict", "loose"):
         both = [[judged(result, way) for result in side] for side in (free, formed)]
         for group in GROUPS:
-            at = [
-                {
-                    "all": lambda one: True,
-                    "enforced": lambda one, kept=form.kept: one in kept,
-                    "left": lambda one, kept=form.kept: one not in kept,
-                }[group]
-                for form in compiled
-            ]
+            at = [partial(belongs, group, form.kept) for form in compiled]
             parts = [
                 [
                     [sum(good for one, good in item if wanted(one)), sum(wanted(one) for one, _ in item)]

@@ -36,7 +36,7 @@ from rung.studies.lab.language.ladder import network
 BATCH, LENGTH = 16, 128
 
 
-class Peer(nn.Module):
+class Peer(nn.Module):  # type: ignore[misc]
     """Embedding, torch's own layers, and a product that says what comes next."""
 
     def __init__(self, kind: str, width: int, numbers: int) -> None:
@@ -118,9 +118,9 @@ def words(places: list[str], similarity: Path | None, epochs: int, tokens: int) 
     }
     for name, (fit, peer) in kinds.items():
         made: list[Any] = []
-        mine = cpu(lambda fit=fit, made=made: made.append(fit()))
+        mine = cpu(lambda fit=fit, made=made: made.append(fit()))  # type: ignore[misc]
         peer.build_vocab(sentences)
-        theirs = cpu(lambda peer=peer: peer.train(sentences, total_examples=peer.corpus_count, epochs=epochs))
+        theirs = cpu(lambda peer=peer: peer.train(sentences, total_examples=peer.corpus_count, epochs=epochs))  # type: ignore[misc]
         rates = [len(ids) * epochs / spent / 1000 for spent in (mine, theirs)]
         spaces = [
             Space(vocabulary.words, unit(made[0].copy()), None),

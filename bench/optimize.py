@@ -25,9 +25,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 MODEL = "openvino:smollm2-135m"
+PARTS: tuple[Literal["train", "dev", "test"], ...] = ("train", "dev", "test")
 SIZES = {"banking77": (200, 48, 100), "sst2": (200, 48, 100), "gsm8k": (60, 40, 100)}
 """Examples of train, dev and test."""
 TOKENS = 64
@@ -54,12 +55,8 @@ def prepare(name: str, folder: Path) -> dict[str, Any]:
     if name == "banking77":
         labels = sorted(random.Random(0).sample(sorted(labels), FEW))
     parts: dict[str, list[dict[str, Any]]] = {}
-    for split, size in zip(("train", "dev", "test"), SIZES[name], strict=True):
-        rows: list[Example] = [
-            e
-            for e in task.split(split)
-            if not labels or e.reference in labels  # type: ignore[arg-type]
-        ]
+    for split, size in zip(PARTS, SIZES[name], strict=True):
+        rows: list[Example] = [e for e in task.split(split) if not labels or e.reference in labels]
         parts[split] = [{**e.input, "answer": e.reference} for e in rows[:size]]
         if len(parts[split]) < size:
             sys.exit(f"{name} has {len(parts[split])} {split} examples, wanted {size}")

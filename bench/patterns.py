@@ -19,6 +19,7 @@ import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rung import tasks
 from rung.core.codec import digest
@@ -26,6 +27,7 @@ from rung.core.settings import Settings
 from rung.core.types import ResponseFormat, RungChoice, Task
 from rung.ladder.climb import Climber
 from rung.ladder.measure.evaluate import Evaluator
+from rung.ladder.prepare.observer import Silent
 from rung.ladder.records import RungRecord, RunRecord, verdict
 from rung.ladder.view.numbers import count, money, note, quality, seconds
 from rung.metrics import load_metric
@@ -70,7 +72,7 @@ def load(name: str, train: int, dev: int, test: int) -> Task:
     task = tasks.load(Path(__file__).parent / "tasks" / f"{name}.yaml")
     if name == "banking77":  # the first ten intents by name: a small model cannot choose among 77
         labels = task.form.labels[:INTENTS]
-        few = {
+        few: dict[str, Any] = {
             split: tuple(e for e in task.split(split) if e.reference in labels) for split in ("train", "dev", "test")
         }
         task = replace(task, name="banking77-10", form=ResponseFormat("labels", labels=labels), hash=digest([task.hash, labels]),
@@ -97,14 +99,8 @@ async def combination(task: Task, settings: Settings, pool: Pool) -> str:
     return min(ranked)[2]
 
 
-class Lines:
+class Lines(Silent):
     """Says on stderr when a rung is done."""
-
-    def run_started(self, run: RunRecord, rungs: object) -> None: ...
-    def rung_started(self, title: str) -> None: ...
-    def fitting(self, title: str, progress: object) -> None: ...
-    def answering(self, title: str, done: int, total: int, quality: object, usage: object) -> None: ...
-    def run_done(self, run: RunRecord) -> None: ...
 
     def rung_done(self, record: RungRecord) -> None:
         figures = ", ".join(f"{name} {quality(value)}" for name, value in record.metrics.items())

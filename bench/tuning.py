@@ -152,7 +152,7 @@ def work_ours(document: dict[str, Any], name: str) -> dict[str, Any]:
         "warmup": 0.0,
         "epochs": 1,
     }
-    recipe = Recipe(**{**common, "batch": BATCH, "patience": 0, **OURS[name]})  # type: ignore[arg-type]
+    recipe = Recipe(**{**common, "batch": BATCH, "patience": 0, **OURS[name]})  # type: ignore[arg-type,dict-item]
     session = open_session(base, recipe)
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()

@@ -143,7 +143,7 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
             for row in batch.members:
                 span = slice(at, at + row.answers)
                 found[row.id], at = (sum(losses[span]), all(right[span])), at + row.answers
-    document = {
+    document: dict[str, Any] = {
         "cpu": cpu,
         "seconds": done.seconds,
         "precision": done.precision,
@@ -153,7 +153,7 @@ def work(options: argparse.Namespace, name: str, share: str) -> None:
         "right": [found[row.id][1] for row in test],
     }
     place(options, name, share).write_text(json.dumps(document))
-    print(f"{name} {share}: {sum(document['right']) / len(test):.3f}, {cpu:.0f} CPU-s", flush=True)  # type: ignore[arg-type]
+    print(f"{name} {share}: {sum(document['right']) / len(test):.3f}, {cpu:.0f} CPU-s", flush=True)
 
 
 def table(options: argparse.Namespace, name: str) -> None:

@@ -167,9 +167,9 @@ def analogies(space: Any, net: WordNet, each: int = 400) -> None:
             f"  {found.section:24} {found.known} of {len(pairs[found.section])} pairs: top-1 {first.value:.3f} [{first.low:.3f}, {first.high:.3f}], top-5 {five.value:.3f}"
         )
     print(f"analogies {total[0]}: top-1 {total[1] / total[0]:.3f}, top-5 {total[2] / total[0]:.3f}")
-    for found in parallel(space, pairs, shuffles=200):
+    for offset in parallel(space, pairs, shuffles=200):
         print(
-            f"  offsets {found.section:24} {found.pairs} pairs: cosine {found.cosine:.3f}, shuffled {found.shuffled:.3f}, p {found.p:.3f}"
+            f"  offsets {offset.section:24} {offset.pairs} pairs: cosine {offset.cosine:.3f}, shuffled {offset.shuffled:.3f}, p {offset.p:.3f}"
         )
 
 
@@ -196,10 +196,10 @@ def translate(path: Path) -> None:
     pairs = lexicon(path)
     embedder = open_embedder("static")
     one, two = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
-    spaces = [Space(words, embedder.embed(words), embedder.embed) for words in (one, two)]
-    _, found = align(*spaces, pairs)
+    english, french = (Space(words, embedder.embed(words), embedder.embed) for words in (one, two))
+    _, found = align(english, french, pairs)
     different = [(a, b) for a, b in pairs if a != b]
-    _, harder = align(*spaces, different)
+    _, harder = align(english, french, different)
     for name, item in (("all pairs", found), ("pairs spelled differently", harder)):
         print(
             f"en -> fr, {name}: trained on {item.trained}, tested on {item.tested} words among {len(two)}: "

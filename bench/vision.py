@@ -30,7 +30,7 @@ from rung.foundations.network.training import Adam, FitPlan, cross_entropy
 RNG = np.random.default_rng(0)
 
 
-class TorchLast(nn.Module):
+class TorchLast(nn.Module):  # type: ignore[misc]
     """The last step of torch's LSTM."""
 
     def __init__(self, channels: int, units: int) -> None:
