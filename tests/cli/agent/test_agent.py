@@ -70,7 +70,7 @@ def test_a_failure_is_corrected_and_becomes_rows(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RUNG_STORE", f"sqlite:///{tmp_path}/store.db")
     monkeypatch.chdir(tmp_path)
     scenario = scenario_of("spam")
-    wrong = {"ticket": ticket_id(scenario), "queue": "general", "reason": "?"}
+    wrong = {"ticket": ticket_id(scenario), "queue": "general", "reason": "the <b>reason</b>"}
     calls = [
         {"tool": "read_ticket", "arguments": {"ticket": ticket_id(scenario)}},
         {"tool": "escalate", "arguments": wrong},
@@ -84,6 +84,12 @@ def test_a_failure_is_corrected_and_becomes_rows(tmp_path: Path, monkeypatch: py
     shown = runner.invoke(app, ["agent", "failures"]).stdout
     seq = failed["calls"][-1]["seq"]
     assert f"rung replay {failed['episode']} --from {seq}" in shown
+    page = tmp_path / "pages" / "failures.html"
+    assert runner.invoke(app, ["agent", "failures", "--to", str(page)]).exit_code == 0
+    text = page.read_text()
+    assert failed["episode"] in text
+    assert "the &lt;b&gt;reason&lt;/b&gt;" in text
+    assert "http" not in text.replace("http-equiv", "")
     changed = ["--set", "tool=close_ticket", "--set", f"arguments={{ticket: {ticket_id(scenario)}}}"]
     again = runner.invoke(app, ["replay", failed["episode"], "--from", str(seq), *changed])
     assert again.exit_code == 0, again.output

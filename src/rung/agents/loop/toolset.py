@@ -17,6 +17,7 @@ from rung.core.text.reply import check_schema, offence
 from rung.core.types import ToolSpec
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CUT = re.compile(r" \[cut: [\d,]+ bytes, [\d,]+ are shown\]\Z")
 _FLAT: dict[Any, Any] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
 
 
@@ -105,9 +106,12 @@ class Toolset:
 
 
 def clean(text: str, most: int) -> str:
-    """An observation as it is kept: no control characters, ``most`` bytes of it."""
+    """An observation as it is kept: no control characters, ``most`` bytes of it. One that was cut so stays as it is,
+    for a replay hands it in again."""
     text = _CONTROL.sub("\ufffd", text)
     if len(text) * 4 <= most or len(data := text.encode()) <= most:
+        return text
+    if (cut := _CUT.search(text[-80:])) and len(data) <= most + len(cut[0]):
         return text
     return data[:most].decode(errors="ignore") + f" [cut: {len(data):,} bytes, {most:,} are shown]"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 
 from pydantic import ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from rung.core.codec import spell
 from rung.core.errors import InputError, RungError
@@ -60,7 +62,9 @@ class FunctionTool:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(
-                f"{self.name}: {where or 'arguments'}: {first['msg']}", remedy=f"expected {dict(self.schema)}"
+                f"{self.name}: {where or 'arguments'}: {first['msg']}",
+                remedy=f"its arguments: {', '.join(self.schema.get('properties', {})) or 'none'}",
+                code="arguments",
             ) from None
         given = {name: getattr(read, name) for name in type(read).model_fields}
         try:
@@ -71,7 +75,14 @@ class FunctionTool:
             raise
         except Exception as error:
             raise RungError(f"{self.name} failed: {type(error).__name__}: {error}", code="tool-failed") from error
-        return spell(value)
+        try:
+            return spell(value)
+        except (TypeError, ValueError) as error:
+            raise RungError(
+                f"{self.name} gave {type(value).__name__}, which has no form as text: {error}",
+                remedy="return a text, a number, or what JSON has",
+                code="tool-failed",
+            ) from error
 
 
 def tool(
@@ -109,9 +120,13 @@ def tool(
         fields[parameter.name] = (parameter.annotation, default if default is ... else FieldInfo(default=default))
     try:
         made = create_model(title, __config__=ConfigDict(extra="forbid"), **cast(Any, fields))
-        schema = made.model_json_schema()
-    except (PydanticUserError, TypeError, ValueError) as error:
-        raise InputError(f"tool {title}: no JSON schema: {error}", remedy="use types that JSON has") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PydanticJsonSchemaWarning)
+            schema = made.model_json_schema()
+    except (PydanticUserError, PydanticJsonSchemaWarning, TypeError, ValueError) as error:
+        raise InputError(
+            f"tool {title}: no JSON schema: {error}", remedy="use types and defaults that JSON has"
+        ) from None
     about = description or (inspect.getdoc(function) or title).split("\n\n")[0].replace("\n", " ")
     return FunctionTool(
         function, title, about, schema, effect, returns, volatile, made, keyed="key" in parameters

@@ -91,6 +91,9 @@ def call(
     set_: Options = None,
 ) -> None:
     """Call a tool and print what an agent would get."""
+    from rung.agents.loop.limits import EpisodeLimits
+    from rung.agents.loop.toolset import clean
+
     try:
         given = codec.loads(arguments)
     except ValueError as error:
@@ -113,7 +116,7 @@ def call(
         finally:
             await _close(tools)
 
-    typer.echo(asyncio.run(work()))
+    typer.echo(clean(asyncio.run(work()), EpisodeLimits().bytes))
 
 
 @app.command()

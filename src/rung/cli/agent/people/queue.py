@@ -8,6 +8,7 @@ import json as encoder
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,48 +144,46 @@ def lapse(store: StoreUrl = None) -> None:
 
 def failures(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write a web page, with all events.")] = None,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """List episodes that ended unsolved and were not corrected, newest first, with their calls. A corrected one goes on
     from the call that was changed, and where that solves it, it is among the rows of: rung agent rows."""
-    from rung.agents.trace.steps import judged, line
+    from rung.agents.trace.failures import find_failures, write_page
+    from rung.agents.trace.steps import line
     from rung.core.codec import encode
     from rung.core.settings import Settings
     from rung.store import open_store
 
-    def verdict(one: Any) -> Mapping[str, Any]:
-        return (one.last.payload.get("verdict") or {}) if one.state == "ended" else {}
-
     with open_store(Settings({"store": store}).store_url) as opened:
-        every = opened.episodes.all(max(1000, limit))
-        corrected = {one.parent for one in every if verdict(one).get("solved")}
-        found = [one for one in every if verdict(one).get("solved") is False and one.id not in corrected][:limit]
-        calls = {one.id: [event for event in opened.episodes.read(one.id) if event.kind == "called"] for one in found}
-    if json:
+        found = find_failures(opened.episodes, limit)
+    if to is not None:
+        write_page(found, to)
+        typer.echo(f"{len(found)} episodes: {to}")
+    elif json:
         rows = [
             {
-                "episode": one.id,
+                "episode": one.episode,
                 "title": one.title,
-                "verdict": verdict(one),
-                "calls": [{"seq": event.seq, **event.payload} for event in calls[one.id]],
+                "verdict": one.verdict,
+                "calls": [{"seq": event.seq, **event.payload} for event in one.calls],
             }
             for one in found
         ]
         typer.echo(encoder.dumps([encode(row) for row in rows], ensure_ascii=False))
-        return
-    if not found:
+    elif not found:
         typer.echo("no episode ended unsolved")
-    for one in found:
-        typer.echo(f"{one.id}  {judged(verdict(one))}")
-        typer.echo(f"  {one.title}"[:118])
-        for harm in verdict(one).get("harms", ()):
-            typer.echo(f"  harm: {harm}")
-        for event in calls[one.id]:
-            typer.echo(f"{event.seq:>6} {line(event)}"[:118])
-        if calls[one.id]:
-            last = calls[one.id][-1].seq
-            typer.echo(f"  → rung replay {one.id} --from {last} --set tool=NAME --set 'arguments={{NAME: VALUE}}'")
+    else:
+        for one in found:
+            typer.echo(f"{one.episode}  {one.why}")
+            typer.echo(f"  {one.title}"[:118])
+            for harm in one.verdict.get("harms", ()):
+                typer.echo(f"  harm: {harm}")
+            for event in one.calls:
+                typer.echo(f"{event.seq:>6} {line(event)}"[:118])
+            if one.mend:
+                typer.echo(f"  → {one.mend}")
 
 
 def add(app: typer.Typer) -> None:
