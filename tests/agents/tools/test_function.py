@@ -71,3 +71,21 @@ async def test_python_opens_modules_and_files(tmp_path: Path, monkeypatch: pytes
     for target in ("double", "mine.py:twice", "absent.py:x", "absent_module_x:y"):
         with pytest.raises(InputError):
             open_python(target)
+
+
+@pytest.mark.parametrize("value", [b"\xff", {"a": object()}])
+async def test_what_has_no_form_as_text_is_told(value: Any) -> None:
+    def give() -> Any:
+        return value
+
+    with pytest.raises(RungError) as told:
+        await tool(give).call({}, key="")
+    assert told.value.code == "tool-failed"
+
+
+def test_a_default_that_has_no_json_form_is_refused() -> None:
+    def give(n: int = object()) -> str:  # type: ignore[assignment]
+        return str(n)
+
+    with pytest.raises(InputError):
+        tool(give)

@@ -95,6 +95,20 @@ async def test_an_episode_that_went_through_a_crash_and_a_person_is_compared_as_
     assert await replay(program.agent(), cut.read("e")) is None
 
 
+async def test_what_was_cut_is_not_cut_again() -> None:
+    def much() -> str:
+        return "é " * 500
+
+    agent = Agent(
+        Llm(Script([ToolCall("1", "much", {}), "done"])), Toolset([tool(much)]), limits=EpisodeLimits(bytes=100)
+    )
+    trail = MemoryTrail()
+    await Episode(agent, "e", trail).run(Start("go"))
+    events = trail.read("e")
+    assert any(event.payload.get("text", "").endswith("are shown]") for event in events)
+    assert await replay(agent, events) is None
+
+
 async def test_a_fork_goes_its_own_way_from_an_event() -> None:
     def times(n: int) -> int:
         return 10 * n

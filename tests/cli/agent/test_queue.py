@@ -72,6 +72,7 @@ def test_a_call_is_made_as_a_person_says(
     assert asked["arguments"] == {"to": "bob", "amount": 7}
     digest = str(asked["digest"])
     assert rung("agent", word[0], "ffff0000") != 0
+    assert rung("agent", "edit", digest, "--set", "amount=much") != 0  # a slip is no word: it still waits
     assert rung("agent", word[0], digest[:10], *word[1:], "--by", "me") == 0
     assert (folder / "sent").exists() == (sent is not None)
     if sent is not None:
@@ -80,6 +81,7 @@ def test_a_call_is_made_as_a_person_says(
     assert waiting(capsys) == []
     rung("trace", "show", "last")
     assert f"{word[0]} event" in capsys.readouterr().out
+    assert rung("replay", "last") == 0
 
 
 def test_what_waits_survives_the_process_that_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,8 @@ def move_of(said: Event, events: tuple[Event, ...]) -> Decision:
     for event in events[said.seq + 1 :]:
         if event.kind == "called" or (event.kind == "observed" and "tool" in event.payload):
             calls.append(Call(event.payload["tool"], event.payload["arguments"]))
+        elif event.kind == "asked" and (shown := event.payload.get("approve")) is not None:
+            calls.append(Call(shown["tool"], shown["arguments"]))
         elif event.kind not in ("learned", "asked"):
             break
     kept = {name: said.payload[name] for name in ("thought", "plan", "ask", "request", "reply") if name in said.payload}
@@ -125,6 +127,11 @@ async def fork(agent: Agent, events: list[Event], at: int, changed: Mapping[str,
     return await Episode(agent, id, trail).run(start_of(events[0]))
 
 
+def comparable(events: Sequence[Event]) -> int:
+    """How many of an episode's events a replay compares: up to the first that a person had a part in."""
+    return next((event.seq for event in events if event.kind in ("steered", "asked", "decided")), len(events))
+
+
 def start_of(begun: Event) -> Start:
     """What an episode was begun with."""
     said = begun.payload
@@ -175,7 +182,7 @@ class _Replay(Episode):
         policy = agent.policy if "model" in live else recorded(tuple(events))
         tools = agent.tools if "tools" in live else _Recorded(agent, events)
         self.made: list[Event] = []
-        self.most = next((event.seq for event in events if event.kind in ("steered", "asked", "decided")), len(events))
+        self.most = comparable(events)
         self._whole = self.most == len(events)
         self._times = {event.seq: event.at for event in events}
         self._recorded = {event.seq: event.payload for event in events}

@@ -140,7 +140,7 @@ def replay(
 
 async def _again(store: Store, pool: Pool, episode: str, live: str) -> int:
     from rung.agents.program.open import reopen
-    from rung.agents.trace.replay import events_of, replay
+    from rung.agents.trace.replay import comparable, events_of, replay
     from rung.core.parts.place import within
 
     found = store.episodes.find(episode)
@@ -150,7 +150,9 @@ async def _again(store: Store, pool: Pool, episode: str, live: str) -> int:
         different = await replay(program.agent(), events, live=frozenset((live,)) if live else frozenset())
     await program.close()
     if different is None:
-        typer.echo(f"episode {found.id}: {len(events)} events, the same again")
+        n = comparable(events)
+        rest = "" if n == len(events) else f"; from event {n} on a person had a part in it, which is not compared"
+        typer.echo(f"episode {found.id}: {n} events, the same again{rest}")
         return 0
     typer.echo(f"episode {found.id}: event {different.seq} came out otherwise", err=True)
     typer.echo(

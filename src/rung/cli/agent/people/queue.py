@@ -17,6 +17,7 @@ from rung.cli.base.options import Json, StoreUrl, assigned_values
 
 if TYPE_CHECKING:
     from rung.agents.loop.guard.queue import OpenQuestion
+    from rung.models import Pool
     from rung.store import Store
 
 Digest = Annotated[
@@ -83,12 +84,27 @@ def _decide(digest: str, word: Mapping[str, Any], later: bool, trace: bool, stor
                 given = dict(word)
                 if "arguments" in given:
                     given["arguments"] = {**(question.arguments or {}), **given["arguments"]}
+                    await _may_be_called(question, given["arguments"], opened, pool)
                 given["by"] = given["by"] or _who()
                 await decide(opened.episodes.trail(), question, given)
                 typer.echo(f"{question.tool}: {given['do']}, by {given['by']}", err=True)
                 return 0 if later else await go_on(opened, pool, settings, question.episode, trace)
 
     raise typer.Exit(asyncio.run(work()))
+
+
+async def _may_be_called(question: OpenQuestion, arguments: Mapping[str, Any], store: Store, pool: Pool) -> None:
+    """Raises InputError where the tool would refuse the arguments: a word counts once, and a slip is no word."""
+    from rung.agents.loop.move import Call
+    from rung.agents.program.open import reopen
+    from rung.core.errors import InputError
+
+    program, _, _ = reopen(store.episodes.read(question.episode), pool)
+    try:
+        if wrong := program.agent().tools.complaint(Call(question.tool, arguments)):
+            raise InputError(wrong, remedy="it still waits; write --set NAME=VALUE again", code="arguments")
+    finally:
+        await program.close()
 
 
 def _who() -> str:
