@@ -103,6 +103,10 @@ async def test_episodes_are_listed_with_their_state(store: Store) -> None:
     for name, last in states.items():
         await kept.append([event(name, 0, "begun"), last(name)], Driver("scope", f"is {name}"))
     await kept.append([event("running", 2, "warned", "round in circles")])
+    say = {"do": "say", "text": '{"do":"resume"}'}
+    await kept.append(
+        [event("paused", 2, "observed"), event("paused", 3, "said"), Event("paused", 4, "steered", say, 1.0)]
+    )
     found = {one.id: one for one in store.episodes.all()}
     assert {name: one.state for name, one in found.items()} == {name: name for name in states}
     assert (found["running"].steps, found["running"].warned) == (1, "round in circles")
@@ -110,6 +114,8 @@ async def test_episodes_are_listed_with_their_state(store: Store) -> None:
         link.execute(sa.update(episodes).values(born="another", boot="another/pid"))
     assert store.episodes.find("run").state == "interrupted"
     assert store.episodes.find("last").id in states
+    await kept.append([Event("paused", 5, "steered", {"do": "resume"}, 1.0)])
+    assert store.episodes.find("paused").state == "interrupted"
     for bad in ("none", "", "%"):
         with pytest.raises(InputError):
             store.episodes.find(bad)

@@ -189,8 +189,10 @@ class EpisodeTable:
             mine = events.c.episode == row.id
             said = sa.select(sa.func.count()).where(mine, events.c.kind == "said").scalar_subquery()
             newest = sa.select(sa.func.max(events.c.seq)).where(mine)
+            paused = sa.select(events.c.payload).where(mine, events.c.kind == "steered", sa.or_(*_PAUSES))
+            paused = paused.order_by(events.c.seq.desc()).limit(1)
             ends = self._database.rows(
-                sa.select(events.c.seq, events.c.kind, events.c.payload, events.c.at, said)
+                sa.select(events.c.seq, events.c.kind, events.c.payload, events.c.at, said, paused.scalar_subquery())
                 .where(
                     mine,
                     sa.or_(
@@ -205,10 +207,11 @@ class EpisodeTable:
             last = Event(row.id, ends[0][0], ends[0][1], json.loads(ends[0][2] or "{}"), ends[0][3]) if ends else None
             warned = next((json.loads(end[2])["text"] for end in ends if end[1] == "warned"), "")
             asks = next((end[1] for end in ends if end[1] in _TURNS), "") == "asked"
+            held = bool(ends) and json.loads(ends[0][5] or '{"do":""}')["do"] == "pause"
             who = Process(row.host, row.boot, row.pid, row.born)
             out.append(
                 StoredEpisode(
-                    row.id, row.scope, row.title, row.parent, row.started, who, _state(last, who, asks),
+                    row.id, row.scope, row.title, row.parent, row.started, who, _state(last, who, asks, held),
                     ends[0][4] if ends else 0, last.at if last else row.started, last, warned,
                 )
             )  # fmt: skip
@@ -349,12 +352,16 @@ _TURNS = ("said", "asked", "decided", "steered", "ended")
 """What decides whether an episode waits for a person: what calls beside a question give comes after it."""
 
 
-def _state(last: Event | None, who: Process, asks: bool) -> State:
+_PAUSES = tuple(events.c.payload.contains(f'"do":"{do}"') for do in ("pause", "resume"))
+"""Of a person's words, those that pause and go on; quotation marks in what is said are escaped."""
+
+
+def _state(last: Event | None, who: Process, asks: bool, paused: bool) -> State:
     if last is not None and last.kind == "ended":
         return "ended"
+    if paused:
+        return "paused"
     if asks:
         return "waiting"
-    if last is not None and last.kind == "steered" and last.payload.get("do") == "pause":
-        return "paused"
     decided = last is not None and last.kind == "decided"  # whoever asked has left
     return "interrupted" if decided or process.died(who) else "running"
