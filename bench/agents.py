@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from tests.agents.crash import kill_and_resume
 
@@ -53,22 +52,24 @@ async def once(n: int, trail: Trail, id: str) -> tuple[float, float]:
 def steps() -> None:
     for kind in ("none", "normal", "full"):
         for n in (20, 200, 1000):
-            with ExitStack() as stack:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                store = stack.enter_context(open_store(f"sqlite:///{folder / 'a.db'}"))
-                taken = []
-                for at in range(7):
-                    trail: Trail = MemoryTrail() if kind == "none" else store.episodes.trail(kind)  # type: ignore[arg-type]
-                    taken.append(asyncio.run(once(n, trail, f"e{at}")))
-                began = time.process_time()
-                if kind != "none":
-                    store.episodes.read("e6")
-                reading = (time.process_time() - began) * 1000
-                cpu, wall = (median(one[part] for one in taken[1:]) for part in (0, 1))
-                size = store.database.size() / (7 * n) if kind != "none" else 0
-                print(
-                    f"{kind:<7} {n:>5} steps: {cpu:6.0f} us CPU, {wall:6.0f} us wall a step; {size:6.0f} bytes a step; read {reading:.1f} ms"
-                )
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / "a.db"
+                with open_store(f"sqlite:///{file}") as store:
+                    taken = []
+                    for at in range(7):
+                        trail: Trail = MemoryTrail() if kind == "none" else store.episodes.trail(kind)  # type: ignore[arg-type]
+                        taken.append(asyncio.run(once(n, trail, f"e{at}")))
+                    began = time.process_time()
+                    if kind != "none":
+                        store.episodes.read("e6")
+                    reading = (time.process_time() - began) * 1000
+                    cpu, wall = (median(one[part] for one in taken[1:]) for part in (0, 1))
+                    beside = Path(f"{file}-wal").stat().st_size  # a ring, whatever the number of steps
+                size = file.stat().st_size / (7 * n) if kind != "none" else 0
+            print(
+                f"{kind:<7} {n:>5} steps: {cpu:6.0f} us CPU, {wall:6.0f} us wall a step; {size:6.0f} bytes a step"
+                f" and a log of {beside / 1e6:.1f} MB; read {reading:.1f} ms"
+            )
 
 
 def kill(points: int) -> None:
@@ -77,7 +78,7 @@ def kill(points: int) -> None:
         twice: list[str] = []
         while kills < points / 3:
             seed += 1
-            with tempfile.TemporaryDirectory() as folder:
+            with TemporaryDirectory() as folder:
                 out = kill_and_resume(Path(folder), effect, seed, 10, durability)  # type: ignore[arg-type]
             kills, lost, broken = kills + out.kills, lost + out.lost, broken + (not out.whole)
             twice += out.twice

@@ -59,7 +59,7 @@ def line(event: Event) -> str:
         taught = "".join(f"\n  learned in {lesson['source']}: {lesson['text']}" for lesson in said.get("lessons", ()))
         return f"{said['request']}{where}{taught}"
     if event.kind == "learned":
-        return f"from event {said['evidence']}: {said.get('text', '')}"
+        return f"from event {said['evidence']}: {said.get('text') or said.get('note', '')}"
     if event.kind == "decided":
         why = f": {said['why']}" if said.get("why") else ""
         return f"{said['do']} event {said['call']}, by {said.get('by', '')}{why}"
