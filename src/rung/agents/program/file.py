@@ -116,10 +116,14 @@ def read_limits(given: Mapping[str, Any], base: EpisodeLimits | None = None) -> 
     for name in given:
         if name not in known:
             raise InputError(f"unknown limit {name!r}", remedy=nearest(name, known))
-    try:
-        return replace(
-            base or EpisodeLimits(),
-            **{name: getattr(decode(EpisodeLimits, {name: value}), name) for name, value in given.items()},
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"limits: {error}", remedy="write limits: {steps: 12}") from None
+    read = {}
+    for name, value in given.items():
+        try:
+            read[name] = getattr(decode(EpisodeLimits, {name: value}), name)
+        except (TypeError, ValueError):
+            example = {"calls": "{search: 3}", "loops": "false"}.get(name, "20")
+            raise InputError(
+                f"limit {name} is {value!r}, expected something like {example}",
+                remedy=f"write limits: {{{name}: {example}}}",
+            ) from None
+    return replace(base or EpisodeLimits(), **read)

@@ -62,6 +62,8 @@ def open_target(target: str, request: str, changes: Mapping[str, Any], resources
         if number and Path(number).expanduser().exists():  # it is opened by data
             program = make_agent({"environment": target, **parts}, resources)
             number = scenario or make_environment(target).scenarios("dev", 1)[0]
+        elif "/" in number:
+            raise InputError(f"there is no file or folder {number}", remedy=f"write {name}:FOLDER, or {name}:7")
         else:
             program = make_agent({"environment": name, **parts}, resources)
         return Target(program, Start(request, number or scenario or "0", seed, user=user))
