@@ -1,4 +1,5 @@
-"""Networks written out in numpy beside the same ones in torch, one thread each, in turn in one process.
+"""Networks written out in numpy, and the GAN and the diffusion made of them, beside the same ones in torch, one thread
+each, in turn in one process.
 
     python bench/vision.py [--mnist FOLDER] [--rounds 5]
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from rung.foundations.generative import diffusion, gan
 from rung.foundations.network.convolution import classifier, digits, learn
 from rung.foundations.network.layers import Dense, Layer, Relu
 from rung.foundations.network.network import NeuralNetwork
@@ -66,7 +69,7 @@ def theirs(network: nn.Module, batches: list[tuple[Any, Any]]) -> None:
         optimizer.step()
 
 
-def cpu(work: Callable[[], None]) -> float:
+def cpu(work: Callable[[], Any]) -> float:
     started = time.process_time()
     work()
     return time.process_time() - started
@@ -79,8 +82,79 @@ def compare(name: str, pair: tuple[NeuralNetwork, nn.Module], shape: tuple[int, 
     ours(pair[0], data[:3])
     theirs(pair[1], peer[:3])
     times = [(cpu(lambda: ours(pair[0], data)), cpu(lambda: theirs(pair[1], peer))) for _ in range(rounds)]
+    show(name, times, steps)
+
+
+def perceptron(*widths: int, leak: float = 0.0) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for one, other in itertools.pairwise(widths):
+        layers += [nn.Linear(one, other), nn.LeakyReLU(leak)]
+    return nn.Sequential(*layers[:-1])
+
+
+def torch_gan(pictures: Any, labels: Any, plan: gan.GanPlan) -> None:
+    """``gan.train`` in torch: the same networks, batches, losses and optimizers."""
+    real, width = pictures.flatten(1), pictures[0].numel()
+    generator = perceptron(plan.noise + 10, plan.units, plan.units, width, leak=0.2).append(nn.Sigmoid())
+    critic = perceptron(width + 10, plan.units, plan.units, 1, leak=0.2)
+    makes, judges = (torch.optim.Adam(net.parameters(), plan.rate, (0.5, 0.999)) for net in (generator, critic))
+    goal = torch.cat([torch.full((plan.batch, 1), 0.9), torch.zeros(plan.batch, 1)])
+    loss = nn.functional.binary_cross_entropy_with_logits
+    for _ in range(plan.steps):
+        rows = torch.randint(len(real), (plan.batch,))
+        told = nn.functional.one_hot(labels[rows], 10).float()
+        made = torch.cat([generator(torch.cat([torch.randn(plan.batch, plan.noise), told], 1)), told], 1)
+        judges.zero_grad()
+        loss(critic(torch.cat([torch.cat([real[rows], told], 1), made.detach()])), goal).backward()
+        judges.step()
+        makes.zero_grad()
+        loss(critic(made), torch.ones(plan.batch, 1)).backward()
+        makes.step()
+
+
+def torch_diffusion(rows: Any, labels: Any, plan: diffusion.DiffusionPlan) -> None:
+    """``diffusion.train`` in torch."""
+    network = perceptron(rows.shape[1] + diffusion.CLOCK + 10, *[plan.units] * 3, rows.shape[1])
+    optimizer = torch.optim.Adam(network.parameters(), plan.rate)
+    average = [weight.detach().clone() for weight in network.parameters()]
+    kept = torch.tensor(diffusion.NoiseSchedule.cosine(plan.noise).kept, dtype=torch.float32)
+    speeds = torch.exp(torch.linspace(0, float(np.log(200)), diffusion.CLOCK // 2))
+    for step in range(1, plan.steps + 1):
+        chosen, t = torch.randint(len(rows), (plan.batch,)), torch.randint(1, plan.noise + 1, (plan.batch,))
+        clean, share, angles = rows[chosen], kept[t][:, None], t[:, None] / plan.noise * speeds
+        seen = share.sqrt() * clean + (1 - share).sqrt() * torch.randn_like(clean)
+        kinds = nn.functional.one_hot(labels[chosen], 10)
+        weight = (share / (1 - share)).clip(0.02, 5).sqrt()
+        said = network(torch.cat([seen, angles.sin(), angles.cos(), kinds], 1))
+        optimizer.zero_grad()
+        nn.functional.mse_loss(weight * said, weight * clean).backward()
+        optimizer.param_groups[0]["lr"] = plan.rate * 0.5 * (1 + np.cos(np.pi * step / plan.steps))
+        optimizer.step()
+        stays = min(plan.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, now in zip(average, network.parameters(), strict=True):
+                mean.lerp_(now, 1 - stays)
+
+
+def generative(rounds: int, steps: int = 300) -> None:
+    (pictures, labels), _ = digits()
+    flat = 2 * pictures.reshape(len(pictures), -1) - 1
+    tensors = [torch.from_numpy(array) for array in (pictures, flat, labels)]
+    plan, noise = gan.GanPlan(steps, look=10 * steps), diffusion.DiffusionPlan(steps)
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "GAN, digits": (lambda: gan.train(pictures, labels, plan), lambda: torch_gan(tensors[0], tensors[2], plan)),
+        "diffusion, digits": (
+            lambda: diffusion.train(flat, labels, noise),
+            lambda: torch_diffusion(tensors[1], tensors[2], noise),
+        ),
+    }
+    for name, (mine, peer) in pairs.items():
+        show(name, [(cpu(mine), cpu(peer)) for _ in range(rounds)], steps)
+
+
+def show(name: str, times: list[tuple[float, float]], steps: int) -> None:
     one, other = (statistics.median(column) for column in zip(*times, strict=True))
-    print(f"{name:34} {1e3 * one / steps:8.2f} {1e3 * other / steps:8.2f} {one / other:6.2f}")
+    print(f"{name:34} {1e3 * one / steps:8.2f} {1e3 * other / steps:8.2f} {one / other:6.2f}", flush=True)
 
 
 def mnist(folder: Path) -> None:
@@ -127,6 +201,7 @@ def table(rounds: int) -> None:
         20,
         rounds,
     )
+    generative(rounds)
 
 
 if __name__ == "__main__":

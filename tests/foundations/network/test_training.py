@@ -116,3 +116,15 @@ def test_weights_come_back_from_their_arrays() -> None:
     assert (other.restore(kept).forward(x) == one.forward(x)).all()
     with pytest.raises(ValueError, match="shape"):
         other.restore({**kept, "0.x": np.zeros((1, 1))})
+
+
+def test_labels_are_whole_numbers_from_0_and_inputs_are_numbers() -> None:
+    assert training.classes_of(np.array([2, 0, 1, 2]), 4) == 3
+    for labels in ([0, 1], [0, 1, -1, 2], [0.0, 1.0, 2.0, 3.0], [[0], [1], [2], [3]]):
+        with pytest.raises(InputError) as raised:
+            training.classes_of(np.array(labels), 4)
+        assert raised.value.code == "labels"
+    network = NeuralNetwork([Dense(2)], (2,))
+    with pytest.raises(InputError) as raised:
+        fit(network, (np.array([[0.5, np.nan], [1.0, 2.0]]), np.zeros((2, 2))), training.squared_error)
+    assert raised.value.code == "finite"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rung.core.errors import InputError
-from rung.foundations.words import word2vec
+from rung.foundations.words import fasttext, word2vec
 from rung.foundations.words.fasttext import FastText, pieces
 from rung.foundations.words.glove import GlovePlan, cooccurrences, factorize
 from rung.foundations.words.procrustes import rotation
@@ -106,16 +106,23 @@ def test_fasttext_knows_words_that_it_never_saw(vocabulary: TextVocabulary, tmp_
     model = FastText.fit(vocabulary, PLAN)
     known = model.vectors(list(vocabulary.words))
     assert apart(vocabulary, known) > 0.5
+    assert np.abs(known.mean(0)).max() < 1e-3 * np.abs(known).max()
     assert not model.vectors(["qqqq"]).any()
     model.save(tmp_path / "f.npz")
     embedder = open_embedder(f"subwords:{tmp_path / 'f.npz'}")
-    near = embedder.embed(["donkeys", "donkey", "hammer", ""])
+    near = embedder.embed(["eepish", "sheep", "wrench", ""])  # eep is in sheep and sleeps, ench in wrench and bench
     assert near[0] @ near[1] > near[0] @ near[2]
     assert np.allclose(np.linalg.norm(near, axis=1), 1, atol=1e-5)
     (tmp_path / "g.npz").write_bytes(b"no archive")
     for name in (f"subwords:{tmp_path / 'g.npz'}", "subwords:none.npz", "subwords"):
         with pytest.raises(InputError):
             open_embedder(name)
+
+
+def test_directions_are_brought_half_way_to_one_variance() -> None:
+    wide = np.random.default_rng(4).normal(size=(500, 3)) * [9.0, 1.0, 0.25] + 5
+    given, found = (np.sort(x.std(0)) for x in (wide, fasttext._spread(wide.astype(np.float32), np.eye(500))))
+    assert np.allclose(found, np.sqrt(given), rtol=0.05)
 
 
 def test_procrustes_finds_a_turn() -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rung.core.errors import FitError, InputError
 from rung.foundations.network.layers import Array, Dense, Relu
 from rung.foundations.network.network import NeuralNetwork
-from rung.foundations.network.training import Adam, squared_error
+from rung.foundations.network.training import Adam, classes_of, squared_error
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Diffusion:
 
         Raises InputError for labels that it was not trained on.
         """
-        if self.classes and (labels.min() < 0 or labels.max() >= self.classes):
+        if self.classes and len(labels) and (labels.min() < 0 or labels.max() >= self.classes):
             raise InputError(f"got labels {labels.min()} to {labels.max()}", remedy=f"ask for 0 to {self.classes - 1}")
         rng, fresh = np.random.default_rng(seed), not steps
         times = np.unique(np.linspace(0, self.schedule.steps, (steps or self.schedule.steps) + 1).round().astype(int))
@@ -114,8 +114,8 @@ def train(
 ) -> Diffusion:
     """A diffusion model of rows (n, width) from -1 to 1, with ``labels`` 0, 1, ... of each or none.
 
-    Raises InputError for rows of another shape or range, FitError (code "diverged") when the loss is no longer a
-    number.
+    Raises InputError for rows of another shape or range, or labels that are not 0, 1, ...; FitError (code "diverged")
+    when the loss is no longer a number.
     """
     plan = plan or DiffusionPlan()
     if rows.ndim != 2 or len(rows) < 2 or not np.isfinite(rows).all() or np.abs(rows).max() > 1.0001:
@@ -125,7 +125,7 @@ def train(
             code="shape",
         )
     schedule, rng = NoiseSchedule.cosine(plan.noise), np.random.default_rng(plan.seed)
-    classes, width = (0 if labels is None else int(labels.max()) + 1), rows.shape[1]
+    classes, width = (0 if labels is None else classes_of(labels, len(rows))), rows.shape[1]
     asked = np.zeros(len(rows), np.int64) if labels is None else labels
     layers = [Dense(plan.units), Relu(), Dense(plan.units), Relu(), Dense(plan.units), Relu(), Dense(width, gain=0.3)]
     model = Diffusion(NeuralNetwork(layers, (width + CLOCK + classes,), plan.seed), schedule, width, classes, [])

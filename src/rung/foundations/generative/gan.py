@@ -19,7 +19,7 @@ from rung.core.errors import InputError
 from rung.foundations.generative.judge import frechet
 from rung.foundations.network.layers import Array, Dense, Relu, Sigmoid
 from rung.foundations.network.network import NeuralNetwork
-from rung.foundations.network.training import Adam, binary_cross_entropy
+from rung.foundations.network.training import Adam, binary_cross_entropy, classes_of
 
 COLLAPSED = 0.2
 """Share of the data's variance under which what is made counts as one picture."""
@@ -74,18 +74,16 @@ def train(
     pictures: Array, labels: Array, plan: GanPlan | None = None, watch: Callable[[GanLook], None] = lambda look: None
 ) -> Gan:
     """A GAN of pictures (n, ...) from 0 to 1 and their labels 0, 1, ... Raises InputError for fewer than two pictures,
-    and for numbers outside 0 to 1."""
+    other labels, and numbers outside 0 to 1."""
     plan = plan or GanPlan()
-    if len(pictures) < 2 or len(pictures) != len(labels):
-        raise InputError(
-            f"got {len(pictures)} pictures and {len(labels)} labels", remedy="give at least two pictures, a label each"
-        )
+    if len(pictures) < 2:
+        raise InputError(f"got {len(pictures)} pictures", remedy="give at least two, a label each")
     if not (np.isfinite(pictures).all() and pictures.min() >= 0 and pictures.max() <= 1):
         raise InputError(
             "got pictures with numbers outside 0 to 1", remedy="divide by the largest value that there can be"
         )
     real = pictures.reshape(len(pictures), -1).astype(np.float32)
-    classes, width, rng = int(labels.max()) + 1, real.shape[1], np.random.default_rng(plan.seed)
+    classes, width, rng = classes_of(labels, len(real)), real.shape[1], np.random.default_rng(plan.seed)
     units, n = plan.units, plan.batch
     generator = NeuralNetwork(
         [Dense(units), Relu(0.2), Dense(units), Relu(0.2), Dense(width, gain=0.3), Sigmoid()],

@@ -21,6 +21,7 @@ from rung.foundations.language import tensors
 from rung.foundations.language.training import TrainingPlan, cross_entropy, fit
 from rung.foundations.language.transformer import DecoderModel, DecoderShape, KeyValueCache
 from rung.foundations.network.layers import Array
+from rung.foundations.network.training import classes_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class PixelTransformer:
                 "got pictures with numbers outside 0 to 1", remedy="divide by the largest value there can be"
             )
         torch, greys, plan = tensors(), 17, plan or TrainingPlan(steps=800, rate=4e-3)
-        classes = int(labels.max()) + 1
+        classes = classes_of(labels, len(pictures))
         symbols = np.rint(pictures.reshape(len(pictures), -1) * (greys - 1)).astype(np.int64)
         rows = torch.from_numpy(np.concatenate([labels[:, None] + greys, symbols], 1))
         shape = DecoderShape(

@@ -13,7 +13,7 @@ import numpy as np
 from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Dense, Flatten, Layer, Relu, Shape
 from rung.foundations.network.network import NeuralNetwork
-from rung.foundations.network.training import FitPlan, cross_entropy, fit
+from rung.foundations.network.training import FitPlan, classes_of, cross_entropy, fit
 
 
 class Convolution(Layer):
@@ -126,7 +126,7 @@ def classifier(shape: Shape, classes: int, width: int = 16, seed: int = 0) -> Ne
 def learn(pictures: Array, labels: Array, plan: FitPlan | None = None, width: int = 16) -> NeuralNetwork:
     """A ``classifier`` of ``pictures`` (n, height, width, channels) with ``labels`` 0, 1, ... (n,)."""
     plan = plan or FitPlan(epochs=20, batch=32, rate=3e-3, change=shifted)
-    network = classifier(pictures.shape[1:], int(labels.max()) + 1, width, plan.seed)
+    network = classifier(pictures.shape[1:], classes_of(labels, len(pictures)), width, plan.seed)
     fit(network, (pictures, labels), cross_entropy, plan)
     return network
 

@@ -155,6 +155,19 @@ class FitPlan:
     change: Callable[[Array, np.random.Generator], Array] | None = None
 
 
+def classes_of(labels: Array, count: int) -> int:
+    """How many classes the labels 0, 1, ... of ``count`` examples name. Raises InputError (code "labels") for any
+    other."""
+    if labels.shape != (count,) or not count or labels.dtype.kind not in "iu" or labels.min() < 0:
+        got = f"{labels.dtype} of shape {' x '.join(map(str, labels.shape))}"
+        raise InputError(
+            f"got labels {got}, expected whole numbers 0, 1, ..., one for each of {count} examples",
+            remedy="number the classes from 0, as numpy.unique(labels, return_inverse=True)[1] does",
+            code="labels",
+        )
+    return int(labels.max()) + 1
+
+
 def fit(
     network: NeuralNetwork,
     data: tuple[Any, Array],
@@ -173,6 +186,10 @@ def fit(
         raise InputError(
             f"got {inputs.shape[0]} inputs and {len(wanted)} answers",
             remedy="give one answer for each input, at least one",
+        )
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        raise InputError(
+            "got inputs that are no numbers, or not finite", remedy="leave those examples out", code="finite"
         )
     rng, optimizer = np.random.default_rng(plan.seed), Adam(plan.rate, decay=plan.decay)
     steps, curve = plan.epochs * -(-len(wanted) // plan.batch), []

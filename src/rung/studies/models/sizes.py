@@ -27,7 +27,7 @@ from rung.core.settings import Settings
 from rung.core.system import memory
 from rung.core.system.files import write_file
 from rung.core.text.columns import align
-from rung.core.types import Interval, Message, Progress, Request, Sampling, Score, Task
+from rung.core.types import Interval, Message, Progress, Request, ResponseFormat, Sampling, Score, Task
 from rung.documents import read as read_document
 from rung.documents import scan
 from rung.ladder.measure.looks import Test
@@ -44,6 +44,9 @@ PIECE = 1200
 """Characters of a text that are one item."""
 ASKED, LENGTH = 8, 48
 """Prompts that the speed is measured with, and new tokens of each."""
+LONG = ResponseFormat("regex", pattern=r"(.|\n){2000}")
+"""Nothing ends early: a model that was tuned on labels says four tokens to anything, and reading the prompt would be
+most of what is timed."""
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom rung.studies.models.sizes import child\nchild()"
 
 
@@ -263,7 +266,7 @@ async def _weigh(name: str, texts: Sequence[str]) -> Weighed:
         "colours",
     )
     requests = [
-        Request((Message("user", f"Write a long story about {topic}."),), Sampling(max_tokens=LENGTH))
+        Request((Message("user", f"Write a long story about {topic}."),), Sampling(max_tokens=LENGTH), LONG)
         for topic in words[:ASKED]
     ]
     await model.generate(requests[:1])

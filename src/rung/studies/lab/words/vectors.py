@@ -12,9 +12,9 @@ import numpy as np
 
 from rung.core.errors import InputError
 from rung.core.parts.option import argument, option
-from rung.core.system.files import atomic_write
 from rung.core.text.columns import align
 from rung.core.types import Interval, Progress
+from rung.data.rows.lines import disk_errors, replacing
 from rung.foundations.words.fasttext import FastText
 from rung.foundations.words.glove import GlovePlan, cooccurrences, factorize
 from rung.foundations.words.vocabulary import TextVocabulary
@@ -101,7 +101,8 @@ class WordVectors(Experiment[VectorsOfText]):
             paths = NounPaths.read(self.wordnet)
             sets["WordNet"] = paths.pairs(vocabulary.words[:10_000], 3000, self.seed)
         if self.to is not None:
-            self.to.mkdir(parents=True, exist_ok=True)
+            with disk_errors(self.to):
+                self.to.mkdir(parents=True, exist_ok=True)
         rows = []
         for done, method in enumerate(chosen):
 
@@ -128,7 +129,8 @@ class WordVectors(Experiment[VectorsOfText]):
         if self.to is not None and method != "random":
             write_vectors(self.to / f"{method}.vec", vocabulary.words, vectors)
             if parts is not None:
-                parts.save(self.to / "fasttext.npz")
+                with disk_errors(self.to / "fasttext.npz"):
+                    parts.save(self.to / "fasttext.npz")
         space = Space(vocabulary.words, unit(vectors.copy()), None)
         similar = []
         for name, pairs in sets.items():
@@ -191,13 +193,10 @@ class WordVectors(Experiment[VectorsOfText]):
 
 def write_vectors(path: Path, words: Sequence[str], vectors: Floats) -> None:
     """Vectors in word2vec's text form. Raises InputError where the disk refuses."""
-    try:
-        with atomic_write(path) as part, part.open("w", encoding="utf-8") as stream:
-            stream.write(f"{len(words)} {vectors.shape[1]}\n")
-            for word, row in zip(words, vectors, strict=True):
-                stream.write(f"{word} {' '.join(f'{x:.5g}' for x in row)}\n")
-    except OSError as error:
-        raise InputError(f"cannot write it: {error.strerror}", file=path, remedy="name another folder") from None
+    with replacing(path) as out:
+        out.write(f"{len(words)} {vectors.shape[1]}\n".encode())
+        for word, row in zip(words, vectors, strict=True):
+            out.write(f"{word} {' '.join(f'{x:.5g}' for x in row)}\n".encode())
 
 
 def misspell(word: str, rng: np.random.Generator) -> str:
