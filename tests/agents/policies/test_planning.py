@@ -163,3 +163,15 @@ async def test_at_most_so_many_tasks_are_taken_in() -> None:
 
 def test_the_script_is_a_model() -> None:
     assert Script([]).capabilities == Capabilities(frozenset({"json"}), tools=True, context=8192)
+
+
+@pytest.mark.parametrize("policy", [SelfPrompting, TaskList])
+async def test_a_call_is_decoded_under_the_schema_of_its_tool(policy: Any) -> None:
+    model = Script(["no step"] * 3)
+    await run(policy(model), steps=1)
+    form = json.dumps(model.requests[0].form.schema)
+    for name in ("double", "half"):
+        assert (
+            f'"tool": {{"type": "string", "enum": ["{name}"]}}, "arguments": {{"type": "object", "properties": {{"n":'
+            in form
+        )

@@ -23,7 +23,7 @@ from rung.agents.program.worker import work
 from rung.agents.trace.replay import replay
 from rung.core.errors import InputError
 from rung.core.parts import program as programs
-from rung.core.types import Answer, Message, ToolCall
+from rung.core.types import Answer, Message, ToolCall, ToolSpec
 from rung.core.types.trail import MemoryTrail, recording
 from rung.models import Pool
 from rung.store import Store, open_store
@@ -113,6 +113,14 @@ async def test_a_coordinator_splits_by_its_model_and_tasks_run_side_by_side() ->
     assert answer.output == "one and two are done"
     assert max(started) - min(started) < 0.04
     assert "did one" in model.requests[1].messages[-1].content
+
+
+async def test_a_task_for_nobody_is_told() -> None:
+    policy = Coordinator(tasks=({"task": "look", "to": "nobody"},))
+    member = ToolSpec("reader", "Reads.", {"type": "object", "properties": {"request": {"type": "string"}}})
+    with pytest.raises(InputError) as told:
+        await policy.decide(View((member,), request="go"))
+    assert "'nobody'" in told.value.message
 
 
 async def test_a_critic_sends_back_and_accepts() -> None:

@@ -226,6 +226,19 @@ def closed(schema: Any, which: Literal["all", "required"]) -> dict[str, Any]:
     }
 
 
+def one_of(tools: Sequence[ToolSpec], before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Schemas of an object {**before, tool, arguments, **after}, one for each tool, so that no argument can be given
+    which the tool does not have. Where a schema has definitions of its own, its arguments are free."""
+    out = []
+    for tool in tools:
+        free = {"type": "object"} if "$defs" in tool.schema else closed(tool.schema, "all")
+        properties = {**before, "tool": {"type": "string", "enum": [tool.name]}, "arguments": free, **after}
+        out.append(
+            {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        )
+    return out
+
+
 def _plain(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_plain(one) for one in schema]

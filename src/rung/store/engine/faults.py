@@ -51,6 +51,11 @@ def explain(error: BaseException, url: URL, patience: float) -> StoreError:
         )
     if primary == sqlite3.SQLITE_READONLY or state in ("25006", "42501") or isinstance(cause, PermissionError):
         return StoreError(f"no permission to write to {place} ({reason})", remedy=f"name a store elsewhere: {NAME}")
+    if primary == sqlite3.SQLITE_IOERR:
+        return StoreError(
+            f"the disk of {place} failed ({reason}): nothing of the last write was kept, all before it is safe",
+            remedy="see that files there may grow (a quota, ulimit -f) and that the disk works, then go on",
+        )
     if primary == sqlite3.SQLITE_CANTOPEN or isinstance(cause, OSError):
         return StoreError(
             f"cannot open {place} ({reason}): expected a file in a folder that can be written to",

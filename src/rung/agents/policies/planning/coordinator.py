@@ -13,6 +13,7 @@ from rung.agents.loop.view import View
 from rung.agents.policies.planning.plan import PlanStep, mistakes, ready
 from rung.agents.policies.transcript import ask, listed, needed, opening
 from rung.core.errors import InputError
+from rung.core.parts.problem import nearest
 from rung.core.protocols import Model
 from rung.core.types import Message, ResponseFormat, Sampling, ToolSpec
 
@@ -115,6 +116,9 @@ class Coordinator:
 
     async def _split(self, view: View, members: Sequence[ToolSpec]) -> tuple[list[dict[str, Any]], str, str]:
         if self.tasks or self.model is None:
+            names = [member.name for member in members]
+            for unknown in (str(task["to"]) for task in self.tasks if task.get("to") and task["to"] not in names):
+                raise InputError(f"there is no member {unknown!r} to give a task to", remedy=nearest(unknown, names))
             given = self.tasks or ({"task": view.request},)
             return [{**task, "id": str(task.get("id") or at)} for at, task in enumerate(given, 1)], "", ""
         first = opening(view, "You lead a team.")

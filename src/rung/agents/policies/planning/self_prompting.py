@@ -7,11 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rung.agents.calls.call import one_of
 from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
 from rung.agents.policies.transcript import ask, listed, opening, shown
 from rung.core.protocols import Model
-from rung.core.types import Message, ResponseFormat, Sampling
+from rung.core.types import Message, ResponseFormat, Sampling, ToolSpec
 
 _HOW = (
     "You work towards a goal on your own. Each time, choose one tool for what the prompt asks (or `finish`), give its arguments "
@@ -52,16 +53,9 @@ class SelfPrompting:
 
     @staticmethod
     def _schema(view: View) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {
-                "tool": {"type": "string", "enum": [*(tool.name for tool in view.tools), "finish"]},
-                "arguments": {"type": "object"},
-                "next": {"type": "string", "maxLength": 200},
-            },
-            "required": ["tool", "arguments", "next"],
-            "additionalProperties": False,
-        }
+        answer = {"type": "object", "properties": {"output": {"type": ["string", "number"]}}, "required": ["output"]}
+        end = ToolSpec("finish", "", answer)
+        return {"anyOf": one_of([*view.tools, end], {}, {"next": {"type": "string", "maxLength": 200}})}
 
     async def conclude(self, view: View) -> Any:
         """The last result."""

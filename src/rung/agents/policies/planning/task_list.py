@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from rung.agents.calls.call import one_of
 from rung.agents.environments.environment import Listing
 from rung.agents.loop.move import Call, Decision, finish
 from rung.agents.loop.view import View
@@ -111,16 +112,7 @@ def _key(task: str) -> str:
 
 
 def _schema(view: View) -> dict[str, Any]:
-    task = {
-        "type": "object",
-        "properties": {
-            "task": {"type": "string", "maxLength": 120},
-            "tool": {"type": "string", "enum": [tool.name for tool in view.tools]},
-            "arguments": {"type": "object"},
-        },
-        "required": ["task", "tool", "arguments"],
-        "additionalProperties": False,
-    }
+    task = {"anyOf": one_of(view.tools, {"task": {"type": "string", "maxLength": 120}}, {})}
     return {
         "type": "object",
         "properties": {"tasks": {"type": "array", "items": task, "maxItems": 8}},
