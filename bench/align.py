@@ -2,12 +2,13 @@
 embedded engine, with an adapter, against generate of transformers.
 
     python bench/align.py --peer PYTHON_WITH_TRL [--rows FILE.jsonl] [--pairs FILE] [--steps 4]
-        [--variants ours-rollouts,hf-rollouts,ours-grpo,trl-grpo,ours-dpo,trl-dpo]
+        [--prompts 2] [--variants ours-rollouts,hf-rollouts,ours-grpo,trl-grpo,ours-dpo,trl-dpo]
 
 Rows have "text"; pairs are any that rung data reads. Both sides train LoRA of rank 8 on the upper third of the layers in float32. GRPO: each
-step answers 2 prompts 8 times with at most 24 tokens at temperature 0.8; the reward is the mean of three rules (at most 12 words, one sentence, one
+step answers --prompts prompts 8 times with at most 24 tokens at temperature 0.8; the reward is the mean of three rules (at most 12 words, one sentence, one
 line). Tokens/s counts sampled tokens for GRPO and rollouts (one step to warm up, not counted) and the answers' tokens for DPO over the
-steps, loading and held-out scoring excluded.
+steps, loading and held-out scoring excluded. The engine computes in what the processor is best at (RUNG_PRECISION=f32: in float32); hf-bf16 is
+generate in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-RANK, ALPHA, RATE, PROMPTS, REPLIES, TOKENS = 8, 16, 1e-3, 2, 8, 24
+RANK, ALPHA, RATE, REPLIES, TOKENS = 8, 16, 1e-3, 8, 24
 DPO_RATE, DPO_BATCH = 2e-4, 4
 RULES: dict[str, dict[str, Any]] = {
     "short": {"words": 12},
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="JSON Lines with text and answer, for GRPO")
     parser.add_argument("--pairs", type=Path, help="pairs, for DPO")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=2, help="prompts a step, for GRPO and rollouts")
     parser.add_argument("--variants", default="ours-rollouts,hf-rollouts,ours-grpo,trl-grpo,ours-dpo,trl-dpo")
     parser.add_argument("--work", nargs=3, metavar=("VARIANT", "PLAN", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -57,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         plan = make_plan(options, Path(scratch))
         print(f"machine: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        print(f"{'variant':10}{'tokens':>8}{'tokens/s':>10}{'a CPU-s':>9}{'peak GB':>9}  first -> last")
+        print(f"{'variant':14}{'tokens':>8}{'tokens/s':>10}{'a CPU-s':>9}{'peak GB':>9}  first -> last")
         for name in options.variants.split(","):
             python = sys.executable if name.startswith("ours") else options.peer
             out = Path(scratch) / "out.json"
@@ -67,7 +69,7 @@ def main() -> None:
                            stdout=subprocess.DEVNULL)  # fmt: skip
             row = json.loads(out.read_text())
             speed, cpu = row["tokens"] / row["seconds"], row["tokens"] / row["cpu"]
-            print(f"{name:10}{row['tokens']:8.0f}{speed:10.1f}{cpu:9.1f}{row['peak']:9.2f}  {row['curve']}", flush=True)
+            print(f"{name:14}{row['tokens']:8.0f}{speed:10.1f}{cpu:9.1f}{row['peak']:9.2f}  {row['curve']}", flush=True)
 
 
 def make_plan(options: argparse.Namespace, scratch: Path) -> Path:
@@ -99,7 +101,7 @@ def make_plan(options: argparse.Namespace, scratch: Path) -> Path:
         [{"role": "system", "content": task["instruction"]}, {"role": "user", "content": row["text"]}] for row in rows
     ]
     document = {"folder": str(base.folder), "gguf": str(base.gguf), "model": options.model, "scratch": str(scratch), "prompts": prompts,
-                "pairs": pairs[: DPO_BATCH * options.steps], "steps": options.steps,
+                "pairs": pairs[: DPO_BATCH * options.steps], "steps": options.steps, "each": options.prompts,
                 "layers": list(range(layers - max(1, round(layers * 0.34)), layers))}  # fmt: skip
     path = scratch / "plan.json"
     path.write_text(json.dumps(document))
@@ -114,12 +116,12 @@ def ours_grpo(plan: dict[str, Any]) -> dict[str, Any]:
 
     scratch = Path(plan["scratch"])
     given = {"method": "grpo", "task": "task.yaml", "model": plan["model"], "reward": [f"policy:{name}.yaml" for name in RULES],
-             "steps": plan["steps"], "prompts": PROMPTS, "replies": REPLIES, "max_tokens": TOKENS, "rate": RATE, "rank": RANK,
+             "steps": plan["steps"], "prompts": plan["each"], "replies": REPLIES, "max_tokens": TOKENS, "rate": RATE, "rank": RANK,
              "held": 1, "looks": 0, "passes": 1, "watch": False, "exports": ["adapter"], "out": "out"}  # fmt: skip
     done = align(understand(given, scratch), Pool(Settings()), Settings())
     used, updates = done.course.usage, done.course.updates
     return {"tokens": used.completion_tokens, "seconds": used.seconds, "cpu": used.cpu_seconds,
-            "curve": f"reward {updates[0].reward:.3f} -> {updates[-1].reward:.3f}"}  # fmt: skip
+            "curve": curve("reward", [update.reward for update in updates])}  # fmt: skip
 
 
 def ours_dpo(plan: dict[str, Any]) -> dict[str, Any]:
@@ -146,13 +148,14 @@ def ours_dpo(plan: dict[str, Any]) -> dict[str, Any]:
         course = learner.run(Checkpoints(Path(folder), "bench", Course))
     used, updates = course.usage, course.updates
     return {"tokens": used.completion_tokens, "seconds": used.seconds, "cpu": used.cpu_seconds,
-            "curve": f"loss {updates[0].parts['loss']:.3f} -> {updates[-1].parts['loss']:.3f}"}  # fmt: skip
+            "curve": curve("loss", [update.parts["loss"] for update in updates])}  # fmt: skip
 
 
 def batches(plan: dict[str, Any]) -> list[list[Any]]:
     """The prompts of one step more than are counted, each as often as it is answered."""
-    wanted = [plan["prompts"][at % len(plan["prompts"])] for at in range(PROMPTS * (plan["steps"] + 1))]
-    return [[one for one in wanted[at : at + PROMPTS] for _ in range(REPLIES)] for at in range(0, len(wanted), PROMPTS)]
+    each = plan["each"]
+    wanted = [plan["prompts"][at % len(plan["prompts"])] for at in range(each * (plan["steps"] + 1))]
+    return [[one for one in wanted[at : at + each] for _ in range(REPLIES)] for at in range(0, len(wanted), each)]
 
 
 def sampled(plan: dict[str, Any], ask: Any) -> dict[str, Any]:
@@ -194,12 +197,12 @@ def ours_rollouts(plan: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def hf_rollouts(plan: dict[str, Any]) -> dict[str, Any]:
+def hf_rollouts(plan: dict[str, Any], kind: str = "float32") -> dict[str, Any]:
     import torch
     from peft import get_peft_model
 
     model, tokenizer, lora = trl_model(plan)
-    model = get_peft_model(model, lora).eval()
+    model = get_peft_model(model, lora).eval().to(getattr(torch, kind))
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
@@ -244,12 +247,12 @@ def trl_grpo(plan: dict[str, Any]) -> dict[str, Any]:
     def score(completions: list[Any], **_: Any) -> list[float]:
         return [reward(one[0]["content"] if isinstance(one, list) else one) for one in completions]
 
-    arguments = trl.GRPOConfig(**COMMON, per_device_train_batch_size=PROMPTS * REPLIES, num_generations=REPLIES, max_steps=plan["steps"],
+    arguments = trl.GRPOConfig(**COMMON, per_device_train_batch_size=plan["each"] * REPLIES, num_generations=REPLIES, max_steps=plan["steps"],
                                max_completion_length=TOKENS, temperature=0.8, beta=0.02, learning_rate=RATE, scale_rewards="none")  # fmt: skip
     trainer = trl.GRPOTrainer(model=model, reward_funcs=score, args=arguments, processing_class=tokenizer, peft_config=lora,
                               train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in plan["prompts"]]))  # fmt: skip
     return trained(
-        trainer, lambda logs: sum(log["completions/mean_length"] for log in logs) * PROMPTS * REPLIES, "reward"
+        trainer, lambda logs: sum(log["completions/mean_length"] for log in logs) * plan["each"] * REPLIES, "reward"
     )
 
 
@@ -269,18 +272,25 @@ def trl_dpo(plan: dict[str, Any]) -> dict[str, Any]:
     return trained(trainer, lambda logs: tokens, "loss")
 
 
-def trained(trainer: Any, tokens: Any, curve: str) -> dict[str, Any]:
+def curve(name: str, values: list[float]) -> str:
+    """The first and the last value, and means of both halves: one step's reward is mostly chance."""
+    half = (len(values) + 1) // 2
+    first, second = values[:half], values[-half:]
+    return f"{name} {values[0]:.3f} -> {values[-1]:.3f}; halves {sum(first) / half:.3f}, {sum(second) / half:.3f}"
+
+
+def trained(trainer: Any, tokens: Any, name: str) -> dict[str, Any]:
     began, cpu = time.perf_counter(), time.process_time()
     trainer.train()
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    logs = [log for log in trainer.state.log_history if curve in log]
-    return {"tokens": tokens(logs), "seconds": seconds, "cpu": cpu,
-            "curve": f"{curve} {logs[0][curve]:.3f} -> {logs[-1][curve]:.3f}"}  # fmt: skip
+    logs = [log for log in trainer.state.log_history if name in log]
+    return {"tokens": tokens(logs), "seconds": seconds, "cpu": cpu, "curve": curve(name, [log[name] for log in logs])}
 
 
 WORK = {
     "ours-rollouts": ours_rollouts,
     "hf-rollouts": hf_rollouts,
+    "hf-bf16": lambda plan: hf_rollouts(plan, "bfloat16"),
     "ours-grpo": ours_grpo,
     "ours-dpo": ours_dpo,
     "trl-grpo": trl_grpo,

@@ -13,9 +13,13 @@ from rung.alignment.methods.method import AlignMethod
 from rung.alignment.methods.names import METHODS
 from rung.alignment.policies.policy import Trajectory
 from rung.alignment.policies.table import TablePolicy
+from rung.alignment.runs.align import align
+from rung.alignment.runs.config import understand
 from rung.alignment.runs.course import Course, Spectator, Update
 from rung.alignment.runs.loop import Learner, Pacing
 from rung.core.errors import FitError
+from rung.core.settings import Settings
+from rung.models import Pool
 from rung.tuning.trainer.checkpoints import Checkpoints
 from tests.alignment.bandit import Bandit
 
@@ -94,6 +98,14 @@ def test_a_run_beyond_its_budget_of_distance_goes_back(tmp_path: Path) -> None:
     assert course.flagged
     assert course.step < 30
     assert torch.equal(learner.policy.vector, learner.good)
+
+
+def test_the_distance_that_is_told_is_that_of_what_was_kept(tmp_path: Path) -> None:
+    given = {"method": "rloo", "environment": {"name": "gridworld", "size": 3, "map": 1}, "steps": 40, "budget": 0.05,
+             "rate": 0.1, "looks": 1, "held": 4, "max_tokens": 12, "out": "grid"}  # fmt: skip
+    done = align(understand(given, tmp_path), Pool(Settings()), Settings())
+    assert done.course.flagged
+    assert done.course.updates[-1].kl > 0.05 >= done.kl > 0
 
 
 def test_a_stop_is_kept(tmp_path: Path) -> None:

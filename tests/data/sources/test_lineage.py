@@ -67,3 +67,14 @@ async def test_a_deleted_trace_makes_what_descends_from_it_stale(tmp_path: Path)
     assert rung("feedback", "review", "c0", "--by", " ", "--store", url, folder=tmp_path).returncode == 2
     with pytest.raises(InputError):
         list(descendants([tmp_path / "nowhere"], lambda ids: set()))
+
+
+def test_rows_that_cannot_be_read_have_no_lineage_and_stop_nothing(tmp_path: Path) -> None:
+    talks = (
+        "Human: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+        "Human: a\n\nAssistant: z\n\nHuman: y\n\nAssistant: x",
+    )
+    pair = dict(zip(("chosen", "rejected"), (f"\n\n{talk}" for talk in talks), strict=True))
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "episode": "e1"}
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(pair)}\n{json.dumps(row)}\n")
+    assert write_lineage(tmp_path / "out", [tmp_path / "rows.jsonl"]) == 1

@@ -38,10 +38,10 @@ from rung.core.protocols import Resources
 from rung.core.settings import Settings
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
-from rung.core.types import Example, Score, Task
+from rung.core.types import Example, Interval, Score, Task
 from rung.data.sources.lineage import write_lineage
 from rung.metrics.mean import VALUES
-from rung.metrics.stats import Difference, paired
+from rung.metrics.stats import Difference, paired, share
 from rung.prompts.template.prompt import Prompt
 from rung.tuning.batches import Chat, TokenRow
 from rung.tuning.compute.precision import settle
@@ -56,12 +56,14 @@ FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class AlignmentResult:
     """A finished alignment. ``gains`` are paired differences, after less before, on held examples: of the reward, and
-    of what is really wished for. ``judged``: held pairs before and after, for dpo. ``files`` are what was written."""
+    of what is really wished for. ``wins``: the share of the held examples whose answer is better after than before, of
+    those where it is not as good. ``judged``: held pairs before and after, for dpo. ``files`` are what was written."""
 
     method: str
     course: Course
     gains: Mapping[str, Difference] = field(default_factory=dict)
     before: Mapping[str, float] = field(default_factory=dict)
+    wins: Mapping[str, Interval] = field(default_factory=dict)
     judged: tuple[PairVerdict, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     kl: float = 0.0
@@ -134,7 +136,7 @@ def _in_world(config: AlignConfig, resources: Resources, watch: Spectator) -> Al
     np.save(config.out / "table.npy", states)
     files = {"table": str(config.out / "table.npy")}
     return AlignmentResult(
-        config.method.name, course, gains, {"return": float(np.mean(course.before))}, (), files, _last(course)
+        config.method.name, course, gains, {"return": float(np.mean(course.before))}, files=files, kl=_last(course)
     )
 
 
@@ -223,10 +225,10 @@ class _Language:
         self._show(held, before, after)
         first = {name: float(np.mean(scores[name, "before"])) for name in gains}
         read = [self.chat.prompt(question.messages) for question in learnt]
-        done = AlignmentResult(
-            config.method.name, course, gains, first, judged, self.write(task.name, read), _last(course)
-        )
-        return replace(done, length=(lengths[0], lengths[1]))
+        files = self.write(task.name, read)
+        done = AlignmentResult(config.method.name, course, gains, first, judged=judged, files=files, kl=_last(course))
+        wins = {name: _won(scores[name, "after"], scores[name, "before"]) for name in gains}
+        return replace(done, length=(lengths[0], lengths[1]), wins={n: win for n, win in wins.items() if win})
 
     def _own_pairs(self, player: TaskPlayer, runner: asyncio.Runner) -> tuple[Course, tuple[PairVerdict, ...]]:
         """Pairs of the model's own answers: the best of some against the worst, where the reward tells them apart."""
@@ -255,9 +257,8 @@ class _Language:
         kept = [pair for pair in pairs if len(pair.chosen.context) + len(pair.chosen.actions) <= self.chat.window]
         course, judged = self._learn(kept)
         read = [[*pair.chosen.context, *pair.chosen.actions] for pair in kept]
-        return AlignmentResult(
-            self.config.method.name, course, {}, {}, judged, self.write("pairs", read), _last(course)
-        )
+        files = self.write("pairs", read)
+        return AlignmentResult(self.config.method.name, course, judged=judged, files=files, kl=_last(course))
 
     def over_scenes(self, sampler: Sampler) -> AlignmentResult:
         """An environment, played in words; the gain is that of held-out scenarios' returns."""
@@ -273,7 +274,7 @@ class _Language:
         after = asyncio.run(player.gold())
         gains = {"return": compare(after, before)}
         files, first = self.write(world.name, ()), {"return": float(np.mean(before))}
-        done = AlignmentResult(config.method.name, course, gains, first, (), files, _last(course))
+        done = AlignmentResult(config.method.name, course, gains, first, files=files, kl=_last(course))
         return replace(done, length=(length, player.length))
 
     def _tokens(self, pair: AnswerPair) -> TokenPair:
@@ -337,5 +338,13 @@ def compare(after: Sequence[float], before: Sequence[float]) -> Difference:
     return paired(VALUES, [Score(v) for v in after], [Score(v) for v in before])
 
 
+def _won(after: Sequence[float], before: Sequence[float]) -> Interval | None:
+    """How often it is better after, of those items where it is not as good; None where all are."""
+    apart = np.subtract(after, before)
+    return share(apart[apart != 0] > 0) if apart.any() else None
+
+
 def _last(course: Course) -> float:
-    return course.updates[-1].kl if course.updates else 0.0
+    """The distance that was measured last of the policy that is kept: the next update's row has it."""
+    kept = course.updates[: course.good + 1] if course.flagged else course.updates
+    return kept[-1].kl if kept else 0.0

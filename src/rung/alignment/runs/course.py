@@ -51,7 +51,8 @@ class Update:
 @dataclass(frozen=True, slots=True)
 class Course:
     """An alignment in progress or done. ``good`` is the last update after which nothing was wrong: what ``stopped``
-    goes back to where it ended early (``flagged``)."""
+    goes back to where it ended early (``flagged``). ``ahead`` is the next that may become it, once its distance from
+    the reference is measured, on what is played after it."""
 
     step: int = 0
     total: int = 0
@@ -60,6 +61,7 @@ class Course:
     before: tuple[float, ...] = ()
     idle: int = 0
     good: int = 0
+    ahead: int = 0
     stopped: str = ""
     flagged: bool = False
     resumed: int = 0

@@ -85,8 +85,8 @@ class Learner:
         self.policy, self.player, self.method, self.pace, self.auditor = policy, player, method, pace, auditor
         self.reference = policy.vector.clone()
         self.optimizer, kept = adamw(policy.vector, policy.grad, pace.rate, betas=(0.9, 0.99), fused=False)
-        self.good = policy.vector.clone()
-        self.tensors = {"vector": policy.vector, "good": self.good, **kept}
+        self.good, self.ahead = policy.vector.clone(), policy.vector.clone()
+        self.tensors = {"vector": policy.vector, "good": self.good, "ahead": self.ahead, **kept}
         self.critic = Critic(policy.width) if method.critic else None
         if self.critic is not None:
             self.tensors |= {"gram": self.critic.gram, "cross": self.critic.cross}
@@ -124,6 +124,9 @@ class Learner:
         began, cpu = time.perf_counter(), time.process_time()
         batch = await self.player.play(state.step)
         update, state = self._update(batch, state)
+        if state.ahead == state.step - 1 and not self._wrong(update):  # how far that one is was measured only now
+            self.good.copy_(self.ahead)
+            state = replace(state, good=state.ahead)
         exhausted = self._exhausted(update, state)
         due = state.step == state.total or exhausted or (self.pace.looks and state.step % self.pace.looks == 0)
         gold = await self.player.gold() if due else []
@@ -137,9 +140,9 @@ class Learner:
         why = self._wrong(update) or (self.auditor.look(update, batch, gold) if self.auditor else "")
         if why:
             return replace(state, stopped=f"{why}; went back to update {state.good}", flagged=True)
-        if due and (self.auditor is None or self.auditor.well(gold)):  # where a later alarm goes back to
-            self.good.copy_(self.policy.vector)
-            state = replace(state, good=state.step)
+        if not self.pace.looks or (due and (self.auditor is None or self.auditor.well(gold))):
+            self.ahead.copy_(self.policy.vector)  # where a later alarm may go back to
+            state = replace(state, ahead=state.step)
         return replace(state, stopped=exhausted or ("all updates done" if state.step >= state.total else ""))
 
     def _exhausted(self, update: Update, state: Course) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.core.errors import InputError
+from rung.core.parts.problem import Problems
 from rung.core.system.files import write_file
 from rung.data.read import read
 from rung.data.rows.records import Record
@@ -49,8 +50,9 @@ def traces_of(record: Record) -> tuple[str, ...]:
 
 def write_lineage(folder: Path, data: Sequence[Path], parents: Iterable[Path] = (), traces: Iterable[str] = ()) -> int:
     """Note beside what was trained on ``data``, from what lies in the folders ``parents`` (weights, a learnt reward)
-    and on ``traces``, which traces that all comes from. How many; none: nothing is written."""
-    known = {id for record in read(data) for id in traces_of(record)} if data else set()
+    and on ``traces``, which traces that all comes from. How many; none: nothing is written. Rows that cannot be read
+    were not trained on."""
+    known = {id for record in read(data, problems=Problems()) for id in traces_of(record)}
     found = sorted(known.union(traces, *map(_traces, parents)))
     if found:
         folder.mkdir(parents=True, exist_ok=True)

@@ -109,9 +109,12 @@ def tell(done: AlignmentResult, plan: AlignConfig) -> str:
     out = ["", columns(lines(course.updates)), "", f"{course.step} of {course.total} updates: {course.stopped}"]
     for name, gain in done.gains.items():
         word = "no difference" if gain.none else "better" if gain.value > 0 else "worse"
-        out.append(
-            f"{name:7} {done.before[name]:.3f} -> {done.before[name] + gain.value:.3f}: {change(gain)} over {gain.n} {word}"
-        )
+        was, win = done.before[name], done.wins.get(name)
+        out.append(f"{name:7} {was:.3f} -> {was + gain.value:.3f}: {change(gain)} over {gain.n} {word}")
+        if win is not None:
+            out.append(
+                f"        better in {win.value:.0%} [{win.low:.0%}, {win.high:.0%}] of those that are not as good as before"
+            )
     out += [
         f"held-out pairs: {judged.accuracy:.0%} right, margin {judged.margin:+.2f} nats, chosen {judged.chosen:+.2f}"
         for judged in done.judged
@@ -133,18 +136,20 @@ def tell(done: AlignmentResult, plan: AlignConfig) -> str:
 
 def compare(runs: Sequence[AlignmentResult]) -> str:
     """All runs in one table."""
-    rows = [["method", "reward", "gain", "KL", "entropy", "length", "updates", "tokens", "CPU s", "ended"]]
+    from rung.ladder.view.numbers import change
+
+    rows = [["method", "reward", "gain", "gold", "KL", "entropy", "length", "updates", "tokens", "CPU s", "ended"]]
     for one in runs:
         first, last = one.course.updates[0], one.course.updates[-1]
-        gain = next(iter(one.gains.values()), None)
-        shown = "" if gain is None else f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+        gains = {"gold" if name == "gold" else "gain": change(gain) for name, gain in one.gains.items()}
         used = one.course.usage
         rows.append(
             [
                 one.method,
                 f"{first.reward:.3f} -> {last.reward:.3f}",
-                shown,
-                f"{last.kl:.4f}",
+                gains.get("gain", ""),
+                gains.get("gold", ""),
+                f"{one.kl:.4f}",
                 f"{first.entropy:.2f} -> {last.entropy:.2f}",
                 f"{first.length:.0f} -> {last.length:.0f}",
                 str(one.course.step),
