@@ -1,11 +1,11 @@
 """What the gateway costs in front of a server that answers at once, with every feature on: issued keys, budgets, routes, metrics.
 
-    python bench/gateway.py [--requests 4000] [--rounds 3] [--features]
+    python bench/gateway.py [--requests 4000] [--rounds 3] [--features | --workers]
 
 The backend is a bare asyncio server in a process of its own, asked directly and through the gateway in alternating rounds by the same
 raw client; requests differ, so that the cache is looked up and never hit. One worker. CPU seconds are the gateway process's own.
 ``--features`` starts a gateway for each feature, with it and without, and prints CPU microseconds a request: on a shared machine those
-are what can be compared.
+are what can be compared. ``--workers`` compares two processes with one in front of a backend that takes 50 ms.
 """
 
 from __future__ import annotations
@@ -196,13 +196,59 @@ def features(port: int, requests: int) -> None:
             print(f"{name:<28} {found[0]:6.0f} us a request {found[1]:6.0f} us a stream {rss(pid):5.0f} MB", flush=True)
 
 
+def added(port: int, mine: int, key: str) -> None:
+    """What the gateway adds at 500 requests a second: three turns of 4 s without it (what the client and the backend take
+    themselves) and with it, the median of each percentile."""
+    rounds: dict[int, list[list[float]]] = {port: [], mine: []}
+    for _ in range(3):
+        for place, found in rounds.items():
+            found.append(statistics.quantiles(asyncio.run(Client(place, key, False).paced(500, 4)), n=100))
+    for percent in (50, 90, 99):
+        alone, through = (statistics.median(cuts[percent - 1] * 1e3 for cuts in found) for found in rounds.values())
+        said = f"{through:.2f} ms through the gateway, {alone:.2f} ms without"
+        print(f"at 500/s p{percent}: {through - alone:.2f} ms added ({said})", flush=True)
+
+
+SLOW = BACKEND.replace(
+    "                writer.write(WHOLE)", "                await asyncio.sleep(0.05); writer.write(WHOLE)"
+)
+"""A backend that takes 50 ms."""
+
+
+def workers(requests: int) -> None:
+    """One process and two in front of a backend that takes 50 ms, by callers in flight: with 16 places at work each, so
+    that places are what there is too little of, and with as many as anybody wants, where processors are. The client and
+    the backend need processors, too: of two of them two workers get less than two."""
+    backend, port, _ = start(sys.executable, "-c", SLOW)
+    print(f"{os.cpu_count()} processors; the backend waits 50 ms")
+    for places in (16, 1000):
+        best: dict[int, float] = {}
+        for count in (1, 2):
+            config = CONFIG + f"limits: {{{{running: {places}, waiting: 1000}}}}\n"
+            given = ["--workers", str(count)]
+            with tempfile.TemporaryDirectory() as folder, gateway(port, folder, config, given) as (mine, _, key, _):
+                time.sleep(3)  # each worker opens what it needs
+                asyncio.run(Client(mine, key, False).closed(512, 64))
+                for together in (16, 64, 128):
+                    rate, found = asyncio.run(Client(mine, key, False).closed(max(requests, together * 8), together))
+                    best[count] = max(best.get(count, 0.0), rate)
+                    said = f"{rate:,.0f}/s, p95 {statistics.quantiles(found, n=20)[18] * 1e3:.0f} ms"
+                    print(f"{places} places each, {count} workers, {together} in flight: {said}", flush=True)
+        print(f"{places} places each: 2 workers give {best[2] / best[1]:.2f}x of one")
+    backend.terminate()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--features", action="store_true")
+    parser.add_argument("--workers", action="store_true", help="two processes beside one")
     options = parser.parse_args()
     print(", ".join(f"{name} {version(name)}" for name in ("uvicorn", "httptools", "uvloop", "orjson", "pydantic")))
+    if options.workers:
+        workers(options.requests)
+        return
     with tempfile.TemporaryDirectory() as folder:
         backend, port, _ = start(sys.executable, "-c", BACKEND)
         if options.features:
@@ -226,15 +272,7 @@ def main() -> None:
                     f"{what}: {statistics.median(rates['gateway']):,.0f}/s through the gateway (backend alone "
                     f"{statistics.median(rates['backend']):,.0f}/s), {each * 1e6:.0f} us of CPU each, so {1 / each:,.0f}/s a core"
                 )
-            waits = {
-                name: asyncio.run(Client(place, key, False).paced(500, 3))
-                for name, place in (("backend", port), ("gateway", mine))
-            }
-            cuts = {name: statistics.quantiles(found, n=100) for name, found in waits.items()}
-            print(
-                f"at 500/s: p50 {cuts['gateway'][49] * 1e3:.2f} ms (alone {cuts['backend'][49] * 1e3:.2f}), "
-                f"p99 {cuts['gateway'][98] * 1e3:.2f} ms (alone {cuts['backend'][98] * 1e3:.2f})"
-            )
+            added(port, mine, key)
             print(f"ready in {ready:.1f} s, {rss(pid):.0f} MB")
         backend.terminate()
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from rung.core.codec import digest
 from rung.core.errors import InputError, ServerError
 from rung.core.parts import program as programs
 from rung.core.types import Budget, Capabilities, ResponseFormat
@@ -15,7 +16,7 @@ from rung.models.providers.fake import Fake
 from rung.models.wrap import MeteredModel
 from rung.serving.endpoints.local import Opened
 from rung.serving.work.etl import AnswerColumn, Etl
-from rung.store import Store, open_store
+from rung.store import Store, StoredResult, open_store
 from tests.serving.loopback import LABELS, program
 
 
@@ -62,6 +63,20 @@ async def test_rows_get_their_column_and_equal_ones_are_asked_once(store: Store,
     again = await Etl(store, [column(model)], f"sqlite:///{tmp_path / 'out.db'}", "asks").run(path)
     assert (again.rows, again.asked, again.kept) == (1200, 0, 1200)
     assert len(model.calls) == 3
+
+
+async def test_two_runs_at_once_write_what_was_kept_first(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, put = column(Fake()), store.results.put
+
+    async def overtaken(rows: Sequence[StoredResult]) -> None:
+        await put([StoredResult(made.scope, digest({"text": "my card"}), '"refund"')])
+        await put(rows)
+
+    monkeypatch.setattr(store.results, "put", overtaken)
+    await Etl(store, [made], f"sqlite:///{tmp_path / 'out.db'}", "asks").run(source(tmp_path, ["my card", "a card"]))
+    assert read(tmp_path, 'SELECT intent FROM asks ORDER BY "row"') == [("refund",), ("card",)]
 
 
 async def test_it_stops_at_its_budget_and_goes_on(store: Store, tmp_path: Path) -> None:

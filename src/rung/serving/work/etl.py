@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,10 @@ class Etl:
                 if answer.failure is None
             ]
             await self.store.results.put(kept)
+            # What another run has kept meanwhile stays, and is written by both.
+            there = self.store.results.get(column.scope, [row.key for row in kept])
             for (key, _), answer in zip(some, answers, strict=True):
-                yield key, answer
+                yield key, answer if answer.failure else replace(answer, output=json.loads(there[key].payload))
 
 
 class _Target:

@@ -3,6 +3,7 @@ twice."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,10 +51,16 @@ class ResultTable:
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
         self._rows = database.journal.channel("results", self._write)
+        self._attempts = database.journal.channel("attempts", self._count)
 
     async def put(self, found: Sequence[StoredResult]) -> None:
         """Keep results and return when they are durable; one that is there already stays, unless it had failed."""
         await self._rows.record(found)
+
+    async def attempt(self, scope: str, key: str, before: int) -> None:
+        """Count one more attempt at what has no result yet: a failed row with the payload ``{"attempts": N}``. Two that
+        count at once are two. ``before``: how many there were when none was counted."""
+        await self._attempts.record([(scope, key, before)])
 
     def get(self, scope: str, keys: Sequence[str]) -> dict[str, StoredResult]:
         """Those of ``keys`` that are there."""
@@ -85,6 +92,15 @@ class ResultTable:
     def forget(self, scope: str) -> int:
         """Delete a scope. How many results it had."""
         return self._database.execute(sa.delete(results).where(results.c.scope == plain(scope)))
+
+    def _count(self, link: sa.Connection, rows: list[tuple[str, str, int]]) -> None:
+        c = results.c
+        for scope, key, before in sorted(rows):
+            self._database.exclude(link, f"{scope}\0{key}")
+            place = sa.and_(c.scope == plain(scope), c.key == plain(key), c.failed == 1)
+            found = link.execute(sa.select(c.payload).where(place)).scalar_one_or_none()
+            attempts = 1 + (before if found is None else int(json.loads(found)["attempts"]))
+            self._write(link, [StoredResult(scope, key, json.dumps({"attempts": attempts}), failed=True)])
 
     def _write(self, link: sa.Connection, rows: list[StoredResult]) -> None:
         now = time.time()

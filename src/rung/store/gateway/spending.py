@@ -40,6 +40,11 @@ class SpendingTable:
     def __init__(self, database: StoreDatabase) -> None:
         self._database = database
         self._owner = canonical(asdict(this()))
+        insert = database.insert(spending)
+        changed: dict[str, Any] = {name: spending.c[name] + insert.excluded[name] for name in ("used", "held")}
+        self._adding = insert.on_conflict_do_update(
+            index_elements=["account", "window", "owner"], set_=changed | {"changed": insert.excluded.changed}
+        )
 
     def lease(self, account: str, window: int, limit: float, least: float, most: float) -> float:
         """Take between ``least`` and ``most`` of what is left of ``limit``; 0: there is less than ``least``."""
@@ -89,17 +94,7 @@ class SpendingTable:
             "account": account, "window": window, "owner": self._owner,
             "used": used, "held": held, "changed": time.time(),
         }  # fmt: skip
-        statement = self._database.insert(spending).values(values)
-        link.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "window", "owner"],
-                set_={
-                    "used": spending.c.used + statement.excluded.used,
-                    "held": spending.c.held + statement.excluded.held,
-                    "changed": statement.excluded.changed,
-                },
-            )
-        )
+        link.execute(self._adding, values)
 
     def _bury(self, link: sa.Connection, place: sa.ColumnElement[bool]) -> float:
         """Free what dead processes hold. How much it was."""

@@ -90,6 +90,26 @@ async def test_what_comes_again_gets_the_same_answer_without_the_program(store: 
     assert len(model.calls) == 2
 
 
+async def test_workers_that_have_one_message_at_once_count_two_attempts(store: Store) -> None:
+    class Halting(Fake):
+        async def generate(self, requests):  # type: ignore[no-untyped-def]
+            halted.release()
+            await asyncio.Event().wait()
+
+    halted, both = asyncio.Semaphore(0), []
+    for _ in range(2):
+        hand = worker(MemoryBroker([]), store, Halting())
+        both.append(asyncio.create_task(hand._handle(QueueDelivery(say("one"), "a", "asks #0", None, None))))
+    async with asyncio.timeout(20):
+        await halted.acquire()
+        await halted.acquire()
+    for task in both:
+        task.cancel()
+    await asyncio.gather(*both, return_exceptions=True)
+    found = store.results.get("worker:test", ["a"])["a"]
+    assert (json.loads(found.payload), found.failed) == ({"attempts": 2}, True)
+
+
 async def test_no_more_are_in_hand_than_there_are_places(store: Store) -> None:
     running = most = 0
 
@@ -136,9 +156,7 @@ async def test_what_cannot_be_read_is_buried_with_its_reason(body: bytes | None,
 async def test_what_ends_the_workers_is_buried_after_so_many_deliveries(store: Store) -> None:
     model = Fake()
     for _ in range(3):  # as if each worker had died while it had the message
-        row = worker(MemoryBroker([]), store)
-        found = await row._find("a")
-        await row._note("a", 1 + (json.loads(found.payload)["attempts"] if found else 0))
+        await store.results.attempt("worker:test", "a", 0)
     broker = MemoryBroker([("a", say("one"), True)])
     await worker(broker, store, model, deliveries=3).run(most=1)
     assert broker.dead[0][1].code == "deliveries"

@@ -218,19 +218,20 @@ class QueueWorker:
 
     async def _settle(self, delivery: QueueDelivery, id: str, asked: QueueQuestion) -> None:
         """Answer a message, with what was answered before where there is that; or bury it."""
-        row = await self._find(id)
+        row, counted = await self._find(id), 0
+        if delivery.again is not False and (row is None or row.failed):  # before it is asked: it may end the worker
+            await self.store.results.attempt(self.scope, id, int(bool(delivery.again)))
+            row, counted = await self._find(id), 1
         if row is not None and not row.failed:
             self.report.kept += 1
             await self._send(delivery, id, row.payload)
             return
-        attempts = 1 + (json.loads(row.payload)["attempts"] if row is not None else int(bool(delivery.again)))
+        attempts = 1 - counted + (json.loads(row.payload)["attempts"] if row is not None else 0)
         if attempts > self.limits.deliveries:
             await self._note(id, 0)  # whoever sends it once more wants it to be tried once more
             said = f"it was delivered {attempts - 1} times without an answer: it may be what ends the worker"
             await self._bury(delivery, DeadLetter("deliveries", said, attempts - 1))
             return
-        if delivery.again is not False:
-            await self._note(id, attempts)
         answer = await self._ask(id, asked)
         if answer.failure is not None:
             await self._note(id, 0)
