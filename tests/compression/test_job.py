@@ -103,6 +103,20 @@ def test_calibration_must_not_read_what_is_judged() -> None:
     assert raised.value.code == "overlap"
 
 
+def test_short_lines_overlap_when_most_are_shared() -> None:
+    verses = [f"秋收冬藏第{at}句" for at in range(20)]
+    demand_apart(None, ["\n".join(verses[:10])], ["\n".join(verses[5:])])
+    with pytest.raises(InputError) as raised:
+        demand_apart(None, ["\n".join(verses)], ["\n".join(verses[5:])])
+    assert raised.value.code == "overlap"
+
+
+def test_a_place_that_cannot_be_a_folder_is_said(tiny: Base, lessons: Lessons, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError):
+        job.compress(job.CompressionSource(tiny), lessons, QUICK, tmp_path / "file" / "int8")
+
+
 def test_rungs_name_their_plans() -> None:
     assert CompressionRung("layers", layers=0.5, steps=7).plan == replace(job.METHODS["layers"], layers=0.5, steps=7)
     assert CompressionRung("int4").traits.optional

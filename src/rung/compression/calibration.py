@@ -87,7 +87,7 @@ def _turning(session: Session) -> Iterator[list[tuple[float, int]]]:
 
 
 LINE = 60
-"""Characters of a line from which on it is told from others: shorter ones, such as headings, may well occur twice."""
+"""Bytes of a line from which on it is told from others: shorter ones, such as headings, may well occur twice."""
 
 
 def demand_apart(task: Task | None, texts: Sequence[str], judged: Sequence[str]) -> None:
@@ -96,14 +96,21 @@ def demand_apart(task: Task | None, texts: Sequence[str], judged: Sequence[str])
     tested = {show(dict(example.input)) for example in task.test} if task else set()
     if task and (shared := [example.id for example in task.train if show(dict(example.input)) in tested]):
         raise _overlap(f"{len(shared)} rows of {task.name}'s train split are in its test split")
-    lines = {line for text in judged for line in map(str.strip, text.splitlines()) if len(line) >= LINE}
+    lines, short = _lines(judged)
     inputs = {value for example in (task.test if task else ()) for value in example.input.values()}
     for text in texts:
-        own = {line for line in map(str.strip, text.splitlines()) if len(line) >= LINE}
-        if common := own & lines:
+        own, others = _lines([text])
+        if common := (own & lines) or (2 * len(others & short) > len(short) and others & short):
             raise _overlap(f"{len(common)} lines of the calibration text are in the text that is measured")
         if found := next((value for value in inputs if len(value) >= LINE and value in text), None):
             raise _overlap(f"the calibration text holds a test input ({found[:40]!r}...)")
+
+
+def _lines(texts: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Lines that are long enough to tell texts apart, and the others, of which it takes most."""
+    found = {line.strip() for text in texts for line in text.splitlines()} - {""}
+    long = {line for line in found if len(line.encode()) >= LINE}
+    return long, found - long
 
 
 def _overlap(said: str) -> InputError:

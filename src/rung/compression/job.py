@@ -20,6 +20,7 @@ from rung.core.system import memory
 from rung.core.system.files import write_file
 from rung.core.system.lock import file_lock
 from rung.core.types import Progress, Usage
+from rung.data.rows.lines import disk_errors
 from rung.tuning.batches import Chat
 from rung.tuning.checks.parity import ExportParity, Reference, demand
 from rung.tuning.compute.precision import settle
@@ -148,7 +149,8 @@ def compress(
             remedy="name a GGUF file, for example openvino:smollm2-135m",
         )
     with bounded():
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with file_lock(folder / ".lock", lambda _: time.sleep(0.5)):
             return _Compression(source, lessons, plan, folder, watch).run()
 
