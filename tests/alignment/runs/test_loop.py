@@ -17,7 +17,7 @@ from rung.alignment.runs.align import align
 from rung.alignment.runs.config import understand
 from rung.alignment.runs.course import Course, Spectator, Update
 from rung.alignment.runs.loop import Learner, Pacing
-from rung.core.errors import FitError
+from rung.core.errors import FitError, InputError
 from rung.core.settings import Settings
 from rung.models import Pool
 from rung.tuning.trainer.checkpoints import Checkpoints
@@ -106,6 +106,15 @@ def test_the_distance_that_is_told_is_that_of_what_was_kept(tmp_path: Path) -> N
     done = align(understand(given, tmp_path), Pool(Settings()), Settings())
     assert done.course.flagged
     assert done.course.updates[-1].kl > 0.05 >= done.kl > 0
+
+
+@pytest.mark.parametrize("wrong", [{"held": 0}, {"replies": 0}, {"temperature": 0.0}, {"reward": "exact"}])
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_played(
+    wrong: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        understand({"method": "reinforce", "environment": "gridworld"} | wrong, tmp_path)
+    assert caught.value.code == "setting"
 
 
 def test_a_stop_is_kept(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
     if isinstance(method, AlignMethod):
         method.validate(drawing.replies)
     pace.validate()
-    if min(drawing.prompts, drawing.replies, drawing.max_tokens) < 1 or not drawing.temperature > 0:
-        raise InputError(f"got {drawing}", remedy="expected at least 1 of each, and a temperature above 0")
+    held = _one("held", int, given, 60)
+    drawing.validate(held)
     recipe = replace(
         Recipe(rank=8, alpha=16.0, upper=0.34, precision="fp32", seed=drawing.seed),
         **{
@@ -100,12 +100,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         },
     )
     recipe.validate()
-    sources = [key for key in ("task", "pairs", "environment") if given.get(key)]
-    if len(sources) != 1 or ((sources == ["pairs"]) and name != "dpo"):
-        raise InputError(
-            f"got {' and '.join(sources) or 'none'} of task, pairs and environment, expected one (pairs: for dpo alone)",
-            remedy="task: task.yaml, pairs: FILE, or environment: gridworld",
-        )
+    _check_source(given, name)
     task = str(given.get("task") or "")
     reward = _beside(read_weights(given["reward"]), folder) if given.get("reward") else {}
     board = given.get("tensorboard")
@@ -126,13 +121,29 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         reward,
         _beside(read_weights(given["gold"]), folder) if given.get("gold") else {},
         robust,
-        _one("held", int, given, 60),
+        held,
         _exports(given),
         _one("watch", bool, given, True),
         _instruction(given),
         under(folder, str(board)) if board else None,
         {key: value for key, value in given.items() if key not in own or key == "options"},
     )
+
+
+def _check_source(given: Mapping[str, Any], name: str) -> None:
+    """Raises InputError unless there is one source to learn from, and nothing that it has no use for."""
+    sources = [key for key in ("task", "pairs", "environment") if given.get(key)]
+    if len(sources) != 1 or ((sources == ["pairs"]) and name != "dpo"):
+        raise InputError(
+            f"got {' and '.join(sources) or 'none'} of task, pairs and environment, expected one (pairs: for dpo alone)",
+            remedy="task: task.yaml, pairs: FILE, or environment: gridworld",
+        )
+    if sources != ["task"] and (idle := [key for key in ("reward", "gold", "robust") if given.get(key)]):
+        raise InputError(
+            f"{idle[0]} does nothing beside {sources[0]}: what is learnt from is in {sources[0]} itself",
+            remedy=f"leave {idle[0]} out, or name a task in place of {sources[0]}",
+            code="setting",
+        )
 
 
 def vars_of(record: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rung.alignment.policies.policy import Trajectory
 from rung.alignment.policies.table import ListedWorld, TablePolicy
 from rung.alignment.rewards.reward import Reward, Scored
 from rung.alignment.rewards.robust import Defence, defend
-from rung.core.errors import FitError
+from rung.core.errors import FitError, InputError
 from rung.core.settings import Settings
 from rung.core.text.reply import read_reply
 from rung.core.types import Case, Example, Failure, Message, Reply, Request, ResponseFormat, Sampling
@@ -50,6 +50,16 @@ class Drawing:
     max_tokens: int = 32
     temperature: float = 0.8
     seed: int = 0
+
+    def validate(self, held: int) -> None:
+        """Raises InputError for what cannot be. ``held``: examples on which before and after are compared."""
+        if min(self.prompts, self.replies, self.max_tokens, held) < 1 or not self.temperature > 0:
+            raise InputError(
+                f"got prompts {self.prompts}, replies {self.replies}, max_tokens {self.max_tokens}, held {held}, "
+                f"temperature {self.temperature:g}",
+                remedy="expected at least 1 of each, and a temperature above 0",
+                code="setting",
+            )
 
 
 def mix(*parts: object) -> int:
