@@ -518,6 +518,18 @@ def test_two_offers_of_one_name_are_refused() -> None:
         make_app(Served([endpoint(program()), endpoint(program())]))
 
 
+@pytest.mark.parametrize("packing", ["gzip", "BR", "identity"])
+async def test_a_compressed_body_is_refused_by_name(packing: str) -> None:
+    transport = httpx.ASGITransport(app=make_app(Served([endpoint(program())])))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as plain:
+        asked = {"model": "rung/echo", "messages": [{"role": "user", "content": "hi"}]}
+        said = await plain.post("/v1/chat/completions", json=asked, headers={"content-encoding": packing})
+    if packing == "identity":
+        assert said.status_code == 200
+    else:
+        assert (said.status_code, said.json()["error"]["code"]) == (415, "content_encoding")
+
+
 async def test_ready_follows_the_models(caplog: pytest.LogCaptureFixture) -> None:
     opening = Halting()
     cases: list[tuple[Fake, Callable[[Any], bool], int]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rung.serving.access.call import enter, new_id
@@ -56,6 +56,7 @@ class RequestGuard:
         try:
             try:
                 call = await self.door.admit(scope["path"], scope["headers"])
+                _refuse_packed(scope["headers"])
             except Refused as refused:
                 scope["rung.code"] = refused.code
                 await send_refused(sent, refused)
@@ -82,3 +83,12 @@ class RequestGuard:
             return
         enter(call)
         await self.app(scope, receive, send)
+
+
+def _refuse_packed(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise Refused for a compressed body: a small one could be of any size."""
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            packed = value.decode("latin-1")[:40]
+            said = f"the body is compressed ({packed}), and is read only as it is; send it without content-encoding"
+            raise Refused(415, said, code="content_encoding", again=False)

@@ -100,6 +100,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._deadline = math.inf
         super().on_message_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing here speaks by websocket: the request is answered as any other, and uvicorn has nothing to advise."""
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
