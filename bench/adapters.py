@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rung.core.settings import Settings
+from rung.core.system.machine import machine
 from rung.core.types import Message
 from rung.models import hub
 from rung.models.adapters import compose, lora
 from rung.models.engine import paged
-from rung.models.engine.openvino.engine import Engine
+from rung.models.engine.openvino.engine import Engine, choose_precision
 from rung.models.engine.openvino.model import OpenvinoModel
 from rung.tuning.compute import export
 from rung.tuning.compute.session import open_session
@@ -62,12 +63,12 @@ def merge(adapter: compose.Adapter, place: Path) -> Path:
 
 
 async def measure(path: Path, merged: Path, loras: Sequence[lora.Lora], options: argparse.Namespace) -> None:
-    cache = Settings().cache
+    cache, precision = Settings().cache, choose_precision(str(Settings()["precision"]), machine())
     plain, one, four, whole = (
-        Engine(path, cache, 0),
-        Engine(path, cache, 0, lora.AdapterSlots()),
-        Engine(path, cache, 0, lora.AdapterSlots()),
-        Engine(merged, cache, 0),
+        Engine(path, cache, 0, precision=precision),
+        Engine(path, cache, 0, lora.AdapterSlots(), precision),
+        Engine(path, cache, 0, lora.AdapterSlots(), precision),
+        Engine(merged, cache, 0, precision=precision),
     )
     beside = [OpenvinoModel(f"four{number}", four, item) for number, item in enumerate(loras)]
     variants: dict[str, list[OpenvinoModel]] = {

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from rung.core.settings import Settings
+from rung.core.system.machine import machine
 from rung.core.types import Message, Request, Sampling, ScoreRequest
 from rung.models import hub
-from rung.models.engine.openvino.engine import Engine
+from rung.models.engine.openvino.engine import Engine, choose_precision
 from rung.models.engine.openvino.model import OpenvinoModel
 
 
@@ -73,7 +74,8 @@ def main() -> None:
     path = hub.locate(given.model, settings.cache)
     messages, gold, labels = prompts(given.data, given.prompts * given.rounds, given.shots)
     names = labels
-    ours = [OpenvinoModel(given.model, Engine(path, settings.cache, threads)) for _ in range(2)]
+    precision = choose_precision(str(settings["precision"]), machine())
+    ours = [OpenvinoModel(given.model, Engine(path, settings.cache, threads, precision=precision)) for _ in range(2)]
     template = ours[0]._engine.template
     tokens = [template.tokens(m) for m in messages]
     limits = genai.SchedulerConfig()
