@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rung.agents.environments.desk.desk import SupportDesk
+from rung.agents.environments.desk.desk import SupportDesk, deeds
 from rung.agents.environments.desk.tickets import KINDS, draw_ticket, ticket_id
 from rung.agents.loop.episode import Episode
 from rung.agents.loop.move import Call
@@ -141,3 +141,27 @@ async def test_plans_are_scored_by_the_parts_of_the_goal_that_they_name() -> Non
     assert world.judge(None, whole).coverage == 1.0
     assert world.judge(None, {"steps": whole[:-1]}).coverage == pytest.approx(2 / 3)
     assert world.judge(None).coverage is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("52.40 has been refunded for O-12345.", {"refund"}),
+        ("Good news: your money was given back.", {"refund"}),
+        ("We refunded the whole amount.", {"refund"}),
+        ("Your order will be refunded within 5 days.", {"refund"}),
+        ("I could not find a tracking number, so your parcel is sent again.", {"replace_order"}),
+        ("O-20011 is cancelled, and you have a voucher of 10.00.", {"cancel_order", "issue_voucher"}),
+        ("O-12345 was delivered on 2026-01-02; money is given back within 30 days.", set()),
+        ("Goods are refunded in the first month after delivery.", set()),
+        ("A parcel that has not come 14 days after it was shipped is sent again.", set()),
+        ("If it is unopened, your order is refunded.", set()),
+        ("Your order has been cancelled only if you see a mail about it.", set()),
+        ("I am sorry, but your order cannot be refunded.", set()),
+        ("You have not been refunded yet.", set()),
+        ("You could be given a voucher of 10.00.", set()),
+        ("You asked for O-20011 to be refunded.", set()),
+    ],
+)
+def test_a_rule_or_a_condition_is_no_deed(text: str, said: set[str]) -> None:
+    assert deeds(text) == said
