@@ -252,7 +252,8 @@ class Tuning:
         from rung.tuning.compute import export
 
         watch, folder = self.watch, self.folder
-        if self.order.preflight and self.world.size == 1 and not (folder / "checkpoint.json").exists():
+        fresh = not watch.finish and not (folder / "checkpoint.json").exists()
+        if self.order.preflight and self.world.size == 1 and fresh:
             watch.progress(Progress("pre-flight", 0, None, f"computed in {self.recipe.precision}"))
             checks = inspect(session, self.chat, (self.rows, self.dev), self.lessons.conversations, self.recipe)
             (folder / "preflight.txt").write_text(f"{checks}\n", encoding="utf-8")

@@ -111,6 +111,30 @@ def test_dropout_resumes_to_the_same_losses(tiny: Base, rows: list[TokenRow], tm
         assert torch.equal(session.vector, whole.vector)
 
 
+def test_a_stopped_training_is_finished_where_it_stopped(tiny: Base, rows: list[TokenRow], tmp_path: Path) -> None:
+    """With upper layers alone too, whose frozen ones must be computed before dev can be looked at."""
+    for upper in (None, 0.5):
+        recipe, folder = replace(RECIPE, epochs=4, upper=upper), tmp_path / str(upper)
+        with pytest.raises(FitError, match="no checkpoint"):
+            train(open_session(tiny, recipe), rows, rows[:2], recipe, folder, Watch(finish=True))
+        halt = threading.Event()
+
+        def watch(item: Progress, halt: threading.Event = halt) -> None:
+            if item.stage == "train" and item.done == 3:
+                halt.set()
+
+        with pytest.raises(FitError, match="stopped at step 3 of 8"):
+            train(open_session(tiny, recipe), rows, rows[:2], recipe, folder, Watch(watch, stop=halt))
+        session = open_session(tiny, recipe)
+        out = train(session, rows, rows[:2], recipe, folder, Watch(finish=True))
+        assert (out.step, out.total, out.stopped) == (3, 8, "ended by hand at step 3 of 8")
+        assert out.best is not None
+        assert out.checks[-1].step == 3
+        with Replicas.of(session, recipe) as replicas:
+            held = split(session.front(rows[:2]), recipe.tokens, replicas.count)
+            assert dev_loss(replicas, held) == pytest.approx(out.best.loss, rel=1e-6)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _children() -> Iterator[None]:
     with imported(

@@ -41,6 +41,9 @@ class TuneOptions:
         False, "Try rising learning rates for some steps, suggest one, and stop.", flags=("--range-test",)
     )
     parity: bool = option(True, "Open what was written and compare it with what was trained (--no-parity: do not).")
+    finish: bool = option(
+        False, "Train no further: write what a training that was stopped has learnt so far.", flags=("--finish",)
+    )
     quiet: bool = option(False, "Show no progress.", flags=("-q", "--quiet"))
 
 
@@ -48,7 +51,8 @@ def tune(asked: TuneOptions) -> None:
     """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run
     elsewhere.
 
-    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on. Under torchrun every
+    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on, or with
+    --finish writes what it has learnt so far. Under torchrun every
     process computes its share.
     """
     import os
@@ -75,7 +79,7 @@ def tune(asked: TuneOptions) -> None:
 
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     order = Order(plan.out, plan.exports, plan.name, preflight=asked.preflight, parity=asked.parity)
-    done = _work(console, plan, base, lessons, order)
+    done = _work(console, plan, base, lessons, order, asked.finish)
     if second:
         return
     from rung.data.sources.lineage import write_lineage
@@ -151,7 +155,7 @@ class Line:
         )
 
 
-def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: Order) -> Tuned:
+def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: Order, finish: bool) -> Tuned:
     """The tuning in a thread of its own, while this one answers signals and keeps talking."""
     from rung.tuning.trainer import curves
     from rung.tuning.trainer.state import Watch
@@ -169,7 +173,7 @@ def _work(console: Console, plan: Config, base: Base, lessons: Lessons, order: O
             written(state, rate)
 
         def run(stop: threading.Event) -> Tuned:
-            watch = Watch(show, record, stop, saves=plan.saves)
+            watch = Watch(show, record, stop, saves=plan.saves, finish=finish)
             return work(base, lessons, plan.recipe, order, watch)
 
         return answering_signals(run, line)

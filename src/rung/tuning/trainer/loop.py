@@ -148,6 +148,8 @@ class Trainer:
             session.set(self.best)
             return state
         self.clock, self.store = Clock(state), store
+        if self.watch.finish:
+            return self._finish(state)
         self._saved, self._cost = time.perf_counter(), 0.0
         try:
             session.keep([*self.rows, *self.dev], self.recipe.tokens, self._kept)
@@ -160,6 +162,22 @@ class Trainer:
         except kernels.Stopped:
             raise self._halted(state) from None
         session.set(self.best)
+        return state
+
+    def _finish(self, state: Trained) -> Trained:
+        """The training ends where it was stopped; its best step by dev is kept, as at any end."""
+        if not state.step:
+            raise FitError(
+                f"there is no checkpoint in {self.store.folder} to finish with",
+                remedy="train first: the same command without --finish",
+            )
+        if self.held and (not state.checks or state.checks[-1].step != state.step):
+            self.session.keep(self.dev, self.recipe.tokens, self._kept)
+            with self.replicas:
+                state = self._look(state)
+        state = self.clock.stamp(replace(state, stopped=f"ended by hand at step {state.step} of {self.total}"))
+        self._keep(state)
+        self.session.set(self.best)
         return state
 
     def _advance(self, state: Trained, note: str) -> Trained:
@@ -262,17 +280,22 @@ class Trainer:
         due = step % recipe.interval == 0 if recipe.interval else (step - 1) % self.steps + 1 in self.marks
         ended = ""
         if (due or step == self.total) and self.held:
-            mark = Mark(step, dev_loss(self.replicas, self.held, self.world))
-            state = replace(state, checks=(*state.checks, mark))
-            if state.best is None or mark.loss < state.best.loss:
-                self.best.copy_(self.session.vector)
-                state = replace(state, best=mark)
-            since = sum(1 for check in state.checks if check.step > (state.best or mark).step)
+            state = self._look(state)
+            since = sum(1 for check in state.checks if state.best and check.step > state.best.step)
             if recipe.patience and since >= recipe.patience:
                 ended = f"dev loss has not fallen for {since} checks"
         if step == self.total and not ended:
             ended = "all epochs done"
         return self.clock.stamp(replace(state, stopped=ended))
+
+    def _look(self, state: Trained) -> Trained:
+        """Measure dev, and keep the step where it is the best so far."""
+        mark = Mark(state.step, dev_loss(self.replicas, self.held, self.world))
+        state = replace(state, checks=(*state.checks, mark))
+        if state.best is None or mark.loss < state.best.loss:
+            self.best.copy_(self.session.vector)
+            state = replace(state, best=mark)
+        return state
 
     def _keep(self, state: Trained) -> None:
         began = time.perf_counter()

@@ -56,13 +56,15 @@ def _forget(_state: Trained, _rate: float) -> None:
 class Watch:
     """Who watches a tuning: ``progress`` is told often, ``record`` gets the state after every step and the learning
     rate that it used, ``stop`` ends the tuning within a layer's computing, resumable. Checkpoints are at most ``every``
-    seconds old (longer where writing takes long), and one is written every ``saves`` steps (0: by time alone)."""
+    seconds old (longer where writing takes long), and one is written every ``saves`` steps (0: by time alone).
+    ``finish`` trains no further: the last checkpoint is the training's end."""
 
     progress: Callable[[Progress], None] = _ignore
     record: Callable[[Trained, float], None] = _forget
     stop: threading.Event | None = None
     every: float = 20.0
     saves: int = 0
+    finish: bool = False
 
     @property
     def stopped(self) -> bool:
