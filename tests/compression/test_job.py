@@ -12,7 +12,9 @@ import pytest
 from rung.compression import job
 from rung.compression.calibration import demand_apart
 from rung.compression.rung import CompressionRung
+from rung.compression.rungs import METHODS
 from rung.core.errors import FitError, InputError
+from rung.core.parts import registry
 from rung.tuning.weights import Base
 from rung.tuning.work import Lessons
 from tests.tuning.conftest import Conversations
@@ -59,8 +61,8 @@ def test_a_file_that_says_what_was_computed(plan: job.Plan, tiny: Base, lessons:
 
 def test_weighted_blocks_are_not_the_plain_ones(tiny: Base, lessons: Lessons, tmp_path: Path) -> None:
     """int4 and int4-plain: same bytes, other blocks; and a file of 4 bits is told when it is compressed again."""
-    one = job.compress(job.CompressionSource(tiny), lessons, job.METHODS["int4"], tmp_path / "one")
-    two = job.compress(job.CompressionSource(tiny), lessons, job.METHODS["int4-plain"], tmp_path / "two")
+    one = job.compress(job.CompressionSource(tiny), lessons, job.PLANS["int4"], tmp_path / "one")
+    two = job.compress(job.CompressionSource(tiny), lessons, job.PLANS["int4-plain"], tmp_path / "two")
     assert one.size == two.size
     values = []
     for done in (one, two):
@@ -118,7 +120,9 @@ def test_a_place_that_cannot_be_a_folder_is_said(tiny: Base, lessons: Lessons, t
 
 
 def test_rungs_name_their_plans() -> None:
-    assert CompressionRung("layers", layers=0.5, steps=7).plan == replace(job.METHODS["layers"], layers=0.5, steps=7)
+    assert tuple(job.PLANS) == ("f16", *METHODS)
+    assert {name: registry.load("rung", name).plan for name in METHODS} == {name: job.PLANS[name] for name in METHODS}
+    assert CompressionRung("layers", layers=0.5, steps=7).plan == replace(job.PLANS["layers"], layers=0.5, steps=7)
     assert CompressionRung("int4").traits.optional
     with pytest.raises(ValueError, match="int5"):
         CompressionRung("int5")

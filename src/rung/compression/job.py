@@ -84,7 +84,7 @@ class Plan:
             share_of(self.sparse)
 
 
-METHODS: Mapping[str, Plan] = {
+PLANS: Mapping[str, Plan] = {
     "f16": Plan(16),
     "int8": Plan(8),
     "int4": Plan(4),

@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung.compression.job import METHODS, Compressed, CompressionSource, Plan, compress
+from rung.compression.job import PLANS, Compressed, CompressionSource, Plan, compress
+from rung.compression.rungs import METHODS
 from rung.core.parts.meter import report
 from rung.core.protocols import Context, Resources, Traits
 from rung.core.settings import Settings
@@ -24,7 +25,7 @@ DEV_ROWS = 64
 
 @dataclass(frozen=True)
 class CompressionRung:
-    """``method`` is one of METHODS; what is not 0 or empty wins over its plan: ``bits`` of the file, shares of
+    """``method`` is one of PLANS; what is not 0 or empty wins over its plan: ``bits`` of the file, shares of
     ``layers``, ``heads`` and ``channels`` that go, ``sparse``, ``steps`` of recovery. ``of``: lora (tuned in at most
     ``tuned`` steps before) or base."""
 
@@ -39,8 +40,8 @@ class CompressionRung:
     tuned: int = 200
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS or self.of not in ("lora", "base"):
-            raise ValueError(f"method is {self.method!r} of {self.of!r}, expected {', '.join(METHODS)} of lora or base")
+        if self.method not in PLANS or self.of not in ("lora", "base"):
+            raise ValueError(f"method is {self.method!r} of {self.of!r}, expected {', '.join(PLANS)} of lora or base")
 
     @property
     def traits(self) -> Traits:
@@ -50,7 +51,7 @@ class CompressionRung:
     @property
     def plan(self) -> Plan:
         names = ("bits", "layers", "heads", "channels", "sparse", "steps")
-        return replace(METHODS[self.method], **{name: getattr(self, name) for name in names if getattr(self, name)})
+        return replace(PLANS[self.method], **{name: getattr(self, name) for name in names if getattr(self, name)})
 
     @property
     def _tune(self) -> Tune:
@@ -101,16 +102,9 @@ class CompressionRung:
         return compress(source, Lessons(train, dev[:DEV_ROWS]), self.plan, context.folder, watch)
 
 
-INT8 = CompressionRung("int8")
-INT4 = CompressionRung("int4")
-INT4_PLAIN = CompressionRung("int4-plain")
-INT4_AWARE = CompressionRung("int4-aware")
-INT4_CONTROL = CompressionRung("int4-control")
-LAYERS = CompressionRung("layers")
-HEADS = CompressionRung("heads")
-CHANNELS = CompressionRung("channels")
-UNSTRUCTURED = CompressionRung("unstructured")
-TWO_FOUR = CompressionRung("two-four")
-DISTILLATION = CompressionRung("distillation")
-ANSWERS = CompressionRung("answers")
-STUDENT = CompressionRung("student")
+def __getattr__(name: str) -> CompressionRung:
+    """``rung.compression.rung:two_four`` is the rung of the method two-four."""
+    method = name.replace("_", "-")
+    if method in METHODS:
+        return CompressionRung(method)
+    raise AttributeError(name)

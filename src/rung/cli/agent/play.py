@@ -42,8 +42,12 @@ def play(
         solved = 0
         given = changes.given()
         seed = int(given.pop("seed"))
-        for name in ("scenario", "user"):
-            given.pop(name)
+        user = given.pop("user")
+        if given.pop("scenario"):
+            raise InputError(
+                "play takes the first --count scenarios of --split, got --scenario",
+                remedy=f"rung agent run {environment}:{changes.scenario}",
+            )
         scenarios = make_environment(environment).scenarios(cast(Literal["train", "dev", "test"], split), count)
         if not scenarios:
             raise InputError(f"{environment} has no scenarios of {split}", remedy="take another --split")
@@ -54,7 +58,7 @@ def play(
                     opened.episodes.trail("normal"),
                 )
                 for scenario in scenarios:
-                    start = program.start({"scenario": scenario}, seed)
+                    start = program.start({"scenario": scenario, "user": user}, seed)
                     id = program.episode(start, changes.conversation)
                     view = await Episode(program.agent(), id, trail).run(start)
                     verdict = (view.ended or {}).get("verdict") or {"solved": False}

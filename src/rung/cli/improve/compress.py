@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from rung.compression.rungs import METHODS
 from rung.core.parts.option import argument, option
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ class CompressOptions:
     )
     method: tuple[str, ...] = option(
         (),
-        "f16, int8, int4, int4-plain, int4-aware, int4-control, layers, heads, channels, unstructured, two-four, "
-        "distillation, answers or student; may be repeated (default: int8 and int4).",
+        f"f16, {', '.join(METHODS[:-1])} or {METHODS[-1]}; may be repeated (default: int8 and int4).",
         metavar="METHOD",
     )
     task: str = option(
@@ -94,20 +94,20 @@ def compress(asked: CompressOptions) -> None:
 
 def _plans(asked: CompressOptions) -> dict[str, Plan]:
     """The plans by name. Raises InputError for an unknown one, or a plan that cannot be."""
-    from rung.compression.job import METHODS
+    from rung.compression.job import PLANS
     from rung.core.errors import InputError
     from rung.core.parts.problem import nearest
 
     plans = {}
     for name in asked.method or ("int8", "int4"):
-        if name not in METHODS:
-            raise InputError(f"unknown method {name!r}", remedy=nearest(name, METHODS), code="plan")
+        if name not in PLANS:
+            raise InputError(f"unknown method {name!r}", remedy=nearest(name, PLANS), code="plan")
         changed = {
             key: value
             for key in ("bits", "layers", "heads", "channels", "sparse", "teach", "steps")
             if (value := getattr(asked, key))
         }
-        plans[name] = replace(METHODS[name], **changed)
+        plans[name] = replace(PLANS[name], **changed)
         plans[name].validate()
     return plans
 
