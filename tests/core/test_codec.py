@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rung.core import types
-from rung.core.codec import canonical, decode, digest, digest_file, encode
+from rung.core.codec import canonical, canonical_of_plain, decode, digest, digest_file, encode
 
 RECORDS: list[type[Any]] = [
     kind
@@ -176,6 +176,24 @@ def test_hashes_do_not_depend_on_the_process_or_the_version(seed: str) -> None:
         check=True,
     )
     assert json.loads(done.stdout) == PINNED
+
+
+def test_the_order_of_a_schemas_properties_counts_and_is_kept() -> None:
+    """A model writes the fields in that order: a reason before the answer, or after it."""
+    first = {
+        "type": "object",
+        "required": ["reason"],
+        "properties": {"reason": {"type": "string"}, "answer": {"enum": [1]}},
+    }
+    other = {**first, "properties": dict(reversed(first["properties"].items()))}  # type: ignore[attr-defined]
+    assert first == other
+    assert digest({"schema": first}) != digest({"schema": other})
+    assert digest({"schema": first, "a": 1}) == digest({"a": 1, "schema": dict(reversed(first.items()))})
+    nested = {"items": {"properties": {"z": {"properties": {"y": True, "b": {}}}, "a": {"minimum": 1, "const": 2}}}}
+    for text in (canonical(nested), canonical_of_plain(nested)):
+        assert text == '{"items":{"properties":{"z":{"properties":{"y":true,"b":{}}},"a":{"const":2,"minimum":1}}}}'
+    place = {"properties": {"z": 1, "a": "no schema"}}
+    assert canonical(place) == '{"properties":{"a":"no schema","z":1}}'
 
 
 def test_digest_tells_values_apart() -> None:

@@ -17,9 +17,13 @@ T = TypeVar("T")
 
 
 _PLAIN = frozenset((str, int, bool, type(None)))
-_CANONICAL = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-)
+_PLAINLY: dict[str, Any] = {
+    "separators": (",", ":"),
+    "ensure_ascii": False,
+    "allow_nan": False,
+    "check_circular": False,
+}
+_CANONICAL, _ORDERED = json.JSONEncoder(sort_keys=True, **_PLAINLY), json.JSONEncoder(**_PLAINLY)
 
 
 def encode(value: Any) -> Any:
@@ -125,16 +129,35 @@ def spell(value: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces."""
-    return _CANONICAL.encode(encode(value))
+    """The one JSON text of a value: sorted keys, no spaces. The properties of a JSON schema keep their order, in which
+    a model writes them: schemas that differ in it are not equal."""
+    plain = encode(value)
+    text = _CANONICAL.encode(plain)
+    return _ORDERED.encode(_sorted(plain)) if '"properties":{' in text else text
+
+
+def _sorted(value: Any, properties: bool = False) -> Any:
+    """The value with the keys of all mappings in order but those of a schema's ``properties``."""
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = value if properties else sorted(value)
+    return {key: _sorted(value[key], not properties and key == "properties" and _forms(value[key])) for key in keys}
+
+
+def _forms(value: Any) -> bool:
+    """Whether this is what stands under ``properties`` in a JSON schema: a schema for each name."""
+    return isinstance(value, dict) and all(isinstance(item, dict | bool) for item in value.values())
 
 
 def canonical_of_plain(value: Any) -> str:
     """``canonical`` of a value that is plain JSON as a rule: the same text, without a look through it first."""
     try:
-        return _CANONICAL.encode(value)
+        text = _CANONICAL.encode(value)
     except (TypeError, ValueError):
         return canonical(value)
+    return canonical(value) if '"properties":{' in text else text
 
 
 def digest(value: Any) -> str:
