@@ -142,7 +142,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self.over and self._keep and not self.lost and not self._parts:
             self._parser = None
             self.used, self.idle_since = True, time.monotonic()
-            self.target.idle.append(self)
+            idle = self.target.idle
+            idle.append(self)
+            while idle[0].lost or self.idle_since - idle[0].idle_since > IDLE:  # what a burst has left
+                idle.pop(0).close()
         else:
             self.close()
 
