@@ -138,7 +138,7 @@ def test_a_link_made_in_the_middle_of_a_call_is_not_followed(folder: Path) -> No
 async def test_the_folder_has_an_end(folder: Path) -> None:
     made = tools(folder, write=True, room=1)
     await made["files_write"].call({"path": "f1", "content": "x" * 600_000}, key="")
-    for content, code in (("x" * 600_000, "jail-full"), ("x" * 1_000_001, "input")):
+    for content, code in (("x" * 600_000, "jail-full"), ("x" * 1_000_001, "arguments")):
         with pytest.raises(InputError) as raised:
             await made["files_write"].call({"path": "f2", "content": content}, key="")
         assert raised.value.code == code
