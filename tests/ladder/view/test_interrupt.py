@@ -1,51 +1,40 @@
-"""Signals while a climb runs."""
+"""Signals while a climb runs, in a process of its own: the second one ends it."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
+import subprocess
 import sys
 
 import pytest
 
+CLIMB = """
+import asyncio, signal, sys
 from rung.ladder.view.interrupt import Interrupts
 
+class Control:
+    def skip(self): print("skip", flush=True)
+    def stop(self): print("stop", flush=True)
 
-class Told:
-    """A climb under way that only notes what it is told."""
+async def climb():
+    Interrupts(Control(), lambda text: print(text, flush=True), lambda paused: None)
+    print("ready", flush=True)
+    await asyncio.sleep(60)
 
-    def __init__(self) -> None:
-        self.orders: list[str] = []
-
-    def skip(self) -> None:
-        self.orders.append("skip")
-
-    def stop(self) -> None:
-        self.orders.append("stop")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs tests may ignore Ctrl-C, and so would a climb
+sys.stdin = None  # no terminal that could be asked
+asyncio.run(climb())
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_once_stops_and_once_more_ends_the_process(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    ended: list[int] = []
-    climb = Told()
-    monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(sys, "stdin", None)  # no terminal that could be asked
-    before = signal.signal(number, signal.default_int_handler)  # a worker of xdist ignores Ctrl-C, and so would a climb
-    interrupts = Interrupts(climb, said.append, lambda paused: None)
-    try:
-        for times in (1, 2):
-            os.kill(os.getpid(), number)
-            async with asyncio.timeout(20):
-                while len(said) < times:
-                    await asyncio.sleep(0.01)
-            assert ended == [130] * (times - 1)
-    finally:
-        interrupts.close()
-        signal.signal(number, before)
-    assert climb.orders[0] == "stop"
-    assert said[0] == "stopping ..."
-    assert said[1].startswith("stopped at once")
+def test_once_stops_and_once_more_ends_the_process(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", CLIMB], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        assert [child.stdout.readline() for _ in range(2)] == ["stopping ...\n", "stop\n"]
+        assert child.poll() is None
+        child.send_signal(number)
+        assert child.stdout.readline().startswith("stopped at once")
+        assert child.wait(20) == 130
