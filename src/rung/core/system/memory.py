@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 from functools import cache
 from pathlib import Path
@@ -35,6 +34,8 @@ def peak_memory() -> int:
         for line in lines:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    import resource  # there is none on Windows, where nothing is tuned, but the rest runs
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
