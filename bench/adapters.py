@@ -65,10 +65,10 @@ def merge(adapter: compose.Adapter, place: Path) -> Path:
 async def measure(path: Path, merged: Path, loras: Sequence[lora.Lora], options: argparse.Namespace) -> None:
     cache, precision = Settings().cache, choose_precision(str(Settings()["precision"]), machine())
     plain, one, four, whole = (
-        Engine(path, cache, 0, precision=precision),
-        Engine(path, cache, 0, lora.AdapterSlots(), precision),
-        Engine(path, cache, 0, lora.AdapterSlots(), precision),
-        Engine(merged, cache, 0, precision=precision),
+        Engine(path, cache, 0, precision),
+        Engine(path, cache, 0, precision, lora.AdapterSlots()),
+        Engine(path, cache, 0, precision, lora.AdapterSlots()),
+        Engine(merged, cache, 0, precision),
     )
     beside = [OpenvinoModel(f"four{number}", four, item) for number, item in enumerate(loras)]
     variants: dict[str, list[OpenvinoModel]] = {

@@ -186,7 +186,7 @@ def main() -> None:
     threads = given.threads or len(os.sched_getaffinity(0))
     path = hub.locate(given.model, settings.cache)
     peers = [Peer("llama", given.llama, path, threads), Peer("transformers", given.transformers, path, threads)]
-    engine = Engine(path, settings.cache, threads, precision=choose_precision(str(settings["precision"]), machine()))
+    engine = Engine(path, settings.cache, threads, choose_precision(str(settings["precision"]), machine()))
     engine.load()
     endless = Words(engine.words.pieces, frozenset())
     limits = genai.SchedulerConfig()

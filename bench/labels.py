@@ -75,7 +75,7 @@ def main() -> None:
     messages, gold, labels = prompts(given.data, given.prompts * given.rounds, given.shots)
     names = labels
     precision = choose_precision(str(settings["precision"]), machine())
-    ours = [OpenvinoModel(given.model, Engine(path, settings.cache, threads, precision=precision)) for _ in range(2)]
+    ours = [OpenvinoModel(given.model, Engine(path, settings.cache, threads, precision)) for _ in range(2)]
     template = ours[0]._engine.template
     tokens = [template.tokens(m) for m in messages]
     limits = genai.SchedulerConfig()

@@ -131,7 +131,10 @@ def spell(value: Any) -> str:
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces. The properties of a JSON schema keep their order, in which
     a model writes them: schemas that differ in it are not equal."""
-    plain = encode(value)
+    return _text(encode(value))
+
+
+def _text(plain: Any) -> str:
     text = _CANONICAL.encode(plain)
     return _ORDERED.encode(_sorted(plain)) if '"properties":{' in text else text
 
@@ -154,10 +157,9 @@ def _forms(value: Any) -> bool:
 def canonical_of_plain(value: Any) -> str:
     """``canonical`` of a value that is plain JSON as a rule: the same text, without a look through it first."""
     try:
-        text = _CANONICAL.encode(value)
+        return _text(value)
     except (TypeError, ValueError):
         return canonical(value)
-    return canonical(value) if '"properties":{' in text else text
 
 
 def digest(value: Any) -> str:

@@ -120,9 +120,8 @@ class View:
             if self.driven is not None and kind != "resumed":
                 self.seconds += max(0.0, event.at - self.driven)
             self.driven = event.at
-        if (
-            kind == "resumed" and self.child and "clock" not in payload
-        ):  # whether the child goes on is seen by making its call again
+        # Whether the child goes on is seen by making its call again.
+        if kind == "resumed" and self.child and "clock" not in payload:
             self.waiting = self.child = ""
         self.last = event
         if kind == "observed":

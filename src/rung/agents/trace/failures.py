@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rung.agents.trace.steps import judged, line
-from rung.core.errors import InputError
-from rung.core.system.files import atomic_write
 from rung.core.types.trail import LABELS, Event
+from rung.foundations.text.page import write_page
 from rung.store.trail.trail import EpisodeTable, StoredEpisode
 
 
@@ -54,24 +53,13 @@ def find_failures(episodes: EpisodeTable, limit: int) -> list[FailedEpisode]:
     return [FailedEpisode(one.id, one.title, verdict(one), tuple(episodes.read(one.id))) for one in found]
 
 
-def write_page(found: Sequence[FailedEpisode], path: Path) -> None:
+def write_failures(found: Sequence[FailedEpisode], path: Path) -> None:
     """One self-contained HTML file: the reasons, most frequent first, and each episode with its events. Raises
     InputError where it cannot be written."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("rung.agents.trace") / "failures.html.j2").read_text(encoding="utf-8"))
     reasons = Counter(why for one in found for why in one.verdict.get("missing", ()))
     rows = {
         one.episode: [(event.seq, LABELS.get(event.kind, event.kind), line(event)) for event in one.events]
         for one in found
     }
-    text = template.render(found=found, reasons=reasons.most_common(), rows=rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, durable=False) as part:
-            part.write_text(text, encoding="utf-8", errors="replace")  # a model may write half of a surrogate pair
-    except OSError as error:
-        raise InputError(
-            f"cannot write the page to {path}: {error.strerror}", remedy="name another file: --to FILE"
-        ) from None
+    values = {"found": found, "reasons": reasons.most_common(), "rows": rows}
+    write_page(files("rung.agents.trace") / "failures.html.j2", values, path, "--to")

@@ -51,9 +51,8 @@ def tune(asked: TuneOptions) -> None:
     """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run
     elsewhere.
 
-    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on, or with
-    --finish writes what it has learnt so far. Under torchrun every
-    process computes its share.
+    Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on, or with --finish
+    writes what it has learnt so far. Under torchrun every process computes its share.
     """
     import os
 

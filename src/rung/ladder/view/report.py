@@ -11,8 +11,8 @@ from typing import Any
 
 from rung.core.codec import spell
 from rung.core.protocols import Resources
-from rung.core.system.files import atomic_write
 from rung.core.types import Loss, Result, Training, text_of
+from rung.foundations.text.page import write_page
 from rung.ladder.history import read_results
 from rung.ladder.records import RungRecord, RunRecord
 from rung.ladder.view import numbers
@@ -22,28 +22,20 @@ from rung.store import Store
 async def write_report(run: RunRecord, store: Store, resources: Resources, path: Path) -> Path:
     """Write the report of ``run`` to ``path`` (replaced in one step). Raises InputError when ``path`` cannot be
     written."""
-    from jinja2 import Environment, StrictUndefined
-
     results = {
         record.title: await read_results(store, run, record.title, resources, what="report")
         for record in run.rungs
         if record.program
     }
-    template = (files("rung.ladder") / "report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    html = environment.from_string(template).render(
-        run=run, t=numbers, primary=run.metrics[0], plot=plot(run), curves=curves(run), data=_script(pack(run, results))
-    )
-    from rung.core.errors import InputError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, durable=False) as staging:
-            staging.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot write the report to {path}: {error.strerror}", remedy="name another file: --report FILE"
-        ) from None
+    values: dict[str, Any] = {
+        "run": run,
+        "t": numbers,
+        "primary": run.metrics[0],
+        "plot": plot(run),
+        "curves": curves(run),
+    }
+    values["data"] = _script(pack(run, results))
+    write_page(files("rung.ladder") / "report.html.j2", values, path, "--report")
     return path
 
 

@@ -22,6 +22,7 @@ from rung.agents.loop.move import Call
 from rung.core.codec import canonical, encode
 from rung.core.errors import InputError
 from rung.core.types import ToolSpec
+from rung.foundations.text.sentences import lines
 
 _CLAIM = re.compile(
     r"\b[OCT]-\d+\b|\bTRK-\d+\b|\b\d{4}-\d{2}-\d{2}\b|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\b\d+\.\d{2}\b|\b\d+ (?:months|days|working days)\b"
@@ -32,7 +33,6 @@ _DEEDS = {
     r"\bwill go to\b": "change_address",
 }  # fmt: skip
 """Words that say that something was done, and the tool that does it."""
-_PART = re.compile(r"(?<=[.!?;])\s+|\n+")
 _CASE = re.compile(r"\b(?:your?|[OC]-\d+)\b", re.IGNORECASE)
 _DONE = re.compile(r"\b(?:ha(?:s|ve) (?:now |already |just )?(?:been )?|was |were |I |we )$", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|unless|whether|in case|provided)\b", re.IGNORECASE)
@@ -46,7 +46,8 @@ def deeds(text: str) -> set[str]:
     """The tools of the deeds that a text says were done: "your order is cancelled" and "20.00 has been refunded", not
     what is only a rule ("money is given back within 30 days"), a condition, a possibility, or denied."""
     found = set()
-    for part in _PART.split(text):
+    for span in lines(text.replace(";", "\n")):
+        part = text[span.start : span.end]
         for pattern, tool in _DEEDS.items():
             for match in re.finditer(pattern, part, re.IGNORECASE):
                 before, after = part[: match.start()], _CLAUSE.split(part[match.end() :])[0]

@@ -166,7 +166,7 @@ def failures(
 ) -> None:
     """List episodes that ended unsolved and were not corrected, newest first, with their calls. A corrected one goes on
     from the call that was changed, and where that solves it, it is among the rows of: rung agent rows."""
-    from rung.agents.trace.failures import find_failures, write_page
+    from rung.agents.trace.failures import find_failures, write_failures
     from rung.agents.trace.steps import line
     from rung.core.codec import encode
     from rung.core.settings import Settings
@@ -175,7 +175,7 @@ def failures(
     with open_store(Settings({"store": store}).store_url) as opened:
         found = find_failures(opened.episodes, limit)
     if to is not None:
-        write_page(found, to)
+        write_failures(found, to)
         typer.echo(f"{len(found)} episodes: {to}")
     elif json:
         rows = [

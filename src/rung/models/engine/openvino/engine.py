@@ -32,7 +32,7 @@ class Engine:
     adapters of the file. Parts load on first use."""
 
     def __init__(
-        self, path: Path, cache: Path, threads: int, slots: AdapterSlots | None = None, precision: str = "f32"
+        self, path: Path, cache: Path, threads: int, precision: str, slots: AdapterSlots | None = None
     ) -> None:
         self.path = path
         self.precision = precision
@@ -189,7 +189,7 @@ def share_engine(path: Path, settings: Settings, *, adapters: bool) -> Engine:
         engine = _ENGINES.get(key)
         if engine is None:
             slots = AdapterSlots() if adapters else None
-            engine = _ENGINES[key] = Engine(path, settings.cache, threads, slots, precision)
+            engine = _ENGINES[key] = Engine(path, settings.cache, threads, precision, slots)
         engine.users += 1
     return engine
 
