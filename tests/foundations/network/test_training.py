@@ -128,3 +128,8 @@ def test_labels_are_whole_numbers_from_0_and_inputs_are_numbers() -> None:
     with pytest.raises(InputError) as raised:
         fit(network, (np.array([[0.5, np.nan], [1.0, 2.0]]), np.zeros((2, 2))), training.squared_error)
     assert raised.value.code == "finite"
+    network = NeuralNetwork([Dense(2)], (3,), 0)
+    assert network.predict(np.zeros((0, 3), np.float32)).shape == (0, 2)
+    with pytest.raises(InputError) as raised:
+        network.predict(np.full((1, 3), np.nan, np.float32))
+    assert raised.value.code == "finite"

@@ -11,6 +11,14 @@ from rung.core.errors import InputError
 from rung.foundations.network.layers import Array, Layer, Shape
 
 
+def demand_finite(x: Any) -> None:
+    """Raises InputError (code "finite") for inputs that are not finite numbers."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise InputError(
+            "got inputs that are no numbers, or not finite", remedy="leave those examples out", code="finite"
+        )
+
+
 class NeuralNetwork:
     """A stack of layers for inputs of ``shape`` (without the batch).
 
@@ -62,8 +70,9 @@ class NeuralNetwork:
         return slope
 
     def predict(self, x: Any, batch: int = 256) -> Array:
-        """``forward`` in parts, for many inputs."""
-        return np.concatenate([self.forward(x[at : at + batch]) for at in range(0, x.shape[0], batch)])
+        """``forward`` in parts, for many inputs or none. Raises InputError (code "finite") for NaN among them."""
+        demand_finite(x)
+        return np.concatenate([self.forward(x[at : at + batch]) for at in range(0, max(1, x.shape[0]), batch)])
 
     def arrays(self) -> dict[str, Array]:
         """The weights by name, ``0.w`` and so on."""

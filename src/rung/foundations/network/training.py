@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rung.core.errors import FitError, InputError
 from rung.foundations.network.layers import Array, sigmoid
-from rung.foundations.network.network import NeuralNetwork
+from rung.foundations.network.network import NeuralNetwork, demand_finite
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
 """(outputs, wanted) -> mean loss and its slope by the outputs, of their shape."""
@@ -187,10 +187,7 @@ def fit(
             f"got {inputs.shape[0]} inputs and {len(wanted)} answers",
             remedy="give one answer for each input, at least one",
         )
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
-        raise InputError(
-            "got inputs that are no numbers, or not finite", remedy="leave those examples out", code="finite"
-        )
+    demand_finite(inputs)
     rng, optimizer = np.random.default_rng(plan.seed), Adam(plan.rate, decay=plan.decay)
     steps, curve = plan.epochs * -(-len(wanted) // plan.batch), []
     done = 0

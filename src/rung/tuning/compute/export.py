@@ -387,6 +387,6 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FitError(
-            f"cannot write the tuned weights to {folder}: {error.strerror or error}",
-            remedy="free some disk space and run the same again; the training itself is kept",
+            f"cannot write the weights to {folder}: {error.strerror or error}",
+            remedy="free some disk space and run the same again; what was trained is kept",
         ) from error
