@@ -131,7 +131,7 @@ def made(name: str, folder: Path) -> Study[Any, Any]:
         "rating": Rating(("rules", "zero-shot")),
         "eval": Evaluate(folder / "cases.csv", model=("fake:echo", "fake:slow"), metric=("exact",)),
         "agreement": JudgeAgainstPeople(folder / "judged.jsonl"),
-        "calls": Calls(f"bfcl:{leaderboard(folder)}", limit=3),
+        "calls": Calls(f"bfcl:{leaderboard(folder)}", limit=3, against="fake:slow"),
         "window": Windows(f"qmsum:{meetings(folder)}", "20", limit=3),
         "attacks": Attacks(limit=1, benign=4),
         "oracle": Oracle("gridworld", limit=2, steps=3),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from rung.agents.environments.benchmarks.retail.retail import TauRetail
+from rung.agents.environments.benchmarks.retail.tools import TOOLS
 from rung.agents.environments.environment import Environment
-from rung.agents.environments.retail.retail import TauRetail
-from rung.agents.environments.retail.tools import TOOLS
 from rung.agents.loop.episode import Episode
 from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import Toolset

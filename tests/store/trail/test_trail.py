@@ -121,6 +121,14 @@ async def test_episodes_are_listed_with_their_state(store: Store) -> None:
             store.episodes.find(bad)
 
 
+async def test_the_newest_episode_is_the_one_begun_last_whatever_the_clock_said(store: Store) -> None:
+    kept = store.episodes.trail()
+    for at, name in enumerate("abc"):
+        await kept.append([Event(name, 0, "begun", {}, 1000.0 - 100 * at)], Driver("scope", name))
+    await kept.append([Event("a", 1, "resumed", {}, 1001.0)], Driver("scope", "a"))
+    assert [one.id for one in store.episodes.all()] == (["c", "b", "a"] if store.database.lite else ["a", "b", "c"])
+
+
 async def test_old_episodes_are_forgotten_unless_their_agent_is_used(store: Store) -> None:
     kept = store.episodes.trail()
     await kept.append([event("old", 0), event("old", 1, text="z" * 9000)], Driver("gone"))

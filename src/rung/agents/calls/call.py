@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.agents.calls.chooser import Chooser, Weigh, best, question, weights
+from rung.agents.calls.chooser import CHOOSERS, Chooser, Weigh, best, question, weights
 from rung.agents.calls.seen import Source, copied, narrow
 from rung.agents.calls.shortlist import shortlist
 from rung.agents.loop.move import Call
@@ -23,6 +23,8 @@ Say = Callable[[tuple[Message, ...], ResponseFormat], Awaitable[Reply]]
 """Asks a model for a reply in a form."""
 
 FINISH, ASK = "finish", "ask"
+Arguments = Literal["all", "required"]
+ARGUMENTS: tuple[Arguments, ...] = ("all", "required")
 
 _KEYWORDS = frozenset((
     "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "default", "description", "enum",
@@ -45,14 +47,14 @@ class Staging:
     shortlist: int = 16
     chooser: Chooser = "fused"
     thought: bool = False
-    arguments: Literal["all", "required"] = "all"
+    arguments: Arguments = "all"
     asks: bool = False
     none: Literal["words", "model"] = "words"
     prompt: Literal["question", "turns"] = "question"
     facts: Literal["free", "seen"] = "free"
 
     def __post_init__(self) -> None:
-        if self.chooser not in ("lexical", "score", "calibrated", "fused") or self.arguments not in ("all", "required"):
+        if self.chooser not in CHOOSERS or self.arguments not in ARGUMENTS:
             raise InputError(
                 f"got chooser {self.chooser!r} and arguments {self.arguments!r}",
                 remedy="chooser: lexical, score, calibrated or fused; arguments: all or required",
@@ -211,7 +213,7 @@ def free(name: str, tools: Sequence[ToolSpec]) -> str:
     return name
 
 
-def closed(schema: Any, which: Literal["all", "required"]) -> dict[str, Any]:
+def closed(schema: Any, which: Arguments) -> dict[str, Any]:
     """The schema that arguments are decoded under: the required ones first, nothing that it does not name, no words
     that only ``rung`` understands."""
     properties, required = dict(schema.get("properties") or {}), list(schema.get("required", ()))

@@ -16,6 +16,7 @@ from rung.agents.calls.shortlist import lexical
 from rung.core.types import Message, ScoreRequest, Scores, ToolSpec
 
 Chooser = Literal["lexical", "score", "calibrated", "fused"]
+CHOOSERS: tuple[Chooser, ...] = ("lexical", "score", "calibrated", "fused")
 Weigh = Callable[[Sequence[ScoreRequest]], Awaitable[Sequence[Scores]]]
 """Asks a model for scores: ``model.score``, or that within limits."""
 

@@ -10,5 +10,6 @@ ENVIRONMENTS = {
     "desk": "rung.agents.environments.desk.desk:SupportDesk",
     "office": "rung.agents.environments.office.world:Office",
     "desk-intake": "rung.agents.environments.desk.intake:DeskIntake",
-    "tau-retail": "rung.agents.environments.retail.retail:TauRetail",
+    "bfcl": "rung.agents.environments.benchmarks.leaderboard:Leaderboard",
+    "tau-retail": "rung.agents.environments.benchmarks.retail.retail:TauRetail",
 }

@@ -63,8 +63,10 @@ class Episode(GuardedLog):
         return self.view
 
     async def _open(self, start: Start) -> None:
-        events, agent = self.trail.read(self.id), self.agent
-        shown = agent.environment.reset(start.scenario, start.seed) if agent.environment is not None else None
+        events = self.trail.read(self.id)
+        self.agent, shown = self.agent.enter(start.scenario, start.seed)
+        agent = self.agent
+        self._fresh()
         request = start.request or (shown.text if shown is not None else "")
         driver = Driver(agent.identity, request, start.parent)
         if events:

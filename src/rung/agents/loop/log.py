@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rung.agents.environments.environment import Environment
+from rung.agents.environments.environment import Environment, Observation
 from rung.agents.loop.guard.guard import CallGuard
 from rung.agents.loop.limits import EpisodeLimits
 from rung.agents.loop.move import AgentPolicy, Call
@@ -36,6 +36,14 @@ class Agent:
     mailbox: str = ""
     identity: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
+
+    def enter(self, scenario: str, seed: int) -> tuple[Agent, Observation | None]:
+        """The agent with the tools of a scenario, its environment reset to that, and what this shows."""
+        if self.environment is None:
+            return self, None
+        shown = self.environment.reset(scenario, seed)
+        tools = self.tools.now(self.environment)
+        return (self if tools is self.tools else replace(self, tools=tools)), shown
 
 
 class EpisodeLog:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from rung.agents.environments.environment import Environment, Observation
 from rung.agents.loop.move import Call, Waits
@@ -26,9 +27,15 @@ class Toolset:
     is none."""
 
     def __init__(self, tools: Sequence[Tool] = (), environment: Environment | None = None) -> None:
-        own = tuple(environment.tools()) if environment is not None else ()
         self.tools = {tool.name: tool for tool in tools}
-        given = (*own, *(ToolSpec(tool.name, tool.description, tool.schema) for tool in tools))
+        self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
+        self.asking = frozenset(tool.name for tool in tools if isinstance(tool, Asking))
+        self._at_once = frozenset(tool.name for tool in tools if getattr(tool, "at_once", False))
+        self._given = tuple(ToolSpec(tool.name, tool.description, tool.schema) for tool in tools)
+        self._offer(tuple(environment.tools()) if environment is not None else ())
+
+    def _offer(self, own: tuple[ToolSpec, ...]) -> None:
+        self._own, given = own, (*own, *self._given)
         names = [spec.name for spec in given]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -36,9 +43,15 @@ class Toolset:
         self.specs = given
         self._schemas = {spec.name: spec.schema for spec in given}
         self._checks = {spec.name: _checker(spec) for spec in given}
-        self.volatile = frozenset(tool.name for tool in tools if tool.volatile)
-        self.asking = frozenset(tool.name for tool in tools if isinstance(tool, Asking))
-        self._at_once = frozenset(tool.name for tool in tools if getattr(tool, "at_once", False))
+
+    def now(self, environment: Environment) -> Self:
+        """The same where the environment's tools are these; else with those that it has in this scenario."""
+        own = tuple(environment.tools())
+        if own == self._own:
+            return self
+        other = copy.copy(self)
+        other._offer(own)
+        return other
 
     def definitions(self) -> dict[str, str]:
         """What each tool says of itself, as a hash by its name."""

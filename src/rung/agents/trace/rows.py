@@ -71,6 +71,7 @@ def rows(agent: Agent, events: Sequence[Event], student: Student | None = None) 
     refused, decisions that were taken back, and calls that the student could not spell by what had been seen teach
     nothing."""
     student = student or Student.of(agent.policy)
+    agent, _ = agent.enter(events[0].payload["scenario"], events[0].payload["seed"])
     log = EpisodeLog(agent, events[0].episode, MemoryTrail())
     refused = {event.payload["call"] for event in events if event.kind == "observed" and event.payload.get("refused")}
     called = {event.seq: event for event in events if event.kind == "called"}

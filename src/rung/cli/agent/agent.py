@@ -110,11 +110,12 @@ async def drive(program: AgentProgram, start: Start, store: Store, id: str, show
     events = list(before)
 
     def watch(event: Any) -> None:
+        if len(events) == len(before):  # there is an episode: its scenario was found
+            typer.echo(f"rung: episode {id}", err=True)
         events.append(event)
         shown.event(event)
 
     episode = Episode(program.agent(), id, trail, watch)
-    typer.echo(f"rung: episode {id}", err=True)
 
     def unknown() -> bool:
         tools = episode.agent.tools

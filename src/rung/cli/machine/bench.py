@@ -116,6 +116,10 @@ class AgentBench:
         True, "With --calls: also let the model call in its own way.", flags=("--native/--no-native",)
     )
     parts: str = option("call,choice,whole,none,words", "With --calls: what is measured, by commas.", metavar="NAMES")
+    against: str = option("", "With --calls: another model, compared with the first in pairs.", metavar="MODEL")
+    unseen: bool = option(
+        False, "With --calls: no items that agents are trained on in the environment bfcl.", flags=("--unseen",)
+    )
 
 
 @app.command("agents")
@@ -134,7 +138,9 @@ def agents(how: AgentBench, model: ModelName = None, json: Json = False, store: 
 
     settings = Settings({"model": model, "store": store})
     if how.calls:
-        study = Calls(how.calls, how.limit, how.skip, native=how.native, parts=how.parts)
+        study = Calls(
+            how.calls, how.limit, how.skip, native=how.native, parts=how.parts, against=how.against, unseen=how.unseen
+        )
         make(study, lambda _: (None, None), settings, json)
     if how.oracle:
         baselines = Oracle(

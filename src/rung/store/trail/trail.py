@@ -160,8 +160,12 @@ class EpisodeTable:
     # ------------------------------------------------------------ what there is
 
     def all(self, limit: int = 50) -> list[StoredEpisode]:
-        """The newest episodes, newest first."""
-        return self._list(sa.select(episodes).order_by(episodes.c.started.desc(), episodes.c.id).limit(limit))
+        """The newest episodes, newest first: in SQLite by the order in which they were begun, which the machine's clock
+        may contradict where it was set back."""
+        begun: sa.ColumnElement[Any] = (
+            sa.literal_column("episodes.rowid") if self._database.lite else episodes.c.started
+        )
+        return self._list(sa.select(episodes).order_by(begun.desc(), episodes.c.id).limit(limit))
 
     def asking(self) -> list[str]:
         """The episodes that have asked something and have not ended."""

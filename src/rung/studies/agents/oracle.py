@@ -3,6 +3,7 @@ tools chosen by words, and any policy besides, through the harness that all agen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from rung.ladder.view.numbers import difference, quality
 from rung.metrics.mean import VALUES
 from rung.metrics.stats import Difference, interval, paired, wilson
 from rung.studies.study import Lab, Study, corrected, listed
+
+TOGETHER = 16
+"""Episodes of an agent with a model that are played side by side: a local model computes their requests together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,27 @@ class OracleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OracleKind:
+    """What an agent that was asked for solved of the scenarios whose names begin alike."""
+
+    kind: str
+    agent: str
+    solved: Interval
+    n: int
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OracleTable:
     """The baselines of an environment. ``refused``: right calls that its rules refuse, (scenario, call, why);
-    ``clean``: scenarios without one."""
+    ``clean``: scenarios without one; ``kinds``: by what scenarios are called, where that differs by more than a
+    number."""
 
     environment: str
     rows: tuple[OracleRow, ...]
     clean: int
     refused: tuple[tuple[str, str, str], ...]
+    kinds: tuple[OracleKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +125,33 @@ class Oracle(Study[None, OracleTable]):
         refused: list[tuple[str, str, str]] = []
         agents, asked = self._agents(), self._asked(lab)
         first: list[list[_Played]] = []
+        kinds: list[OracleKind] = []
         for agent, (policy, limits) in {**agents, **asked}.items():
             found: list[list[_Played]] = []
             trail = lab.store.episodes.trail("normal") if models(policy) else None  # what a model said is kept
-            for scenario in scenarios:
-                plays = [self._play(policy, limits, scenario, seed, guard, trail) for seed in range(self.repeats)]
-                found.append([await one for one in plays])
-                refused += [(scenario, *call) for call in found[-1][0].refused] if agent == "right calls" else []
+            for at in range(0, len(scenarios), together := TOGETHER if trail is not None else 1):
+                some = [
+                    self._play(policy, limits, scenario, seed, guard, trail)
+                    for scenario in scenarios[at : at + together]
+                    for seed in range(self.repeats)
+                ]
+                plays = await asyncio.gather(*some)
+                found += [plays[n : n + self.repeats] for n in range(0, len(plays), self.repeats)]
                 if len(found) % 20 == 0 or trail is not None:
                     lab.progress(Progress("oracle", len(found), len(scenarios), agent))
+            if agent == "right calls":
+                refused += [
+                    (name, *call) for name, play in zip(scenarios, found, strict=True) for call in play[0].refused
+                ]
             row = _row(agent, found, self.repeats)
             rows.append(replace(row, difference=_against(found, first)) if first and agent in asked else row)
-            first = found if agent in asked and not first else first
+            if agent in asked:
+                kinds += _kinds(agent, scenarios, found, first)
+                first = first or found
         clean = len(scenarios) - len({scenario for scenario, _, _ in refused})
-        return OracleTable(self.environment.partition(":")[0], tuple(corrected(rows)), clean, tuple(refused))
+        return OracleTable(
+            self.environment.partition(":")[0], tuple(corrected(rows)), clean, tuple(refused), tuple(corrected(kinds))
+        )
 
     def _agents(self) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
         given: dict[str, tuple[AgentPolicy, int]] = {
@@ -196,11 +226,14 @@ class Oracle(Study[None, OracleTable]):
             cost = [_per(row.steps, 1), _per(row.tokens, 0), _per(row.money, 4), _per(row.seconds, 2)]
             counts = f"{row.attempted}/{row.blocked}/{row.false_blocks}"
             wrong = "no claims" if row.wrong is None else quality(row.wrong)
-            against = "" if row.difference is None else difference(row.difference)
-            lines.append([row.agent, quality(row.solved), *several, quality(row.harm), counts, wrong, *cost, against])
+            harm = quality(row.harm)
+            lines.append([row.agent, quality(row.solved), *several, harm, counts, wrong, *cost, _said(row.difference)])
         n = found.rows[0].n
         text = f"{found.environment}, {n} scenarios; steps, tokens, $ and seconds a solved episode\n{align(lines)}"
         text += f"\nscenarios whose right calls are all carried out: {found.clean} of {n}"
+        if found.kinds:
+            of = [[one.kind, one.agent, quality(one.solved), str(one.n), _said(one.difference)] for one in found.kinds]
+            text += f"\n{align([['of these', 'agent', 'solved', 'n', 'against'], *of])}"
         for scenario, call, why in found.refused:
             text += f"\n  {scenario}: {call}\n    {why}"
         return text
@@ -240,11 +273,34 @@ def _row(agent: str, found: Sequence[Sequence[_Played]], repeats: int) -> Oracle
     )
 
 
+def _kinds(
+    agent: str, scenarios: Sequence[str], found: Sequence[list[_Played]], first: Sequence[list[_Played]]
+) -> list[OracleKind]:
+    """Beside the first agent that was asked for, kind by kind; nothing where there is one kind alone."""
+    at: dict[str, list[int]] = {}
+    for place, scenario in enumerate(scenarios):
+        at.setdefault(scenario.rstrip("0123456789").rstrip("_-"), []).append(place)
+    if len(at) < 2:
+        return []
+    out = []
+    for kind, places in at.items():
+        if len(places) > 1:
+            mine = [found[place] for place in places]
+            change = _against(mine, [first[place] for place in places]) if first else None
+            out.append(OracleKind(kind, agent, interval(VALUES, list(map(_share, mine))), len(mine), change))
+    return out
+
+
+def _share(plays: Sequence[_Played]) -> Score:
+    return Score(sum(one.judged.solved for one in plays) / len(plays))
+
+
+def _said(change: Difference | None) -> str:
+    return "" if change is None else difference(change)
+
+
 def _against(found: Sequence[Sequence[_Played]], first: Sequence[Sequence[_Played]]) -> Difference:
-    mine, theirs = (
-        [Score(sum(one.judged.solved for one in plays) / len(plays)) for plays in side] for side in (found, first)
-    )
-    return paired(VALUES, mine, theirs)
+    return paired(VALUES, list(map(_share, found)), list(map(_share, first)))
 
 
 def _per(value: float, digits: int) -> str:

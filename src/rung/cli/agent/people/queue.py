@@ -99,9 +99,10 @@ async def _may_be_called(question: OpenQuestion, arguments: Mapping[str, Any], s
     from rung.agents.program.open import reopen
     from rung.core.errors import InputError
 
-    program, _, _ = reopen(store.episodes.read(question.episode), pool)
+    program, start, _ = reopen(store.episodes.read(question.episode), pool)
     try:
-        if wrong := program.agent().tools.complaint(Call(question.tool, arguments)):
+        agent, _ = program.agent().enter(start.scenario, start.seed)
+        if wrong := agent.tools.complaint(Call(question.tool, arguments)):
             raise InputError(wrong, remedy="it still waits; write --set NAME=VALUE again", code="arguments")
     finally:
         await program.close()

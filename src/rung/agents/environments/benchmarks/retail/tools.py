@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rung.agents.environments.retail.database import Record, RefusedCall, RetailState
+from rung.agents.environments.benchmarks.retail.database import Record, RefusedCall, RetailState
 from rung.core.errors import RungError
 from rung.foundations.arithmetic import calculate
 

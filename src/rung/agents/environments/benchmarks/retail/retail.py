@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from rung.agents.environments.benchmarks.retail.database import RefusedCall, RetailData, RetailState, read_data
+from rung.agents.environments.benchmarks.retail.tools import TOOLS, WRITES, run
+from rung.agents.environments.benchmarks.retail.user import hide, known, reply
 from rung.agents.environments.environment import Domain, Judgement, Observation
-from rung.agents.environments.retail.database import RefusedCall, RetailData, RetailState, read_data
-from rung.agents.environments.retail.tools import TOOLS, WRITES, run
-from rung.agents.environments.retail.user import hide, known, reply
 from rung.agents.loop.move import Call
 from rung.core.errors import InputError
 from rung.core.types import ToolSpec
