@@ -17,7 +17,7 @@ from rung.agents.program.program import make_environment
 from rung.core.errors import InputError
 from rung.core.parts import registry
 
-OPENED = {"bfcl", "code", "code-repair", "tau-retail"}
+OPENED = {"bfcl", "code", "code-repair", "tau-retail", "text-to-sql"}
 """Environments that are opened by a folder of data: their own tests make one."""
 NAMES = sorted(set(registry.table("environment")) - OPENED)
 

@@ -13,6 +13,7 @@ from rung.agents.policies.given.research import Research
 from rung.agents.tools.function import tool
 from rung.core.errors import InputError
 from rung.core.types.trail import MemoryTrail
+from tests.agents.script import Script
 
 DOCUMENTS = {
     "bridge.txt": "The old bridge was built in 1871.\nIts engineer was Marta Lindqvist. It is 240 metres long.",
@@ -46,6 +47,20 @@ async def test_the_second_search_finds_what_the_first_only_names(hops: int, foun
     for sentence, number in said:
         name, start, end = cited[number]
         assert re.sub(r"\s", " ", DOCUMENTS[name][start:end]) == sentence
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [("falun.\nIt is a town", "falun [1]\n\n[1] people.txt"), ("Paris", "Marta Lindqvist was born in")],
+)
+async def test_a_models_words_are_taken_where_a_cited_sentence_has_them(said: str, answer: str) -> None:
+    model = Script([said])
+    agent = Agent(Research(model=model), Toolset([tool(index_search)]))
+    view = await Episode(agent, "e", MemoryTrail()).run(Start("Where did the engineer of the bridge grow up?"))
+    assert view.ended is not None
+    assert answer in view.ended["output"]
+    assert "Paris" not in view.ended["output"]
+    assert "Falun" in model.requests[0].messages[0].content
 
 
 async def test_nothing_found_and_no_tool() -> None:

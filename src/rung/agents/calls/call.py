@@ -89,12 +89,14 @@ class ChosenCall:
 @dataclass(frozen=True)
 class Stages:
     """Makes calls by asking a model: ``say`` for replies, ``weigh`` for scores. ``turns``: the conversation that they
-    go on with; without one each is a question of its own."""
+    go on with; without one each is a question of its own. ``known``: what was learned before, as lines (in a
+    conversation they stand at its beginning)."""
 
     say: Say
     weigh: Weigh
     staging: Staging = Staging()
     turns: tuple[Message, ...] = ()
+    known: str = ""
 
     async def choose(
         self, request: str, tools: Sequence[ToolSpec], *, context: str = "", finish: float | None = None
@@ -112,7 +114,7 @@ class Stages:
         def said(text: str) -> tuple[Message, ...]:
             if self.turns:
                 return self.turns if text else (self.turns[0], Message("user", ""))
-            return question(f"{text}\n{context}".strip() if text else "", offered, lines)
+            return question(f"{text}\n{context}".strip() if text else "", offered, lines, self.known)
 
         scores = await weights(self.staging.chooser, self.weigh, request, offered, said, others)
         at = best(scores)
@@ -128,7 +130,7 @@ class Stages:
         schema = fillable(tool, sources, self.staging)
         if (only := forced(schema)) is not None:
             return ChosenCall(tool.name, Call(tool.name, only), reply=json.dumps(only, ensure_ascii=False))
-        before, thought = asked(request, tool, schema, context), ""
+        before, thought = asked(request, tool, schema, context, self.known), ""
         if self.turns:
             before = (*self.turns, Message("assistant", f"{tool.name}\n"))
         if self.staging.thought:
@@ -257,10 +259,12 @@ def _plain(schema: Any) -> Any:
     return out
 
 
-def asked(request: str, tool: ToolSpec, schema: dict[str, Any], context: str) -> tuple[Message, ...]:
-    """What a model is asked for the arguments of a call under ``schema`` (see ``closed``)."""
+def asked(request: str, tool: ToolSpec, schema: dict[str, Any], context: str, known: str = "") -> tuple[Message, ...]:
+    """What a model is asked for the arguments of a call under ``schema`` (see ``closed``); ``known`` was learned
+    before."""
     lines = [f"- {name}{_kind(inner)}: {inner.get('description', '')}" for name, inner in schema["properties"].items()]
     text = f"Function {tool.name}: {tool.description}\nArguments:\n" + "\n".join(lines)
+    text += f"\n\n{known}" if known else ""
     text += f"\n\nRequest: {request}" + (f"\n{context}" if context else "")
     text += "\n\nThe arguments of the call as JSON:"
     return Message("system", "You call functions. Take the values from the request."), Message("user", text)

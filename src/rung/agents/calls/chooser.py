@@ -26,10 +26,12 @@ WEIGHT = 1.0
 _SYSTEM = "You choose the tool that does what the user asks."
 
 
-def question(request: str, tools: Sequence[ToolSpec], more: Sequence[str] = ()) -> tuple[Message, ...]:
-    """What is asked of a model that scores the names of ``tools``, and ``more`` lines of other things to do."""
+def question(request: str, tools: Sequence[ToolSpec], more: Sequence[str] = (), known: str = "") -> tuple[Message, ...]:
+    """What is asked of a model that scores the names of ``tools``, and ``more`` lines of other things to do; ``known``
+    was learned before."""
     lines = "\n".join([*(f"- {tool.name}: {tool.description}" for tool in tools), *more])
-    text = f"Tools:\n{lines}\n\nRequest: {request}\n\nWhich tool does it? Answer with its name."
+    known = f"{known}\n\n" if known else ""
+    text = f"Tools:\n{lines}\n\n{known}Request: {request}\n\nWhich tool does it? Answer with its name."
     return Message("system", _SYSTEM), Message("user", text)
 
 

@@ -11,5 +11,6 @@ ENVIRONMENTS = {
     "office": "rung.agents.environments.office.world:Office",
     "desk-intake": "rung.agents.environments.desk.intake:DeskIntake",
     "bfcl": "rung.agents.environments.benchmarks.leaderboard:Leaderboard",
+    "text-to-sql": "rung.agents.environments.benchmarks.questions:TextToSql",
     "tau-retail": "rung.agents.environments.benchmarks.retail.retail:TauRetail",
 }

@@ -20,12 +20,14 @@ _ID = re.compile(r"\d")
 class EpisodicMemory:
     """Keeps an episode that was solved (or, without an environment, ended by itself): its request, what was read, its
     calls, and of each argument where it was read. ``most`` of them are recalled, those most like the request; ``given``
-    and ``frozen`` as in ``LessonMemory``: cases that are part of the agent."""
+    and ``frozen`` as in ``LessonMemory``: cases that are part of the agent. ``learns``: its own episodes are kept; else
+    it recalls those that others have kept."""
 
     name: str = "episodic"
     most: int = 200
     given: tuple[Mapping[str, Any], ...] = ()
     frozen: bool = False
+    learns: bool = True
 
     @property
     def owner(self) -> str:
@@ -34,7 +36,7 @@ class EpisodicMemory:
     def items(self, view: View, verdict: Mapping[str, Any] | None, episode: str) -> list[MemoryItem]:
         well = verdict["solved"] if verdict is not None else bool(view.ended is None and not view.stopped)
         calls = [call for turn in view.turns for call in turn.calls if not call.refused]
-        if self.frozen or not well or not calls:
+        if self.frozen or not self.learns or not well or not calls:
             return []
         data = case_of(view, calls)
         at = view.last.at if view.last is not None else 0.0

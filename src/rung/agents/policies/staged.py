@@ -11,6 +11,7 @@ from rung.agents.calls.seen import Source
 from rung.agents.calls.shortlist import lexical
 from rung.agents.loop.move import Decision, Spent, finish
 from rung.agents.loop.view import View, signature
+from rung.agents.memory.memory import ranked
 from rung.agents.memory.short import WHOLE, Window
 from rung.agents.policies.transcript import ask, joined, messages, shown, staged_opening, staged_turn
 from rung.core.codec import canonical, digest, encode
@@ -19,6 +20,8 @@ from rung.core.types import Message, Reply, ResponseFormat, Sampling, ScoreReque
 
 LAST = 4
 """Turns that a small model is shown while it chooses and fills in."""
+NEAR = 3
+"""Lessons that a small model is shown in a question, those nearest to the request."""
 _EAGER = 2.0
 """By how much (natural logarithm) a first call is preferred to none."""
 
@@ -30,6 +33,12 @@ def sources(view: View, instruction: str = "") -> list[Source]:
     found += [("said", text) for text in view.heard]
     found += [(f"event {call.seq}", call.text or "") for turn in view.turns for call in turn.calls]
     return [*found, ("percept", canonical(view.percept))] if view.percept is not None else found
+
+
+def known(view: View) -> str:
+    """The lessons nearest to the request, as lines."""
+    near = ranked(view.request, [lesson["text"] for lesson in view.lessons])[:NEAR]
+    return "\n".join(["Learned before:", *(f"- {view.lessons[at]['text']}" for at in near)]) if near else ""
 
 
 async def decide_staged(
@@ -64,7 +73,7 @@ async def decide_staged(
         turns = joined(
             messages(view, first, model, sampling.max_tokens, window, lambda turn: staged_turn(turn, view.tools))
         )
-    stages = Stages(say, weigh, staging, turns)
+    stages = Stages(say, weigh, staging, turns, known(view))
     if staging.none == "words" and view.percept is None and not view.turns and relevance(view.request, tools) < 0:
         return None
     context = "\n".join(shown(turn) for turn in view.turns[-LAST:])

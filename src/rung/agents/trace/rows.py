@@ -21,7 +21,7 @@ from rung.agents.loop.log import Agent, EpisodeLog
 from rung.agents.loop.move import AgentPolicy, Call, Decision
 from rung.agents.loop.view import View
 from rung.agents.policies.llm import INSTRUCTION, Llm
-from rung.agents.policies.staged import LAST, offered, sources
+from rung.agents.policies.staged import LAST, known, offered, sources
 from rung.agents.policies.transcript import joined, opening, shown, staged_opening, staged_turn, turn_messages
 from rung.agents.trace.replay import move_of
 from rung.core.codec import encode, spell
@@ -161,11 +161,14 @@ def _staged(view: View, move: Decision, student: Student) -> Iterator[tuple[list
     staging = student.staging
     seen, context = sources(view, student.instruction), "\n".join(shown(turn) for turn in view.turns[-LAST:])
     tools, others = choices(view.request, offered(view, seen), staging, context=context, finish=0.0)
-    known = {tool.name: tool for tool in view.tools}
+    named = {tool.name: tool for tool in view.tools}
     names = [call.tool for call in move.calls] or ([free(FINISH, tools)] if move.finished else [])
     if tools and names and names[0] in {*(tool.name for tool in tools), *(name for name, _, _ in others)}:
         said = question(
-            f"{view.request}\n{context}".strip(), tools, [f"- {name}: {about}" for name, about, _ in others]
+            f"{view.request}\n{context}".strip(),
+            tools,
+            [f"- {name}: {about}" for name, about, _ in others],
+            known(view),
         )
         yield [*said, Message("assistant", names[0])], {}
     for call in move.calls:
@@ -174,7 +177,7 @@ def _staged(view: View, move: Decision, student: Student) -> Iterator[tuple[list
             continue
         ordered = {name: encode(call.arguments[name]) for name in schema["properties"] if name in call.arguments}
         text = json.dumps(ordered, ensure_ascii=False)
-        yield [*asked(view.request, known[call.tool], schema, context), Message("assistant", text)], {}
+        yield [*asked(view.request, named[call.tool], schema, context, known(view)), Message("assistant", text)], {}
 
 
 def _whole(view: View, instruction: str) -> list[Message]:

@@ -23,13 +23,15 @@ from rung.studies.study import Lab, Study, corrected, part
 from rung.teams.consensus.tally import tally
 
 _RIGHT, _WRONG = "right", "wrong"
+_ROUTER = "Which group is it?"
 _CRITIC = "Somebody has answered. Is the answer right or wrong?"
 
 
 @dataclass(frozen=True, slots=True)
 class TeamRow:
-    """One way of answering: the share that is right, its paired difference from one member alone (None: it is that),
-    tokens an answer, and the gain for each 1,000 tokens more than one member takes."""
+    """One way of answering: the share that is right, its paired difference from one member alone (None: it is that; of
+    specialists: from the one prompt of as many tokens), tokens an answer, and the gain for each 1,000 tokens more than
+    that takes."""
 
     way: str
     right: Interval
@@ -56,8 +58,8 @@ Answers = list[list[Any]]
 
 @dataclass(frozen=True)
 class Teams(Study[Task, TeamTable]):
-    """Votes, debate and a critic against one member alone and against one prompt of as many tokens; with crashed and
-    lying members."""
+    """Votes, debate, a critic, and a router to specialists against one member alone and against one prompt of as many
+    tokens; with crashed and lying members."""
 
     name = "teams"
     subject = "task"
@@ -108,6 +110,7 @@ class Teams(Study[Task, TeamTable]):
         rows.append(_Row("critic, else the second", reviewed, each[0] + judged + each[1]))
         for faulty in range(1, self.members // 2 + 2):
             rows.append(_Row(f"majority, {faulty} lie", _vote(_lying(answers, faulty, labels)), every))
+        rows += await self._routed(ask, subject, lab, examples, rows[:2])
         half = self.members // 2
         rows.append(_Row(f"majority, {half} crashed", _vote([*_silent(answers[:half]), *answers[half:]]), every))
         weighed = _vote(_lying(answers, half, labels), weights)
@@ -167,6 +170,44 @@ class Teams(Study[Task, TeamTable]):
 
         return out, share(True), share(False), _tokens(results)
 
+    async def _routed(
+        self, ask: _Asking, task: Task, lab: Lab, examples: Sequence[Example], known: Sequence[_Row]
+    ) -> list[_Row]:
+        """A router that names a group of labels and a specialist for each group, beside one prompt that holds so many
+        examples that it takes as many tokens (by what ``known`` prompts take: with one member's, and with all)."""
+        labels = task.form.labels
+        size = round(math.sqrt(len(labels)))
+        groups = {f"group {at // size + 1}": labels[at : at + size] for at in range(0, len(labels), size)}
+        if len(labels) < 4:
+            return []
+        of = {label: name for name, group in groups.items() for label in group}
+        about = "\n".join(f"{name}: {', '.join(group)}" for name, group in groups.items())
+        train = [replace(one, reference=of[one.reference]) for one in task.train if one.reference in of]
+        router = replace(
+            task, instruction=f"{task.instruction}\n\n{_ROUTER}\n{about}", train=tuple(train),
+            form=ResponseFormat("labels", tuple(groups)), label_notes={},
+        )  # fmt: skip
+        routed = await ask("router", self._member(router, lab, self.shots, self.seed), examples, scored=False)
+        said: list[Any] = [None] * len(examples)
+        tokens = _tokens(routed) * len(examples)
+        for name, group in groups.items():
+            mine = [at for at, result in enumerate(routed) if result.answer.output == name]
+            own = tuple(one for one in task.train if one.reference in group)
+            notes = {label: note for label, note in task.label_notes.items() if label in group}
+            special = replace(task, form=ResponseFormat("labels", tuple(group)), train=own, label_notes=notes)
+            program = self._member(special, lab, self.shots, self.seed)
+            results = await ask(name, program, [examples[at] for at in mine], scored=False) if mine else []
+            tokens += sum(result.answer.usage.tokens for result in results)
+            for at, result in zip(mine, results, strict=True):
+                said[at] = result.answer.output
+        took = tokens / len(examples)
+        few, wide = known
+        each = (wide.tokens - few.tokens) / max(1, self.shots * (self.members - 1))
+        shots = self.shots + max(0, round((took - few.tokens) / each)) if each > 0 else self.shots
+        alone = await ask("one prompt", self._member(task, lab, shots, self.seed), examples)
+        equal = _Row(f"one prompt, {shots} examples", [r.answer.output for r in alone], _tokens(alone))
+        return [equal, _Row(f"router to {len(groups)} specialists (against that)", said, took, equal)]
+
     def _table(
         self,
         program: PromptProgram,
@@ -181,8 +222,9 @@ class Teams(Study[Task, TeamTable]):
         ]
         made = []
         for row, mine in zip(rows, scores, strict=True):
-            gap = None if row is rows[0] else paired(VALUES, mine, scores[0])
-            more = row.tokens - rows[0].tokens
+            base = rows.index(row.against) if row.against is not None else 0
+            gap = None if row is rows[0] else paired(VALUES, mine, scores[base])
+            more = row.tokens - rows[base].tokens
             gain = gap.value / more * 1000 if gap is not None and more > 0 else None
             made.append(TeamRow(row.way, interval(VALUES, mine), gap, row.tokens, gain))
         return TeamTable(program.model.name, len(examples), self.members, tuple(corrected(made)), alarms, caught)
@@ -197,11 +239,13 @@ class Teams(Study[Task, TeamTable]):
         return "\n".join([head, align(lines), critic])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Row:
     way: str
     said: list[Any]
     tokens: float
+    against: _Row | None = None
+    """What it is compared with; None: the first row."""
 
 
 @dataclass
