@@ -154,6 +154,10 @@ def test_front_matter_becomes_metadata(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "b.md").write_text("+++\ntitle = 'T'\nweight = 3\n+++\nText.")
     assert only(tmp_path / "b.md").metadata == {"kind": "markdown", "title": "T", "weight": 3}
+    (tmp_path / "b.md").write_text("---\ntitle: T\n...\nText.")
+    assert only(tmp_path / "b.md").metadata["title"] == "T"
+    (tmp_path / "b.md").write_text("---\ntitle: A\ntitle: B\n---\nText.")
+    assert [trouble.code for trouble in documents(tmp_path / "b.md")[1]] == ["front-matter"]
     (tmp_path / "c.md").write_text("---\n\nA rule, no front matter.\n\n---\n\n# Title #\n")
     assert only(tmp_path / "c.md").metadata["title"] == "Title"
     (tmp_path / "d.md").write_text("---\ntitle: [\n---\nText.")
@@ -237,6 +241,7 @@ def test_broken_word_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "cut.docx": docx(paragraph("text"))[:300],
         "entities.docx": docx("&a;", head='<!DOCTYPE x [<!ENTITY a "b">]>'),
         "xml.docx": docx("<w:p>"),
+        "old.docx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
     }
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:
@@ -248,6 +253,7 @@ def test_broken_word_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "cut": "zip archive",
         "entities": "document type",
         "xml": "damaged",
+        "old": "password",
         "zip": "no Word document",
         "bomb": "more than 1 MB",
     }
@@ -279,6 +285,8 @@ def test_a_row_is_a_document(tmp_path: Path) -> None:
     assert only(tmp_path / "e.json").text == "A"
     (tmp_path / "f.json").write_text('{"a": 1}')
     assert only(tmp_path / "f.json").text == '{"a": 1}'
+    (tmp_path / "g.json").write_text('{"a": "caf\\u00e9"}')
+    assert "café" in only(tmp_path / "g.json").text
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path) -> None:
@@ -406,6 +414,15 @@ def test_the_parts_of_a_word_document(tmp_path: Path) -> None:
         ("<main> <nav>x</nav></main><p>Body.</p>", "Body."),
         ("<p style='display:none'>no</p><del>no</del><p>yes</p><h2></h2>", "yes"),
         ("<h1>One<br>Two</h1>", "# One Two"),
+        (
+            "<p>10<span style='color:red;vertical-align: super'>6</span>, 1<sup>1</sup>&frasl;<sub>2</sub></p>",
+            "10^6, 1 1⁄2",
+        ),
+        (
+            "<p hidden='until-found'>yes</p><form><label>Name</label><textarea>given</textarea></form>",
+            "yes\n\nName\ngiven",
+        ),
+        ("<math><mroot><mi>x</mi><mn>3</mn></mroot></math>", "√(x,3)"),
         ("<dl><dt>T<dd>D</dl><details><summary>S</summary>More</details>", "T\nD\n\nS\n\nMore"),
     ],
 )
@@ -418,6 +435,23 @@ def test_what_a_page_means(page: str, text: str, tmp_path: Path) -> None:
 def test_a_page_that_names_no_encoding(name: str, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_bytes(f'<meta charset="{name}"><p>'.encode() + b"caf\xe9")
     assert documents(tmp_path / "a.html")[0][0].text == "café"
+
+
+def test_a_page_of_xml_closes_what_it_opens(tmp_path: Path) -> None:
+    page = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title/><script src="a>b"/></head><body><nav/><p>All.</p></body></html>'
+    (tmp_path / "a.xhtml").write_text(page)
+    (tmp_path / "b.html").write_text(f'<?xml version="1.0"?>{page}')
+    assert [only(tmp_path / name).text for name in ("a.xhtml", "b.html")] == ["All.", "All."]
+
+
+def test_a_scanned_page_with_a_stamp_is_told(tmp_path: Path) -> None:
+    content = b"BT /F1 12 Tf 72 720 Td (%s) Tj ET" % (b"x" * 120)
+    for wide, codes in ((612, ["pictures"]), (60, [])):
+        stamped = (
+            b"q %d 0 0 792 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x00 EI Q BT /F1 12 Tf 72 720 Td (p. 2) Tj ET" % wide
+        )
+        (tmp_path / "a.pdf").write_bytes(pdf("Text.", "x" * 120).replace(content, stamped.ljust(len(content))))
+        assert [trouble.code for trouble in documents(tmp_path / "a.pdf")[1]] == codes
 
 
 def test_words_of_a_pdf_are_whole_and_pictures_are_told(tmp_path: Path) -> None:
@@ -506,6 +540,10 @@ def test_what_the_parts_of_a_page_mean(inside: str, text: str, tmp_path: Path) -
     assert document.text.replace(" | \n", "\n") == text
 
 
+def sign(text: str) -> str:
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -517,6 +555,15 @@ def test_what_the_parts_of_a_page_mean(inside: str, text: str, tmp_path: Path) -
         ('<w:p><w:r><w:drawing><docPr descr="A plan"/></w:drawing></w:r><w:r><w:t>below</w:t></w:r></w:p>', "A plan below"),
         ('<w:p><w:sdt><w:sdtPr><w:showingPlcHdr/></w:sdtPr><w:sdtContent><w:r><w:t>Click here</w:t></w:r></w:sdtContent></w:sdt>'
          "<w:r><w:t>Ann</w:t></w:r></w:p>", "Ann"),
+        ('<w:tbl><w:tr><w:tc><w:tcPr><w:vMerge w:val="restart"/></w:tcPr><w:p><w:r><w:t>ab</w:t></w:r></w:p></w:tc><w:tc><w:p><w:r>'
+         "<w:t>c</w:t></w:r></w:p></w:tc></w:tr><w:tr><w:tc><w:tcPr><w:vMerge/></w:tcPr><w:p/></w:tc><w:tc><w:p><w:r><w:t>d</w:t></w:r>"
+         "</w:p></w:tc></w:tr></w:tbl>", "ab | c\nab | d"),
+        (f"<w:p><m:oMath><m:f><m:num>{sign('a+b')}</m:num><m:den>{sign('2')}</m:den></m:f><m:d><m:e>{sign('x')}</m:e></m:d></m:oMath></w:p>",
+         "(a+b)/2(x)"),
+        (f'<w:p><m:oMath><m:nary><m:naryPr><m:chr m:val="∑"/></m:naryPr><m:sub>{sign("i=1")}</m:sub><m:sup>{sign("n")}</m:sup><m:e>'
+         f"<m:rad><m:deg>{sign('3')}</m:deg><m:e>{sign('i')}</m:e></m:rad></m:e></m:nary></m:oMath></w:p>", "∑_(i=1)^n ∛(i)"),
+        (f"<w:p><m:oMath><m:m><m:mr><m:e>{sign('a')}</m:e><m:e>{sign('b')}</m:e></m:mr><m:mr><m:e>{sign('c')}</m:e><m:e>{sign('d')}</m:e>"
+         "</m:mr></m:m></m:oMath></w:p>", "a b; c d"),
     ],
 )  # fmt: skip
 def test_what_the_parts_of_a_word_document_mean(body: str, text: str, tmp_path: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from rung.cli.base.options import assigned
+from rung.cli.base.options import assigned_values
 from rung.core.parts.option import argument, option
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from rich.console import Console
 
@@ -63,7 +63,7 @@ def tune(asked: TuneOptions) -> None:
     from rung.tuning.file.config import read
     from rung.tuning.work import Order
 
-    plan = read(asked.config, _changes(asked.change))
+    plan = read(asked.config, assigned_values(asked.change))
     second = int(os.environ.get("RANK", "0")) > 0  # one of several processes, and not the first
     console = Console(stderr=True, quiet=asked.quiet or second)
     base, lessons = job.gather(plan, Settings())
@@ -89,12 +89,6 @@ def tune(asked: TuneOptions) -> None:
     _tell(done)
     if plan.general:
         _measure_forgetting(plan, done, Line(console))
-
-
-def _changes(given: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
-    return {key: yaml.safe_load(value) for key, value in assigned(given).items()}
 
 
 def _introduce(console: Console, plan: Config, base: Base, lessons: Lessons) -> None:

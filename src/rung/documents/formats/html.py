@@ -27,44 +27,25 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     {"p", "div", "section", "article", "main", "header", "footer", "aside", "ul", "ol", "dl", "table", "thead", "tbody", "tfoot",
      "caption", "blockquote", "pre", "figure", "figcaption", "form", "fieldset", "legend", "address", "details", "summary", "hr",
-     "body", "center", "menu", "hgroup", "search"}
+     "body", "center", "menu", "hgroup", "search", "noframes"}
 )  # fmt: skip
-_LINES = frozenset({"tr", "dt", "dd"})
+_LINES = frozenset({"tr", "dt", "dd", "textarea"})
 _STRUCTURE = frozenset({*_HEADINGS, "table", "ul", "ol", "dl", "pre", "div", "section", "article", "blockquote"})
 """What makes the cell that holds it a part of a page's layout, not of a table."""
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w:-]+)", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\r\n\f\v\xa0]+")
 _UNSEEN = re.compile(r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b")
+_RAISED = re.compile(r"(?i)(?:^|;)\s*vertical-align\s*:\s*(super|sub)\b")
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
-_CLOSED = frozenset(
-    [
-        "p",
-        "li",
-        "td",
-        "th",
-        "tr",
-        "dt",
-        "dd",
-        "thead",
-        "tbody",
-        "tfoot",
-        "option",
-        "br",
-        "img",
-        "input",
-        "meta",
-        "link",
-        "hr",
-        "wbr",
-        "source",
-        "col",
-        "area",
-        "base",
-        "embed",
-        "param",
-        "track",
-    ]
+_EMPTY = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)"
+    r"""([a-zA-Z][\w-]*)((?:\s(?:[^<>"']|"[^"<]*"|'[^'<]*')*)?)/>"""
 )
+"""Elements that XML closes where they open, and HTML would not: the rest of the page would lie in them."""
+_CLOSED = frozenset(
+    {"p", "li", "td", "th", "tr", "dt", "dd", "thead", "tbody", "tfoot", "option", "br", "img", "input", "meta", "link", "hr", "wbr",
+     "source", "col", "area", "base", "embed", "param", "track"}
+)  # fmt: skip
 """Elements that nobody has to close: they do not nest for being left open."""
 DEPTH = 3000
 """Elements inside one another beyond which a page is read without its structure: parsers take the square of it."""
@@ -83,14 +64,17 @@ class HtmlReader:
         if found.line is not None:
             tell_encoding(found, source, problems)
         metadata: dict[str, Any] = {} if found.encoding == "utf-8" else {"encoding": found.encoding}
-        if _depth(found.text) > DEPTH:
+        text = found.text
+        if ".xhtml" in source.path.name.lower() or text.lstrip()[:5] == "<?xml":
+            text = _EMPTY.sub(r"<\1\2></\1>", text)
+        if _depth(text) > DEPTH:
             problems.add(
                 "is nested too deeply: its words are read without headings, lists and tables", file=source.id,
                 level="warning", code="too-deep",
             )  # fmt: skip
-            yield Document(source.id, _bare(found.text), metadata)
+            yield Document(source.id, _bare(text), metadata)
             return
-        page = parser(found.text)
+        page = parser(text)
         title = page.css_first("head title")
         if title is not None and (words := " ".join(title.text().split())):
             metadata["title"] = words
@@ -143,7 +127,7 @@ def extract(root: Any) -> str:
     writer = _Writer()
     node, descend = root.first_child, True
     while node is not None:
-        tag = node.tag or "-"
+        tag = _element(node)
         if descend:
             if tag == "-text":
                 writer.write(node.text_content or "")
@@ -164,9 +148,19 @@ def extract(root: Any) -> str:
     return _tidy("".join(writer.out))
 
 
+def _element(node: Any) -> str:
+    """A node's element: sup or sub for words that their style sets above or below the line."""
+    tag = node.tag or "-"
+    if tag in ("span", "font", "small") and (found := _RAISED.search(node.attributes.get("style") or "")):
+        return "sup" if found[1].lower() == "super" else "sub"
+    return str(tag)
+
+
 def _seen(node: Any) -> bool:
     attributes = node.attributes
-    return "hidden" not in attributes and not (attributes.get("style") and _UNSEEN.search(attributes["style"]))
+    if "hidden" in attributes and (attributes["hidden"] or "").lower() != "until-found":  # that is shown when searched
+        return False
+    return not (attributes.get("style") and _UNSEEN.search(attributes["style"]))
 
 
 @dataclass(slots=True)
@@ -197,7 +191,7 @@ class _List:
 
 _TYPES = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
 _FORMULA = {"mfrac": "/", "msup": "^", "msub": "_", "msubsup": "_^", "munder": "_", "mover": "^", "munderover": "_^",
-            "mi": "", "mn": "", "mo": "", "mtext": "", "mrow": "", "msqrt": "", "mroot": ""}  # fmt: skip
+            "mi": "", "mn": "", "mo": "", "mtext": "", "mrow": "", "msqrt": "", "mroot": ","}  # fmt: skip
 """Pieces of a formula, and what stands between the parts of each."""
 _SUM = re.compile(r"\w\s*[-+−±=]\s*\w")
 _STRUCK = frozenset({"s", "strike"})
@@ -206,6 +200,13 @@ _STRUCK = frozenset({"s", "strike"})
 
 def _whole(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch(r"-?\d{1,8}", text.strip()) else None
+
+
+def _fraction(node: Any) -> bool:
+    """Whether a raised number is the upper part of a fraction: a slash and a lowered one follow."""
+    slash = node.next
+    below = slash.next if slash is not None and (slash.text_content or "").strip() in ("/", "⁄") else None
+    return below is not None and _element(below) == "sub"
 
 
 class _Spans:
@@ -324,6 +325,8 @@ class _Writer:
         before, after = "", ""
         if inner is not None and inner.tag == "a":  # a note's mark
             before, after = ("", "") if words[:1] in "[(" else ("[", "]")
+        elif _fraction(node):
+            before = " " if "".join(self.out[-1:])[-1:].isalnum() else ""
         else:
             last = next((piece[-1] for piece in reversed(self.out) if piece), "")
             before, after = raised({"sup": "superscript", "sub": "subscript"}[tag], last, words)

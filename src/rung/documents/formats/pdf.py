@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rung.core.errors import InputError
@@ -20,6 +21,8 @@ _ONE = threading.Lock()  # pdfium may be used by one thread at a time
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\r": None})
 _PARTED = re.compile("(?:[\x02\ufffe]|\xad(?=\n))\n?")
 """A word parted at the end of a line: pdfium marks the hyphen by U+0002 or U+FFFE and leaves a soft hyphen as it is."""
+_FEW = 100
+"""Characters of a page that a picture covers which may be a stamp, a page number or a title: more is its text."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\uffff]")
 _UNKNOWN = re.compile("[\ufffd\ue000-\uf8ff]")
 
@@ -40,6 +43,11 @@ class PdfReader:
         for what, code, pages in (
             ("damaged, left out", "page-damaged", found.broken),
             ("no text: a picture? run it through OCR to find it", "pictures", found.pictures),
+            (
+                "few words over a picture of a page: what it shows is not read; run it through OCR",
+                "pictures",
+                found.covered,
+            ),
             ("letters whose meaning the file does not say", "letters-unknown", found.unknown),
         ):
             if pages:
@@ -58,6 +66,7 @@ class _Found:
     texts: list[str] = field(default_factory=list)
     broken: list[int] = field(default_factory=list)
     pictures: list[int] = field(default_factory=list)
+    covered: list[int] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
     left: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +88,8 @@ def _read(pdfium: Any, source: Source) -> _Found:
                 words = page.get_textpage()
                 text = tidy(words.get_text_bounded())
                 drawn = not text and next(page.get_objects(max_depth=1), None) is not None
+                if text and len(text) <= _FEW and _covered(pdfium, page):
+                    found.covered.append(number)
                 words.close()
                 page.close()
             except pdfium.PdfiumError:
@@ -98,6 +109,16 @@ def _read(pdfium: Any, source: Source) -> _Found:
         pdf.close()
     found.metadata = {name.lower(): said[name] for name in ("Title", "Author") if said.get(name, "").strip()}
     return found
+
+
+def _covered(pdfium: Any, page: Any) -> bool:
+    """Whether pictures cover most of a page, as they do where one was scanned and stamped with a number."""
+    wide, high = page.get_size()
+    covered = 0.0
+    for item in islice(page.get_objects(filter=[pdfium.raw.FPDF_PAGEOBJ_IMAGE], max_depth=2), 100):
+        left, low, right, top = item.get_bounds()
+        covered += max(0.0, right - left) * max(0.0, top - low)
+    return bool(covered > 0.6 * wide * high)
 
 
 def tidy(text: str) -> str:

@@ -79,7 +79,9 @@ class JsonReader:
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             yield from _documents(source, number_rows(value, source.path, own, _LENIENT), own, problems)
         else:
-            yield Document(source.id, text)
+            # Escapes are written out: nobody searches for caf\\u00e9.
+            escaped = isinstance(value, dict | list | str) and "\\u" in text
+            yield Document(source.id, json.dumps(value, ensure_ascii=False, indent=1) if escaped else text)
 
 
 def _documents(source: Source, rows: Iterator[Row], own: Problems, problems: Problems) -> Iterator[Document]:

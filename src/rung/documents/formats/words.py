@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _SIGNED = re.compile(r"[-+−–]?\w|[-+−–]\Z")
-_SUM = re.compile(r"\S\s*[-+−–*/=,·×]\s*\S|\S\s+\S")
+SUM = re.compile(r"\S\s*[-+−–*/=,·×]\s*\S|\S\s+\S")
 
 
 def raised(place: str, before: str, words: str) -> tuple[str, str]:
@@ -18,7 +18,7 @@ def raised(place: str, before: str, words: str) -> tuple[str, str]:
     if place == "superscript":
         if words.isalpha() and len(words) > 1:
             return "", ""
-        return ("^(", ")") if _SUM.search(words) else ("^", "")
+        return ("^(", ")") if SUM.search(words) else ("^", "")
     return ("_", "") if place == "subscript" and before.isdigit() and words[:1].isdigit() else ("", "")
 
 

@@ -13,7 +13,18 @@ from rung.core.errors import InputError
 
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2: `no`, `on` and dates are text, 010 is ten."""
+    """SafeLoader with the scalars of YAML 1.2 (`no`, `on` and dates are text, 010 is ten) that refuses a mapping with a
+    key twice, as YAML does (3.2.1.3)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                first = lines.setdefault((key.tag, key.value), key.start_mark.line)
+                if first != key.start_mark.line:
+                    what = f"`{key.value}` is given twice (first on line {first + 1})"
+                    raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 Loader.yaml_implicit_resolvers = {}

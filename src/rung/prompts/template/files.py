@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from rung.core.errors import InputError
 from rung.core.types import Example
 from rung.foundations import sandbox
+from rung.foundations.text.yaml import read_yaml
 from rung.prompts.template import prompty
 from rung.prompts.template.prompt import PARTS, Prompt, Shot
 from rung.prompts.template.prompty import described, read_variables
@@ -77,7 +78,7 @@ def _front_matter(source: str, file: str) -> Any:
             raise InputError(
                 "front matter: aliases (*name) are not read", remedy="write the text out", file=file or None
             )
-        return yaml.safe_load(source) or {}
+        return read_yaml(source) or {}
     except yaml.YAMLError as error:
         at = getattr(error, "problem_mark", None)
         said = getattr(error, "problem", None) or str(error)

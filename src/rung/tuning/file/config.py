@@ -13,6 +13,7 @@ from typing import Any, cast
 from rung.core.errors import InputError
 from rung.core.system.files import under
 from rung.core.types import Guard
+from rung.foundations.text.yaml import read_yaml
 from rung.tuning.checks.privacy import read_guard
 from rung.tuning.trainer.recipe import Recipe
 from rung.tuning.work import PLACES as FILES
@@ -125,10 +126,10 @@ def read(path: Path, changes: Mapping[str, Any] | None = None) -> Config:
 
     try:
         text = path.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except OSError as error:
         raise InputError(f"cannot read it: {error.strerror or error}", file=path, remedy="name a tune.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         said = getattr(error, "problem", None) or str(error)
         raise InputError(

@@ -22,6 +22,9 @@ from rung.documents.formats.docx.styles import Styles
 from rung.documents.formats.docx.writer import TextWriter
 from rung.documents.source import Source
 
+_OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How a compound file begins (MS-CFB 2.2), which Word wrote before 2007 and writes around what it encrypts."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocxReader:
@@ -36,6 +39,11 @@ class DocxReader:
             with zipfile.ZipFile(source.path) as archive:
                 yield _document(Package(archive), source, problems)
         except zipfile.BadZipFile:
+            with source.path.open("rb") as stream:
+                old = stream.read(8) == _OLD
+            if old:
+                what = "is locked by a password, or in Word's format of before 2007"
+                raise InputError(what, remedy="save it as .docx without a password", code="locked") from None
             raise InputError("is not a whole .docx file (no readable zip archive)", code="not-docx") from None
         except (ParseError, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, KeyError) as error:
             raise InputError(f"is a damaged or locked .docx file: {error}", code="not-docx") from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from xml.etree.ElementTree import Element
 
 from rung.documents.formats.docx.numbering import Numbering
 from rung.documents.formats.docx.package import attribute, find, short, switched
 from rung.documents.formats.docx.styles import Styles, listed, outline
-from rung.documents.formats.words import raised
+from rung.documents.formats.words import SUM, raised
 
 _SKIPPED = frozenset(
     {"w:del", "w:moveFrom", "w:delText", "w:instrText", "w:delInstrText", "w:rPr", "w:pPr", "w:tblPr", "w:tblGrid", "w:trPr", "w:tcPr",
@@ -17,7 +18,10 @@ _SKIPPED = frozenset(
 )  # fmt: skip
 """Deleted and moved text, codes of fields, how things look, and the reading that stands above a Japanese word."""
 _MARKS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-", "w:annotationRef": ""}
-_MATH = {"m:den": "/", "m:sup": "^", "m:sub": "_", "m:rad": "√"}
+_PARTS = {"m:num": "", "m:den": "/", "m:sup": "^", "m:sub": "_", "m:lim": "_"}
+"""Parts of a formula, and what stands before each: a sum stands in parentheses."""
+_WHOLES = {"m:d": "|", "m:m": "; ", "m:mr": " ", "m:eqArr": "; ", "m:nary": " ", "m:func": " ", "m:rad": ""}
+"""Formulas of several expressions or rows, and what stands between these."""
 _GREEK = dict(zip(range(0x61, 0x7B), "αβχδεφγηιϕκλμνοπθρστυϖωξψζ", strict=True)) | dict(
     zip(range(0x41, 0x5B), "ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ", strict=True)
 )
@@ -56,6 +60,15 @@ class _Paragraph:
     boxes: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Formula:
+    """A piece of a formula that is open: what stands behind it, and between its expressions."""
+
+    after: str = ""
+    between: str = ""
+    begun: bool = False
+
+
 class TextWriter:
     """Goes down and up by hand, as documents nest deeper than Python may recurse."""
 
@@ -66,7 +79,8 @@ class TextWriter:
         self._frames = [_Frame()]
         self._paragraphs: list[_Paragraph] = []
         self._rows: list[list[list[str]]] = []
-        self._wide: list[int] = []  # columns of each open cell
+        self._cells: list[tuple[int, bool]] = []  # of each open cell its columns, and whether it goes on from above
+        self._math: list[_Formula] = []
         self._after = ""
 
     def blocks(self) -> list[str]:
@@ -115,7 +129,13 @@ class TextWriter:
             if name == "w:tc":
                 span = find(node, "w:tcPr", "w:gridSpan")
                 wide = attribute(span, "val") if span is not None else ""
-                self._wide.append(min(int(wide), 100) if wide.isdecimal() and len(wide) < 6 else 1)
+                merged = find(node, "w:tcPr", "w:vMerge")
+                self._cells.append(
+                    (
+                        min(int(wide), 100) if wide.isdecimal() and len(wide) < 6 else 1,
+                        merged is not None and attribute(merged, "val") != "restart",
+                    )
+                )
         elif name == "w:tbl":
             self._rows.append([])
         elif name == "w:tr" and self._rows:
@@ -140,14 +160,43 @@ class TextWriter:
             words = "".join(part.text or "" for part in node if short(part.tag) == "w:t")
             before, self._after = raised(attribute(place, "val"), text[-1][-1:] if text else "", words)
             text.append(before)
-        elif name in _MATH and any(part.text for part in node.iter() if short(part.tag) == "m:t"):
-            text.append(_MATH[name])
+        elif name in _PARTS or name in _WHOLES or name == "m:e":
+            self._formula(name, node, text)
         elif name == "w:sym":
             text.append(self._symbol(node))
         elif name in ("w:footnoteReference", "w:endnoteReference"):
             number = sum(map(len, self.notes.values())) + 1
             self.notes[name[2:-9]].append((number, attribute(node, "id")))
             text.append(f"[{number}]")
+
+    def _formula(self, name: str, node: Element, text: list[str]) -> None:
+        """A piece of an equation (ECMA-376 part 1, 22.1.2): brackets, signs of sums and what stands between parts."""
+        if name in ("m:e", "m:mr") and self._math:
+            above = self._math[-1]
+            if above.begun:
+                text.append(above.between)
+            above.begun = True
+        if name in _PARTS:
+            words = "".join(part.text or "" for part in islice(node.iter(), 200) if short(part.tag) == "m:t")
+            many = SUM.search(words.strip()) is not None
+            text.append((_PARTS[name] if words else "") + "(" * many)
+            self._math.append(_Formula(")" * many))
+        elif name in _WHOLES:
+            before, formula = "", _Formula("", _WHOLES[name])
+            if name == "m:d":
+                before, formula.after = (
+                    _sign(node, "m:dPr", f"m:{end}Chr", usual) for end, usual in (("beg", "("), ("end", ")"))
+                )
+                formula.between = _sign(node, "m:dPr", "m:sepChr", "|")
+            elif name == "m:rad":
+                degree = find(node, "m:deg")
+                words = "" if degree is None else "".join(part.text or "" for part in islice(degree.iter(), 20)).strip()
+                before, formula.after = {"": "√", "3": "∛", "4": "∜"}.get(words, f"√[{words}]") + "(", ")"
+            elif name == "m:nary":
+                before, formula.begun = _sign(node, "m:naryPr", "m:chr", "∫"), True
+            formula.begun = formula.begun or name == "m:func"
+            text.append(before)
+            self._math.append(formula)
 
     def _paragraph(self, node: Element) -> _Paragraph:
         properties = find(node, "w:pPr")
@@ -179,7 +228,9 @@ class TextWriter:
         return known.get(code - 0xF000, "")
 
     def _close(self, name: str) -> None:
-        if name == "w:r" and self._after and self._paragraphs:
+        if (name in _PARTS or name in _WHOLES) and self._math and self._paragraphs:
+            self._paragraphs[-1].text.append(self._math.pop().after)
+        elif name == "w:r" and self._after and self._paragraphs:
             self._paragraphs[-1].text.append(self._after)
             self._after = ""
         elif name == "w:p" and self._paragraphs:
@@ -201,18 +252,30 @@ class TextWriter:
             else:
                 self._frames[-1].blocks += found
         elif name == "w:tc":
-            cell = " ".join(" ".join(block.split()) for block in self.blocks())
-            self._frames.pop()
-            wide = self._wide.pop() if self._wide else 1
-            if self._rows and self._rows[-1]:
-                self._rows[-1][-1] += [cell, *[""] * (wide - 1)]
-            else:  # a cell without a row
-                self._frames[-1].add(cell)
+            self._close_cell()
         elif name == "w:tbl" and self._rows:
             rows = self._rows.pop()
             inner = bool(self._rows)
             lines = [(", " if inner else " | ").join(cells) for cells in rows if any(cells)]
             self._frames[-1].add(("; " if inner else "\n").join(lines))
+
+    def _close_cell(self) -> None:
+        cell = " ".join(" ".join(block.split()) for block in self.blocks())
+        self._frames.pop()
+        wide, merged = self._cells.pop() if self._cells else (1, False)
+        if self._rows and self._rows[-1]:
+            row = self._rows[-1][-1]
+            if merged and not cell and len(self._rows[-1]) > 1:
+                cell = "".join(self._rows[-1][-2][len(row) : len(row) + 1])[:200]
+            row += [cell, *[""] * (wide - 1)]
+        else:  # a cell without a row
+            self._frames[-1].add(cell)
+
+
+def _sign(node: Element, properties: str, name: str, usual: str) -> str:
+    """A sign of a formula: the usual one unless another, or none, is said."""
+    found = find(node, properties, name)
+    return usual if found is None else attribute(found, "val")
 
 
 def _alternative(node: Element) -> Element | None:

@@ -17,7 +17,7 @@ from rung.documents.formats.text import noted, text_of
 from rung.documents.source import Source, flat
 from rung.foundations.text.yaml import read_yaml
 
-_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n\1[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.{0,65536}?)\n(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
