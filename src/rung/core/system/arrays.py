@@ -44,6 +44,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
     """One array; its shape is compared with the bytes that there are."""
+    from tokenize import TokenError
+
     from numpy.lib import format as npy
 
     head = io.BytesIO(stream.read(min(size, 1 << 16)))
@@ -51,7 +53,10 @@ def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"arrays of version {version} are not read")
     read_head = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, kind = read_head(head)
+    try:
+        shape, _, kind = read_head(head)
+    except TokenError as error:  # what numpy's reader of heads says of some from Python 3.12 on
+        raise ValueError(error.args[0]) from error
     if math.prod(shape) * kind.itemsize != size - head.tell():
         raise ValueError(f"an array of shape {shape} does not fit in {size:,} bytes")
     stream.seek(0)
