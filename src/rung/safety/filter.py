@@ -20,7 +20,7 @@ from rung.core.types import Interval
 from rung.documents.tables import rows as tables
 from rung.documents.tables.layout import SUFFIXES, Layout
 from rung.foundations.text.tfidf import Tfidf
-from rung.foundations.text.words import visible
+from rung.foundations.text.words import standing, visible
 from rung.metrics.stats import wilson
 
 
@@ -66,7 +66,7 @@ class RuleFilter:
     def __init__(self, rules: Mapping[str, str] | None = None, words: Sequence[str] = ()) -> None:
         given = dict(RULES if rules is None and not words else rules or {})
         if words:
-            given["words"] = r"\b(?:" + "|".join(re.escape(word) for word in words) + r")\b"
+            given["words"] = "|".join(standing(unicodedata.normalize("NFKC", visible(word))) for word in words)
         if not given:
             raise InputError("a filter without rules blocks nothing", remedy="give rules or words")
         # re.DOTALL: an order may stand on several lines.

@@ -20,6 +20,7 @@ from rung.core.text.number import number_alone, read_number
         ("4.1 \\times 10^{5}", "4.1e5"),
         ("about 3.5 million", "3.5e6"),
         ("７８", "78"),
+        ("٣٫٥", "3.5"),
         ("\\frac{3}{8}", "0.375"),
         ("¾", "0.75"),
         ("6/3", "2"),

@@ -177,3 +177,23 @@ def test_nothing_made_of_the_signs_that_matter_raises(parts: list[str], form: Re
     assert (found is None) == bool(why)
     if form.kind == "labels" and found is not None:
         assert found in form.labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "reply", "label"),
+    [
+        (("follow-up", "new"), "The answer is follow\u2011up.", "follow-up"),
+        (("don't know", "new"), "I would say: don\u2019t know", "don't know"),
+        (("-1", "1"), "\u22121", "-1"),
+        (("iyi", "kötü"), "İYİ", "iyi"),
+        (("iyi", "kötü"), "iyi değil", None),
+        (("สวย", "แย่"), "ไม่ใช่สวย", None),
+        (("جيد", "سيئ"), "غير جيد", None),
+        (("अच्छा", "बुरा"), "अच्छा नहीं है", None),
+        (("ポジティブ", "ネガティブ"), "ポジティブではありません", None),
+        (("goed", "slecht"), "niet goed", None),
+        (("tốt", "xấu"), "không tốt", None),
+    ],
+)
+def test_signs_and_denials_of_other_hands_and_languages(labels: tuple[str, ...], reply: str, label: str | None) -> None:
+    assert read_reply(ResponseFormat("labels", labels=labels), reply)[0] == label

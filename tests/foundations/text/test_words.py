@@ -30,6 +30,7 @@ def test_which_texts_are_latin() -> None:
     assert is_latin("naïve résumé")
     assert is_latin("12:30")
     assert not is_latin("привет abc")
+    assert not is_latin("router 密码 on the label")
     assert not is_latin("你好")
 
 

@@ -40,6 +40,12 @@ def test_exact(output: Any, reference: Any, right: bool) -> None:
         (None, "x", False),
         ("x", "", False),
         (1871, 1871, True),
+        ("答案是北京市", "北京", True),
+        ("我用Python写", "Python", True),
+        ("It is C++.", "C", False),
+        ("5,000 of -5 and 1.5", "5", False),
+        ("x = 5.", "5", True),
+        ("İSTANBUL", "istanbul", True),
     ],
 )
 def test_contains(output: Any, reference: Any, right: bool) -> None:

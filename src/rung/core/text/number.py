@@ -104,6 +104,8 @@ def _plain(text: str) -> str:
         ("–", "-"),
         ("—", "-"),
         ("⁄", "/"),
+        ("٫", "."),  # Arabic's decimal comma, and its mark of thousands
+        ("٬", ","),
         ("．", "."),
         ("，", ","),
         ("％", "%"),

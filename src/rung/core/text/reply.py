@@ -63,14 +63,15 @@ _MARK = re.compile(
 _NOT = re.compile(
     r"(?:\b(?:not|no|never|neither|nor|none|nothing|nobody|cannot|without|except|excluding|unlike|than|instead of|as opposed to|less|least"
     r"|hardly|barely|scarcely|rarely|seldom|far from|anything but|short of|devoid of|free (?:of|from)|lack\w*|fail\w*|doubt\w*|unlikely"
-    r"|isn['’]?t|is ?n['’]t|nicht|kein\w*|weder|noch|kaum|pas|ni|non|nunca|jamais|não|не|нет|ни)\b|n['’]t\b)[^.!?\n;:]{0,24}\Z"
-    r"|(?:不|非|没|沒|未|無|无|ない)\w{0,3}\Z",
+    r"|isn['’]?t|is ?n['’]t|nicht|kein\w*|weder|noch|kaum|pas|ni|non|nunca|jamais|não|не|нет|ни|niet|geen|inte|icke|ikke|nie|není|ne|nem|nincs|nu|ei|δεν|όχι"
+    r"|không|chẳng|tidak|bukan|לא|אינו|אינה|אין|غير|ليس|ليست|لا|لم)\b|n['’]t\b)[^.!?\n;:]{0,24}\Z"
+    r"|(?:不|非|没|沒|未|無|无|ない)\w{0,3}\Z|(?:ไม่|ບໍ່|មិន)\S{0,8}\Z",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
     r"[\s*_`\"'”’)]*(?:[?]\s*(?:no|not|nope|nein|non)\b|[:=]\s*(?:no|false|0(?!\.?\d))\b"
     r"|(?:is|are|was|would be|seems|looks|can be)\s+(?:not|n['’]t|wrong|incorrect|false|excluded|ruled out|unlikely|out)\b|(?:is|was|ca|wo)n['’]t\b"
-    r"|does(?:n['’]t| not)\b|can(?:not|['’]t)\b)",
+    r"|does(?:n['’]t| not)\b|can(?:not|['’]t)\b|değil\b|(?:है\s+)?नहीं|[이가]?\s*(?:아니|아닙|않)|(?:で|じゃ)は?(?:な[いかく]|ありま?せん)|くな[いかく])",
     re.IGNORECASE,
 )
 """What, behind a label, says that it is not the answer."""
@@ -85,12 +86,17 @@ _ANSWER = re.compile(
 """Keys of an object that hold its answer, whatever else is in it."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Scripts without spaces between words."""
-_UNSEEN = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-"""Signs that nobody sees."""
+_FOLDED: dict[int, str | None] = {
+    **dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]),
+    **dict.fromkeys([0x2010, 0x2011, 0x2012, 0x2013, 0x2212], "-"),
+    **dict.fromkeys([0x2018, 0x2019, 0x201B, 0x2BC], "'"),
+}
+"""Signs that nobody sees, and the hyphens and apostrophes that models write for those of a keyboard."""
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).translate(_UNSEEN).casefold().split())
+    folded = unicodedata.normalize("NFKC", text).translate(_FOLDED).casefold()
+    return " ".join(folded.replace("i\u0307", "i").split())  # what casefold makes of Turkish capitals
 
 
 def _bare(text: str) -> str:
@@ -175,7 +181,7 @@ def _leaves(value: Any) -> Iterator[str]:
 def _named(labels: tuple[str, ...], text: str) -> Iterator[tuple[str, str, str]]:
     """Each label that the text names as whole words, with the text before and behind it; of labels inside one another,
     the longest."""
-    folded = unicodedata.normalize("NFKC", text).translate(_UNSEEN)
+    folded = unicodedata.normalize("NFKC", text).translate(_FOLDED)
     known = _labels(labels)
     for found in _any_of(labels).finditer(folded):
         start, end = found.span()

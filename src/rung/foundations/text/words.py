@@ -75,7 +75,25 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _alone().sub(r" \1 ", text)
 
 
+def standing(word: str) -> str:
+    """The regular expression of a word or phrase where it stands by itself: no letter of its script goes on before or
+    behind it (in scripts without spaces any may), a number is no part of another (5 stands in neither -5, 1.5 nor
+    5,000), and C is neither C++ nor C#."""
+    first, last = word[:1], word[-1:]
+    letter = rf"[^\W{UNSPACED}]"
+    before = "" if _alone().match(first) else rf"(?<!{letter})"
+    after = "" if _alone().match(last) or unicodedata.combining(last or " ") else rf"(?!{letter})"
+    if first.isdecimal():
+        before += r"(?<!\d[.,])(?<![\s(=:][-−])(?<!\A[-−])"
+    if last.isdecimal():
+        after += r"(?![.,]\d)"
+    elif last.isalpha():
+        after += r"(?!\+\+|#)"
+    return f"{before}{re.escape(word)}{after}"
+
+
 def is_latin(text: str) -> bool:
-    """Whether at least half of the text's letters are Latin, with accents or without (a text without letters too)."""
+    """Whether at least nine in ten of the text's letters are Latin, with accents or without (a text without letters
+    too)."""
     letters = [letter for letter in text if letter.isalpha()]
-    return 2 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= len(letters)
+    return 10 * sum(letter < "\u0250" or "\u1e00" <= letter < "\u1f00" for letter in letters) >= 9 * len(letters)

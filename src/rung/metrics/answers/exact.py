@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 from rung.core.types import Case, Score
-from rung.foundations.text.words import visible
+from rung.foundations.text.words import standing, visible
 from rung.metrics.mean import Mean, references, shown
 
 
@@ -19,7 +19,8 @@ def plain(value: Any) -> Any:
     lists and mappings item by item; numbers by value (2 equals 2.0), but True is not 1.
     """
     if isinstance(value, str):
-        return " ".join(unicodedata.normalize("NFKC", visible(value)).casefold().split())
+        folded = unicodedata.normalize("NFKC", visible(value)).casefold()
+        return " ".join(folded.replace("i\u0307", "i").split())  # what casefold makes of a Turkish capital
     if isinstance(value, bool):
         return ("bool", value)
     if isinstance(value, list | tuple):
@@ -49,15 +50,15 @@ class ExactMatch(Mean):
 
 
 class Contains(Mean):
-    """1 when a reference stands in the answer after ``plain``, as whole words, else 0: for answers in sentences, where
-    ``exact`` says nothing."""
+    """1 when a reference stands in the answer after ``plain``, by itself (see ``standing``), else 0: for answers in
+    sentences, where ``exact`` says nothing."""
 
     name = "contains"
 
     def grade(self, case: Case) -> Score:
         got = str(plain(str("" if case.output is None else case.output)))
         wanted = [str(plain(str(option))) for option in references(case)]
-        right = any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", got) is not None for one in wanted if one)
+        right = any(re.search(standing(one), got) is not None for one in wanted if one)
         return Score(float(right), "it stands there" if right else f"{shown(references(case)[0])} does not stand there")
 
 

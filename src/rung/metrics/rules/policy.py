@@ -10,8 +10,10 @@ from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
+from rung.core.text.number import number_alone
 from rung.core.text.pattern import Pattern, compile_pattern
 from rung.core.types import Case, Score, text_of
+from rung.foundations.text.words import standing
 from rung.foundations.text.yaml import load_items
 from rung.metrics.mean import Mean
 from rung.metrics.rules.beside import beside
@@ -58,12 +60,14 @@ class Rule:
             return ""
         whole = text_of(case.input)
         for found in self.pattern.finditer(reply):
-            if not re.search(rf"(?<!\w){re.escape(found[0])}(?!\w)", whole):
+            if not re.search(standing(found[0]), whole):
                 return f"{found[0]!r} does not stand in the input"
         return ""
 
 
 def _number(text: str | None) -> float | None:
+    if whole := number_alone(text or ""):
+        return float(whole)
     found = re.search(r"\d+(?:[.,]\d+)?", text or "")
     return float(found[0].replace(",", ".")) if found else None
 

@@ -1,8 +1,8 @@
 """ROUGE-N, ROUGE-L and ROUGE-Lsum (Lin 2004), the same numbers as rouge-score 0.1.2, without its tables.
 
 rouge-score knows the letters a to z and the digits alone: of two equal texts in Russian or Chinese it makes 0. Where
-most letters of the reference are others, words are those of ``rung.foundations.text.words``: of any script, and where
-it writes no spaces between words, its characters.
+more than a tenth of the reference's letters are others, words are those of ``rung.foundations.text.words``: of any
+script, and where it writes no spaces between words, its characters; where it has no words at all, its signs.
 
 The longest common subsequence is found bit-parallel (Hyyrö 2004): one machine addition moves a whole row of the table,
 a row being a Python integer. For Lsum the rows are kept, and one bit of them tells each step of the way back.
@@ -44,9 +44,13 @@ def tokenize(text: str, stem: bool = False) -> list[str]:
 
 def _tokens(reference: str, stem: bool) -> Tokens:
     """How the two texts are read: the reference decides."""
-    if reference.isascii() or is_latin(reference):
+    if reference.isascii() or (is_latin(reference) and tokenize(reference)):
         return partial(tokenize, stem=stem)
-    return words
+    return words if words(reference) else _signs
+
+
+def _signs(text: str) -> list[str]:
+    return [sign for sign in text if not sign.isspace()]
 
 
 def rouge(prediction: str, reference: str, kinds: Sequence[str], *, stem: bool = False) -> dict[str, Rouge]:

@@ -18,7 +18,7 @@ from rung.core.text.pattern import compile_pattern
 from rung.core.text.reply import check_schema, offence
 from rung.core.types import ResponseFormat
 from rung.documents.tables.cells import loads
-from rung.foundations.text.words import visible
+from rung.foundations.text.words import standing, visible
 from rung.tasks.file.definition import InputField
 from rung.tasks.rows.checker import Draft, TaskChecker, short
 
@@ -177,7 +177,7 @@ def check_leaks(checker: TaskChecker, rows: Sequence[Draft], form: ResponseForma
     if form.kind not in ("labels", "text") or len(known) < 10:
         return
     own = other = 0
-    words = {label: re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE) for label in form.labels}
+    words = {label: re.compile(standing(label), re.IGNORECASE) for label in form.labels}
     for row in known:
         fields = row.input.values()
         if form.kind == "text":
