@@ -88,9 +88,13 @@ def check_scores(scores: Sequence[Score]) -> None:
 
 
 def values_of(scores: Sequence[Score]) -> NDArray[np.float64]:
-    """The items' values, shape (n,). Raises InputError without scores."""
+    """The items' values, shape (n,). Raises InputError without scores, and for one that is NaN."""
     check_scores(scores)
-    return np.fromiter((score.value for score in scores), dtype=np.float64, count=len(scores))
+    values = np.fromiter((score.value for score in scores), dtype=np.float64, count=len(scores))
+    if np.isnan(values).any():
+        what = f"the score of item {int(np.isnan(values).argmax()) + 1} is NaN, expected a number"
+        raise InputError(what, remedy="correct the metric", code="nan-score")
+    return values
 
 
 def tally(draws: NDArray[np.intp], n: int) -> NDArray[np.float64]:

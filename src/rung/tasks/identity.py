@@ -1,8 +1,9 @@
 """Whether two texts are the same: what is folded away before they are compared, and what never is.
 
-Case, spaces, the encoding of accents and width, and the punctuation of sentences do not make a text different. Signs
-that mean something do: operators (``<``, ``++``, ``#``), the points and signs of numbers (1.5, -40, 5!), superscripts
-and subscripts (x²), fractions, emoji, and the vowel signs of scripts that write them above and below their letters.
+Case, spaces (but for the indentation of Python and YAML), the encoding of accents and width, and the punctuation of
+sentences do not make a text different. Signs that mean something do: operators (``<``, ``++``, ``#``), the points and
+signs of numbers (1.5, -40, 5!), superscripts and subscripts (x²), fractions, emoji, and the vowel signs of scripts that
+write them above and below their letters.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ UNSPACED = re.compile(f"[{_IDEOGRAPHIC}{_ALPHABETIC}]")
 Khmer."""
 IDEOGRAPH = re.compile(f"[{_IDEOGRAPHIC}]")
 _GAP = re.compile(f"(?<=[{_IDEOGRAPHIC}{_ALPHABETIC}]) (?=[{_IDEOGRAPHIC}{_ALPHABETIC}])")
+_BLOCK = re.compile(r":[ \t]*\n[ \t]+\S")
 KNOWN = 1 << 18
 """Tokens that are remembered at most."""
 _PIECES = re.compile(f"([{_IDEOGRAPHIC}]+)|([{_ALPHABETIC}]+)")
@@ -72,10 +74,20 @@ _TOKENS = _Tokens()
 def identity(text: str) -> str:
     """The text as it is compared: texts are the same when these are. Tokens with one space between them; empty for a
     text of punctuation alone."""
+    if ":" in text and _BLOCK.search(text):
+        text = _indented(text)
     plain = text.isascii()
     folded = text.lower() if plain else unicodedata.normalize("NFC", text.translate(_FOLD)).lower()
     said = " ".join(filter(None, map(_TOKENS.__getitem__, folded.split())))
     return said if plain else _GAP.sub("", said)
+
+
+def _indented(text: str) -> str:
+    """Code whose blocks are told by how far they are indented, with a mark for each level of a line."""
+    lines = [line.expandtabs() for line in text.splitlines() if line.strip()]
+    depths = [len(line) - len(line.lstrip()) for line in lines]
+    level = {depth: number for number, depth in enumerate(sorted(set(depths)))}
+    return "\n".join(f"{'>' * level[depth]} {line}" for depth, line in zip(depths, lines, strict=True))
 
 
 def _bare(raw: str) -> str:

@@ -58,6 +58,11 @@ def test_duplicates(tmp_path: Path) -> None:
     assert dropped[0]["row"]["rung"]["source"] == {"file": "in.jsonl", "line": 2}
 
 
+def test_a_denial_is_no_near_duplicate(tmp_path: Path) -> None:
+    pairs = [(LONG, "a b c"), (f"{LONG} not", "a b c"), (f"{LONG} now", "a b c")]
+    assert _run(tmp_path, pairs, replace(PLAIN, near=0.7)) == ([LONG, f"{LONG} not"], {"near-duplicate": 1})
+
+
 def test_empty_is_dropped_always(tmp_path: Path) -> None:
     assert _run(tmp_path, [("a", "b"), ("c", " "), ("", "d")], PLAIN) == (["a"], {"empty answer": 1, "empty input": 1})
     turns = [("user", "a"), ("assistant", " "), ("user", "b"), ("assistant", "c")]

@@ -226,6 +226,24 @@ def test_signs_that_are_not_seen_are_no_part_of_a_word(written: str, typed: str)
     assert len(many.search(typed, 50)) == 40
 
 
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [
+        ("서울에서", "서울"),
+        ("문장입니다.", "문장은"),
+        ("الكِتَاب", "كتاب"),
+        ("مكتبــة", "مكتبه"),
+        ("أحمد", "احمد"),
+        ("שָׁלוֹם", "שלום"),
+        ("Œuvre", "oeuvre"),
+        ("København", "kobenhavn"),
+    ],
+)
+def test_words_are_found_however_they_are_written(written: str, typed: str) -> None:
+    assert [id for id, _ in filled({"a": f"x {written} y", "b": "nothing"}, Analysis()).search(typed, 2)] == ["a"]
+    assert highlight(typed, [f"x {written} y"])[0]
+
+
 def test_highlights_are_the_matches_in_the_text_as_written() -> None:
     text = "Die Straße: WINGS and a Café, caf\u00e9s; the wing."
     (spans,) = highlight("cafe strasse winged the", [text])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -36,10 +37,28 @@ _UNSPACED = (
 PLAIN = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 
 
+_POINTS = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed]"
+)
+"""Marks of a letter that writers leave out as they please: accents, the points of Hebrew, the vowels of Arabic and
+the dash that only widens an Arabic word."""
+_SAME = {"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "ة": "ه", "ى": "ي", "ی": "ي", "ک": "ك"}
+"""Letters that are written for one another."""
+_HAMZA = re.compile("ا[\u0653-\u0655]")
+_JOSA = re.compile(
+    "(?<=..)(?:에서부터|으로부터|에게서|이라는|이라고|입니다|입니까|이에요|예요|였습니다|이었다|했습니다|합니다|했다|한다|하는|하고|하여|해서|하며"
+    "|에서|에게|으로|까지|부터|처럼|보다|마다|조차|마저|이나|에는|에도|께서|한테|들이|들은|들을|들의|은|는|이|가|을|를|의|에|로|와|과|도|만)$"
+)
+"""Particles and endings that Korean writes onto a noun, as Porter's endings are in English."""
+_ARTICLE = re.compile("^(?:[وفبك]?ال|لل)(?=..)")
+"""Arabic's article, with what is written onto it."""
+_HANGUL = re.compile("[가-힣]+")
+
+
 class _Folding(dict[int, str]):
-    """For str.translate: lower case, compatibility forms and Latin, Greek and Cyrillic diacritics folded, nothing
-    for a sign that is not seen, a space for what is no letter or digit, and spaces around each character of a script
-    that writes no spaces between words."""
+    """For str.translate: lower case, compatibility forms and diacritics folded, nothing for a sign that is not seen, a
+    space for what is no letter or digit, and spaces around each character of a script that writes no spaces between
+    words."""
 
     def __missing__(self, code: int) -> str:
         if is_invisible(chr(code)):
@@ -47,7 +66,8 @@ class _Folding(dict[int, str]):
             return ""
         # Twice, as Unicode's caseless compatibility match (its D146) does: what a form stands for may be a capital.
         parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", chr(code).casefold()).casefold())
-        folded = unicodedata.normalize("NFC", "".join(char for char in parts if not 0x300 <= ord(char) <= 0x36F))
+        bare = unicodedata.normalize("NFC", _HAMZA.sub("ا", _POINTS.sub("", parts)))
+        folded = "".join(_SAME.get(char, char) for char in bare)
         text = "".join(self._piece(char) for char in folded)
         self[code] = text
         return text
@@ -70,7 +90,7 @@ def fold(char: str) -> str:
 class Analysis:
     """How text becomes terms: lower case without diacritics, split at everything that is no letter or digit; then
     ``stop`` leaves out English function words and ``stem`` takes English endings off (Porter) words of the letters a
-    to z."""
+    to z, particles off Korean ones and the article off Arabic ones."""
 
     stop: bool = True
     stem: bool = True
@@ -86,7 +106,11 @@ class Analysis:
         if self.stop and token in STOP_WORDS:
             return ""
         token = token[:LONGEST]
-        return stem(token) if self.stem and token.isascii() and token.isalpha() else token
+        if not self.stem:
+            return token
+        if token.isascii():
+            return stem(token) if token.isalpha() else token
+        return _JOSA.sub("", token) if _HANGUL.fullmatch(token) else _ARTICLE.sub("", token)
 
     def terms(self, text: str) -> list[str]:
         """The text's terms in order."""

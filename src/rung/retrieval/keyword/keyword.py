@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "keyword.npz"
-FORMAT = 1
+FORMAT = 2
 
 MERGE_TOKENS = 4_000_000
 """Tokens that may wait before they become postings: bounds the memory of a build."""

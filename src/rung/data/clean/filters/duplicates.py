@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -56,23 +57,44 @@ def _key(record: Record) -> bytes:
     return hashlib.blake2b("\x1e".join(turns).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+_DENIALS = re.compile(
+    r"\b(?:not|no|never|without|cannot|nicht|kein\w*|nie|ohne|pas|jamais|sans|non|nunca|sin|não|sem|niet|geen|не|нет|без|ni)\b"
+    r"|n['’]t\b|[不没沒非未無]|ない|ません|ไม่|नहीं|ليس|غير",
+    re.IGNORECASE,
+)
+
+
 class Near:
-    """Drop rows whose words are nearly those of an earlier one."""
+    """Drop rows whose words are nearly those of an earlier one. A conversation that denies more or less often than the
+    other says something else, however few its other words are."""
 
     def __init__(self, threshold: float) -> None:
-        self._seen, self._ids = Deduplicator(threshold), list[str]()
+        self._seen, self._ids, self._denials = Deduplicator(threshold), list[str](), list[int]()
 
     def remember(self, records: Sequence[Record]) -> None:
         self._seen.insert([record.whole for record in records])
         self._ids += [record.id for record in records]
+        self._denials += map(_denials, records)
 
     def __call__(self, records: list[Record], report: Report) -> list[Record | Drop]:
         same = self._seen.query_insert([record.whole for record in records]).tolist()
-        self._ids += [record.id for record, number in zip(records, same, strict=True) if number < 0]
-        return [
-            record if number < 0 else Drop("near-duplicate", f"of {self._ids[number]}")
-            for record, number in zip(records, same, strict=True)
-        ]
+        new = [record for record, number in zip(records, same, strict=True) if number < 0]
+        self._ids += [record.id for record in new]
+        self._denials += map(_denials, new)
+        out: list[Record | Drop] = []
+        others = []
+        for record, number in zip(records, same, strict=True):
+            if number >= 0 and _denials(record) == self._denials[number]:
+                out.append(Drop("near-duplicate", f"of {self._ids[number]}"))
+            else:
+                out.append(record)
+                others += [record] if number >= 0 else []
+        self.remember(others)
+        return out
+
+
+def _denials(record: Record) -> int:
+    return len(_DENIALS.findall(record.whole)) if record.messages else 0
 
 
 class Leak:
