@@ -4,7 +4,7 @@ tools chosen by words, and any policy besides, through the harness that all agen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -123,15 +123,15 @@ class Oracle(Study[None, OracleTable]):
         guard = read_guard(self.guard) if self.guard else None
         rows: list[OracleRow] = []
         refused: list[tuple[str, str, str]] = []
-        agents, asked = self._agents(), self._asked(lab)
+        agents, asked = self._agents(guard), self._asked(lab, world.name, guard)
         first: list[list[_Played]] = []
         kinds: list[OracleKind] = []
-        for agent, (policy, limits) in {**agents, **asked}.items():
+        for agent, program in {**agents, **asked}.items():
             found: list[list[_Played]] = []
-            trail = lab.store.episodes.trail("normal") if models(policy) else None  # what a model said is kept
+            trail = lab.store.episodes.trail("normal") if models(program.policy) else None  # what a model said is kept
             for at in range(0, len(scenarios), together := TOGETHER if trail is not None else 1):
                 some = [
-                    self._play(policy, limits, scenario, seed, guard, trail)
+                    self._play(program, scenario, seed, trail)
                     for scenario in scenarios[at : at + together]
                     for seed in range(self.repeats)
                 ]
@@ -153,7 +153,7 @@ class Oracle(Study[None, OracleTable]):
             self.environment.partition(":")[0], tuple(corrected(rows)), clean, tuple(refused), tuple(corrected(kinds))
         )
 
-    def _agents(self) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
+    def _agents(self, guard: CallGuard | None) -> dict[str, AgentProgram]:
         given: dict[str, tuple[AgentPolicy, int]] = {
             "right calls": (Scripted(), 1000),
             "nothing": (Scripted(calls=(), output=""), 2),
@@ -163,34 +163,35 @@ class Oracle(Study[None, OracleTable]):
             "right calls, 3 in 10 random": (Noisy(p=0.3), 40),
         }
         return {
-            name: (policy, EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy)))
+            name: self._program(
+                policy, EpisodeLimits(steps=steps, loops=steps < 1000 and not isinstance(policy, Noisy)), guard
+            )
             for name, (policy, steps) in given.items()
             if self.baselines or name in ("right calls", "nothing")
         }
 
-    def _asked(self, lab: Lab) -> dict[str, tuple[AgentPolicy, EpisodeLimits]]:
-        """Policies by name, or of agent files: then with the file's limits."""
-        found: dict[str, tuple[AgentPolicy, EpisodeLimits]] = {}
+    def _program(self, policy: AgentPolicy, limits: EpisodeLimits, guard: CallGuard | None) -> AgentProgram:
+        return AgentProgram(policy, environment=self.environment, limits=replace(limits, patience=0), guard=guard)
+
+    def _asked(self, lab: Lab, world: str, guard: CallGuard | None) -> dict[str, AgentProgram]:
+        """Policies by name, or agent files: then with all that the file says, the options of this environment too."""
+        found: dict[str, AgentProgram] = {}
         for name in listed(self.agents):
-            if name.endswith((".yaml", ".yml")):
-                program = read_agent(Path(name), lab.resources, {"environment": self.environment})
-                found[Path(name).stem] = program.policy, program.limits
-            else:
-                found[name] = make_policy(name, lab.resources, lab.settings["model"] or None), EpisodeLimits(steps=20)
+            if not name.endswith((".yaml", ".yml")):
+                policy = make_policy(name, lab.resources, lab.settings["model"] or None)
+                found[name] = self._program(policy, EpisodeLimits(steps=20), guard)
+                continue
+            program = read_agent(Path(name), lab.resources)
+            own, (_, colon, folder) = program.environment, self.environment.partition(":")
+            options = own if isinstance(own, Mapping) and own.get("name") == world else {}
+            place = {"folder": folder} if colon else {}
+            program = replace(program, environment={**options, **place} if options else self.environment)
+            limits = replace(program.limits, patience=0)
+            found[Path(name).stem] = replace(program, limits=limits, guard=guard or program.guard)
         return found
 
-    async def _play(
-        self,
-        policy: AgentPolicy,
-        limits: EpisodeLimits,
-        scenario: str,
-        seed: int,
-        guard: CallGuard | None,
-        trail: Trail | None,
-    ) -> _Played:
+    async def _play(self, program: AgentProgram, scenario: str, seed: int, trail: Trail | None) -> _Played:
         """How an episode ended, and what was refused of calls that would change something."""
-        limits = replace(limits, patience=0)
-        program = AgentProgram(policy, environment=self.environment, limits=limits, guard=guard)
         start = program.start({"scenario": scenario}, seed)
         view = await Episode(program.agent(), program.episode(start), trail or MemoryTrail()).run(start)
         assert view.ended is not None
