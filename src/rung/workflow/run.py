@@ -12,7 +12,7 @@ from typing import Any
 from rung.core.codec import spell
 from rung.core.errors import BudgetExceeded, InputError, RungError, StoreError
 from rung.core.protocols import Program, Tool
-from rung.core.text.reply import offence
+from rung.core.text.schema import offence
 from rung.core.types import Answer
 from rung.foundations.sandbox import render
 from rung.teams.consensus.tally import tally

@@ -14,7 +14,7 @@ from rung.core.codec import digest, encode
 from rung.core.errors import BudgetExceeded, InputError, RungError, StoreError
 from rung.core.parts.problem import nearest
 from rung.core.protocols import Asking, Closing, Effect, Probing, Tool
-from rung.core.text.reply import check_schema, offence
+from rung.core.text.schema import check_schema, offence
 from rung.core.types import ToolSpec
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -21,7 +21,7 @@ from rung.core.errors import InputError, RungError
 from rung.core.parts.place import here
 from rung.core.parts.problem import nearest
 from rung.core.protocols import Effect
-from rung.core.text.reply import offence
+from rung.core.text.schema import offence
 
 TARGET: Any = Field(json_schema_extra={"x-target": True})
 """``to: Annotated[str, TARGET]``: this argument says where the effect goes (a recipient, an account, an address), see

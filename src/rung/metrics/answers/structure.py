@@ -9,7 +9,7 @@ from typing import Any
 
 from rung.core.errors import InputError
 from rung.core.protocols import Resources
-from rung.core.text.reply import check_schema, offence
+from rung.core.text.schema import check_schema, offence
 from rung.core.types import Case, Score
 from rung.metrics.answers.exact import plain
 from rung.metrics.mean import Mean, references, shown

@@ -15,7 +15,7 @@ from rung.core.errors import InputError
 from rung.core.parts.problem import nearest
 from rung.core.text.number import number_alone
 from rung.core.text.pattern import compile_pattern
-from rung.core.text.reply import check_schema, offence
+from rung.core.text.schema import check_schema, offence
 from rung.core.types import ResponseFormat
 from rung.documents.tables.cells import loads
 from rung.foundations.text.words import standing, visible
