@@ -10,7 +10,10 @@ import pytest
 
 pytest.importorskip("confluent_kafka", reason="needs the extra kafka")
 
-from rung.serving.work.queue.kafka import OffsetTracker
+from rung.core.errors import InputError
+from rung.serving.work.queue import kafka as kafka_module
+from rung.serving.work.queue.broker import DeadLetter, QueueAddress
+from rung.serving.work.queue.kafka import KafkaBroker, OffsetTracker
 from tests import brokers
 from tests.command import rung
 
@@ -49,3 +52,28 @@ def test_a_topic_is_answered_and_its_dead_letters_say_why(kafka: str, tmp_path: 
     assert texts["m7"] == "q 7"
     (dead,) = brokers.KafkaReader(kafka, "asks.dead").read(1, 2)
     assert (dead[0], dead[2]["x-rung-code"], dead[2]["x-rung-queue"]) == ("grave", "empty", "asks")
+
+
+async def test_what_is_too_large_for_the_dead_letters_goes_there_without_its_body(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a message stopped its partition for good; and one that was given back comes again on the same connection."""
+    monkeypatch.setattr(kafka_module, "LARGEST", 2000)
+    monkeypatch.setattr(kafka_module, "PAUSE", 0.0)
+    brokers.kafka_send(kafka, "large", [("big", b"x" * 1900), ("small", b"y")])
+    broker = KafkaBroker(QueueAddress(kafka, "large"), "rung", 1.0)
+    await broker.open()
+    deliveries = broker.deliveries()
+    by_id = {(delivery := await anext(deliveries)).id: delivery for _ in range(2)}
+    await broker.leave(by_id["small"])
+    assert (await anext(deliveries)).place == by_id["small"].place
+    await broker.bury(by_id["big"], DeadLetter("x", "y" * 500, 1))
+    await broker.bury(by_id["small"], DeadLetter("x", "y", 1))
+    with pytest.raises(InputError, match=r"does not take 3,000 bytes for large\.answers"):
+        await broker.answer(by_id["small"], "small", b"z" * 3000)
+    await deliveries.aclose()
+    await broker.close()
+    found = {id: (body, headers) for id, body, headers in brokers.KafkaReader(kafka, "large.dead").read(2, 5)}
+    assert found["small"][0] == b"y"
+    assert found["big"][0] is None
+    assert found["big"][1]["x-rung-body"] == f"left out: 1,900 bytes, see {by_id['big'].place}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,11 @@ class MemoryBroker:
     """Gives what it is told to give; ``lost`` publishings fail as if the broker were away."""
 
     def __init__(self, given: Sequence[tuple[str, bytes | None, bool | None]], lost: int = 0) -> None:
-        self.given, self.lost = list(given), lost
+        self.given, self.lost, self.most = list(given), lost, 2**30
         self.answers: list[tuple[str, dict[str, object]]] = []
         self.dead: list[tuple[bytes | None, DeadLetter]] = []
         self.settled: list[str] = []
+        self.left: asyncio.Queue[QueueDelivery] = asyncio.Queue()
 
     async def open(self) -> None:
         pass
@@ -36,9 +38,12 @@ class MemoryBroker:
     async def deliveries(self) -> AsyncGenerator[QueueDelivery]:
         for at, (id, body, again) in enumerate(self.given):
             yield QueueDelivery(body, id, f"asks #{at}", again, None)
-        await asyncio.Event().wait()
+        while True:
+            yield await self.left.get()
 
     async def answer(self, delivery: QueueDelivery, id: str, body: bytes) -> None:
+        if len(body) > self.most:
+            raise InputError("the broker does not take it", code="not-taken")
         if self.lost:
             self.lost -= 1
             raise BrokerError("away")
@@ -49,6 +54,9 @@ class MemoryBroker:
 
     async def settle(self, delivery: QueueDelivery) -> None:
         self.settled.append(delivery.place)
+
+    async def leave(self, delivery: QueueDelivery) -> None:
+        self.left.put_nowait(replace(delivery, again=True))
 
     async def close(self) -> None:
         pass
@@ -88,6 +96,27 @@ async def test_what_comes_again_gets_the_same_answer_without_the_program(store: 
     assert (report.kept, report.answered) == (1, 1)
     assert sorted(id for id, _ in again.answers) == ["a", "b"]
     assert len(model.calls) == 2
+
+
+async def test_an_answer_that_was_not_taken_is_sent_again_by_the_same_worker(store: Store) -> None:
+    """A broker that is there holds such a message for as long as the worker lives, and a place at work with it."""
+    model = Fake()
+    broker = MemoryBroker([("a", say("one"), False)], lost=2)
+    report = await worker(broker, store, model, running=1).run(most=3)
+    assert (report.left, report.answered, report.kept, broker.settled) == (2, 1, 2, ["asks #0"])
+    assert [row["output"] for _, row in broker.answers] == ["one"]
+    assert len(model.calls) == 1
+
+
+async def test_an_answer_that_the_broker_takes_from_nobody_is_a_dead_letter(store: Store) -> None:
+    broker = MemoryBroker([("a", say("long " * 40), False), ("b", say("two"), False)])
+    broker.most = 120
+    report = await worker(broker, store).run(most=2)
+    assert (report.dead, report.left, sorted(broker.settled)) == (1, 0, ["asks #0", "asks #1"])
+    assert [(letter.code, letter.reason) for _, letter in broker.dead] == [
+        ("not-taken", "the answer: the broker does not take it")
+    ]
+    assert not store.results.get("worker:test", ["a"])["a"].failed
 
 
 async def test_workers_that_have_one_message_at_once_count_two_attempts(store: Store) -> None:

@@ -18,6 +18,9 @@ EXAMPLE = "amqp://USER:PASSWORD@HOST or kafka://HOST:9092"
 REASON = 500
 """Characters of a dead letter's reason."""
 
+PAUSE = 1.0
+"""Seconds before a message that was given back comes again."""
+
 _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -117,13 +120,15 @@ class DeadLetter:
 
 class QueueBroker(Protocol):
     """A connection to a queue. Each call raises BrokerError where the broker is away; ``deliveries`` connects again by
-    itself."""
+    itself. ``answer`` raises InputError for one that the broker takes from nobody; ``leave`` gives a message back, so
+    that it comes again after a moment, and raises nothing."""
 
     async def open(self) -> None: ...
     def deliveries(self) -> AsyncGenerator[QueueDelivery]: ...
     async def answer(self, delivery: QueueDelivery, id: str, body: bytes) -> None: ...
     async def bury(self, delivery: QueueDelivery, letter: DeadLetter) -> None: ...
     async def settle(self, delivery: QueueDelivery) -> None: ...
+    async def leave(self, delivery: QueueDelivery) -> None: ...
     async def close(self) -> None: ...
 
 

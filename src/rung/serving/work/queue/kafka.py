@@ -11,9 +11,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, RungError
 from rung.core.system.extras import require
-from rung.serving.work.queue.broker import BrokerError, DeadLetter, QueueAddress, QueueDelivery
+from rung.serving.work.queue.broker import PAUSE, BrokerError, DeadLetter, QueueAddress, QueueDelivery
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -26,6 +26,8 @@ POLL = 0.5
 PATIENCE = 10.0
 BUFFER = 4096
 """Kilobytes of messages that the library may fetch ahead."""
+LARGEST = 10**9
+"""Bytes of a message that the library gives to the broker, whose own limit is the one that counts."""
 
 
 @dataclass
@@ -113,6 +115,8 @@ class KafkaBroker:
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._trackers: dict[int, OffsetTracker] = {}
+        self._left: list[QueueDelivery] = []
+        self._broken: BrokerError | None = None
         self._closed = Event()
 
     async def open(self) -> None:
@@ -125,7 +129,10 @@ class KafkaBroker:
 
         shared = client_options(self.address)
         # The timeouts say how long a message may wait for a broker that is away.
-        producer = Producer({**shared, "enable.idempotence": True, "delivery.timeout.ms": 30_000}, logger=_library)
+        producer = Producer(
+            {**shared, "enable.idempotence": True, "delivery.timeout.ms": 30_000, "message.max.bytes": LARGEST},
+            logger=_library,
+        )
         demand_broker(producer, self.address.hosts)
         consumer = Consumer(
             {
@@ -161,8 +168,15 @@ class KafkaBroker:
         return consumer, producer
 
     async def deliveries(self) -> AsyncGenerator[QueueDelivery]:
-        """Messages, until closed. Raises InputError (code offset-gone) where the group's place is gone."""
+        """Messages, until closed. Raises InputError (code offset-gone) where the group's place is gone, BrokerError
+        once nothing can be sent any more."""
         while self._consumer is not None:
+            if self._broken is not None:
+                raise self._broken
+            while self._left:
+                delivery = self._left.pop()
+                if self._holds(delivery.handle):
+                    yield delivery
             for message in await self._consume(self._consumer):
                 error = message.error()
                 if error is not None:
@@ -194,21 +208,27 @@ class KafkaBroker:
         await self._publish(self.address.to, delivery.handle, body, {"id": id})
 
     async def bury(self, delivery: QueueDelivery, letter: DeadLetter) -> None:
+        """To the dead letters, without its body where the broker takes no message of its size."""
         message: KafkaMessage = delivery.handle
-        headers = _headers(message)
-        await self._publish(
-            self.address.grave, message, message.value(), {**headers, **letter.headers(self.address.queue)}
-        )
+        body, headers = message.value(), {**_headers(message), **letter.headers(self.address.queue)}
+        try:
+            await self._publish(self.address.grave, message, body, headers)
+        except InputError:
+            headers["x-rung-body"] = f"left out: {len(body or b''):,} bytes, see {delivery.place}"
+            await self._publish(self.address.grave, message, None, headers)
 
     async def _publish(self, topic: str, asked: KafkaMessage, body: bytes | None, headers: dict[str, Any]) -> None:
-        """Send, and wait until the broker has it."""
+        """Send, and wait until the broker has it. Raises InputError (code not-taken) for what it
+        takes from nobody: too large, or without the key that the topic wants."""
+        from confluent_kafka import KafkaException
+
         loop = asyncio.get_running_loop()
-        sent: asyncio.Future[None] = loop.create_future()
+        sent: asyncio.Future[KafkaError | None] = loop.create_future()
 
         def told(error: KafkaError | None, message: KafkaMessage) -> None:
             def tell() -> None:
                 if not sent.done():
-                    sent.set_exception(BrokerError(error.str())) if error is not None else sent.set_result(None)
+                    sent.set_result(error)
 
             loop.call_soon_threadsafe(tell)
 
@@ -217,9 +237,35 @@ class KafkaBroker:
             raise BrokerError("the connection is closed")
         try:
             producer.produce(topic, body, asked.key(), headers=headers, on_delivery=told)
+            error = await sent
         except BufferError:
             raise BrokerError("the broker takes no messages, and no more can wait") from None
-        await sent
+        except KafkaException as raised:
+            error = raised.args[0]
+        if error is not None:
+            raise self._refusal(error, topic, len(body or b""))
+
+    def _refusal(self, error: KafkaError, topic: str, size: int) -> RungError:
+        """Why a message was not sent. After a fatal error nothing can be: the worker ends, and its messages come
+        again."""
+        from confluent_kafka import KafkaError as Kinds
+
+        if error.code() in (Kinds.MSG_SIZE_TOO_LARGE, Kinds.INVALID_MSG, Kinds.INVALID_RECORD):
+            return InputError(f"the broker does not take {size:,} bytes for {topic}: {error.str()}", code="not-taken")
+        refused = BrokerError(f"{topic}: {error.str()}", remedy="start the worker again")
+        if error.fatal():
+            self._broken = refused
+        return refused
+
+    def _holds(self, message: KafkaMessage) -> bool:
+        """Whether a message is still in hand here: its partition may be another worker's by now."""
+        tracker = self._trackers.get(cast("int", message.partition()))
+        return tracker is not None and cast("int", message.offset()) in tracker.open
+
+    async def leave(self, delivery: QueueDelivery) -> None:
+        """Without this it would come again only after a restart, and no later offset would be committed before."""
+        await asyncio.sleep(PAUSE)
+        self._left.append(delivery)
 
     async def settle(self, delivery: QueueDelivery) -> None:
         from confluent_kafka import KafkaException, TopicPartition

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import InputError
 from rung.core.system.extras import require
-from rung.serving.work.queue.broker import BrokerError, DeadLetter, QueueAddress, QueueDelivery
+from rung.serving.work.queue.broker import PAUSE, BrokerError, DeadLetter, QueueAddress, QueueDelivery
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -155,6 +155,13 @@ class RabbitBroker:
             await delivery.handle.ack()
         except CONNECTION_EXCEPTIONS as error:
             raise BrokerError(_words(error)) from None
+
+    async def leave(self, delivery: QueueDelivery) -> None:
+        from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+        await asyncio.sleep(PAUSE)
+        with suppress(*CONNECTION_EXCEPTIONS):  # of a connection that is lost it comes again by itself
+            await delivery.handle.reject(requeue=True)
 
     async def close(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None

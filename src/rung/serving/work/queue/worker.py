@@ -196,6 +196,7 @@ class QueueWorker:
         except BrokerError as error:
             self.report.left += 1
             logger.warning("%s comes again: %s", delivery.place, error.message)
+            await self.broker.leave(delivery)
         except StoreError as error:
             self.report.left += 1
             self._fault = error
@@ -203,6 +204,7 @@ class QueueWorker:
         except Exception:
             self.report.left += 1
             logger.exception("%s comes again", delivery.place)
+            await self.broker.leave(delivery)
 
     async def _answer(self, delivery: QueueDelivery) -> None:
         try:
@@ -285,7 +287,11 @@ class QueueWorker:
         await self.store.results.put([StoredResult(self.scope, id, json.dumps({"attempts": attempts}), failed=True)])
 
     async def _send(self, delivery: QueueDelivery, id: str, payload: str) -> None:
-        await self.broker.answer(delivery, id, payload.encode("utf-8", "backslashreplace"))
+        try:
+            await self.broker.answer(delivery, id, payload.encode("utf-8", "backslashreplace"))
+        except InputError as error:  # the answer is in the store all the same
+            await self._bury(delivery, DeadLetter(error.code, f"the answer: {error.message}", 1))
+            return
         await self.broker.settle(delivery)
 
     async def _bury(self, delivery: QueueDelivery, letter: DeadLetter) -> None:
