@@ -59,6 +59,7 @@ def test_killed_workers_leave_every_message_with_one_answer(rabbit: brokers.Rabb
         assert set(again) <= {"later", *(id for id, _, _ in asked)}
         second.terminate()
         assert second.wait(30) == 0
+        assert b"Traceback" not in log.read_bytes()
 
 
 def test_high_priority_goes_first_and_no_more_is_taken_than_is_in_hand(rabbit: brokers.Rabbit, tmp_path: Path) -> None:

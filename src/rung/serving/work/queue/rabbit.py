@@ -31,6 +31,8 @@ class RabbitBroker:
 
     def __init__(self, address: QueueAddress, running: int) -> None:
         require("aio_pika", "rabbitmq", "a queue of RabbitMQ")
+        for library in ("aio_pika", "aiormq"):  # they log with a traceback what is told below in a sentence
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self.address, self.running = address, running
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
