@@ -21,6 +21,7 @@ import pytest
 from typer.main import get_command
 
 from rung.core.settings import Settings
+from rung.core.system.machine import cores, memory
 from rung.models import Pool, open_model
 from rung.models.wrap import MeteredModel
 from rung.store import Store, open_store
@@ -156,9 +157,10 @@ def _name(path: Path) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: tests of servers and of killed processes wait."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or cores + 1)
+    """One more than there are cores: tests of servers and of killed processes wait. No more than there is memory for: a
+    worker that has opened the embedded model and torch holds some 2 GB, the one that trains 3.7 for a while."""
+    fit = memory() // 2_500_000_000 or 1
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or min(cores() + 1, fit))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
