@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ast
 import atexit
-import os
 import re
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from typing import Any
 
 from rung.core.errors import Unsupported
 from rung.core.system.extras import require
+from rung.core.system.machine import cores
 from rung.sandbox.outcome import QUOTA, Ended, Outcome, Quota, check_code, check_files
 
 CALLS = 1000
@@ -115,7 +115,7 @@ class Monty:
         with self._lock:
             if self._pool is None:
                 pool = self._room.Monty(
-                    binary_path=self._binary, min_processes=1, max_processes=max(2, os.cpu_count() or 1),
+                    binary_path=self._binary, min_processes=1, max_processes=max(2, cores()),
                     checkout_timeout=60.0, max_checkouts_per_worker=_RECYCLED,
                     feed_duration_limit_grace=GRACE, turn_duration_limit_grace=GRACE,
                 )  # fmt: skip

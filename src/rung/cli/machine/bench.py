@@ -45,8 +45,9 @@ def index(how: IndexBench) -> None:
     import numpy as np
 
     from rung.core.errors import InputError
+    from rung.core.system.machine import cores
     from rung.core.text.columns import align
-    from rung.retrieval.measure.curve import cores, draw, installed, make_clusters, measure, read_vectors, table
+    from rung.retrieval.measure.curve import draw, installed, make_clusters, measure, read_vectors, table
 
     if how.data == "random":
         vectors = make_clusters(how.rows + how.queries, how.dimensions, how.seed)

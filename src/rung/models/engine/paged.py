@@ -11,14 +11,13 @@ channel of a block, is requantised while a block fills up, and then logits depen
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.core.errors import ModelError
 from rung.core.system.extras import require
-from rung.core.system.machine import machine
+from rung.core.system.machine import cores, machine
 from rung.models.adapters.lora import AdapterSlots, attach
 from rung.models.engine.schedule import TokenSpan
 
@@ -98,7 +97,7 @@ class Paged:
                 raise ModelError("OpenVINO gave a cache that is not contiguous")
             self._views.append(bits.reshape(self._blocks, -1))
         self._ports = {p.any_name: p for p in compiled.inputs if "_cache." not in p.any_name}
-        self._cores = max(os.cpu_count() or 1, int(compiled.get_property("INFERENCE_NUM_THREADS")))
+        self._cores = max(cores(), int(compiled.get_property("INFERENCE_NUM_THREADS")))
 
     @property
     def block(self) -> int:

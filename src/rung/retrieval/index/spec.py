@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from rung.core.errors import InputError
 from rung.core.parts.registry import load
 from rung.core.protocols import Index
+from rung.core.system.machine import cores
 
 T = TypeVar("T")
 
@@ -132,4 +133,4 @@ def threads() -> int:
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit() and int(given):
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()

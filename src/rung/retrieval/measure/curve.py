@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 import shutil
 import statistics
 import tempfile
@@ -315,7 +314,3 @@ def draw(points: Sequence[IndexPoint], k: int, title: str) -> str:
         out.append(f'<circle cx="{width - right + 22}" cy="{legend - 4}" r="4" fill="{colour}"/>')
         out.append(f'<text x="{width - right + 32}" y="{legend}">{html.escape(backend[:28])}</text>')
     return "\n".join([*out, "</svg>", ""])
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
