@@ -84,6 +84,7 @@ def test_a_wrong_password_and_a_broker_that_is_away_are_sentences(rabbit: broker
     for url, said in (
         (rabbit.url.replace("guest@", "secret@"), "refused the user or the password"),
         (f"amqp://127.0.0.1:{brokers.free_port()}", "cannot be reached"),
+        (f"{rabbit.url}/none", "is there such a virtual host"),
     ):
         done = rung("worker", "asks", "echo", "--broker", url, folder=tmp_path)
         assert done.returncode == 1

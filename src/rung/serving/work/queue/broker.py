@@ -41,9 +41,7 @@ class QueueAddress:
     dead: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        hosts = [re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(:[0-9]{1,5})?", host) for host in _hosts(self.url)]
-        if parts.scheme not in PORTS or not all(hosts) or (len(hosts) > 1 and parts.scheme.startswith("amqp")):
+        if not _is_address(self.url):
             shown = re.sub(r"//[^/]*@", "//...@", self.url)
             raise InputError(f"{shown!r} is no broker's address", remedy=f"expected {EXAMPLE}", code="broker-address")
         for name in filter(None, (self.queue, self.answers, self.dead)):
@@ -81,6 +79,16 @@ class QueueAddress:
     @property
     def name(self) -> str:
         return f"{self.scheme}://{self.hosts}{urlsplit(self.url).path.rstrip('/')}/{self.queue}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        scheme, hosts = urlsplit(url).scheme, _hosts(url)
+    except ValueError:  # a bracket that is not closed
+        return False
+    found = [re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", host) for host in hosts]
+    right = all(match is not None and 0 < int(match[2] or 1) < 65536 for match in found)
+    return right and scheme in PORTS and not (len(hosts) > 1 and scheme.startswith("amqp"))
 
 
 def _hosts(url: str) -> list[str]:

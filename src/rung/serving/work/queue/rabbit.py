@@ -82,8 +82,11 @@ class RabbitBroker:
             ) from None
         except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
             await self.close()
+            said = _words(error)
+            if "Connection.Close" in said:  # it answers a virtual host that there is not, or not for this user, so
+                said = "it closed the connection: is there such a virtual host, for this user?"
             raise BrokerError(
-                f"the broker at {self.address.hosts} cannot be reached: {_words(error)}",
+                f"the broker at {self.address.hosts} cannot be reached: {said}",
                 remedy="start it, or name another: --broker amqp://HOST:PORT",
             ) from None
 
