@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +150,14 @@ class Breaks:
         return Broken()
 
 
+@dataclass(frozen=True)
+class Fills(Breaks):
+    """Finds no room for what it fits."""
+
+    async def fit(self, task: Task, context: Context) -> Program:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.fixture
 def extra(monkeypatch: pytest.MonkeyPatch) -> None:
     here = "tests.ladder.test_climb"
@@ -156,6 +165,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> None:
         **registry.table("rung"),
         "peeking": f"{here}:Peeking",
         "breaks": f"{here}:Breaks",
+        "fills": f"{here}:Fills",
         "trains": f"{here}:Trains",
     }
     programs = {**registry.table("program"), "broken": f"{here}:Broken"}
@@ -184,6 +194,15 @@ async def test_a_program_that_raises_is_counted_failures(
     run = await climb(replace(task, rungs=(RungChoice("breaks"),)), store, pool, settings)
     assert run.rungs[0].failures == {"program": len(task.test)}
     assert run.rungs[0].metrics["accuracy"].value == 0.0
+
+
+@pytest.mark.usefixtures("extra")
+async def test_a_full_disk_ends_the_climb_and_is_no_fault_of_a_rung(
+    task: Task, store: Store, pool: Pool, settings: Settings
+) -> None:
+    """The others would be recommended as if all had been tried."""
+    with pytest.raises(OSError, match="No space left"):
+        await climb(replace(task, rungs=(RungChoice("rules"), RungChoice("fills"))), store, pool, settings)
 
 
 async def test_a_hopeless_rung_is_stopped_and_what_was_skipped_is_said(

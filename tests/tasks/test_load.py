@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -463,6 +464,25 @@ def test_starters_are_good_and_never_overwrite(tmp_path: Path, kind: str) -> Non
     shutil.rmtree(tmp_path / "my task")
     (tmp_path / "my task").mkdir()
     assert tasks.init(tmp_path / "my task", kind=kind) == path  # an empty folder is fine
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_starter_that_found_no_room_leaves_nothing(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(b"")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "my-task"
+    if there:
+        folder.mkdir()
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copyfile", half)
+        with pytest.raises(InputError, match="No space left"):
+            tasks.init(folder)
+    assert folder.exists() == there
+    assert tasks.init(folder).exists()
 
 
 def test_unknown_kind(tmp_path: Path) -> None:

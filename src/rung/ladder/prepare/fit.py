@@ -16,6 +16,7 @@ from rung.core.errors import FitError, RungError
 from rung.core.parts import program as programs
 from rung.core.parts.meter import metered
 from rung.core.protocols import Context, MachineDependent, Program, Resources, Rung
+from rung.core.system.files import FULL
 from rung.core.system.lock import file_lock_async
 from rung.core.types import Example, Progress, RungChoice, Task, Training
 from rung.ladder.records import Offline
@@ -116,6 +117,8 @@ async def fit(request: FitRequest, given: FitResources) -> Fitted:
             except RungError:
                 raise
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise  # no fault of the rung: what is recommended without it would not be what was asked
                 raise FitError(
                     f"{type(error).__name__}: {error}", remedy="see the log, or leave this rung out"
                 ) from error

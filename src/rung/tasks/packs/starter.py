@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from rung.core.errors import InputError
 from rung.core.parts import registry
 from rung.core.parts.problem import nearest
+from rung.core.system.files import FULL
 
 _FOLDER = Path(__file__).parent / "templates"
 KINDS = ("labels", "json", "text", "fim")
@@ -36,6 +38,7 @@ def write(folder: Path, kind: str, source: Path | None = None) -> Path:
         raise InputError(
             f"{folder} exists and {what}; nothing was written", remedy="name a new folder: rung init my-task"
         )
+    there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         origin = _FOLDER / kind if kind in KINDS else Path(registry.load("pack", kind)).parent
@@ -53,7 +56,15 @@ def write(folder: Path, kind: str, source: Path | None = None) -> Path:
             text = re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
         (folder / "task.yaml").write_text(text, encoding="utf-8")
     except OSError as error:
+        with suppress(OSError):  # half a task would refuse the same command when there is room again
+            for file in folder.iterdir():
+                file.unlink()
+            if not there:
+                folder.rmdir()
         raise InputError(
-            f"cannot write {folder}: {error.strerror}", remedy="name a folder that you may write to"
+            f"cannot write {folder}: {error.strerror}",
+            remedy="free some space, then type the same again"
+            if error.errno in FULL
+            else "name a folder that you may write to",
         ) from None
     return folder / "task.yaml"
