@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rung.core.codec import digest
-from rung.core.errors import InputError, ServerError
+from rung.core.errors import InputError, ServerError, StoreError
 from rung.core.parts import program as programs
 from rung.core.types import Budget, Capabilities, ResponseFormat
 from rung.models.prices import Price
@@ -63,6 +63,21 @@ async def test_rows_get_their_column_and_equal_ones_are_asked_once(store: Store,
     again = await Etl(store, [column(model)], f"sqlite:///{tmp_path / 'out.db'}", "asks").run(path)
     assert (again.rows, again.asked, again.kept) == (1200, 0, 1200)
     assert len(model.calls) == 3
+
+
+async def test_a_target_that_takes_no_more_is_a_sentence_and_the_answers_are_kept(store: Store, tmp_path: Path) -> None:
+    model, path = Fake(), source(tmp_path, ["my card", "a refund"])
+    job = Etl(store, [column(model)], f"sqlite:///{tmp_path / 'out.db'}", "asks")
+    await job.run(path)
+    with sqlite3.connect(tmp_path / "out.db") as link:
+        link.execute("CREATE TRIGGER full BEFORE INSERT ON asks BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    more = source(tmp_path, ["my card", "a refund", "a delivery"])
+    with pytest.raises(StoreError, match="cannot write to the target: disk is full"):
+        await job.run(more)
+    with sqlite3.connect(tmp_path / "out.db") as link:
+        link.execute("DROP TRIGGER full")
+    report = await job.run(more)
+    assert (report.rows, report.asked, len(model.calls)) == (3, 0, 3)
 
 
 async def test_two_runs_at_once_write_what_was_kept_first(

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rung.core.codec import digest, spell
-from rung.core.errors import InputError
+from rung.core.errors import InputError, StoreError
 from rung.core.parts.meter import metered
 from rung.core.parts.problem import Problems
 from rung.core.types import Answer, Budget, Input, Usage
@@ -33,6 +33,9 @@ PIECE = 500
 
 ROW = "row"
 """The column that numbers the rows of the source, from 1."""
+
+_REFUSED = (sa.exc.SQLAlchemyError, OSError)
+"""What a target raises that cannot be written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,32 +210,37 @@ class _Target:
         try:
             self._check()
             self._metadata.create_all(self.engine)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except _REFUSED as error:
             self.engine.dispose()
-            said = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            raise InputError(
-                f"cannot write to the target: {said}", remedy="name another one: --to sqlite:///FILE"
-            ) from None
+            raise InputError(_said(error), remedy="name another one: --to sqlite:///FILE, or make room") from None
         return self
 
     def __exit__(self, *error: object) -> None:
         self.engine.dispose()
 
     def write(self, rows: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> None:
-        """In one transaction: the rows, and what of their errors is new; errors of rows that are good now are gone."""
+        """In one transaction: the rows, and what of their errors is new; errors of rows that are good now are gone.
+        Raises StoreError where the target does not take them."""
+        try:
+            with self.engine.begin() as link:
+                self._replace(link, rows, errors)
+        except _REFUSED as error:
+            raise StoreError(
+                _said(error), remedy="make room there, or wait for who locks it; then the same command goes on"
+            ) from None
+
+    def _replace(self, link: sa.Connection, rows: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]]) -> None:
         insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
         names = [column.name for column in self.rows.columns]
-        with self.engine.begin() as link:
-            numbers = [row[ROW] for row in rows]
-            for some in _batched(numbers, PIECE):
-                link.execute(sa.delete(self.errors).where(self.errors.c[ROW].in_(some)))
-            if rows:
-                statement = insert(self.rows)
-                changed = {name: statement.excluded[name] for name in names if name != ROW}
-                values = [{name: _cell(row.get(name)) if name != ROW else row[name] for name in names} for row in rows]
-                link.execute(statement.on_conflict_do_update(index_elements=[ROW], set_=changed), values)
-            if errors:
-                link.execute(sa.insert(self.errors), list(errors))
+        for some in _batched([row[ROW] for row in rows], PIECE):
+            link.execute(sa.delete(self.errors).where(self.errors.c[ROW].in_(some)))
+        if rows:
+            statement = insert(self.rows)
+            changed = {name: statement.excluded[name] for name in names if name != ROW}
+            values = [{name: _cell(row.get(name)) if name != ROW else row[name] for name in names} for row in rows]
+            link.execute(statement.on_conflict_do_update(index_elements=[ROW], set_=changed), values)
+        if errors:
+            link.execute(sa.insert(self.errors), list(errors))
 
     def _check(self) -> None:
         """Raises InputError where the table is there with other columns."""
@@ -247,6 +255,10 @@ class _Target:
                     f"the target has a table {table.name} with the columns {', '.join(there)}; expected {', '.join(wanted)}",
                     remedy="name another table: --table NAME, or another target",
                 )
+
+
+def _said(error: BaseException) -> str:
+    return f"cannot write to the target: {str(getattr(error, 'orig', None) or error).partition(chr(10))[0]}"
 
 
 def _cell(value: Any) -> str | None:
