@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,33 @@ async def test_rows_that_fail_are_told_and_tried_again(store: Store, tmp_path: P
     broken = Fake(failures=[ServerError("gone")])
     made = await Etl(store, [column(broken)], target, "other").run(path)
     assert made.failed <= 1
+
+
+async def test_a_line_that_lacks_a_field_is_one_row_that_failed(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "asks.jsonl"
+    lines: list[dict[str, str]] = [{"text": "my card"}, {"text": "a refund", "who": "ann"}, {"who": "ben"}]
+    lines += [{"text": "my card"}] * 500 + [{"text": "a refund", "late": "x"}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = await Etl(store, [column(Fake())], f"sqlite:///{tmp_path / 'out.db'}", "asks").run(path)
+    assert (report.rows, report.failed) == (504, 2)
+    assert read(tmp_path, 'SELECT who, intent FROM asks WHERE "row" IN (2, 3, 504) ORDER BY "row"') == [
+        ("ann", "refund"),
+        ("ben", None),
+        (None, "refund"),
+    ]
+    assert read(tmp_path, 'SELECT "row", "column", stage FROM errors ORDER BY "row"') == [
+        (3, "intent", "source"),
+        (504, "late", "source"),
+    ]
+
+
+async def test_names_that_are_taken_are_refused(store: Store, tmp_path: Path) -> None:
+    path, model = source(tmp_path, ["my card"]), Fake()
+    intent = column(model)
+    for columns, table in ([intent], "errors"), ([intent, intent], "asks"), ([replace(intent, name="row")], "asks"):
+        with pytest.raises(InputError, match="name"):
+            await Etl(store, columns, f"sqlite:///{tmp_path / 'out.db'}", table).run(path)
+    assert not model.calls
 
 
 @pytest.mark.parametrize(

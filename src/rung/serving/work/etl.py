@@ -80,6 +80,50 @@ class EtlReport:
 
 
 @dataclass
+class _Piece:
+    """Rows that are written together: ``made`` by their number, with what was answered (those that the budget did not
+    reach are left out), and their ``errors``. ``names`` are the target's columns."""
+
+    rows: Sequence[tuple[int, Row]]
+    names: Sequence[str]
+    report: EtlReport
+    made: dict[int, dict[str, Any]] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.made = {number: {ROW: number, **row.values} for number, row in self.rows}
+        for number, row in self.rows:
+            for name in row.values.keys() - set(self.names):
+                self.note(number, name, "source", f"no row of the first {PIECE} has this column: it is left out")
+
+    def note(self, number: int, column: str, stage: str, message: str) -> None:
+        self.report.failed += 1
+        self.errors.append({ROW: number, "column": column, "stage": stage, "message": message[:2000]})
+
+    def inputs(self, column: AnswerColumn) -> dict[int, Input]:
+        """What the program is asked, by row; a line of JSON may lack a field."""
+        found = {}
+        for number, row in self.rows:
+            if number not in self.made:
+                continue
+            try:
+                found[number] = column.input(row.values)
+            except InputError as error:
+                self.place(number, column.name, None, ("source", error.message))
+        return found
+
+    def place(self, number: int, column: str, output: Any, failed: tuple[str, str] | None) -> None:
+        """Put an answer, or why there is none (stage and message), into a row."""
+        if failed is not None and failed[0] == "budget":
+            del self.made[number]
+        elif failed is not None:
+            self.made[number][column] = None
+            self.note(number, column, *failed)
+        else:
+            self.made[number][column] = spell(output)
+
+
+@dataclass
 class Etl:
     """``target`` is a database's URL (SQLAlchemy), ``table`` its table. ``budget`` is in US dollars and tokens, over
     this run."""
@@ -100,15 +144,16 @@ class Etl:
         problems.demand(source)
         if not first:
             raise InputError("it holds no rows", file=source, remedy="name a table with a header and rows")
+        names = tuple(dict.fromkeys(name for _, row in first for name in row.values))
         for column in self.columns:
-            column.input(first[0][1].values)
-        names = tuple(first[0][1].values)
+            column.input(dict.fromkeys(names))
         added = [column.name for column in self.columns]
         with _Target(self.target, self.table, names, added) as target, metered(self.budget) as meter:
             for piece in itertools.chain([first], _pieces(rows)):
-                written, errors = await self._answer(piece, report)
-                target.write(written, errors)
-                report.rows += len(written)
+                work = _Piece(piece, names, report)
+                await self._answer(work)
+                target.write(list(work.made.values()), work.errors)
+                report.rows += len(work.made)
                 report.usage = meter.total
                 say(report)
                 if report.stopped:
@@ -116,38 +161,25 @@ class Etl:
         problems.demand(source)
         return report
 
-    async def _answer(
-        self, piece: Sequence[tuple[int, Row]], report: EtlReport
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The rows of a piece with their answers, and its errors. Rows that the budget did not reach are in neither."""
-        made: dict[int, dict[str, Any]] = {number: {ROW: number, **row.values} for number, row in piece}
-        errors: list[dict[str, Any]] = []
+    async def _answer(self, piece: _Piece) -> None:
+        """Put answers, or why there is none, into a piece."""
         for column in self.columns:
-            asked = {number: column.input(row.values) for number, row in piece if number in made}
+            asked = piece.inputs(column)
             keys = {number: digest(dict(input)) for number, input in asked.items()}
             found = {key: json.loads(row.payload) for key, row in self._journal(column, keys).items() if not row.failed}
-            report.kept += sum(key in found for key in keys.values())
+            piece.report.kept += sum(key in found for key in keys.values())
             todo = {keys[number]: input for number, input in asked.items() if keys[number] not in found}
             failed: dict[str, tuple[str, str]] = {}
             async for key, answer in self._ask(column, todo):
                 if answer.failure is None:
                     found[key] = answer.output
-                    report.asked += 1
+                    piece.report.asked += 1
                 else:
                     failed[key] = (answer.failure.where, answer.failure.message)
                     if answer.failure.where == "budget":
-                        report.stopped = answer.failure.message
+                        piece.report.stopped = answer.failure.message
             for number, key in keys.items():
-                if key in found:
-                    made[number][column.name] = spell(found[key])
-                elif failed[key][0] == "budget":
-                    del made[number]
-                else:
-                    made[number][column.name] = None
-                    report.failed += 1
-                    stage, message = failed[key]
-                    errors.append({ROW: number, "column": column.name, "stage": stage, "message": message[:2000]})
-        return list(made.values()), errors
+                piece.place(number, column.name, found.get(key), failed.get(key))
 
     def _journal(self, column: AnswerColumn, keys: Mapping[int, str]) -> dict[str, StoredResult]:
         return self.store.results.get(column.scope, list(dict.fromkeys(keys.values())))
@@ -184,7 +216,14 @@ class _Target:
             raise InputError(
                 f"got {self.engine.dialect.name}, expected SQLite or Postgres", remedy="--to sqlite:///out.db"
             )
-        if twice := [name for name in added if name in columns] or [name for name in (ROW,) if name in columns]:
+        if table == "errors":
+            raise InputError("the table errors is for what failed", remedy="name another table: --table NAME")
+        if ROW in added or len(set(added)) < len(added):
+            raise InputError(
+                f"new columns are called {', '.join(added)}; `{ROW}` numbers the rows, and each name is one column",
+                remedy="give each another name: --column NAME=DIR",
+            )
+        if twice := [name for name in (*added, ROW) if name in columns]:
             raise InputError(
                 f"the source has a column {twice[0]!r} already",
                 remedy="give the new column another name: --column NAME=DIR",

@@ -54,7 +54,8 @@ def etl(options: EtlOptions, store: StoreUrl = None) -> None:
             with open_store(settings.store_url) as opened:
                 columns = [
                     AnswerColumn(name, open_folder(Path(folder), pool), fields)
-                    for name, folder in assigned(options.column, "--column").items()
+                    for given in options.column  # one by one, so that a name given twice is seen
+                    for name, folder in assigned([given], "--column").items()
                 ]
                 budget = Budget(options.tokens, options.budget)
                 job = Etl(
