@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from rung.core.errors import StoreError
 from rung.core.types import Usage
-from rung.serving.access.budget import Account, Budgets
+from rung.serving.access.budget import SPENT, Account, Budgets
 from rung.serving.access.limit import SpendingLimit, read_limit
 from rung.store import Store, open_store
 
@@ -152,6 +154,43 @@ async def test_what_a_dead_process_held_is_free_again(store: Store) -> None:
     owner = json.loads(store.database.rows(sa.select(c.owner))[0].owner)
     store.database.execute(sa.update(store.spending.table).values(owner=json.dumps({**owner, "pid": 2**22 + 1})))
     assert store.spending.lease("key/k:money:0", 0, 1.0, 0.5, 0.5) == 0.5
+
+
+async def test_a_store_in_trouble_is_told_once_and_what_was_spent_is_written_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: object) -> None:
+        raise StoreError("the disk is full")
+
+    caplog.set_level(logging.INFO)
+    budgets = Budgets(store)
+    purse = budgets.purse("t", "", [read_limit("money", "1/total")], [])
+    assert purse is not None
+    with monkeypatch.context() as trouble:
+        trouble.setattr(store.spending, "settle", full)
+        for _ in range(3):
+            assert await purse.hold(Usage(money=0.01)) is None
+            purse.settle(Usage(money=0.01))
+            await budgets.flush()
+    assert [len(account._stale) for account in purse.accounts] == [1]
+    assert caplog.text.count("the disk is full") == 1
+    await budgets.flush(all=True)
+    assert caplog.text.count("written down again") == 1
+    used, held = total(store)
+    assert (round(used, 9), round(held, 9)) == (0.03, 0)
+
+
+async def test_a_clock_that_is_set_back_keeps_nobody_out_for_longer(store: Store) -> None:
+    now = [86400.0 + 5000.0]
+    limit = SpendingLimit("requests", 1, 86400)
+    account, other = (Account("key/k", limit, store, clock=lambda: now[0]) for _ in range(2))
+    assert await other.take(1)
+    other.give(other.window, 1, 0)
+    assert not await account.take(1)  # all is leased
+    store.spending.settle(other.changes(all=True))
+    now[0] -= 3600
+    account._exhausted_until -= SPENT  # a second later, by a clock that nobody sets
+    assert await account.take(1)
 
 
 async def test_a_refusal_says_when_to_come_again(store: Store) -> None:

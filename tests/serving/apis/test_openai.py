@@ -15,6 +15,7 @@ import numpy as np
 import openai
 import pytest
 
+from rung.core.errors import StoreError
 from rung.models.providers.fake import Fake
 from rung.serving.endpoints.endpoint import Endpoint
 from rung.serving.http.app import Served, make_app
@@ -209,3 +210,18 @@ async def test_anthropic_client(store: Store) -> None:
         with pytest.raises(anthropic.NotFoundError) as caught:
             await api.messages.create(model="nobody", max_tokens=5, messages=HI)
         assert caught.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
+
+
+async def test_a_store_that_takes_nothing_is_503_and_a_sentence_in_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: object) -> None:
+        raise StoreError("the disk is full", remedy="free some space")
+
+    monkeypatch.setattr(store.files, "put", full)
+    async with server(store) as url:
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client(url).files.create(file=("in.jsonl", b"{}"), purpose="batch")
+    assert (refused.value.status_code, refused.value.code) == (503, "store")
+    assert "POST /v1/files: the disk is full" in caplog.text
+    assert "Traceback" not in caplog.text

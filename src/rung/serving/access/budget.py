@@ -49,7 +49,7 @@ class Account:
         """Set ``amount`` aside; False: there is not that much left in this window."""
         self._roll()
         while not self._grab(amount):
-            if self.clock() < self._exhausted_until or amount > self.limit.amount:
+            if time.monotonic() < self._exhausted_until or amount > self.limit.amount:
                 return False
             # Whoever leaves meanwhile must not take along what the store has written down as leased.
             await asyncio.shield(asyncio.create_task(self._lease(amount)))
@@ -61,7 +61,7 @@ class Account:
         async with self._lock:
             self._roll()
             window, least = self.window, amount - self.free
-            if least <= 0 or self.clock() < self._exhausted_until:
+            if least <= 0 or time.monotonic() < self._exhausted_until:
                 return
             most = max(least, self.limit.amount * SLICE)
             got = await asyncio.to_thread(self.store.spending.lease, self.name, window, self.limit.amount, least, most)
@@ -70,7 +70,7 @@ class Account:
                 return
             self.free += got
             if not got:
-                self._exhausted_until = self.clock() + SPENT
+                self._exhausted_until = time.monotonic() + SPENT  # the clock of the windows may be set back
 
     def spend(self, amount: float) -> None:
         """Note what was used without having been set aside."""
@@ -199,6 +199,7 @@ class Budgets:
         self._callers: dict[
             tuple[str, str], tuple[Sequence[SpendingLimit], Sequence[SpendingLimit], list[Account]]
         ] = {}
+        self._late = False
 
     def purse(
         self, tenant: str, key: str, tenants: Sequence[SpendingLimit], keys: Sequence[SpendingLimit]
@@ -236,6 +237,21 @@ class Budgets:
         try:
             await asyncio.to_thread(self.store.spending.settle, changes)
         except RungError as error:
-            logger.error("what was spent could not be written down: %s", error.message)
-            for change in changes:  # an account whose limit was changed has its name twice
+            if not self._late:  # once, not twice a second onto a disk that may be full
+                logger.error("what was spent could not be written down, and is tried again: %s", error.message)
+            self._late = True
+            for change in _added(changes):  # an account whose limit was changed has its name twice
                 next(one for one in self._accounts.values() if one.name == change[0])._stale.append(change)
+            return
+        if self._late:
+            logger.info("what was spent is written down again")
+        self._late = False
+
+
+def _added(changes: Sequence[tuple[str, int, float, float]]) -> list[tuple[str, int, float, float]]:
+    """One change for each account and window, however long the store has been in trouble."""
+    sums: dict[tuple[str, int], tuple[float, float]] = {}
+    for name, window, used, held in changes:
+        before = sums.get((name, window), (0.0, 0.0))
+        sums[name, window] = before[0] + used, before[1] + held
+    return [(name, window, used, held) for (name, window), (used, held) in sums.items()]

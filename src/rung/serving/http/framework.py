@@ -52,6 +52,7 @@ def make_framework(
         add_appeals(app, decided, served.limits)
     _add_status(app, quick, served, state.offer)
     app.add_exception_handler(Refused, on_refused)
+    app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_defect)
     return app
@@ -61,6 +62,12 @@ async def on_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     request.scope["rung.code"] = error.code
     return JSONResponse(error.body(), error.status, error.headers())
+
+
+async def on_store(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)
+    logger.error("%s %s: %s", request.method, request.url.path, error.message)
+    return await on_refused(request, Refused(503, "the store is in trouble", code="store", retry_after=5))
 
 
 async def on_http(request: Request, error: Exception) -> Response:
@@ -113,12 +120,7 @@ def _add_feedback(app: FastAPI, served: Served) -> None:
     @app.post("/v1/feedback", response_model=None, openapi_extra=_FEEDBACK_SCHEMA)
     async def feedback(request: Request) -> dict[str, Any]:
         """Say how good an answer of an A/B test (once) or a recorded one was, or what would have been right."""
-        said = read_feedback(await read_body(request.receive, served.limits))
-        try:
-            return await _hear(said, request.scope, served)
-        except StoreError as error:
-            logger.error("feedback could not be kept: %s", error.message)
-            raise Refused(503, "the store is in trouble", code="store", retry_after=5) from None
+        return await _hear(read_feedback(await read_body(request.receive, served.limits)), request.scope, served)
 
 
 def _add_status(app: FastAPI, quick: Mapping[tuple[str, str], ASGIApp], served: Served, offer: Offer) -> None:
