@@ -54,6 +54,9 @@ async def test_a_revoked_key_ends_within_two_seconds_and_a_rotated_one_after_its
     store.keys.revoke(new.split("_")[1])
     now[0] += 1.5
     assert await ring.find(new) is None
+    now[0] -= 86_400  # the clock is set back to before it was revoked, and to before there was such a key
+    assert await ring.find(new) is None
+    assert await Keyring(store, clock=lambda: 1.0).find(new) is None
 
 
 async def test_an_expired_key_is_no_key(store: Store) -> None:

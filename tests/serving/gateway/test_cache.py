@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -133,6 +134,20 @@ def test_near_misses_have_keys_of_their_own() -> None:
         )
         == 2
     )
+
+
+async def test_an_answer_kept_while_the_clock_was_ahead_is_not_young_when_it_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1e9]
+    monkeypatch.setattr("rung.serving.gateway.cache.time", SimpleNamespace(time=lambda: now[0]))
+    cache = AnswerCache(None)
+    cache.keep("k", [ChatChoice(0, "hello")])
+    now[0] -= 30  # two machines do not agree to the second
+    assert await cache.find("k", 60)
+    now[0] -= 86_400
+    assert await cache.find("k", 60) is None
+    assert await cache.find("k")  # of any age
 
 
 def test_short_answers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def _row(store: Store, key: StoredKey) -> dict[str, Any]:
     used = store.spending.used(list(names.values())) if names else {}
     state = "valid"
     if key.revoked is not None:
-        state = "revoked" if key.revoked <= now else f"ends in {_span(key.revoked - now)}"
+        state = "revoked" if not key.valid(now) else f"ends in {_span(key.revoked - now)}"
     elif key.expires is not None:
         state = "expired" if key.expires <= now else f"expires in {_span(key.expires - now)}"
     limits = [

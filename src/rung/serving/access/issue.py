@@ -157,7 +157,7 @@ class Keyring:
             stored = await asyncio.shield(task)
         except RungError as error:
             old = self._known.get(id)
-            if old is None or old[1] is None or now - old[0] > 60:
+            if old is None or old[1] is None or not 0 <= now - old[0] <= 60:
                 raise
             logger.error("keys cannot be looked up: %s", error.message)
             return old[1]  # a store in trouble for a moment does not lock everybody out

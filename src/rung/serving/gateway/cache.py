@@ -92,7 +92,8 @@ class AnswerCache:
             document = orjson.loads(text)
             made = [decode(ChatChoice, one) for one in document["choices"]]
             found = self._remember(key, float(document["at"]), made, len(text), about=bool(document.get("about")))
-        if found is None or (age and found[0] < time.time() - age):
+        # What was kept while the clock was far ahead is not young for as long as it was ahead.
+        if found is None or (age and abs(time.time() - found[0]) > age):
             return None
         return found[1]
 

@@ -95,9 +95,12 @@ class KeyTable:
         return [StoredKey(**row._mapping) for row in self._database.rows(query)]
 
     def revoke(self, id: str, at: float | None = None) -> bool:
-        """End a key, now or at the time ``at``; an earlier end stays. Whether there is such a key."""
-        at = time.time() if at is None else at
-        return self._database.execute(sa.update(keys).where(keys.c.id == plain(id)).values(revoked=_earlier(at))) > 0
+        """End a key, now or at the time ``at``; an earlier end stays. Whether there is such a key. One that ends now
+        expires at no time at all: a clock that is set back does not bring it back."""
+        ends: dict[str, Any] = {"revoked": _earlier(time.time() if at is None else at)}
+        if at is None:
+            ends["expires"] = 0.0
+        return self._database.execute(sa.update(keys).where(keys.c.id == plain(id)).values(ends)) > 0
 
 
 def _earlier(at: float) -> sa.Case[Any]:
