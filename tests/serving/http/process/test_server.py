@@ -146,6 +146,24 @@ def test_nothing_or_damage_is_an_error_that_says_what_to_type(tmp_path: Path, fo
     assert told.returncode != 0
 
 
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 on this machine")
+def test_an_ipv6_address_may_stand_in_brackets() -> None:
+    with listen("[::1]", 0) as bound:
+        port = bound.getsockname()[1]
+        assert address(bound) == f"http://[::1]:{port}/v1"
+        with pytest.raises(InputError, match=rf"cannot listen on \[::1\]:{port}"):
+            listen("::1", port)
+
+
 def test_a_public_address_needs_keys() -> None:
     with pytest.raises(InputError, match="--new-key"):
         listen("0.0.0.0", 0)

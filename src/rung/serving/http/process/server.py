@@ -39,6 +39,7 @@ def is_loopback(host: str) -> bool:
 def listen(host: str, port: int, *, locked: bool = False) -> socket.socket:
     """A bound socket. Raises InputError for an address that cannot be bound, or a public one whose door is not
     ``locked``."""
+    host = host.removeprefix("[").removesuffix("]")  # an IPv6 address as it stands in a URL
     if not is_loopback(host) and not locked:
         raise InputError(
             f"{host} can be reached from other machines, and there are no API keys",
@@ -51,7 +52,9 @@ def listen(host: str, port: int, *, locked: bool = False) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(found[4])
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}", remedy="name another: --port 0") from None
+        raise InputError(
+            f"cannot listen on {_at(host, port)}: {error.strerror}", remedy="name another: --port 0"
+        ) from None
     bound.listen(1024)
     bound.setblocking(False)
     return bound
@@ -74,7 +77,11 @@ def address(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    return f"http://{_at(host, port)}/v1"
+
+
+def _at(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server(uvicorn.Server):
