@@ -53,6 +53,26 @@ def test_an_action_has_its_own_probability_whatever_stands_beside_it(policy: Lan
     assert bool((entropy > 0).all())
 
 
+def test_turns_of_one_conversation_are_one_row_and_say_the_same(policy: LanguagePolicy) -> None:
+    first = Trajectory(0, (1, 40, 41), (50, 51, 2), (0.0,) * 3)
+    cut = Trajectory(1, (*first.context, *first.actions, 60, 61), (70, 71), (0.0,) * 2)
+    last = Trajectory(2, (*cut.context, *cut.actions, 2, 62), (80, 2), (0.0,) * 2)
+    other = Trajectory(0, (1, 40, 41), (50, 51), (0.0,) * 2)
+    batch = [first, cut, last, other]
+    assert sorted(len(row) for micro, _ in policy._split(batch, 2) for row in micro.members) == [5, 14]
+    together, _ = policy.judge(policy.states(batch), batch)
+    alone = torch.cat([policy.judge(policy.states([one]), [one])[0] for one in batch])
+    assert torch.allclose(together, alone, atol=1e-5)
+    policy.push(batch, torch.arange(1.0, 10.0))
+    whole, at = policy.grad.clone(), 0
+    policy.grad.zero_()
+    for one in batch:
+        policy.push([one], torch.arange(1.0, 10.0)[at : at + len(one.actions)])
+        at += len(one.actions)
+    assert torch.allclose(whole, policy.grad, atol=1e-4)
+    assert torch.allclose(policy.scores(batch)[1], policy.scores([cut])[0], atol=1e-4)
+
+
 def test_the_gradient_is_that_of_finite_differences(policy: LanguagePolicy) -> None:
     draw = torch.Generator().manual_seed(2)
     coefficients = torch.randn(12, generator=draw)

@@ -165,14 +165,21 @@ class LanguagePolicy:
         return pieces
 
     def _split(self, batch: Batch, count: int) -> list[Piece]:
-        """``split`` and ``assemble`` change the order of rows, so places go by the row's id."""
-        rows, places, at = [], {}, 0
-        for number, one in enumerate(batch):
-            trained = (False,) * len(one.context) + (True,) * len(one.actions)
-            rows.append(TokenRow(str(number), (*one.context, *one.actions), trained))
-            places[str(number)] = np.arange(at, at + len(one.actions))
+        """The turns of one conversation, which stand behind one another in a batch, are one row: what they share is
+        computed once. ``split`` and ``assemble`` change the order of rows, so places go by the row's id."""
+        rows: list[TokenRow] = []
+        places: list[np.ndarray[tuple[int], np.dtype[np.intp]]] = []
+        at = 0
+        for one in batch:
+            mine = np.arange(at, at + len(one.actions))
             at += len(one.actions)
+            before: tuple[bool, ...] = ()
+            if rows and one.context[: len(rows[-1])] == rows[-1].ids:
+                before, mine = rows.pop().trained, np.concatenate([places.pop(), mine])
+            trained = (*before, *(False,) * (len(one.context) - len(before)), *(True,) * len(one.actions))
+            rows.append(TokenRow(str(len(rows)), (*one.context, *one.actions), trained))
+            places.append(mine)
         return [
-            (micro, np.concatenate([places[row.id] for row in micro.members]))
+            (micro, np.concatenate([places[int(row.id)] for row in micro.members]))
             for micro in split(rows, self.recipe.tokens, count)
         ]
