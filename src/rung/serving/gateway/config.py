@@ -191,9 +191,10 @@ def validate(
     problems: Problems,
     file: Path,
     known: Callable[[tuple[str | int, ...]], Iterable[str]],
+    example: str = EXAMPLE,
 ) -> M | None:
     """A file's value as ``kind``; its mistakes, each with its line, go to ``problems``. ``known``: the keys there are
-    at a place."""
+    at a place; ``example``: where a whole file is shown."""
     value, lines = parsed
     try:
         return kind.model_validate(value)
@@ -202,7 +203,7 @@ def validate(
             path = tuple(part for part in one["loc"] if _is_there(value, one["loc"], part))
             place = ".".join(str(part) for part in one["loc"] if part in path or part == one["loc"][-1])
             said = one["msg"].removeprefix("Value error, ")
-            remedy = EXAMPLE
+            remedy = example
             if one["type"] == "extra_forbidden":
                 said, remedy = "there is no such key", nearest(str(one["loc"][-1]), known(one["loc"]))
                 if one["loc"][-1] == "key":

@@ -71,6 +71,7 @@ def test_mistakes_have_their_line(text: str, line: int, tmp_path: Path) -> None:
     with pytest.raises(InputError) as wrong:
         read_services(file, VERBS)
     assert wrong.value.line == line, str(wrong.value)
+    assert "serving.md" not in wrong.value.remedy  # a gateway's file is shown there
     done = rung("up", str(file), folder=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
 

@@ -77,7 +77,7 @@ def read_services(file: Path, verbs: Container[str]) -> ServicesSpec:
     parsed = parse(file, problems, "services file", EXAMPLE)
     spec = None
     if parsed is not None:
-        spec = validate(ServicesSpec, parsed, problems, file, _known)
+        spec = validate(ServicesSpec, parsed, problems, file, _known, EXAMPLE)
         if spec is not None:
             _check(spec, parsed[1], problems, file, verbs)
     problems.demand(file)
