@@ -48,6 +48,16 @@ def test_an_input_that_is_named_twice_has_its_line(tmp_path: Path) -> None:
             "missing-input",
             8,
         ),
+        (
+            "steps:\n  - each: topic\n    do: [{value: item, output: x}]\n    output: xs\n  - {value: x, output: y}\n",
+            "missing-input",
+            9,
+        ),
+        (
+            "steps:\n  - repeat: [{value: d, output: y}]\n    carry: {d: topic}\n    until: y\n    most: 2\n",
+            "carry",
+            7,
+        ),
     ],
 )
 def test_mistakes_have_their_line(tmp_path: Path, steps: str, code: str, line: int) -> None:

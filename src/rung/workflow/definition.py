@@ -274,17 +274,18 @@ class FlowReader:
                         "name the output otherwise",
                         "output-twice",
                     )
-        within = {name for step in steps for part in step.parts.values() for inner in part for name in inner.writes}
+        within = {
+            name: step.kind for step in steps for part in step.parts.values() for inner in part for name in inner.writes
+        }
         for step in steps:
             inner_reads = set().union(
                 *(_outside(part) for part in step.parts.values()), set()
             )  # told of where they stand
             for name in sorted(step.reads - inner_reads - there - writers.keys()):
-                remedy = (
-                    f"{name} is written in one case only: write it in the other too"
-                    if name in within
-                    else f"add it to inputs:, or a step with output: {name} ({nearest(name, there | writers.keys())})"
-                )
+                remedy = {
+                    "": f"add it to inputs:, or a step with output: {name} ({nearest(name, there | writers.keys())})",
+                    "each": f"{name} is written for each by itself: give the step an output: for the list of them",
+                }.get(within.get(name, ""), f"{name} is written in one case only: write it in the other too")
                 said = f"step {step.name!r} needs {name!r}, which is no input and no step's output"
                 self.wrong(step.place, said, remedy, "missing-input")
         for name in outputs:
@@ -306,12 +307,21 @@ class FlowReader:
         for part in step.parts.values():
             if part:
                 self.scope(part, known | carried | item, carried)
+        for name in sorted(carried - {name for one in step.parts.get("repeat", ()) for name in one.writes}):
+            said = f"{name!r} is carried from round to round, and no step of the round writes it"
+            self.wrong((*step.place, "carry", name), said, f"give the step that makes it anew: output: {name}", "carry")
         if step.kind == "each" and (done := step.parts.get("do")):
             wanted = step.given.get("collect") or (done[-1].writes[-1] if done[-1].writes else "")
             if wanted not in {name for one in done for name in one.writes}:
                 self.wrong(
                     step.place, f"nothing is collected: no step within writes {wanted or 'an output'}", "collect: NAME"
                 )
+
+
+def _within(steps: Iterable[FlowStep]) -> dict[str, str]:
+    """Names that are written inside of steps, and the kind of the step."""
+    parts = ((step.kind, part) for step in steps for part in step.parts.values())
+    return {name: kind for kind, part in parts for inner in part for name in inner.writes}
 
 
 def _unused(reader: FlowReader, inputs: Iterable[str], steps: Sequence[FlowStep], outputs: Sequence[str]) -> None:
