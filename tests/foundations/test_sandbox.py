@@ -97,6 +97,11 @@ def test_what_templates_need_works(dialect: Dialect, source: str, text: str) -> 
     assert render(source, VALUES, dialect=dialect) == text
 
 
+def test_what_is_not_there_is_named_in_json_too() -> None:
+    with pytest.raises(InputError, match="has no attribute 'nosuch'"):
+        render("{{ [topic.nosuch]|tojson }}", {"topic": "bees"})
+
+
 def test_a_chat_template_may_refuse() -> None:
     with pytest.raises(InputError, match="roles must take turns"):
         render("{{ raise_exception('roles must take turns') }}", {}, dialect="chat")

@@ -274,9 +274,7 @@ class FlowReader:
                         "name the output otherwise",
                         "output-twice",
                     )
-        within = {
-            name: step.kind for step in steps for part in step.parts.values() for inner in part for name in inner.writes
-        }
+        within = _within(steps)
         for step in steps:
             inner_reads = set().union(
                 *(_outside(part) for part in step.parts.values()), set()
@@ -308,8 +306,8 @@ class FlowReader:
             if part:
                 self.scope(part, known | carried | item, carried)
         for name in sorted(carried - {name for one in step.parts.get("repeat", ()) for name in one.writes}):
-            said = f"{name!r} is carried from round to round, and no step of the round writes it"
-            self.wrong((*step.place, "carry", name), said, f"give the step that makes it anew: output: {name}", "carry")
+            said = f"{name!r} is carried, and no step of the round writes it"
+            self.wrong((*step.place, "carry", name), said, f"give the step that makes it output: {name}", "carry")
         if step.kind == "each" and (done := step.parts.get("do")):
             wanted = step.given.get("collect") or (done[-1].writes[-1] if done[-1].writes else "")
             if wanted not in {name for one in done for name in one.writes}:

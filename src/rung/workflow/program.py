@@ -177,7 +177,7 @@ def read_workflow(file: Path, resources: Resources) -> WorkflowProgram:
 
 def examine(file: Path, resources: Resources, problems: Problems) -> WorkflowProgram | None:
     """The workflow of a file, or None; everything that is wrong with it goes to ``problems``."""
-    parsed = parse(file, problems)
+    parsed = parse(file, problems, "workflow", "docs/workflows.md has a whole one")
     if parsed is None:
         return None
     value, lines = parsed

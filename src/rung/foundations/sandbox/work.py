@@ -172,7 +172,20 @@ def _tojson(
     weigh(value)
     indent = None if indent is None else max(0, min(int(indent), 8))
     separators = tuple(map(str, separators)) if separators is not None else None
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+        default=_unwritable,
+    )
+
+
+def _unwritable(value: Any) -> str:
+    if isinstance(value, jinja2.StrictUndefined):
+        str(value)  # raises, and says which name there is not
+    raise TypeError(f"a {type(value).__name__} is no value of JSON")
 
 
 def join(value: Any, between: str = "", attribute: str | None = None) -> str:
