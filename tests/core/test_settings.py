@@ -127,3 +127,11 @@ def test_a_folder_in_the_place_of_the_file(project: Path) -> None:
     (project / "rung.toml").mkdir()
     with pytest.raises(InputError, match="cannot read settings"):
         Settings()
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "é", "."])
+def test_what_cannot_name_an_environment_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("RUNG_ENV", name)
+    with pytest.raises(InputError, match="there are no settings for the environment") as refused:
+        Settings()
+    assert "rung.NAME.toml" in refused.value.remedy

@@ -102,6 +102,15 @@ def test_an_agent_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
     assert [problem.line for problem in problems] == [3, 4]
 
 
+def test_a_mistake_in_an_agents_file_has_its_place_once(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("limits: {}\npolicy: nobody\n")
+    head = "inputs: [topic]\nagents:\n  b: b.yaml\nsteps:\n"
+    found, (problem,) = look(tmp_path, "  - {agent: b, task: '{{ topic }}', output: x}\n", head)
+    assert found is None
+    assert (Path(problem.file).name, problem.line) == ("b.yaml", 2)
+    assert "b.yaml" not in problem.message
+
+
 def test_an_agent_that_nobody_asks_is_a_warning(tmp_path: Path) -> None:
     found, problems = look(tmp_path, "steps:\n  - {value: topic, output: x}\n")
     assert found is not None

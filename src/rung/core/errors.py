@@ -45,7 +45,8 @@ class RungError(Exception):
 
 
 class InputError(RungError):
-    """Bad input; ``file`` and 1-based ``line`` point at it where they are known."""
+    """Bad input; ``file`` and 1-based ``line`` point at it where they are known; ``said`` is the message without
+    them."""
 
     exit_code = 2
     code = "input"
@@ -61,6 +62,7 @@ class InputError(RungError):
     ) -> None:
         where = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
         super().__init__(where + message, remedy=remedy, code=code)
+        self.said = message
         self.file = None if file is None else Path(file)
         self.line = line
 

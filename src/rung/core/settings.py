@@ -169,11 +169,12 @@ def _environment(*bases: Path) -> str:
         for base in bases
         for file in (base.parent.glob(f"{base.stem}.*{base.suffix}") if base.parent.is_dir() else ())
     }
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name not in found:
+    word = re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
+    if not word or name not in found:
+        file = f"{bases[0].stem}.{name if word else 'NAME'}{bases[0].suffix}"
         raise InputError(
             f"there are no settings for the environment {name!r}",
-            remedy=f"write them into {bases[0].with_name(f'{bases[0].stem}.{name}{bases[0].suffix}')}; there are: "
-            f"{', '.join(sorted(found)) or 'none'}",
+            remedy=f"write them into {bases[0].with_name(file)}; there are: {', '.join(sorted(found)) or 'none'}",
             code="no-environment",
         )
     return name

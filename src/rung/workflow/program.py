@@ -193,7 +193,7 @@ def examine(file: Path, resources: Resources, problems: Problems) -> WorkflowPro
                 agents[name] = make_program(made, resources, f"agent {name}")
             except InputError as error:
                 place = error.file or file, error.line or lines.get(("agents", name))
-                problems.add(error.message, error.remedy, file=place[0], line=place[1], code=error.code)
+                problems.add(error.said, error.remedy, file=place[0], line=place[1], code=error.code)
         if problems.failed:
             return None
         try:

@@ -93,8 +93,8 @@ def _usage(value: Any) -> Usage:
 
 @dataclass(frozen=True)
 class RunnableRung:
-    """A Runnable beside the task: ``langchain: {target: chain.py:chain}``. It gets the fields of the task's
-    examples."""
+    """A Runnable beside the task: ``langchain: {target: chain.py:chain}``. It gets the text of the task's field, of
+    several fields a dict."""
 
     traits: ClassVar[Traits] = Traits(uses_model=False, optional=True)
 

@@ -85,7 +85,7 @@ def _other(name: str, json: bool) -> bool:
             try:
                 read_agent(file, pool)
             except InputError as error:
-                problems.add(error.message, error.remedy, file=error.file or file, line=error.line, code=error.code)
+                problems.add(error.said, error.remedy, file=error.file or file, line=error.line, code=error.code)
 
     asyncio.run(work())
     found = problems.close()
