@@ -54,6 +54,17 @@ def test_listing_names_imports_nothing_of_theirs(installed: None) -> None:
     assert "gadget_for_rung" not in sys.modules
 
 
+def test_what_cannot_be_imported_is_a_sentence_and_left_out_of_lists(
+    installed: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match="pack 'broken' cannot be imported from gadget_for_rung_is_missing:x") as told:
+        registry.load("pack", "broken")
+    assert told.value.code == "plug-in"
+    assert set(registry.table("pack")) - set(registry.usable("pack")) == {"broken"}
+    assert "gadget_for_rung_is_missing" in caplog.text
+    assert "gadget" in registry.usable("metric")
+
+
 def test_without_the_distribution_the_name_is_unknown() -> None:
     with pytest.raises(InputError, match="unknown metric 'gadget'"):
         registry.load("metric", "gadget")

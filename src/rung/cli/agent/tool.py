@@ -44,7 +44,7 @@ def list_kinds(json: Json = False) -> None:
     from textwrap import fill
 
     lines = []
-    for name in sorted(registry.table("tool")):
+    for name in sorted(registry.usable("tool")):
         opener = registry.load("tool", name)
         options = [item for item in inspect.signature(opener).parameters if item not in ("target", "options")]
         module = inspect.getdoc(inspect.getmodule(opener)) or ""

@@ -4,12 +4,15 @@ entry points in the groups ``rung.<kind>`` and need no edit here."""
 from __future__ import annotations
 
 import difflib
+import logging
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from rung.core.errors import InputError
+from rung.core.errors import InputError, RungError
+
+logger = logging.getLogger("rung")
 
 Kind = Literal[
     "provider", "embedder", "metric", "rung", "program", "pack", "index", "reader",
@@ -108,7 +111,8 @@ def table(kind: Kind) -> dict[str, str]:
 def load(kind: Kind, name: str) -> Any:
     """Import the thing registered under ``name``.
 
-    Raises InputError naming the nearest known names when there is none.
+    Raises InputError naming the nearest known names when there is none; with the code "plug-in" for another package's
+    that cannot be imported.
     """
     known = table(kind)
     if name not in known:
@@ -118,4 +122,36 @@ def load(kind: Kind, name: str) -> Any:
             remedy=f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known)) or 'none'}",
         )
     # An entry point's own loading: it knows dotted attributes and extras in brackets.
-    return EntryPoint(name=name, value=known[name], group=f"rung.{kind}").load()
+    point = EntryPoint(name=name, value=known[name], group=f"rung.{kind}")
+    if _is_ours(point.value):
+        return point.load()
+    try:
+        return point.load()
+    except RungError:
+        raise
+    except Exception as error:  # whatever another package raises while it is imported
+        raise InputError(
+            f"{kind} {name!r} cannot be imported from {point.value}: {type(error).__name__}: {error}",
+            remedy="correct, update or uninstall the package that brings it",
+            code="plug-in",
+        ) from error
+
+
+def usable(kind: Kind) -> list[str]:
+    """The names of a kind without those of other packages that cannot be imported; the log tells of them."""
+    found = []
+    for name, value in table(kind).items():
+        try:
+            if not _is_ours(value):
+                load(kind, name)
+        except InputError as error:
+            if error.code != "plug-in":
+                raise
+            logger.warning("%s", error.message)
+        else:
+            found.append(name)
+    return found
+
+
+def _is_ours(value: str) -> bool:
+    return value.startswith("rung.")

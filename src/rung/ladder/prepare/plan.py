@@ -39,7 +39,7 @@ def plan(task: Task, settings: Settings) -> list[Attempt]:
     """The rungs to climb in order, with each of the task's models; rungs without a model come once. A rung that is
     optional is climbed only where it is named, an agent only where the task has something to act in, or where it is
     named."""
-    known = map(RungChoice, registry.table("rung"))
+    known = map(RungChoice, registry.usable("rung"))
     choices = task.rungs or tuple(choice for choice in known if _unasked(make_rung(choice).traits, task))
     models = task.models or (settings["model"],)
     attempts: list[Attempt] = []

@@ -84,7 +84,7 @@ def entries() -> tuple[Technique, ...]:
             document: list[Any] = yaml.safe_load(page.read_text(encoding="utf-8"))
             found += [decode(Technique, item) for item in document]
     listed = {rung for entry in found for rung in entry.rungs}
-    for name in registry.table("rung"):
+    for name in registry.usable("rung"):
         if name not in listed:
             rung = make_rung(RungChoice(name))
             use = (f"rung climb TASK --rung {name}",)
