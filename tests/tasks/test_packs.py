@@ -241,3 +241,17 @@ def test_data_files_are_plain_jsonl_in_frozen_splits() -> None:
         ]
         assert Counter(row["split"] for row in rows) == dict(zip(SPLITS, sizes, strict=True))
         assert not (task_file.parent / f"{name}.splits.json").exists()
+
+
+def test_plain_requests_ask_every_kind_of_instruction_and_can_be_kept() -> None:
+    from rung.metrics.rules.instructions import KINDS, read_instructions
+
+    task = load("plain-requests")
+    assert validate("plain-requests") == []
+    assert [len(task.split(split)) for split in SPLITS] == [8, 8, 40]
+    asked = {example.id: read_instructions(example.reference) for example in everything(task)}
+    counts = [sum(len(asked[example.id]) for example in task.split(split)) for split in SPLITS]
+    card = (locate("plain-requests").parent / "CARD.md").read_text(encoding="utf-8")
+    assert all(f"| {split} | {n} | {c} |" in card for split, n, c in zip(SPLITS, (8, 8, 40), counts, strict=True))
+    assert {one.kind for example in task.test for one in asked[example.id]} == set(KINDS)
+    assert len({identity(written(example)) for example in everything(task)}) == 56

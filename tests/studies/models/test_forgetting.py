@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rung.core.codec import digest
 from rung.core.errors import InputError, ModelError
 from rung.core.settings import Settings
 from rung.studies.models import forgetting
@@ -53,6 +54,21 @@ async def test_perplexity_equals_a_plain_computation(weights: list[Path], tmp_pa
     (tmp_path / "short.txt").write_text("short")
     with pytest.raises(InputError, match="too little text"):
         await forgetting.perplexities(str(weights[0]), str(weights[1]), tmp_path / "short.txt", Settings())
+
+
+async def test_the_standard_library_is_text_that_is_always_there(weights: list[Path], lab: Lab) -> None:
+    from rung.models.providers.transformers.model import open_model
+    from rung.tasks.packs.corpus import read_stdlib
+
+    (row,) = await Forgetting(*map(str, weights), ("python-stdlib",), limit=5).measure(None, lab)
+    assert (row.name, row.metric, row.difference.n) == ("python-stdlib", "perplexity", 5)
+    texts = {name: text for name, text in read_stdlib().items() if len(text) >= forgetting.BEGINNING}
+    chosen = [texts[name] for name in sorted(texts, key=digest)[:5]]
+    model = open_model(str(weights[0]), Settings())
+    said = await model.recall([((), text[: forgetting.BEGINNING]) for text in chosen])
+    await model.close()
+    assert row.before.value == pytest.approx(math.exp(-sum(map(sum, said)) / sum(map(len, said))), rel=1e-6)
+    assert row.after.value != row.before.value
 
 
 async def test_tasks_are_compared_pair_by_pair(lab: Lab) -> None:

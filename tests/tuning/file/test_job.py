@@ -39,7 +39,7 @@ def config(tiny: Base, tmp_path: Path) -> Path:
 
 
 def tune(config: Path, *options: str) -> str:
-    result = CliRunner().invoke(app, ["tune", str(config), *options])
+    result = CliRunner().invoke(app, ["tune", str(config), "--elsewhere", "0", *options])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -168,7 +168,9 @@ def test_two_processes_follow_one(config: Path) -> None:
     handlers = [signal.getsignal(number) for number in numbers]
     try:
         with imported("torch", "transformers.models.llama.modeling_llama", "rung.tuning.file.job"):
-            elastic_launch(launch, command)("tune", str(config), "--set", "out=shared", "--set", "tokens=40")
+            elastic_launch(launch, command)(
+                "tune", str(config), "--elsewhere", "0", "--set", "out=shared", "--set", "tokens=40"
+            )
     finally:  # the launcher takes them
         for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)

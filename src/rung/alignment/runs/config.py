@@ -56,6 +56,9 @@ class AlignConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the file says of its method, for others that have the same options; and ``options: {METHOD: {...}}`` for one
     alone."""
+    general: tuple[str, ...] = ()
+    """Tasks, texts or rows on which the weights before and after are compared, in place of those that come with
+    rung."""
 
     def named(self, method: str) -> AlignConfig:
         """The same by another method, in a folder of its own."""
@@ -114,7 +117,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         recipe,
         under(folder, str(given.get("out") or f"{name}-aligned")),
         str(given.get("model") or ""),
-        str(folder / task) if task and (folder / task).exists() else task,
+        _place(folder, task),
         tuple(under(folder, item) for item in _several(given.get("pairs"))),
         given.get("environment") or "",
         _policy(given),
@@ -127,7 +130,13 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         _instruction(given),
         under(folder, str(board)) if board else None,
         {key: value for key, value in given.items() if key not in own or key == "options"},
+        tuple(_place(folder, item) for item in _several(given.get("general"))),
     )
+
+
+def _place(folder: Path, name: str) -> str:
+    """A file of the folder where there is one of that name, else the name."""
+    return str(folder / name) if name and (folder / name).exists() else name
 
 
 def _check_source(given: Mapping[str, Any], name: str) -> None:

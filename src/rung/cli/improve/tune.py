@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json as codec
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from rung.cli.base.options import assigned_values
+from rung.cli.improve.align.elsewhere import (
+    WrittenWeights,
+    compare_elsewhere,
+    echo_elsewhere,
+    items_option,
+    record_elsewhere,
+)
 from rung.core.parts.option import argument, option
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from rung.tuning.file.config import Config
     from rung.tuning.trainer.state import Trained
     from rung.tuning.weights import Base
-    from rung.tuning.work import Export, Lessons, Order, Tuned
+    from rung.tuning.work import Lessons, Order, Tuned
 
 R = TypeVar("R")
 
@@ -44,12 +52,14 @@ class TuneOptions:
     finish: bool = option(
         False, "Train no further: write what a training that was stopped has learnt so far.", flags=("--finish",)
     )
+    elsewhere: int | None = items_option()
+    json: bool = option(False, "Print JSON.")
     quiet: bool = option(False, "Show no progress.", flags=("-q", "--quiet"))
 
 
 def tune(asked: TuneOptions) -> None:
-    """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, and write files that run
-    elsewhere.
+    """Fine-tune a base on rows with answers, on plain texts, or on a task's train split, write files that run
+    elsewhere, and compare what came of it with the base on sets that were not learnt from.
 
     Ctrl-C (or SIGTERM) stops within two seconds, twice at once; the same command then goes on, or with --finish
     writes what it has learnt so far. Under torchrun every process computes its share.
@@ -86,9 +96,15 @@ def tune(asked: TuneOptions) -> None:
     write_lineage(plan.out, plan.data)
     if console.is_terminal:
         console.print()
-    _tell(done)
-    if plan.general:
-        _measure_forgetting(plan, done, Line(console))
+    if not asked.json:
+        _tell(done)  # before anything else is begun: it is done, whatever comes
+    files = {str(kind): str(path) for kind, path in done.files.items()}
+    trained = WrittenWeights(plan.out, plan.model or Settings()["model"], files, plan.task, plan.general)
+    found = compare_elsewhere(trained, asked.elsewhere, Line(console))
+    if asked.json:
+        typer.echo(codec.dumps({**_record(done), **record_elsewhere(found)}, indent=1, ensure_ascii=False))
+    else:
+        echo_elsewhere(found)
 
 
 def _introduce(console: Console, plan: Config, base: Base, lessons: Lessons) -> None:
@@ -228,17 +244,20 @@ def _tell(done: Tuned) -> None:
         typer.echo(f"{kind:8} {path}" + (f"  {done.parity[kind]}" if kind in done.parity else ""))
 
 
-def _measure_forgetting(plan: Config, done: Tuned, line: Line) -> None:
-    """The base and the tuned model on what they were not tuned for."""
-    from rung.cli.task.study import conduct
-    from rung.core.settings import Settings
-    from rung.studies.models.forgetting import Forgetting
-
-    order: tuple[Export, ...] = ("f16", "q8", "folder", "q4", "openvino", "adapter")
-    after = next((done.files[kind] for kind in order if kind in done.files), None)
-    provider = "transformers" if after in (done.files.get("folder"), done.files.get("adapter")) else "openvino"
-    settings = Settings()
-    before = plan.model or settings["model"]
-    study = Forgetting(before, f"{provider}:{after}", tuple(plan.general))
-    typer.echo("\nForgetting: the base and the tuned model elsewhere")
-    conduct(study, lambda _: (None, None), settings, study.table, line)
+def _record(done: Tuned) -> dict[str, Any]:
+    """What _tell says, for --json."""
+    state = done.trained
+    return {
+        "steps": state.step,
+        "planned": state.total,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "precision": state.precision,
+        "stopped": state.stopped,
+        "losses": list(state.losses),
+        "dev": [check.loss for check in state.checks],
+        "best_step": state.best.step if state.best else None,
+        "peak_bytes": state.peak_bytes,
+        "files": {kind: str(path) for kind, path in done.files.items()},
+        "parity": {kind: str(parity) for kind, parity in done.parity.items()},
+    }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rung import tasks
+from rung.core.codec import digest
 from rung.core.errors import ContextOverflow, InputError
 from rung.core.parts.option import argument, option
 from rung.core.settings import Settings
@@ -24,14 +25,20 @@ from rung.ladder.records import verdict
 from rung.ladder.view.numbers import change, exact, said
 from rung.metrics import load_metric
 from rung.metrics.stats import Difference, bootstrap, interval, paired, permutation
+from rung.models.engine.openvino.model import open_model as open_engine
 from rung.models.providers.transformers.model import TransformersModel, open_model
 from rung.prompts.program import Options, PromptProgram
 from rung.prompts.template.prompt import Prompt
 from rung.studies.study import Lab, Study, corrected
+from rung.tasks.packs.corpus import read_stdlib
 
 PIECE = 2000
 """Characters of a text that are one item of the comparison: enough of them for an interval, long enough for a
 context."""
+CORPUS = "python-stdlib"
+"""The place that is no file: descriptions in this interpreter's own standard library, the first BEGINNING characters
+of each: so short that a hundred are computed together."""
+BEGINNING = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +71,26 @@ class Forgetting(Study[None, list[Retention]]):
 
     before: str = argument("The model before, as provider:name or a path of weights.", "BEFORE")
     after: str = argument("The model after.", "AFTER")
-    places: tuple[str, ...] = argument("Task files or packs, .txt or .md files, .jsonl files of rows.", "PLACE...")
+    places: tuple[str, ...] = argument(
+        "Task files or packs, .txt or .md files, .jsonl files of rows, or python-stdlib.", "PLACE..."
+    )
     limit: int = option(100, "At most this many items of a place, or of a kind of row.", low=1)
 
     async def measure(self, subject: None, lab: Lab) -> list[Retention]:
-        """Compare on task files or packs (zero-shot, their test split, through the journal), files of plain text
-        (perplexity over pieces of 2,000 characters), and files of training rows (.jsonl: perplexity of the answers, for
-        each kind of instruction). p-values are corrected over all of them (Holm).
+        """Compare on task files or packs (zero-shot, their test split, through the journal), plain text (files:
+        perplexity over pieces of 2,000 characters; python-stdlib, which is in every Python: over descriptions of 400),
+        and files of training rows (.jsonl: perplexity of the answers, for each kind of instruction). p-values are
+        corrected over all of them (Holm).
 
-        For texts and rows the models are read by transformers, so both must be weights on this disk. Raises InputError.
+        For texts and rows both models must be weights on this disk: transformers reads them, for python-stdlib the
+        embedded engine where both are its own. Raises InputError.
         """
         rows: list[Retention] = []
         for done, place in enumerate(self.places):
             lab.progress(Progress(self.name, done, len(self.places), Path(place).name))
-            if place.lower().endswith((".txt", ".md", ".rst")):
+            if place == CORPUS:
+                rows.append(await descriptions(self.before, self.after, lab.settings, self.limit))
+            elif place.lower().endswith((".txt", ".md", ".rst")):
                 rows.append(await perplexities(self.before, self.after, Path(place), lab.settings, self.limit))
             elif place.lower().endswith((".jsonl", ".ndjson")):
                 rows += await answers(self.before, self.after, Path(place), lab.settings, self.limit)
@@ -136,6 +149,24 @@ async def perplexities(
     return _compare(place.name, "perplexity", a, b, seed)
 
 
+async def descriptions(before: str, after: str, settings: Settings, limit: int = 100, seed: int = 0) -> Retention:
+    """Perplexity of two models on ``limit`` descriptions of CORPUS, drawn by the hash of their names: libraries that
+    are loaded add a name or two, and the others stay."""
+    texts = {name: text[:BEGINNING] for name, text in read_stdlib().items() if len(text) >= BEGINNING}
+    chosen = [texts[name] for name in sorted(texts, key=digest)[:limit]]
+    engine = before.startswith("openvino:") and after.startswith("openvino:")
+    sums = []
+    for name in (before, after):
+        model = open_engine(name.partition(":")[2], settings) if engine else _open(name, settings)
+        try:
+            said = await model.recall([((), text) for text in chosen])
+        finally:
+            await model.close()
+        sums.append(np.asarray([(-sum(one), len(one)) for one in said], np.float64))
+    a, b = sums
+    return _compare(CORPUS, "perplexity", a, b, seed)
+
+
 async def answers(
     before: str, after: str, place: Path, settings: Settings, limit: int = 100, seed: int = 0
 ) -> list[Retention]:
@@ -174,7 +205,9 @@ async def answers(
 
 
 def _open(name: str, settings: Settings) -> TransformersModel:
-    return open_model(name.partition(":")[2] if name.startswith(("openvino:", "transformers:")) else name, settings)
+    """The weights as transformers reads them; of BASE@ADAPTER the adapter, which knows its base."""
+    place = name.partition(":")[2] if name.startswith(("openvino:", "transformers:")) else name
+    return open_model(place.partition("@")[2] or place, settings)
 
 
 Sums = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

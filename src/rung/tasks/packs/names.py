@@ -12,6 +12,7 @@ SUPPORT_EXTRACT = _FOLDER / "support-extract" / "task.yaml"
 STDLIB_QA = _FOLDER / "stdlib-qa" / "task.yaml"
 STDLIB_FIM = _FOLDER / "stdlib-fim" / "task.yaml"
 SUPPORT_REPLY = _FOLDER / "support-reply" / "task.yaml"
+PLAIN_REQUESTS = _FOLDER / "plain-requests" / "task.yaml"
 CLINIC_QA = _FOLDER / "clinic-qa" / "task.yaml"
 LICENCE_CLAUSES = _FOLDER / "licence-clauses" / "task.yaml"
 
@@ -21,6 +22,7 @@ PACKS: dict[str, str] = {
     "stdlib-qa": "rung.tasks.packs.names:STDLIB_QA",
     "stdlib-fim": "rung.tasks.packs.names:STDLIB_FIM",
     "support-reply": "rung.tasks.packs.names:SUPPORT_REPLY",
+    "plain-requests": "rung.tasks.packs.names:PLAIN_REQUESTS",
     "clinic-qa": "rung.tasks.packs.names:CLINIC_QA",
     "licence-clauses": "rung.tasks.packs.names:LICENCE_CLAUSES",
 }

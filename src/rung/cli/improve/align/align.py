@@ -5,12 +5,24 @@ from __future__ import annotations
 import json as codec
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from rung.cli.base.options import assigned_values
+from rung.cli.improve.align.elsewhere import (
+    WEIGHTS,
+    Elsewhere,
+    WrittenWeights,
+    compare_elsewhere,
+    echo_elsewhere,
+    items_option,
+    load_elsewhere,
+    record_elsewhere,
+)
+from rung.core.parts.option import argument, option
 from rung.core.text.columns import align as columns
 
 if TYPE_CHECKING:
@@ -20,22 +32,24 @@ if TYPE_CHECKING:
     from rung.cli.improve.tune import Line
 
 
-def align(
-    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="An align.yaml.")] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting that wins over the file's.")
-    ] = None,
-    methods: Annotated[
-        str, typer.Option(metavar="A,B", help="Run the file by each of these methods, and print one table.")
-    ] = "",
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="Only print the table of finished runs; may be repeated."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.")] = False,
-) -> None:
+@dataclass(frozen=True)
+class AlignOptions:
+    """What is aligned, and what is said of it."""
+
+    config: Path | None = argument("An align.yaml.", "CONFIG", default=None)
+    change: tuple[str, ...] = option((), "A setting that wins over the file's.", flags=("--set",), metavar="KEY=VALUE")
+    methods: str = option("", "Run the file by each of these methods, and print one table.", metavar="A,B")
+    table: tuple[Path, ...] = option(
+        (), "Only print the table of finished runs; may be repeated.", flags=("--table",), metavar="FOLDER"
+    )
+    elsewhere: int | None = items_option()
+    json: bool = option(False, "Print JSON.")
+    quiet: bool = option(False, "Show no progress.", flags=("-q", "--quiet"))
+
+
+def align(asked: AlignOptions) -> None:
     """Align a model: by a reward that programs check or a model has learnt (reinforce, rloo, grpo, ppo, trpo), or by
-    pairs (dpo).
+    pairs (dpo). Then compare it with what it was on sets that it did not learn from.
 
     Ctrl-C stops behind the update under way; the same command then goes on, to the same numbers.
     """
@@ -45,18 +59,55 @@ def align(
     from rung.cli.improve.tune import Line
     from rung.core.errors import InputError
 
-    if table:
-        typer.echo(compare([load(folder) for folder in table]))
+    if asked.table:
+        _show([AlignedRun(load(folder), folder, load_elsewhere(folder)) for folder in asked.table], asked.json)
         return
-    if config is None:
+    if asked.config is None:
         raise InputError("there is nothing to align", remedy="type: rung align align.yaml")
-    plan = read(config, assigned_values(change or []))
-    line = Line(Console(stderr=True, quiet=quiet))
-    plans = [plan.named(name.strip()) for name in methods.split(",")] if methods else [plan]
-    found = [run(one, line) for one in plans]
-    typer.echo("\n".join(["", compare(found)]) if methods else tell(found[0], plan))
-    if any(one.course.flagged for one in found):
+    plan = read(asked.config, assigned_values(asked.change))
+    line = Line(Console(stderr=True, quiet=asked.quiet))
+    plans = [plan.named(name.strip()) for name in asked.methods.split(",")] if asked.methods else [plan]
+    found = []
+    for one in plans:
+        done = run(one, line)
+        if not asked.methods and not asked.json:
+            typer.echo(tell(done, one))  # before anything else is begun: it is done, whatever comes
+        found.append(AlignedRun(done, one.out, compare_elsewhere(_trained(one, done), asked.elsewhere, line)))
+    if asked.methods or asked.json:
+        _show(found, asked.json)
+    else:
+        echo_elsewhere(found[0].elsewhere)
+    if any(one.result.course.flagged for one in found):
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedRun:
+    """A finished run, where it lies, and what it did elsewhere."""
+
+    result: AlignmentResult
+    out: Path
+    elsewhere: Elsewhere | None
+
+
+def _trained(plan: AlignConfig, done: AlignmentResult) -> WrittenWeights:
+    from rung.core.settings import Settings
+
+    files = {kind: path for kind, path in done.files.items() if kind in WEIGHTS}  # a table of states is no model
+    return WrittenWeights(plan.out, plan.model or Settings()["model"], files, plan.task, plan.general)
+
+
+def _show(found: Sequence[AlignedRun], json: bool) -> None:
+    """Finished runs as one table, or as JSON, with what each did elsewhere."""
+    from rung.core.codec import encode
+
+    if json:
+        rows = [{"out": str(o.out), **encode(o.result), **record_elsewhere(o.elsewhere)} for o in found]
+        typer.echo(codec.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    typer.echo("\n".join(["", compare([one.result for one in found])]))
+    for one in found:
+        echo_elsewhere(one.elsewhere, one.result.method)
 
 
 def run(plan: AlignConfig, line: Line) -> AlignmentResult:

@@ -63,7 +63,7 @@ def cycle(folder: Folder, how: Cycling, json: Json = False, store: StoreUrl = No
 
 def tell(state: CycleState, folder: Path) -> str:
     """Where a cycle is, as text."""
-    from rung.cli.improve.align.release import tell as clearance
+    from rung.cli.improve.align.life.release import tell as clearance
     from rung.ladder.view.numbers import change
 
     if state.note:

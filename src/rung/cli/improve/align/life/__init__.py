@@ -1,0 +1,1 @@
+"""From what was served to what is served next: cycles, releases, drift."""
