@@ -60,7 +60,7 @@ async def test_the_standard_library_is_text_that_is_always_there(weights: list[P
     from rung.models.providers.transformers.model import open_model
     from rung.tasks.packs.corpus import read_stdlib
 
-    (row,) = await Forgetting(*map(str, weights), ("python-stdlib",), limit=5).measure(None, lab)
+    (row,) = await Forgetting(str(weights[0]), str(weights[1]), ("python-stdlib",), limit=5).measure(None, lab)
     assert (row.name, row.metric, row.difference.n) == ("python-stdlib", "perplexity", 5)
     texts = {name: text for name, text in read_stdlib().items() if len(text) >= forgetting.BEGINNING}
     chosen = [texts[name] for name in sorted(texts, key=digest)[:5]]
