@@ -118,7 +118,7 @@ def understand(given: Mapping[str, Any], folder: Path) -> AlignConfig:
         under(folder, str(given.get("out") or f"{name}-aligned")),
         str(given.get("model") or ""),
         _place(folder, task),
-        tuple(under(folder, item) for item in _several(given.get("pairs"))),
+        tuple(under(folder, item) for item in _several(_files(given))),
         given.get("environment") or "",
         _policy(given),
         reward,
@@ -141,7 +141,7 @@ def _place(folder: Path, name: str) -> str:
 
 def _check_source(given: Mapping[str, Any], name: str) -> None:
     """Raises InputError unless there is one source to learn from, and nothing that it has no use for."""
-    sources = [key for key in ("task", "pairs", "environment") if given.get(key)]
+    sources = [key for key in ("task", "pairs", "environment") if (_files(given) if key == "pairs" else given.get(key))]
     if len(sources) != 1 or ((sources == ["pairs"]) and name != "dpo"):
         raise InputError(
             f"got {' and '.join(sources) or 'none'} of task, pairs and environment, expected one (pairs: for dpo alone)",
@@ -153,6 +153,12 @@ def _check_source(given: Mapping[str, Any], name: str) -> None:
             remedy=f"leave {idle[0]} out, or name a task in place of {sources[0]}",
             code="setting",
         )
+
+
+def _files(given: Mapping[str, Any]) -> Any:
+    """What ``pairs`` names, if it is files; a number is how many dpo takes a step."""
+    value = given.get("pairs")
+    return None if isinstance(value, int) else value
 
 
 def vars_of(record: Any) -> dict[str, Any]:
@@ -185,9 +191,7 @@ def _kind(name: str) -> type[AlignMethod | Dpo]:
 
 def _method(name: str, given: Mapping[str, Any]) -> AlignMethod | Dpo:
     kind = _kind(name)
-    options = {item.name for item in fields(kind)} - (
-        {"pairs"} if isinstance(given.get("pairs"), str | list) else set()
-    )
+    options = {item.name for item in fields(kind)} - ({"pairs"} if _files(given) else set())
     method = _fill(kind, {key: value for key, value in given.items() if key in options})
     if isinstance(method, Dpo):
         method.validate()
