@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rung.alignment.rewards.model import RewardModel, calibration, fit_reward, open_reward_model
-from rung.alignment.rewards.pairs import AnswerPair, divide, read_pairs
+from rung.alignment.rewards.pairs import AnswerPair, divide, read_pairs, sift_pairs
 from rung.alignment.rewards.reward import Reward, read_weights
 from rung.alignment.rewards.robust import clip, defend, minimum, read_defences, residual
 from rung.core.errors import FitError, InputError
@@ -127,3 +127,28 @@ def test_equal_and_contradicting_pairs_are_left_out(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_pairs([path])
     assert caught.value.code == "few-pairs"
+
+
+def test_rows_that_teach_nothing_are_counted_by_reason_in_any_order(tmp_path: Path) -> None:
+    rows: list[Any] = [{"prompt": f"q{at}", "chosen": "a", "rejected": "b"} for at in range(12)]
+    against = [{**row, "chosen": "b", "rejected": "a"} for row in rows]
+    rows += [against[0], against[1], against[1], rows[2]]  # as many each, two against one, the same again
+    rows += [{"prompt": "same", "chosen": "a", "rejected": "a "}, {"prompt": "none", "chosen": "", "rejected": "a"}]
+    rows += [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}, "{broken"]
+    path = tmp_path / "pairs.jsonl"
+    kept = []
+    for turn in (rows, rows[::-1]):
+        path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in turn))
+        sifted = sift_pairs([path])
+        assert sifted.rows == len(rows)
+        assert sifted.left == {
+            "equal": 1, "empty": 1, "contradictory": 3, "repeated": 2, "no_pair": 1, "unreadable": 1
+        }  # fmt: skip
+        assert len(sifted.pairs) + sum(sifted.left.values()) == len(rows)
+        assert "3 that others contradict" in sifted.why
+        assert "pairs.jsonl:" in sifted.why
+        kept.append({(pair.asked, pair.chosen) for pair in sifted.pairs})
+    assert kept[0] == kept[1]
+    assert ("q1", "b") in kept[0]
+    with pytest.raises(InputError, match="there is no"):
+        sift_pairs([tmp_path / "none.jsonl"])

@@ -22,7 +22,7 @@ from rung.alignment.methods.dpo import Dpo
 from rung.alignment.policies.language import LanguagePolicy
 from rung.alignment.policies.policy import Trajectory
 from rung.alignment.policies.table import TablePolicy, survey
-from rung.alignment.rewards.pairs import AnswerPair, read_pairs
+from rung.alignment.rewards.pairs import AnswerPair, SiftedPairs, sift_pairs
 from rung.alignment.rewards.reward import Reward
 from rung.alignment.rewards.robust import read_defences
 from rung.alignment.runs.config import AlignConfig, vars_of
@@ -154,15 +154,15 @@ def align_language(
 
     base = find_base(config.model or settings["model"], settings.cache)
     recipe = settle(config.recipe)
-    pairs = read_pairs(config.pairs) if config.pairs else []
+    sifted = sift_pairs(config.pairs) if config.pairs else None
     with Replicas.of(open_session(base, recipe), recipe) as replicas:
         temperature = 1.0 if isinstance(config.method, Dpo) else config.drawing.temperature
         policy = LanguagePolicy(replicas, recipe, temperature)
-        about = task.hash if task else encode(pairs) if pairs else encode(config.environment)
+        about = task.hash if task else encode(sifted.pairs) if sifted else encode(config.environment)
         key = digest([base.key, encode(recipe), about, *_identity(config)])
         work = _Language(config, policy, Chat(base), Checkpoints(config.out, key, Course), watch)
-        if pairs:
-            return work.over_pairs(pairs)
+        if sifted:
+            return work.over_pairs(sifted)
         sampler = Sampler(base, policy, settings)
         try:
             return work.over_task(task, sampler, resources) if task else work.over_scenes(sampler)
@@ -252,13 +252,24 @@ class _Language:
         write_file(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode())
         return self._learn(pairs)
 
-    def over_pairs(self, given: Sequence[AnswerPair]) -> AlignmentResult:
-        pairs = [self._tokens(one) for one in given]
-        kept = [pair for pair in pairs if len(pair.chosen.context) + len(pair.chosen.actions) <= self.chat.window]
+    def over_pairs(self, given: SiftedPairs) -> AlignmentResult:
+        pairs = [self._tokens(one) for one in given.pairs]
+        kept = [
+            pair
+            for pair in pairs
+            if len(pair.chosen.context) + max(len(pair.chosen.actions), len(pair.rejected.actions)) <= self.chat.window
+        ]
+        notes = [given.why] if given.left else []
+        if len(kept) < len(pairs):
+            notes.append(f"{len(pairs) - len(kept)} pairs are longer than the model's {self.chat.window:,} tokens")
+        if len(kept) < 2:
+            raise InputError(f"{len(kept)} pairs can be learnt from; {notes[-1]}", remedy="give shorter pairs")
         course, judged = self._learn(kept)
         read = [[*pair.chosen.context, *pair.chosen.actions] for pair in kept]
         files = self.write("pairs", read)
-        return AlignmentResult(self.config.method.name, course, judged=judged, files=files, kl=_last(course))
+        return AlignmentResult(
+            self.config.method.name, course, judged=judged, files=files, kl=_last(course), notes=tuple(notes)
+        )
 
     def over_scenes(self, sampler: Sampler) -> AlignmentResult:
         """An environment, played in words; the gain is that of held-out scenarios' returns."""

@@ -157,7 +157,13 @@ def tell(done: AlignmentResult, plan: AlignConfig) -> str:
     from rung.ladder.view.numbers import change
 
     course = done.course
-    out = ["", columns(lines(course.updates)), "", f"{course.step} of {course.total} updates: {course.stopped}"]
+    out = [
+        *done.notes,
+        "",
+        columns(lines(course.updates)),
+        "",
+        f"{course.step} of {course.total} updates: {course.stopped}",
+    ]
     for name, gain in done.gains.items():
         word = "no difference" if gain.none else "better" if gain.value > 0 else "worse"
         was, win = done.before[name], done.wins.get(name)

@@ -50,30 +50,35 @@ def fit(
     how: Fitting,
     json: Json = False,
 ) -> None:
-    """Fit a reward model, and print what it is worth on conversations that it has not seen: use it as
-    reward-model:FOLDER."""
+    """Fit a reward model, and print what it is worth on conversations that it has not seen, and which rows were left
+    out: use it as reward-model:FOLDER."""
     from rung.alignment.rewards.model import fit_reward
-    from rung.alignment.rewards.pairs import read_pairs
+    from rung.alignment.rewards.pairs import sift_pairs
     from rung.core.codec import encode
     from rung.data.sources.lineage import write_lineage
 
-    found = read_pairs(pairs)
+    sifted = sift_pairs(pairs)
     pool = Pool(Settings())
     try:
         seen = pool.embedder(how.embedder)
-        model, report = fit_reward(found, seen, heads=how.heads, share=how.share, seed=how.seed)
+        model, report = fit_reward(sifted.pairs, seen, heads=how.heads, share=how.share, seed=how.seed)
     finally:
         asyncio.run(pool.close())
     model.save(to)
     write_lineage(to, pairs)
-    typer.echo(codec.dumps(encode(report), indent=2) if json else tell(report, to))
+    if json:
+        left = {"rows": sifted.rows, "left_out": dict(sifted.left), "unreadable": sifted.unreadable}
+        typer.echo(codec.dumps({**encode(report), **left}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(tell(report, to, sifted.why))
 
 
-def tell(report: RewardReport, folder: Path) -> str:
-    """A report as text; what makes the model worth little is said first."""
+def tell(report: RewardReport, folder: Path, left: str = "") -> str:
+    """A report as text; what makes the model worth little is said first. ``left``: which rows were left out."""
     from rung.ladder.view.numbers import change, exact
 
-    lines = [f"{report.learnt:,} pairs learnt from, {report.held:,} held out (no conversation in both)", ""]
+    lines = [f"{report.learnt:,} pairs learnt from, {report.held:,} held out (no conversation in both)"]
+    lines += [left, ""] if left else [""]
     lines.append(f"accuracy           {exact(report.accuracy)}")
     lines.append(f"length alone       {exact(report.length)}; difference {change(report.gain)}")
     if report.matched is not None:

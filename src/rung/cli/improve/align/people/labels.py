@@ -48,9 +48,12 @@ def label(
     The same command goes on once the questions are answered (rung reward answer FOLDER). Exit code 1 while it waits.
     """
     from rung.alignment.rewards.labelling import PAIRS, Labelling, advance, open_labelling
-    from rung.alignment.rewards.pairs import read_pairs
+    from rung.alignment.rewards.pairs import sift_pairs
 
-    pairs, settings = read_pairs(pool), Settings()
+    sifted, settings = sift_pairs(pool), Settings()
+    pairs = sifted.pairs
+    if sifted.left:
+        typer.echo(sifted.why, err=True)
     opened = Pool(settings)
     try:
         if how.rehearse:
