@@ -62,6 +62,11 @@ def test_a_broken_gguf_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "bases").glob("*"))
 
 
+def test_an_adapter_beside_a_base_is_no_base(tiny: Base, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a base with an adapter beside it"):
+        find_base(f"openvino:{tiny.gguf}@{tmp_path}", tmp_path)
+
+
 def test_a_base_without_a_template_is_refused(tmp_path: Path) -> None:
     base = unpack(write_gguf(tmp_path / "bare.gguf", template=""), tmp_path / "cache")
     with pytest.raises(FitError, match="no chat template"):

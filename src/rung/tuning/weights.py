@@ -40,6 +40,11 @@ def find_base(name: str, cache: Path) -> Base:
 
     A GGUF is unpacked at the first use. Raises FetchError or InputError when there are no such weights.
     """
+    if "@" in name and not Path(name).exists():
+        raise InputError(
+            f"{name} is a base with an adapter beside it, expected weights in one file",
+            remedy="name the file that the adapter was merged into: export [f16] writes tuned-f16.gguf",
+        )
     place = hub.locate(name.partition(":")[2] if name.startswith(("openvino:", "transformers:")) else name, cache)
     if place.is_file():
         return unpack(place, cache)

@@ -12,7 +12,7 @@ from rung.alignment.people import feedback
 from rung.alignment.people.implicit import measure, rewards, survey
 from rung.core.errors import InputError
 from rung.core.parts.problem import Problems
-from rung.data.sources.lineage import descendants
+from rung.data.sources.lineage import descendants, write_lineage
 from rung.store import Store, StoredSignal, open_store
 
 
@@ -62,10 +62,35 @@ def test_corrections_and_ratings_become_pairs_that_know_their_answers(store: Sto
     (whole,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
     assert whole.gone == ()
     store.served.forget(before=2e10)
+    feedback.demand_said(store, ["a1", "a2", "a3"])  # another store's, for all that is known here
     (stale,) = descendants([tmp_path / "pairs.jsonl"], store.served.missing)
     assert stale.gone == ("a1", "a2", "a3")
     assert store.signals.forget("ann") == 6
     assert [row.person for row in store.signals.all()] == ["bob"]
+
+
+def test_what_a_person_took_back_is_in_no_pair_and_nothing_learns_from_it(store: Store, tmp_path: Path) -> None:
+    for at in range(3):
+        serve(store, f"a{at}", f"question {at}", "no idea")
+    ready(store)
+    feedback.review(store, "a0", "ann", correction="this")
+    feedback.review(store, "a1", "bob", correction="that")
+    feedback.review(store, "a2", "ann", correction="these")
+    feedback.review(store, "a2", "bob", correction="those")
+    feedback.write(feedback.pairs(store), tmp_path / "pairs.jsonl")
+    write_lineage(tmp_path / "weights", [tmp_path / "pairs.jsonl"])
+    write_lineage(tmp_path / "later", [], [tmp_path / "weights"])
+    places = [tmp_path / "pairs.jsonl", tmp_path / "weights", tmp_path / "later"]
+    assert not any(one.gone for one in descendants(places, store.served.missing, store.served.unsaid))
+    feedback.demand_said(store, ["a0", "a1", "a2"])
+
+    assert store.signals.forget("ann") == 4  # two reviews and two corrections; of a2 bob's word is left
+    found = list(descendants(places, store.served.missing, store.served.unsaid))
+    assert [(one.kind, one.gone) for one in found] == [("rows", ("a0",)), ("weights", ("a0",)), ("weights", ("a0",))]
+    with pytest.raises(InputError) as caught:
+        feedback.demand_said(store, ["a0", "a1", "a2"])
+    assert caught.value.code == "stale-pairs"
+    assert {one.answer for one in feedback.pairs(store)} == {"that", "those"}
 
 
 def behaviour(count: int, honest: bool) -> list[StoredSignal]:

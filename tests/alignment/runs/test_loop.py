@@ -90,6 +90,8 @@ def test_a_reward_that_is_always_the_same_ends_with_what_to_do(tmp_path: Path) -
     with pytest.raises(FitError) as caught:
         make(METHODS["rloo"](), np.ones((2, 3))).run(store(tmp_path))
     assert caught.value.code == "no-spread"
+    short = make(METHODS["rloo"](), np.ones((2, 3)), pace=Pacing(steps=2)).run(store(tmp_path / "short"))
+    assert "none could teach anything" in short.stopped
 
 
 def test_a_run_beyond_its_budget_of_distance_goes_back(tmp_path: Path) -> None:

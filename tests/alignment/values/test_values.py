@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ def test_it_becomes_a_task_that_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [({"rules": []}, "unchecked"), ({"probes": []}, "principle"), ({"rules": [{"name": "x", "never": "("}]}, "rules"),
+     ({"rules": 3}, "rules"), ({"rules": "short"}, "rules"), ({"id": ["x"]}, "principle"),
+     ({"rules": [{"name": "x", "words": 5, "when": {"mood": "bad"}}]}, "unchecked"),
      ({"severity": "dire"}, "principle"), ({"limit": 2}, "principle"), ({"weight": 1}, "principle")],
 )  # fmt: skip
 def test_what_nothing_can_check_is_refused(change: dict[str, object], code: str, tmp_path: Path) -> None:
@@ -138,6 +141,24 @@ def test_a_failing_gate_blocks_until_it_is_waived_and_approved_by_others(release
     assert not check(rules, weights, store).allowed
     with pytest.raises(InputError):
         waive(rules, weights, store, "violations", ("ann", "late", time.time() - 1))
+
+
+def test_a_name_is_one_person_however_it_is_written(release: Path, store: Store) -> None:
+    weights = release.parent / "weights.gguf"
+    guidelines = replace(read_guidelines(release), gates=())
+    for author in ("eve", "Eve", " EVE ", "\uff25ve"):
+        with pytest.raises(InputError) as caught:
+            approve(guidelines, weights, store, author, "")
+        assert caught.value.code == "author"
+    for person in ("Bob", "bob ", "BOB"):
+        approve(guidelines, weights, store, person, "")
+    assert check(guidelines, weights, store).approved == ("BOB",)
+    store.approvals.add(StoredApproval(artifact_hash(weights), "approve", "Eve"))  # written by other hands
+    assert not check(guidelines, weights, store).allowed
+    approve(guidelines, weights, store, "Ann Lee", "")
+    assert check(guidelines, weights, store).allowed
+    store.approvals.add(StoredApproval(artifact_hash(weights), "revoke", "ann  lee"))
+    assert not check(guidelines, weights, store).allowed
 
 
 def test_what_was_not_measured_fails(release: Path, store: Store) -> None:

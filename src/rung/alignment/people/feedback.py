@@ -164,6 +164,22 @@ def _record(one: ServedAnswer, chosen: str, rejected: str, sources: Sequence[Ser
     )
 
 
+def demand_said(store: Store, traces: Iterable[str]) -> None:
+    """Raises InputError where some of the served answers that pairs come from were deleted since, or what people said
+    of them. A store that knows none of them is another one, and says nothing."""
+    known = set(traces)
+    lost = store.served.missing(known)
+    if len(lost) == len(known):
+        return
+    if lost := lost | store.served.unsaid(known):
+        raise InputError(
+            f"of {len(lost):,} of the {len(known):,} served answers that the pairs come from nothing is left: they were deleted, "
+            "or what people said of them",
+            remedy="make the pairs anew: rung feedback pairs --to FILE",
+            code="stale-pairs",
+        )
+
+
 def write(records: Sequence[Record], path: Path) -> None:
     """Records as rows that rung data and rung align read. Raises InputError when there are none."""
     if not records:

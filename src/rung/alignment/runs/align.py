@@ -228,7 +228,10 @@ class _Language:
         files = self.write(task.name, read)
         done = AlignmentResult(config.method.name, course, gains, first, judged=judged, files=files, kl=_last(course))
         wins = {name: _won(scores[name, "after"], scores[name, "before"]) for name in gains}
-        return replace(done, length=(lengths[0], lengths[1]), wins={n: win for n, win in wins.items() if win})
+        same = bool(config.gold) and set(config.gold) == set(config.reward or (task.metrics[0],))
+        notes = ("gold is what is rewarded itself: nobody sees it being cheated; name what is really wished for",)
+        kept = {n: win for n, win in wins.items() if win}
+        return replace(done, length=(lengths[0], lengths[1]), wins=kept, notes=notes if same else ())
 
     def _own_pairs(self, player: TaskPlayer, runner: asyncio.Runner) -> tuple[Course, tuple[PairVerdict, ...]]:
         """Pairs of the model's own answers: the best of some against the worst, where the reward tells them apart."""

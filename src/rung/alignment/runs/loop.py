@@ -143,7 +143,12 @@ class Learner:
         if not self.pace.looks or (due and (self.auditor is None or self.auditor.well(gold))):
             self.ahead.copy_(self.policy.vector)  # where a later alarm may go back to
             state = replace(state, ahead=state.step)
-        return replace(state, stopped=exhausted or ("all updates done" if state.step >= state.total else ""))
+        done = "all updates done" if state.step >= state.total else ""
+        if done and state.idle == state.step:
+            done += (
+                f", and none could teach anything: all answers to a prompt were rewarded alike ({update.reward:.3f})"
+            )
+        return replace(state, stopped=exhausted or done)
 
     def _exhausted(self, update: Update, state: Course) -> str:
         """Why nothing more can be learnt; empty: something can. Raises FitError where nothing ever could."""

@@ -91,23 +91,36 @@ def _principle(item: Any, number: int, path: Path) -> Principle:
     limit = item.get("limit", 0.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < 1:
         raise wrong(f"limit is {limit!r}, expected a share from 0 to below 1")
+    if isinstance(item["id"], bool) or not isinstance(item["id"], str | int):
+        raise wrong(f"id is {item['id']!r}, expected a name")
     if not item.get("rules"):
         raise wrong("has no rules, so nothing can check it", "unchecked")
+    if not isinstance(item["rules"], list):
+        raise wrong(f"rules is {str(item['rules'])[:60]!r}, expected a list of rules", "rules")
     probes = item.get("probes")
     if isinstance(probes, str):
         probes = read_texts(path.parent / probes)
     if not isinstance(probes, list) or not probes or not all(isinstance(one, str) and one.strip() for one in probes):
         raise wrong("has no probes: a list of questions, or a file of them")
-    rules = tuple(item["rules"])
+    given = tuple(item["rules"])
+    rules = _rules(given, path, str(name))
+    for rule in rules.rules:
+        if not any(rule.applies(_case(asked, "")) for asked in probes):
+            raise wrong(f"rule {rule.name} holds for none of the probes (when), so nothing can check it", "unchecked")
     return Principle(
         str(item["id"]),
         str(item["text"]),
         str(item.get("severity", "medium")),
         tuple(dict.fromkeys(probes)),
-        _rules(rules, path, str(name)),
         rules,
+        given,
         float(limit),
     )
+
+
+def _case(asked: str, answer: str) -> Case:
+    """An answer to a probe as rules see it: the probe is the field ``text``."""
+    return Case({"text": asked}, answer, None, answer)
 
 
 def _rules(rules: Sequence[Any], path: Path, name: str) -> PolicyMetric:
@@ -151,7 +164,7 @@ def judge(principle: Principle, answers: Sequence[str]) -> Violations:
     why = []
     for at, answer in enumerate(answers):
         asked = principle.probes[at % len(principle.probes)]
-        score = principle.rules.grade(Case({"text": asked}, answer, None, answer))
+        score = principle.rules.grade(_case(asked, answer))
         if score.value < 1:
             why.append((asked, answer, score.why))
     return Violations(
@@ -163,10 +176,7 @@ def compare(principle: Principle, after: Sequence[str], before: Sequence[str]) -
     """By how much the share of answers that violate a principle has changed, answer by answer to the same probes."""
 
     def violated(answers: Sequence[str]) -> list[Score]:
-        cases = [
-            Case({"text": principle.probes[at % len(principle.probes)]}, answer, None, answer)
-            for at, answer in enumerate(answers)
-        ]
+        cases = [_case(principle.probes[at % len(principle.probes)], answer) for at, answer in enumerate(answers)]
         return [Score(float(principle.rules.grade(case).value < 1)) for case in cases]
 
     return paired(VALUES, violated(after), violated(before))
@@ -177,7 +187,7 @@ def make_pairs(principle: Principle, answers: Mapping[str, Sequence[str]]) -> li
     both."""
     out = []
     for asked, given in answers.items():
-        kept = [text for text in given if principle.rules.grade(Case({"text": asked}, text, None, text)).value >= 1]
+        kept = [text for text in given if principle.rules.grade(_case(asked, text)).value >= 1]
         broken = [text for text in given if text not in kept]
         if kept and broken:
             out.append(AnswerPair(f"{principle.id}:{digest(asked)[:8]}", (Message("user", asked),), kept[0], broken[0]))

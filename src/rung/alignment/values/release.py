@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -125,9 +126,14 @@ def check(guidelines: Guidelines, path: Path, store: Store, now: float | None = 
 
 def approved(rows: Sequence[StoredApproval], authors: Sequence[str] = ()) -> tuple[str, ...]:
     """Who approves of an artifact by the ledger's rows about it: the last word of each person counts, authors' do
-    not."""
-    said = {row.person: row.verdict for row in rows if row.verdict in ("approve", "revoke")}
-    return tuple(sorted(person for person, verdict in said.items() if verdict == "approve" and person not in authors))
+    not. A name is one person however it is written in capitals and spaces."""
+    said = {_who(row.person): row for row in rows if row.verdict in ("approve", "revoke")}
+    writers = set(map(_who, authors))
+    return tuple(sorted(r.person for who, r in said.items() if r.verdict == "approve" and who not in writers))
+
+
+def _who(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def approve(guidelines: Guidelines, path: Path, store: Store, person: str, reason: str) -> StoredApproval:
@@ -135,7 +141,7 @@ def approve(guidelines: Guidelines, path: Path, store: Store, person: str, reaso
     waived."""
     if not person.strip():
         raise InputError("nobody approves", remedy="say who: --by NAME")
-    if person in guidelines.authors:
+    if _who(person) in map(_who, guidelines.authors):
         raise InputError(
             f"{person} is an author of it, and authors do not approve their own work",
             remedy="ask somebody else",
@@ -149,7 +155,7 @@ def approve(guidelines: Guidelines, path: Path, store: Store, person: str, reaso
             remedy=f"mend it, or: rung release waive {path} {failing[0].gate} --by NAME --reason WHY --until DATE",
             code="gate",
         )
-    return store.approvals.add(StoredApproval(verdict.artifact, "approve", person, reason))
+    return store.approvals.add(StoredApproval(verdict.artifact, "approve", person.strip(), reason))
 
 
 def waive(guidelines: Guidelines, path: Path, store: Store, gate: str, row: tuple[str, str, float]) -> StoredApproval:

@@ -150,7 +150,7 @@ def show_status(
     from rung.store import open_store
 
     with open_store(Settings({"store": store}).store_url) as opened:
-        found = list(descendants(paths, opened.served.missing))
+        found = list(descendants(paths, opened.served.missing, opened.served.unsaid))
     if json:
         shown = [asdict(one) | {"path": str(one.path)} for one in found]
         typer.echo(encoder.dumps(shown, indent=1, ensure_ascii=False))

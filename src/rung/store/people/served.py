@@ -118,6 +118,15 @@ class ServedTable:
                 found |= {row[0] for row in self._database.rows(sa.select(column).where(column.in_(some)))}
         return set(left) - found
 
+    def unsaid(self, ids: Iterable[str]) -> set[str]:
+        """Those of ``ids`` that are served requests of which nothing is said (any more): no score and no correction."""
+        left, found = list(dict.fromkeys(map(plain, ids))), set[str]()
+        for start in range(0, len(left), _CHUNK):
+            mine = served.c.id.in_(left[start : start + _CHUNK])
+            query = sa.select(served.c.id).where(mine, served.c.score.is_(None), served.c.correction.is_(None))
+            found |= {row[0] for row in self._database.rows(query)}
+        return found
+
     def forget(self, before: float) -> int:
         """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages.
         How many."""

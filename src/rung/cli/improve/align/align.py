@@ -66,6 +66,12 @@ def align(asked: AlignOptions) -> None:
         raise InputError("there is nothing to align", remedy="type: rung align align.yaml")
     plan = read(asked.config, assigned_values(asked.change))
     line = Line(Console(stderr=True, quiet=asked.quiet))
+    if plan.pairs:
+        from rung.alignment.rewards.pairs import read_pairs
+        from rung.cli.improve.align.people.feedback import check_said
+        from rung.core.settings import Settings
+
+        check_said(read_pairs(plan.pairs), Settings())
     plans = [plan.named(name.strip()) for name in asked.methods.split(",")] if asked.methods else [plan]
     found = []
     for one in plans:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.base.options import Json, expand
+from rung.cli.improve.align.people.feedback import check_said
 from rung.cli.improve.align.people.labels import answer, label
 from rung.core.parts.option import option
 from rung.core.settings import Settings
@@ -57,8 +58,9 @@ def fit(
     from rung.core.codec import encode
     from rung.data.sources.lineage import write_lineage
 
-    sifted = sift_pairs(pairs)
-    pool = Pool(Settings())
+    sifted, settings = sift_pairs(pairs), Settings()
+    check_said(sifted.pairs, settings)
+    pool = Pool(settings)
     try:
         seen = pool.embedder(how.embedder)
         model, report = fit_reward(sifted.pairs, seen, heads=how.heads, share=how.share, seed=how.seed)

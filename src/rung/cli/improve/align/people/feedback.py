@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from rung.core.settings import Settings
 from rung.core.text.columns import align
 from rung.store import Store, open_store
 
+if TYPE_CHECKING:
+    from rung.alignment.rewards.pairs import AnswerPair
+
 app = typer.Typer(
     help="Bring in, read and delete feedback on served answers; make preference pairs of it.",
     no_args_is_help=True,
@@ -20,6 +24,15 @@ app = typer.Typer(
 )
 
 Person = Annotated[str, typer.Option(metavar="NAME", help="Of this person alone.")]
+
+
+def check_said(pairs: Sequence[AnswerPair], settings: Settings) -> None:
+    """Before pairs are learnt from: raises InputError where what people said of their answers was deleted since."""
+    from rung.alignment.people.feedback import demand_said
+
+    if traces := {trace for pair in pairs for trace in pair.traces}:
+        with open_store(settings.store_url) as store:
+            demand_said(store, traces)
 
 
 def _open(store: str | None) -> Store:
@@ -89,7 +102,13 @@ def pairs(
     feedback.write(found, to)
     typer.echo(f"{len(found)} pairs, each with the ids of its answers, in {to}: rung align with pairs: {to}")
     if len(people) == 1 and not person:
-        typer.echo(f"all that was said is of {next(iter(people)) or 'nobody named'}: one person's taste", err=True)
+        who = next(iter(people))
+        what = (
+            f"all of it was said by {who}: one person's taste"
+            if who
+            else "nobody is named: it may be one person's taste"
+        )
+        typer.echo(what, err=True)
 
 
 @app.command()
