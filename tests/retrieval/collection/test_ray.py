@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,21 @@ from typing import Any
 import pytest
 
 from rung.core.errors import InputError, MissingExtra
+from rung.core.system.ray import apply, packed, unpacked
 from rung.core.types import Document, Passage, Progress
 from rung.documents import Source
 from rung.retrieval.collection.collection import Collection
 from rung.retrieval.collection.ingest import ray as steps
 from rung.retrieval.collection.ingest.build import BuildOptions
-from rung.retrieval.collection.ingest.ray import Part, Tools, _make, _Raised, _read, _table
+from rung.retrieval.collection.ingest.ray import Part, Tools, make, read
 
 
 def here(sources: Sequence[tuple[Source, Mapping[str, bytes]]], tools: Tools) -> Iterator[Part]:
     """What ``prepare`` does, without Ray: each table of a step is given to the next."""
     for place, (source, known) in enumerate(sources):
-        for part in _read(_table((place, source, dict(known)))):
-            for done in _make(part, tools):
-                found = pickle.loads(done.column("part")[0].as_py())
-                if isinstance(found, _Raised):
-                    raise found.error()
-                yield found
+        for part in apply(packed((place, source, dict(known))), read):
+            for done in apply(part, partial(make, tools=tools)):
+                yield from unpacked(done)
 
 
 @pytest.fixture(

@@ -23,7 +23,8 @@ def difference(change: Difference | None) -> str:
     if change is None:
         return "–"
     figures = f"{change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
-    return f"{figures} no difference" if verdict(change) == "no difference" else f"{figures} p {pvalue(change.p)}"
+    shown = verdict(change) != "no difference"
+    return f"{figures} p {pvalue(change.p)}" if shown else f"{figures} {said(change)}"
 
 
 def exact(interval: Interval) -> str:
@@ -37,9 +38,12 @@ def change(difference: Difference) -> str:
 
 
 def said(difference: Difference, word: str = "") -> str:
-    """``better, p 0.004`` (or another ``word`` for it), or "no difference"."""
+    """``better, p 0.004`` (or another ``word`` for it), or "no difference": with its corrected p where the interval by
+    itself would have it otherwise."""
     word = word or verdict(difference)
-    return word if word == "no difference" else f"{word}, p {pvalue(difference.p)}"
+    if word != "no difference":
+        return f"{word}, p {pvalue(difference.p)}"
+    return word if difference.low <= 0 <= difference.high else f"{word} (corrected p {pvalue(difference.p)})"
 
 
 def bar(share: float, width: int) -> str:

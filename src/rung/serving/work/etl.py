@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,19 @@ from rung.core.codec import digest, spell
 from rung.core.errors import InputError, StoreError
 from rung.core.parts.meter import metered
 from rung.core.parts.problem import Problems
-from rung.core.types import Answer, Budget, Input, Usage
+from rung.core.system.ray import running
+from rung.core.types import Budget, Input, Usage
 from rung.documents.tables.layout import Row
 from rung.documents.tables.rows import stream
-from rung.serving.endpoints.local import Opened, run_program
+from rung.serving.endpoints.local import Opened
+from rung.serving.work.answering import answer_here, answer_on_ray
 from rung.store import Store, StoredResult
 
 PIECE = 500
 """Rows that are read, answered and written together."""
+
+FAR = 20 * PIECE
+"""The same, where Ray answers: to spread work has its price."""
 
 ROW = "row"
 """The column that numbers the rows of the source, from 1."""
@@ -126,7 +132,7 @@ class _Piece:
 @dataclass
 class Etl:
     """``target`` is a database's URL (SQLAlchemy), ``table`` its table. ``budget`` is in US dollars and tokens, over
-    this run."""
+    this run. ``on``: where programs answer, here (local) or on Ray's workers (ray)."""
 
     store: Store
     columns: Sequence[AnswerColumn]
@@ -134,6 +140,7 @@ class Etl:
     table: str
     budget: Budget = Budget()
     concurrency: int = 64
+    on: str = "local"
 
     async def run(self, source: Path, say: Callable[[EtlReport], None] = lambda report: None) -> EtlReport:
         """Work off ``source``. Raises InputError for a source or a target that does not fit, before anything is
@@ -148,8 +155,13 @@ class Etl:
         for column in self.columns:
             column.input(dict.fromkeys(names))
         added = [column.name for column in self.columns]
-        with _Target(self.target, self.table, names, added) as target, metered(self.budget) as meter:
-            for piece in itertools.chain([first], _pieces(rows)):
+        far = self.on == "ray"
+        with (
+            _Target(self.target, self.table, names, added) as target,
+            running() if far else nullcontext(),
+            metered(self.budget) as meter,
+        ):
+            for piece in itertools.chain([first], _pieces(rows, FAR if far else PIECE)):
                 work = _Piece(piece, names, report)
                 await self._answer(work)
                 target.write(list(work.made.values()), work.errors)
@@ -186,20 +198,17 @@ class Etl:
 
     async def _ask(self, column: AnswerColumn, todo: Mapping[str, Input]) -> Any:
         """Answers by key; each piece of them is in the journal before it is given out."""
-        for some in _batched(list(todo.items()), self.concurrency):
-            inputs = [input for _, input in some]
-            answers: list[Answer] = [
-                one async for one in run_program(column.opened.program, inputs, concurrency=self.concurrency)
-            ]
+        way = answer_on_ray if self.on == "ray" else answer_here
+        async for answered in way(column.opened, todo, self.concurrency):
             kept = [
                 StoredResult(column.scope, key, json.dumps(answer.output, ensure_ascii=False))
-                for (key, _), answer in zip(some, answers, strict=True)
+                for key, answer in answered
                 if answer.failure is None
             ]
             await self.store.results.put(kept)
             # What another run has kept meanwhile stays, and is written by both.
             there = self.store.results.get(column.scope, [row.key for row in kept])
-            for (key, _), answer in zip(some, answers, strict=True):
+            for key, answer in answered:
                 yield key, answer if answer.failure else replace(answer, output=json.loads(there[key].payload))
 
 
@@ -304,8 +313,8 @@ def _cell(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else spell(value)
 
 
-def _pieces(rows: Iterator[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
-    while piece := list(itertools.islice(rows, PIECE)):
+def _pieces(rows: Iterator[tuple[int, Row]], size: int) -> Iterator[list[tuple[int, Row]]]:
+    while piece := list(itertools.islice(rows, size)):
         yield piece
 
 

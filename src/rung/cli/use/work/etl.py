@@ -28,6 +28,7 @@ class EtlOptions:
     )
     budget: float | None = option(None, "US dollars that this run may spend.", low=0, metavar="DOLLARS")
     tokens: int | None = option(None, "Tokens that this run may use.", low=1)
+    on: str = option("local", "Where the programs answer: local or ray.")
 
 
 def etl(options: EtlOptions, store: StoreUrl = None) -> None:
@@ -35,6 +36,7 @@ def etl(options: EtlOptions, store: StoreUrl = None) -> None:
 
     The exit code is 3 when the budget ended it, 1 when rows could not be answered (see the table errors).
     """
+    from rung.core.errors import InputError
     from rung.core.settings import Settings
     from rung.core.types import Budget
     from rung.models import Pool
@@ -42,6 +44,8 @@ def etl(options: EtlOptions, store: StoreUrl = None) -> None:
     from rung.serving.work.etl import AnswerColumn, Etl, EtlReport
     from rung.store import open_store
 
+    if options.on not in ("local", "ray"):
+        raise InputError(f"got --on {options.on}, expected local or ray", remedy="for instance: --on ray")
     settings = Settings({"store": store})
     fields = assigned(options.taken, "--from")
 
@@ -58,9 +62,8 @@ def etl(options: EtlOptions, store: StoreUrl = None) -> None:
                     for name, folder in assigned([given], "--column").items()
                 ]
                 budget = Budget(options.tokens, options.budget)
-                job = Etl(
-                    opened, columns, options.to, options.table or options.source.stem, budget, settings["concurrency"]
-                )
+                table = options.table or options.source.stem
+                job = Etl(opened, columns, options.to, table, budget, settings["concurrency"], options.on)
                 return await job.run(options.source, say)
 
     report = asyncio.run(work())

@@ -9,26 +9,20 @@ machines both must be there.
 
 from __future__ import annotations
 
-import logging
-import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rung.core import errors
-from rung.core.errors import InputError, RungError
+from rung.core.errors import InputError
 from rung.core.parts.problem import Problem
-from rung.core.system.extras import require
+from rung.core.system.ray import RayStep, spread
 from rung.core.types import Document, Passage
 from rung.documents import Source
 from rung.retrieval.collection.ingest.write import cleaned, content_hash
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from rung.core.protocols import Embedder
@@ -36,8 +30,6 @@ if TYPE_CHECKING:
 DOCUMENTS = 256
 CHARACTERS = 500_000
 """A part holds at most so many documents, and ends with the document that brings it over so many characters."""
-STORE = 512 * 1024 * 1024
-"""Bytes of shared memory that a Ray of our own may hold parts in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,43 +65,13 @@ class Tools:
 
 def prepare(sources: Sequence[tuple[Source, Mapping[str, bytes]]], tools: Tools) -> Iterator[Part]:
     """Parts of all sources, in order. A source comes with the content hashes of the documents that are stored of it:
-    those that are the same are neither cut nor embedded.
-
-    Uses the Ray that runs (``ray.init`` before, or RAY_ADDRESS), else starts one on this machine and ends it. Raises
-    what a worker raised on purpose, MissingExtra without Ray, RungError when Ray itself failed.
-    """
-    data = require("ray.data", "ray", "--on ray")
-    pyarrow = require("pyarrow", "ray", "--on ray")
-    import ray
-
-    blocks = []
-    for group in _groups(sources):
-        rows = [pickle.dumps((place, _absolute(sources[place][0]), dict(sources[place][1]))) for place in group]
-        blocks.append(pyarrow.table({"part": pyarrow.array(rows, pyarrow.large_binary())}))
-    if not blocks:
-        return
-    with _running(ray), _quiet(data):
-        try:
-            # Reading asks for less than a core, so that the two steps stay two: one large file is cut and embedded by
-            # many.
-            found = data.from_arrow(blocks).map_batches(
-                _read, batch_size=1, batch_format="pyarrow", num_cpus=0.5, zero_copy_batch=True
-            )
-            found = found.map_batches(
-                partial(_make, tools=tools), batch_size=1, batch_format="pyarrow", num_cpus=1, zero_copy_batch=True
-            )
-            for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-                for raw in batch.column("part").to_pylist():
-                    made = pickle.loads(raw)  # noqa: S301  our own worker wrote it
-                    if isinstance(made, _Raised):
-                        raise made.error()
-                    yield made
-        except (ray.exceptions.RayError, data.exceptions.RayDataUserCodeException) as error:
-            said = str(error).strip().splitlines()
-            raise RungError(
-                f"Ray could not finish the build: {said[-1] if said else type(error).__name__}",
-                remedy="what was written stays: run the same again, or leave --on ray out",
-            ) from error
+    those that are the same are neither cut nor embedded. Raises as ``core.system.ray`` does."""
+    groups = [
+        [(place, _absolute(sources[place][0]), dict(sources[place][1])) for place in group]
+        for group in _groups(sources)
+    ]
+    # Reading asks for less than a core, so that the two steps stay two: one large file is cut and embedded by many.
+    yield from spread(groups, [RayStep(read, 0.5), RayStep(partial(make, tools=tools))])
 
 
 def _groups(sources: Sequence[tuple[Source, Mapping[str, bytes]]]) -> Iterator[list[int]]:
@@ -130,112 +92,34 @@ def _absolute(source: Source) -> Source:
     return replace(source, path=source.path.absolute())
 
 
-@contextmanager
-def _running(ray: Any) -> Iterator[None]:
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    if not os.environ.get("RAY_ADDRESS"):
-        options["object_store_memory"] = STORE
-    try:
-        ray.init(**options)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise RungError(
-            f"cannot start or reach Ray: {error}", remedy="see RAY_ADDRESS, or leave --on ray out"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _quiet(data: Any) -> Iterator[None]:
-    """Results in the order of what went in, parts kept small, nothing printed; the caller's settings come back at
-    the end."""
-    context = data.DataContext.get_current()
-    wanted = {
-        "enable_progress_bars": False,
-        "print_on_execution_start": False,
-        "target_max_block_size": 4 * CHARACTERS,
-    }
-    before = {name: getattr(context, name) for name in wanted}
-    order = context.execution_options.preserve_order
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    for name, value in wanted.items():
-        setattr(context, name, value)
-    context.execution_options.preserve_order = True
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(context, name, value)
-        context.execution_options.preserve_order = order
-        logger.setLevel(level)
-
-
 # ---------------------------------------------------------------- in a worker
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """An error that was raised on purpose, on its way to the process that asked."""
-
-    kind: str
-    message: str
-    remedy: str
-
-    def error(self) -> RungError:
-        kind: type[RungError] = getattr(errors, self.kind, RungError)
-        return kind(self.message, remedy=self.remedy)
-
-
-def _table(value: Any) -> pa.Table:
-    import pyarrow
-
-    return pyarrow.table({"part": pyarrow.array([pickle.dumps(value, protocol=5)], pyarrow.large_binary())})
-
-
-def _read(batch: pa.Table) -> Iterator[pa.Table]:
-    """Sources to parts without passages, each with the hashes that concern it."""
+def read(given: tuple[int, Source, Mapping[str, bytes]]) -> Iterator[tuple[Part, dict[str, bytes]]]:
+    """A source to parts without passages, each with the hashes that concern it."""
     from rung import documents
 
-    for raw in batch.column("part").to_pylist():
-        place, source, known = pickle.loads(raw)  # noqa: S301  the process that asked wrote it
-        troubles: list[Problem] = []
-        waiting: list[Document] = []
-        size = 0
-        try:
-            for document in documents.read(source, troubles):
-                waiting.append(document)
-                size += len(document.text)
-                if len(waiting) >= DOCUMENTS or size >= CHARACTERS:
-                    yield _table((Part(place, waiting), _of(known, waiting)))
-                    waiting, size = [], 0
-            yield _table((Part(place, waiting, troubles=troubles, ended=True), _of(known, waiting)))
-        except RungError as error:
-            yield _table(_Raised(type(error).__name__, error.message, error.remedy))
+    place, source, known = given
+    troubles: list[Problem] = []
+    waiting: list[Document] = []
+    size = 0
+    for document in documents.read(source, troubles):
+        waiting.append(document)
+        size += len(document.text)
+        if len(waiting) >= DOCUMENTS or size >= CHARACTERS:
+            yield Part(place, waiting), _of(known, waiting)
+            waiting, size = [], 0
+    yield Part(place, waiting, troubles=troubles, ended=True), _of(known, waiting)
 
 
 def _of(known: Mapping[str, bytes], documents: Sequence[Document]) -> dict[str, bytes]:
     return {document.id: known[document.id] for document in documents if document.id in known}
 
 
-def _make(batch: pa.Table, tools: Tools) -> Iterator[pa.Table]:
-    """Parts with passages and vectors for every document that is new or changed."""
-    for raw in batch.column("part").to_pylist():
-        found = pickle.loads(raw)  # noqa: S301  _read wrote it
-        if not isinstance(found, _Raised):
-            try:
-                part, known = found
-                found = _finished(part, known, tools)
-            except RungError as error:
-                found = _Raised(type(error).__name__, error.message, error.remedy)
-        yield _table(found)
+def make(given: tuple[Part, Mapping[str, bytes]], tools: Tools) -> Iterator[Part]:
+    """A part with passages and vectors for every document that is new or changed."""
+    part, known = given
+    yield _finished(part, known, tools)
 
 
 def _finished(part: Part, known: Mapping[str, bytes], tools: Tools) -> Part:
