@@ -20,6 +20,8 @@ from rung.core.parts.place import within
 from rung.core.protocols import Resources
 from rung.core.types import Reply, Request, Sampling, Task
 from rung.metrics.stats import Difference
+from rung.models.adapters import adapters
+from rung.tuning.work import PLACES
 
 LOG = "audits.jsonl"
 
@@ -56,7 +58,7 @@ async def _again(
     folder: Path, task: Task, said: Mapping[str, Any], given: tuple[list[dict[str, Any]], Resources, str]
 ) -> Reaudit:
     kept, resources, model = given
-    weights = model or f"openvino:{folder / 'tuned-f16.gguf'}"
+    weights = model or _written(folder)
     by_id = {row["id"]: row for row in kept}
     asked = [
         question
@@ -84,6 +86,18 @@ async def _again(
     with (folder / LOG).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(encode(found), ensure_ascii=False) + "\n")
     return found
+
+
+def _written(folder: Path) -> str:
+    """The weights of a run as a model: a merged file, else the adapter beside its base. Raises InputError where none
+    were written."""
+    for kind in ("f16", "q8", "q4"):
+        if (folder / PLACES[kind]).is_file():
+            return f"openvino:{folder / PLACES[kind]}"
+    adapter = folder / PLACES["adapter"]
+    if not adapters.is_adapter(adapter):
+        raise InputError(f"{folder} holds no weights", remedy="name some: --model openvino:FILE")
+    return f"openvino:{adapters.tuned_on(adapter)[0]}@{adapter}"
 
 
 def _signs(texts: Sequence[str]) -> Any:
