@@ -32,7 +32,10 @@ async def test_the_weights_that_were_written_are_asked(tmp_path: Path) -> None:
         await reaudit(tmp_path, cast(Any, Models()))
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "mine.gguf"}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": "mine.gguf"})
+    )
     with pytest.raises(Asked, match=f"openvino:mine.gguf@{adapter}"):
         await reaudit(tmp_path, cast(Any, Models()))
     (tmp_path / "tuned-f16.gguf").write_bytes(b"")
