@@ -67,6 +67,9 @@ def test_a_fit_that_saves_nothing_never_pays_back_and_one_that_is_better_buys_qu
     out, choice = judge(task, pool, settings, records)
     assert (out["lora-q8"].payback, choice.rung) == (None, "lora-q8")
     assert any("buys quality" in sentence for sentence in choice.why)
+    _, choice = judge(task, pool, settings, records[1:])
+    assert not any("buys quality" in sentence for sentence in choice.why)
+    assert any("what it buys is not known" in sentence for sentence in choice.why)
 
 
 def test_how_far_prompts_got_is_said_where_a_tuned_rung_stands_beside_them(

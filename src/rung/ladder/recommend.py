@@ -133,6 +133,8 @@ def _why(task: Task, metric: Metric, choice: Chosen, records: Sequence[RungRecor
             spent = seconds(record.offline.seconds)
             if record.payback is not None:
                 yield f"{record.title}: its fit ({spent}) pays back after {count(record.payback)} answers."
+            elif not any(other.scored and not other.tuned for other in records):
+                yield f"{record.title}: its fit took {spent}; no untuned rung stands beside it, so what it buys is not known."
             elif _as_good(record, records, task, metric, sign):
                 yield f"{record.title}: its fit ({spent}) never pays back: an untuned rung as good costs less an answer."
             else:

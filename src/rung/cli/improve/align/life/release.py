@@ -58,7 +58,11 @@ def tell(found: Clearance) -> str:
         for one in found.gates
     ]
     approved = ", ".join(found.approved) or "nobody"
-    lines = [f"artifact {found.artifact}", "", align(rows), "", f"approved by {approved}; {found.needed} needed"]
+    lines = [
+        f"artifact {found.artifact}",
+        *(["", align(rows), ""] if found.gates else []),
+        f"approved by {approved}; {found.needed} needed",
+    ]
     return "\n".join([*lines, "may be released" if found.allowed else "may not be released"])
 
 
