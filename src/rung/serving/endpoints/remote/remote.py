@@ -113,7 +113,7 @@ def _whole(text: bytes) -> tuple[list[ChatChoice], Usage | None]:
         raise broken("answered 200 with something that is not JSON") from None
     choices = document.get("choices") if isinstance(document, dict) and not document.get("error") else None
     if not isinstance(choices, list) or not choices:
-        raise refusal_of(502, text, None)
+        raise refusal_of(200, text, None)
     return [read_choice(choice) for choice in choices], usage_of(document.get("usage"))
 
 

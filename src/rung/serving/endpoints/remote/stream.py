@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ import orjson
 
 from rung.core.types import ToolCall, Usage
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.remote.upstream import broken, finish_of, refusal_of, usage_of
+from rung.serving.endpoints.remote.upstream import arguments_of, broken, finish_of, refusal_of, text_of, usage_of
 
 LINE = 1024 * 1024
 """Bytes of one event of a stream at most."""
@@ -68,22 +69,20 @@ class StreamReader:
         except ValueError:
             raise broken("sent an event that is not JSON") from None
         if not isinstance(chunk, dict) or chunk.get("error"):
-            raise refusal_of(502, data, None)
+            raise refusal_of(200, data, None)
         if (told := chunk.get("usage")) is not None:
             self.told = usage_of(told)
         try:
             for choice in chunk.get("choices") or ():
                 index, delta = int(choice.get("index", 0)), choice.get("delta") or {}
-                if text := delta.get("content"):
-                    if not isinstance(text, str):
-                        raise TypeError
+                if text := text_of(delta.get("content")):
                     found.setdefault(index, []).append(text)
                     self.texts.setdefault(index, []).append(text)
                 for call in delta.get("tool_calls") or ():
                     _add_call(self._calls.setdefault(index, {}), call)
                 if reason := choice.get("finish_reason"):
                     self._finishes[index] = reason
-        except (TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise broken("sent an event that is no part of a completion") from None
 
 
@@ -97,17 +96,14 @@ def _add_call(calls: dict[int, dict[str, str]], part: Any) -> None:
         call = calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
         call["id"] = call["id"] or str(part.get("id") or "")
         call["name"] += str(function.get("name") or "")
-        call["arguments"] += str(function.get("arguments") or "")
+        told = function.get("arguments") or ""
+        call["arguments"] += told if isinstance(told, str) else json.dumps(told)
 
 
 def _calls(parts: dict[int, dict[str, str]]) -> tuple[ToolCall, ...]:
     made = []
     for index, part in sorted(parts.items()):
-        try:
-            arguments = orjson.loads(part["arguments"] or "{}")
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict) or not part["name"]:
-            raise broken("called a tool with arguments that are not a JSON object")
-        made.append(ToolCall(part["id"] or f"call_{index}", part["name"], arguments))
+        if not part["name"]:
+            raise broken("called a tool without its name")
+        made.append(ToolCall(part["id"] or f"call_{index}", part["name"], arguments_of(part["arguments"])))
     return tuple(made)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from rung.core.types import Finish, ToolCall, Usage
+from rung.models.providers.refusal import retry_after_seconds
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import ChatChoice
 
@@ -31,16 +33,19 @@ def broken(what: str, code: str = "model_failed") -> Refused:
 
 def refusal_of(status: int, body: bytes, retry_after: str | None) -> Refused:
     """An error response: the caller's own mistake stays one (400), what is between us and that server becomes ours
-    (502)."""
+    (502). ``status`` 200: the error stands in place of an answer, and its code may be a status."""
     error: Any = None
     with suppress(ValueError, RecursionError, AttributeError):
         error = json.loads(body).get("error")
     message = str(error.get("message") or "") if isinstance(error, dict) else str(error or "")
     code = str(error.get("code") or "") if isinstance(error, dict) else ""
     told = f": {message[:500]}" if message else ""
-    wait = None
-    with suppress(TypeError, ValueError):
-        wait = min(3600.0, max(0.0, float(retry_after or "")))
+    wait = retry_after_seconds({"retry-after": retry_after}) if retry_after else None
+    wait = None if wait is None else min(3600.0, wait)
+    said = f"answered with status {status}"
+    if status == 200:
+        said = "answered 200 with an error" if error else "answered 200 with something that is no completion"
+        status = int(code) if re.fullmatch("[45]\\d\\d", code) else 502
     if status == 429:
         return Refused(429, f"the model's server has too much to do{told}", code="rate_limited", retry_after=wait or 1)
     if code == "context_length_exceeded" or status == 413:
@@ -55,9 +60,7 @@ def refusal_of(status: int, body: bytes, retry_after: str | None) -> Refused:
         return Refused(502, "the model's server refused our key", code="model_failed", again=False)
     if status in (408, 504):
         return Refused(504, f"the model's server gave no answer in time{told}", code="model_timeout")
-    return Refused(
-        502, f"the model's server answered with status {status}{told}", code="model_failed", retry_after=wait
-    )
+    return Refused(502, f"the model's server {said}{told}", code="model_failed", retry_after=wait)
 
 
 def usage_of(told: Any) -> Usage | None:
@@ -72,17 +75,36 @@ def usage_of(told: Any) -> Usage | None:
     return Usage(1, prompt, completion, cached)
 
 
+def text_of(content: Any) -> str:
+    """The text of a message or of a piece of one: a text, or a list of parts, of which those of text count. Raises
+    TypeError for what is neither."""
+    if isinstance(content, list):
+        return "".join(text_of(part["text"]) for part in content if part.get("type") == "text")
+    if not isinstance(content, str | None):
+        raise TypeError
+    return content or ""
+
+
+def arguments_of(told: Any) -> dict[str, Any]:
+    """The arguments of a call, as JSON or, where a server does not write them so, as they are. Raises Refused (502)."""
+    try:
+        arguments = json.loads(told or "{}") if isinstance(told, str | None) else told
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise broken("called a tool with arguments that are not a JSON object")
+    return arguments
+
+
 def read_choice(choice: Any) -> ChatChoice:
     """A choice of a whole completion. Raises Refused (502) for what is none."""
     try:
         message = choice["message"]
-        text = message.get("content") or ""
+        text = text_of(message.get("content"))
         calls = tuple(
-            ToolCall(str(call["id"]), str(call["function"]["name"]), json.loads(call["function"]["arguments"] or "{}"))
+            ToolCall(str(call["id"]), str(call["function"]["name"]), arguments_of(call["function"].get("arguments")))
             for call in message.get("tool_calls") or ()
         )
-        if not isinstance(text, str) or not all(isinstance(call.arguments, dict) for call in calls):
-            raise TypeError
         logprobs = (choice.get("logprobs") or {}).get("content")
         return ChatChoice(
             int(choice.get("index") or 0),
