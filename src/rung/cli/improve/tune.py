@@ -12,6 +12,7 @@ import typer
 from rung.cli.base.options import assigned_values
 from rung.cli.improve.align.elsewhere import (
     WrittenWeights,
+    check_places,
     compare_elsewhere,
     echo_elsewhere,
     items_option,
@@ -74,6 +75,7 @@ def tune(asked: TuneOptions) -> None:
     from rung.tuning.work import Order
 
     plan = read(asked.config, assigned_values(asked.change))
+    check_places(plan.general)
     second = int(os.environ.get("RANK", "0")) > 0  # one of several processes, and not the first
     console = Console(stderr=True, quiet=asked.quiet or second)
     base, lessons = job.gather(plan, Settings())

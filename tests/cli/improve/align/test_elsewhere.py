@@ -13,6 +13,7 @@ from rung.cli.improve.align import elsewhere
 from rung.cli.improve.align.elsewhere import (
     SETS,
     WrittenWeights,
+    check_places,
     compare_elsewhere,
     load_elsewhere,
     record_elsewhere,
@@ -55,6 +56,28 @@ def test_the_comparison_is_kept_said_and_given_to_programs(folder: Path, monkeyp
     assert "--elsewhere N" in said
     (row,) = record_elsewhere(done)["elsewhere"]["rows"]
     assert (row["word"], row["difference"]["n"]) == ("no difference", 12)
+
+
+def test_few_items_where_transformers_must_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = WrittenWeights(folder, "smollm2-135m", {"adapter": "somewhere"})
+    for before, items in (("transformers:x", elsewhere.FEW), ("openvino:x", elsewhere.ITEMS)):
+        monkeypatch.setattr(WrittenWeights, "pair", (before, "fake:slow"))
+        monkeypatch.setattr(elsewhere, "_conduct", lambda study, line, stop: [])
+        done = compare_elsewhere(weights, None, LINE)
+        assert done is not None
+        assert done.items == items
+
+
+def test_a_set_that_is_not_there_is_told_before_anything_is_learnt(folder: Path) -> None:
+    (folder / "mine.txt").write_text("text")
+    check_places(["mine.txt", "support-intent", "python-stdlib"])
+    for place in ("none.txt", "no-such-pack", "rows.jsonl"):
+        with pytest.raises(InputError):
+            check_places([place])
+    (folder / "align.yaml").write_text("method: rloo\nenvironment: gridworld\ngeneral: none.txt\nout: out\n")
+    done = rung("align", "align.yaml", folder=folder)
+    assert (done.returncode, done.stderr.split("\n")[0]) == (2, "rung: general: there is no none.txt")
+    assert not (folder / "out").exists()
 
 
 def test_nothing_is_compared_unasked_or_where_there_is_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from rung.cli.improve.align.elsewhere import (
     WEIGHTS,
     Elsewhere,
     WrittenWeights,
+    check_places,
     compare_elsewhere,
     echo_elsewhere,
     items_option,
@@ -65,6 +66,7 @@ def align(asked: AlignOptions) -> None:
     if asked.config is None:
         raise InputError("there is nothing to align", remedy="type: rung align align.yaml")
     plan = read(asked.config, assigned_values(asked.change))
+    check_places(plan.general)
     line = Line(Console(stderr=True, quiet=asked.quiet))
     if plan.pairs:
         from rung.alignment.rewards.pairs import read_pairs

@@ -31,6 +31,8 @@ SETS = ("plain-requests", "support-intent", "python-stdlib")
 """What every rung has with it: instructions of IFEval's kinds, a choice of labels, plain text."""
 ITEMS = 30
 """Items of each of SETS."""
+FEW = 8
+"""The same where transformers must answer, as for modules that the engine has not: it takes several times as long."""
 NAMED = 100
 """Items of each set that the user has named, or of a kind of its rows."""
 FILE = "elsewhere.json"
@@ -105,6 +107,18 @@ def _same(pack: str, task: str) -> bool:
     return bool(task) and (task == pack or (pack != SETS[-1] and Path(task).resolve() == tasks.locate(pack).resolve()))
 
 
+def check_places(named: Sequence[str]) -> None:
+    """Before hours are spent: raises InputError for a set that is not there."""
+    from rung import tasks
+
+    for place in named:
+        if Path(place).suffix.lower() in (".txt", ".md", ".rst", ".jsonl", ".ndjson"):
+            if not Path(place).is_file():
+                raise InputError(f"general: there is no {place}", remedy="correct the path")
+        elif place != SETS[-1]:
+            tasks.locate(place)
+
+
 def compare_elsewhere(trained: WrittenWeights, items: int | None, line: Line) -> Elsewhere | None:
     """Compare, keep it beside the weights, and give it back; None: nobody asked (0 items), or there is nothing to
     compare. What goes wrong is said in place of the rows, as the weights are whole without them. Ctrl-C ends the
@@ -118,6 +132,8 @@ def compare_elsewhere(trained: WrittenWeights, items: int | None, line: Line) ->
     began, used = time.monotonic(), time.process_time()
     try:
         before, after = trained.pair
+        if not items and not trained.named and before.startswith("transformers:"):
+            count = FEW
         study = Forgetting(before, after, trained.places, count)
         rows = answering_signals(lambda stop: _conduct(study, line, stop), line)
     except RungError as error:
