@@ -29,6 +29,14 @@ ODD: dict[str, bytes] = {
 }
 
 
+COUNTS: dict[str, Any] = {
+    "none": None,
+    "negative": {"prompt_tokens": -3, "completion_tokens": 2},
+    "texts": {"prompt_tokens": "eleven", "completion_tokens": "3"},
+    "cached": {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 9}},
+}
+
+
 @dataclass(frozen=True)
 class Seen:
     path: str
@@ -133,8 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
         said = vendor.answer(body)
         if model == "filtered":
             said = Said(("I will not.",), "filtered")
-        if not streamed:
-            self._send(200, vendor.whole(body, said))
+        if not streamed or model == "unstreamed":
+            document = vendor.whole(body, said)
+            if model.startswith("counts-"):
+                document["usage"] = COUNTS[model[7:]]
+            self._send(200, document)
             return
         events = list(vendor.events(body, said))
         self.send_response(200)

@@ -25,8 +25,9 @@ from rung.core.parts.meter import metered
 from rung.core.settings import Settings
 from rung.core.types import Message, Request, ResponseFormat, Sampling, ToolCall
 from rung.models import open_model
+from rung.models.providers.hosted import add_call
 from rung.models.wrap import MeteredModel, Policy, wrap
-from tests.models.servers import ODD, Server
+from tests.models.servers import COUNTS, ODD, Server
 
 KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "google": "GOOGLE_API_KEY"}
 CANARY = "sk-canary-Zq93hfKw72mXpL0c"
@@ -297,3 +298,41 @@ async def test_what_an_api_lacks_is_refused_before_anything_is_sent(open_it: Ope
         await model.generate([Request((Message("user", "x"),), form=ResponseFormat("regex", pattern="a+"))])
     assert not server.seen
     await model.close()
+
+
+async def test_a_server_that_does_not_stream_is_understood(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    model = open_model(f"openai:unstreamed@{server.url}/v1", Settings({"keys": {server.url: "OPENAI_API_KEY"}}))
+    chunks = [chunk async for chunk in model.stream(ask())]
+    assert [chunk.text for chunk in chunks] == ["Hello brave world"]
+    reply = chunks[-1].reply
+    assert reply is not None
+    assert (reply.text, reply.finish, reply.usage.prompt_tokens, reply.usage.cached_tokens) == (
+        "Hello brave world",
+        "stop",
+        11,
+        5,
+    )
+    with pytest.raises(ServerError, match="out of credit"):
+        await drain(open_model(f"openai:odd-error@{server.url}/v1", Settings()))
+    for name in ("garbled", "odd-list", "odd-none"):
+        with pytest.raises(ServerError, match="cannot be read"):
+            await drain(open_model(f"openai:{name}@{server.url}/v1", Settings()))
+    await model.close()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+async def test_tokens_that_cannot_be_are_estimated(server: Server, name: str) -> None:
+    model = open_model(f"openai:counts-{name}@{server.url}/v1", Settings())
+    (reply,) = await model.generate([ask()])
+    assert reply.usage.prompt_tokens == model.count(ask().messages) > 0
+    assert reply.usage.completion_tokens == model.count((Message("assistant", "Hello brave world"),)) > 0
+    assert reply.usage.cached_tokens == 0
+    await model.close()
+
+
+def test_calls_of_servers_that_count_badly() -> None:
+    calls: dict[int, list[str]] = {}
+    for piece in ((0, "a", "f", '{"x":'), (0, None, None, "1}"), (0, "b", "g", {"y": 2}), (None, "c", "h", "")):
+        add_call(calls, *piece)
+    assert list(calls.values()) == [["a", "f", '{"x":1}'], ["b", "g", '{"y": 2}'], ["c", "h", ""]]

@@ -118,11 +118,12 @@ async def _stream(name: str, request: Request, settings: Settings) -> None:
     reply = None
     try:
         began = time.monotonic()
-        first = 0.0
+        first = last = 0.0
         async with aclosing(opened.stream(request)) as pieces:
             async for chunk in pieces:
                 if chunk.text:
-                    first = first or time.monotonic()
+                    last = time.monotonic()
+                    first = first or last
                     sys.stdout.write(chunk.text)
                     sys.stdout.flush()
                 reply = chunk.reply
@@ -136,8 +137,9 @@ async def _stream(name: str, request: Request, settings: Settings) -> None:
     for call in reply.tool_calls:
         typer.echo(f"tool call: {call.name} {dict(call.arguments)}", err=True)
     used = reply.usage
-    after = ended - first if first else 0.0
-    rate = f"{(used.completion_tokens - 1) / after:.1f} tokens/s after the first, which took" if after > 0 else "in"
+    after = last - first  # 0: it came in one piece
+    more = used.completion_tokens - 1
+    rate = f"{more / after:.1f} tokens/s after the first, which took" if after > 0 and more > 0 else "in"
     taken = first - began if after > 0 else ended - began
     loading = " with loading" if opened.capabilities.local else ""
     money = "" if opened.capabilities.local else f", ${used.money:.6f}" if opened.priced else ", unpriced"

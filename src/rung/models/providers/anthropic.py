@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from rung.core.errors import AuthError, Unsupported
@@ -80,7 +80,7 @@ class AnthropicModel(Hosted):
             ),
         )
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def chunks(self, request: Request) -> AsyncGenerator[Chunk]:
         text: list[str] = []
         calls: dict[int, list[str]] = {}
         finish: Finish | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from rung.core.errors import AuthError
@@ -81,7 +81,7 @@ class GoogleModel(Hosted):
             raise self.errors.unreadable("it has no candidates")
         return gathered.reply(request, self.name, without)
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def chunks(self, request: Request) -> AsyncGenerator[Chunk]:
         pieces, without = await self.ask(request, stream=True)
         held = request.form.kind in ("labels", "number") or "stop" in without
         gathered = _Gathered()

@@ -10,7 +10,8 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence, Set
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -107,7 +108,7 @@ class Hosted(ABC):
         """Send one request. Raises a ModelError in the one shape."""
 
     @abstractmethod
-    def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    def chunks(self, request: Request) -> AsyncGenerator[Chunk]:
         """Send one request and yield its pieces; the last chunk carries the whole Reply."""
 
     @abstractmethod
@@ -163,16 +164,33 @@ class Hosted(ABC):
 
     async def _one(self, request: Request) -> Reply:
         try:
-            return self.checked(await self.reply(request))
+            return self.checked(request, await self.reply(request))
         except Exception as error:  # what came can break any step of reading it
             raise self.translate(error) from None
 
-    def checked(self, reply: Reply) -> Reply:
-        """A reply of the right types. Raises ServerError: the SDKs let through what a server sends."""
-        counts = (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.cached_tokens)
-        if not isinstance(reply.text, str) or not all(isinstance(count, int) for count in counts):
-            raise self.errors.unreadable(f"its text is a {type(reply.text).__name__}, its token counts are {counts}")
-        return reply
+    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+        """``chunks``, the reply in the last of them checked as one in one piece is."""
+        async with aclosing(self.chunks(request)) as chunks:
+            async for chunk in chunks:
+                yield replace(chunk, reply=self.checked(request, chunk.reply)) if chunk.reply is not None else chunk
+
+    def checked(self, request: Request, reply: Reply) -> Reply:
+        """A reply of the right types, as the SDKs let through what a server sends: counts of tokens that it leaves out,
+        or that cannot be (negative, no numbers, more of them cached than there are), are estimates (``count``). Raises
+        ServerError for a text that is none."""
+        if not isinstance(reply.text, str):
+            raise self.errors.unreadable(f"its text is a {type(reply.text).__name__}")
+        told = (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.cached_tokens)
+        try:
+            prompt, completion, cached = map(int, told)
+        except (TypeError, ValueError, OverflowError):
+            prompt = completion = cached = 0
+        if min(prompt, completion, cached) < 0 or cached > prompt or not prompt + completion:
+            prompt, cached = self.count(request.messages), 0
+            completion = self.count((Message("assistant", reply.text),)) if reply.text else 0
+        return replace(
+            reply, usage=replace(reply.usage, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+        )
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores]:
         raise Unsupported(
@@ -218,6 +236,28 @@ def settle(results: Sequence[Reply | BaseException], name: str) -> list[Reply]:
     if failed and len(failed) == len(results) and len({type(error) for error in failed}) == 1:
         raise failed[0]
     return [result if isinstance(result, Reply) else Reply.of(result, name) for result in results]
+
+
+def text_of(content: Any) -> str:
+    """The text of a message or of a piece of one: a text, or a list of parts, of which those of text count. Raises
+    TypeError for what is neither."""
+    if isinstance(content, list):
+        return "".join(text_of(part["text"]) for part in content if part.get("type") == "text")
+    if not isinstance(content, str | None):
+        raise TypeError(f"content is {content!r:.60}")
+    return content or ""
+
+
+def add_call(calls: dict[int, list[str]], index: Any, id: Any, name: Any, arguments: Any) -> None:
+    """Put a piece of a tool call to what came of it before: its id, its name, its arguments as text. Servers that count
+    badly are understood: another id under the same index begins another call, and so does a piece without an index."""
+    at = index if isinstance(index, int) else len(calls)
+    if id and at in calls and calls[at][0] not in ("", id):
+        at = max(calls) + 1
+    parts = calls.setdefault(at, ["", "", ""])
+    parts[0] = parts[0] or str(id or "")
+    parts[1] += str(name or "")
+    parts[2] += arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
 
 
 def tool_call(id: str, name: str, arguments: str | Mapping[str, Any] | None) -> ToolCall:

@@ -8,13 +8,14 @@ reference.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from rung.core.errors import ModelError, Unsupported
 from rung.core.types import Capabilities, Chunk, Finish, Message, Reply, Request, ResponseFormat, ToolCall, Usage
 from rung.models.providers.access import Vendor
-from rung.models.providers.hosted import Hosted, cut, schema_of, tool_call, unwrap
+from rung.models.providers.hosted import Hosted, add_call, cut, schema_of, text_of, tool_call, unwrap
 
 FINISH: dict[str, Finish] = {
     "stop": "stop",
@@ -58,7 +59,10 @@ class OpenaiModel(Hosted):
         return await self.client().chat.completions.create(**body)
 
     async def reply(self, request: Request) -> Reply:
-        completion, without = await self.ask(request, stream=False)
+        return self._whole(request, *await self.ask(request, stream=False))
+
+    def _whole(self, request: Request, completion: Any, without: Set[str]) -> Reply:
+        """The reply of a completion in one piece."""
         self.errors.refuse_error(completion)
         if not completion.choices:
             raise self.errors.unreadable("it has no choices")
@@ -66,7 +70,7 @@ class OpenaiModel(Hosted):
         message = choice.message
         calls = tuple(tool_call(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
         content = choice.logprobs.content if choice.logprobs is not None else None
-        text = message.content or message.refusal or ""
+        text = text_of(message.content) or message.refusal or ""
         return Reply(
             text=unwrap(request.form, cut(text, request.sampling.stop) if "stop" in without else text),
             finish="filtered" if message.refusal else FINISH.get(choice.finish_reason, "stop"),
@@ -77,14 +81,23 @@ class OpenaiModel(Hosted):
             tokens=tuple(token.token for token in content or ()),
         )
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def chunks(self, request: Request) -> AsyncGenerator[Chunk]:
+        pieces, without = await self.ask(request, stream=True)
+        if (completion := await self._unstreamed(pieces)) is not None:
+            reply = self._whole(request, completion, without)
+            yield Chunk(reply.text, reply)
+            return
+        async with aclosing(self._events(request, pieces, without)) as events:
+            async for chunk in events:
+                yield chunk
+
+    async def _events(self, request: Request, pieces: Any, without: Set[str]) -> AsyncGenerator[Chunk]:
         text: list[str] = []
         calls: dict[int, list[str]] = {}
         logprobs: list[float] = []
         tokens: list[str] = []
         finish: Finish | None = None
         usage = Usage()
-        pieces, without = await self.ask(request, stream=True)
         # JSON around the answer, and text that may have to be cut: given out at the end.
         held = request.form.kind in ("labels", "number") or "stop" in without
         try:
@@ -99,7 +112,7 @@ class OpenaiModel(Hosted):
                     told = choice.logprobs.content or ()
                     logprobs += [token.logprob for token in told]
                     tokens += [token.token for token in told]
-                if piece := choice.delta.content or choice.delta.refusal or "":
+                if piece := text_of(choice.delta.content) or choice.delta.refusal or "":
                     text.append(piece)
                     if not held:
                         yield Chunk(piece)
@@ -113,8 +126,6 @@ class OpenaiModel(Hosted):
             await pieces.close()
         if finish is None:
             raise self.errors.broken("it ended without a finish reason")
-        if not usage.tokens:  # a server that ignores stream_options: the estimate of ``count``
-            usage = Usage(1, self.count(request.messages), self.count((Message("assistant", "".join(text)),)))
         whole = "".join(text)
         answer = unwrap(request.form, cut(whole, request.sampling.stop) if "stop" in without else whole)
         yield Chunk(
@@ -129,6 +140,23 @@ class OpenaiModel(Hosted):
                 tokens=tuple(tokens),
             ),
         )
+
+    async def _unstreamed(self, pieces: Any) -> Any:
+        """The completion of a server that answers in one piece although a stream was asked for; None: it streams."""
+        kind = pieces.response.headers.get("content-type", "")
+        if not kind.startswith(("application/json", "text/html")):
+            return None  # events, whatever some servers call them
+        try:
+            document = json.loads(await pieces.response.aread())
+        except (ValueError, RecursionError):
+            raise self.errors.unreadable(f"it is neither a stream nor JSON that can be read ({kind})") from None
+        except Exception as error:
+            raise self.translate(error) from None
+        finally:
+            await pieces.close()
+        if not isinstance(document, dict):
+            raise self.errors.unreadable(f"it is {document!r:.60}")
+        return self.sdk().types.chat.ChatCompletion.construct(**document)
 
     def body(self, request: Request, without: Set[str], *, stream: bool) -> dict[str, Any]:
         sampling = request.sampling
@@ -191,13 +219,9 @@ open_model = OpenaiModel.open
 
 
 def _add_calls(calls: dict[int, list[str]], pieces: Sequence[Any]) -> None:
-    """Put pieces of tool calls to what came of each before: its id, its name, its arguments."""
     for piece in pieces:
-        parts = calls.setdefault(piece.index, ["", "", ""])
-        parts[0] += piece.id or ""
-        if piece.function is not None:
-            parts[1] += piece.function.name or ""
-            parts[2] += piece.function.arguments or ""
+        function = piece.function
+        add_call(calls, piece.index, piece.id, getattr(function, "name", ""), getattr(function, "arguments", ""))
 
 
 def _answer_format(form: ResponseFormat, without: Set[str]) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
 
 import orjson
 
 from rung.core.types import ToolCall, Usage
+from rung.models.providers.hosted import add_call, text_of
 from rung.serving.endpoints.endpoint import ChatChoice, Piece
-from rung.serving.endpoints.remote.upstream import arguments_of, broken, finish_of, refusal_of, text_of, usage_of
+from rung.serving.endpoints.remote.upstream import arguments_of, broken, finish_of, refusal_of, usage_of
 
 LINE = 1024 * 1024
 """Bytes of one event of a stream at most."""
@@ -25,7 +25,7 @@ class StreamReader:
         self.told: Usage | None = None
         self.over = False
         self._finishes: dict[int, str] = {}
-        self._calls: dict[int, dict[int, dict[str, str]]] = {}
+        self._calls: dict[int, dict[int, list[str]]] = {}
         self._rest = b""
 
     def feed(self, part: bytes) -> list[Piece]:
@@ -86,24 +86,16 @@ class StreamReader:
             raise broken("sent an event that is no part of a completion") from None
 
 
-def _add_call(calls: dict[int, dict[str, str]], part: Any) -> None:
-    """A piece of a tool call, put with the others of its index; a second name under one index begins another call."""
+def _add_call(calls: dict[int, list[str]], part: Any) -> None:
     with suppress(TypeError, ValueError, AttributeError):
         function = part.get("function") or {}
-        index = int(part.get("index", len(calls)))
-        if part.get("id") and index in calls and calls[index]["id"] not in ("", part["id"]):
-            index = max(calls) + 1
-        call = calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        call["id"] = call["id"] or str(part.get("id") or "")
-        call["name"] += str(function.get("name") or "")
-        told = function.get("arguments") or ""
-        call["arguments"] += told if isinstance(told, str) else json.dumps(told)
+        add_call(calls, part.get("index"), part.get("id"), function.get("name"), function.get("arguments"))
 
 
-def _calls(parts: dict[int, dict[str, str]]) -> tuple[ToolCall, ...]:
+def _calls(parts: dict[int, list[str]]) -> tuple[ToolCall, ...]:
     made = []
-    for index, part in sorted(parts.items()):
-        if not part["name"]:
+    for index, (id, name, arguments) in sorted(parts.items()):
+        if not name:
             raise broken("called a tool without its name")
-        made.append(ToolCall(part["id"] or f"call_{index}", part["name"], arguments_of(part["arguments"])))
+        made.append(ToolCall(id or f"call_{index}", name, arguments_of(arguments)))
     return tuple(made)

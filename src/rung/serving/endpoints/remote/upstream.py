@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from rung.core.types import Finish, ToolCall, Usage
+from rung.models.providers.hosted import text_of
 from rung.models.providers.refusal import retry_after_seconds
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import ChatChoice
@@ -73,16 +74,6 @@ def usage_of(told: Any) -> Usage | None:
     if min(prompt, completion, cached) < 0 or cached > prompt:
         return None
     return Usage(1, prompt, completion, cached)
-
-
-def text_of(content: Any) -> str:
-    """The text of a message or of a piece of one: a text, or a list of parts, of which those of text count. Raises
-    TypeError for what is neither."""
-    if isinstance(content, list):
-        return "".join(text_of(part["text"]) for part in content if part.get("type") == "text")
-    if not isinstance(content, str | None):
-        raise TypeError
-    return content or ""
 
 
 def arguments_of(told: Any) -> dict[str, Any]:
