@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from rung.core.types.memory import MemoryItem
 from rung.core.types.trail import Driver, Event
-from rung.store import open_store
-from rung.store.people.forgetting import GONE, forget
+from rung.store import Store, StoredDecision, StoredSignal, open_store
+from rung.store.people.forgetting import GONE, forget, forget_old
 
 SECRET = 'I am allergic to "pale" pistachios, née Ö.'
 
@@ -68,3 +69,22 @@ def test_the_newest_of_one_slot_holds_and_equal_items_are_kept_once(tmp_path: Pa
     with open_store(f"sqlite:///{tmp_path}/store.db") as store:
         assert [one.text for one in store.episodes.memories.of("ada", "facts")] == ["My name is Berg."]
         assert store.episodes.memories.of("ada", "other") == []
+
+
+async def test_what_is_old_goes_with_what_was_said_of_it_and_what_waits_for_a_person_stays(store: Store) -> None:
+    for id in ("old", "new"):
+        store.served.note(id, "m", "{}")
+        store.signals.add([StoredSignal(id, "edit", 1.0, f"words about {id}")])
+    await store.settle()
+    verdicts = {"blocked": "blocked", "waits": "review", "appealed": "blocked", "ruled": "blocked", "young": "blocked"}
+    for id, verdict in verdicts.items():
+        created = 100.0 if id != "young" else 300.0
+        store.decisions.add(StoredDecision(id, "p", f"text of {id}", "harm", 0.9, 0.5, verdict, created=created))
+    store.decisions.appeal("appealed", "I did not say that")
+    store.decisions.rule("ruled", "allowed", "kim", "a recipe")
+    assert forget_old(store.database, 200.0) == 1  # everything served is younger
+    assert [row.id for row in store.decisions.all()] == ["appealed", "ruled", "waits", "young"]
+    assert forget_old(store.database, time.time() + 60) == 3
+    assert list(store.served.all()) == []
+    assert store.signals.all() == []
+    assert [row.id for row in store.decisions.all()] == ["appealed", "ruled", "waits"]

@@ -10,6 +10,7 @@ import pytest
 
 from rung.store import Store, StoredResult, open_store
 from rung.store.engine import journal
+from rung.store.people.forgetting import forget_old
 
 
 async def test_noted_requests_are_read_in_order_and_judged(store: Store, url: str) -> None:
@@ -63,9 +64,9 @@ async def test_old_ones_are_deleted(store: Store) -> None:
     await asyncio.sleep(0.01)
     store.served.note("2", "m", "{}")
     await store.settle()
-    assert store.served.forget(between) == 1
+    assert forget_old(store.database, between) == 1
     assert [row.id for row in store.served.all()] == ["2"]
-    assert store.served.forget(between) == 0
+    assert forget_old(store.database, between) == 0
 
 
 async def test_what_is_deleted_is_gone_from_the_files(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ async def test_what_is_deleted_is_gone_from_the_files(tmp_path: Path) -> None:
         for number in range(200):
             store.served.note(str(number), "m", f'"private-{number:05}-words"' + " " * 500)
         await store.settle()
-        store.served.forget(time.time() + 1)
+        forget_old(store.database, time.time() + 1)
         kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
         assert b"private-" not in kept
 

@@ -24,6 +24,7 @@ from rung.serving.gateway.plan import Shares
 from rung.serving.quality.ab import ABTest
 from rung.serving.quality.record import DAY, Recorder
 from rung.store import Store, open_store
+from rung.store.people.forgetting import forget_old
 from tests.serving.loopback import LABELS, bare, endpoint, program, serving
 
 pytestmark = pytest.mark.server
@@ -156,7 +157,7 @@ async def test_what_is_too_old_is_deleted(store: Store) -> None:
     store.served.note("old", "m", "{}")
     await store.settle()
     recorder = Recorder(store, days=1)
-    assert store.served.forget(time.time() - DAY) == 0
+    assert forget_old(store.database, time.time() - DAY) == 0
     tidy = asyncio.create_task(recorder.tidy())
     await asyncio.sleep(0.05)
     assert len(list(store.served.all())) == 1

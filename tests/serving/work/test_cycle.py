@@ -17,6 +17,7 @@ from rung.core.system.lock import file_lock
 from rung.serving.work.cycle import CURRENT, JOB, PROGRAM, RELEASE, Cycle, CycleState, open_cycle, read_lessons
 from rung.serving.work.lineage import read_versions, trace
 from rung.store import Store
+from rung.store.people.forgetting import forget_old
 
 KNOWN = {"billing": ("invoice", "refund", "payment", "charge"), "login": ("password", "account", "signin", "locked")}
 NEW = {"billing": ("surcharge", "iban"), "login": ("passkey", "authenticator")}
@@ -125,7 +126,7 @@ async def test_from_served_answers_to_the_next_version_and_back(
     found = trace(two.learnt[0], folder, store)
     assert found.version is not None
     assert found.version.number == 1  # the answer that was corrected came from the version before
-    store.served.forget(before=10**10)
+    forget_old(store.database, before=10**10)
     assert len(read_versions(folder, store)[1].gone) == 40
 
 

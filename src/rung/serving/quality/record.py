@@ -20,6 +20,7 @@ from rung.serving.apis.wire.chat import ChatRequest, Feedback
 from rung.serving.apis.wire.refused import Refused
 from rung.serving.endpoints.endpoint import ChatChoice, Endpoint
 from rung.store import Store, StoredServed, StoredSignal
+from rung.store.people.forgetting import forget_old
 
 logger = logging.getLogger("rung.serving")
 
@@ -92,9 +93,9 @@ class Recorder:
         """Delete what is too old, now and every hour, until cancelled."""
         while self.days is not None:
             try:
-                gone = await asyncio.to_thread(self.store.served.forget, time.time() - self.days * DAY)
+                gone = await asyncio.to_thread(forget_old, self.store.database, time.time() - self.days * DAY)
                 if gone:
-                    logger.info("%d recorded requests were older than %d days and are deleted", gone, self.days)
+                    logger.info("%d recorded requests and decisions were older than %d days: deleted", gone, self.days)
             except RungError as error:
                 logger.error("old recorded requests could not be deleted: %s", error.message)
             await asyncio.sleep(HOUR)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rung.store.engine.database import StoreDatabase, metadata
+from rung.store.people.decisions import decisions
 from rung.store.people.memories import memories
 from rung.store.people.served import served
 from rung.store.people.signals import signals
@@ -54,6 +55,22 @@ def forget(database: StoreDatabase, user: str, ids: Sequence[str] | None = None)
         return Erased(len(found), changed, _black_out_others(link, words))
 
     return database.erase(work, vacuum=True)
+
+
+def forget_old(database: StoreDatabase, before: float) -> int:
+    """Delete what was served before the time ``before`` (Unix seconds) with what was said of it, and what was moderated
+    before and needs nobody any more: decisions that wait for a person, and rulings (which the next fit learns from),
+    stay. In SQLite from the file's free pages too. How many requests and decisions."""
+    old = served.c.created < before
+    waiting = sa.or_(decisions.c.verdict == "review", decisions.c.appeal != "")
+
+    def work(link: sa.Connection) -> int:
+        link.execute(sa.delete(signals).where(signals.c.answer.in_(sa.select(served.c.id).where(old))))
+        count = link.execute(sa.delete(served).where(old)).rowcount
+        over = sa.and_(decisions.c.created < before, decisions.c.ruling == "", sa.not_(waiting))
+        return count + link.execute(sa.delete(decisions).where(over)).rowcount
+
+    return database.erase(work)
 
 
 def forget_trace(database: StoreDatabase, id: str) -> int:

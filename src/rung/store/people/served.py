@@ -127,12 +127,6 @@ class ServedTable:
             found |= {row[0] for row in self._database.rows(query)}
         return found
 
-    def forget(self, before: float) -> int:
-        """Delete requests served before the time ``before`` (Unix seconds), in SQLite also from the file's free pages.
-        How many."""
-        statement = sa.delete(served).where(served.c.created < before)
-        return self._database.erase(lambda link: link.execute(statement).rowcount)
-
     def _write(self, link: sa.Connection, rows: list[dict[str, Any]]) -> None:
         rows = sorted(rows, key=lambda row: str(row["id"]))
         link.execute(self._database.insert(served).on_conflict_do_nothing(), rows)
