@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +104,9 @@ def test_a_reward_is_learnt_and_labels_by_coin_teach_nothing(tmp_path: Path) -> 
     metric = open_reward_model(str(tmp_path / "reward"), PLACE)
     good, bad = asyncio.run(metric.score([case(text) for text in texts]))
     assert 0 <= bad.value < good.value <= 1
+    replace(model, heads=model.heads * np.nan).save(tmp_path / "broken")
+    with pytest.raises(InputError, match="no finite numbers"):
+        RewardModel.load(tmp_path / "broken", PLACE)
 
 
 def test_calibration_is_zero_where_what_is_said_comes_true() -> None:

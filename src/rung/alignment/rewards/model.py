@@ -64,6 +64,8 @@ class RewardModel:
             said = json.loads((folder / SPEC).read_text(encoding="utf-8"))
             arrays = read_arrays(folder / HEADS)
             centre, spread, caution = arrays["scale"].tolist()
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise ValueError("its weights are no finite numbers")
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{folder} holds no reward model: {error}", remedy="rung reward fit PAIRS --to FOLDER"
