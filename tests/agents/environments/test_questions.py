@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.agents.environments.benchmarks.questions import TextToSql
+from rung.agents.environments.benchmarks.questions import TextToSql, read_questions
 from rung.agents.loop.move import Call
 from rung.agents.loop.toolset import Toolset
 from rung.agents.tools import open_tools
@@ -100,3 +100,30 @@ def test_folders_that_hold_no_questions_are_refused(tmp_path: Path) -> None:
             TextToSql(str(tmp_path))
     with pytest.raises(InputError):
         TextToSql()
+
+
+ROW = {"question": "how many?", "query": "select count(*) from t", "db_id": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "words"),
+    [
+        ("questions.jsonl", json.dumps(ROW) + "\nnot json\n", 2, "cannot be read"),
+        ("questions.jsonl", json.dumps(ROW) + '\n\n{"question": "how many?"}\n', 3, "without question, query or db_id"),
+        ("dev.json", json.dumps([ROW, 7]), 2, "without question, query or db_id"),
+        ("dev.json", "[", None, "cannot be read"),
+        ("dev.json", "7", None, "cannot be read"),
+    ],
+)
+def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, name: str, text: str, line: int | None, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        read_questions(tmp_path)
+    assert (caught.value.file, caught.value.line) == (tmp_path / name, line)
+
+
+def test_rows_name_their_database(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text(json.dumps(ROW) + "\n\n" + json.dumps({**ROW, "query": "", "SQL": "x"}))
+    found = read_questions(tmp_path)
+    assert [one.query for one in found] == [ROW["query"], "x"]
+    assert {one.file for one in found} == {tmp_path / "shop.sqlite"}

@@ -7,7 +7,7 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,19 +41,36 @@ def read_questions(folder: Path) -> list[SqlQuestion]:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise InputError(f"{folder} holds no questions", remedy=f"expected {' or '.join(FILES)} in it")
-    try:
-        text = file.read_text(encoding="utf-8")
-        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
-        found = [
-            SqlQuestion(str(row["question"]), str(row.get("query") or row["SQL"]), _file(folder, row)) for row in rows
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{file}: {type(error).__name__}: {error}", remedy="expected question, query and db_id in each row"
-        ) from None
+    found = [_question(folder, file, line, row) for line, row in _rows(file)]
     if not found:
         raise InputError(f"{file} holds no questions", remedy="give at least one")
     return found
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a file, with their line, or in a JSON file their place, from 1."""
+    line = 0
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            yield from enumerate(json.loads(text), 1)
+            return
+        for line, one in enumerate(text.splitlines(), 1):
+            if one.strip():
+                yield line, json.loads(one)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"cannot be read: {error}", file=file, line=line or None, remedy="write one JSON object a line"
+        ) from None
+
+
+def _question(folder: Path, file: Path, line: int, row: Any) -> SqlQuestion:
+    try:
+        return SqlQuestion(str(row["question"]), str(row.get("query") or row["SQL"]), _file(folder, row))
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            "a row without question, query or db_id", file=file, line=line, remedy="give each row all three"
+        ) from None
 
 
 def _file(folder: Path, row: dict[str, Any]) -> Path:
