@@ -46,6 +46,17 @@ def test_what_was_learnt_from_is_left_out() -> None:
     assert WrittenWeights(Path(), "m", {}, named=("mine.txt",)).places == ("mine.txt",)
 
 
+def test_a_set_that_needs_what_is_not_installed_is_left_out_and_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "find_spec", lambda name: None)
+    monkeypatch.setattr(elsewhere, "SETS", ("plain-requests", "support-intent"))
+    done = compare_elsewhere(written(folder, monkeypatch, "fake:slow"), 4, LINE)
+    assert done is not None
+    assert [row.name for row in done.rows] == ["support-intent"]
+    assert "plain-requests is left out" in tell_elsewhere(done)
+
+
 def test_the_comparison_is_kept_said_and_given_to_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = compare_elsewhere(written(folder, monkeypatch, "fake:slow", "support-intent"), 12, LINE)
     assert done is not None

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ FEW = 8
 """The same where transformers must answer, as for modules that the engine has not: it takes several times as long."""
 NAMED = 100
 """Items of each set that the user has named, or of a kind of its rows."""
+LACKING = "telling languages needs pip install 'rung[text]'"
 FILE = "elsewhere.json"
 WEIGHTS = ("adapter", "f16", "q8", "folder", "q4", "openvino")
 """Which of the written files is compared: an adapter beside its base is exactly what was trained, and costs no second
@@ -50,7 +52,7 @@ def items_option() -> Any:
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """The rows of the comparison, how many items a set it was asked for, and what it took. ``missing``: why there are
-    no rows."""
+    no rows, or which set is not among them."""
 
     before: str
     after: str
@@ -74,8 +76,9 @@ class WrittenWeights:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The sets that nothing was learnt from."""
-        return tuple(self.named) or tuple(name for name in SETS if not _same(name, self.task))
+        """The sets that nothing was learnt from, and that can be measured here."""
+        usable = [name for name in SETS if name != SETS[0] or find_spec("py3langid")]
+        return tuple(self.named) or tuple(name for name in usable if not _same(name, self.task))
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -140,7 +143,8 @@ def compare_elsewhere(trained: WrittenWeights, items: int | None, line: Line) ->
         found = Elsewhere(trained.model, str(trained.out), count, missing=error.message)
     else:
         spent = time.monotonic() - began, time.process_time() - used
-        found = Elsewhere(before, after, count, tuple(rows), round(spent[0], 1), round(spent[1], 1))
+        lacking = "" if trained.named or find_spec("py3langid") else f"{SETS[0]} is left out: {LACKING}"
+        found = Elsewhere(before, after, count, tuple(rows), round(spent[0], 1), round(spent[1], 1), lacking)
     write_file(trained.out / FILE, json.dumps(encode(found), indent=1).encode())
     return found
 
@@ -186,11 +190,11 @@ def tell_elsewhere(found: Elsewhere | None, name: str = "") -> str:
     if found is None:
         return ""
     title = f"\nElsewhere{f', {name}' if name else ''}: what was not learnt from, with the weights before and after"
-    if found.missing:
+    if not found.rows:
         return f"{title}\nnot measured: {found.missing}"
     table = Forgetting(found.before, found.after, ()).table(list(found.rows))
     cost = f"({found.seconds:.0f} s, {found.cpu_seconds:.0f} CPU s; --elsewhere N: items of a set, 0: none)"
-    return f"{title}\n{fold(f'{table} {cost}')}"
+    return f"{title}\n{fold(f'{table} {cost}')}" + (f"\n{found.missing}" if found.missing else "")
 
 
 def record_elsewhere(found: Elsewhere | None) -> dict[str, Any]:
