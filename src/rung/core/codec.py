@@ -102,8 +102,11 @@ def _decode(kind: Any, value: Any) -> Any:
 
 
 def _expect(good: bool, kind: Any, value: Any) -> None:
-    if not good:
-        raise TypeError(f"expected {getattr(kind, '__name__', kind)}, got {type(value).__name__} {str(value)[:60]!r}")
+    if good:
+        return
+    if typing.get_origin(kind) is typing.Literal:
+        raise TypeError(f"expected one of {', '.join(map(str, typing.get_args(kind)))}, got {str(value)[:60]!r}")
+    raise TypeError(f"expected {getattr(kind, '__name__', kind)}, got {type(value).__name__} {str(value)[:60]!r}")
 
 
 @lru_cache(maxsize=256)

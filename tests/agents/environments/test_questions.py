@@ -58,6 +58,11 @@ def test_rows_are_compared_and_in_order_where_that_was_asked(
     assert world.judge(None).solved is right
 
 
+def test_a_policy_sees_that_there_is_an_environment(folder: Path) -> None:
+    """Else a staged call asks first whether any tool is right at all, and nearly always none is."""
+    assert TextToSql(str(folder)).reset("0").value is not None
+
+
 def test_a_refused_query_may_be_mended_and_an_answer_is_one(folder: Path) -> None:
     world = TextToSql(str(folder))
     assert [len(world.scenarios(split, 9)) for split in ("train", "dev", "test")] == [1, 1, 2]

@@ -112,7 +112,7 @@ class TextToSql:
                 code="scenario",
             )
         self._at, self._given = at, None
-        return Observation(self._question.text)
+        return Observation(self._question.text, {"question": self._question.text})
 
     def tools(self) -> Sequence[ToolSpec]:
         return (_spec(self._question.file, self.shape),)
