@@ -72,6 +72,14 @@ async def test_steps_are_done_in_order_and_side_by_side() -> None:
     assert steps[0].call({"b": "4"}).arguments == {"n": "4"}
 
 
+async def test_a_number_that_a_step_gave_is_a_number_for_the_next() -> None:
+    made = plan(("a", "half", 8, []), ("b", "double", "${a}", []))
+    view = await run(PlanExecute(plans=(made,)))
+    assert (view.ended or {})["output"] == "8"
+    text = read_plan({"steps": [{"id": "b", "tool": "say", "arguments": {"words": "${a}"}}]})[0]
+    assert text.call({"a": "4"}).arguments == {"words": "4"}
+
+
 def test_plans_that_cannot_be_done_are_told() -> None:
     complaint = Toolset([tool(double)]).complaint
     for bad, word in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,15 +30,34 @@ class PlanStep:
         texts = [value for value in self.arguments.values() if isinstance(value, str)]
         return {*self.needs, *(name for text in texts for name in _REFERENCE.findall(text))}
 
-    def call(self, results: Mapping[str, str]) -> Call:
-        """The call, with what earlier steps gave in its place."""
-        arguments = {
-            name: _REFERENCE.sub(lambda found: results.get(found[1], found[0]), value)
-            if isinstance(value, str)
-            else value
-            for name, value in self.arguments.items()
-        }
+    def call(self, results: Mapping[str, str], complaint: Callable[[Call], str] = lambda call: "") -> Call:
+        """The call, with what earlier steps gave in its place: as text, and where ``complaint`` refuses that and an
+        argument is one reference and no more, as the number, list or other JSON value that the text is."""
+        called = self._filled(results, lambda text: text)
+        if not complaint(called):
+            return called
+        typed = self._filled(results, _value)
+        return called if complaint(typed) else typed
+
+    def _filled(self, results: Mapping[str, str], read: Callable[[str], Any]) -> Call:
+        arguments = dict(self.arguments)
+        for name, value in self.arguments.items():
+            if not isinstance(value, str):
+                continue
+            whole = _REFERENCE.fullmatch(value)
+            arguments[name] = (
+                read(results[whole[1]])
+                if whole and whole[1] in results
+                else _REFERENCE.sub(lambda found: results.get(found[1], found[0]), value)
+            )
         return Call(self.tool, arguments)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def read_plan(value: Any) -> tuple[PlanStep, ...]:
