@@ -49,7 +49,9 @@ class PlanExecute:
         if not todo:
             return finish(results[steps[-1].id], "every step of the plan is done")
         names = ", ".join(step.id for step in todo)
-        return Decision(tuple(step.call(results, view.complaint) for step in todo), thought=f"step{'s' * (len(todo) > 1)} {names}")
+        return Decision(
+            tuple(step.call(results, view.complaint) for step in todo), thought=f"step{'s' * (len(todo) > 1)} {names}"
+        )
 
     @staticmethod
     def _results(view: View, at: int, steps: tuple[PlanStep, ...]) -> tuple[dict[str, str], list[str]]:
